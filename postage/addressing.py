@@ -1,0 +1,106 @@
+"""Addressing: exchanges with keys (eks), exchanges with queues and keys (eqk), and the queues and
+keys by which generic applications are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from postage.errors import SettingsError
+from postage.exchange import Exchange
+
+__all__ = ["Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "queue_name_and_flags"]
+
+Eks = Sequence[tuple[type[Exchange], str]]
+"""Where a producer sends to: ``[(Exchange, key), ...]``."""
+
+QueueSpec = str | Mapping[str, Any]
+"""A queue by its name, or as ``{"name": ..., "flags": {...}}``."""
+
+Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str]]]]
+"""What a consumer listens to: ``[(Exchange, [(queue, key), ...]), ...]``."""
+
+QUEUE_FLAGS = {"passive", "durable", "exclusive", "auto_delete", "arguments"}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One queue bound to one exchange by one key; *queue* is a name or a dictionary."""
+
+    exchange: type[Exchange]
+    queue: QueueSpec
+    key: str
+
+
+def bindings_of(eqk: Eqk) -> Iterator[Binding]:
+    """Yield the bindings in *eqk*, in order."""
+    for exchange, pairs in eqk:
+        for queue, key in pairs:
+            yield Binding(exchange, queue, key)
+
+
+def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
+    """Return the name and the flags of a queue; raise `SettingsError` for flags that do not exist."""
+    if isinstance(queue, str):
+        return queue, {}
+    flags = dict(queue.get("flags") or {})
+    for flag in flags.keys() - QUEUE_FLAGS:
+        raise SettingsError(f"queue {queue['name']!r}: no flag {flag!r}, only {sorted(QUEUE_FLAGS)}")
+    return str(queue["name"]), flags
+
+
+@dataclass(frozen=True)
+class Address:
+    """The queues and keys of one generic application.
+
+    *number* counts the applications of one process from 0: the first one's own queue has the
+    classic name ``{pid}@{host}``, the later ones' are ``{pid}.{number}@{host}``.
+    """
+
+    name: str
+    pid: str
+    host: str
+    number: int = 0
+
+    @property
+    def sid(self) -> dict[str, Any]:
+        """The queue that all applications of the name share."""
+        return {"name": self.name, "flags": {"auto_delete": True}}
+
+    @property
+    def hid(self) -> dict[str, Any]:
+        """The queue that all applications of the name on the host share."""
+        return {"name": f"{self.name}@{self.host}", "flags": {"auto_delete": True}}
+
+    @property
+    def uid(self) -> dict[str, Any]:
+        """The queue of this application alone; it ends with its connection."""
+        own = self.unique_key if self.number else self.process_key
+        return {"name": own, "flags": {"exclusive": True, "auto_delete": True}}
+
+    @property
+    def process_key(self) -> str:
+        """Reaches every application of the process."""
+        return f"{self.pid}@{self.host}"
+
+    @property
+    def unique_key(self) -> str:
+        """Reaches just this application."""
+        return f"{self.pid}.{self.number}@{self.host}"
+
+    def standard(self) -> list[tuple[QueueSpec, str]]:
+        """Return the queues and keys that every application has."""
+        at_host = f"@{self.host}"
+        fan_out = (self.name, at_host, self.name + at_host, self.process_key, self.unique_key)
+        return [
+            (self.sid, f"{self.name}/rr"),
+            (self.hid, f"{self.name}{at_host}/rr"),
+            *((self.uid, key) for key in fan_out),
+        ]
+
+    def group(self, group: str) -> list[tuple[QueueSpec, str]]:
+        """Return the fan-out and the round-robin queue and key of *group*, in that order."""
+        shared = f"{self.name}#{group}"
+        return [(self.uid, shared), (shared, f"{shared}/rr")]

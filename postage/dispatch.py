@@ -1,0 +1,186 @@
+"""Dispatch: a message in, its handlers run, a verdict out.  No I/O: replies go to a function.
+
+The rules (who gets a copy, which exception means what) are here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMessage
+from postage.message import MessageResultException
+from postage.reply import Reply
+
+__all__ = ["Abandoned", "After", "Bound", "Outcome", "Verdict", "dispatch"]
+
+logger = logging.getLogger(__name__)
+
+Bound = tuple[Callable[..., Any], str | None]
+"""A handler ready to be called, and the part of the body that it gets (None: all of it)."""
+
+
+class Verdict(enum.Enum):
+    """What the broker is told about the message."""
+
+    ACK = enum.auto()
+    REJECT = enum.auto()
+
+
+class After(enum.IntEnum):
+    """What becomes of the processor afterwards; of several wishes the greatest wins."""
+
+    GO_ON = 0
+    STOP = 1
+    QUIT = 2
+    EXIT = 3
+    RESTART = 4
+
+
+# A handler's way to say what becomes of the processor; the message counts as handled.
+_ENDINGS: dict[type[BaseException], After] = {
+    StopIteration: After.STOP,
+    ExitScheduler: After.EXIT,
+    AckAndRestart: After.RESTART,
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one message."""
+
+    name: str = ""
+    """The name of the message."""
+    verdict: Verdict = Verdict.ACK
+    after: After = After.GO_ON
+    handlers: int = 0
+    """How many handlers were found for it."""
+    failures: list[BaseException] = field(default_factory=list)
+    """What handlers raised, `RejectMessage` included."""
+    filtered: int = 0
+    """How many handlers did not get it because of a filter."""
+
+    def note(self, exc: BaseException) -> None:
+        """Take in what a handler raised."""
+        ending = next((after for kind, after in _ENDINGS.items() if isinstance(exc, kind)), None)
+        if ending is not None:
+            self.after = max(self.after, ending)
+            return
+        self.verdict = Verdict.REJECT
+        self.failures.append(exc)
+
+
+class Abandoned(BaseException):
+    """Thrown into a running handler whose processor cannot wait any longer: no verdict, no reply."""
+
+
+class _Filtered(Exception):  # noqa: N818 - a signal, not an error
+    """A filter discarded the message for one handler; the cause is what it raised."""
+
+
+def dispatch(
+    body: dict[str, Any],
+    handlers: Iterable[Bound],
+    *,
+    reply: Reply | None = None,
+    answer_unknown: bool = True,
+) -> Outcome:
+    """Run the *handlers* of a checked *body*; *reply* is given for RPCs, and only then.
+
+    Returns what came of it; raises nothing that a handler raised, but for `Abandoned`.
+    """
+    found = list(handlers)
+    outcome = Outcome(name=body["name"], handlers=len(found))
+    if reply is not None:
+        _dispatch_rpc(body, found, reply, answer_unknown, outcome)
+        return outcome
+    for last, (handler, part) in _with_last(found):
+        try:
+            _run(handler, _own(body, part, shared=not last))
+        except _Filtered:
+            outcome.filtered += 1
+        except BaseException as exc:  # noqa: BLE001 - a handler may raise anything
+            _judge(exc, handler, outcome)
+    return outcome
+
+
+def _dispatch_rpc(
+    body: dict[str, Any], found: list[Bound], reply: Reply, answer_unknown: bool, outcome: Outcome
+) -> None:
+    """The last handler defined answers; whatever happens, the caller hears of it."""
+    if not found:
+        if answer_unknown:
+            reply(MessageResultException("UnknownCommand", f"nobody here handles {outcome.name!r}"))
+        return
+    handler, part = found[-1]
+    try:
+        _run(handler, _own(body, part, shared=False), reply)
+    except _Filtered as exc:
+        outcome.filtered += 1
+        _answer(reply, exc.__cause__ or exc)
+    except BaseException as exc:  # noqa: BLE001 - a handler may raise anything
+        _judge(exc, handler, outcome)
+        _answer(reply, exc)
+    if reply.is_due:
+        reply(MessageResultException("NoReply", f"the handler of {outcome.name!r} did not reply"))
+
+
+def _answer(reply: Reply, exc: BaseException) -> None:
+    """Tell the caller of *exc*, unless the handler had answered before it raised."""
+    if not reply.sent:
+        reply(MessageResultException(type(exc).__name__, str(exc)))
+
+
+def _with_last(found: list[Bound]) -> Iterable[tuple[bool, Bound]]:
+    return ((index == len(found) - 1, bound) for index, bound in enumerate(found))
+
+
+def _own(body: dict[str, Any], part: str | None, *, shared: bool) -> Any:
+    """Return what a handler gets: its own copy; the last one can have the original."""
+    message = body if part is None else body[part]
+    return copy.deepcopy(message) if shared else message
+
+
+def _run(handler: Callable[..., Any], message: Any, *more: Any) -> None:
+    try:
+        for each in getattr(_target(handler), "filters", ()):
+            message = each.apply(message)
+    except Exception as exc:
+        expected = isinstance(exc, FilterError)
+        logger.log(
+            logging.DEBUG if expected else logging.WARNING,
+            "A filter of %s discarded a message: %s: %s",
+            name_of(handler),
+            type(exc).__name__,
+            exc,
+            exc_info=not expected,
+        )
+        raise _Filtered from exc
+    handler(message, *more)
+
+
+def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
+    if isinstance(exc, Abandoned):
+        raise exc
+    outcome.note(exc)
+    if not outcome.failures or outcome.failures[-1] is not exc:
+        return
+    if isinstance(exc, RejectMessage):
+        logger.info("%s rejected the message %r: %s", name_of(handler), outcome.name, exc)
+    else:
+        logger.error("%s failed on the message %r.", name_of(handler), outcome.name, exc_info=exc)
+
+
+def name_of(handler: Any) -> str:
+    """Return the qualified name of *handler*, for the log."""
+    return getattr(_target(handler), "__qualname__", repr(handler))
+
+
+def _target(handler: Any) -> Any:
+    """Return what was decorated: a `Handler` class comes as a partial with its processor."""
+    return handler.func if isinstance(handler, functools.partial) else handler

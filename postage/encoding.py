@@ -1,0 +1,111 @@
+"""Encoders: Python objects to the body of an AMQP message and back.
+
+An encoder is a class with `encode`, `decode` and `content_type`; assign another one to
+``encoder_class`` of a producer or consumer to replace JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from postage.errors import DecodingError, EncodingError
+
+__all__ = ["Encoder", "JsonEncoder"]
+
+
+class Encoder:
+    """Passes bodies through as they are; the base of every encoder."""
+
+    content_type = ""
+
+    @classmethod
+    def encode(cls, data: Any) -> Any:
+        """Return *data* as ``str`` or ``bytes``; raise `EncodingError` where it cannot be sent."""
+        return data
+
+    @classmethod
+    def decode(cls, string: Any) -> Any:
+        """Return the object in *string* (``bytes`` from the wire); raise `DecodingError`."""
+        return string
+
+
+class JsonEncoder(Encoder):
+    """JSON (RFC 8259) by the standard library: UTF-8 only, no NaN, sets sent as lists."""
+
+    content_type = "application/json"
+    max_depth = 500
+    """How deep lists and objects may nest; beyond it the C stack of the reader is at risk."""
+
+    @classmethod
+    def encode(cls, data: Any) -> str:
+        """Return *data* as JSON text; `EncodingError` names the key of what cannot be sent."""
+        try:
+            return _json.encode(data)
+        except (TypeError, ValueError, RecursionError) as exc:
+            key = next(_culprits(data), "")
+            raise EncodingError(f"cannot send {key or 'this value'} as JSON: {exc}", key=key) from exc
+
+    @classmethod
+    def decode(cls, string: str | bytes) -> Any:
+        """Return the object in *string*; `DecodingError` when it is not JSON in UTF-8."""
+        try:
+            text = string if isinstance(string, str) else bytes(string).decode("utf-8")
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as exc:
+            raise DecodingError(f"not JSON in UTF-8: {str(exc)[:200]}") from exc
+        # Counting brackets is far cheaper than walking, and settles it for every ordinary body.
+        if text.count("[") + text.count("{") > cls.max_depth and _depth(value) > cls.max_depth:
+            raise DecodingError(f"nested deeper than {cls.max_depth} levels")
+        return value
+
+
+def _listed(value: object) -> list[Any]:
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
+
+
+# Made once: json.dumps builds an encoder at each call as soon as an option is given.
+_json = json.JSONEncoder(allow_nan=False, default=_listed)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: Any) -> int:
+    """Return how deep *value* nests, level by level: no recursion, whatever its depth."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [child for node in level for child in _children(node) if isinstance(child, (dict, list))]
+    return depth
+
+
+def _children(node: Any) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+
+
+def _culprits(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield the dotted keys of the values which JSON cannot hold, the innermost ones first."""
+    if isinstance(value, dict):
+        parts = [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        parts = []
+    if depth < JsonEncoder.max_depth:
+        for name, part in parts:
+            yield from _culprits(part, name, depth + 1)
+    if not _is_sendable(value):
+        yield path
+
+
+def _is_sendable(value: Any) -> bool:
+    try:
+        _json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

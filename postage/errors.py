@@ -1,0 +1,188 @@
+"""Every error that Postage raises on purpose, as one tree under `PostageError`.
+
+A leaf carries its data as attributes, and its message says what to do.  *Lost* and *Closed* differ:
+the first is what the broker or the network did to us, the second what our own side did.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+__all__ = [
+    "AckAndRestart",
+    "AuthenticationFailed",
+    "BrokerUnreachable",
+    "ChannelRefused",
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "ConsumerCancelled",
+    "DecodingError",
+    "EncodingError",
+    "ExitScheduler",
+    "FilterError",
+    "MalformedMessage",
+    "NotAcknowledged",
+    "OperationTimeout",
+    "PostageError",
+    "PublishFailed",
+    "RejectMessage",
+    "SettingsError",
+    "TimeoutError",
+    "TopologyMismatch",
+    "VhostRefused",
+]
+
+
+class PostageError(Exception):
+    """Base of every error that Postage raises on purpose."""
+
+
+class SettingsError(PostageError, ValueError):
+    """A setting, an address or an argument cannot be used as it is."""
+
+
+# --- connections and channels
+
+
+class ConnectionFailed(PostageError):
+    """No connection came about.  *host* and *port* say where; the cause is the foreign error."""
+
+    def __init__(self, text: str, *, host: str, port: int) -> None:
+        super().__init__(text)
+        self.host, self.port = host, port
+
+
+class BrokerUnreachable(ConnectionFailed):
+    """Nothing that speaks AMQP 0-9-1 answered at *host*:*port* within the connect timeout."""
+
+
+class AuthenticationFailed(ConnectionFailed):
+    """The broker refused *user* and its password."""
+
+    def __init__(self, text: str, *, host: str, port: int, user: str) -> None:
+        super().__init__(text, host=host, port=port)
+        self.user = user
+
+
+class VhostRefused(ConnectionFailed):
+    """The virtual host *vhost* does not exist, or the user may not enter it."""
+
+    def __init__(self, text: str, *, host: str, port: int, vhost: str) -> None:
+        super().__init__(text, host=host, port=port)
+        self.vhost = vhost
+
+
+class ConnectionLost(PostageError):
+    """The broker or the network ended the connection; we did not.  Trying again may help."""
+
+
+class ConnectionClosed(PostageError):
+    """Our own side closed the connection or channel.  Using it again is a bug in the caller."""
+
+
+class ChannelRefused(PostageError):
+    """The broker closed the channel over what we asked; *code* is the AMQP reply code, as 404."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"the broker refused it ({code}): {text}")
+        self.code, self.text = code, text
+
+
+class TopologyMismatch(ChannelRefused):
+    """An exchange or queue exists already, and was declared otherwise.
+
+    *kind* is ``"queue"`` or ``"exchange"``, *name* its name, *flag* the flag that differs, *ours*
+    what we asked for and *theirs* what the broker has; both are the broker's words.
+    """
+
+    def __init__(  # noqa: PLR0913 - the data of the error, one argument each
+        self, code: int, text: str, *, kind: str, name: str, flag: str, ours: str, theirs: str
+    ) -> None:
+        super().__init__(code, text)
+        self.kind, self.name, self.flag = kind, name, flag
+        self.ours, self.theirs = ours, theirs
+
+    def __str__(self) -> str:
+        """Say what differs, and what to write in order to use it as it is."""
+        as_it_is = (
+            f'the queue {{"name": {self.name!r}, "flags": {{"passive": True}}}} in the eqk'
+            if self.kind == "queue"
+            else "passive = True in the exchange class"
+        )
+        return (
+            f"{self.kind} {self.name!r} exists with {self.flag} = {self.theirs}, "
+            f"but was declared here with {self.flag} = {self.ours}.  To use it as it is, write "
+            f"{as_it_is}; else declare it with the same {self.flag}, or delete it on the broker."
+        )
+
+
+class ConsumerCancelled(PostageError):
+    """The broker ended a consumer: *queue* was deleted, or its leader moved."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"the broker ended the consumer of queue {queue!r}: was the queue deleted?")
+        self.queue = queue
+
+
+class OperationTimeout(PostageError, builtins.TimeoutError):
+    """The broker did not answer *operation* within *seconds*; it may still carry it out."""
+
+    def __init__(self, operation: str, seconds: float) -> None:
+        super().__init__(f"no answer to {operation} within {seconds:g} s")
+        self.operation, self.seconds = operation, seconds
+
+
+class PublishFailed(PostageError):
+    """The broker did not take the message within its ``publish_timeout``.  The cause says why."""
+
+
+class NotAcknowledged(PublishFailed):
+    """The broker answered the publish with a nack: it could not take the message."""
+
+
+# --- what is in a message
+
+
+class EncodingError(PostageError, ValueError):
+    """A value cannot be sent.  *key* is where it stands, as ``content.parameters.when``."""
+
+    def __init__(self, text: str, *, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
+
+
+class DecodingError(PostageError, ValueError):
+    """The bytes of a body cannot be decoded."""
+
+
+class MalformedMessage(PostageError, ValueError):
+    """A decoded body is not a Postage message."""
+
+
+# --- what handlers, filters and microthreads raise
+
+
+class FilterError(PostageError):
+    """A filter could not make sense of the message: its handler does not get it."""
+
+
+class RejectMessage(PostageError, ValueError):
+    """Raised by a handler: the message is rejected, not requeued, without a traceback in the log."""
+
+
+class AckAndRestart(PostageError, ValueError):
+    """Raised by a handler: the message is acknowledged, then the program is run anew."""
+
+
+class ExitScheduler(PostageError, ValueError):
+    """Raised by a microthread or a handler: the whole scheduler ends."""
+
+
+class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the classic name
+    """Not all replies came in time.  *results* are those that did."""
+
+    def __init__(self, text: str = "", results: tuple[Any, ...] = ()) -> None:
+        super().__init__(text)
+        self.results = results

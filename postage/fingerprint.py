@@ -1,0 +1,80 @@
+"""Who sent a message: the six values that identify a component in the running system."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from postage import settings
+
+__all__ = ["Fingerprint", "FingerprintLike", "complete"]
+
+
+class HasDict(Protocol):
+    """Any object of the user's that can say its fingerprint as a dictionary."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fingerprint as a dictionary."""
+
+
+FingerprintLike = Mapping[str, Any] | HasDict
+
+
+class Fingerprint:
+    """The fingerprint of a component; pid, host, user and vhost come from the system.
+
+    They are read when the object is made, so they are right after a fork.  A missing *name* or
+    *type* is ``None`` here and ``"None"`` on the wire, which is what 1.2.1 sent.
+    """
+
+    KEYS = ("name", "type", "pid", "host", "user", "vhost")
+
+    def __init__(  # noqa: PLR0913 - the classic signature, one argument for each of the six
+        self,
+        name: object = None,
+        type: object = None,  # noqa: A002 - the classic name
+        pid: object = None,
+        host: object = None,
+        user: object = None,
+        vhost: object = None,
+    ) -> None:
+        self.name = None if name is None else str(name)
+        self.type = None if type is None else str(type)
+        self.pid = str(os.getpid() if pid is None else pid)
+        self.host = str(socket.gethostname() if host is None else host)
+        self.user = str(_system_user() if user is None else user)
+        self.vhost = str(settings.live.vhost if vhost is None else vhost)
+
+    def as_dict(self) -> dict[str, str]:
+        """Return exactly the six keys; every value is a string."""
+        return dict(zip(self.KEYS, self.as_tuple(), strict=True))
+
+    def as_tuple(self) -> tuple[str, ...]:
+        """Return the six values as strings, in the order of `KEYS`."""
+        return tuple(str(getattr(self, key)) for key in self.KEYS)
+
+    def __eq__(self, other: object) -> bool:
+        """Two fingerprints are equal when their six values are."""
+        return isinstance(other, Fingerprint) and self.as_tuple() == other.as_tuple()
+
+    def __hash__(self) -> int:
+        return hash(self.as_tuple())
+
+    def __repr__(self) -> str:
+        return f"Fingerprint({', '.join(f'{k}={v!r}' for k, v in self.as_dict().items())})"
+
+
+def complete(partial: FingerprintLike | None) -> dict[str, Any]:
+    """Return *partial* merged over a bare fingerprint; *partial* is a dict or has ``as_dict()``."""
+    known = {} if partial is None else partial if isinstance(partial, Mapping) else partial.as_dict()
+    return {**Fingerprint().as_dict(), **known}
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        return str(os.getuid())

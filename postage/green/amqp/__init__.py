@@ -1,0 +1,1 @@
+"""The AMQP side of the runtime: the only place that imports pika."""

@@ -1,0 +1,106 @@
+"""The border: what pika and the socket raise becomes ours here, the foreign error stays the cause."""
+
+from __future__ import annotations
+
+import re
+
+import pika.exceptions
+
+from postage.errors import (
+    AuthenticationFailed,
+    BrokerUnreachable,
+    ChannelRefused,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionLost,
+    PostageError,
+    TopologyMismatch,
+    VhostRefused,
+)
+from postage.settings import Settings
+
+__all__ = ["connecting_failed", "ended"]
+
+_MISMATCH = re.compile(
+    r"inequivalent arg '(?P<flag>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost "
+    r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
+    re.DOTALL,
+)
+_NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+
+
+def connecting_failed(settings: Settings, exc: BaseException) -> ConnectionFailed:
+    """Return the error for a connection that did not come about because of *exc*."""
+    host, port = settings.host, settings.port
+    where = f"{host}:{port}"
+    cause = _root(exc)
+    error: ConnectionFailed
+    if isinstance(cause, (pika.exceptions.ProbableAuthenticationError, pika.exceptions.AuthenticationError)):
+        error = AuthenticationFailed(
+            f"{where} refused user {settings.user!r} and the password given; check POSTAGE_USER and "
+            f"POSTAGE_PASSWORD, or the hup argument",
+            host=host,
+            port=port,
+            user=settings.user,
+        )
+    elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
+        error = VhostRefused(
+            f"{where} refused user {settings.user!r} the virtual host {settings.vhost!r}: it does not "
+            f"exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost argument",
+            host=host,
+            port=port,
+            vhost=settings.vhost,
+        )
+    else:
+        error = BrokerUnreachable(
+            f"no AMQP 0-9-1 broker answered at {where} ({_reason(cause)}); start one there, or set "
+            f"POSTAGE_HOST and POSTAGE_PORT, or the hup argument",
+            host=host,
+            port=port,
+        )
+    error.__cause__ = exc
+    return error
+
+
+def ended(exc: BaseException) -> PostageError:
+    """Return the error for those who waited on a connection or channel that *exc* has ended."""
+    error: PostageError
+    if isinstance(exc, pika.exceptions.ChannelClosedByBroker):
+        error = _refused(exc.reply_code, exc.reply_text)
+    elif isinstance(exc, (pika.exceptions.ConnectionClosedByClient, pika.exceptions.ChannelClosedByClient)):
+        error = ConnectionClosed("our side closed the connection; make or use another one")
+    else:
+        error = ConnectionLost(f"the connection to the broker was lost: {_reason(exc)}")
+    error.__cause__ = exc
+    return error
+
+
+def _refused(code: int, text: str) -> ChannelRefused:
+    match = _MISMATCH.search(text)
+    if match is None:
+        return ChannelRefused(code, text)
+    return TopologyMismatch(
+        code,
+        text,
+        kind=match["kind"],
+        name=match["name"],
+        flag=match["flag"],
+        ours=_value(match["ours"]),
+        theirs=_value(match["theirs"]),
+    )
+
+
+def _value(text: str) -> str:
+    """Return the value in the broker's words: ``'true'``, ``none``, or ``the value '5' of type ...``."""
+    match = _NONE_SUCH.search(text)
+    return match["value"] if match else text.strip("'")
+
+
+def _root(exc: BaseException) -> BaseException:
+    """Return what pika wraps: it hands the real error as an argument of another one."""
+    inner = exc.args[0] if exc.args else None
+    return inner if isinstance(inner, BaseException) else exc
+
+
+def _reason(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -1,0 +1,241 @@
+"""A channel that greenlets can call: every wait has a limit, and ends when the channel does."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pika.channel
+from gevent.event import AsyncResult
+
+from postage.errors import ConnectionClosed, NotAcknowledged, OperationTimeout, PostageError
+from postage.green.amqp import border
+from postage.green.amqp.confirms import Confirms
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.frames import Confirm, Deliver, Properties
+from postage.green.amqp.hotpath import from_pika
+from postage.green.amqp.waiting import wait_for
+
+if TYPE_CHECKING:
+    from postage.green.amqp.connection import Connection
+
+__all__ = ["Channel", "OnDelivery", "OnReturn"]
+
+logger = logging.getLogger(__name__)
+
+OnDelivery = Callable[[Delivery], None]
+OnReturn = Callable[[str, Properties], None]
+"""Gets the reason (the broker's reply text) and the properties of a message that came back."""
+
+_tags = itertools.count(1)
+
+
+class Channel:
+    """One AMQP channel.  For the greenlets of its hub; many may use it at once.
+
+    Methods that wait for the broker switch greenlets and raise `OperationTimeout` after the
+    ``operation_timeout`` of the settings, `ChannelRefused` when the broker closes the channel over
+    them, `ConnectionLost` or `ConnectionClosed` when it ends meanwhile.  A greenlet killed while it
+    waits leaves the operation to happen or not.
+    """
+
+    def __init__(self, connection: Connection, opened: AsyncResult[Any]) -> None:
+        self._connection = connection
+        self._limit = connection.settings.operation_timeout
+        self._path = connection.path
+        self._waiting: set[AsyncResult[Any]] = {opened}
+        self._confirms: Confirms[AsyncResult[bool]] = Confirms()
+        self._ending: BaseException | None = None
+        self.alive = True
+        """False from the moment that the channel closes, whoever closes it."""
+        self.stale_acks = 0
+        """Acks and rejects that came when the channel was gone; the broker delivers again."""
+        self.on_end: list[Callable[[PostageError], None]] = []
+        """Called in the hub when the channel ends, whatever ended it."""
+        self._pika = connection.transport.channel(on_open_callback=opened.set)
+        self._pika.add_on_close_callback(self._on_close)
+
+    def __repr__(self) -> str:
+        state = "open" if self.alive else f"ended by {self._ending!r}"
+        return f"<Channel {self._pika.channel_number} of {self._connection!r}, {state}>"
+
+    # --- topology
+
+    def exchange_declare(self, **parameters: Any) -> None:
+        """Declare an exchange; the keywords are those of ``Exchange.parameters``."""
+        self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
+
+    def queue_declare(self, queue: str, **flags: Any) -> str:
+        """Declare a queue and return its name, which the broker chooses where *queue* is empty."""
+        frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
+        name: str = frame.method.queue
+        return name
+
+    def queue_bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind *queue* to *exchange* by *key*; binding twice is fine."""
+        self._ask("queue.bind", self._pika.queue_bind, queue=queue, exchange=exchange, routing_key=key)
+
+    def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Undo a binding; one that does not exist is fine."""
+        self._ask("queue.unbind", self._pika.queue_unbind, queue=queue, exchange=exchange, routing_key=key)
+
+    # --- consuming
+
+    def consume(
+        self, queue: str, on_delivery: OnDelivery, *, prefetch: int = 0, no_ack: bool = False
+    ) -> str:
+        """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
+
+        *prefetch* bounds what this consumer holds unacknowledged; 0 is no bound.
+        """
+        tag = f"postage-{next(_tags)}"
+
+        def on_message(deliver: Deliver, properties: Properties, body: bytes) -> None:
+            on_delivery(Delivery(self, deliver, properties, body))
+
+        # Per consumer, not per channel: the broker applies it to the consumers started after it.
+        if not no_ack:
+            self._ask("basic.qos", self._pika.basic_qos, prefetch_count=prefetch)
+        self._ask(
+            "basic.consume",
+            self._pika.basic_consume,
+            queue=queue,
+            on_message_callback=self._path.on_messages(self._pika, tag, on_message),
+            auto_ack=no_ack,
+            consumer_tag=tag,
+        )
+        return tag
+
+    def cancel(self, tag: str) -> None:
+        """End a consumer; what it holds unacknowledged can still be settled."""
+        if self.alive and tag in self._pika.consumer_tags:
+            self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
+        self._path.forget(self._pika, tag)
+
+    def cancel_now(self, tag: str) -> None:
+        """End a consumer that does not acknowledge, without waiting; never switches."""
+        self._path.forget(self._pika, tag)
+        if self.alive and tag in self._pika.consumer_tags:
+            self._pika.basic_cancel(consumer_tag=tag)
+
+    def on_cancel(self, callback: Callable[[str], None]) -> None:
+        """Have *callback* called in the hub with the tag of each consumer that the broker ends."""
+        self._pika.add_on_cancel_callback(lambda frame: callback(frame.method.consumer_tag))
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge a delivery.  Never switches, never raises; on a dead channel it is counted."""
+        if self.alive:
+            self._path.ack(self._pika, tag, multiple=multiple)
+        else:
+            self.stale_acks += 1
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject a delivery.  Never switches, never raises; on a dead channel it is counted."""
+        if self.alive:
+            self._path.reject(self._pika, tag, requeue=requeue)
+        else:
+            self.stale_acks += 1
+
+    # --- publishing
+
+    def publish(  # noqa: PLR0913 - the arguments of basic.publish
+        self,
+        exchange: str,
+        key: str,
+        properties: Properties,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        limit: float | None = None,
+    ) -> None:
+        """Write a message.  Switches only while the broker takes no data, at most *limit* seconds.
+
+        Returning says nothing about the broker: see `publish_confirmed`.  An exchange that does not
+        exist closes the channel (AMQP 0-9-1, basic.publish).
+        """
+        self._make_room(limit)
+        self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
+
+    def publish_confirmed(
+        self, exchange: str, key: str, properties: Properties, body: bytes, *, limit: float
+    ) -> None:
+        """Write a message and wait until the broker has taken it; see `confirm_publishes`.
+
+        Raises `NotAcknowledged` for a nack.  After `OperationTimeout`, *limit* seconds, the broker
+        may have it or not.
+        """
+        self._make_room(limit)
+        answer: AsyncResult[bool] = AsyncResult()
+        self._confirms.expect(answer)
+        self._path.publish(self._pika, exchange, key, properties, body, mandatory=False)
+        if not wait_for(answer, "basic.publish", limit):
+            raise NotAcknowledged("the broker answered with a nack: it could not take the message")
+
+    def confirm_publishes(self) -> None:
+        """Have the broker confirm every publish on this channel (RabbitMQ, publisher confirms)."""
+        self._ask(
+            "confirm.select",
+            self._pika.confirm_delivery,
+            ack_nack_callback=self._path.on_confirms(self._pika, self._on_confirm),
+        )
+
+    def on_return(self, callback: OnReturn) -> None:
+        """Have *callback* called in the hub for each mandatory message that reached no queue."""
+
+        def returned(_channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+            callback(method.reply_text, from_pika(properties))
+
+        self._pika.add_on_return_callback(returned)
+
+    def _make_room(self, limit: float | None) -> None:
+        transport = self._connection.transport
+        if transport.congested and self.alive:
+            transport.wait_writable(self._limit if limit is None else limit)
+        if not self.alive:
+            raise self._ended()
+
+    def _on_confirm(self, confirm: Confirm) -> None:
+        for answer in self._confirms.settle(confirm):
+            answer.set(not confirm.nack)
+
+    # --- life
+
+    def close(self) -> None:
+        """Close the channel: what it holds unacknowledged goes back.  Closing twice is fine."""
+        if not self.alive or not self._pika.is_open:
+            return
+        closed: AsyncResult[Any] = AsyncResult()
+        self.on_end.append(closed.set)
+        self._pika.close()
+        try:
+            wait_for(closed, "channel.close", self._limit)
+        except OperationTimeout:
+            logger.warning("%r did not close in time; its connection will end it.", self)
+
+    def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a method of pika's channel and wait for the broker's answer to it."""
+        if not self.alive:
+            raise self._ended()
+        answer: AsyncResult[Any] = AsyncResult()
+        self._waiting.add(answer)
+        try:
+            method(**arguments, callback=answer.set)
+            return wait_for(answer, operation, self._limit)
+        finally:
+            self._waiting.discard(answer)
+
+    def _on_close(self, _channel: pika.channel.Channel, reason: BaseException) -> None:
+        self.alive, self._ending = False, reason
+        self._path.forget(self._pika)
+        # A fresh error for each: a shared one would collect the tracebacks of all of them.
+        for answer in (*self._waiting, *self._confirms.abandon()):
+            answer.set_exception(self._ended())
+        self._waiting.clear()
+        for hook in self.on_end:
+            hook(self._ended())
+
+    def _ended(self) -> PostageError:
+        reason = self._ending
+        return border.ended(reason) if reason else ConnectionClosed("the channel is closed")

@@ -1,0 +1,210 @@
+"""One AMQP connection of a hub: connecting, its channels, its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import gevent.socket
+import pika
+from gevent.event import AsyncResult
+
+from postage._version import __version__
+from postage.errors import OperationTimeout, PostageError
+from postage.exchange import Exchange
+from postage.green.amqp import border
+from postage.green.amqp.channel import Channel, OnReturn
+from postage.green.amqp.hotpath import HotPath, Path, PlainPath
+from postage.green.amqp.link import Fact, Link, step
+from postage.green.amqp.transport import Transport
+from postage.green.amqp.waiting import Lazy, wait_for
+from postage.settings import Settings
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger(__name__)
+
+OWN_CHANNELS = 1000
+"""Consumers that get a channel each; RabbitMQ allows 2,047 on a connection, later ones share."""
+
+
+class Connection:
+    """An open connection.  For the greenlets of the hub it was made in; *role* is for people.
+
+    Making one connects, within ``connect_timeout``: switches greenlets, raises `ConnectionFailed`.
+    Its end, whoever made it, fails every waiter at once.
+    """
+
+    def __init__(self, settings: Settings, role: str, on_return: OnReturn) -> None:
+        self.settings, self.role = settings, role
+        self._on_return = on_return
+        self._link = Link.IDLE
+        self._over: AsyncResult[None] = AsyncResult()
+        self._declared: set[type[Exchange]] = set()
+        self._idle: list[Channel] = []
+        self._consuming: list[Channel] = []
+        self._next_shared = 0
+        self.plain: Lazy[Channel] = Lazy(self._open_plain)
+        """The channel for publishes that are not confirmed."""
+        self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
+        """The channel for publishes that are."""
+        self.transport, self.path = self._connect()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Connection to {self.settings.host}:{self.settings.port}{self.settings.vhost} "
+            f"for {self.role}, {self._link.name.lower()}>"
+        )
+
+    @property
+    def alive(self) -> bool:
+        """False once it was lost or closed."""
+        return self._link is Link.OPEN
+
+    # --- connecting
+
+    def _connect(self) -> tuple[Transport, Path]:
+        # A library's logger without any handler would print to stderr what we raise as an error.
+        logging.getLogger("pika").addHandler(logging.NullHandler())
+        settings = self.settings
+        self._link = step(self._link, Fact.DIAL)
+        opened: AsyncResult[Any] = AsyncResult()
+        limit = settings.connect_timeout
+        transport: Transport | None = None
+        try:
+            with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
+                address = settings.host, settings.port
+                sock = gevent.socket.create_connection(address)
+                sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+                transport = Transport(
+                    self._parameters(),
+                    sock,
+                    on_open=opened.set,
+                    on_failure=lambda _, exc: opened.set_exception(exc),
+                    on_close=self._on_close,
+                )
+                path: Path = PlainPath() if settings.plain_pika else HotPath(transport)
+                transport.start()
+                wait_for(opened, "the AMQP handshake", limit)
+        except BaseException as exc:
+            if transport is not None:
+                transport.abandon()
+            self._link = step(self._link, Fact.LOST)
+            if isinstance(exc, Exception):
+                raise border.connecting_failed(settings, exc) from exc
+            raise
+        self._link = step(self._link, Fact.OPENED)
+        logger.debug("%r is open.", self)
+        return transport, path
+
+    def _parameters(self) -> pika.ConnectionParameters:
+        settings = self.settings
+        return pika.ConnectionParameters(
+            settings.host,
+            settings.port,
+            settings.vhost,
+            pika.PlainCredentials(settings.user, settings.password, erase_on_connect=True),
+            heartbeat=settings.heartbeat,
+            client_properties={
+                "product": "Postage",
+                "version": __version__,
+                "connection_name": f"postage {os.getpid()} {self.role}",
+            },
+        )
+
+    # --- channels
+
+    def open_channel(self) -> Channel:
+        """Return a new channel; switches greenlets."""
+        if not self.alive:
+            raise self._ended()
+        opened: AsyncResult[Any] = AsyncResult()
+        channel = Channel(self, opened)
+        wait_for(opened, "channel.open", self.settings.operation_timeout)
+        return channel
+
+    @contextmanager
+    def lease(self) -> Iterator[Channel]:
+        """Lend a channel for what the broker may refuse: a refusal ends this channel alone."""
+        while self._idle and not self._idle[-1].alive:
+            self._idle.pop()
+        channel = self._idle.pop() if self._idle else self.open_channel()
+        try:
+            yield channel
+        finally:
+            if channel.alive:
+                self._idle.append(channel)
+
+    def consuming_channel(self) -> Channel:
+        """Return a channel for a consumer: its own, until there are very many."""
+        self._consuming = [channel for channel in self._consuming if channel.alive]
+        if len(self._consuming) < OWN_CHANNELS:
+            channel = self.open_channel()
+            self._consuming.append(channel)
+            return channel
+        self._next_shared = (self._next_shared + 1) % len(self._consuming)
+        return self._consuming[self._next_shared]
+
+    def is_shared(self, channel: Channel) -> bool:
+        """Tell whether other consumers may use *channel*, so that none may close it."""
+        return len(self._consuming) >= OWN_CHANNELS and channel in self._consuming
+
+    def _open_plain(self) -> Channel:
+        channel = self.open_channel()
+        channel.on_return(self._on_return)
+        return channel
+
+    def _open_confirming(self) -> Channel:
+        channel = self.open_channel()
+        channel.confirm_publishes()
+        return channel
+
+    def declare(self, exchange: type[Exchange]) -> None:
+        """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""
+        if exchange in self._declared:
+            return
+        with self.lease() as channel:
+            channel.exchange_declare(**exchange.parameters)
+        self._declared.add(exchange)
+
+    def forget(self, exchange: type[Exchange]) -> None:
+        """Declare *exchange* again when it is needed: the broker says that it is gone."""
+        self._declared.discard(exchange)
+
+    # --- the end
+
+    def close(self, limit: float = 5.0) -> None:
+        """Flush and close, waiting at most *limit* seconds; closing twice is fine."""
+        if self.alive:
+            self.transport.close()
+        self._link = step(self._link, Fact.CLOSE)
+        if self._link is Link.CLOSING and not self._over.wait(limit):
+            logger.debug("%r was dropped: the broker did not confirm its end.", self)
+        self.transport.abandon()
+
+    def close_now(self, limit: float) -> None:
+        """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""
+        self._link = step(self._link, Fact.CLOSE)
+        self.transport.close_now(limit)
+
+    def abandon(self) -> None:
+        """Drop the socket without a word, as a forked child must."""
+        self._link = Link.CLOSED
+        self.transport.abandon()
+
+    def _on_close(self, _transport: object, reason: BaseException) -> None:
+        fact = Fact.ENDED if self._link is Link.CLOSING else Fact.LOST
+        self._link = step(self._link, fact)
+        self._reason = reason
+        if self._link is Link.LOST:
+            logger.warning("%r: %s", self, border.ended(reason))
+        self._over.set()
+
+    _reason: BaseException | None = None
+
+    def _ended(self) -> PostageError:
+        return border.ended(self._reason or pika.exceptions.ConnectionClosedByClient(200, "closed"))

@@ -1,0 +1,135 @@
+"""The two connections that everything in a hub shares: one publishes, one consumes.
+
+Two, because a broker in a memory alarm stops reading a connection that publishes: consumers on it
+could not acknowledge any more, and the alarm would never end (RabbitMQ, memory alarms).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent.hub
+import gevent.monkey
+
+from postage.green.amqp.channel import OnReturn
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.waiting import Lazy
+from postage.settings import Settings
+
+__all__ = ["Pair", "close", "pair_of"]
+
+T = TypeVar("T")
+
+EXIT_LIMIT = 0.5
+"""Seconds that a program which ends gives its connections for flushing and closing."""
+
+
+class Pair:
+    """The connections of one hub to one broker and virtual host, each made at its first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.publishing = Lazy(lambda: Connection(settings, "publishing", self._returned))
+        self.consuming = Lazy(lambda: Connection(settings, "consuming", self._returned))
+        self.on_return: list[OnReturn] = []
+        """Called in the hub for each mandatory message that came back."""
+        self._companions: dict[Callable[[Pair], Any], Any] = {}
+
+    def companion(self, make: Callable[[Pair], T]) -> T:
+        """Return the one ``make(pair)`` of this pair: what its users share beyond connections."""
+        if make not in self._companions:
+            self._companions[make] = make(self)
+        companion: T = self._companions[make]
+        return companion
+
+    def _returned(self, reason: str, properties: Properties) -> None:
+        for hook in self.on_return:
+            hook(reason, properties)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        return [c for lazy in (self.publishing, self.consuming) if (c := lazy.current) is not None]
+
+
+class _HubPairs:
+    """The pairs of one hub; kept in its native thread, so that they end with it."""
+
+    def __init__(self, hub: object) -> None:
+        self.hub, self.pid = hub, os.getpid()
+        self.pairs: dict[Settings, Pair] = {}
+
+    def connections(self) -> list[Connection]:
+        return [connection for pair in self.pairs.values() for connection in pair.connections]
+
+    def close_now(self) -> None:
+        deadline = time.monotonic() + EXIT_LIMIT
+        for connection in self.connections():
+            connection.close_now(max(0.0, deadline - time.monotonic()))
+
+    def __del__(self) -> None:
+        # The native thread ends, and its hub with it.  In a forked child the parent goes on using
+        # the very sockets: see _after_fork.
+        if self.pid == os.getpid():
+            self.close_now()
+
+
+# The real thread's, also where threading is patched: a hub belongs to a native thread.
+_local: Any = gevent.monkey.get_original("_thread", "_local")()
+
+
+def pair_of(settings: Settings) -> Pair:
+    """Return the pair of the calling greenlet's hub for *settings*; connects nothing yet."""
+    ours = getattr(_local, "ours", None)
+    if ours is None or ours.hub is not gevent.hub.get_hub():
+        ours = _local.ours = _HubPairs(gevent.hub.get_hub())
+        _register_once()
+    pair: Pair | None = ours.pairs.get(settings)
+    if pair is None:
+        pair = ours.pairs[settings] = Pair(settings)
+    return pair
+
+
+def close(limit: float = 5.0) -> None:
+    """Close all connections of this hub properly, in at most *limit* seconds each; switches.
+
+    Whatever waits on them fails with `ConnectionClosed`; the next use of a producer connects anew.
+    """
+    ours = getattr(_local, "ours", None)
+    if ours is None:
+        return
+    connections = ours.connections()
+    ours.pairs.clear()
+    for connection in connections:
+        connection.close(limit)
+
+
+_registered = False
+
+
+def _register_once() -> None:
+    global _registered  # noqa: PLW0603 - once per process, at the first use and not at import
+    if not _registered:
+        _registered = True
+        atexit.register(_at_exit)
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _at_exit() -> None:
+    ours = getattr(_local, "ours", None)
+    if ours is not None:
+        ours.close_now()
+
+
+def _after_fork() -> None:
+    """Leave the parent's sockets to the parent; the child connects for itself."""
+    ours = getattr(_local, "ours", None)
+    if ours is not None:
+        for connection in ours.connections():
+            connection.abandon()
+        del _local.ours

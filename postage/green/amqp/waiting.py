@@ -1,0 +1,78 @@
+"""Waiting with a limit: for one answer of the broker, or for a thing that one greenlet makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from gevent.event import AsyncResult
+
+from postage.errors import OperationTimeout
+
+__all__ = ["Lazy", "Mortal", "wait_for"]
+
+
+def wait_for(answer: AsyncResult[Any], operation: str, limit: float) -> Any:
+    """Return what *answer* is set to, or raise its exception; switches greenlets.
+
+    Raises `OperationTimeout` after *limit* seconds; a ``gevent.Timeout`` or kill from outside
+    passes through.
+    """
+    answer.wait(limit)
+    if not answer.ready():
+        raise OperationTimeout(operation, limit)
+    return answer.get(block=False)
+
+
+class Mortal(Protocol):
+    """Anything that can die under its users."""
+
+    @property
+    def alive(self) -> bool:
+        """False once it cannot be used any more."""
+
+
+M = TypeVar("M", bound=Mortal)
+
+
+class Lazy(Generic[M]):
+    """A thing made at its first use, and made anew when it has died.
+
+    Of many greenlets that want it at once, one makes it; the others wait and share what comes of
+    it, the error too, so that no queue of attempts builds up before a broker that is gone.
+    """
+
+    def __init__(self, make: Callable[[], M]) -> None:
+        self._make = make
+        self._value: M | None = None
+        self._attempt: AsyncResult[M | None] | None = None
+
+    @property
+    def current(self) -> M | None:
+        """What there is already, alive, or None."""
+        return self._value if self._value is not None and self._value.alive else None
+
+    def get(self) -> M:
+        """Return it, made if need be; switches greenlets then, and raises what making it raises."""
+        while True:
+            value = self._value
+            if value is not None and value.alive:
+                return value
+            if self._attempt is None:
+                return self._attempt_it()
+            # None: the greenlet that made it was killed, which is nobody else's failure.
+            self._attempt.get()
+
+    def _attempt_it(self) -> M:
+        attempt = self._attempt = AsyncResult()
+        try:
+            self._value = self._make()
+        except Exception as exc:
+            attempt.set_exception(exc)
+            raise
+        else:
+            return self._value
+        finally:
+            self._attempt = None
+            if not attempt.ready():
+                attempt.set(None)

@@ -1,0 +1,126 @@
+"""Generic applications: processors that are found by name, host, process and group."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from postage.addressing import Address
+from postage.exchange import Exchange
+from postage.fingerprint import FingerprintLike
+from postage.green.processor import MessageProcessor
+from postage.green.producer import GenericProducer
+from postage.handlers import MessageHandler, RpcHandler
+from postage.message import MessageResult
+from postage.settings import Hup
+
+__all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
+
+
+class GenericApplicationExchange(Exchange):
+    """The exchange by which generic applications are reached."""
+
+    name = "generic-application-exchange"
+    exchange_type = "direct"
+    passive = False
+    durable = True
+    auto_delete = False
+
+
+class LoggingProducerStub:
+    """A logger that does nothing; set ``logging_producer`` to a real producer instead."""
+
+    def __init__(self, fingerprint: Any = None, hup: Hup | None = None, vhost: str | None = None) -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        """Do nothing with *text*."""
+
+
+class _ProducerLogger:
+    """Gives a producer the method ``log(text)``: it sends ``message_log(text)``."""
+
+    def __init__(self, producer: GenericProducer) -> None:
+        self._producer = producer
+
+    def log(self, text: str) -> None:
+        self._producer.message_log(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+
+# How many applications of a process there have been, by {pid}@{host}.
+_numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+
+
+class GenericApplication(MessageProcessor):
+    """A processor that listens to the standard queues and keys of its name, host and process.
+
+    ``{name}`` reaches all of the name, ``{name}/rr`` one of them in turn; ``@{host}`` all on the
+    host; ``{name}@{host}`` and ``{name}@{host}/rr`` those of the name on the host; ``{pid}@{host}``
+    all of the process, ``{pid}.{n}@{host}`` the n-th of it (from 0); ``{name}#{group}`` and
+    ``{name}#{group}/rr`` the members of a group.
+    """
+
+    exchange_class: type[Exchange] = GenericApplicationExchange
+    logging_producer: Any = LoggingProducerStub
+    """A producer class; ``self.logger.log(text)`` sends with it."""
+
+    def __init__(
+        self,
+        fingerprint: FingerprintLike | None = None,
+        vhost: str | None = None,
+        groups: Iterable[str] = (),
+        hup: Hup | None = None,
+    ) -> None:
+        super().__init__(fingerprint, (), hup, vhost)
+        self.vhost = self.consumer.vhost
+        self.logger = self._make_logger(hup, vhost)
+        name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
+        self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
+        self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
+        self.groups: list[str] = []
+        self.add_eqk([(self.exchange_class, self.address.standard())])
+        for group in groups:
+            self.join_group(group)
+
+    def _make_logger(self, hup: Hup | None, vhost: str | None) -> Any:
+        producer = self.logging_producer(self.fingerprint, hup, vhost)
+        has_log = not isinstance(producer, GenericProducer) or hasattr(producer, "log")
+        return producer if has_log else _ProducerLogger(producer)
+
+    def join_group(self, group: str) -> None:
+        """Listen to the fan-out and the round-robin key of *group*; joining twice is fine."""
+        if group in self.groups:
+            return
+        self.groups.append(group)
+        self.logger.log(f"Joining group {self.address.name}#{group}")
+        self.add_eqk([(self.exchange_class, self.address.group(group))])
+
+    def leave_group(self, group: str) -> None:
+        """Listen to *group* no more; its round-robin queue stays to the other members."""
+        if group not in self.groups:
+            return
+        self.groups.remove(group)
+        self.logger.log(f"Leaving group {self.address.name}#{group}")
+        (own, fan_out), (shared, _) = self.address.group(group)
+        self.consumer.queue_unbind(self.exchange_class, own, fan_out)
+        self.consumer.leave(shared)
+
+    @RpcHandler("command", "ping")
+    def msg_ping(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
+        """Answer with the fingerprint."""
+        reply_func(MessageResult(self.fingerprint))
+
+    @MessageHandler("command", "join_group")
+    def msg_join_group(self, content: Any) -> None:
+        """Join the group in ``{"group_name": ...}``."""
+        self.join_group(content["parameters"]["group_name"])
+
+    @MessageHandler("command", "leave_group")
+    def msg_leave_group(self, content: Any) -> None:
+        """Leave the group in ``{"group_name": ...}``."""
+        self.leave_group(content["parameters"]["group_name"])

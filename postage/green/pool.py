@@ -1,0 +1,95 @@
+"""A bounded pool of greenlets that handle what the hub hands over."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import gevent
+import gevent.event
+import gevent.pool
+
+from postage.dispatch import Abandoned
+
+__all__ = ["Pool"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SPARE = 8
+"""Idle greenlets that a pool keeps for the next burst; to spawn one costs more than to wake one."""
+
+
+class Pool(Generic[T]):
+    """Runs ``handle(item)`` for each item submitted, at most *size* at once, in order of arrival."""
+
+    def __init__(self, size: int, handle: Callable[[T], None], name: str = "postage") -> None:
+        self._size, self._handle, self._name = size, handle, name
+        self._waiting: deque[T] = deque()
+        self._workers = gevent.pool.Group()
+        self._idle: deque[gevent.event.Event] = deque()
+        self._busy = 0
+        self._quiet = gevent.event.Event()
+        self._quiet.set()
+
+    def __repr__(self) -> str:
+        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {len(self._waiting)} waiting>"
+
+    def submit(self, item: T) -> None:
+        """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
+        self._waiting.append(item)
+        self._quiet.clear()
+        if self._idle:
+            self._idle.popleft().set()
+        elif len(self._workers) < self._size:
+            worker = gevent.Greenlet(self._work)
+            worker.name = self._name
+            self._workers.start(worker)
+
+    def withdraw(self) -> list[T]:
+        """Return the items that nobody has begun with; they are no more handled."""
+        items = list(self._waiting)
+        self._waiting.clear()
+        self._check_quiet()
+        return items
+
+    def join(self, limit: float) -> bool:
+        """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it came to that."""
+        return bool(self._quiet.wait(limit))
+
+    def kill(self) -> None:
+        """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches."""
+        self._workers.kill(Abandoned)
+
+    def _work(self) -> None:
+        with suppress(Abandoned):
+            self._handle_all()
+
+    def _handle_all(self) -> None:
+        wake = gevent.event.Event()
+        while True:
+            while self._waiting:
+                self._run(self._waiting.popleft())
+            if len(self._idle) >= SPARE:
+                return
+            wake.clear()
+            self._idle.append(wake)
+            wake.wait()
+
+    def _run(self, item: T) -> None:
+        self._busy += 1
+        try:
+            self._handle(item)
+        except Exception:  # the handler judges its errors; what is left over is a defect of ours
+            logger.exception("A greenlet of %r failed.", self)
+        finally:
+            self._busy -= 1
+            self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if not self._waiting and not self._busy:
+            self._quiet.set()

@@ -1,0 +1,243 @@
+"""Processors: classes whose decorated methods handle messages, many at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import types
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gevent
+import gevent.pool
+
+from postage import envelope
+from postage.addressing import Eqk
+from postage.dispatch import After, Bound, Outcome, Verdict, dispatch
+from postage.errors import AckAndRestart, MalformedMessage, PostageError
+from postage.fingerprint import FingerprintLike, complete
+from postage.green.amqp import pair
+from postage.green.amqp.delivery import Delivery
+from postage.green.consumer import GenericConsumer
+from postage.green.microthread import MicroThread
+from postage.green.pool import Pool
+from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
+from postage.reply import Reply
+from postage.settings import Hup
+
+__all__ = ["MessageProcessor"]
+
+logger = logging.getLogger(__name__)
+
+
+class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
+    """Handles the messages of its queues with its decorated methods.
+
+    Each message runs in a greenlet of its own, at most `concurrency` at a time; so handlers may
+    block, and may finish in another order than their messages came.  Making a processor connects,
+    declares and binds; `green.run` or a scheduler runs it.
+    """
+
+    consumer_class: type[GenericConsumer] = GenericConsumer
+    concurrency: int = 100
+    """How many messages are handled at a time.  1: one after the other, in the queue's order."""
+    prefetch: int | None = None
+    """How many messages of a queue may be here unacknowledged; None: as many as `concurrency`."""
+    answer_unknown: bool = True
+    """Answer RPCs that nobody here handles with ``UnknownCommand``.  False for a key that several
+    processors share."""
+    remote_control: bool = True
+    """Obey the commands ``quit`` and ``restart``."""
+    shutdown_timeout: float = 30.0
+    """Seconds that running handlers get to finish when the processor stops; what has not finished
+    then goes back to its queue."""
+
+    def __init__(
+        self,
+        fingerprint: FingerprintLike | None = None,
+        eqk: Eqk | None = None,
+        hup: Hup | None = None,
+        vhost: str | None = None,
+    ) -> None:
+        self.fingerprint = complete(fingerprint)
+        self.counts: Counter[str] = Counter()
+        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``."""
+        self.consumer = self.consumer_class(eqk, hup, vhost)
+        self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
+        self._timers = gevent.pool.Group()
+        self._pool: Pool[Delivery] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
+
+    # --- handlers of this instance
+
+    _own_handlers: dict[str, Any] | None = None
+    _own_routes: tuple[RouteTable, RouteTable] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a decorated function becomes a handler of this instance."""
+        super().__setattr__(name, value)
+        if is_handler(value):
+            own = {**(self._own_handlers or {}), name: value}
+            super().__setattr__("_own_handlers", own)
+            super().__setattr__("_own_routes", None)
+
+    def add_handler(self, handler: Callable[..., Any]) -> None:
+        """Add a decorated function ``(self, content)`` or `Handler` class to this instance."""
+        if not is_handler(handler):
+            raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
+        bound = handler if isinstance(handler, type) else types.MethodType(handler, self)
+        setattr(self, handler.__name__, bound)
+
+    @property
+    def routes(self) -> RouteTable:
+        """The handlers of this processor: those of its class, and its own."""
+        of_class = type(self).routes
+        if self._own_handlers is None:
+            return of_class
+        if self._own_routes is None or self._own_routes[0] is not of_class:
+            super().__setattr__("_own_routes", (of_class, of_class.extended(self._own_handlers)))
+        return self._own_routes[1]  # type: ignore[index]  # set just now
+
+    def _bound(self, body: dict[str, Any]) -> list[Bound]:
+        found = self.routes.find(body["category"], body["type"], body["name"])
+        return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
+
+    def _bind(self, handler: Any) -> Callable[..., Any]:
+        callable_: Callable[..., Any] = partial(handler, self) if isinstance(handler, type) else handler
+        return callable_
+
+    # --- remote control
+
+    @MessageHandler("command", "quit")
+    def msg_quit(self, content: Any) -> None:  # noqa: ARG002 - the signature of handlers
+        """Stop this processor; when the last one has stopped, the program goes on after its loop."""
+        if self._obeys("quit"):
+            self._finish(After.QUIT)
+
+    @MessageHandler("command", "restart")
+    def msg_restart(self, content: Any) -> None:  # noqa: ARG002 - the signature of handlers
+        """Replace the process by a new run of the same program, once all handlers are done."""
+        if self._obeys("restart"):
+            raise AckAndRestart
+
+    def _obeys(self, command: str) -> bool:
+        if not self.remote_control:
+            logger.warning("%r refused the command %s: its remote_control is False.", self, command)
+        return self.remote_control
+
+    def restart(self) -> None:
+        """Replace this process by a new run of the same program and arguments; does not return."""
+        pair.close()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves
+
+    # --- running
+
+    def add_eqk(self, eqk: Eqk) -> None:
+        """Listen to more queues; see `GenericConsumer.add_eqk`."""
+        self.consumer.add_eqk(eqk)
+
+    def add_timeout(self, seconds: float, callback: Callable[[], object] | None = None) -> None:
+        """Call *callback* in *seconds*, in a greenlet of this processor; or, without one, sleep."""
+        if callback is None:
+            gevent.sleep(seconds)
+            return
+        timer = gevent.Greenlet(callback)
+        self._timers.add(timer)
+        timer.start_later(seconds)
+
+    def step(self) -> None:
+        """Handle messages until the processor stops: a scheduler's turn of it is its whole life."""
+        self.start_consuming()
+        raise StopIteration
+
+    def start_consuming(self) -> None:
+        """Handle messages until `stop_consuming`; then let running handlers finish.
+
+        Raises `ConnectionLost` or `ConsumerCancelled` when it can consume no more.
+        """
+        name = f"{type(self).__name__} of {self.fingerprint['name']}"
+        pool = self._pool = Pool(self.concurrency, self._handle, name)
+        try:
+            self.consumer.begin(pool.submit)
+            self.consumer.wait()
+        finally:
+            self._drain(pool)
+            self._pool = None
+
+    def stop_consuming(self) -> None:
+        """Ask the processor to stop; never switches, may be called anywhere, handlers included."""
+        self.consumer.stop_consuming()
+
+    def _finish(self, after: After) -> None:
+        self.after = max(self.after, after)
+        self.stop_consuming()
+
+    def _drain(self, pool: Pool[Delivery]) -> None:
+        """First no new messages, then the running handlers, then the channel.
+
+        In this order nothing is handled twice that could be handled once: what runs still has the
+        channel to acknowledge on, and what has not begun goes back first, to others.
+        """
+        self.consumer.quiesce()
+        for delivery in pool.withdraw():
+            delivery.reject(requeue=True)
+        if not pool.join(self.shutdown_timeout):
+            logger.warning("%r: handlers did not finish in time; their messages go back.", self)
+        self.consumer.end()
+        pool.kill()
+        self._timers.kill()
+
+    # --- one message
+
+    def _handle(self, delivery: Delivery) -> None:
+        """Handle one delivery, from its bytes to its verdict; runs in a greenlet of the pool."""
+        try:
+            body = self._decoded(delivery)
+        except MalformedMessage as exc:
+            self.counts["malformed"] += 1
+            logger.error("%s rejected what is no message: %s", type(self).__name__, exc)  # noqa: TRY400
+            delivery.reject(requeue=False)
+            return
+        logger.debug("<-- %s: %s", type(self).__name__, body)
+        reply = self._reply_to(delivery) if body["category"] == "rpc" else None
+        outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)
+        self._settle(delivery, outcome)
+        if outcome.after is not After.GO_ON:
+            self._finish(outcome.after)
+
+    def _decoded(self, delivery: Delivery) -> dict[str, Any]:
+        if len(delivery.body) > self.consumer.max_body:
+            raise MalformedMessage(f"a body of {len(delivery.body)} bytes, over {self.consumer.max_body}")
+        try:
+            return envelope.check(self.consumer.decode(delivery.body))
+        except MalformedMessage:
+            raise
+        except Exception as exc:  # an encoder of the user's may raise anything
+            raise MalformedMessage(str(exc)) from exc
+
+    def _reply_to(self, delivery: Delivery) -> Reply:
+        def send(result: Any) -> None:
+            try:
+                self.consumer.rpc_reply(delivery.properties, result)
+            except PostageError as exc:
+                if isinstance(exc, ValueError):
+                    raise  # what cannot be encoded is the handler's error, and its caller's to know
+                self.counts["lost_reply"] += 1
+                logger.warning("A reply was lost: %s", exc)
+
+        return Reply(send)
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        counts = self.counts
+        counts["handled" if outcome.handlers else "unhandled"] += 1
+        counts["failed"] += bool(outcome.failures)
+        counts["filtered"] += outcome.filtered
+        if outcome.verdict is Verdict.ACK:
+            delivery.ack()
+        else:
+            delivery.reject(requeue=False)

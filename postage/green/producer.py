@@ -1,0 +1,233 @@
+"""Producers: their methods are the network API, ``message_X`` and ``rpc_X`` for each message X."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from postage.addressing import Eks
+from postage.encoding import Encoder, JsonEncoder
+from postage.errors import SettingsError, TimeoutError
+from postage.exchange import Exchange
+from postage.fingerprint import FingerprintLike, complete
+from postage.green import debug
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.pair import Pair, pair_of
+from postage.green.publisher import body_of, publish, publish_confirmed
+from postage.green.rpc import Calls, Request
+from postage.message import Message, MessageCommand, MessageResult, MessageResultError, RpcCommand, result_from
+from postage.settings import Hup, Settings
+
+__all__ = ["GenericProducer"]
+
+logger = logging.getLogger(__name__)
+
+PERSISTENT = 2
+
+# What __getattr__ serves: the prefix of the attribute, and what of the class sends it.  The order
+# matters, rpc_queue_ before rpc_.
+_PREFIXES = ("message_", "rpc_queue_", "rpc_")
+
+
+class GenericProducer:
+    """Sends messages and makes calls.
+
+    Inherit it, set `eks`, and write a ``build_message_X`` or ``build_rpc_X`` method for each message
+    that needs more than its parameters.  Then ``message_X(...)`` sends, and ``rpc_X(...)`` calls and
+    returns a result message.  Without a builder X is sent as a command with the arguments as its
+    parameters: one positional as it is, several as a list, keywords as a dictionary.
+
+    Making one connects, and declares every exchange in `eks`; it raises `ConnectionFailed` or
+    `TopologyMismatch`.  A producer may be used by any greenlet, and by any native thread (each hub
+    has connections of its own).  All sending methods switch greenlets, and take
+
+    - ``_key``: send to the first exchange of `eks` with this key;
+    - ``_eks``: send to exactly these ``[(Exchange, key), ...]``; then ``_key`` is ignored.
+    """
+
+    eks: Eks = [(Exchange, "nokey")]
+    """Where messages go.  RPCs go to the first pair alone."""
+    encoder_class: type[Encoder] = JsonEncoder
+    vhost: str | None = None
+    """The virtual host; None: ``messaging.global_vhost``."""
+    hup: Hup | None = None
+    """Host, user and password; None: ``messaging.global_hup``."""
+    rpc_timeout: float = 30
+    """Seconds that an RPC waits for its reply, at each try."""
+    max_retry: int = 4
+    """How often an RPC is sent again when it timed out."""
+    confirm: bool = True
+    """Sending returns when the broker has the message.  False: it returns at once, and what is
+    written can be lost with the connection or a broker that fails."""
+    publish_timeout: float = 30
+    """Seconds within which the broker must have taken a message; then `PublishFailed`."""
+    delivery_mode: int = PERSISTENT
+    """2: messages survive a restart of the broker in a durable queue; 1: they do not."""
+
+    def __init__(
+        self,
+        fingerprint: FingerprintLike | None = None,
+        hup: Hup | None = None,
+        vhost: str | None = None,
+    ) -> None:
+        debug.enable_if_asked()
+        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost)
+        self.vhost = self.settings.vhost
+        self.fingerprint = complete(fingerprint)
+        self.encoder = self.encoder_class()
+        self.default_exchange = self.eks[0][0]
+        for exchange, _ in self.eks:
+            self._pair.publishing.get().declare(exchange)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        for prefix in _PREFIXES:
+            what = name.removeprefix(prefix)
+            if what and what != name:
+                return self._sender(prefix, what)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _sender(self, prefix: str, what: str) -> Callable[..., Any]:
+        if prefix == "message_":
+            build = getattr(self, f"build_message_{what}", None) or partial(_command, MessageCommand, what)
+            return partial(self._message_send, build)
+        build = getattr(self, f"build_rpc_{what}", None) or partial(_command, RpcCommand, what)
+        return partial(self._rpc_send, build, _queue_only=prefix == "rpc_queue_")
+
+    @property
+    def _pair(self) -> Pair:
+        # Looked up each time: the calling greenlet may be one of another thread's hub.
+        return pair_of(self.settings)
+
+    # --- messages
+
+    def message(self, *args: Any, **kwds: Any) -> None:
+        """Send a generic message, type and name ``none``, with the arguments as they are."""
+        self._message_send(Message, *args, **kwds)
+
+    def forward(self, body: Any, *, _key: str | None = None, _eks: Eks | None = None) -> None:
+        """Send *body* as it is; no fingerprint is added."""
+        self._send(body, self._targets(_key, _eks))
+
+    def serialize_text_file(self, filepath: str | os.PathLike[str]) -> dict[str, Any]:
+        """Return ``{"name": ..., "content": [lines]}`` of a text file in UTF-8, to be sent."""
+        with open(filepath, encoding="utf-8") as file:  # noqa: PTH123 - any path-like will do
+            return {"name": os.path.basename(filepath), "content": file.readlines()}  # noqa: PTH119
+
+    def _message_send(
+        self,
+        build: Callable[..., Message],
+        *args: Any,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        **kwds: Any,
+    ) -> None:
+        message = build(*args, **kwds)
+        message.fingerprint(self.fingerprint)
+        self._send(message.body, self._targets(_key, _eks))
+
+    def _send(self, body: Any, targets: Eks) -> None:
+        encoded = body_of(self.encoder, body)
+        properties = Properties(
+            content_type=self.encoder.content_type,
+            delivery_mode=self.delivery_mode,
+            message_id=uuid.uuid4().hex,
+            timestamp=int(time.time()),
+        )
+        how = publish_confirmed if self.confirm else publish
+        for exchange, key in targets:
+            logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
+            how(self._pair, exchange, key, properties, encoded, limit=self.publish_timeout)
+
+    def _targets(self, key: str | None, eks: Eks | None) -> Eks:
+        if eks is not None:
+            if not eks:
+                raise SettingsError("_eks is empty: give at least one (Exchange, key)")
+            return eks
+        return self.eks if key is None else [(self.default_exchange, key)]
+
+    # --- calls
+
+    def _rpc_send(  # noqa: PLR0913 - the classic keywords
+        self,
+        build: Callable[..., Message],
+        *args: Any,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        _timeout: float | None = None,
+        _max_retry: int | None = None,
+        _queue_only: bool = False,
+        **kwds: Any,
+    ) -> MessageResult | str:
+        message = build(*args, **kwds)
+        message.fingerprint(self.fingerprint)
+        exchange, key = self._targets(_key, _eks)[0]
+        body = body_of(self.encoder, message.body)
+        request = Request(exchange, key, body, self.encoder.content_type)
+        timeout = self._timeout(_timeout)
+        logger.debug("--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message)
+        if _queue_only:
+            return self._calls.send_only(request, timeout=timeout)
+        retries = self.max_retry if _max_retry is None else _max_retry
+        reply = self._calls.call(request, timeout=timeout, max_retry=retries)
+        return reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
+
+    def consume_rpc(
+        self,
+        queue: str,
+        result_len: int = 1,
+        callback: Callable[[Any], object] | None = None,
+        timeout: float | None = None,
+    ) -> list[MessageResult]:
+        """Wait for *result_len* replies on *queue*, which ``rpc_X(_queue_only=True)`` returned.
+
+        Returns the result messages; *callback* gets each decoded reply.  A malformed reply is a
+        `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises `TimeoutError`
+        with the results so far.
+        """
+        timeout = self._timeout(timeout)
+        replies, complete_ = self._calls.collect(queue, result_len, timeout=timeout)
+        results = []
+        for reply in replies:
+            decoded, result = self._result(reply.body)
+            results.append(result)
+            if callback is not None:
+                callback(decoded)
+        if not complete_:
+            text = f"{len(results)} of {result_len} replies came within {timeout:g} s"
+            raise TimeoutError(text, tuple(results))
+        return results
+
+    @property
+    def _calls(self) -> Calls:
+        return self._pair.companion(Calls)
+
+    def _timeout(self, given: float | None) -> float:
+        return self.rpc_timeout if given is None or given < 0 else given
+
+    def _result(self, body: bytes) -> tuple[Any, MessageResult]:
+        """Return the decoded reply and the result message in it."""
+        try:
+            decoded = self.encoder.decode(body)
+        except Exception as exc:  # an encoder of the user's may raise anything
+            logger.warning("A reply could not be decoded: %s", exc)
+            return None, MessageResultError(f"Malformed reply {body[:200]!r}")
+        return decoded, result_from(decoded)
+
+
+def _command(kind: type[MessageCommand], name: str, *args: Any, **kwds: Any) -> MessageCommand:
+    """Build the command *name*, with the arguments of a call as its parameters."""
+    if not args and not kwds:
+        return kind(name)
+    if not args:
+        return kind(name, kwds["parameters"] if kwds.keys() == {"parameters"} else kwds)
+    if kwds:
+        return kind(name, {"args": list(args), "kwds": kwds})
+    return kind(name, args[0] if len(args) == 1 else list(args))

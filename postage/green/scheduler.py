@@ -1,0 +1,173 @@
+"""The scheduler: runs microthreads, processors above all, each in its own greenlet."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+import gevent.event
+
+from postage.dispatch import After
+from postage.errors import ExitScheduler
+from postage.green.microthread import MicroThread
+from postage.green.processor import MessageProcessor
+
+__all__ = ["MicroScheduler", "run"]
+
+logger = logging.getLogger(__name__)
+
+TURN = 0.1
+"""Seconds after which the loop body runs again although nothing happened."""
+
+GRACE = 5.0
+"""Seconds that microthreads get to end after their shutdown timeout; then they are killed."""
+
+
+class _Run:
+    """One microthread and the greenlet that runs it."""
+
+    def __init__(self, microthread: MicroThread, turned: gevent.event.Event) -> None:
+        self.microthread = microthread
+        self.error: BaseException | None = None
+        self._turned = turned
+        self._generator = microthread.main()
+        next(self._generator)  # create() runs when the microthread is added
+        self._leaving = False
+        self.greenlet = gevent.Greenlet(self._drive)
+        self.greenlet.name = repr(type(microthread).__name__)
+        self.greenlet.rawlink(lambda _: turned.set())
+
+    def leave(self) -> None:
+        """Have it end: at once where it can, else after its running step."""
+        self._leaving = True
+        self.microthread.stop_consuming()
+
+    def _drive(self) -> None:
+        try:
+            for _ in self._generator:
+                self._turned.set()
+                gevent.sleep(0)
+                if self._leaving:
+                    return
+        except ExitScheduler:
+            self.microthread.after = After.EXIT
+        except RuntimeError as exc:
+            # PEP 479: a generator of the user's own let StopIteration out.
+            if not isinstance(exc.__cause__, StopIteration):
+                self.error = exc
+        except Exception as exc:  # noqa: BLE001 - raised in the loop of the program
+            self.error = exc
+
+
+class MicroScheduler:
+    """Runs microthreads until they end: ``for _ in scheduler.main(): pass`` is a whole program.
+
+    The loop ends when a processor was told to quit and no other one is left, when a microthread
+    raises `ExitScheduler`, at SIGTERM or SIGINT, and, with *autoquit*, when none is left.  Other
+    processors finish their messages first.  An error of a microthread is raised in the loop.
+    """
+
+    def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
+        self.autoquit = autoquit
+        self._turned = gevent.event.Event()
+        self._runs: list[_Run] = []
+        self._after = After.GO_ON
+        self._restarting: MessageProcessor | None = None
+        self._running = False
+
+    def add_microthread(self, mthread: MicroThread) -> None:
+        """Add a microthread and run its ``create()``; it starts with the loop, or now inside of it."""
+        run_ = _Run(mthread, self._turned)
+        self._runs.append(run_)
+        if self._running:
+            run_.greenlet.start()
+
+    def main(self) -> Iterator[int]:
+        """Run: a generator that yields after each turn of a microthread, and ten times a second."""
+        yield 1
+        with self._signals():
+            self._running = True
+            for run_ in self._runs:
+                run_.greenlet.start()
+            try:
+                while not self._is_over():
+                    self._turned.wait(TURN)
+                    self._turned.clear()
+                    yield 1
+            finally:
+                self._stop()
+        if self._restarting is not None:
+            self._restarting.restart()
+
+    def shutdown(self) -> None:
+        """End the loop: processors finish the messages they have.  Never switches."""
+        self._after = After.EXIT
+        self._turned.set()
+
+    def _is_over(self) -> bool:
+        """Take note of who has ended, and tell whether that is the end of all."""
+        for run_ in [run_ for run_ in self._runs if run_.greenlet.dead]:
+            self._runs.remove(run_)
+            self._note_end(run_)
+        if self._after > After.QUIT:
+            return True
+        if self._after is After.QUIT:
+            return not any(isinstance(run_.microthread, MessageProcessor) for run_ in self._runs)
+        return self.autoquit and not self._runs
+
+    def _note_end(self, run_: _Run) -> None:
+        if run_.error is not None:
+            raise run_.error
+        microthread = run_.microthread
+        if microthread.after is After.RESTART and isinstance(microthread, MessageProcessor):
+            self._restarting = microthread
+        if microthread.after is not After.STOP:
+            self._after = max(self._after, microthread.after)
+
+    def _stop(self) -> None:
+        """End all that runs: first everybody is asked, so that they drain at the same time."""
+        for run_ in self._runs:
+            run_.leave()
+        limit = max((getattr(run_.microthread, "shutdown_timeout", 0) for run_ in self._runs), default=0)
+        greenlets = [run_.greenlet for run_ in self._runs]
+        draining = [r.greenlet for r in self._runs if isinstance(r.microthread, MessageProcessor)]
+        gevent.joinall(draining, timeout=limit + GRACE)
+        gevent.killall(greenlets)
+        self._runs.clear()
+        self._running = False
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT end the loop; a second one ends the process as it always does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        watchers = [gevent.signal_handler(number, self._on_signal, number) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            yield
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+
+    def _on_signal(self, number: int) -> None:
+        if self._after is After.EXIT:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        logger.info("%s: finishing what is running.", signal.Signals(number).name)
+        self.shutdown()
+
+
+def run(*processors: MicroThread) -> None:
+    """Run *processors* until the last one has quit; switches greenlets, returns when all have ended.
+
+    SIGTERM and SIGINT end them all.  Raises what ended one of them otherwise, as `ConnectionLost`;
+    the others finish their messages first.
+    """
+    scheduler = MicroScheduler(autoquit=True)
+    for processor in processors:
+        scheduler.add_microthread(processor)
+    for _ in scheduler.main():
+        pass

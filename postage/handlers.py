@@ -1,0 +1,166 @@
+"""Handlers and filters: decorators that only mark, and the route table of a class.
+
+A decorator leaves its mark on the method and returns the method itself, so that it stays callable
+and picklable.  Which handlers a class has follows from its attributes, base classes first, in the
+order of definition; an attribute that overrides another one replaces its handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+__all__ = [
+    "Handler",
+    "MessageFilter",
+    "MessageHandler",
+    "MessageHandlerFullBody",
+    "MessageHandlerType",
+    "Route",
+    "RouteTable",
+    "RpcHandler",
+    "is_handler",
+]
+
+T = TypeVar("T")
+_MARK = "_postage_routes"
+
+
+class Route(NamedTuple):
+    """Which messages a handler takes; *name* None: every name.  *part* is what of the body it gets."""
+
+    category: str
+    type: str
+    name: str | None
+    part: str | None = "content"
+
+
+class MessageHandler:
+    """Marks a method, or a nested `Handler` class, as taking messages of a type and name.
+
+    The method gets the content.  Without *message_name* it takes every name of that type.  A method
+    may carry several of these.
+    """
+
+    category: ClassVar[str] = "message"
+    part: ClassVar[str | None] = "content"
+
+    def __init__(self, message_type: str, message_name: str | None = None) -> None:
+        self.route = Route(self.category, message_type, message_name, self.part)
+
+    def __call__(self, func: T) -> T:
+        """Mark *func* and return it."""
+        # From the object's own namespace: a Handler class must not write into its base's list.
+        setattr(func, _MARK, [*vars(func).get(_MARK, ()), self.route])
+        return func
+
+
+class MessageHandlerFullBody(MessageHandler):
+    """Like `MessageHandler`; the method gets the whole body, with type, name and fingerprint."""
+
+    part = None
+
+
+class RpcHandler(MessageHandler):
+    """Marks a handler for RPCs: it gets the content and a reply function, to be called once."""
+
+    category = "rpc"
+
+
+class MessageFilter:
+    """Puts ``callable(message, *args, **kwds)`` before a handler; its result goes to the handler.
+
+    It gets its own copy of what the handler would get.  Any exception discards the message for this
+    handler only.  Several run in turn, the innermost first; it may stand above or below the
+    handler's decorator.
+    """
+
+    def __init__(self, _callable: Callable[..., Any], *args: Any, **kwds: Any) -> None:
+        self.callable, self.args, self.kwds = _callable, args, kwds
+
+    def __call__(self, func: T) -> T:
+        """Add this filter to *func* and return it."""
+        func.filters = [*vars(func).get("filters", ()), self]  # type: ignore[attr-defined]
+        return func
+
+    def apply(self, message: Any) -> Any:
+        """Return what the filter makes of *message*."""
+        return self.callable(message, *self.args, **self.kwds)
+
+
+class Handler:
+    """Base of handlers that are classes: override `call`; making one handles the message."""
+
+    def __init__(self, processor: Any, data: Any, reply_func: Any = None) -> None:
+        self.processor, self.data, self.reply_func = processor, data, reply_func
+        self.call()
+
+    def call(self) -> None:
+        """Handle ``self.data``; for an RPC, answer with ``self.reply_func``."""
+        raise NotImplementedError(f"{type(self).__qualname__} must define call(self)")
+
+
+def is_handler(value: Any) -> bool:
+    """Tell whether *value* carries the mark of a handler decorator."""
+    return bool(getattr(value, _MARK, None))
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """The handlers of a processor: for each route the names of the attributes, in order."""
+
+    entries: tuple[tuple[Route, str], ...]
+
+    def find(self, category: str, type_: str, name: str) -> Iterator[tuple[str, str | None]]:
+        """Yield (attribute, part of the body) for the message, in the order of definition."""
+        for route, attribute in self._by_kind.get((category, type_), ()):
+            if route.name is None or route.name == name:
+                yield attribute, route.part
+
+    def __post_init__(self) -> None:
+        by_kind: dict[tuple[str, str], list[tuple[Route, str]]] = {}
+        for route, attribute in self.entries:
+            by_kind.setdefault((route.category, route.type), []).append((route, attribute))
+        object.__setattr__(self, "_by_kind", by_kind)
+
+    _by_kind: ClassVar[dict[tuple[str, str], list[tuple[Route, str]]]]
+
+    def extended(self, attributes: dict[str, Any]) -> RouteTable:
+        """Return this table with the handlers among *attributes*, which replace those they override."""
+        marked = {name: routes for name, value in attributes.items() if (routes := _routes_of(value))}
+        gone = {name for name, value in attributes.items() if name in marked or not callable(value)}
+        kept = [entry for entry in self.entries if entry[1] not in gone]
+        return RouteTable((*kept, *((route, name) for name, routes in marked.items() for route in routes)))
+
+
+def _routes_of(value: Any) -> list[Route]:
+    routes: list[Route] = getattr(value, _MARK, [])
+    return routes
+
+
+class MessageHandlerType(type):
+    """Metaclass of processors: knows the route table of the class, also after it was changed."""
+
+    _generation: ClassVar[int] = 0
+    _cached: tuple[int, RouteTable]
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name != "_cached":
+            MessageHandlerType._generation += 1
+        super().__setattr__(name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        MessageHandlerType._generation += 1
+        super().__delattr__(name)
+
+    @property
+    def routes(cls) -> RouteTable:
+        """The handlers of this class and its bases; follows handlers set on any of them later."""
+        generation, table = vars(cls).get("_cached", (-1, RouteTable(())))
+        if generation != MessageHandlerType._generation:
+            generation, table = MessageHandlerType._generation, RouteTable(())
+            for base in reversed(cls.__mro__):
+                table = table.extended(dict(vars(base)))
+            cls._cached = generation, table
+        return table

@@ -1,0 +1,155 @@
+"""Messages: plain dictionaries with seven keys, and the classes that build them.
+
+A body can be read and written without Postage, in any language: ``type``, ``name``, ``category``,
+``version``, ``fingerprint``, ``content`` and ``_reserved``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "VERSION",
+    "Message",
+    "MessageCommand",
+    "MessageResult",
+    "MessageResultError",
+    "MessageResultException",
+    "MessageStatus",
+    "RpcCommand",
+    "result_from",
+]
+
+VERSION = "2"
+"""The version of the message form, independent of the version of the library."""
+
+_NOTHING: Any = object()
+
+
+class Message:
+    """A generic message: type and name ``none``; ``content`` holds ``args`` and ``kwds``, if given."""
+
+    type: ClassVar[str] = "none"
+    name: ClassVar[str] = "none"
+    category: ClassVar[str] = "message"
+    boolean_value: ClassVar[bool] = True
+    body: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        content: dict[str, Any] = {}
+        if args:
+            content["args"] = list(args)
+        if kwds:
+            content["kwds"] = kwds
+        self._build(self.name, content)
+
+    def _build(self, name: str, content: dict[str, Any]) -> None:
+        self.body = {
+            "type": self.type,
+            "name": name,
+            "category": self.category,
+            "version": VERSION,
+            "fingerprint": {},
+            "content": content,
+            "_reserved": {},
+        }
+
+    def fingerprint(self, values: Mapping[str, Any] | None = None, /, **kwds: Any) -> None:
+        """Merge a dictionary, keywords, or both into the fingerprint of the message."""
+        self.body["fingerprint"].update(values or {}, **kwds)
+
+    def __bool__(self) -> bool:
+        """False for error and exception results, true for everything else."""
+        return self.boolean_value
+
+    def __eq__(self, other: object) -> bool:
+        """Messages are equal when their bodies are; nothing else equals a message."""
+        return isinstance(other, Message) and self.body == other.body
+
+    __hash__ = None  # type: ignore[assignment]  # the body can change
+
+    def __str__(self) -> str:
+        return str(self.body)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.body}>"
+
+
+class MessageCommand(Message):
+    """A command: the receiver shall do *command*, a name, with *parameters*."""
+
+    type = "command"
+
+    def __init__(self, command: object, parameters: Any = _NOTHING) -> None:
+        self._build(str(command), {"parameters": {} if parameters is _NOTHING else parameters})
+
+
+class RpcCommand(MessageCommand):
+    """A command whose sender waits for a result."""
+
+    category = "rpc"
+
+
+class MessageStatus(Message):
+    """The status of a component; any value whose text says it."""
+
+    type = "status"
+
+    def __init__(self, status: object) -> None:
+        self._build(str(status), {})
+
+
+class MessageResult(Message):
+    """The result of an RPC that succeeded: a *value*, and a *message* for people."""
+
+    type = "result"
+    result_type: ClassVar[str] = "success"
+
+    def __init__(self, value: Any, message: str = "") -> None:
+        self._build(self.name, {"type": self.result_type, "value": value, "message": message})
+
+
+class MessageResultError(MessageResult):
+    """An error that the server foresees and documents; the value is None.  False in a condition."""
+
+    result_type = "error"
+    boolean_value = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(None, message)
+
+
+class MessageResultException(MessageResult):
+    """An exception: its *name* as the value, its text as the *message*.  False in a condition."""
+
+    result_type = "exception"
+    boolean_value = False
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(name, message)
+
+
+def result_from(reply: Any) -> MessageResult:
+    """Rebuild the result message in the decoded body *reply*.
+
+    What is no result gives a `MessageResultError` that begins with ``Malformed reply``.
+    """
+    try:
+        content = reply["content"]
+        kind, value, text = content["type"], content["value"], content["message"]
+    except (TypeError, KeyError, IndexError):
+        return MessageResultError(f"Malformed reply {_shown(reply)}")
+    if kind == "success":
+        return MessageResult(value, text)
+    if kind == "error":
+        return MessageResultError(text)
+    if kind == "exception":
+        return MessageResultException(value, text)
+    return MessageResultError(f"Malformed reply {_shown(reply)}")
+
+
+def _shown(reply: Any) -> str:
+    """Return the part of *reply* that classic Postage shows, cut to a readable length."""
+    content = reply.get("content", reply) if isinstance(reply, Mapping) else reply
+    return str(content)[:500]

@@ -1,0 +1,6 @@
+"""The classic names of microthreads and their scheduler."""
+
+from postage.errors import ExitScheduler
+from postage.green import MicroScheduler, MicroThread
+
+__all__ = ["ExitScheduler", "MicroScheduler", "MicroThread"]
