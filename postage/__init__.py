@@ -11,7 +11,13 @@ from postage.encoding import Encoder, JsonEncoder
 from postage.errors import PostageError
 from postage.exchange import Exchange
 from postage.fingerprint import Fingerprint
-from postage.handlers import Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler
+from postage.handlers import (
+    Handler,
+    MessageFilter,
+    MessageHandler,
+    MessageHandlerFullBody,
+    RpcHandler,
+)
 from postage.message import (
     Message,
     MessageCommand,

@@ -42,12 +42,14 @@ def bindings_of(eqk: Eqk) -> Iterator[Binding]:
 
 
 def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
-    """Return the name and the flags of a queue; raise `SettingsError` for flags that do not exist."""
+    """Return the name and the flags of a queue; raise `SettingsError` for an unknown flag."""
     if isinstance(queue, str):
         return queue, {}
     flags = dict(queue.get("flags") or {})
     for flag in flags.keys() - QUEUE_FLAGS:
-        raise SettingsError(f"queue {queue['name']!r}: no flag {flag!r}, only {sorted(QUEUE_FLAGS)}")
+        raise SettingsError(
+            f"queue {queue['name']!r}: no flag {flag!r}, only {sorted(QUEUE_FLAGS)}"
+        )
     return str(queue["name"]), flags
 
 

@@ -76,10 +76,10 @@ class Outcome:
 
 
 class Abandoned(BaseException):
-    """Thrown into a running handler whose processor cannot wait any longer: no verdict, no reply."""
+    """Thrown into a handler that its processor can wait for no longer: no verdict, no reply."""
 
 
-class _Filtered(Exception):  # noqa: N818 - a signal, not an error
+class _Filtered(Exception):
     """A filter discarded the message for one handler; the cause is what it raised."""
 
 
@@ -99,18 +99,26 @@ def dispatch(
     if reply is not None:
         _dispatch_rpc(body, found, reply, answer_unknown, outcome)
         return outcome
-    for last, (handler, part) in _with_last(found):
-        try:
-            _run(handler, _own(body, part, shared=not last))
-        except _Filtered:
-            outcome.filtered += 1
-        except BaseException as exc:  # noqa: BLE001 - a handler may raise anything
-            _judge(exc, handler, outcome)
+    for handler, part in found:
+        _hand(handler, _own(body, part, shared=handler is not found[-1][0]), outcome)
     return outcome
 
 
+def _hand(handler: Callable[..., Any], message: Any, outcome: Outcome) -> None:
+    try:
+        _run(handler, message)
+    except _Filtered:
+        outcome.filtered += 1
+    except BaseException as exc:  # a handler may raise anything
+        _judge(exc, handler, outcome)
+
+
 def _dispatch_rpc(
-    body: dict[str, Any], found: list[Bound], reply: Reply, answer_unknown: bool, outcome: Outcome
+    body: dict[str, Any],
+    found: list[Bound],
+    reply: Reply,
+    answer_unknown: bool,  # noqa: FBT001 - private, and handed through
+    outcome: Outcome,
 ) -> None:
     """The last handler defined answers; whatever happens, the caller hears of it."""
     if not found:
@@ -123,7 +131,7 @@ def _dispatch_rpc(
     except _Filtered as exc:
         outcome.filtered += 1
         _answer(reply, exc.__cause__ or exc)
-    except BaseException as exc:  # noqa: BLE001 - a handler may raise anything
+    except BaseException as exc:
         _judge(exc, handler, outcome)
         _answer(reply, exc)
     if reply.is_due:
@@ -133,11 +141,14 @@ def _dispatch_rpc(
 def _answer(reply: Reply, exc: BaseException) -> None:
     """Tell the caller of *exc*, unless the handler had answered before it raised."""
     if not reply.sent:
-        reply(MessageResultException(type(exc).__name__, str(exc)))
+        reply(MessageResultException(type(exc).__name__, _text_of(exc)))
 
 
-def _with_last(found: list[Bound]) -> Iterable[tuple[bool, Bound]]:
-    return ((index == len(found) - 1, bound) for index, bound in enumerate(found))
+def _text_of(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as second:  # an exception of the user's own may not even say what it is
+        return f"(its text cannot be had: {type(second).__name__})"
 
 
 def _own(body: dict[str, Any], part: str | None, *, shared: bool) -> Any:

@@ -45,7 +45,9 @@ class JsonEncoder(Encoder):
             return _json.encode(data)
         except (TypeError, ValueError, RecursionError) as exc:
             key = next(_culprits(data), "")
-            raise EncodingError(f"cannot send {key or 'this value'} as JSON: {exc}", key=key) from exc
+            raise EncodingError(
+                f"cannot send {key or 'this value'} as JSON: {exc}", key=key
+            ) from exc
 
     @classmethod
     def decode(cls, string: str | bytes) -> Any:
@@ -80,7 +82,9 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level:
         depth += 1
-        level = [child for node in level for child in _children(node) if isinstance(child, (dict, list))]
+        level = [
+            child for node in level for child in _children(node) if isinstance(child, (dict, list))
+        ]
     return depth
 
 

@@ -33,7 +33,9 @@ def check(body: Any) -> dict[str, Any]:
         if key not in body:
             raise MalformedMessage(f"the key {key!r} is missing")
         if not isinstance(body[key], kind):
-            raise MalformedMessage(f"{key!r} is a {type(body[key]).__name__}, not a {kind.__name__}")
+            raise MalformedMessage(
+                f"{key!r} is a {type(body[key]).__name__}, not a {kind.__name__}"
+            )
     if body["version"] != VERSION:
         raise MalformedMessage(f"version {body['version'][:20]!r} is not {VERSION!r}")
     if body["category"] not in CATEGORIES:

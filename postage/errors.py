@@ -122,7 +122,9 @@ class ConsumerCancelled(PostageError):
     """The broker ended a consumer: *queue* was deleted, or its leader moved."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"the broker ended the consumer of queue {queue!r}: was the queue deleted?")
+        super().__init__(
+            f"the broker ended the consumer of queue {queue!r}: was the queue deleted?"
+        )
         self.queue = queue
 
 
@@ -169,7 +171,7 @@ class FilterError(PostageError):
 
 
 class RejectMessage(PostageError, ValueError):
-    """Raised by a handler: the message is rejected, not requeued, without a traceback in the log."""
+    """Raised by a handler: the message is rejected, not requeued, and no traceback is logged."""
 
 
 class AckAndRestart(PostageError, ValueError):

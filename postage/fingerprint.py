@@ -69,7 +69,9 @@ class Fingerprint:
 
 def complete(partial: FingerprintLike | None) -> dict[str, Any]:
     """Return *partial* merged over a bare fingerprint; *partial* is a dict or has ``as_dict()``."""
-    known = {} if partial is None else partial if isinstance(partial, Mapping) else partial.as_dict()
+    known = (
+        {} if partial is None else partial if isinstance(partial, Mapping) else partial.as_dict()
+    )
     return {**Fingerprint().as_dict(), **known}
 
 

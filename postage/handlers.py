@@ -28,7 +28,7 @@ _MARK = "_postage_routes"
 
 
 class Route(NamedTuple):
-    """Which messages a handler takes; *name* None: every name.  *part* is what of the body it gets."""
+    """Which messages a handler takes (*name* None: all), and what part of the body it gets."""
 
     category: str
     type: str
@@ -127,11 +127,11 @@ class RouteTable:
     _by_kind: ClassVar[dict[tuple[str, str], list[tuple[Route, str]]]]
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:
-        """Return this table with the handlers among *attributes*, which replace those they override."""
-        marked = {name: routes for name, value in attributes.items() if (routes := _routes_of(value))}
-        gone = {name for name, value in attributes.items() if name in marked or not callable(value)}
-        kept = [entry for entry in self.entries if entry[1] not in gone]
-        return RouteTable((*kept, *((route, name) for name, routes in marked.items() for route in routes)))
+        """Return this table with the handlers among *attributes*, which replace older ones."""
+        added = [(route, name) for name, value in attributes.items() for route in _routes_of(value)]
+        gone = {name for _, name in added}
+        gone.update(name for name, value in attributes.items() if not callable(value))
+        return RouteTable((*(entry for entry in self.entries if entry[1] not in gone), *added))
 
 
 def _routes_of(value: Any) -> list[Route]:
@@ -155,12 +155,13 @@ class MessageHandlerType(type):
         super().__delattr__(name)
 
     @property
-    def routes(cls) -> RouteTable:
+    def route_table(cls) -> RouteTable:
         """The handlers of this class and its bases; follows handlers set on any of them later."""
         generation, table = vars(cls).get("_cached", (-1, RouteTable(())))
         if generation != MessageHandlerType._generation:
-            generation, table = MessageHandlerType._generation, RouteTable(())
+            table = RouteTable(())
             for base in reversed(cls.__mro__):
                 table = table.extended(dict(vars(base)))
-            cls._cached = generation, table
-        return table
+            cls._cached = MessageHandlerType._generation, table
+        known: RouteTable = table
+        return known

@@ -28,7 +28,7 @@ _NOTHING: Any = object()
 
 
 class Message:
-    """A generic message: type and name ``none``; ``content`` holds ``args`` and ``kwds``, if given."""
+    """A generic message: type and name ``none``, and as content the args and kwds, if given."""
 
     type: ClassVar[str] = "none"
     name: ClassVar[str] = "none"

@@ -8,7 +8,13 @@ import sys
 from typing import Any
 
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import AckAndRestart, FilterError, PostageError, RejectMessage, TimeoutError
+from postage.errors import (
+    AckAndRestart,
+    FilterError,
+    PostageError,
+    RejectMessage,
+    TimeoutError,  # noqa: A004 - the classic name
+)
 from postage.exchange import Exchange, ExchangeType
 from postage.fingerprint import Fingerprint
 from postage.green import GenericConsumer, GenericProducer, MessageProcessor

@@ -18,18 +18,19 @@ class Reply:
     from another greenlet, says so with `later` and keeps the function.
     """
 
-    __slots__ = ("_send", "deferred", "dropped", "sent")
+    __slots__ = ("_on_second", "_send", "deferred", "sent")
 
-    def __init__(self, send: Callable[[Any], None]) -> None:
-        self._send = send
+    def __init__(
+        self, send: Callable[[Any], None], on_second: Callable[[], None] = lambda: None
+    ) -> None:
+        self._send, self._on_second = send, on_second
         self.sent = False
         self.deferred = False
-        self.dropped = 0
 
     def __call__(self, result: Any) -> None:
-        """Send *result*; raises `EncodingError`, and stays unanswered, when it cannot be encoded."""
+        """Send *result*; raises `EncodingError`, and nothing is sent, when it cannot be encoded."""
         if self.sent:
-            self.dropped += 1
+            self._on_second()
             logger.warning("A second reply to one RPC was dropped; call the reply function once.")
             return
         self._send(result)

@@ -22,7 +22,13 @@ Hup = Mapping[str, Any]
 """Host, user, password as a dictionary, with the optional key ``port``."""
 
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
-_DEFAULTS = {"host": "localhost", "port": "5672", "user": "guest", "password": "guest", "vhost": "/"}
+_DEFAULTS = {
+    "host": "localhost",
+    "port": "5672",
+    "user": "guest",
+    "password": "guest",
+    "vhost": "/",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from postage.errors import ConnectionFailed, ConnectionLost, PostageError, SettingsError, TopologyMismatch
+from postage.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    PostageError,
+    SettingsError,
+    TopologyMismatch,
+)
 
 __all__ = ["CODES", "exit_codes"]
 

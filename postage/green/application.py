@@ -32,7 +32,9 @@ class GenericApplicationExchange(Exchange):
 class LoggingProducerStub:
     """A logger that does nothing; set ``logging_producer`` to a real producer instead."""
 
-    def __init__(self, fingerprint: Any = None, hup: Hup | None = None, vhost: str | None = None) -> None:
+    def __init__(
+        self, fingerprint: Any = None, hup: Hup | None = None, vhost: str | None = None
+    ) -> None:
         pass
 
     def log(self, text: str) -> None:

@@ -32,7 +32,7 @@ Callback = Callable[[Channel, Delivery, Properties, bytes], object]
 class GenericConsumer:
     """Listens to queues: ``[(Exchange, [(queue, key), ...]), ...]``.
 
-    A queue is a name, or ``{"name": ..., "flags": {...}}`` with the flags of `Channel.queue_declare`:
+    A queue is a name, or ``{"name": ..., "flags": {...}}`` with the flags of queue.declare:
     ``durable`` (True unless exclusive), ``auto_delete``, ``exclusive``, ``arguments``, ``passive``
     (use it as it is).  Making one connects and declares; it raises `ConnectionFailed`, or
     `TopologyMismatch` where a queue or exchange exists with other flags.
@@ -50,7 +50,9 @@ class GenericConsumer:
     max_body: int = 8 << 20
     """Bytes of the largest body that a processor decodes; larger ones are rejected."""
 
-    def __init__(self, eqk: Eqk | None = None, hup: Hup | None = None, vhost: str | None = None) -> None:
+    def __init__(
+        self, eqk: Eqk | None = None, hup: Hup | None = None, vhost: str | None = None
+    ) -> None:
         debug.enable_if_asked()
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost)
         self.vhost = self.settings.vhost
@@ -80,7 +82,9 @@ class GenericConsumer:
         for binding in bindings_of(eqk):
             self.queue_bind(binding.exchange, binding.queue, binding.key)
 
-    def queue_bind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str, **flags: Any) -> None:
+    def queue_bind(
+        self, exchange_class: type[Exchange], queue: QueueSpec, key: str, **flags: Any
+    ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
         name, own_flags = queue_name_and_flags(queue)
         flags = {**own_flags, **flags}
@@ -89,7 +93,7 @@ class GenericConsumer:
         connection = self._pair.consuming.get()
         connection.declare(exchange_class)
         with connection.lease() as channel:
-            channel.queue_declare(name, **flags)
+            name = channel.queue_declare(name, **flags)  # the broker names a queue without a name
             channel.queue_bind(name, exchange_class.name, key)
         self.qk_list.append((name, key))
         if self._channel is not None:
@@ -129,13 +133,15 @@ class GenericConsumer:
             self.end()
 
     def stop_consuming(self) -> None:
-        """Ask `start_consuming` to return; never switches, may be called anywhere, and twice."""
+        """Ask `start_consuming` to return; never switches, may be called anywhere, and twice.
+
+        Asked before it began, it returns at once.
+        """
         if not self._over.ready():
             self._over.set()
 
     def begin(self, on_delivery: OnDelivery) -> None:
         """Start a consumer on every queue; *on_delivery* runs in the hub.  Switches."""
-        self._over = gevent.event.AsyncResult()
         self._on_delivery = on_delivery
         channel = self._pair.consuming.get().consuming_channel()
         channel.on_end.append(self._lost)
@@ -159,6 +165,7 @@ class GenericConsumer:
         """End the consumers, and give back what is here unsettled.  Switches."""
         channel, self._channel = self._channel, None
         self._tags.clear()
+        self._over = gevent.event.AsyncResult()
         if channel is None:
             return
         channel.on_end.remove(self._lost)

@@ -25,7 +25,7 @@ SPARE = 8
 
 
 class Pool(Generic[T]):
-    """Runs ``handle(item)`` for each item submitted, at most *size* at once, in order of arrival."""
+    """Runs ``handle(item)`` for each item, at most *size* at once, in the order of arrival."""
 
     def __init__(self, size: int, handle: Callable[[T], None], name: str = "postage") -> None:
         self._size, self._handle, self._name = size, handle, name
@@ -37,7 +37,9 @@ class Pool(Generic[T]):
         self._quiet.set()
 
     def __repr__(self) -> str:
-        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {len(self._waiting)} waiting>"
+        return (
+            f"<Pool {self._name}: {self._busy} of {self._size} busy, {len(self._waiting)} waiting>"
+        )
 
     def submit(self, item: T) -> None:
         """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
@@ -46,7 +48,7 @@ class Pool(Generic[T]):
         if self._idle:
             self._idle.popleft().set()
         elif len(self._workers) < self._size:
-            worker = gevent.Greenlet(self._work)
+            worker: gevent.Greenlet[..., object] = gevent.Greenlet(self._work)
             worker.name = self._name
             self._workers.start(worker)
 
@@ -58,7 +60,7 @@ class Pool(Generic[T]):
         return items
 
     def join(self, limit: float) -> bool:
-        """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it came to that."""
+        """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it is so."""
         return bool(self._quiet.wait(limit))
 
     def kill(self) -> None:

@@ -64,7 +64,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     ) -> None:
         self.fingerprint = complete(fingerprint)
         self.counts: Counter[str] = Counter()
-        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``."""
+        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
+        ``lost_reply``."""
         self.consumer = self.consumer_class(eqk, hup, vhost)
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
@@ -96,7 +97,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     @property
     def routes(self) -> RouteTable:
         """The handlers of this processor: those of its class, and its own."""
-        of_class = type(self).routes
+        of_class = type(self).route_table
         if self._own_handlers is None:
             return of_class
         if self._own_routes is None or self._own_routes[0] is not of_class:
@@ -108,14 +109,16 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
 
     def _bind(self, handler: Any) -> Callable[..., Any]:
-        callable_: Callable[..., Any] = partial(handler, self) if isinstance(handler, type) else handler
+        callable_: Callable[..., Any] = (
+            partial(handler, self) if isinstance(handler, type) else handler
+        )
         return callable_
 
     # --- remote control
 
     @MessageHandler("command", "quit")
     def msg_quit(self, content: Any) -> None:  # noqa: ARG002 - the signature of handlers
-        """Stop this processor; when the last one has stopped, the program goes on after its loop."""
+        """Stop this processor; when the last one has, the program goes on after its loop."""
         if self._obeys("quit"):
             self._finish(After.QUIT)
 
@@ -160,6 +163,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
         Raises `ConnectionLost` or `ConsumerCancelled` when it can consume no more.
         """
+        self.after = After.GO_ON
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool = self._pool = Pool(self.concurrency, self._handle, name)
         try:
@@ -197,12 +201,17 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _handle(self, delivery: Delivery) -> None:
         """Handle one delivery, from its bytes to its verdict; runs in a greenlet of the pool."""
         try:
-            body = self._decoded(delivery)
+            self._dispatch(delivery, self._decoded(delivery))
         except MalformedMessage as exc:
-            self.counts["malformed"] += 1
+            self._count("malformed")
             logger.error("%s rejected what is no message: %s", type(self).__name__, exc)  # noqa: TRY400
             delivery.reject(requeue=False)
-            return
+        except Exception:  # a defect of ours: it must not leave the message without a verdict
+            self._count("failed")
+            logger.exception("%r could not handle a message.", self)
+            delivery.reject(requeue=False)
+
+    def _dispatch(self, delivery: Delivery, body: dict[str, Any]) -> None:
         logger.debug("<-- %s: %s", type(self).__name__, body)
         reply = self._reply_to(delivery) if body["category"] == "rpc" else None
         outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)
@@ -212,7 +221,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         if len(delivery.body) > self.consumer.max_body:
-            raise MalformedMessage(f"a body of {len(delivery.body)} bytes, over {self.consumer.max_body}")
+            raise MalformedMessage(
+                f"a body of {len(delivery.body)} bytes, over {self.consumer.max_body}"
+            )
         try:
             return envelope.check(self.consumer.decode(delivery.body))
         except MalformedMessage:
@@ -227,10 +238,13 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             except PostageError as exc:
                 if isinstance(exc, ValueError):
                     raise  # what cannot be encoded is the handler's error, and its caller's to know
-                self.counts["lost_reply"] += 1
+                self._count("lost_reply")
                 logger.warning("A reply was lost: %s", exc)
 
-        return Reply(send)
+        return Reply(send, partial(self._count, "second_reply"))
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         counts = self.counts

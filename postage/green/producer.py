@@ -12,7 +12,7 @@ from typing import Any
 
 from postage.addressing import Eks
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import SettingsError, TimeoutError
+from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
@@ -20,7 +20,14 @@ from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.publisher import body_of, publish, publish_confirmed
 from postage.green.rpc import Calls, Request
-from postage.message import Message, MessageCommand, MessageResult, MessageResultError, RpcCommand, result_from
+from postage.message import (
+    Message,
+    MessageCommand,
+    MessageResult,
+    MessageResultError,
+    RpcCommand,
+    result_from,
+)
 from postage.settings import Hup, Settings
 
 __all__ = ["GenericProducer"]
@@ -37,10 +44,10 @@ _PREFIXES = ("message_", "rpc_queue_", "rpc_")
 class GenericProducer:
     """Sends messages and makes calls.
 
-    Inherit it, set `eks`, and write a ``build_message_X`` or ``build_rpc_X`` method for each message
-    that needs more than its parameters.  Then ``message_X(...)`` sends, and ``rpc_X(...)`` calls and
-    returns a result message.  Without a builder X is sent as a command with the arguments as its
-    parameters: one positional as it is, several as a list, keywords as a dictionary.
+    Inherit it, set `eks`, and write a ``build_message_X`` or ``build_rpc_X`` method for each
+    message that needs more than its parameters.  Then ``message_X(...)`` sends, and ``rpc_X(...)``
+    calls and returns a result message.  Without a builder X is sent as a command with the arguments
+    as its parameters: one positional as it is, several as a list, keywords as a dictionary.
 
     Making one connects, and declares every exchange in `eks`; it raises `ConnectionFailed` or
     `TopologyMismatch`.  A producer may be used by any greenlet, and by any native thread (each hub
@@ -50,7 +57,7 @@ class GenericProducer:
     - ``_eks``: send to exactly these ``[(Exchange, key), ...]``; then ``_key`` is ignored.
     """
 
-    eks: Eks = [(Exchange, "nokey")]
+    eks: Eks = [(Exchange, "nokey")]  # noqa: RUF012 - the classic form; never changed in place
     """Where messages go.  RPCs go to the first pair alone."""
     encoder_class: type[Encoder] = JsonEncoder
     vhost: str | None = None
@@ -96,7 +103,9 @@ class GenericProducer:
 
     def _sender(self, prefix: str, what: str) -> Callable[..., Any]:
         if prefix == "message_":
-            build = getattr(self, f"build_message_{what}", None) or partial(_command, MessageCommand, what)
+            build = getattr(self, f"build_message_{what}", None) or partial(
+                _command, MessageCommand, what
+            )
             return partial(self._message_send, build)
         build = getattr(self, f"build_rpc_{what}", None) or partial(_command, RpcCommand, what)
         return partial(self._rpc_send, build, _queue_only=prefix == "rpc_queue_")
@@ -155,7 +164,7 @@ class GenericProducer:
 
     # --- calls
 
-    def _rpc_send(  # noqa: PLR0913 - the classic keywords
+    def _rpc_send(
         self,
         build: Callable[..., Message],
         *args: Any,
@@ -172,7 +181,9 @@ class GenericProducer:
         body = body_of(self.encoder, message.body)
         request = Request(exchange, key, body, self.encoder.content_type)
         timeout = self._timeout(_timeout)
-        logger.debug("--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message)
+        logger.debug(
+            "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
+        )
         if _queue_only:
             return self._calls.send_only(request, timeout=timeout)
         retries = self.max_retry if _max_retry is None else _max_retry

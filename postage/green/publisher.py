@@ -6,7 +6,13 @@ import logging
 import time
 
 from postage.encoding import Encoder
-from postage.errors import ChannelRefused, EncodingError, NotAcknowledged, OperationTimeout, PublishFailed
+from postage.errors import (
+    ChannelRefused,
+    EncodingError,
+    NotAcknowledged,
+    OperationTimeout,
+    PublishFailed,
+)
 from postage.exchange import Exchange
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
@@ -31,7 +37,13 @@ def body_of(encoder: Encoder, message: object) -> bytes:
 
 
 def publish(  # noqa: PLR0913 - a message and where it goes
-    pair: Pair, exchange: type[Exchange], key: str, properties: Properties, body: bytes, *, limit: float
+    pair: Pair,
+    exchange: type[Exchange],
+    key: str,
+    properties: Properties,
+    body: bytes,
+    *,
+    limit: float,
 ) -> None:
     """Write a message without waiting for the broker; may be lost with the connection."""
     connection = pair.publishing.get()
@@ -40,7 +52,13 @@ def publish(  # noqa: PLR0913 - a message and where it goes
 
 
 def publish_confirmed(  # noqa: PLR0913 - a message and where it goes
-    pair: Pair, exchange: type[Exchange], key: str, properties: Properties, body: bytes, *, limit: float
+    pair: Pair,
+    exchange: type[Exchange],
+    key: str,
+    properties: Properties,
+    body: bytes,
+    *,
+    limit: float,
 ) -> None:
     """Publish until the broker has taken the message, at most *limit* seconds; switches.
 
@@ -54,12 +72,18 @@ def publish_confirmed(  # noqa: PLR0913 - a message and where it goes
         connection.declare(exchange)
         left = max(0.0, deadline - time.monotonic())
         try:
-            connection.confirming.get().publish_confirmed(exchange.name, key, properties, body, limit=left)
+            connection.confirming.get().publish_confirmed(
+                exchange.name, key, properties, body, limit=left
+            )
         except OperationTimeout as exc:
-            raise PublishFailed(f"the broker did not confirm the message within {limit:g} s") from exc
+            raise PublishFailed(
+                f"the broker did not confirm the message within {limit:g} s"
+            ) from exc
         except (NotAcknowledged, ChannelRefused) as exc:
             if time.monotonic() >= deadline:
-                raise PublishFailed(f"the broker did not take the message within {limit:g} s") from exc
+                raise PublishFailed(
+                    f"the broker did not take the message within {limit:g} s"
+                ) from exc
             logger.info("Publishing to %r again: %s", exchange.name, exc)
             if isinstance(exc, ChannelRefused):
                 connection.forget(exchange)

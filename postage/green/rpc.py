@@ -13,7 +13,6 @@ import logging
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -58,7 +57,7 @@ class Request:
         return self.exchange.name, self.key
 
 
-class CallFailed(Exception):  # noqa: N818 - becomes a result, is never raised to users
+class CallFailed(Exception):
     """A call that ended without a reply; *result* is what its caller gets."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -73,6 +72,11 @@ class _Call:
     id: str
     request: Request
     answer: AsyncResult[Delivery] = field(default_factory=AsyncResult)
+
+    def reply(self) -> Delivery:
+        """Wait for the reply; raises `CallFailed` when there will be none.  Switches."""
+        reply: Delivery = self.answer.get()  # type: ignore[assignment]  # never set to None
+        return reply
 
 
 class _ReplyQueue:
@@ -106,7 +110,9 @@ class Calls:
 
     # --- for callers
 
-    def call(self, request: Request, *, timeout: float, max_retry: int) -> Delivery | MessageResultException:
+    def call(
+        self, request: Request, *, timeout: float, max_retry: int
+    ) -> Delivery | MessageResultException:
         """Send *request* and return its reply, or the exception result that says why there is none.
 
         Switches greenlets.  Waits *timeout* seconds for each try, connecting and writing included;
@@ -119,7 +125,9 @@ class Calls:
                 reply = self._attempt(call, timeout)
                 if reply is not None:
                     return reply
-            return MessageResultException("TimeoutError", f"no reply within {timeout:g} s, {max_retry + 1} tries")
+            return MessageResultException(
+                "TimeoutError", f"no reply within {timeout:g} s, {max_retry + 1} tries"
+            )
         except CallFailed as exc:
             return exc.result
         except (ConnectionFailed, ConnectionLost) as exc:
@@ -168,14 +176,18 @@ class Calls:
 
     def _attempt(self, call: _Call, timeout: float) -> Delivery | None:
         """Send the call once and wait; None when *timeout* is over."""
-        if call.request.destination in self._echoing:
-            with gevent.Timeout(timeout, False):  # noqa: FBT003 - gevent's way to say: no exception
-                self._send(call.request, call.id, self._shared_queue.get().name, timeout)
-                return call.answer.get()
+        over = gevent.Timeout.start_new(timeout)
+        try:
+            if call.request.destination not in self._echoing:
+                return self._attempt_alone(call, timeout)
+            self._send(call.request, call.id, self._shared_queue.get().name, timeout)
+            return call.reply()
+        except gevent.Timeout as exc:
+            if exc is not over:
+                raise  # the caller's own
             return None
-        with gevent.Timeout(timeout, False):  # noqa: FBT003
-            return self._attempt_alone(call, timeout)
-        return None
+        finally:
+            over.close()
 
     def _attempt_alone(self, call: _Call, timeout: float) -> Delivery:
         """Send the call with a reply queue of its own; its destination is unknown or classic."""
@@ -184,7 +196,7 @@ class Calls:
         tag = channel.consume(queue, call.answer.set, no_ack=True)
         try:
             self._send(call.request, call.id, queue, timeout)
-            reply = call.answer.get()
+            reply = call.reply()
         finally:
             channel.cancel_now(tag)
         if reply.properties.correlation_id == call.id:
@@ -204,7 +216,9 @@ class Calls:
             reply_to=reply_to,
             expiration=str(int(timeout * 1000)),
         )
-        channel.publish(request.exchange.name, request.key, properties, request.body, mandatory=True)
+        channel.publish(
+            request.exchange.name, request.key, properties, request.body, mandatory=True
+        )
 
     # --- in the hub
 
@@ -215,7 +229,9 @@ class Calls:
             # A classic server took over a destination that used to echo: which one, nothing says.
             self._echoing.clear()
             self.counts["unmatched"] += 1
-            logger.warning("A reply without correlation id was dropped; its call will be sent again.")
+            logger.warning(
+                "A reply without correlation id was dropped; its call will be sent again."
+            )
             return
         call = self._pending.get(id_)
         if call is None:
@@ -231,7 +247,9 @@ class Calls:
             logger.info("A reply came back (%s): its caller is gone.", reason)
         elif call is not None:
             exchange, key = call.request.destination
-            text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
+            text = (
+                f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
+            )
             call.answer.set_exception(CallFailed("NoRoute", text))
         else:
             logger.info("A call came back (%s), and nobody waits for it.", reason)
@@ -246,7 +264,11 @@ class Calls:
         for call in self._pending.values():
             name, text = "ConnectionLost", str(error)
             exchange = call.request.exchange
-            if isinstance(error, ChannelRefused) and error.code == NOT_FOUND and f"'{exchange.name}'" in text:
+            if (
+                isinstance(error, ChannelRefused)
+                and error.code == NOT_FOUND
+                and f"'{exchange.name}'" in text
+            ):
                 name = "NoRoute"
                 self._forget(exchange)
             call.answer.set_exception(CallFailed(name, text))

@@ -59,7 +59,7 @@ class _Run:
             # PEP 479: a generator of the user's own let StopIteration out.
             if not isinstance(exc.__cause__, StopIteration):
                 self.error = exc
-        except Exception as exc:  # noqa: BLE001 - raised in the loop of the program
+        except Exception as exc:
             self.error = exc
 
 
@@ -80,7 +80,7 @@ class MicroScheduler:
         self._running = False
 
     def add_microthread(self, mthread: MicroThread) -> None:
-        """Add a microthread and run its ``create()``; it starts with the loop, or now inside of it."""
+        """Add a microthread and run its ``create()``; it starts with the loop, or joins it."""
         run_ = _Run(mthread, self._turned)
         self._runs.append(run_)
         if self._running:
@@ -132,11 +132,10 @@ class MicroScheduler:
         """End all that runs: first everybody is asked, so that they drain at the same time."""
         for run_ in self._runs:
             run_.leave()
-        limit = max((getattr(run_.microthread, "shutdown_timeout", 0) for run_ in self._runs), default=0)
-        greenlets = [run_.greenlet for run_ in self._runs]
-        draining = [r.greenlet for r in self._runs if isinstance(r.microthread, MessageProcessor)]
-        gevent.joinall(draining, timeout=limit + GRACE)
-        gevent.killall(greenlets)
+        draining = [run_ for run_ in self._runs if isinstance(run_.microthread, MessageProcessor)]
+        limit = max((getattr(r.microthread, "shutdown_timeout", 0.0) for r in draining), default=0)
+        gevent.joinall([run_.greenlet for run_ in draining], timeout=limit + GRACE)
+        gevent.killall([run_.greenlet for run_ in self._runs])
         self._runs.clear()
         self._running = False
 
@@ -146,7 +145,8 @@ class MicroScheduler:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        watchers = [gevent.signal_handler(number, self._on_signal, number) for number in (signal.SIGTERM, signal.SIGINT)]
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        watchers = [gevent.signal_handler(number, self._on_signal, number) for number in numbers]
         try:
             yield
         finally:
@@ -161,7 +161,7 @@ class MicroScheduler:
 
 
 def run(*processors: MicroThread) -> None:
-    """Run *processors* until the last one has quit; switches greenlets, returns when all have ended.
+    """Run *processors* until the last one has quit; switches, and returns when all have ended.
 
     SIGTERM and SIGINT end them all.  Raises what ended one of them otherwise, as `ConnectionLost`;
     the others finish their messages first.

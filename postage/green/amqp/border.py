@@ -1,4 +1,4 @@
-"""The border: what pika and the socket raise becomes ours here, the foreign error stays the cause."""
+"""The border: here what pika and the socket raise becomes ours; the foreign error is the cause."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ def connecting_failed(settings: Settings, exc: BaseException) -> ConnectionFaile
     where = f"{host}:{port}"
     cause = _root(exc)
     error: ConnectionFailed
-    if isinstance(cause, (pika.exceptions.ProbableAuthenticationError, pika.exceptions.AuthenticationError)):
+    if isinstance(
+        cause, (pika.exceptions.ProbableAuthenticationError, pika.exceptions.AuthenticationError)
+    ):
         error = AuthenticationFailed(
-            f"{where} refused user {settings.user!r} and the password given; check POSTAGE_USER and "
-            f"POSTAGE_PASSWORD, or the hup argument",
+            f"{where} refused user {settings.user!r} and the password given; check POSTAGE_USER "
+            f"and POSTAGE_PASSWORD, or the hup argument",
             host=host,
             port=port,
             user=settings.user,
         )
     elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
         error = VhostRefused(
-            f"{where} refused user {settings.user!r} the virtual host {settings.vhost!r}: it does not "
-            f"exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost argument",
+            f"{where} refused user {settings.user!r} the virtual host {settings.vhost!r}: it does "
+            f"not exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost "
+            f"argument",
             host=host,
             port=port,
             vhost=settings.vhost,
@@ -67,7 +70,9 @@ def ended(exc: BaseException) -> PostageError:
     error: PostageError
     if isinstance(exc, pika.exceptions.ChannelClosedByBroker):
         error = _refused(exc.reply_code, exc.reply_text)
-    elif isinstance(exc, (pika.exceptions.ConnectionClosedByClient, pika.exceptions.ChannelClosedByClient)):
+    elif isinstance(
+        exc, (pika.exceptions.ConnectionClosedByClient, pika.exceptions.ChannelClosedByClient)
+    ):
         error = ConnectionClosed("our side closed the connection; make or use another one")
     else:
         error = ConnectionLost(f"the connection to the broker was lost: {_reason(exc)}")
@@ -91,7 +96,7 @@ def _refused(code: int, text: str) -> ChannelRefused:
 
 
 def _value(text: str) -> str:
-    """Return the value in the broker's words: ``'true'``, ``none``, or ``the value '5' of type ...``."""
+    """Return the value in *text*: ``'true'``, ``none``, or ``the value '5' of type ...``."""
     match = _NONE_SUCH.search(text)
     return match["value"] if match else text.strip("'")
 

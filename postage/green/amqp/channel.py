@@ -75,11 +75,15 @@ class Channel:
 
     def queue_bind(self, queue: str, exchange: str, key: str) -> None:
         """Bind *queue* to *exchange* by *key*; binding twice is fine."""
-        self._ask("queue.bind", self._pika.queue_bind, queue=queue, exchange=exchange, routing_key=key)
+        self._ask(
+            "queue.bind", self._pika.queue_bind, queue=queue, exchange=exchange, routing_key=key
+        )
 
     def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
         """Undo a binding; one that does not exist is fine."""
-        self._ask("queue.unbind", self._pika.queue_unbind, queue=queue, exchange=exchange, routing_key=key)
+        self._ask(
+            "queue.unbind", self._pika.queue_unbind, queue=queue, exchange=exchange, routing_key=key
+        )
 
     # --- consuming
 
@@ -121,18 +125,18 @@ class Channel:
             self._pika.basic_cancel(consumer_tag=tag)
 
     def on_cancel(self, callback: Callable[[str], None]) -> None:
-        """Have *callback* called in the hub with the tag of each consumer that the broker ends."""
+        """Have *callback* called in the hub with the tag of a consumer that the broker ends."""
         self._pika.add_on_cancel_callback(lambda frame: callback(frame.method.consumer_tag))
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge a delivery.  Never switches, never raises; on a dead channel it is counted."""
+        """Acknowledge a delivery.  Never switches nor raises; on a dead channel it is counted."""
         if self.alive:
             self._path.ack(self._pika, tag, multiple=multiple)
         else:
             self.stale_acks += 1
 
     def reject(self, tag: int, *, requeue: bool) -> None:
-        """Reject a delivery.  Never switches, never raises; on a dead channel it is counted."""
+        """Reject a delivery.  Never switches nor raises; on a dead channel it is counted."""
         if self.alive:
             self._path.reject(self._pika, tag, requeue=requeue)
         else:

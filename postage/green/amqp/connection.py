@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gevent
 import gevent.socket
 import pika
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 
 from postage._version import __version__
 from postage.errors import OperationTimeout, PostageError
@@ -43,7 +43,7 @@ class Connection:
         self.settings, self.role = settings, role
         self._on_return = on_return
         self._link = Link.IDLE
-        self._over: AsyncResult[None] = AsyncResult()
+        self._over = Event()
         self._declared: set[type[Exchange]] = set()
         self._idle: list[Channel] = []
         self._consuming: list[Channel] = []
@@ -52,6 +52,8 @@ class Connection:
         """The channel for publishes that are not confirmed."""
         self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
         """The channel for publishes that are."""
+        self.transport: Transport
+        self.path: Path
         self.transport, self.path = self._connect()
 
     def __repr__(self) -> str:
@@ -182,7 +184,9 @@ class Connection:
         if self.alive:
             self.transport.close()
         self._link = step(self._link, Fact.CLOSE)
-        if self._link is Link.CLOSING and not self._over.wait(limit):
+        if self._link is Link.CLOSING:
+            self._over.wait(limit)
+        if self._link is Link.CLOSING:
             logger.debug("%r was dropped: the broker did not confirm its end.", self)
         self.transport.abandon()
 

@@ -29,7 +29,9 @@ class Delivery:
         "routing_key",
     )
 
-    def __init__(self, channel: Channel, deliver: Deliver, properties: Properties, body: bytes) -> None:
+    def __init__(
+        self, channel: Channel, deliver: Deliver, properties: Properties, body: bytes
+    ) -> None:
         self.channel = channel
         self.consumer_tag, self.delivery_tag, self.redelivered = deliver[:3]
         self.exchange, self.routing_key = deliver[3:]

@@ -118,7 +118,8 @@ class Properties:
     def headers(self) -> dict[str, Any] | None:
         """The headers table, or None."""
         if isinstance(self._table, bytes):
-            self._table, _ = pika.data.decode_table(self._table, 0)
+            table: dict[str, Any] = pika.data.decode_table(self._table, 0)[0]
+            self._table = table
         return self._table
 
     @headers.setter
@@ -203,7 +204,8 @@ _DECODE: dict[str, Any] = {
 }
 _KINDS = {"headers": "table", "delivery_mode": "octet", "priority": "octet", "timestamp": "time"}
 _LAYOUT = [
-    (1 << (15 - place), name, _KINDS.get(name, "short")) for place, name in enumerate(Properties.NAMES)
+    (1 << (15 - place), name, _KINDS.get(name, "short"))
+    for place, name in enumerate(Properties.NAMES)
 ]
 
 

@@ -60,7 +60,9 @@ class Path(Protocol):
     def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:
         """Return what to give pika as the callback of the consumer *tag*."""
 
-    def on_confirms(self, channel: pika.channel.Channel, callback: OnConfirm) -> Callable[[Any], None]:
+    def on_confirms(
+        self, channel: pika.channel.Channel, callback: OnConfirm
+    ) -> Callable[[Any], None]:
         """Return what to give pika as the callback for confirms."""
 
     def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:
@@ -75,7 +77,7 @@ def from_pika(properties: pika.spec.BasicProperties) -> Properties:
 class PlainPath:
     """Everything through pika's public methods."""
 
-    def publish(  # noqa: D102, PLR0913 - see Path
+    def publish(  # noqa: PLR0913 - see Path
         self,
         channel: pika.channel.Channel,
         exchange: str,
@@ -88,13 +90,13 @@ class PlainPath:
         basic = pika.spec.BasicProperties(**properties.as_dict())
         channel.basic_publish(exchange, key, body, basic, mandatory)
 
-    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:  # noqa: D102
+    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
         channel.basic_ack(tag, multiple)
 
-    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:  # noqa: D102
+    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
         channel.basic_reject(tag, requeue)
 
-    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:  # noqa: ARG002, D102
+    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:  # noqa: ARG002
         def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
             deliver = Deliver(
                 method.consumer_tag,
@@ -107,14 +109,18 @@ class PlainPath:
 
         return on_message
 
-    def on_confirms(  # noqa: D102
+    def on_confirms(
         self,
         channel: pika.channel.Channel,  # noqa: ARG002
         callback: OnConfirm,
     ) -> Callable[[Any], None]:
         def on_frame(frame: Any) -> None:
             method = frame.method
-            callback(Confirm(method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)))
+            callback(
+                Confirm(
+                    method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)
+                )
+            )
 
         return on_frame
 
@@ -147,7 +153,7 @@ class HotPath:
 
     # --- out
 
-    def publish(  # noqa: D102, PLR0913 - see Path
+    def publish(  # noqa: PLR0913 - see Path
         self,
         channel: pika.channel.Channel,
         exchange: str,
@@ -162,10 +168,10 @@ class HotPath:
         frame_max: int = self._transport.params.frame_max or FRAME_MAX
         self._emit(method + frames.content_frames(number, properties.encode(), body, frame_max))
 
-    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:  # noqa: D102
+    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
         self._emit(frames.encode_ack(channel.channel_number, tag, multiple=multiple))
 
-    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:  # noqa: D102
+    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
         self._emit(frames.encode_reject(channel.channel_number, tag, requeue=requeue))
 
     def _emit(self, data: bytes) -> None:
@@ -174,15 +180,17 @@ class HotPath:
 
     # --- whom to call
 
-    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:  # noqa: D102
+    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:
         self._consumers[channel.channel_number, tag] = callback
         return _never_called
 
-    def on_confirms(self, channel: pika.channel.Channel, callback: OnConfirm) -> Callable[[Any], None]:  # noqa: D102
+    def on_confirms(
+        self, channel: pika.channel.Channel, callback: OnConfirm
+    ) -> Callable[[Any], None]:
         self._confirms[channel.channel_number] = callback
         return _never_called
 
-    def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:  # noqa: D102
+    def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:
         number = channel.channel_number
         if tag is not None:
             self._consumers.pop((number, tag), None)
@@ -216,7 +224,9 @@ class HotPath:
         if kind not in (frames.METHOD, frames.HEADER, frames.BODY, 8):
             raise pika.exceptions.InvalidFrameError(f"unknown frame type {kind}")
         if size > (self._transport.params.frame_max or FRAME_MAX):
-            raise pika.exceptions.InvalidFrameError(f"a frame of {size} bytes is over the limit agreed")
+            raise pika.exceptions.InvalidFrameError(
+                f"a frame of {size} bytes is over the limit agreed"
+            )
 
     def _frame(self, kind: int, channel: int, data: bytes, at: int, after: int) -> None:
         """Handle the frame in ``data[at:after]``."""
@@ -267,7 +277,9 @@ class HotPath:
             logger.debug("A delivery for the ended consumer %r was passed over.", partial.deliver)
             return
         parts = partial.parts
-        callback(partial.deliver, partial.properties, parts[0] if len(parts) == 1 else b"".join(parts))
+        callback(
+            partial.deliver, partial.properties, parts[0] if len(parts) == 1 else b"".join(parts)
+        )
 
 
 def _never_called(*_arguments: Any) -> None:

@@ -1,7 +1,7 @@
 """The states of a connection, as a table.  No gevent and no pika here: this file only decides.
 
-Reconnecting will add a state WAITING here, for a connection that was lost and is dialled again after
-a pause.  Until then a lost connection stays LOST, and the next use of its pair makes a new one.
+Reconnecting will add a state WAITING here, for a connection that was lost and is dialled again
+after a pause.  Until then a lost one stays LOST, and the next use of its pair makes a new one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The bottom of the runtime: pika's connection over a gevent socket.
 
 `Transport` is the only subclass of a pika class.  The socket is read by a watcher of the hub, one
-``recv`` per turn of its loop, and written once per turn with all that the turn produced; so nothing
-here blocks, and no greenlet owns the socket.  Measured against pika's own adapters this is worth two
-to three times the rate.
+``recv`` per turn of its loop, and written once per turn with all that the turn produced; so
+nothing here blocks, and no greenlet owns the socket.  Measured against pika's own adapters this is
+worth two to three times the rate.
 
 pika calls its own hooks with a leading underscore; those that are overridden or called here:
 `PIKA_PRIVATE_NAMES`.  A test fails by name when a release of pika moves one.
@@ -50,7 +50,9 @@ READ_SIZE = 65536
 HIGH_WATER = 1 << 20
 """Bytes not yet sent above which publishers wait: a broker that stops reading costs no memory."""
 
-FIRST_BYTES = b"\x01\x08A"  # a method frame, a heartbeat, or "AMQP" from a broker of another version
+FIRST_BYTES = (
+    b"\x01\x08A"  # a method frame, a heartbeat, or "AMQP" from a broker of another version
+)
 
 Feed = Callable[[bytes], None]
 
@@ -61,7 +63,7 @@ class Transport(pika.connection.Connection):
     Its callbacks run in the hub and must not block.  All methods are for greenlets of that hub.
     """
 
-    def __init__(  # noqa: PLR0913 - what pika's constructor takes, and the socket
+    def __init__(
         self,
         parameters: pika.connection.Parameters,
         sock: gevent.socket.socket,
@@ -73,7 +75,7 @@ class Transport(pika.connection.Connection):
         self.feed: Feed = super()._on_data_available
         """Takes what was read; the hot path puts itself in its place."""
         self._sock = sock
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._loop = gevent.hub.get_hub().loop
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
@@ -84,7 +86,9 @@ class Transport(pika.connection.Connection):
         """Bytes that wait to be sent."""
         self._drained = gevent.event.Event()
         self._disconnecting = self._torn_down = False
-        super().__init__(parameters, on_open, on_failure, on_close, internal_connection_workflow=False)
+        super().__init__(
+            parameters, on_open, on_failure, on_close, internal_connection_workflow=False
+        )
 
     def start(self) -> None:
         """Begin the AMQP handshake; ends in *on_open* or *on_failure*."""
@@ -121,7 +125,9 @@ class Transport(pika.connection.Connection):
     def _lose(self, exc: BaseException) -> None:
         if not self._torn_down:
             self._tear_down()
-            self._on_stream_terminated(pika.exceptions.StreamLostError(f"{type(exc).__name__}: {exc}"))
+            self._on_stream_terminated(
+                pika.exceptions.StreamLostError(f"{type(exc).__name__}: {exc}")
+            )
 
     # --- writing
 
