@@ -42,7 +42,7 @@ class JsonEncoder(Encoder):
     def encode(cls, data: Any) -> str:
         """Return *data* as JSON text; `EncodingError` names the key of what cannot be sent."""
         try:
-            return _json.encode(data)
+            return _encoder.encode(data)
         except (TypeError, ValueError, RecursionError) as exc:
             key = next(_culprits(data), "")
             raise EncodingError(
@@ -54,7 +54,7 @@ class JsonEncoder(Encoder):
         """Return the object in *string*; `DecodingError` when it is not JSON in UTF-8."""
         try:
             text = string if isinstance(string, str) else bytes(string).decode("utf-8")
-            value = json.loads(text, parse_constant=_refuse_constant)
+            value = _decoder.decode(text)
         except (ValueError, RecursionError) as exc:
             raise DecodingError(f"not JSON in UTF-8: {str(exc)[:200]}") from exc
         # Counting brackets is far cheaper than walking, and settles it for every ordinary body.
@@ -69,12 +69,13 @@ def _listed(value: object) -> list[Any]:
     raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
-# Made once: json.dumps builds an encoder at each call as soon as an option is given.
-_json = json.JSONEncoder(allow_nan=False, default=_listed)
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.dumps and json.loads build theirs at each call as soon as an option is given.
+_encoder = json.JSONEncoder(allow_nan=False, default=_listed)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _depth(value: Any) -> int:
@@ -109,7 +110,7 @@ def _culprits(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
 
 def _is_sendable(value: Any) -> bool:
     try:
-        _json.encode(value)
+        _encoder.encode(value)
     except (TypeError, ValueError, RecursionError):
         return False
     return True

@@ -32,25 +32,39 @@ class Pool(Generic[T]):
         self._waiting: deque[T] = deque()
         self._workers = gevent.pool.Group()
         self._idle: deque[gevent.event.Event] = deque()
+        self._summoned = False  # a greenlet was woken or spawned, and has not run yet
         self._busy = 0
         self._quiet = gevent.event.Event()
         self._quiet.set()
 
     def __repr__(self) -> str:
-        return (
-            f"<Pool {self._name}: {self._busy} of {self._size} busy, {len(self._waiting)} waiting>"
-        )
+        waiting = len(self._waiting)
+        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {waiting} waiting>"
 
     def submit(self, item: T) -> None:
         """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
         self._waiting.append(item)
         self._quiet.clear()
+        self._summon()
+
+    def _summon(self) -> None:
+        """Have one more greenlet come and look.
+
+        One at a time: it summons the next before it handles anything.  So as long as handlers do
+        not block, one greenlet handles a whole burst; a switch for each message would cost more
+        than the message.
+        """
+        if self._summoned:
+            return
         if self._idle:
             self._idle.popleft().set()
         elif len(self._workers) < self._size:
             worker: gevent.Greenlet[..., object] = gevent.Greenlet(self._work)
             worker.name = self._name
             self._workers.start(worker)
+        else:
+            return
+        self._summoned = True
 
     def withdraw(self) -> list[T]:
         """Return the items that nobody has begun with; they are no more handled."""
@@ -74,8 +88,12 @@ class Pool(Generic[T]):
     def _handle_all(self) -> None:
         wake = gevent.event.Event()
         while True:
+            self._summoned = False
             while self._waiting:
-                self._run(self._waiting.popleft())
+                item = self._waiting.popleft()
+                if self._waiting:
+                    self._summon()
+                self._run(item)
             if len(self._idle) >= SPARE:
                 return
             wake.clear()

@@ -103,12 +103,16 @@ class GenericProducer:
 
     def _sender(self, prefix: str, what: str) -> Callable[..., Any]:
         if prefix == "message_":
-            build = getattr(self, f"build_message_{what}", None) or partial(
+            build = self._builder(f"build_message_{what}") or partial(
                 _command, MessageCommand, what
             )
             return partial(self._message_send, build)
-        build = getattr(self, f"build_rpc_{what}", None) or partial(_command, RpcCommand, what)
+        build = self._builder(f"build_rpc_{what}") or partial(_command, RpcCommand, what)
         return partial(self._rpc_send, build, _queue_only=prefix == "rpc_queue_")
+
+    def _builder(self, name: str) -> Callable[..., Message] | None:
+        known = name in self.__dict__ or hasattr(type(self), name)  # not through __getattr__
+        return getattr(self, name) if known else None
 
     @property
     def _pair(self) -> Pair:

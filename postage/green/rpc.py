@@ -12,6 +12,7 @@ import itertools
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import gevent
@@ -72,6 +73,8 @@ class _Call:
     id: str
     request: Request
     answer: AsyncResult[Delivery] = field(default_factory=AsyncResult)
+    own_queue: _OwnQueue | None = None
+    """For the replies to all its tries, while nothing shows that the peer echoes the id."""
 
     def reply(self) -> Delivery:
         """Wait for the reply; raises `CallFailed` when there will be none.  Switches."""
@@ -90,6 +93,19 @@ class _ReplyQueue:
     @property
     def alive(self) -> bool:
         return self.channel.alive
+
+
+class _OwnQueue:
+    """The queue on which the replies to one call alone arrive."""
+
+    def __init__(self, channel: Channel, on_reply: Callable[[Delivery], None]) -> None:
+        self._channel = channel
+        self.name = channel.queue_declare("", exclusive=True, auto_delete=True)
+        self._tag = channel.consume(self.name, on_reply, no_ack=True)
+
+    def close(self) -> None:
+        """End it, as its call has ended; never switches."""
+        self._channel.cancel_now(self._tag)
 
 
 class Calls:
@@ -136,6 +152,8 @@ class Calls:
             return MessageResultException("TimeoutError", str(exc))
         finally:
             del self._pending[call.id]
+            if call.own_queue is not None:
+                call.own_queue.close()
 
     def send_only(self, request: Request, *, timeout: float) -> str:
         """Send *request* and return the name of a new private queue for its reply; switches."""
@@ -191,14 +209,10 @@ class Calls:
 
     def _attempt_alone(self, call: _Call, timeout: float) -> Delivery:
         """Send the call with a reply queue of its own; its destination is unknown or classic."""
-        channel = self.reply_channel.get()
-        queue = channel.queue_declare("", exclusive=True, auto_delete=True)
-        tag = channel.consume(queue, call.answer.set, no_ack=True)
-        try:
-            self._send(call.request, call.id, queue, timeout)
-            reply = call.reply()
-        finally:
-            channel.cancel_now(tag)
+        if call.own_queue is None:
+            call.own_queue = _OwnQueue(self.reply_channel.get(), call.answer.set)
+        self._send(call.request, call.id, call.own_queue.name, timeout)
+        reply = call.reply()
         if reply.properties.correlation_id == call.id:
             self._echoing.add(call.request.destination)
         return reply

@@ -58,23 +58,6 @@ class Properties:
     since the epoch, *expiration* in milliseconds as text.
     """
 
-    __slots__ = (
-        "_table",
-        "app_id",
-        "cluster_id",
-        "content_encoding",
-        "content_type",
-        "correlation_id",
-        "delivery_mode",
-        "expiration",
-        "message_id",
-        "priority",
-        "reply_to",
-        "timestamp",
-        "type",
-        "user_id",
-    )
-
     NAMES = (
         "content_type",
         "content_encoding",
@@ -93,26 +76,28 @@ class Properties:
     )
     """In the order of their flags and of their values on the wire."""
 
-    content_type: str | None
-    content_encoding: str | None
-    delivery_mode: int | None
-    priority: int | None
-    correlation_id: str | None
-    reply_to: str | None
-    expiration: str | None
-    message_id: str | None
-    timestamp: int | None
-    type: str | None
-    user_id: str | None
-    app_id: str | None
-    cluster_id: str | None
+    # Defaults of the class: an instance holds, makes and compares only what is present.
+    content_type: str | None = None
+    content_encoding: str | None = None
+    delivery_mode: int | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    expiration: str | None = None
+    message_id: str | None = None
+    timestamp: int | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
+    cluster_id: str | None = None
+    _table: dict[str, Any] | bytes | None = None
 
     def __init__(self, **values: Any) -> None:
-        self._table: dict[str, Any] | bytes | None = None
-        for name in self.NAMES:
-            setattr(self, name, values.pop(name, None))
-        if values:
-            raise TypeError(f"no such property: {', '.join(values)}")
+        if not values.keys() <= _NAMES:
+            raise TypeError(f"no such property: {', '.join(values.keys() - _NAMES)}")
+        if "headers" in values:
+            values["_table"] = values.pop("headers")
+        self.__dict__.update(values)
 
     @property
     def headers(self) -> dict[str, Any] | None:
@@ -123,7 +108,7 @@ class Properties:
         return self._table
 
     @headers.setter
-    def headers(self, table: dict[str, Any] | bytes | None) -> None:
+    def headers(self, table: dict[str, Any] | None) -> None:
         self._table = table
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,28 +126,19 @@ class Properties:
 
     def encode(self) -> bytes:
         """Return the flags and the values as they stand in a header frame."""
-        flags, parts = 0, [b""]
-        for flag, name, kind in _LAYOUT:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            flags |= flag
-            parts.append(_ENCODE[kind](value))
-        parts[0] = flags.to_bytes(2, "big")
-        return b"".join(parts)
+        values = self.__dict__
+        flags, plan = _plan(tuple([name for name in values if values[name] is not None]))
+        return flags + b"".join([encode(values[name]) for name, encode in plan])
 
     @classmethod
     def decode(cls, data: bytes, at: int = 0) -> Properties:
         """Return the properties whose flags stand at *at* in *data*."""
         self = cls.__new__(cls)
-        flags = data[at] << 8 | data[at + 1]
+        values = self.__dict__
+        plan = _reading(data[at] << 8 | data[at + 1])
         at += 2
-        for flag, name, kind in _LAYOUT:
-            if flags & flag:
-                value, at = _DECODE[kind](data, at)
-                setattr(self, name, value)
-            else:
-                setattr(self, name, None)
+        for name, decode in plan:
+            values[name], at = decode(data, at)
         return self
 
 
@@ -184,7 +160,9 @@ def _table_at(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end
 
 
-def _encode_table(table: dict[str, Any]) -> bytes:
+def _encode_table(table: dict[str, Any] | bytes) -> bytes:
+    if isinstance(table, bytes):
+        return table  # as it was received
     pieces: list[bytes] = []
     pika.data.encode_table(pieces, table)
     return b"".join(pieces)
@@ -203,10 +181,27 @@ _DECODE: dict[str, Any] = {
     "time": lambda data, at: (int.from_bytes(data[at : at + 8], "big"), at + 8),
 }
 _KINDS = {"headers": "table", "delivery_mode": "octet", "priority": "octet", "timestamp": "time"}
+_NAMES = frozenset(Properties.NAMES)
+
+# For each property in the order of the wire: its flag, its attribute, its kind.
 _LAYOUT = [
-    (1 << (15 - place), name, _KINDS.get(name, "short"))
+    (1 << (15 - place), "_table" if name == "headers" else name, _KINDS.get(name, "short"))
     for place, name in enumerate(Properties.NAMES)
 ]
+
+
+@lru_cache(maxsize=1024)
+def _plan(present: tuple[str, ...]) -> tuple[bytes, list[tuple[str, Any]]]:
+    """Return the flags for the attributes *present*, and what encodes each, in order."""
+    layout = [entry for entry in _LAYOUT if entry[1] in present]
+    flags = sum(flag for flag, _, _ in layout)
+    return flags.to_bytes(2, "big"), [(name, _ENCODE[kind]) for _, name, kind in layout]
+
+
+@lru_cache(maxsize=1024)
+def _reading(flags: int) -> list[tuple[str, Any]]:
+    """Return the attributes that *flags* announce, and what decodes each, in order."""
+    return [(name, _DECODE[kind]) for flag, name, kind in _LAYOUT if flags & flag]
 
 
 @lru_cache(maxsize=1024)
