@@ -42,12 +42,13 @@ class JsonEncoder(Encoder):
     def encode(cls, data: Any) -> str:
         """Return *data* as JSON text; `EncodingError` names the key of what cannot be sent."""
         try:
-            return _encoder.encode(data)
+            text = _encoder.encode(data)
         except (TypeError, ValueError, RecursionError) as exc:
             key = next(_culprits(data), "")
-            raise EncodingError(
-                f"cannot send {key or 'this value'} as JSON: {exc}", key=key
-            ) from exc
+            raise EncodingError(f"cannot send {key or 'this'} as JSON: {exc}", key=key) from exc
+        if cls._is_too_deep(text, data):
+            raise EncodingError(f"cannot send this: it nests deeper than {cls.max_depth} levels")
+        return text
 
     @classmethod
     def decode(cls, string: str | bytes) -> Any:
@@ -57,10 +58,15 @@ class JsonEncoder(Encoder):
             value = _decoder.decode(text)
         except (ValueError, RecursionError) as exc:
             raise DecodingError(f"not JSON in UTF-8: {str(exc)[:200]}") from exc
-        # Counting brackets is far cheaper than walking, and settles it for every ordinary body.
-        if text.count("[") + text.count("{") > cls.max_depth and _depth(value) > cls.max_depth:
+        if cls._is_too_deep(text, value):
             raise DecodingError(f"nested deeper than {cls.max_depth} levels")
         return value
+
+    @classmethod
+    def _is_too_deep(cls, text: str, value: Any) -> bool:
+        # Counting brackets is far cheaper than walking, and settles it for every ordinary body.
+        brackets = text.count("[") + text.count("{")
+        return brackets > cls.max_depth and _depth(value) > cls.max_depth
 
 
 def _listed(value: object) -> list[Any]:
@@ -81,29 +87,28 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 def _depth(value: Any) -> int:
     """Return how deep *value* nests, level by level: no recursion, whatever its depth."""
     depth, level = 0, [value]
-    while level:
+    while level := [node for node in level if isinstance(node, _CONTAINERS)]:
         depth += 1
-        level = [
-            child for node in level for child in _children(node) if isinstance(child, (dict, list))
-        ]
+        level = [part for node in level for _, part in _parts(node)]
     return depth
 
 
-def _children(node: Any) -> list[Any]:
-    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
-def _culprits(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
-    """Yield the dotted keys of the values which JSON cannot hold, the innermost ones first."""
+def _parts(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Return what *value* holds, each with its dotted key."""
     if isinstance(value, dict):
-        parts = [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    else:
-        parts = []
-    if depth < JsonEncoder.max_depth:
-        for name, part in parts:
-            yield from _culprits(part, name, depth + 1)
+        return [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+
+
+def _culprits(value: Any, path: str = "", above: tuple[Any, ...] = ()) -> Iterator[str]:
+    """Yield the dotted keys of the values which JSON cannot hold, the innermost ones first."""
+    is_loop = any(value is each for each in above)
+    if isinstance(value, _CONTAINERS) and not is_loop and len(above) < JsonEncoder.max_depth:
+        for name, part in _parts(value, path):
+            yield from _culprits(part, name, (*above, value))
     if not _is_sendable(value):
         yield path
 

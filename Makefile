@@ -1,0 +1,76 @@
+# Everything one does with a checkout.  Each target runs on a machine that has only Python, make
+# and, for RabbitMQ, apt-get; what is missing is installed into .venv or named in one line.
+#
+#   make test ARGS="-k rpc"      choose tests         make test PYTHON=python3.12 VENV=.venv-3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test quick check format coverage bench clean
+
+help:
+	@echo "make venv      create $(VENV) with the package, editable, and all tools"
+	@echo "make demo      run the RPC echo demo against a RabbitMQ node of its own"
+	@echo "make test      run the suite; ARGS are for pytest"
+	@echo "make quick     run the part of the suite that needs no patience"
+	@echo "make check     linter, format, types; changes nothing"
+	@echo "make format    let the linter and the formatter change what they can"
+	@echo "make coverage  run the suite and show what it did not reach"
+	@echo "make bench     measure; ARGS are for the benchmarks"
+	@echo "make clean     remove what the other targets made"
+
+# The stamps say what is installed; a changed pyproject.toml installs again.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --editable '.[test,dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.runtime
+
+venv: $(VENV)/.all
+
+demo: $(VENV)/.runtime
+	@tools/install_rabbitmq.sh
+	@$(BIN)/python -m tools.demo
+
+test: $(VENV)/.test
+	@tools/install_rabbitmq.sh || echo "Tests that need RabbitMQ will be skipped."
+	$(BIN)/python -m pytest $(ARGS)
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow" $(wildcard tests/test_smoke.py tests/model) $(ARGS)
+
+check: $(VENV)/.all
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+coverage: $(VENV)/.all
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+bench: $(VENV)/.runtime
+	@tools/install_rabbitmq.sh || echo "Benchmarks against RabbitMQ will be skipped."
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .venv-* .cache build dist *.egg-info htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

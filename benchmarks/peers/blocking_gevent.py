@@ -1,0 +1,96 @@
+"""pika's BlockingConnection in a monkey-patched process, shared by greenlets.
+
+pika says that it is not thread safe; what its FAQ and examples offer instead of sharing it is
+`add_callback_threadsafe`: one owner processes the connection's events, others hand it callbacks.
+Serving and consuming is done in callbacks, as without gevent.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pika
+from gevent.event import AsyncResult
+
+from benchmarks.peers import Call, Payload, Publish
+from benchmarks.peers.blocking import channel_to, consume, serve
+from benchmarks.workload import EXCHANGE, decoded, encoded
+
+__all__ = ["consume", "open_caller", "open_publisher", "serve"]
+
+
+class Owner:
+    """The one greenlet that may touch the connection."""
+
+    def __init__(self, url: str) -> None:
+        self.channel = channel_to(url)
+        self._work: deque[Callable[[], object]] = deque()
+
+    def start(self) -> None:
+        """Begin to own the connection; from now on it is reached through `hand` alone."""
+        gevent.spawn(self._run)
+
+    def hand(self, work: Callable[[], object]) -> None:
+        """Have *work* done soon.  What comes together is announced once: measured, it is faster."""
+        self._work.append(work)
+        if len(self._work) == 1:
+            self.channel.connection.add_callback_threadsafe(self._do)
+
+    def _do(self) -> None:
+        while self._work:
+            self._work[0]()
+            self._work.popleft()
+
+    def _run(self) -> None:
+        while True:
+            self.channel.connection.process_data_events(time_limit=1)
+
+
+class Caller:
+    """RPCs of many greenlets over one connection, told apart by their correlation ids."""
+
+    def __init__(self, url: str, queue: str) -> None:
+        self.owner, self.queue = Owner(url), queue
+        self.waiting: dict[str, AsyncResult[bytes]] = {}
+        channel = self.owner.channel
+        self.replies = channel.queue_declare("", exclusive=True).method.queue
+        channel.basic_consume(self.replies, self._on_reply, auto_ack=True)
+        self.owner.start()
+
+    def __call__(self, payload: Payload) -> Payload:
+        """Call and wait; other greenlets run meanwhile."""
+        call_id, body = str(uuid.uuid4()), encoded(payload)
+        properties = pika.BasicProperties(reply_to=self.replies, correlation_id=call_id)
+        answer: AsyncResult[bytes] = AsyncResult()
+        self.waiting[call_id] = answer
+        publish = self.owner.channel.basic_publish
+        self.owner.hand(lambda: publish(EXCHANGE, self.queue, body, properties))
+        return decoded(answer.get() or b"")
+
+    def _on_reply(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+        self.waiting.pop(properties.correlation_id).set(body)
+
+
+def open_caller(url: str, queue: str) -> Call:
+    """Return a caller that many greenlets may share."""
+    return Caller(url, queue)
+
+
+def open_publisher(url: str, queue: str, *, confirm: bool) -> Publish:
+    """Return a function for many greenlets; it returns when the owner has published."""
+    owner = Owner(url)
+    if confirm:
+        owner.channel.confirm_delivery()
+    owner.start()
+
+    def publish(payload: Payload) -> None:
+        body = encoded(payload)
+        done: AsyncResult[object] = AsyncResult()
+        owner.hand(lambda: done.set(owner.channel.basic_publish(EXCHANGE, queue, body)))
+        done.get()
+
+    return publish

@@ -1,0 +1,63 @@
+"""Many calls at once to servers that run 1.2.1, whose replies do not say which call they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+
+from postage import messaging
+from tests.classic.programs import program
+from tests.support.programs import Program
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("classic", "broker_env")]
+
+
+class Meeting(messaging.Exchange):
+    name = "classic-many"
+
+
+class Caller(messaging.GenericProducer):
+    eks = [(Meeting, "rk")]
+    rpc_timeout = 20
+    max_retry = 0
+
+
+@pytest.fixture(scope="module")
+def old_server(classic, broker_env) -> Iterator[Program]:
+    with program("old", "server.py", "many") as serving:
+        serving.wait_for_line('"ready"')
+        yield serving
+
+
+def called(caller: Caller, count: int) -> list[object]:
+    """Make *count* calls at once and return their values in the order of the calls."""
+    calls = [gevent.spawn(caller.rpc_bare, number) for number in range(count)]
+    gevent.joinall(calls, timeout=30)
+    return [call.get(block=False).body["content"]["value"] for call in calls]
+
+
+@pytest.mark.row(29, 31)
+def test_each_of_many_callers_gets_the_answer_to_its_own_call(old_server):
+    assert called(Caller(), 50) == list(range(50))
+
+
+@pytest.mark.row(31)
+def test_a_late_reply_does_not_answer_the_next_call(old_server):
+    caller = Caller()
+    assert caller.rpc_sleep(0.6, _timeout=0.2).body["content"]["value"] == "TimeoutError"
+    assert caller.rpc_bare("mine").body["content"]["value"] == "mine"
+
+
+@pytest.mark.row(7, 46)
+def test_old_and_new_servers_share_one_queue(old_server):
+    """A fleet is moved to this package one program at a time."""
+    with program("new", "server.py", "many") as new_server:
+        new_server.wait_for_line('"ready"')
+        assert called(Caller(), 50) == list(range(50))
+        caller = Caller()
+        for _ in range(20):
+            assert caller.rpc_sum({"a": 1, "b": 2}).body["content"]["value"] == 3
+        for serving in (old_server, new_server):
+            assert "after the reply" in serving.stdout

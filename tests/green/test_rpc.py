@@ -1,0 +1,473 @@
+"""Calls: their results, their limits, and what becomes of them when something is missing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import gevent
+import pytest
+
+from postage import messaging
+from postage.message import result_from
+from tests.support.broker_commands import close_connections
+from tests.support.old_server import answer_without_ids
+from tests.support.places import exchange
+from tests.support.running import SOON, consuming, running, text, value
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Server(messaging.MessageProcessor):
+    """Answers calls in every way there is."""
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.ran: list[Any] = []
+        super().__init__(*args, **kwds)
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content, reply_func):
+        self.ran.append(content["parameters"])
+        reply_func(messaging.MessageResult(content["parameters"], "as you said"))
+
+    @messaging.RpcHandler("command", "fail")
+    def fail(self, content, reply_func):
+        reply_func(messaging.MessageResultError("foreseen"))
+
+    @messaging.RpcHandler("command", "crash")
+    def crash(self, content, reply_func):
+        reply_func(messaging.MessageResultException("KeyError", "'missing'"))
+
+    @messaging.RpcHandler("command", "slow")
+    def slow(self, content, reply_func):
+        self.ran.append(content["parameters"])
+        gevent.sleep(content["parameters"]["seconds"])
+        reply_func(content["parameters"]["answer"])
+
+
+def server(eqk: Any) -> Server:
+    return Server({"name": "server"}, eqk, None, None)
+
+
+def warm(producer: messaging.GenericProducer) -> None:
+    """Make a first call: later ones to the same key share one reply queue."""
+    assert value(producer.rpc_echo("warm")) == "warm"
+
+
+# --- row 29: results, and where a call goes
+
+
+@pytest.mark.row(29)
+@pytest.mark.parametrize(
+    ("call", "kind", "said", "expected"),
+    [
+        ("echo", messaging.MessageResult, "as you said", {"a": [1, None, "é"]}),
+        ("fail", messaging.MessageResultError, "foreseen", None),
+        ("crash", messaging.MessageResultException, "'missing'", "KeyError"),
+    ],
+)
+def test_each_kind_of_result_is_rebuilt_from_the_reply(place, call, kind, said, expected):
+    with running(server(place.eqk)):
+        result = getattr(place.producer(), f"rpc_{call}")({"a": [1, None, "é"]})
+
+    assert type(result) is kind
+    assert (value(result), text(result)) == (expected, said)
+    assert bool(result) is (call == "echo")
+
+
+@pytest.mark.row(29)
+def test_a_call_blocks_its_greenlet_and_no_other(place):
+    turns: list[int] = []
+
+    def others() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0.01)
+
+    with running(server(place.eqk)):
+        other = gevent.spawn(others)
+        assert value(place.producer().rpc_slow({"seconds": 0.2, "answer": "done"})) == "done"
+        other.kill()
+
+    assert len(turns) > 5
+
+
+@pytest.fixture
+def three(place):
+    """Three servers on keys of their own, one of them at another exchange, and a producer."""
+    other = exchange(place.sub("other"))
+    servers = [
+        server(place.at((place.sub("a"), "a"))),
+        server(place.at((place.sub("b"), "b"))),
+        server([(other, [(place.sub("c"), "c")])]),
+    ]
+    producer = place.producer(eks=[(place.exchange, "a"), (other, "c")])
+    with running(*servers):
+        yield servers, producer, other
+
+
+@pytest.mark.row(29)
+def test_a_call_goes_to_the_first_pair_alone(three):
+    servers, producer, _ = three
+
+    warm(producer)
+
+    assert [s.ran for s in servers] == [["warm"], [], []]
+
+
+@pytest.mark.row(29)
+def test_key_sends_a_call_to_the_first_exchange_with_that_key(three):
+    servers, producer, _ = three
+
+    assert value(producer.rpc_echo("x", _key="b")) == "x"
+
+    assert [s.ran for s in servers] == [[], ["x"], []]
+
+
+@pytest.mark.row(29)
+def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
+    servers, producer, other = three
+
+    eks = [(other, "c"), *producer.eks]
+    assert value(producer.rpc_echo("x", _eks=eks, _key="b")) == "x"
+
+    assert [s.ran for s in servers] == [[], [], ["x"]]
+
+
+# --- rows 30 and 31: time
+
+
+def requests_of(call: Any, place: Any) -> list[Any]:
+    """Return the requests that *call* puts on the wire when nobody answers."""
+    with consuming(messaging.GenericConsumer(place.eqk)) as got:
+        result = call()
+        assert isinstance(result, messaging.MessageResultException)
+        assert value(result) == "TimeoutError"
+    return got
+
+
+@pytest.mark.row(30, 31)
+def test_an_unanswered_call_is_sent_again_max_retry_times_with_one_id(place):
+    producer = place.producer(rpc_timeout=0.1, max_retry=2)
+
+    sent = requests_of(lambda: producer.rpc_echo("x"), place)
+
+    assert len(sent) == 3
+    assert len({header.correlation_id for _, _, header, _ in sent}) == 1
+    assert sent[0][2].correlation_id
+    assert len({body for _, _, _, body in sent}) == 1
+    assert {header.expiration for _, _, header, _ in sent} == {"100"}
+
+
+@pytest.mark.row(30)
+def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
+    producer = place.producer(rpc_timeout=30, max_retry=4)
+    began = time.monotonic()
+
+    sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), place)
+
+    assert [header.expiration for _, _, header, _ in sent] == ["150", "150"]
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+@pytest.mark.row(30)
+def test_the_time_and_the_retries_when_nobody_says_otherwise():
+    assert (messaging.GenericProducer.rpc_timeout, messaging.GenericProducer.max_retry) == (30, 4)
+
+
+@pytest.mark.row(30)
+def test_tries_on_the_shared_reply_queue_have_one_id_and_expire_too(place):
+    producer = place.producer(rpc_timeout=0.1, max_retry=2)
+    with running(server(place.eqk)):
+        warm(producer)
+
+    sent = requests_of(lambda: producer.rpc_echo("x"), place)
+
+    assert len(sent) == 3
+    assert len({(h.correlation_id, h.expiration, h.reply_to) for _, _, h, _ in sent}) == 1
+
+
+@pytest.mark.row(30)
+def test_a_server_that_starts_later_runs_nothing_that_nobody_awaits(place, raw):
+    late = server(place.eqk)
+    producer = place.producer()
+    result = producer.rpc_echo("nobody waits", _timeout=0.1, _max_retry=2)
+    assert value(result) == "TimeoutError"
+
+    wait_until(lambda: raw.count(place.queue) == 0, SOON)  # the broker drops it at its time
+    with running(late):
+        assert value(producer.rpc_echo("awaited")) == "awaited"
+
+    assert late.ran == ["awaited"]
+
+
+@pytest.mark.row(30)
+def test_a_second_try_can_be_answered(place):
+    """The first request expires unread; the second finds a server."""
+    late = server(place.eqk)
+    call = gevent.spawn(place.producer().rpc_echo, "x", _timeout=0.5, _max_retry=10)
+    gevent.sleep(0.6)  # not a wait for anything: it takes the first try's time away
+    with running(late):
+        assert value(call.get(timeout=SOON)) == "x"
+
+
+@pytest.mark.row(30)
+def test_a_reply_to_an_earlier_try_answers_the_call(place):
+    slow = {"seconds": 0.4, "answer": "in the end"}
+
+    with running(server(place.eqk)):
+        result = place.producer().rpc_slow(slow, _timeout=0.25, _max_retry=3)
+
+    assert value(result) == "in the end"
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
+def test_a_late_reply_never_reaches_another_call(place, warmed):
+    producer = place.producer()
+    with running(server(place.eqk)) as runs:
+        if warmed:
+            warm(producer)
+        late = producer.rpc_slow({"seconds": 0.3, "answer": "late"}, _timeout=0.1)
+        assert value(late) == "TimeoutError"
+        assert "0.1 s" in text(late)
+        again = [
+            producer.rpc_slow({"seconds": 0.05 * n, "answer": f"mine {n}"}) for n in range(5)
+        ]
+        assert not runs[0].dead
+
+    assert [value(result) for result in again] == [f"mine {n}" for n in range(5)]
+
+
+# --- row 32: sending now, collecting later
+
+
+@pytest.mark.row(32)
+@pytest.mark.parametrize("form", ["argument", "name"])
+def test_queue_only_returns_the_private_queue_where_the_answer_appears(place, form):
+    producer = place.producer()
+    with running(server(place.eqk)):
+        if form == "argument":
+            queue = producer.rpc_echo([1, 2], _queue_only=True)
+        else:
+            queue = producer.rpc_queue_echo([1, 2])
+        results = producer.consume_rpc(queue)
+
+    assert isinstance(queue, str)
+    assert results == [messaging.MessageResult([1, 2], "as you said")]
+
+
+@pytest.mark.row(32)
+def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
+    producer = place.producer()
+    with running(server(place.eqk)) as _:
+        served = server(place.eqk)
+        queues = [producer.rpc_queue_echo(number) for number in range(10)]
+        assert value(producer.rpc_echo("after them")) == "after them"
+
+    assert len(set(queues)) == 10
+    assert not served.ran
+    for number in reversed(range(10)):
+        assert value(producer.consume_rpc(queues[number])[0]) == number
+
+
+@pytest.mark.row(32)
+def test_consume_rpc_collects_several_answers_and_gives_each_decoded_one_to_the_callback(place):
+    """A fan-out key reaches two servers, and both answer."""
+    both = [server(place.at((place.sub(name), place.key))) for name in "ab"]
+    seen: list[Any] = []
+    producer = place.producer()
+
+    with running(*both):
+        queue = producer.rpc_queue_echo("x")
+        results = producer.consume_rpc(queue, result_len=2, callback=seen.append)
+
+    assert results == [messaging.MessageResult("x", "as you said")] * 2
+    assert [result_from(reply) for reply in seen] == results
+    assert {reply["type"] for reply in seen} == {"result"}
+
+
+@pytest.mark.row(32)
+def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
+    producer = place.producer()
+    with running(server(place.eqk)):
+        queue = producer.rpc_queue_echo("x")
+        with pytest.raises(messaging.TimeoutError, match="1 of 2 replies") as late:
+            producer.consume_rpc(queue, 2, timeout=0.3)
+
+    assert [value(result) for result in late.value.results] == ["x"]
+
+
+@pytest.mark.row(32)
+def test_the_limit_of_consume_rpc_is_the_rpc_timeout_unless_given(place):
+    producer = place.producer(rpc_timeout=0.1)
+    messaging.GenericConsumer(place.eqk)  # somebody's queue, so that the call arrives
+
+    with pytest.raises(messaging.TimeoutError, match="0 of 1 replies came within 0.1 s"):
+        producer.consume_rpc(producer.rpc_queue_echo("x"))
+
+
+MALFORMED = {
+    "no JSON": b"{",
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe",
+    "not an object": b"[1]",
+    "null": b"null",
+    "a number": b"7",
+    "no content": b"{}",
+    "content null": b'{"content": null}',
+    "content a list": b'{"content": []}',
+    "no value": b'{"content": {"type": "success", "message": ""}}',
+    "unknown type": b'{"content": {"type": "maybe", "value": 1, "message": ""}}',
+    "type a list": b'{"content": {"type": [], "value": 1, "message": ""}}',
+    "NaN": b'{"content": {"type": "success", "value": NaN, "message": ""}}',
+    "10,000 levels deep": b'{"content": ' * 10_000 + b"1" + b"}" * 10_000,
+}
+
+
+@pytest.mark.row(32)
+@pytest.mark.parametrize("reply", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_reply_is_an_error_result(place, raw, reply):
+    producer = place.producer()
+    messaging.GenericConsumer(place.eqk)
+    queue = producer.rpc_queue_echo("x")
+    raw.put(raw.take(place.queue).properties.reply_to, reply)
+
+    (result,) = producer.consume_rpc(queue)
+
+    assert type(result) is messaging.MessageResultError
+    assert text(result).startswith("Malformed reply ")
+
+
+@pytest.mark.row(29, 32)
+@pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
+def test_a_malformed_reply_to_a_waiting_caller_is_an_error_result(place, raw, warmed):
+    producer = place.producer()
+    raw.declare(place.queue)
+    if warmed:
+        with running(server(place.eqk)):
+            warm(producer)
+    messaging.GenericConsumer(place.eqk)
+    call = gevent.spawn(producer.rpc_echo, "x")
+    request = raw.take(place.queue).properties
+    raw.put(request.reply_to, b"{", correlation_id=request.correlation_id)
+
+    assert text(call.get(timeout=SOON)).startswith("Malformed reply ")
+
+
+# --- row 33: nobody there, or nobody any more
+
+
+@pytest.mark.row(33)
+def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
+    began = time.monotonic()
+
+    result = place.producer().rpc_echo("x", _timeout=30)
+
+    assert time.monotonic() - began < 5
+    assert isinstance(result, messaging.MessageResultException)
+    assert value(result) == "NoRoute"
+    assert repr(place.key) in text(result)
+    assert repr(place.exchange.name) in text(result)
+
+
+@pytest.mark.row(33)
+def test_a_server_that_went_away_is_no_route_for_callers_of_the_shared_reply_queue(place):
+    queue = {"name": place.queue, "flags": {"auto_delete": True}}
+    producer = place.producer()
+    with running(server(place.at((queue, place.key)))):
+        warm(producer)
+
+    calls = [gevent.spawn(producer.rpc_echo, n) for n in range(10)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == ["NoRoute"] * 10
+
+
+@pytest.mark.row(33)
+def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
+    producer = place.producer()
+    with running(server(place.eqk)):
+        warm(producer)
+        raw.channel.exchange_delete(place.exchange.name)
+        assert value(producer.rpc_echo("x", _timeout=30)) == "NoRoute"
+        assert value(producer.rpc_echo("x")) == "NoRoute"  # now there is one, without bindings
+
+
+@pytest.mark.row(33)
+def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
+    place, rabbitmq, vhost
+):
+    """Six callers wait: some on reply queues of their own, some on the shared one."""
+    echoing = place.at((place.queue, place.key))
+    producer = place.producer()
+    with running(server(echoing)):
+        warm(producer)
+    messaging.GenericConsumer(place.at((place.sub("mute"), "mute")))
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=30) for n in range(3)]
+    calls += [gevent.spawn(producer.rpc_echo, n, _timeout=30, _key="mute") for n in range(3)]
+    gevent.idle()
+
+    close_connections(rabbitmq, vhost)
+    gevent.joinall(calls, timeout=2)
+
+    assert [value(call.get(block=False)) for call in calls] == ["ConnectionLost"] * 6
+    with running(server(place.at((place.sub("new"), "new")))):
+        assert value(producer.rpc_echo("again", _key="new")) == "again"
+
+
+@pytest.mark.row(33)
+def test_collecting_answers_ends_with_the_connection(place, rabbitmq, vhost):
+    producer = place.producer()
+    messaging.GenericConsumer(place.eqk)
+    queue = producer.rpc_queue_echo("x")
+    collecting = gevent.spawn(producer.consume_rpc, queue, timeout=30)
+    gevent.idle()
+
+    close_connections(rabbitmq, vhost)
+
+    with pytest.raises(messaging.PostageError, match="connection to the broker was lost"):
+        collecting.get(timeout=2)
+
+
+# --- replies without correlation ids, as 1.2.1 sends them
+
+
+@pytest.fixture
+def old_server(place, broker_env):
+    """Answer *count* calls, *batch* at a time in reverse order, from a native thread."""
+    threads: list[threading.Thread] = []
+
+    def start(count: int, batch: int) -> None:
+        arguments = (broker_env.hup, broker_env.vhost, place.queue, count, batch)
+        threads.append(threading.Thread(target=answer_without_ids, args=arguments))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(SOON)
+        assert not thread.is_alive()
+
+
+@pytest.mark.row(29, 31)
+def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw, old_server):
+    messaging.GenericConsumer(place.eqk)
+    producer = place.producer()
+    old_server(20, batch=20)
+
+    calls = [gevent.spawn(producer.rpc_echo, number) for number in range(20)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == list(range(20))
+
+
+@pytest.mark.row(29, 31)
+def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_server):
+    producer = place.producer()
+    with running(server(place.eqk)):
+        warm(producer)
+    old_server(2, batch=1)  # the first answer cannot be told from others; the call is made again
+
+    assert value(producer.rpc_echo("x", _timeout=0.5, _max_retry=1)) == "x"

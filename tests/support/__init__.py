@@ -1,0 +1,1 @@
+"""Helpers shared by tests, demo runner and benchmarks."""

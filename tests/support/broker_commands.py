@@ -1,0 +1,36 @@
+"""What rabbitmqctl does to a node, while the greenlets of the test go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+
+from tests.support.rabbitmq_node import RabbitMQNode
+
+
+def control(node: RabbitMQNode, *args: str) -> str:
+    """Run ``rabbitmqctl`` with *args* in a native thread; switches to the hub for over a second."""
+    output: str = gevent.get_hub().threadpool.apply(node.ctl, args)
+    return output
+
+
+def close_connections(node: RabbitMQNode, vhost: str) -> None:
+    """Have the broker close every connection to *vhost*."""
+    control(node, "close_all_connections", "--vhost", vhost, "a test wants to see it")
+
+
+def connections_of(node: RabbitMQNode, pid: int) -> list[str]:
+    """Return the names that the connections of the process *pid* have given themselves."""
+    rows: list[dict[str, Any]] = gevent.get_hub().threadpool.apply(
+        node.connections, ("client_properties",)
+    )
+    names = [name for row in rows if (name := _name(row["client_properties"]))]
+    return sorted(name for name in names if name.split()[1:2] == [str(pid)])
+
+
+def _name(properties: Any) -> str:
+    """Return the connection name; rabbitmqctl prints the table as an object or as a list."""
+    if isinstance(properties, dict):
+        return str(properties.get("connection_name", ""))
+    return next((str(entry[-1]) for entry in properties if entry[0] == "connection_name"), "")
