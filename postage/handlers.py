@@ -7,8 +7,7 @@ order of definition; an attribute that overrides another one replaces its handle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 __all__ = [
@@ -106,25 +105,20 @@ def is_handler(value: Any) -> bool:
     return bool(getattr(value, _MARK, None))
 
 
-@dataclass(frozen=True)
 class RouteTable:
     """The handlers of a processor: for each route the names of the attributes, in order."""
 
-    entries: tuple[tuple[Route, str], ...]
+    def __init__(self, entries: Iterable[tuple[Route, str]] = ()) -> None:
+        self.entries = tuple(entries)
+        self._by_kind: dict[tuple[str, str], list[tuple[Route, str]]] = {}
+        for route, attribute in self.entries:
+            self._by_kind.setdefault((route.category, route.type), []).append((route, attribute))
 
     def find(self, category: str, type_: str, name: str) -> Iterator[tuple[str, str | None]]:
         """Yield (attribute, part of the body) for the message, in the order of definition."""
         for route, attribute in self._by_kind.get((category, type_), ()):
             if route.name is None or route.name == name:
                 yield attribute, route.part
-
-    def __post_init__(self) -> None:
-        by_kind: dict[tuple[str, str], list[tuple[Route, str]]] = {}
-        for route, attribute in self.entries:
-            by_kind.setdefault((route.category, route.type), []).append((route, attribute))
-        object.__setattr__(self, "_by_kind", by_kind)
-
-    _by_kind: ClassVar[dict[tuple[str, str], list[tuple[Route, str]]]]
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:
         """Return this table with the handlers among *attributes*, which replace older ones."""
@@ -157,9 +151,9 @@ class MessageHandlerType(type):
     @property
     def route_table(cls) -> RouteTable:
         """The handlers of this class and its bases; follows handlers set on any of them later."""
-        generation, table = vars(cls).get("_cached", (-1, RouteTable(())))
+        generation, table = vars(cls).get("_cached", (-1, RouteTable()))
         if generation != MessageHandlerType._generation:
-            table = RouteTable(())
+            table = RouteTable()
             for base in reversed(cls.__mro__):
                 table = table.extended(dict(vars(base)))
             cls._cached = MessageHandlerType._generation, table

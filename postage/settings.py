@@ -111,19 +111,22 @@ live = LiveSettings()
 
 
 class _GlobalHup(MutableMapping[str, Any]):
-    """The classic ``global_hup``: what was assigned to its keys, over what is live."""
+    """The classic ``global_hup``: what was assigned to its keys, over what is live.
 
-    KEYS = ("host", "user", "password", "port")
+    It has a ``port`` only where a port was set.
+    """
 
     def __init__(self) -> None:
         self._assigned: dict[str, Any] = {}
 
+    def _current(self) -> dict[str, Any]:
+        hup = {key: live.lookup(key) for key in ("host", "user", "password", "port")}
+        if hup["port"] == _DEFAULTS["port"]:
+            del hup["port"]
+        return {**hup, **self._assigned}
+
     def __getitem__(self, key: str) -> Any:
-        if key in self._assigned:
-            return self._assigned[key]
-        if key not in self.KEYS:
-            raise KeyError(key)
-        return live.lookup(key)
+        return self._current()[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._assigned[key] = value
@@ -132,13 +135,13 @@ class _GlobalHup(MutableMapping[str, Any]):
         del self._assigned[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self.KEYS, *self._assigned)))
+        return iter(self._current())
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(self._current())
 
     def __repr__(self) -> str:
-        return repr({**self, "password": "***"})
+        return repr({**self._current(), "password": "***"})
 
 
 global_hup = _GlobalHup()

@@ -30,15 +30,20 @@ class GenericApplicationExchange(Exchange):
 
 
 class LoggingProducerStub:
-    """A logger that does nothing; set ``logging_producer`` to a real producer instead."""
+    """A logger whose every method does nothing; set ``logging_producer`` to a real producer."""
 
     def __init__(
         self, fingerprint: Any = None, hup: Hup | None = None, vhost: str | None = None
     ) -> None:
         pass
 
-    def log(self, text: str) -> None:
-        """Do nothing with *text*."""
+    def log(self, *args: Any, **kwds: Any) -> None:
+        """Do nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)  # copy, pickle and debuggers ask for such names
+        return self.log
 
 
 class _ProducerLogger:

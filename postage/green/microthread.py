@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from postage.dispatch import After
-
 __all__ = ["MicroThread"]
 
 
@@ -14,9 +12,6 @@ class MicroThread:
 
     `StopIteration` out of ``step()`` ends this one, `ExitScheduler` the whole scheduler.
     """
-
-    after: After = After.GO_ON
-    """What the scheduler shall do once this one has ended."""
 
     def create(self) -> None:
         """Override: runs once, when the microthread is added to a scheduler."""
@@ -34,6 +29,3 @@ class MicroThread:
             except StopIteration:
                 return
             yield 1
-
-    def stop_consuming(self) -> None:
-        """Override: end soon, of your own accord.  What cannot is killed by the scheduler."""

@@ -55,6 +55,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """Seconds that running handlers get to finish when the processor stops; what has not finished
     then goes back to its queue."""
 
+    after: After = After.GO_ON
+    """What the scheduler shall do once this processor has ended."""
+
     def __init__(
         self,
         fingerprint: FingerprintLike | None = None,
@@ -80,7 +83,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     _own_routes: tuple[RouteTable, RouteTable] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a decorated function becomes a handler of this instance."""
+        """Set an attribute; what is decorated becomes a handler of this instance.
+
+        A plain function whose first parameter is ``self`` is bound, as it would be in the class.
+        """
+        if is_handler(value) and _takes_self(value):
+            value = types.MethodType(value, self)
         super().__setattr__(name, value)
         if is_handler(value):
             own = {**(self._own_handlers or {}), name: value}
@@ -88,11 +96,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             super().__setattr__("_own_routes", None)
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
-        """Add a decorated function ``(self, content)`` or `Handler` class to this instance."""
+        """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
         if not is_handler(handler):
             raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
-        bound = handler if isinstance(handler, type) else types.MethodType(handler, self)
-        setattr(self, handler.__name__, bound)
+        setattr(self, handler.__name__, handler)
 
     @property
     def routes(self) -> RouteTable:
@@ -255,3 +262,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             delivery.ack()
         else:
             delivery.reject(requeue=False)
+
+
+def _takes_self(handler: Any) -> bool:
+    is_plain = isinstance(handler, types.FunctionType)
+    return is_plain and handler.__code__.co_varnames[:1] == ("self",)

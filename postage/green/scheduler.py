@@ -24,7 +24,7 @@ TURN = 0.1
 """Seconds after which the loop body runs again although nothing happened."""
 
 GRACE = 5.0
-"""Seconds that microthreads get to end after their shutdown timeout; then they are killed."""
+"""Seconds that a processor gets to end beyond its ``shutdown_timeout``; then it is killed."""
 
 
 class _Run:
@@ -32,6 +32,7 @@ class _Run:
 
     def __init__(self, microthread: MicroThread, turned: gevent.event.Event) -> None:
         self.microthread = microthread
+        self.after = After.GO_ON
         self.error: BaseException | None = None
         self._turned = turned
         self._generator = microthread.main()
@@ -41,10 +42,18 @@ class _Run:
         self.greenlet.name = repr(type(microthread).__name__)
         self.greenlet.rawlink(lambda _: turned.set())
 
+    @property
+    def patience(self) -> float:
+        """Seconds that it may take to end; 0 for what is killed instead."""
+        if isinstance(self.microthread, MessageProcessor):
+            return self.microthread.shutdown_timeout + GRACE
+        return 0.0
+
     def leave(self) -> None:
         """Have it end: at once where it can, else after its running step."""
         self._leaving = True
-        self.microthread.stop_consuming()
+        if isinstance(self.microthread, MessageProcessor):
+            self.microthread.stop_consuming()
 
     def _drive(self) -> None:
         try:
@@ -54,7 +63,7 @@ class _Run:
                 if self._leaving:
                     return
         except ExitScheduler:
-            self.microthread.after = After.EXIT
+            self.after = After.EXIT
         except RuntimeError as exc:
             # PEP 479: a generator of the user's own let StopIteration out.
             if not isinstance(exc.__cause__, StopIteration):
@@ -122,19 +131,20 @@ class MicroScheduler:
     def _note_end(self, run_: _Run) -> None:
         if run_.error is not None:
             raise run_.error
-        microthread = run_.microthread
-        if microthread.after is After.RESTART and isinstance(microthread, MessageProcessor):
-            self._restarting = microthread
-        if microthread.after is not After.STOP:
-            self._after = max(self._after, microthread.after)
+        after, microthread = run_.after, run_.microthread
+        if isinstance(microthread, MessageProcessor):
+            after = max(after, microthread.after)
+            self._restarting = microthread if after is After.RESTART else self._restarting
+        if after is not After.STOP:
+            self._after = max(self._after, after)
 
     def _stop(self) -> None:
         """End all that runs: first everybody is asked, so that they drain at the same time."""
         for run_ in self._runs:
             run_.leave()
-        draining = [run_ for run_ in self._runs if isinstance(run_.microthread, MessageProcessor)]
-        limit = max((getattr(r.microthread, "shutdown_timeout", 0.0) for r in draining), default=0)
-        gevent.joinall([run_.greenlet for run_ in draining], timeout=limit + GRACE)
+        patient = [run_ for run_ in self._runs if run_.patience]
+        limit = max((run_.patience for run_ in patient), default=0.0)
+        gevent.joinall([run_.greenlet for run_ in patient], timeout=limit)
         gevent.killall([run_.greenlet for run_ in self._runs])
         self._runs.clear()
         self._running = False
