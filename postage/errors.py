@@ -89,6 +89,14 @@ class ChannelRefused(PostageError):
         super().__init__(f"the broker refused it ({code}): {text}")
         self.code, self.text = code, text
 
+    def concerns(self, name: str) -> bool:
+        """Tell whether the broker names *name*, a queue or exchange, as the reason."""
+        return f"'{name}'" in self.text
+
+    def misses(self, name: str) -> bool:
+        """Tell whether the reason is that *name* does not exist (404)."""
+        return self.code == 404 and self.concerns(name)  # noqa: PLR2004 - AMQP's not-found
+
 
 class TopologyMismatch(ChannelRefused):
     """An exchange or queue exists already, and was declared otherwise.

@@ -60,12 +60,11 @@ class Settings:
     @classmethod
     def resolve(cls, hup: Hup | None = None, vhost: str | None = None) -> Settings:
         """Return the settings for a component with these arguments (None: not given)."""
-        hup = live.hup if hup is None else hup
         return cls(
-            host=str(hup.get("host", live.lookup("host"))),
-            port=_port(hup.get("port", live.lookup("port"))),
-            user=str(hup.get("user", live.lookup("user"))),
-            password=str(hup.get("password", live.lookup("password"))),
+            host=str(_part_of(hup, "host")),
+            port=_port(_part_of(hup, "port")),
+            user=str(_part_of(hup, "user")),
+            password=str(_part_of(hup, "password")),
             vhost=str(live.vhost if vhost is None else vhost),
             plain_pika=os.environ.get("POSTAGE_PLAIN_PIKA", "") == "1",
             **_options_of(os.environ.get("POSTAGE_URL", "")),
@@ -116,32 +115,38 @@ class _GlobalHup(MutableMapping[str, Any]):
     It has a ``port`` only where a port was set.
     """
 
+    KEYS = ("host", "user", "password", "port")
+
     def __init__(self) -> None:
         self._assigned: dict[str, Any] = {}
 
-    def _current(self) -> dict[str, Any]:
-        hup = {key: live.lookup(key) for key in ("host", "user", "password", "port")}
-        if hup["port"] == _DEFAULTS["port"]:
-            del hup["port"]
-        return {**hup, **self._assigned}
-
     def __getitem__(self, key: str) -> Any:
-        return self._current()[key]
+        if key in self._assigned:
+            return self._assigned[key]
+        if key not in self.KEYS:
+            raise KeyError(key)
+        value = live.lookup(key)
+        if key == "port" and value == _DEFAULTS["port"]:
+            raise KeyError(key)
+        return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._assigned[key] = value
+        # As with the other globals: restoring what was saved leaves it live.
+        self._assigned.pop(key, None)
+        if key not in self.KEYS or value != live.lookup(key):
+            self._assigned[key] = value
 
     def __delitem__(self, key: str) -> None:
         del self._assigned[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._current())
+        return (key for key in dict.fromkeys((*self.KEYS, *self._assigned)) if key in self)
 
     def __len__(self) -> int:
-        return len(self._current())
+        return len(list(iter(self)))
 
     def __repr__(self) -> str:
-        return repr({**self._current(), "password": "***"})
+        return repr({**self, "password": "***"})
 
 
 global_hup = _GlobalHup()
@@ -153,8 +158,12 @@ def _classic(name: str) -> property:
     def read(_module: object) -> Any:
         return live.hup if name == "hup" else live.lookup(name)
 
-    def assign(_module: object, value: Any) -> None:
-        live.overrides[name] = value
+    def assign(module: object, value: Any) -> None:
+        # What is live anyway is no override: who saves and restores it (pytest's monkeypatch does)
+        # leaves it live.
+        live.overrides.pop(name, None)
+        if value != read(module):
+            live.overrides[name] = value
 
     def forget(_module: object) -> None:
         live.overrides.pop(name, None)
@@ -171,6 +180,17 @@ class ClassicGlobals(types.ModuleType):
     global_hup = _classic("hup")
 
 
+def _part_of(hup: Hup | None, name: str) -> Any:
+    """Return host, port, user or password from the first that names it: *hup*, globals, the rest.
+
+    Whoever comes later is not even asked, so that nothing warns of what is not used.
+    """
+    for known in (hup, live.hup):
+        if known is not None and name in known:
+            return known[name]
+    return live.lookup(name)
+
+
 def _environment(name: str, default: str) -> str:
     if name in os.environ:
         return os.environ[name]
@@ -184,7 +204,7 @@ def _environment(name: str, default: str) -> str:
 def _port(text: Any) -> int:
     try:
         return int(text)
-    except ValueError:
+    except (TypeError, ValueError):
         raise SettingsError(f"port must be a number, not {text!r}") from None
 
 

@@ -18,7 +18,7 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
-from postage.green.publisher import body_of, publish, publish_confirmed
+from postage.green.publisher import Publication, body_of, publish, publish_confirmed
 from postage.green.rpc import Calls, Request
 from postage.message import (
     Message,
@@ -157,7 +157,8 @@ class GenericProducer:
         how = publish_confirmed if self.confirm else publish
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
-            how(self._pair, exchange, key, properties, encoded, limit=self.publish_timeout)
+            publication = Publication(exchange, key, properties, encoded)
+            how(self._pair, publication, limit=self.publish_timeout)
 
     def _targets(self, key: str | None, eks: Eks | None) -> Eks:
         if eks is not None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gevent
 
 from postage.encoding import Encoder
 from postage.errors import (
@@ -11,13 +16,14 @@ from postage.errors import (
     EncodingError,
     NotAcknowledged,
     OperationTimeout,
+    PostageError,
     PublishFailed,
 )
 from postage.exchange import Exchange
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 
-__all__ = ["body_of", "publish", "publish_confirmed"]
+__all__ = ["Publication", "body_of", "publish", "publish_confirmed"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,56 +42,63 @@ def body_of(encoder: Encoder, message: object) -> bytes:
         raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
 
 
-def publish(  # noqa: PLR0913 - a message and where it goes
-    pair: Pair,
-    exchange: type[Exchange],
-    key: str,
-    properties: Properties,
-    body: bytes,
-    *,
-    limit: float,
-) -> None:
+@dataclass(frozen=True)
+class Publication:
+    """A message, encoded, and where it goes."""
+
+    exchange: type[Exchange]
+    key: str
+    properties: Properties
+    body: bytes
+
+    @property
+    def arguments(self) -> tuple[str, str, Properties, bytes]:
+        """The positional arguments of a channel's publish."""
+        return self.exchange.name, self.key, self.properties, self.body
+
+
+def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
     """Write a message without waiting for the broker; may be lost with the connection."""
     connection = pair.publishing.get()
-    connection.declare(exchange)
-    connection.plain.get().publish(exchange.name, key, properties, body, limit=limit)
+    connection.declare(publication.exchange)
+    connection.plain.get().publish(*publication.arguments, limit=limit)
 
 
-def publish_confirmed(  # noqa: PLR0913 - a message and where it goes
-    pair: Pair,
-    exchange: type[Exchange],
-    key: str,
-    properties: Properties,
-    body: bytes,
-    *,
-    limit: float,
-) -> None:
+def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> None:
     """Publish until the broker has taken the message, at most *limit* seconds; switches.
 
     A nack sends it again, and so does a channel that another publish closed, with the same
     ``message_id``: a message can arrive twice, never not at all.  Raises `PublishFailed` at the
-    limit, `ConnectionLost` at once.
+    limit, `ChannelRefused` when this very exchange is refused, `ConnectionLost` at once.
     """
     deadline = time.monotonic() + limit
-    while True:
+    for pause in _pauses():
         connection = pair.publishing.get()
-        connection.declare(exchange)
+        connection.declare(publication.exchange)
         left = max(0.0, deadline - time.monotonic())
         try:
-            connection.confirming.get().publish_confirmed(
-                exchange.name, key, properties, body, limit=left
-            )
+            connection.confirming.get().publish_confirmed(*publication.arguments, limit=left)
         except OperationTimeout as exc:
-            raise PublishFailed(
-                f"the broker did not confirm the message within {limit:g} s"
-            ) from exc
+            raise PublishFailed(f"the broker did not confirm it within {limit:g} s") from exc
         except (NotAcknowledged, ChannelRefused) as exc:
-            if time.monotonic() >= deadline:
-                raise PublishFailed(
-                    f"the broker did not take the message within {limit:g} s"
-                ) from exc
-            logger.info("Publishing to %r again: %s", exchange.name, exc)
-            if isinstance(exc, ChannelRefused):
-                connection.forget(exchange)
+            if _is_final(exc, publication.exchange):
+                raise
+            if time.monotonic() + pause >= deadline:
+                raise PublishFailed(f"the broker did not take it within {limit:g} s") from exc
+            logger.info("Publishing to %r again: %s", publication.exchange.name, exc)
+            connection.forget(publication.exchange)
+            gevent.sleep(pause)
         else:
             return
+
+
+def _is_final(exc: PostageError, exchange: type[Exchange]) -> bool:
+    """Tell whether *exc* is about *exchange*, and declaring it again would not help."""
+    name = exchange.name
+    return isinstance(exc, ChannelRefused) and exc.concerns(name) and not exc.misses(name)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the seconds before each further try: none at first, then more, up to one."""
+    yield 0.0
+    yield from (min(1.0, 0.01 * 2**n) for n in itertools.count())

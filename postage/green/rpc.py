@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 UNCLAIMED_AFTER = 3_600_000
 """Milliseconds after which the broker drops a private reply queue that nobody reads."""
 
-NOT_FOUND = 404
-
 
 @dataclass(frozen=True)
 class Request:
@@ -276,16 +274,11 @@ class Calls:
     def _on_end(self, error: PostageError) -> None:
         """A channel for requests or replies is gone, and with it the answers to what is pending."""
         for call in self._pending.values():
-            name, text = "ConnectionLost", str(error)
-            exchange = call.request.exchange
-            if (
-                isinstance(error, ChannelRefused)
-                and error.code == NOT_FOUND
-                and f"'{exchange.name}'" in text
-            ):
+            name, exchange = "ConnectionLost", call.request.exchange
+            if isinstance(error, ChannelRefused) and error.misses(exchange.name):
                 name = "NoRoute"
                 self._forget(exchange)
-            call.answer.set_exception(CallFailed(name, text))
+            call.answer.set_exception(CallFailed(name, str(error)))
 
     def _forget(self, exchange: type[Exchange]) -> None:
         connection = self._pair.publishing.current

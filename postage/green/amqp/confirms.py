@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from postage.green.amqp.frames import Confirm
@@ -32,7 +33,7 @@ class Confirms(Generic[T]):
         if not confirm.multiple:
             waiter = self._waiting.pop(confirm.tag, None)
             return [] if waiter is None else [waiter]
-        tags = [tag for tag in self._waiting if tag <= confirm.tag]
+        tags = list(takewhile(lambda tag: tag <= confirm.tag, self._waiting))
         return [self._waiting.pop(tag) for tag in tags]
 
     def abandon(self) -> list[T]:

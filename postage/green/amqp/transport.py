@@ -26,7 +26,7 @@ import pika
 import pika.connection
 import pika.exceptions
 
-from postage.errors import ConnectionLost, OperationTimeout
+from postage.errors import OperationTimeout
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
 
@@ -43,7 +43,7 @@ PIKA_PRIVATE_NAMES = (
     "_on_stream_connected",
     "_on_stream_terminated",
     "_process_frame",
-    "_terminate_stream",
+    "_remove_heartbeat",
 )
 
 READ_SIZE = 65536
@@ -85,7 +85,7 @@ class Transport(pika.connection.Connection):
         self.unsent = 0
         """Bytes that wait to be sent."""
         self._drained = gevent.event.Event()
-        self._disconnecting = self._torn_down = False
+        self._heard = self._disconnecting = self._torn_down = False
         super().__init__(
             parameters, on_open, on_failure, on_close, internal_connection_workflow=False
         )
@@ -111,12 +111,18 @@ class Transport(pika.connection.Connection):
         try:
             self._take(data)
         except Exception as exc:  # whatever it is, the stream can no longer be understood
-            logger.exception("The AMQP stream could not be understood; the connection is given up.")
+            # While the connection opens, the error that its maker gets says it all.
+            logger.log(
+                logging.ERROR if self.is_open else logging.DEBUG,
+                "The AMQP stream could not be understood; the connection is given up.",
+                exc_info=True,
+            )
             self._lose(exc)
 
     def _take(self, data: bytes) -> None:
-        if self.bytes_received == 0 and data[0] not in FIRST_BYTES:
+        if not self._heard and data[0] not in FIRST_BYTES:
             raise pika.exceptions.ProtocolVersionMismatch(data[:40])
+        self._heard = True
         self.feed(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -169,17 +175,15 @@ class Transport(pika.connection.Connection):
         return self.unsent > HIGH_WATER
 
     def wait_writable(self, limit: float) -> None:
-        """Wait until less than `HIGH_WATER` bytes are unsent; switches greenlets.
+        """Wait until at most `HIGH_WATER` bytes are unsent, or the connection ends; switches.
 
-        Raises `OperationTimeout` after *limit* seconds, `ConnectionLost` when the connection ends.
+        Raises `OperationTimeout` after *limit* seconds.
         """
         deadline = time.monotonic() + limit
         while self.congested and not self._torn_down:
             self._drained.clear()
             if not self._drained.wait(max(0.0, deadline - time.monotonic())):
                 raise OperationTimeout("write: the broker takes no data", limit)
-        if self._torn_down:
-            raise ConnectionLost("the connection was lost before the message was sent")
 
     # --- the rest of pika's adapter interface
 
@@ -212,12 +216,17 @@ class Transport(pika.connection.Connection):
     def _disconnect(self) -> None:
         if not self._torn_down:
             self._flush()
+        self.drop()
+
+    def drop(self) -> None:
+        """End at once what is closing: whoever waits on it hears of the end as of any other."""
         if not self._torn_down:
             self._tear_down()
             self._on_stream_terminated(None)
 
     def _tear_down(self) -> None:
         self._torn_down = True
+        self._remove_heartbeat()  # its timers would keep the transport for as long as the hub runs
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()
