@@ -99,14 +99,15 @@ def dispatch(
     if reply is not None:
         _dispatch_rpc(body, found, reply, answer_unknown, outcome)
         return outcome
-    for handler, part in found:
-        _hand(handler, _own(body, part, shared=handler is not found[-1][0]), outcome)
+    for place, bound in enumerate(found, 1):
+        _hand(bound, body, outcome, shared=place < len(found))
     return outcome
 
 
-def _hand(handler: Callable[..., Any], message: Any, outcome: Outcome) -> None:
+def _hand(bound: Bound, body: dict[str, Any], outcome: Outcome, *, shared: bool) -> None:
+    handler, part = bound
     try:
-        _run(handler, message)
+        _run(handler, _own(body, part, shared=shared))
     except _Filtered:
         outcome.filtered += 1
     except BaseException as exc:  # a handler may raise anything

@@ -36,7 +36,7 @@ class Message:
     boolean_value: ClassVar[bool] = True
     body: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwds: Any) -> None:
+    def __init__(self, /, *args: Any, **kwds: Any) -> None:
         content: dict[str, Any] = {}
         if args:
             content["args"] = list(args)

@@ -62,6 +62,7 @@ class GenericConsumer:
         self.qk_list: list[tuple[str, str]] = []
         """The queues and keys that were bound."""
         self._tags: dict[str, str] = {}
+        self._quiet: list[str] = []  # tags of consumers that were ended before the others
         self._channel: Channel | None = None
         self._on_delivery: OnDelivery | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
@@ -111,7 +112,8 @@ class GenericConsumer:
         name, _ = queue_name_and_flags(queue)
         self.qk_list = [pair for pair in self.qk_list if pair[0] != name]
         tag = self._tags.pop(name, None)
-        if tag is not None and self._channel is not None:
+        if tag and self._channel is not None:
+            self._quiet.append(tag)
             self._channel.cancel(tag)
 
     # --- consuming
@@ -145,7 +147,7 @@ class GenericConsumer:
         self._on_delivery = on_delivery
         channel = self._pair.consuming.get().consuming_channel()
         channel.on_end.append(self._lost)
-        channel.on_cancel(self._cancelled)
+        channel.on_cancel.append(self._cancelled)
         self._channel = channel
         for queue in dict.fromkeys(queue for queue, _ in self.qk_list):
             self._consume(channel, queue)
@@ -156,25 +158,41 @@ class GenericConsumer:
 
     def quiesce(self) -> None:
         """End the consumers on the broker; what is here can still be settled.  Switches."""
-        channel, tags = self._channel, list(self._tags.values())
+        tags = [tag for tag in self._tags.values() if tag]
         self._tags.clear()
-        for tag in tags if channel is not None and channel.alive else ():
-            channel.cancel(tag)  # type: ignore[union-attr]  # not None where there are tags
+        self._quiet += tags
+        if self._channel is not None:
+            for tag in tags:
+                self._channel.cancel(tag)
 
     def end(self) -> None:
         """End the consumers, and give back what is here unsettled.  Switches."""
         channel, self._channel = self._channel, None
+        tags = {*self._tags.values(), *self._quiet}
         self._tags.clear()
+        self._quiet.clear()
         self._over = gevent.event.AsyncResult()
         if channel is None:
             return
         channel.on_end.remove(self._lost)
-        channel.close()
+        channel.on_cancel.remove(self._cancelled)
+        channel.leave(tags)
 
     def _consume(self, channel: Channel, queue: str) -> None:
-        """One AMQP consumer per queue, however many keys it has."""
-        if queue not in self._tags:
-            self._tags[queue] = channel.consume(queue, self._receive, prefetch=self.prefetch)
+        """One AMQP consumer per queue, however many keys it has and greenlets bind it at once."""
+        if queue in self._tags or all(queue != bound for bound, _ in self.qk_list):
+            return
+        self._tags[queue] = ""  # claimed, while the broker is asked
+        try:
+            tag = channel.consume(queue, self._receive, prefetch=self.prefetch)
+        except BaseException:
+            self._tags.pop(queue, None)
+            raise
+        if queue in self._tags:
+            self._tags[queue] = tag
+        else:  # it was left, or everything stopped, meanwhile
+            self._quiet.append(tag)
+            channel.cancel(tag)
 
     def _receive(self, delivery: Delivery) -> None:
         if self.discard_all_messages:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 import gevent
@@ -82,8 +81,16 @@ class Pool(Generic[T]):
         self._workers.kill(Abandoned)
 
     def _work(self) -> None:
-        with suppress(Abandoned):
+        try:
             self._handle_all()
+        except Abandoned:
+            pass
+        except BaseException:
+            # Somebody killed this greenlet, which is not the end of the pool: another goes on.
+            self._workers.discard(gevent.getcurrent())
+            if self._waiting:
+                self._summon()
+            raise
 
     def _handle_all(self) -> None:
         wake = gevent.event.Event()

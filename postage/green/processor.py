@@ -143,6 +143,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def restart(self) -> None:
         """Replace this process by a new run of the same program and arguments; does not return."""
         pair.close()
+        for stream in (sys.stdout, sys.stderr):  # the new run gets the file, not what we buffered
+            if stream is not None:
+                stream.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves
 
     # --- running

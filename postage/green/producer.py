@@ -121,7 +121,7 @@ class GenericProducer:
 
     # --- messages
 
-    def message(self, *args: Any, **kwds: Any) -> None:
+    def message(self, /, *args: Any, **kwds: Any) -> None:
         """Send a generic message, type and name ``none``, with the arguments as they are."""
         self._message_send(Message, *args, **kwds)
 
@@ -137,6 +137,7 @@ class GenericProducer:
     def _message_send(
         self,
         build: Callable[..., Message],
+        /,  # every keyword without underscore is the user's
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
@@ -172,6 +173,7 @@ class GenericProducer:
     def _rpc_send(
         self,
         build: Callable[..., Message],
+        /,  # every keyword without underscore is the user's
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
@@ -238,7 +240,7 @@ class GenericProducer:
         return decoded, result_from(decoded)
 
 
-def _command(kind: type[MessageCommand], name: str, *args: Any, **kwds: Any) -> MessageCommand:
+def _command(kind: type[MessageCommand], name: str, /, *args: Any, **kwds: Any) -> MessageCommand:
     """Build the command *name*, with the arguments of a call as its parameters."""
     if not args and not kwds:
         return kind(name)

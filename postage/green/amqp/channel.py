@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import pika.channel
+import pika.exceptions
 from gevent.event import AsyncResult
 
-from postage.errors import ConnectionClosed, NotAcknowledged, OperationTimeout, PostageError
+from postage.errors import (
+    ChannelRefused,
+    ConnectionClosed,
+    NotAcknowledged,
+    OperationTimeout,
+    PostageError,
+)
 from postage.green.amqp import border
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
@@ -48,14 +55,21 @@ class Channel:
         self._waiting: set[AsyncResult[Any]] = {opened}
         self._confirms: Confirms[AsyncResult[bool]] = Confirms()
         self._ending: BaseException | None = None
+        self._held: dict[int, str] | None = None
         self.alive = True
-        """False from the moment that the channel closes, whoever closes it."""
+        """False from the moment that the channel begins to close, whoever closes it."""
         self.stale_acks = 0
         """Acks and rejects that came when the channel was gone; the broker delivers again."""
         self.on_end: list[Callable[[PostageError], None]] = []
         """Called in the hub when the channel ends, whatever ended it."""
-        self._pika = connection.transport.channel(on_open_callback=opened.set)
+        self.on_cancel: list[Callable[[str], None]] = []
+        """Called in the hub with the tag of a consumer that the broker ends."""
+        try:
+            self._pika = connection.transport.channel(on_open_callback=opened.set)
+        except pika.exceptions.NoFreeChannels as exc:
+            raise ChannelRefused(530, "every channel of the connection is in use") from exc
         self._pika.add_on_close_callback(self._on_close)
+        self._pika.add_on_cancel_callback(self._on_cancel)
 
     def __repr__(self) -> str:
         state = "open" if self.alive else f"ended by {self._ending!r}"
@@ -95,13 +109,18 @@ class Channel:
         *prefetch* bounds what this consumer holds unacknowledged; 0 is no bound.
         """
         tag = f"postage-{next(_tags)}"
+        held = None if no_ack else self._held
 
         def on_message(deliver: Deliver, properties: Properties, body: bytes) -> None:
+            if held is not None:
+                held[deliver.delivery_tag] = tag
             on_delivery(Delivery(self, deliver, properties, body))
 
+        self._check_alive()
         # Per consumer, not per channel: the broker applies it to the consumers started after it.
+        # Nobody waits for its answer, lest the qos of another consumer comes between.
         if not no_ack:
-            self._ask("basic.qos", self._pika.basic_qos, prefetch_count=prefetch)
+            self._pika.basic_qos(prefetch_count=prefetch)
         self._ask(
             "basic.consume",
             self._pika.basic_consume,
@@ -113,9 +132,15 @@ class Channel:
         return tag
 
     def cancel(self, tag: str) -> None:
-        """End a consumer; what it holds unacknowledged can still be settled."""
-        if self.alive and tag in self._pika.consumer_tags:
-            self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
+        """End a consumer; what it holds unacknowledged can still be settled.
+
+        Raises nothing: where the broker does not answer, the consumer ends with its channel.
+        """
+        try:
+            if self.alive and tag in self._pika.consumer_tags:
+                self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
+        except PostageError as exc:
+            logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
         self._path.forget(self._pika, tag)
 
     def cancel_now(self, tag: str) -> None:
@@ -124,23 +149,43 @@ class Channel:
         if self.alive and tag in self._pika.consumer_tags:
             self._pika.basic_cancel(consumer_tag=tag)
 
-    def on_cancel(self, callback: Callable[[str], None]) -> None:
-        """Have *callback* called in the hub with the tag of a consumer that the broker ends."""
-        self._pika.add_on_cancel_callback(lambda frame: callback(frame.method.consumer_tag))
+    def share(self) -> None:
+        """Have several consumers use this channel: from now on note what each of them holds."""
+        self._held = {}
+
+    def leave(self, tags: Collection[str]) -> None:
+        """End the consumers *tags* and give back what they hold; a channel of one's own is closed.
+
+        Switches.  The consumers of others on a shared channel notice nothing.
+        """
+        if self._held is None:
+            self.close()
+            return
+        for tag in tags:
+            self.cancel(tag)
+        for number in [number for number, tag in self._held.items() if tag in tags]:
+            self.reject(number, requeue=True)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge a delivery.  Never switches nor raises; on a dead channel it is counted."""
-        if self.alive:
+        """Acknowledge a delivery.  Never switches nor raises; on a dead channel it is counted.
+
+        On a shared channel *multiple* would acknowledge what others hold.
+        """
+        if self._may_settle(tag):
             self._path.ack(self._pika, tag, multiple=multiple)
         else:
             self.stale_acks += 1
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery.  Never switches nor raises; on a dead channel it is counted."""
-        if self.alive:
+        if self._may_settle(tag):
             self._path.reject(self._pika, tag, requeue=requeue)
         else:
             self.stale_acks += 1
+
+    def _may_settle(self, tag: int) -> bool:
+        # On a shared channel what was given back already: the broker would close it over that.
+        return self.alive and (self._held is None or self._held.pop(tag, None) is not None)
 
     # --- publishing
 
@@ -172,8 +217,9 @@ class Channel:
         """
         self._make_room(limit)
         answer: AsyncResult[bool] = AsyncResult()
-        self._confirms.expect(answer)
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=False)
+        # Not before: what cannot be encoded gets no number from the broker.
+        self._confirms.expect(answer)
         if not wait_for(answer, "basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
 
@@ -197,8 +243,7 @@ class Channel:
         transport = self._connection.transport
         if transport.congested and self.alive:
             transport.wait_writable(self._limit if limit is None else limit)
-        if not self.alive:
-            raise self._ended()
+        self._check_alive()
 
     def _on_confirm(self, confirm: Confirm) -> None:
         for answer in self._confirms.settle(confirm):
@@ -212,16 +257,25 @@ class Channel:
             return
         closed: AsyncResult[Any] = AsyncResult()
         self.on_end.append(closed.set)
-        self._pika.close()
+        self.give_up()
         try:
             wait_for(closed, "channel.close", self._limit)
         except OperationTimeout:
             logger.warning("%r did not close in time; its connection will end it.", self)
 
-    def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
-        """Call a method of pika's channel and wait for the broker's answer to it."""
+    def give_up(self) -> None:
+        """Close the channel without waiting; never switches."""
+        self.alive = False
+        if not (self._pika.is_closing or self._pika.is_closed):
+            self._pika.close()
+
+    def _check_alive(self) -> None:
         if not self.alive:
             raise self._ended()
+
+    def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a method of pika's channel and wait for the broker's answer to it."""
+        self._check_alive()
         answer: AsyncResult[Any] = AsyncResult()
         self._waiting.add(answer)
         try:
@@ -239,6 +293,12 @@ class Channel:
         self._waiting.clear()
         for hook in self.on_end:
             hook(self._ended())
+
+    def _on_cancel(self, frame: Any) -> None:
+        tag: str = frame.method.consumer_tag
+        self._path.forget(self._pika, tag)
+        for hook in self.on_cancel:
+            hook(tag)
 
     def _ended(self) -> PostageError:
         reason = self._ending

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gevent
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 OWN_CHANNELS = 1000
 """Consumers that get a channel each; RabbitMQ allows 2,047 on a connection, later ones share."""
+SHARED_CHANNELS = 200
+"""How many channels those later ones share."""
 
 
 class Connection:
@@ -44,10 +48,12 @@ class Connection:
         self._on_return = on_return
         self._link = Link.IDLE
         self._over = Event()
-        self._declared: set[type[Exchange]] = set()
+        self._declared: dict[type[Exchange], Lazy[Connection]] = {}
+        self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
-        self._consuming: list[Channel] = []
-        self._next_shared = 0
+        self._own = 0  # consumers that have a channel each
+        self._shared: list[Lazy[Channel]] = []
+        self._turns = itertools.count()
         self.plain: Lazy[Channel] = Lazy(self._open_plain)
         """The channel for publishes that are not confirmed."""
         self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
@@ -58,7 +64,7 @@ class Connection:
 
     def __repr__(self) -> str:
         return (
-            f"<Connection to {self.settings.host}:{self.settings.port}{self.settings.vhost} "
+            f"<Connection to {self.settings.host}:{self.settings.port}, {self.settings.vhost!r}, "
             f"for {self.role}, {self._link.name.lower()}>"
         )
 
@@ -74,8 +80,14 @@ class Connection:
         logging.getLogger("pika").addHandler(logging.NullHandler())
         settings = self.settings
         self._link = step(self._link, Fact.DIAL)
-        opened: AsyncResult[Any] = AsyncResult()
+        opened: AsyncResult[None] = AsyncResult()
         limit = settings.connect_timeout
+
+        def on_open(_transport: object) -> None:
+            # Here and not by who waits, who wakes later: it may be lost again by then.
+            self._link = step(self._link, Fact.OPENED)
+            opened.set()
+
         transport: Transport | None = None
         try:
             with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
@@ -85,7 +97,7 @@ class Connection:
                 transport = Transport(
                     self._parameters(),
                     sock,
-                    on_open=opened.set,
+                    on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
                 )
@@ -99,7 +111,6 @@ class Connection:
             if isinstance(exc, Exception):
                 raise border.connecting_failed(settings, exc) from exc
             raise
-        self._link = step(self._link, Fact.OPENED)
         logger.debug("%r is open.", self)
         return transport, path
 
@@ -126,7 +137,13 @@ class Connection:
             raise self._ended()
         opened: AsyncResult[Any] = AsyncResult()
         channel = Channel(self, opened)
-        wait_for(opened, "channel.open", self.settings.operation_timeout)
+        self._channels.add(channel)
+        channel.on_end.append(lambda _error: self._channels.discard(channel))
+        try:
+            wait_for(opened, "channel.open", self.settings.operation_timeout)
+        except BaseException:
+            channel.give_up()
+            raise
         return channel
 
     @contextmanager
@@ -142,18 +159,31 @@ class Connection:
                 self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
-        """Return a channel for a consumer: its own, until there are very many."""
-        self._consuming = [channel for channel in self._consuming if channel.alive]
-        if len(self._consuming) < OWN_CHANNELS:
+        """Return a channel for a consumer: its own, until there are very many; see `leave`."""
+        if self._own >= OWN_CHANNELS:
+            return self._shared_channel()
+        self._own += 1
+        try:
             channel = self.open_channel()
-            self._consuming.append(channel)
-            return channel
-        self._next_shared = (self._next_shared + 1) % len(self._consuming)
-        return self._consuming[self._next_shared]
+        except BaseException:
+            self._own -= 1
+            raise
+        channel.on_end.append(self._own_ended)
+        return channel
 
-    def is_shared(self, channel: Channel) -> bool:
-        """Tell whether other consumers may use *channel*, so that none may close it."""
-        return len(self._consuming) >= OWN_CHANNELS and channel in self._consuming
+    def _own_ended(self, _error: PostageError) -> None:
+        self._own -= 1
+
+    def _shared_channel(self) -> Channel:
+        turn = next(self._turns)
+        if turn < SHARED_CHANNELS:
+            self._shared.append(Lazy(self._open_shared))
+        return self._shared[turn % SHARED_CHANNELS].get()
+
+    def _open_shared(self) -> Channel:
+        channel = self.open_channel()
+        channel.share()
+        return channel
 
     def _open_plain(self) -> Channel:
         channel = self.open_channel()
@@ -167,20 +197,26 @@ class Connection:
 
     def declare(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""
-        if exchange in self._declared:
-            return
+        declared = self._declared.get(exchange)
+        if declared is None:
+            declared = self._declared[exchange] = Lazy(partial(self._declare, exchange))
+        declared.get()
+
+    def _declare(self, exchange: type[Exchange]) -> Connection:
+        """Declare; return what the declaration lives as long as."""
         with self.lease() as channel:
             channel.exchange_declare(**exchange.parameters)
-        self._declared.add(exchange)
+        return self
 
     def forget(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again when it is needed: the broker says that it is gone."""
-        self._declared.discard(exchange)
+        self._declared.pop(exchange, None)
 
     # --- the end
 
     def close(self, limit: float = 5.0) -> None:
         """Flush and close, waiting at most *limit* seconds; closing twice is fine."""
+        self._silence()
         if self.alive:
             self.transport.close()
         self._link = step(self._link, Fact.CLOSE)
@@ -188,10 +224,16 @@ class Connection:
             self._over.wait(limit)
         if self._link is Link.CLOSING:
             logger.debug("%r was dropped: the broker did not confirm its end.", self)
-        self.transport.abandon()
+            self.transport.drop()
+
+    def _silence(self) -> None:
+        # What is written to a channel after its close would be a fault of the whole connection.
+        for channel in self._channels:
+            channel.alive = False
 
     def close_now(self, limit: float) -> None:
         """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""
+        self._silence()
         self._link = step(self._link, Fact.CLOSE)
         self.transport.close_now(limit)
 

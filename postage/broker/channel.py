@@ -1,0 +1,522 @@
+"""A channel, seen from the broker: what a client calls on it, and what it holds unacknowledged."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from postage.broker.content import Message, Properties
+from postage.broker.errors import ChannelFault, ConnectionFault
+from postage.broker.fields import short_string
+from postage.broker.methods import Call, encode
+from postage.broker.queue import Entry, Queue
+from postage.broker.routing import Binding
+
+if TYPE_CHECKING:
+    from postage.broker.session import Session
+
+__all__ = ["Channel"]
+
+REPLY_TO = "amq.rabbitmq.reply-to"
+"""The pseudo-queue of direct replies (RabbitMQ, direct reply-to)."""
+
+_FRAME = struct.Struct(">BHI")
+_CONTENT = struct.Struct(">BHIHHQ")
+_DELIVER = struct.Struct(">HH")
+_TAG = struct.Struct(">QB")
+
+
+class Consumer:
+    """A consumer of a channel."""
+
+    def __init__(self, channel: Channel, tag: str, call: Call, prefetch: int) -> None:
+        self.channel, self.tag = channel, tag
+        self.no_ack, self.exclusive = call.no_ack, call.exclusive
+        priority = call.arguments.get("x-priority", 0)
+        self.priority = priority if isinstance(priority, int) else 0
+        self.queue: Queue | None = None
+        self.unacked = 0
+        self._prefetch = prefetch
+        self._head = short_string(tag)
+
+    def is_ready(self) -> bool:
+        """Whether the limits of consumer, channel and connection let it take one more."""
+        if self.no_ack:
+            return self.channel.takes_data
+        within = not self._prefetch or self.unacked < self._prefetch
+        return within and self.channel.takes_data and self.channel.has_room
+
+    def deliver(self, queue: Queue, entry: Entry) -> None:
+        """Write basic.deliver with the message; see `Channel.hold`."""
+        entry.deliveries += 1
+        tag = self.channel.next_tag()
+        if not self.no_ack:
+            self.unacked += 1
+            self.channel.hold(tag, queue, entry, self)
+        count = entry.deliveries if queue.counts else None
+        self.channel.write_content(self._payload(tag, entry), entry.message, count)
+
+    def deliver_reply(self, message: Message) -> None:
+        """Write a direct reply, which was in no queue."""
+        entry = Entry(message, 0, 0, None)
+        payload = self._payload(self.channel.next_tag(), entry)
+        self.channel.write_content(payload, message)
+
+    def _payload(self, tag: int, entry: Entry) -> bytes:
+        return b"".join(
+            (
+                _DELIVER.pack(60, 60),
+                self._head,
+                _TAG.pack(tag, entry.redelivered),
+                short_string(entry.message.exchange),
+                short_string(entry.message.key),
+            )
+        )
+
+    def cancelled(self) -> None:
+        """Tell the client that the queue is gone (RabbitMQ, consumer cancellation)."""
+        self.channel.consumer_cancelled(self)
+
+
+class Unacked:
+    """A delivery that the client has not settled."""
+
+    __slots__ = ("consumer", "entry", "queue")
+
+    def __init__(self, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
+        self.queue, self.entry, self.consumer = queue, entry, consumer
+
+
+class Channel:
+    """One channel of a session; `handle` carries out what the client calls."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session, self.number = session, number
+        self.vhost = session.vhost
+        self.closing = False
+        """True from our channel.close to the client's close-ok: everything else is ignored."""
+        self.consumers: dict[str, Consumer] = {}
+        self.unacked: dict[int, Unacked] = {}
+        self._last_tag = self._last_publish = self._tags = 0
+        self._prefetch = self._channel_prefetch = 0
+        self._last_queue = ""
+        self._confirming = False
+        self._unconfirmed = 0
+        self._transaction: list[Callable[[], None]] | None = None
+        self._reply_key: str | None = None
+
+    # --- what consumers and the session ask
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether deliveries may be written."""
+        return not (self.closing or self.session.paused)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the limit of the whole channel lets one more in."""
+        return not self._channel_prefetch or len(self.unacked) < self._channel_prefetch
+
+    def next_tag(self) -> int:
+        """Return the delivery tag of the next delivery."""
+        self._last_tag += 1
+        return self._last_tag
+
+    def hold(self, tag: int, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
+        """Keep a delivery until it is settled."""
+        queue.unacked += 1
+        self.unacked[tag] = Unacked(queue, entry, consumer)
+
+    def send(self, name: str, **arguments: Any) -> None:
+        """Write a method."""
+        self.session.write(encode(self.number, name, **arguments))
+
+    def write_content(self, method: bytes, message: Message, deliveries: int | None = None) -> None:
+        """Write a method that carries a message, as one piece."""
+        header = _with_count(message, deliveries) if deliveries is not None else message.header
+        size, number = len(message.body), self.number
+        parts = [
+            _FRAME.pack(1, number, len(method)),
+            method,
+            b"\xce",
+            _CONTENT.pack(2, number, 12 + len(header), 60, 0, size),
+            header,
+            b"\xce",
+        ]
+        room = self.session.frame_max - 8
+        for at in range(0, size, room):
+            part = message.body[at : at + room]
+            parts += (_FRAME.pack(3, number, len(part)), part, b"\xce")
+        self.session.write(b"".join(parts))
+
+    def consumer_cancelled(self, consumer: Consumer) -> None:
+        """The broker ends *consumer*."""
+        known = self.consumers.pop(consumer.tag, None) is not None and not self.closing
+        if known and self.session.capability("consumer_cancel_notify"):
+            self.send("basic.cancel", consumer_tag=consumer.tag, nowait=True)
+
+    def flush_confirms(self) -> None:
+        """Confirm all publishes since the last time, with one ack."""
+        if self._unconfirmed:
+            self.send("basic.ack", delivery_tag=self._unconfirmed, multiple=True)
+            self._unconfirmed = 0
+
+    def close(self) -> None:
+        """End: consumers go, and what is unacknowledged goes back to its queue."""
+        self.closing = True
+        for consumer in list(self.consumers.values()):
+            self._remove_consumer(consumer)
+        if self._reply_key is not None:
+            self.vhost.reply_consumers.pop(self._reply_key, None)
+        self._requeue(list(self.unacked))
+
+    # --- methods, by name
+
+    def handle(self, call: Call) -> None:
+        """Carry out *call*; raises `Fault`."""
+        name = call.method.name.replace(".", "_")
+        handler = getattr(self, f"_on_{name}", None)
+        if handler is None:
+            raise ConnectionFault(503, f"{call.method.name} is not for clients to call")
+        handler(call)
+
+    def _answer(self, call: Call, name: str, **arguments: Any) -> None:
+        if not getattr(call, "nowait", False):
+            self.send(name, **arguments)
+
+    def _on_channel_flow(self, call: Call) -> None:
+        if not call.active:
+            raise ConnectionFault(540, "active=false")
+        self.send("channel.flow_ok", active=True)
+
+    def _on_exchange_declare(self, call: Call) -> None:
+        self.vhost.declare_exchange(call)
+        self._answer(call, "exchange.declare_ok")
+
+    def _on_exchange_delete(self, call: Call) -> None:
+        self.vhost.delete_exchange(call.exchange, if_unused=call.if_unused)
+        self._answer(call, "exchange.delete_ok")
+
+    def _on_exchange_bind(self, call: Call) -> None:
+        self.vhost.bind(
+            call.source, Binding("exchange", call.destination, call.routing_key, call.arguments)
+        )
+        self._answer(call, "exchange.bind_ok")
+
+    def _on_exchange_unbind(self, call: Call) -> None:
+        self.vhost.exchange(call.destination)
+        self.vhost.unbind(
+            call.source, Binding("exchange", call.destination, call.routing_key, call.arguments)
+        )
+        self._answer(call, "exchange.unbind_ok")
+
+    def _on_queue_declare(self, call: Call) -> None:
+        queue = self.vhost.declare_queue(call, self.session)
+        self._last_queue = queue.name
+        self._answer(
+            call,
+            "queue.declare_ok",
+            queue=queue.name,
+            message_count=len(queue),
+            consumer_count=len(queue.consumers),
+        )
+
+    def _queue(self, name: str) -> Queue:
+        """Return a queue by its name, the empty name being that of the last one declared here."""
+        if not name and not self._last_queue:
+            raise ChannelFault(404, "no previously declared queue")
+        return self.vhost.queue(name or self._last_queue, self.session)
+
+    def _on_queue_bind(self, call: Call) -> None:
+        queue = self._queue(call.queue)
+        key = call.routing_key if call.routing_key or call.queue else queue.name
+        self.vhost.bind(call.exchange, Binding("queue", queue.name, key, call.arguments))
+        self._answer(call, "queue.bind_ok")
+
+    def _on_queue_unbind(self, call: Call) -> None:
+        queue = self._queue(call.queue)
+        key = call.routing_key if call.routing_key or call.queue else queue.name
+        self.vhost.unbind(call.exchange, Binding("queue", queue.name, key, call.arguments))
+        self._answer(call, "queue.unbind_ok")
+
+    def _on_queue_purge(self, call: Call) -> None:
+        self._answer(call, "queue.purge_ok", message_count=self._queue(call.queue).purge())
+
+    def _on_queue_delete(self, call: Call) -> None:
+        name = call.queue or self._last_queue
+        count = 0
+        if name in self.vhost.queues:
+            queue = self._queue(name)
+            count = self.vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
+        self._answer(call, "queue.delete_ok", message_count=count)
+
+    # --- consuming
+
+    def _on_basic_qos(self, call: Call) -> None:
+        if call.prefetch_size:
+            raise ConnectionFault(540, f"prefetch_size!=0 ({call.prefetch_size})")
+        if call.global_:
+            self._channel_prefetch = call.prefetch_count
+            self.dispatch()
+        else:
+            self._prefetch = call.prefetch_count
+        self.send("basic.qos_ok")
+
+    def dispatch(self) -> None:
+        """Serve the consumers of this channel: something has changed for them."""
+        for consumer in list(self.consumers.values()):
+            if consumer.queue is not None:
+                consumer.queue.dispatch()
+
+    def _on_basic_consume(self, call: Call) -> None:
+        tag = call.consumer_tag or self._new_tag()
+        if tag in self.consumers:
+            raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
+        consumer = Consumer(self, tag, call, self._prefetch)
+        if call.queue == REPLY_TO:
+            self._consume_replies(consumer)
+            self._answer(call, "basic.consume_ok", consumer_tag=tag)
+            return
+        queue = self._queue(call.queue)
+        taken = any(each.exclusive for each in queue.consumers)
+        if taken or (consumer.exclusive and queue.consumers):
+            raise ChannelFault(
+                403, f"queue '{queue.name}' in vhost '{self.vhost.name}' in exclusive use"
+            )
+        consumer.queue = queue
+        self.consumers[tag] = consumer
+        self._answer(call, "basic.consume_ok", consumer_tag=tag)
+        queue.add_consumer(consumer)
+        queue.dispatch()
+
+    def _new_tag(self) -> str:
+        self._tags += 1
+        return f"amq.ctag-{id(self):x}-{self._tags}"
+
+    def _consume_replies(self, consumer: Consumer) -> None:
+        if not consumer.no_ack:
+            raise ChannelFault(406, "reply consumer cannot acknowledge")
+        if self._reply_key is not None:
+            raise ChannelFault(406, "reply consumer already set")
+        self._reply_key = f"{REPLY_TO}.{self.session.id}.{self.number}"
+        self.vhost.reply_consumers[self._reply_key] = consumer
+        self.consumers[consumer.tag] = consumer
+
+    def _on_basic_cancel(self, call: Call) -> None:
+        consumer = self.consumers.get(call.consumer_tag)
+        if consumer is not None:
+            self._remove_consumer(consumer)
+        self._answer(call, "basic.cancel_ok", consumer_tag=call.consumer_tag)
+
+    def _remove_consumer(self, consumer: Consumer) -> None:
+        self.consumers.pop(consumer.tag, None)
+        queue = consumer.queue
+        if queue is None:
+            self.vhost.reply_consumers.pop(self._reply_key or "", None)
+            self._reply_key = None
+            return
+        queue.remove_consumer(consumer)
+        self.vhost.consumer_left(queue)
+        queue.dispatch()
+
+    def _on_basic_get(self, call: Call) -> None:
+        queue = self._queue(call.queue)
+        entry = queue.get()
+        if entry is None:
+            self.send("basic.get_empty")
+            return
+        entry.deliveries += 1
+        tag = self.next_tag()
+        if not call.no_ack:
+            self.hold(tag, queue, entry, None)
+        message = entry.message
+        payload = b"".join(
+            (
+                _DELIVER.pack(60, 71),
+                _TAG.pack(tag, entry.redelivered),
+                short_string(message.exchange),
+                short_string(message.key),
+                len(queue).to_bytes(4, "big"),
+            )
+        )
+        self.write_content(payload, message, entry.deliveries if queue.counts else None)
+
+    # --- settling
+
+    def _on_basic_ack(self, call: Call) -> None:
+        tags = self._tags_of(call.delivery_tag, multiple=call.multiple)
+        self._now_or_later(lambda: self._ack(tags))
+
+    def _on_basic_nack(self, call: Call) -> None:
+        tags = self._tags_of(call.delivery_tag, multiple=call.multiple)
+        self._now_or_later(lambda: self._nack(tags, requeue=call.requeue))
+
+    def _on_basic_reject(self, call: Call) -> None:
+        tags = self._tags_of(call.delivery_tag, multiple=False)
+        self._now_or_later(lambda: self._nack(tags, requeue=call.requeue))
+
+    def _tags_of(self, tag: int, *, multiple: bool) -> list[int]:
+        """Return the tags that a settlement means; 406 for one that is not out."""
+        if multiple:
+            tags = list(self._up_to(tag))
+            if tags or not tag or tag <= self._last_tag:
+                return tags
+        elif tag in self.unacked:
+            return [tag]
+        raise ChannelFault(406, f"unknown delivery tag {tag}")
+
+    def _up_to(self, tag: int) -> Iterator[int]:
+        for each in self.unacked:  # in the order of the tags
+            if tag and each > tag:
+                return
+            yield each
+
+    def _ack(self, tags: list[int]) -> None:
+        self._release(tags)
+
+    def _nack(self, tags: list[int], *, requeue: bool) -> None:
+        if requeue:
+            self._requeue(tags)
+            return
+        for held in self._release(tags, dispatch=False):
+            held.queue.drop(held.entry, "rejected")
+        self.dispatch()
+
+    def _requeue(self, tags: list[int]) -> None:
+        released = self._release(tags, dispatch=False)
+        for held in reversed(released):
+            if self.vhost.queues.get(held.queue.name) is held.queue:
+                held.queue.requeue(held.entry)
+        for queue in {id(held.queue): held.queue for held in released}.values():
+            queue.dispatch()
+
+    def _release(self, tags: list[int], *, dispatch: bool = True) -> list[Unacked]:
+        """Hold the deliveries *tags* no more; there is room for others then."""
+        released = [self.unacked.pop(tag) for tag in tags if tag in self.unacked]
+        for held in released:
+            held.queue.unacked -= 1
+            if held.consumer is not None:
+                held.consumer.unacked -= 1
+        if dispatch and self.consumers:
+            for queue in {id(held.queue): held.queue for held in released}.values():
+                queue.dispatch()
+            if self._channel_prefetch:
+                self.dispatch()
+        return released
+
+    def _on_basic_recover(self, call: Call) -> None:  # noqa: ARG002
+        self._requeue(list(self.unacked))
+        self.send("basic.recover_ok")
+
+    def _on_basic_recover_async(self, call: Call) -> None:  # noqa: ARG002
+        self._requeue(list(self.unacked))
+
+    # --- publishing
+
+    def publish(self, call: Call, header: bytes, body: bytes) -> None:
+        """Carry out a basic.publish whose content has come; raises `Fault`."""
+        if call.immediate:
+            raise ConnectionFault(540, "immediate=true", call.method.ids)
+        message = Message(call.exchange, call.routing_key, header, body)
+        self._check(message)
+        if call.exchange and self.vhost.exchange(call.exchange).internal:
+            name = f"exchange '{call.exchange}' in vhost '{self.vhost.name}'"
+            raise ChannelFault(403, f"cannot publish to internal {name}")
+        if self._confirming:
+            self._last_publish += 1
+        number = self._last_publish
+        self._now_or_later(lambda: self._route(message, number, mandatory=call.mandatory))
+
+    def _check(self, message: Message) -> None:
+        """Refuse what RabbitMQ refuses in the properties."""
+        properties = message.properties
+        expiration, user = properties.get("expiration"), properties.get("user_id")
+        if expiration is not None and not expiration.isdecimal():
+            raise ChannelFault(406, f"invalid expiration '{expiration}'")
+        if user is not None and user != self.session.user:
+            raise ChannelFault(
+                406,
+                f"user_id property set to '{user}' but authenticated user was "
+                f"'{self.session.user}'",
+            )
+        if properties.get("reply_to") == REPLY_TO:
+            if self._reply_key is None:
+                raise ChannelFault(406, "fast reply consumer does not exist")
+            values = {**properties.values, "reply_to": self._reply_key}
+            message.header = Properties(values).encode()
+
+    def _route(self, message: Message, number: int, *, mandatory: bool) -> None:
+        direct = None if message.exchange else self.vhost.reply_consumers.get(message.key)
+        if direct is not None:
+            direct.deliver_reply(message)
+        queues = self.vhost.route(message)
+        if mandatory and not queues and direct is None:
+            self._return(message)
+        accepted = all(queue.accepts(message) for queue in queues)
+        for queue in queues:
+            queue.publish(message)
+        if not self._confirming:
+            return
+        if accepted:
+            self._unconfirmed = number
+            self.session.confirm_later(self)
+        else:
+            self.flush_confirms()
+            self.send("basic.nack", delivery_tag=number)
+
+    def _return(self, message: Message) -> None:
+        payload = b"".join(
+            (
+                _DELIVER.pack(60, 50),
+                (312).to_bytes(2, "big"),
+                short_string("NO_ROUTE"),
+                short_string(message.exchange),
+                short_string(message.key),
+            )
+        )
+        self.write_content(payload, message)
+
+    # --- confirms and transactions
+
+    def _on_confirm_select(self, call: Call) -> None:
+        if self._transaction is not None:
+            raise ChannelFault(406, "cannot switch from tx to confirm mode")
+        self._confirming = True
+        self._answer(call, "confirm.select_ok")
+
+    def _on_tx_select(self, call: Call) -> None:  # noqa: ARG002
+        if self._confirming:
+            raise ChannelFault(406, "cannot switch from confirm to tx mode")
+        if self._transaction is None:
+            self._transaction = []
+        self.send("tx.select_ok")
+
+    def _on_tx_commit(self, call: Call) -> None:  # noqa: ARG002
+        if self._transaction is None:
+            raise ChannelFault(406, "channel is not transactional")
+        steps, self._transaction = self._transaction, []
+        for step in steps:
+            step()
+        self.send("tx.commit_ok")
+
+    def _on_tx_rollback(self, call: Call) -> None:  # noqa: ARG002
+        if self._transaction is None:
+            raise ChannelFault(406, "channel is not transactional")
+        self._transaction = []
+        self.send("tx.rollback_ok")
+
+    def _now_or_later(self, step: Callable[[], None]) -> None:
+        """Do *step*, or keep it for the commit."""
+        if self._transaction is None:
+            step()
+        else:
+            self._transaction.append(step)
+
+
+def _with_count(message: Message, deliveries: int) -> bytes:
+    """Return the header with the delivery count that quorum queues add to a redelivery."""
+    if deliveries <= 1:
+        return message.header
+    headers = {**message.headers, "x-delivery-count": deliveries - 1}
+    return Properties({**message.properties.values, "headers": headers}).encode()

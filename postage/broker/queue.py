@@ -1,0 +1,252 @@
+"""A queue: its messages in order, its consumers in turn, and when messages leave it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from postage.broker.arguments import QueueArguments
+from postage.broker.content import Message
+from postage.broker.timers import Timer, Timers
+
+__all__ = ["Consumer", "Entry", "Queue"]
+
+
+class Entry:
+    """A message in a queue."""
+
+    __slots__ = ("deliveries", "expires_at", "message", "priority", "redelivered", "seq")
+
+    def __init__(self, message: Message, seq: int, priority: int, expires_at: float | None) -> None:
+        self.message, self.seq, self.priority = message, seq, priority
+        self.expires_at = expires_at
+        self.redelivered = False
+        self.deliveries = 0
+
+
+class Consumer(Protocol):
+    """Who takes messages from a queue."""
+
+    priority: int
+    exclusive: bool
+
+    def is_ready(self) -> bool:
+        """Whether it takes one more now."""
+
+    def deliver(self, queue: Queue, entry: Entry) -> None:
+        """Take *entry*."""
+
+    def cancelled(self) -> None:
+        """The queue is gone."""
+
+
+DeadLetter = Callable[["Queue", Entry, str], None]
+
+
+class Queue:
+    """One queue.  *dead_letter* is called with what leaves it unwillingly, and why."""
+
+    def __init__(  # noqa: PLR0913 - what a declaration says
+        self,
+        name: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: dict[str, Any],
+        timers: Timers,
+        dead_letter: DeadLetter,
+        account: Callable[[int], None],
+    ) -> None:
+        self.name, self.durable, self.auto_delete = name, durable, auto_delete
+        self.owner = owner
+        """The connection it is exclusive to, or None."""
+        self.arguments = arguments
+        self.options = QueueArguments.parse(arguments, name)
+        self.had_consumers = False
+        self.unacked = 0
+        self.body_bytes = 0
+        """Of the messages that are ready."""
+        self.last_use = timers.now()
+        self._timers, self._dead_letter, self._account = timers, dead_letter, account
+        self._seq = itertools.count()
+        levels = (self.options.max_priority or 0) + 1
+        self._levels: list[deque[Entry]] = [deque() for _ in range(levels)]
+        self._consumers: list[Consumer] = []
+        self._expiry: Timer | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels))
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
+
+    @property
+    def counts(self) -> bool:
+        """Whether deliveries tell how often there was one before, as those of quorum queues do."""
+        return self.options.type == "quorum"
+
+    # --- in
+
+    def accepts(self, message: Message) -> bool:
+        """Whether *message* may come in; a full queue that rejects publishes says no."""
+        rejects = self.options.overflow.startswith("reject-publish")
+        return not (rejects and self._overflows(1, len(message.body)))
+
+    def publish(self, message: Message) -> None:
+        """Take *message*; what is over the limits leaves at the head."""
+        if not self.accepts(message):
+            if self.options.overflow == "reject-publish-dlx":
+                self._dead_letter(self, self._entry(message), "maxlen")
+            return
+        entry = self._entry(message)
+        self._levels[entry.priority].append(entry)
+        self._added(entry)
+        self.dispatch()
+        while self._overflows(0, 0) and len(self):
+            self.drop(self._pop(), "maxlen")
+        self._watch_head()
+
+    def _entry(self, message: Message) -> Entry:
+        properties = message.properties
+        priority = min(properties.get("priority") or 0, len(self._levels) - 1)
+        ttls = [self.options.message_ttl, _seconds(properties.get("expiration"))]
+        ttl = min((ttl for ttl in ttls if ttl is not None), default=None)
+        expires_at = None if ttl is None else self._timers.now() + ttl
+        return Entry(message, next(self._seq), priority, expires_at)
+
+    def _overflows(self, more: int, more_bytes: int) -> bool:
+        options = self.options
+        too_many = options.max_length is not None and len(self) + more > options.max_length
+        too_big = options.max_bytes is not None and self.body_bytes + more_bytes > options.max_bytes
+        return too_many or too_big
+
+    def requeue(self, entry: Entry) -> None:
+        """Put *entry* back to where it was; past its delivery limit it goes to the dead letters."""
+        entry.redelivered = True
+        limit = self.options.delivery_limit
+        if limit is not None and entry.deliveries > limit:
+            self._dead_letter(self, entry, "delivery_limit")
+            return
+        level = self._levels[entry.priority]
+        later = []
+        while level and level[0].seq < entry.seq:
+            later.append(level.popleft())
+        level.appendleft(entry)
+        level.extendleft(reversed(later))
+        self._added(entry)
+
+    def _added(self, entry: Entry) -> None:
+        self.body_bytes += len(entry.message.body)
+        self._account(entry.message.size)
+
+    # --- out
+
+    def _pop(self) -> Entry:
+        entry = next(level for level in reversed(self._levels) if level).popleft()
+        self.body_bytes -= len(entry.message.body)
+        self._account(-entry.message.size)
+        return entry
+
+    def _head(self) -> Entry | None:
+        return next((level[0] for level in reversed(self._levels) if level), None)
+
+    def get(self) -> Entry | None:
+        """Return the next message, taken out of the queue, or None."""
+        self.last_use = self._timers.now()
+        self.expire()
+        return self._pop() if len(self) else None
+
+    def purge(self) -> int:
+        """Throw away all that is ready; return how many that was."""
+        count = len(self)
+        for _ in range(count):
+            self._pop()
+        return count
+
+    def drop(self, entry: Entry, reason: str) -> None:
+        """Let go of an *entry* that is out of the queue already."""
+        self._dead_letter(self, entry, reason)
+
+    def expire(self) -> None:
+        """Drop what has expired at the head; behind a message that lives longer it stays."""
+        now = self._timers.now()
+        while (head := self._head()) and head.expires_at is not None and head.expires_at <= now:
+            self.drop(self._pop(), "expired")
+
+    def _watch_head(self) -> None:
+        """Wake up when the message at the head expires."""
+        head = self._head()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if head is not None and head.expires_at is not None:
+            delay = max(0.0, head.expires_at - self._timers.now())
+            self._expiry = self._timers.later(delay, self._expire_and_watch)
+
+    def _expire_and_watch(self) -> None:
+        self._expiry = None
+        self.expire()
+        self._watch_head()
+
+    # --- consumers
+
+    @property
+    def consumers(self) -> list[Consumer]:
+        """Those of the queue, the next to be served first among equals."""
+        return list(self._consumers)
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Serve *consumer* from now on; higher priorities are served first."""
+        self.had_consumers = True
+        self._consumers.append(consumer)
+        self._consumers.sort(key=lambda each: -each.priority)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Serve *consumer* no more."""
+        self.last_use = self._timers.now()
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
+
+    def dispatch(self) -> None:
+        """Hand out messages for as long as there is one, and somebody who takes it."""
+        if not self._consumers:
+            return
+        self.expire()
+        while len(self):
+            consumer = next(self._takers(), None)
+            if consumer is None:
+                break
+            self._to_the_back(consumer)
+            consumer.deliver(self, self._pop())
+            self.expire()
+        self._watch_head()
+
+    def _takers(self) -> Iterator[Consumer]:
+        candidates = self._consumers[:1] if self.options.single_active else self._consumers
+        return (consumer for consumer in candidates if consumer.is_ready())
+
+    def _to_the_back(self, consumer: Consumer) -> None:
+        """Round robin among consumers of the same priority."""
+        if len(self._consumers) > 1 and not self.options.single_active:
+            self._consumers.remove(consumer)
+            behind = [
+                n for n, other in enumerate(self._consumers) if other.priority < consumer.priority
+            ]
+            self._consumers.insert(behind[0] if behind else len(self._consumers), consumer)
+
+    def close(self) -> None:
+        """The queue is deleted: nothing is dead-lettered, consumers hear of it."""
+        self.purge()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        consumers, self._consumers = self._consumers, []
+        for consumer in consumers:
+            consumer.cancelled()
+
+
+def _seconds(expiration: str | None) -> float | None:
+    """Return a message's own time to live; the channel has checked that it is a number."""
+    return None if expiration is None else int(expiration) / 1000

@@ -1,0 +1,118 @@
+"""Exchanges: which bindings a message matches (AMQP 0-9-1, 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from postage.broker.content import Message
+from postage.broker.fields import encode_table
+
+__all__ = ["TYPES", "Binding", "Exchange", "topic_matches"]
+
+TYPES = ("direct", "fanout", "topic", "headers")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """From an exchange to a queue or another exchange."""
+
+    kind: str
+    """``queue`` or ``exchange``: what *destination* names."""
+    destination: str
+    key: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def identity(self) -> tuple[str, str, str, bytes]:
+        """Two bindings with the same identity are one."""
+        ordered = dict(sorted(self.arguments.items()))
+        return self.kind, self.destination, self.key, encode_table(ordered)
+
+
+@dataclass(eq=False)
+class Exchange:
+    """An exchange and the bindings that begin at it."""
+
+    name: str
+    type: str
+    durable: bool = False
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    had_bindings: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin without bindings."""
+        self._bindings: dict[tuple[str, str, str, bytes], Binding] = {}
+        self._by_key: dict[str, list[Binding]] = {}
+
+    @property
+    def bindings(self) -> list[Binding]:
+        """All bindings, in the order they were made."""
+        return list(self._bindings.values())
+
+    def bind(self, binding: Binding) -> None:
+        """Add *binding*; adding it again changes nothing."""
+        self.had_bindings = True
+        if binding.identity not in self._bindings:
+            self._bindings[binding.identity] = binding
+            self._by_key.setdefault(binding.key, []).append(binding)
+
+    def unbind(self, binding: Binding) -> bool:
+        """Remove *binding*; tell whether it was there."""
+        known = self._bindings.pop(binding.identity, None)
+        if known is None:
+            return False
+        same_key = self._by_key[known.key]
+        same_key.remove(known)
+        if not same_key:
+            del self._by_key[known.key]
+        return True
+
+    def unbind_destination(self, kind: str, name: str) -> bool:
+        """Remove all bindings to a queue or exchange that is gone; tell whether there were any."""
+        gone = [b for b in self._bindings.values() if (b.kind, b.destination) == (kind, name)]
+        for binding in gone:
+            self.unbind(binding)
+        return bool(gone)
+
+    def matching(self, key: str, message: Message) -> Iterator[Binding]:
+        """Yield the bindings that *message*, with the routing *key*, matches."""
+        if self.type == "direct":
+            yield from self._by_key.get(key, ())
+        elif self.type == "fanout":
+            yield from self._bindings.values()
+        elif self.type == "topic":
+            for pattern, bindings in self._by_key.items():
+                if topic_matches(pattern, key):
+                    yield from bindings
+        else:
+            headers = message.headers
+            yield from (b for b in self._bindings.values() if _headers_match(b.arguments, headers))
+
+
+def topic_matches(pattern: str, key: str) -> bool:
+    """Tell whether *key* matches: ``*`` is exactly one word, ``#`` any number of words."""
+    words, ends = key.split("."), {0}
+    for part in pattern.split("."):
+        if part == "#":
+            ends = set(range(min(ends), len(words) + 1)) if ends else ends
+        else:
+            ends = {e + 1 for e in ends if e < len(words) and part in ("*", words[e])}
+    return len(words) in ends
+
+
+def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
+    mode = str(arguments.get("x-match", "all"))
+    names = [n for n in arguments if mode.endswith("-with-x") or not n.startswith("x-")]
+    if mode.endswith("-with-x"):
+        names = [n for n in names if n != "x-match"]
+    hits = (_value_matches(arguments[n], headers, n) for n in names)
+    return any(hits) if mode.startswith("any") else all(hits)
+
+
+def _value_matches(wanted: Any, headers: dict[str, Any], name: str) -> bool:
+    """A binding's None asks only that the header is there."""
+    return name in headers and (wanted is None or headers[name] == wanted)

@@ -1,0 +1,485 @@
+"""One client's connection: handshake, channels, heartbeats, its end.  Bytes in, bytes out."""
+
+from __future__ import annotations
+
+import enum
+import hmac
+import logging
+from typing import TYPE_CHECKING, Any
+
+from postage._version import __version__
+from postage.broker import parser
+from postage.broker.channel import Channel
+from postage.broker.errors import ChannelFault, ConnectionFault, Fault, SyntaxFault
+from postage.broker.fields import decode_table
+from postage.broker.methods import Call, decode, encode
+from postage.broker.parser import Parser
+
+if TYPE_CHECKING:
+    from postage.broker.node import Node
+    from postage.broker.vhost import VHost
+
+__all__ = ["Session", "Stage"]
+
+logger = logging.getLogger(__name__)
+
+LEAST_FRAME_MAX = 4096
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+
+class Stage(enum.Enum):
+    """How far a connection has come; the value is what is expected next."""
+
+    GREETING = "the protocol header"
+    STARTING = "connection.start_ok"
+    TUNING = "connection.tune_ok"
+    OPENING = "connection.open"
+    OPEN = "anything"
+    CLOSING = "connection.close_ok"
+    CLOSED = "nothing"
+
+
+# What a client may call on channel 0 at each stage, and who takes it.
+_STEPS: dict[Stage, dict[str, str]] = {
+    Stage.STARTING: {"connection.start_ok": "_on_start_ok"},
+    Stage.TUNING: {"connection.tune_ok": "_on_tune_ok"},
+    Stage.OPENING: {"connection.open": "_on_open"},
+    Stage.OPEN: {"connection.update_secret": "_on_update_secret"},
+    Stage.CLOSING: {"connection.close_ok": "_on_close_ok"},
+}
+
+
+class _Publish:
+    """A basic.publish whose content has not all come yet."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.header: bytes | None = None
+        self.missing = 0
+        self.parts: list[bytes] = []
+
+
+class Session:
+    """The broker's side of one connection.
+
+    `feed` takes what the client sent; what is to be sent to it is in `take_output`, and *on_output*
+    is called when there is some.  Nothing that a client sends makes `feed` raise.
+    """
+
+    def __init__(self, node: Node, id_: int, on_output: Any, *, loopback: bool = True) -> None:
+        self.node, self.id = node, id_
+        self.stage = Stage.GREETING
+        self.user = ""
+        self.frame_max = node.limits.frame_max
+        self.vhost: VHost
+        self.client_properties: dict[str, Any] = {}
+        self.channels: dict[int, Channel] = {}
+        self.paused = False
+        """True while the client does not read: deliveries wait."""
+        self.publishes = 0
+        self.blocked = False
+        self._parser = Parser(node.limits.frame_max)
+        self._contents: dict[int, _Publish] = {}
+        self._to_confirm: list[Channel] = []
+        self._output: list[bytes] = []
+        self._on_output = on_output
+        self._loopback = loopback
+        self._channel_max = node.limits.channels
+        self._greeting = b""
+        self._sent = self._received = False
+        node.timers.later(node.limits.handshake, self._check_handshake)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} of {self.user!r}, {self.stage.name.lower()}>"
+
+    def capability(self, name: str) -> bool:
+        """Tell whether the client has said that it can do *name*."""
+        capabilities = self.client_properties.get("capabilities")
+        return isinstance(capabilities, dict) and bool(capabilities.get(name))
+
+    # --- output
+
+    def write(self, data: bytes) -> None:
+        """Have *data* sent."""
+        self._sent = True
+        self._output.append(data)
+        if len(self._output) == 1:
+            self._on_output()
+
+    def take_output(self) -> bytes:
+        """Return what is to be sent, and forget it."""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def confirm_later(self, channel: Channel) -> None:
+        """Have *channel* confirm its publishes when the present input is done."""
+        if channel not in self._to_confirm:
+            self._to_confirm.append(channel)
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Hold deliveries back while the client does not read, or go on."""
+        self.paused = paused
+        if not paused:
+            for channel in list(self.channels.values()):
+                channel.dispatch()
+
+    def block(self, reason: str | None) -> None:
+        """Tell the client that publishers wait (a *reason*), or no more (None)."""
+        self.blocked = reason is not None
+        if not self.capability("connection.blocked"):
+            return
+        if reason is not None:
+            self.write(encode(0, "connection.blocked", reason=reason))
+        else:
+            self.write(encode(0, "connection.unblocked"))
+
+    # --- input
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        self._received = True
+        try:
+            if self.stage is Stage.GREETING:
+                data = self._greet(data)
+            for kind, channel, payload in self._parser.feed(data):
+                if self.stage is Stage.CLOSED:
+                    return
+                self._frame(kind, channel, payload)
+        except SyntaxFault as exc:
+            self._fail(exc)
+            if exc.code == 501:  # noqa: PLR2004 - the stream itself cannot be followed any more
+                self.drop()
+        finally:
+            self._flush_confirms()
+
+    def _flush_confirms(self) -> None:
+        channels, self._to_confirm = self._to_confirm, []
+        for channel in channels:
+            channel.flush_confirms()
+
+    def _greet(self, data: bytes) -> bytes:
+        """Take the protocol header; return what follows it."""
+        self._greeting += data
+        known = parser.PROTOCOL
+        if not known.startswith(self._greeting[: len(known)]):
+            self.write(known)
+            self.drop()
+            return b""
+        if len(self._greeting) < len(known):
+            return b""
+        self.stage = Stage.STARTING
+        self.write(
+            encode(
+                0,
+                "connection.start",
+                version_major=0,
+                version_minor=9,
+                server_properties=_PROPERTIES,
+                mechanisms="PLAIN AMQPLAIN",
+                locales="en_US",
+            )
+        )
+        return self._greeting[len(known) :]
+
+    def _frame(self, kind: int, channel: int, payload: bytes) -> None:
+        try:
+            if kind == parser.METHOD:
+                self._method(channel, decode(payload))
+            elif kind != parser.HEARTBEAT:
+                self._content(kind, channel, payload)
+        except ChannelFault as exc:
+            self._fail_channel(channel, exc)
+        except SyntaxFault as exc:
+            self._fail(exc)
+        except ConnectionFault as exc:
+            self._fail(exc)
+
+    def _method(self, channel: int, call: Call) -> None:
+        try:
+            if channel == 0:
+                self._step(call)
+            elif self.stage is Stage.OPEN:
+                self._channel_method(channel, call)
+            elif self.stage is not Stage.CLOSING:
+                raise ConnectionFault(503, f"{call.method.name} while {self.stage.value} is due")
+        except Fault as exc:
+            exc.method = call.method.ids
+            raise
+
+    def _step(self, call: Call) -> None:
+        name = call.method.name
+        if name == "connection.close" and self.stage is not Stage.CLOSED:
+            self.write(encode(0, "connection.close_ok"))
+            self.drop()
+            return
+        step = _STEPS.get(self.stage, {}).get(name)
+        if step is not None:
+            getattr(self, step)(call)
+        elif self.stage is not Stage.CLOSING:
+            raise ConnectionFault(503, f"{name} while {self.stage.value} is due")
+
+    # --- handshake
+
+    def _on_start_ok(self, call: Call) -> None:
+        self.client_properties = call.client_properties
+        user, password = _credentials(call.mechanism, call.response)
+        if not self.node.admits(user, password, loopback=self._loopback):
+            logger.info("A login as %r was refused.", user)
+            text = f"Login was refused using authentication mechanism {call.mechanism}."
+            if self.capability("authentication_failure_close"):
+                raise ConnectionFault(403, text)
+            self.drop()
+            return
+        self.user = user
+        self.stage = Stage.TUNING
+        limits = self.node.limits
+        self.write(
+            encode(
+                0,
+                "connection.tune",
+                channel_max=limits.channels,
+                frame_max=limits.frame_max,
+                heartbeat=limits.heartbeat,
+            )
+        )
+
+    def _on_tune_ok(self, call: Call) -> None:
+        limits = self.node.limits
+        if call.frame_max > limits.frame_max:
+            raise ConnectionFault(
+                530,
+                f"negotiated frame_max = {call.frame_max} is higher than the maximum allowed value "
+                f"({limits.frame_max})",
+            )
+        if 0 < call.frame_max < LEAST_FRAME_MAX:
+            raise ConnectionFault(
+                530,
+                f"negotiated frame_max = {call.frame_max} is lower than the minimum allowed value "
+                f"({LEAST_FRAME_MAX})",
+            )
+        self.frame_max = self._parser.frame_max = call.frame_max or limits.frame_max
+        self._channel_max = min(call.channel_max or limits.channels, limits.channels)
+        self.stage = Stage.OPENING
+        if call.heartbeat:
+            self._beat(call.heartbeat)
+
+    def _on_open(self, call: Call) -> None:
+        if len(self.node.sessions) > self.node.limits.connections:
+            raise ConnectionFault(
+                506, f"the limit of {self.node.limits.connections} connections is reached"
+            )
+        vhost = self.node.vhosts.get(call.virtual_host)
+        if vhost is None:
+            raise ConnectionFault(530, f"vhost {call.virtual_host} not found")
+        self.vhost = vhost
+        self.stage = Stage.OPEN
+        self.write(encode(0, "connection.open_ok"))
+
+    def _on_update_secret(self, call: Call) -> None:  # noqa: ARG002
+        self.write(encode(0, "connection.update_secret_ok"))
+
+    def _on_close_ok(self, call: Call) -> None:  # noqa: ARG002
+        self.drop()
+
+    def _check_handshake(self) -> None:
+        if self.stage not in (Stage.OPEN, Stage.CLOSED):
+            self.drop()
+
+    # --- channels
+
+    def _channel_method(self, number: int, call: Call) -> None:
+        name, channel = call.method.name, self.channels.get(number)
+        if name == "channel.open":
+            self._open_channel(number, channel)
+        elif channel is None:
+            if name not in ("channel.close", "channel.close_ok"):
+                raise ConnectionFault(504, "expected 'channel.open'")
+            if name == "channel.close":
+                self.write(encode(number, "channel.close_ok"))
+        elif name == "channel.close":
+            self._end_channel(number)
+            self.write(encode(number, "channel.close_ok"))
+        elif channel.closing:
+            if name == "channel.close_ok":
+                del self.channels[number]
+        elif number in self._contents:
+            raise ConnectionFault(505, f"expected content, got {name} instead")
+        elif name == "basic.publish":
+            self._contents[number] = _Publish(call)
+        else:
+            channel.handle(call)
+
+    def _open_channel(self, number: int, channel: Channel | None) -> None:
+        if channel is not None:
+            raise ConnectionFault(504, "second 'channel.open' seen")
+        if number > self._channel_max or len(self.channels) >= self._channel_max:
+            raise ConnectionFault(
+                530,
+                f"number of channels opened ({len(self.channels)}) has reached the maximum "
+                f"allowed limit of ({self._channel_max})",
+            )
+        self.channels[number] = Channel(self, number)
+        self.write(encode(number, "channel.open_ok"))
+
+    def _end_channel(self, number: int) -> None:
+        self._contents.pop(number, None)
+        channel = self.channels.pop(number)
+        channel.flush_confirms()
+        channel.close()
+
+    def _fail_channel(self, number: int, fault: Fault) -> None:
+        channel = self.channels[number]
+        channel.flush_confirms()
+        self._contents.pop(number, None)
+        channel.close()
+        self.write(encode(number, "channel.close", **_close_arguments(fault)))
+
+    def _content(self, kind: int, number: int, payload: bytes) -> None:
+        """Take a header or body frame."""
+        channel = self.channels.get(number)
+        if channel is not None and channel.closing:
+            return
+        pending = self._contents.get(number)
+        if (
+            pending is None
+            or channel is None
+            or (kind == parser.HEADER) != (pending.header is None)
+        ):
+            raise ConnectionFault(505, "expected method frame, got non method frame instead")
+        if kind == parser.HEADER:
+            self._header(pending, payload)
+        else:
+            pending.parts.append(payload)
+            pending.missing -= len(payload)
+        if pending.missing < 0:
+            raise ConnectionFault(501, "more content than the header announced")
+        if not pending.missing:
+            del self._contents[number]
+            self._note_publisher()
+            try:
+                channel.publish(pending.call, pending.header or b"", b"".join(pending.parts))
+            except Fault as exc:
+                exc.method = pending.call.method.ids
+                raise
+
+    def _header(self, pending: _Publish, payload: bytes) -> None:
+        if len(payload) < 14 or payload[:2] != b"\x00\x3c":  # noqa: PLR2004 - up to the flags
+            raise SyntaxFault("a content header that is none of class basic")
+        size = int.from_bytes(payload[4:12], "big")
+        if size > self.node.limits.message_max:
+            most = self.node.limits.message_max
+            text = f"message size {size} is larger than configured max size {most}"
+            raise ChannelFault(406, text, pending.call.method.ids)
+        pending.header, pending.missing = payload[12:], size
+
+    def _note_publisher(self) -> None:
+        self.publishes += 1
+        if self.publishes == 1 and self.node.alarm is not None:
+            self.block(self.node.alarm)
+
+    # --- heartbeats
+
+    def _beat(self, seconds: int) -> None:
+        """Send a heartbeat where nothing else was sent; end a client that is silent (4.2.7)."""
+        silent = 0
+
+        def check() -> None:
+            nonlocal silent
+            if self.stage is Stage.CLOSED:
+                return
+            if not self._sent:
+                self.write(HEARTBEAT)
+            self._sent = False
+            silent = 0 if self._received else silent + 1
+            self._received = False
+            if silent >= 4:  # noqa: PLR2004 - halves of the interval: two whole ones
+                logger.info("%r missed its heartbeats.", self)
+                self.drop()
+            else:
+                self.node.timers.later(seconds / 2, check)
+
+        self.node.timers.later(seconds / 2, check)
+
+    # --- the end
+
+    def _fail(self, fault: Fault) -> None:
+        """Close the connection over *fault*; wait for the client to confirm it."""
+        if self.stage in (Stage.CLOSING, Stage.CLOSED):
+            return
+        logger.info("%r is closed: %s", self, fault)
+        self._release()
+        self.stage = Stage.CLOSING
+        self.write(encode(0, "connection.close", **_close_arguments(fault)))
+        self.node.timers.later(self.node.limits.handshake, self.drop)
+
+    def shut_down(self, code: int, text: str) -> None:
+        """Close the connection on the broker's own account."""
+        if self.stage is Stage.OPEN:
+            self._fail(ConnectionFault(code, text))
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """End at once: what the client holds goes back; the socket is to be closed after output."""
+        if self.stage is not Stage.CLOSED:
+            self._release()
+            self.stage = Stage.CLOSED
+            self.node.forget(self)
+            self._on_output()
+
+    def _release(self) -> None:
+        for number in list(self.channels):
+            self._end_channel(number)
+        vhost = getattr(self, "vhost", None)
+        if vhost is not None:
+            for queue in [q for q in vhost.queues.values() if q.owner is self]:
+                vhost.remove_queue(queue)
+
+
+def _close_arguments(fault: Fault) -> dict[str, Any]:
+    class_id, method_id = fault.method
+    return {
+        "reply_code": fault.code,
+        "reply_text": str(fault),
+        "class_id": class_id,
+        "method_id": method_id,
+    }
+
+
+def _credentials(mechanism: str, response: bytes) -> tuple[str, str]:
+    """Return user and password from a SASL response."""
+    if mechanism == "PLAIN":
+        parts = response.split(b"\x00")
+        if len(parts) == 3:  # noqa: PLR2004 - who to act as, user, password (RFC 4616)
+            return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
+    elif mechanism == "AMQPLAIN":
+        table, _ = decode_table(len(response).to_bytes(4, "big") + response, 0)
+        return str(table.get("LOGIN", "")), str(table.get("PASSWORD", ""))
+    else:
+        raise ConnectionFault(504, f"unknown authentication mechanism '{mechanism}'")
+    return "", ""
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two secrets without telling by the time it takes where they differ."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+_PROPERTIES: dict[str, Any] = {
+    "product": "postage-embedded",
+    "version": __version__,
+    "platform": "Python",
+    "information": "For development and tests: nothing survives its end.",
+    "capabilities": {
+        "publisher_confirms": True,
+        "exchange_exchange_bindings": True,
+        "basic.nack": True,
+        "consumer_cancel_notify": True,
+        "connection.blocked": True,
+        "consumer_priorities": True,
+        "authentication_failure_close": True,
+        "per_consumer_qos": True,
+        "direct_reply_to": True,
+    },
+}

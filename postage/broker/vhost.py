@@ -1,0 +1,286 @@
+"""A virtual host: its exchanges, queues and bindings, and the way of a message through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from postage.broker.arguments import check_same
+from postage.broker.content import Message
+from postage.broker.deadletter import dead_letter, has_cycle
+from postage.broker.errors import ChannelFault, ConnectionFault
+from postage.broker.limits import Limits
+from postage.broker.queue import Entry, Queue
+from postage.broker.routing import TYPES, Binding, Exchange
+from postage.broker.timers import Timers
+
+__all__ = ["VHost"]
+
+_PREDECLARED = {
+    "": "direct",
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.topic": "topic",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+}
+
+
+class VHost:
+    """What the connections to one virtual host share."""
+
+    def __init__(self, name: str, limits: Limits, timers: Timers, account: Any) -> None:
+        self.name, self.limits = name, limits
+        self._timers, self._account = timers, account
+        self._names = 0
+        self.queues: dict[str, Queue] = {}
+        self.exchanges = {
+            each: Exchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
+        }
+        self.reply_consumers: dict[str, Any] = {}
+        """Who takes direct replies, by the key that reaches it."""
+
+    # --- look-ups
+
+    def exchange(self, name: str) -> Exchange:
+        """Return an exchange or raise 404."""
+        if name not in self.exchanges:
+            raise ChannelFault(404, f"no exchange '{name}' in vhost '{self.name}'")
+        return self.exchanges[name]
+
+    def queue(self, name: str, connection: object) -> Queue:
+        """Return a queue that *connection* may use, or raise 404 or 405."""
+        if name not in self.queues:
+            raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
+        queue = self.queues[name]
+        if queue.owner not in (None, connection):
+            raise ChannelFault(
+                405,
+                f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
+                f"It could be originally declared on another connection or the exclusive property "
+                f"value does not match that of the original declaration.",
+            )
+        return queue
+
+    # --- exchanges
+
+    def declare_exchange(self, call: Any) -> None:
+        """Carry out exchange.declare."""
+        known = self.exchanges.get(call.exchange)
+        if call.passive:
+            self.exchange(call.exchange)
+            return
+        if call.type not in TYPES:
+            raise ConnectionFault(503, f"unknown exchange type '{call.type}'")
+        if known is not None:
+            self._check_same_exchange(call, known)
+            return
+        if call.exchange.startswith("amq.") or not call.exchange:
+            self._refuse_reserved("exchange", call.exchange)
+        self.exchanges[call.exchange] = Exchange(
+            call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
+        )
+
+    def _check_same_exchange(self, call: Any, known: Exchange) -> None:
+        flags = ("type", "durable", "auto_delete", "internal")
+        check_same(
+            "exchange",
+            known.name,
+            self.name,
+            {flag: getattr(call, flag) for flag in flags},
+            {flag: getattr(known, flag) for flag in flags},
+            (call.arguments, known.arguments),
+        )
+
+    def _refuse_reserved(self, kind: str, name: str) -> None:
+        if not name:
+            raise ChannelFault(403, "operation not permitted on the default exchange")
+        raise ChannelFault(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+
+    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
+        """Carry out exchange.delete; deleting what does not exist is fine."""
+        if name in _PREDECLARED:
+            self._refuse_reserved("exchange", name)
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            raise ChannelFault(406, f"exchange '{name}' in vhost '{self.name}' in use")
+        del self.exchanges[name]
+        self._forget_destination("exchange", name)
+        self._collect(
+            self.exchanges[b.destination]
+            for b in exchange.bindings
+            if b.kind == "exchange" and b.destination in self.exchanges
+        )
+
+    def bind(self, source: str, binding: Binding) -> None:
+        """Bind; binding twice is fine."""
+        if not source or (binding.kind == "exchange" and not binding.destination):
+            raise ChannelFault(403, "operation not permitted on the default exchange")
+        if binding.kind == "exchange":
+            self.exchange(binding.destination)
+        self.exchange(source).bind(binding)
+
+    def unbind(self, source: str, binding: Binding) -> None:
+        """Undo a binding; undoing what is not there is fine."""
+        if not source:
+            raise ChannelFault(403, "operation not permitted on the default exchange")
+        exchange = self.exchange(source)
+        exchange.unbind(binding)
+        self._collect([exchange])
+
+    def _forget_destination(self, kind: str, name: str) -> None:
+        touched = [e for e in self.exchanges.values() if e.unbind_destination(kind, name)]
+        self._collect(touched)
+
+    def _collect(self, exchanges: Iterable[Exchange]) -> None:
+        """Delete the auto-delete exchanges among *exchanges* whose last binding has gone."""
+        for exchange in list(exchanges):
+            unused = exchange.auto_delete and exchange.had_bindings and not exchange.bindings
+            if unused and exchange.name in self.exchanges:
+                self.delete_exchange(exchange.name, if_unused=False)
+
+    # --- queues
+
+    def declare_queue(self, call: Any, connection: object) -> Queue:
+        """Carry out queue.declare."""
+        if call.queue in self.queues:
+            queue = self.queue(call.queue, connection)
+            if not call.passive:
+                self._check_same_queue(call, queue)
+            queue.last_use = self._timers.now()
+            return queue
+        if call.passive:
+            return self.queue(call.queue, connection)
+        if call.queue.startswith("amq."):
+            self._refuse_reserved("queue", call.queue)
+        return self._create_queue(call, connection)
+
+    def _create_queue(self, call: Any, connection: object) -> Queue:
+        if len(self.queues) >= self.limits.queues:
+            raise ChannelFault(
+                406, f"cannot declare queue: the limit of {self.limits.queues} is reached"
+            )
+        queue = Queue(
+            call.queue or self._new_name(),
+            durable=call.durable,
+            auto_delete=call.auto_delete,
+            owner=connection if call.exclusive else None,
+            arguments=call.arguments,
+            timers=self._timers,
+            dead_letter=self._dead_letter,
+            account=self._account,
+        )
+        self.queues[queue.name] = queue
+        if queue.options.expires is not None:
+            self._timers.later(queue.options.expires, lambda: self._expire_queue(queue))
+        return queue
+
+    def _new_name(self) -> str:
+        self._names += 1
+        return f"amq.gen-{self._names:016x}"
+
+    def _check_same_queue(self, call: Any, queue: Queue) -> None:
+        check_same(
+            "queue",
+            queue.name,
+            self.name,
+            {
+                "durable": call.durable,
+                "exclusive": call.exclusive,
+                "auto_delete": call.auto_delete,
+            },
+            {
+                "durable": queue.durable,
+                "exclusive": queue.owner is not None,
+                "auto_delete": queue.auto_delete,
+            },
+            (call.arguments, queue.arguments),
+        )
+
+    def _expire_queue(self, queue: Queue) -> None:
+        """Delete a queue that nobody has used for as long as its x-expires says."""
+        if self.queues.get(queue.name) is not queue or queue.options.expires is None:
+            return
+        left = queue.last_use + queue.options.expires - self._timers.now()
+        if left <= 0 and not queue.consumers:
+            self.remove_queue(queue)
+            return
+        again = left if left > 0 else queue.options.expires
+        self._timers.later(again, lambda: self._expire_queue(queue))
+
+    def delete_queue(self, queue: Queue, *, if_unused: bool, if_empty: bool) -> int:
+        """Carry out queue.delete; return how many messages were ready in it."""
+        if if_unused and queue.consumers:
+            raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' in use")
+        if if_empty and len(queue):
+            raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' not empty")
+        return self.remove_queue(queue)
+
+    def remove_queue(self, queue: Queue) -> int:
+        """Delete *queue* whatever it is in; return how many messages were ready in it."""
+        if self.queues.get(queue.name) is not queue:
+            return 0
+        count = len(queue)
+        del self.queues[queue.name]
+        self._forget_destination("queue", queue.name)
+        queue.close()
+        return count
+
+    def consumer_left(self, queue: Queue) -> None:
+        """A consumer of *queue* has ended; delete the queue if it was to go with the last one."""
+        if queue.auto_delete and queue.had_consumers and not queue.consumers:
+            self.remove_queue(queue)
+
+    # --- messages
+
+    def route(self, message: Message) -> list[Queue]:
+        """Return the queues that *message* goes to, each once."""
+        extra = [str(key) for name in ("CC", "BCC") for key in _strings(message, name)]
+        queues: dict[str, Queue] = {}
+        self._route(message.exchange, [message.key, *extra], message, queues, set())
+        return list(queues.values())
+
+    def _route(
+        self,
+        exchange: str,
+        keys: list[str],
+        message: Message,
+        queues: dict[str, Queue],
+        seen: set[str],
+    ) -> None:
+        if exchange in seen or exchange not in self.exchanges:
+            return
+        seen.add(exchange)
+        if not exchange:
+            queues.update((key, self.queues[key]) for key in keys if key in self.queues)
+            return
+        source = self.exchanges[exchange]
+        found = False
+        for binding in (b for key in keys for b in source.matching(key, message)):
+            found = True
+            if binding.kind == "queue":
+                queues[binding.destination] = self.queues[binding.destination]
+            else:
+                self._route(binding.destination, keys, message, queues, seen)
+        alternate = source.arguments.get("alternate-exchange")
+        if not found and isinstance(alternate, str):
+            self._route(alternate, keys, message, queues, seen)
+
+    def _dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
+        target = queue.options.dead_letter_exchange
+        if target is None or target not in self.exchanges:
+            return
+        letter = dead_letter(entry.message, queue, reason, self._timers.wall())
+        for destination in self.route(letter):
+            if not has_cycle(letter, destination.name, reason):
+                destination.publish(letter)
+
+
+def _strings(message: Message, name: str) -> list[Any]:
+    """Return the extra routing keys in a header (RabbitMQ, sender-selected distribution)."""
+    if b"CC" not in message.header:  # far cheaper than decoding every header
+        return []
+    keys = message.headers.get(name)
+    return keys if isinstance(keys, list) else []
