@@ -430,6 +430,8 @@ class Channel:
 
     def _check(self, message: Message) -> None:
         """Refuse what RabbitMQ refuses in the properties."""
+        if message.is_plain:
+            return
         properties = message.properties
         expiration, user = properties.get("expiration"), properties.get("user_id")
         if expiration is not None and not expiration.isdecimal():

@@ -31,6 +31,9 @@ _NAMES = (
 )
 _SIZES = {"octet": 1, "time": 8}
 
+# The flags of priority, reply_to, expiration and user_id.
+_TELLING = 1 << 11 | 1 << 9 | 1 << 8 | 1 << 4
+
 
 class Properties:
     """The basic properties in the payload of a header frame, decoded."""
@@ -86,7 +89,7 @@ def _written(value: Any, kind: str) -> bytes:
 class Message:
     """A published message; queues share it, so it never changes."""
 
-    __slots__ = ("_properties", "body", "exchange", "header", "key")
+    __slots__ = ("_properties", "body", "exchange", "header", "key", "size")
 
     OVERHEAD = 200
     """Bytes that a queued message costs besides its header and body, about."""
@@ -94,7 +97,14 @@ class Message:
     def __init__(self, exchange: str, key: str, header: bytes, body: bytes) -> None:
         self.exchange, self.key = exchange, key
         self.header, self.body = header, body
+        self.size = len(header) + len(body) + self.OVERHEAD
+        """Bytes of memory, about."""
         self._properties: Properties | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no property asks the broker for anything, so that none need be decoded."""
+        return not int.from_bytes(self.header[:2], "big") & _TELLING
 
     @property
     def properties(self) -> Properties:
@@ -107,8 +117,3 @@ class Message:
     def headers(self) -> dict[str, Any]:
         """The headers table; empty where there is none."""
         return self.properties.get("headers") or {}
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory, about."""
-        return len(self.header) + len(self.body) + self.OVERHEAD

@@ -143,6 +143,9 @@ _BY_ID = {method.ids: method for method in _ALL}
 
 def decode(payload: bytes) -> Call:
     """Return the method in the *payload* of a method frame; raise `SyntaxFault`."""
+    hot = _HOT.get(payload[:4])
+    if hot is not None:
+        return hot(payload)
     if len(payload) < _ID.size:
         raise SyntaxFault("a method frame without a method")
     method = _BY_ID.get(_ID.unpack_from(payload))
@@ -157,6 +160,33 @@ def decode(payload: bytes) -> Call:
             at, bit = at + (bit > 0), 0
             values[name], at = _value_at(payload, at, kind)
     return Call(method, {name: value for name, value in values.items() if name[0] != "["})
+
+
+def _publish(payload: bytes) -> Call:
+    """Decode basic.publish: written out, because most of all calls are of these two."""
+    exchange, at = short_at(payload, 6)
+    key, at = short_at(payload, at)
+    if at >= len(payload):
+        raise SyntaxFault("a method frame ends in mid-method")
+    bits = payload[at]
+    arguments = {
+        "exchange": exchange,
+        "routing_key": key,
+        "mandatory": bits & 1 != 0,
+        "immediate": bits & 2 != 0,
+    }
+    return Call(METHODS["basic.publish"], arguments)
+
+
+def _ack(payload: bytes) -> Call:
+    if len(payload) < 13:  # noqa: PLR2004 - ids, tag, bits
+        raise SyntaxFault("a method frame ends in mid-method")
+    tag = int.from_bytes(payload[4:12], "big")
+    multiple = payload[12] & 1 != 0
+    return Call(METHODS["basic.ack"], {"delivery_tag": tag, "multiple": multiple})
+
+
+_HOT = {_ID.pack(60, 40): _publish, _ID.pack(60, 80): _ack}
 
 
 def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:

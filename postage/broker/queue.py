@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -66,6 +67,7 @@ class Queue:
         self.arguments = arguments
         self.options = QueueArguments.parse(arguments, name)
         self.had_consumers = False
+        self._count = 0
         self.unacked = 0
         self.body_bytes = 0
         """Of the messages that are ready."""
@@ -76,9 +78,10 @@ class Queue:
         self._levels: list[deque[Entry]] = [deque() for _ in range(levels)]
         self._consumers: list[Consumer] = []
         self._expiry: Timer | None = None
+        self._wakes_at = math.inf
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels))
+        return self._count
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
@@ -102,6 +105,8 @@ class Queue:
                 self._dead_letter(self, self._entry(message), "maxlen")
             return
         entry = self._entry(message)
+        if not self._count and self._hand_out(entry):
+            return
         self._levels[entry.priority].append(entry)
         self._added(entry)
         self.dispatch()
@@ -110,6 +115,8 @@ class Queue:
         self._watch_head()
 
     def _entry(self, message: Message) -> Entry:
+        if message.is_plain and self.options.message_ttl is None:
+            return Entry(message, next(self._seq), 0, None)
         properties = message.properties
         priority = min(properties.get("priority") or 0, len(self._levels) - 1)
         ttls = [self.options.message_ttl, _seconds(properties.get("expiration"))]
@@ -139,6 +146,7 @@ class Queue:
         self._added(entry)
 
     def _added(self, entry: Entry) -> None:
+        self._count += 1
         self.body_bytes += len(entry.message.body)
         self._account(entry.message.size)
 
@@ -146,12 +154,15 @@ class Queue:
 
     def _pop(self) -> Entry:
         entry = next(level for level in reversed(self._levels) if level).popleft()
+        self._count -= 1
         self.body_bytes -= len(entry.message.body)
         self._account(-entry.message.size)
         return entry
 
     def _head(self) -> Entry | None:
-        return next((level[0] for level in reversed(self._levels) if level), None)
+        if not self._count:
+            return None
+        return next(level[0] for level in reversed(self._levels) if level)
 
     def get(self) -> Entry | None:
         """Return the next message, taken out of the queue, or None."""
@@ -177,17 +188,18 @@ class Queue:
             self.drop(self._pop(), "expired")
 
     def _watch_head(self) -> None:
-        """Wake up when the message at the head expires."""
+        """Wake up when the message at the head expires; a timer that is early does no harm."""
         head = self._head()
+        if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
+            return
         if self._expiry is not None:
             self._expiry.cancel()
-            self._expiry = None
-        if head is not None and head.expires_at is not None:
-            delay = max(0.0, head.expires_at - self._timers.now())
-            self._expiry = self._timers.later(delay, self._expire_and_watch)
+        self._wakes_at = head.expires_at
+        delay = max(0.0, head.expires_at - self._timers.now())
+        self._expiry = self._timers.later(delay, self._expire_and_watch)
 
     def _expire_and_watch(self) -> None:
-        self._expiry = None
+        self._expiry, self._wakes_at = None, math.inf
         self.expire()
         self._watch_head()
 
@@ -212,10 +224,10 @@ class Queue:
 
     def dispatch(self) -> None:
         """Hand out messages for as long as there is one, and somebody who takes it."""
-        if not self._consumers:
+        if not self._consumers or not self._count:
             return
         self.expire()
-        while len(self):
+        while self._count:
             consumer = next(self._takers(), None)
             if consumer is None:
                 break
@@ -223,6 +235,15 @@ class Queue:
             consumer.deliver(self, self._pop())
             self.expire()
         self._watch_head()
+
+    def _hand_out(self, entry: Entry) -> bool:
+        """Give *entry* to a consumer without queueing it; tell whether one took it."""
+        consumer = next(self._takers(), None)
+        if consumer is None:
+            return False
+        self._to_the_back(consumer)
+        consumer.deliver(self, entry)
+        return True
 
     def _takers(self) -> Iterator[Consumer]:
         candidates = self._consumers[:1] if self.options.single_active else self._consumers
