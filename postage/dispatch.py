@@ -148,7 +148,9 @@ def _answer(reply: Reply, exc: BaseException) -> None:
 def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as second:  # an exception of the user's own may not even say what it is
+    except BaseException as second:  # an exception of the user's own may not even say what it is
+        if isinstance(second, Abandoned):
+            raise
         return f"(its text cannot be had: {type(second).__name__})"
 
 
@@ -169,7 +171,7 @@ def _run(handler: Callable[..., Any], message: Any, *more: Any) -> None:
             "A filter of %s discarded a message: %s: %s",
             name_of(handler),
             type(exc).__name__,
-            exc,
+            _text_of(exc),
             exc_info=not expected,
         )
         raise _Filtered from exc
@@ -183,7 +185,7 @@ def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
     if not outcome.failures or outcome.failures[-1] is not exc:
         return
     if isinstance(exc, RejectMessage):
-        logger.info("%s rejected the message %r: %s", name_of(handler), outcome.name, exc)
+        logger.info("%s rejected the message %r: %s", name_of(handler), outcome.name, _text_of(exc))
     else:
         logger.error("%s failed on the message %r.", name_of(handler), outcome.name, exc_info=exc)
 

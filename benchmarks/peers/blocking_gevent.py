@@ -8,7 +8,6 @@ Serving and consuming is done in callbacks, as without gevent.
 from __future__ import annotations
 
 import uuid
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,22 +27,14 @@ class Owner:
 
     def __init__(self, url: str) -> None:
         self.channel = channel_to(url)
-        self._work: deque[Callable[[], object]] = deque()
 
     def start(self) -> None:
         """Begin to own the connection; from now on it is reached through `hand` alone."""
         gevent.spawn(self._run)
 
     def hand(self, work: Callable[[], object]) -> None:
-        """Have *work* done soon.  What comes together is announced once: measured, it is faster."""
-        self._work.append(work)
-        if len(self._work) == 1:
-            self.channel.connection.add_callback_threadsafe(self._do)
-
-    def _do(self) -> None:
-        while self._work:
-            self._work[0]()
-            self._work.popleft()
+        """Have *work* done soon, in the owner's greenlet."""
+        self.channel.connection.add_callback_threadsafe(work)
 
     def _run(self) -> None:
         while True:

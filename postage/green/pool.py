@@ -87,7 +87,7 @@ class Pool(Generic[T]):
             pass
         except BaseException:
             # Somebody killed this greenlet, which is not the end of the pool: another goes on.
-            self._workers.discard(gevent.getcurrent())
+            self._workers.discard(gevent.getcurrent())  # type: ignore[arg-type]  # it is one
             if self._waiting:
                 self._summon()
             raise

@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import gevent
 from gevent.event import AsyncResult
@@ -119,7 +120,7 @@ class Calls:
         self.reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
         self._shared_queue: Lazy[_ReplyQueue] = Lazy(lambda: _ReplyQueue(self))
         self.counts: Counter[str] = Counter()
-        """``late`` replies, ``unmatched`` ones without an id, ``returned`` replies and requests."""
+        """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests."""
         pair.on_return.append(self._on_return)
 
     # --- for callers
@@ -208,7 +209,7 @@ class Calls:
     def _attempt_alone(self, call: _Call, timeout: float) -> Delivery:
         """Send the call with a reply queue of its own; its destination is unknown or classic."""
         if call.own_queue is None:
-            call.own_queue = _OwnQueue(self.reply_channel.get(), call.answer.set)
+            call.own_queue = _OwnQueue(self.reply_channel.get(), partial(self._settle, call))
         self._send(call.request, call.id, call.own_queue.name, timeout)
         reply = call.reply()
         if reply.properties.correlation_id == call.id:
@@ -245,19 +246,20 @@ class Calls:
                 "A reply without correlation id was dropped; its call will be sent again."
             )
             return
-        call = self._pending.get(id_)
-        if call is None:
+        self._settle(self._pending.get(id_), delivery)
+
+    def _settle(self, call: _Call | None, delivery: Delivery) -> None:
+        """Give *call* its reply, unless nobody waits for one, or it has come already."""
+        if call is None or call.answer.ready():
             self.counts["late"] += 1
-            logger.debug("A reply came late and was dropped: nobody waits for %s any more.", id_)
-            return
-        call.answer.set(delivery)
+            logger.debug("A reply came late, or twice, and was dropped: %r", delivery)
+        else:
+            call.answer.set(delivery)
 
     def _on_return(self, reason: str, properties: Properties) -> None:
         self.counts["returned"] += 1
         call = self._pending.get(properties.correlation_id or "")
-        if properties.reply_to is None:
-            logger.info("A reply came back (%s): its caller is gone.", reason)
-        elif call is not None:
+        if call is not None:
             exchange, key = call.request.destination
             text = (
                 f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"

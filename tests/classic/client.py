@@ -17,7 +17,7 @@ FORWARDED = {
 
 
 class Client(messaging.GenericProducer):
-    eks = [(Meeting, KEY)]
+    eks = [(Meeting, KEY)]  # noqa: RUF012 - the classic form
     rpc_timeout = 10
     max_retry = 0
 

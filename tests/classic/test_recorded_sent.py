@@ -19,7 +19,7 @@ KEYS = ("rk", "rk2")
 class Recorder(messaging.GenericProducer):
     """The producer that was recorded."""
 
-    eks = [(RecordedExchange, "rk")]
+    eks = [(RecordedExchange, "rk")]  # noqa: RUF012 - the classic form
 
     def build_message_sum(self, a, b):
         return messaging.MessageCommand("sum", {"a": a, "b": b})

@@ -90,7 +90,7 @@ def test_a_recorded_rpc_is_answered_in_the_form_of_1_2_1(wire, broker_env, case)
 
 
 class Caller(messaging.GenericProducer):
-    eks = [(RecordedExchange, "rk")]
+    eks = [(RecordedExchange, "rk")]  # noqa: RUF012 - the classic form
 
 
 RESULTS: dict[str, Callable[[], messaging.MessageResult]] = {

@@ -19,7 +19,7 @@ class Meeting(messaging.Exchange):
 
 
 class Caller(messaging.GenericProducer):
-    eks = [(Meeting, "rk")]
+    eks = [(Meeting, "rk")]  # noqa: RUF012 - the classic form
     rpc_timeout = 20
     max_retry = 0
 

@@ -22,9 +22,7 @@ def reply_of(request: bytes) -> bytes:
     return json.dumps({**body, "fingerprint": {}, "content": content, "_reserved": {}}).encode()
 
 
-def answer_without_ids(
-    hup: dict[str, Any], vhost: str, queue: str, count: int, batch: int
-) -> None:
+def answer_without_ids(hup: dict[str, Any], vhost: str, queue: str, count: int, batch: int) -> None:
     """Answer *count* calls from *queue*: whenever *batch* of them are there, the last one first.
 
     A call that came again because its caller got impatient counts as another one.  Blocks its

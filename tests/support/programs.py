@@ -29,13 +29,14 @@ class Program:
     """``with Program("demos/x.py", "argument") as program:`` starts it; leaving the block ends it.
 
     The arguments are those of the Python interpreter (so ``"-c", code`` and ``"-m", module`` work),
-    the working directory is the project's root, *env* defaults to the environment of the tests,
-    which inside `broker_env` names the broker.  Waiting methods switch to the hub and raise
-    AssertionError, with all that the program wrote, when their time is over.
+    the working directory is *cwd*, by default the project's root, *env* defaults to the environment
+    of the tests, which inside `broker_env` names the broker.  Waiting methods switch to the hub and
+    raise AssertionError, with all that the program wrote, when their time is over.
     """
 
-    def __init__(self, *args: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
         self.args = args
+        self._cwd = cwd
         ours = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         self._env = dict(os.environ if env is None else env) | ours
         self._folder = tempfile.TemporaryDirectory(prefix="postage-program-")
@@ -83,7 +84,7 @@ class Program:
         with self._path("stdout").open("wb") as out, self._path("stderr").open("wb") as err:
             self._popen = subprocess.Popen(
                 orphan_proof([sys.executable, *self.args]),
-                cwd=ROOT,
+                cwd=self._cwd,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -134,7 +135,12 @@ class Program:
         return Path(self._folder.name, stream)
 
 
-def run_program(*args: str, env: Mapping[str, str] | None = None, within: float = 30.0) -> Finished:
+def run_program(
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    within: float = 30.0,
+) -> Finished:
     """Run a Python program to its end, as `Program` does, and return how it ended."""
-    with Program(*args, env=env) as program:
+    with Program(*args, env=env, cwd=cwd) as program:
         return program.wait(within)

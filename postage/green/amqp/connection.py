@@ -16,7 +16,7 @@ import pika
 from gevent.event import AsyncResult, Event
 
 from postage._version import __version__
-from postage.errors import OperationTimeout, PostageError
+from postage.errors import ChannelRefused, OperationTimeout, PostageError
 from postage.exchange import Exchange
 from postage.green.amqp import border
 from postage.green.amqp.channel import Channel, OnReturn
@@ -188,7 +188,15 @@ class Connection:
     def _open_plain(self) -> Channel:
         channel = self.open_channel()
         channel.on_return(self._on_return)
+        channel.on_end.append(self._plain_ended)
         return channel
+
+    def _plain_ended(self, error: PostageError) -> None:
+        # Nobody waits for what is not confirmed, so here alone it shows that an exchange is gone.
+        if isinstance(error, ChannelRefused):
+            logger.warning("What was published without confirm may be lost: %s", error)
+            for exchange in [known for known in self._declared if error.misses(known.name)]:
+                self.forget(exchange)
 
     def _open_confirming(self) -> Channel:
         channel = self.open_channel()

@@ -7,6 +7,7 @@ could not acknowledge any more, and the alarm would never end (RabbitMQ, memory 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from postage.settings import Settings
 
 __all__ = ["Pair", "close", "pair_of"]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 EXIT_LIMIT = 0.5
@@ -37,7 +40,9 @@ class Pair:
         self.publishing = Lazy(lambda: Connection(settings, "publishing", self._returned))
         self.consuming = Lazy(lambda: Connection(settings, "consuming", self._returned))
         self.on_return: list[OnReturn] = []
-        """Called in the hub for each mandatory message that came back."""
+        """Called in the hub for each request that came back: nobody is there to answer it."""
+        self.lost_replies = 0
+        """Replies that came back: nobody waits for them any more."""
         self._companions: dict[Callable[[Pair], Any], Any] = {}
 
     def companion(self, make: Callable[[Pair], T]) -> T:
@@ -48,6 +53,10 @@ class Pair:
         return companion
 
     def _returned(self, reason: str, properties: Properties) -> None:
+        if properties.reply_to is None:
+            self.lost_replies += 1
+            logger.info("A reply came back (%s): its caller is gone.", reason)
+            return
         for hook in self.on_return:
             hook(reason, properties)
 
@@ -133,3 +142,4 @@ def _after_fork() -> None:
         for connection in ours.connections():
             connection.abandon()
         del _local.ours
+        gevent.hub.reinit()  # as gevent's own fork does; that of an unpatched process does not

@@ -1,0 +1,60 @@
+"""Fixtures of the tests of the AMQP floor: settings, connections, and a look at the hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.hub
+import pytest
+
+from postage.green.amqp.connection import Connection
+from postage.settings import Settings
+
+PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
+
+
+@pytest.fixture(autouse=True)
+def hub_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What callbacks raised into the hub; a test that leaves something here fails."""
+    errors: list[Any] = []
+    hub = gevent.get_hub()
+    passed_on = hub.handle_error
+
+    def handle(context: Any, kind: Any, value: Any, traceback: Any) -> None:
+        if not issubclass(kind, (*hub.SYSTEM_ERROR, *hub.NOT_ERROR)):
+            errors.append((context, value))
+        passed_on(context, kind, value, traceback)
+
+    monkeypatch.setattr(hub, "handle_error", handle)
+    yield errors
+    assert not errors, "an error reached the hub"
+
+
+@pytest.fixture
+def settings(broker_env: Any) -> Settings:
+    """The settings for the broker of the module, on the path that the run is about."""
+    return Settings.resolve()
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Connection]]:
+    """Make connections that are closed when the test ends."""
+    made: list[Connection] = []
+
+    def make(settings: Settings | None = None) -> Connection:
+        known = settings or request.getfixturevalue("settings")
+        made.append(Connection(known, "a test", lambda *_: None))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close(2.0)
+
+
+@pytest.fixture
+def connection(connect: Callable[..., Connection]) -> Connection:
+    """A connection to the broker of the module."""
+    return connect()

@@ -1,0 +1,485 @@
+"""What greenlets may ask of a channel, on a real broker."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+from postage.errors import (
+    ChannelRefused,
+    ConnectionClosed,
+    NotAcknowledged,
+    SettingsError,
+    TopologyMismatch,
+)
+from postage.exchange import Exchange, ExchangeType
+from postage.green.amqp import connection as connection_module
+from postage.green.amqp.channel import Channel
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.frames import Properties
+from tests.support.trying import outcomes, trying
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+MB = 1 << 20
+
+
+@pytest.fixture
+def channel(connection: Connection) -> Channel:
+    return connection.open_channel()
+
+
+@pytest.fixture
+def queue(channel: Channel) -> str:
+    """A queue of the test's own, that ends with its connection."""
+    return channel.queue_declare("", exclusive=True)
+
+
+class Inbox:
+    """Collects deliveries; each is acknowledged unless the test wants to."""
+
+    def __init__(self, *, settle: bool = True) -> None:
+        self.settle = settle
+        self.got: list[Delivery] = []
+
+    def __call__(self, delivery: Delivery) -> None:
+        self.got.append(delivery)
+        if self.settle:
+            delivery.ack()
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [delivery.body for delivery in self.got]
+
+    def wait(self, count: int) -> list[bytes]:
+        """Wait for *count* deliveries and return their bodies."""
+        wait_until(lambda: len(self.got) >= count, SOON, f"{count} deliveries")
+        return self.bodies
+
+
+def send(connection: Connection, queue: str, *bodies: bytes) -> None:
+    """Publish to *queue*, confirmed."""
+    for body in bodies:
+        connection.confirming.get().publish_confirmed("", queue, Properties(), body, limit=SOON)
+
+
+def exchange(name: str, **attributes: Any) -> type[Exchange]:
+    made: type[Exchange] = ExchangeType("Made", (Exchange,), {"name": name, **attributes})
+    return made
+
+
+# --- the ordinary way
+
+
+def test_declare_bind_consume_publish_confirm(connection: Connection, channel: Channel) -> None:
+    channel.exchange_declare(**exchange("ordinary", exchange_type="topic").parameters)
+    queue = channel.queue_declare("", exclusive=True)
+    assert queue.startswith("amq.gen-")
+    for _ in range(2):  # twice is fine
+        channel.queue_bind(queue, "ordinary", "a.*")
+    inbox = Inbox()
+    tag = channel.consume(queue, inbox, prefetch=2)
+    properties = Properties(content_type="text/plain", headers={"n": 1}, correlation_id="ä")
+    confirming = connection.confirming.get()
+    for key in ("a.b", "b.a", "a.c"):
+        confirming.publish_confirmed("ordinary", key, properties, b"body", limit=SOON)
+    inbox.wait(2)
+    first = inbox.got[0]
+    assert [d.routing_key for d in inbox.got] == ["a.b", "a.c"]
+    assert (first.consumer_tag, first.exchange, first.redelivered) == (tag, "ordinary", False)
+    assert first.properties == properties
+    assert first.properties.headers == {"n": 1}
+    channel.queue_unbind(queue, "ordinary", "a.*")
+    channel.cancel(tag)
+    channel.cancel(tag)
+    channel.close()
+    channel.close()
+    assert not channel.alive
+    assert connection.alive
+
+
+def test_prefetch_bounds_what_is_here_and_is_each_consumers_own(
+    connection: Connection, channel: Channel
+) -> None:
+    queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
+    inboxes = [Inbox(settle=False), Inbox(settle=False)]
+    starting = [
+        trying(channel.consume, queue, inbox, prefetch=prefetch)
+        for queue, inbox, prefetch in zip(queues, inboxes, (2, 5), strict=True)
+    ]
+    outcomes(starting, SOON)
+    for queue in queues:
+        send(connection, queue, *[b"x"] * 8)
+    inboxes[0].wait(2)
+    inboxes[1].wait(5)
+    channel.queue_declare("", exclusive=True)  # what was on its way is here now
+    assert [len(inbox.got) for inbox in inboxes] == [2, 5]
+    inboxes[0].got[1].ack()
+    inboxes[0].wait(3)
+
+
+def test_rejected_and_requeued(connection: Connection, channel: Channel, queue: str) -> None:
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=1)
+    send(connection, queue, b"again", b"never")
+    inbox.wait(1)
+    inbox.got[0].reject(requeue=True)
+    inbox.wait(2)
+    assert inbox.got[1].redelivered
+    inbox.got[1].reject(requeue=False)
+    assert inbox.wait(3) == [b"again", b"again", b"never"]
+
+
+def test_multiple_ack(connection: Connection, channel: Channel, queue: str) -> None:
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=3)
+    send(connection, queue, *[bytes((n,)) for n in range(5)])
+    inbox.wait(3)
+    channel.ack(inbox.got[2].delivery_tag, multiple=True)
+    assert inbox.wait(5) == [bytes((n,)) for n in range(5)]
+
+
+def test_a_cancelled_consumer_can_settle_what_it_holds(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    inbox = Inbox(settle=False)
+    tag = channel.consume(queue, inbox, prefetch=1)
+    send(connection, queue, b"one", b"two")
+    inbox.wait(1)
+    channel.cancel(tag)
+    inbox.got[0].ack()
+    again = Inbox()
+    channel.consume(queue, again, prefetch=1)
+    assert again.wait(1) == [b"two"]
+    assert channel.stale_acks == 0
+
+
+def test_the_broker_ends_a_consumer(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    ended: list[str] = []
+    channel.on_cancel.append(ended.append)
+    tag = channel.consume(queue, Inbox())
+    with connection.lease() as other:
+        other._ask("queue.delete", other._pika.queue_delete, queue=queue)
+    wait_until(lambda: ended == [tag], SOON)
+    assert channel.alive
+    channel.cancel(tag)
+
+
+# --- bodies
+
+SIZES = [0, 1, 131063, 131064, 131065, 131072, 3 * 131064, MB, 20 * MB]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bodies_arrive_as_they_were(
+    size: int, connection: Connection, channel: Channel, queue: str
+) -> None:
+    body = os.urandom(size)
+    inbox = Inbox()
+    channel.consume(queue, inbox)
+    send(connection, queue, body)
+    assert inbox.wait(1)[0] == body
+
+
+def test_bodies_of_many_greenlets_do_not_mix(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    inbox = Inbox()
+    channel.consume(queue, inbox)
+    bodies = [os.urandom((n * 37) % 50 * 8000 + n) for n in range(50)]
+    runs = [trying(send, connection, queue, *bodies[n::50], *bodies[n::25]) for n in range(50)]
+    assert outcomes(runs, SOON) == [None] * 50
+    inbox.wait(150)
+
+    def counted(found: list[bytes]) -> dict[str, int]:
+        digests = [hashlib.sha256(body).hexdigest() for body in found]
+        return {digest: digests.count(digest) for digest in digests}
+
+    expected = [body for n in range(50) for body in (*bodies[n::50], *bodies[n::25])]
+    assert counted(inbox.bodies) == counted(expected)
+
+
+# --- what the broker refuses
+
+
+def not_found(channel: Channel) -> None:
+    channel.queue_declare("there-is-no-such-queue", passive=True)
+
+
+def not_found_consume(channel: Channel) -> None:
+    channel.consume("there-is-no-such-queue", Inbox(), prefetch=1)
+
+
+def mismatch(channel: Channel) -> None:
+    channel.exchange_declare(**exchange("amq.direct", exchange_type="fanout").parameters)
+
+
+def access_refused(channel: Channel) -> None:
+    channel.exchange_declare(**exchange("amq.mine").parameters)
+
+
+def unknown_delivery(channel: Channel) -> None:
+    channel.ack(4711)
+    channel.queue_declare("", exclusive=True)
+
+
+REFUSED = {
+    not_found: (ChannelRefused, 404),
+    not_found_consume: (ChannelRefused, 404),
+    mismatch: (TopologyMismatch, 406),
+    access_refused: (ChannelRefused, 403),
+    unknown_delivery: (ChannelRefused, 406),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=lambda call: call.__name__)
+def test_a_refusal_reaches_all_who_wait_on_its_channel_and_nobody_else(
+    refused: Callable[[Channel], None], connection: Connection
+) -> None:
+    kind, code = REFUSED[refused]
+    ours, other = connection.open_channel(), connection.open_channel()
+    other_queue = other.queue_declare("", exclusive=True)
+    runs = [trying(refused, ours), *(trying(ours.queue_declare, "") for _ in range(5))]
+    others = [trying(other.queue_declare, "", exclusive=True) for _ in range(5)]
+    results = outcomes(runs, 1.0)
+    assert type(results[0]) is kind
+    assert [(isinstance(e, ChannelRefused), e.code) for e in results] == [(True, code)] * 6
+    assert len(set(map(id, results))) == 6
+    assert all(error.__cause__ is not None for error in results)
+    assert all(name.startswith("amq.gen") for name in outcomes(others, SOON))
+    assert connection.alive
+    assert other.alive
+    assert not ours.alive
+    with pytest.raises(ChannelRefused):
+        ours.queue_declare("")
+    send(connection, other_queue, b"still here")
+
+
+def test_confirms_hear_of_a_refusal_of_their_channel_only(connection: Connection) -> None:
+    confirming, plain = connection.confirming.get(), connection.plain.get()
+    publish = confirming.publish_confirmed
+    runs = [trying(publish, "no-such", "k", Properties(), b"", limit=SOON) for _ in range(20)]
+    errors = outcomes(runs, 1.0)
+    assert [(type(error), error.code) for error in errors] == [(ChannelRefused, 404)] * 20
+    assert len(set(map(id, errors))) == 20
+    assert plain.alive
+    assert connection.confirming.get() is not confirming
+    assert connection.plain.get() is plain
+
+
+def test_a_refusal_of_many_leases_ends_none_of_the_others(connection: Connection) -> None:
+    def one(number: int) -> Any:
+        with connection.lease() as channel:
+            return channel.queue_declare("no" if number % 2 else "", passive=bool(number % 2))
+
+    results = outcomes([trying(one, number) for number in range(20)], SOON)
+    assert [isinstance(result, ChannelRefused) for result in results] == [False, True] * 10
+    assert all(channel.alive for channel in connection._idle)
+
+
+def test_acks_on_a_dead_channel_are_counted_and_not_raised(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=3)
+    send(connection, queue, b"1", b"2", b"3")
+    inbox.wait(3)
+    channel.close()
+    inbox.got[0].ack()
+    inbox.got[1].reject(requeue=True)
+    inbox.got[2].reject(requeue=False)
+    assert channel.stale_acks == 3
+    assert connection.alive
+    again = Inbox()
+    connection.open_channel().consume(queue, again)
+    assert sorted(again.wait(3)) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("what", ["key", "property"])
+def test_what_cannot_be_encoded_does_not_shift_the_confirms_of_others(
+    what: str, connection: Connection, channel: Channel
+) -> None:
+    channel.queue_declare("full", arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+    confirming = connection.confirming.get()
+    key, properties = ("x" * 300, Properties())
+    if what == "property":
+        key, properties = "k", Properties(correlation_id="x" * 300)
+    with pytest.raises(Exception, match=r"255|ShortStringTooLong|x{60}") as refused:
+        confirming.publish_confirmed("", key, properties, b"", limit=SOON)
+    assert isinstance(refused.value, SettingsError) or os.environ.get("POSTAGE_PLAIN_PIKA")
+    for _ in range(3):
+        with pytest.raises(NotAcknowledged):
+            confirming.publish_confirmed("", "full", Properties(), b"", limit=SOON)
+        confirming.publish_confirmed("", "nowhere", Properties(), b"", limit=SOON)
+    assert len(confirming._confirms) == 0
+
+
+def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
+    returned: list[Any] = []
+    connection = Connection(settings, "a test", lambda *what: returned.append(what))
+    try:
+        channel = connection.plain.get()
+        properties = Properties(correlation_id="7")
+        channel.publish("", "nobody", properties, b"x" * 200_000, mandatory=True)
+        channel.publish("", "nobody", Properties(), b"", mandatory=False)
+        wait_until(lambda: returned, SOON)
+        assert returned == [("NO_ROUTE", properties)]
+    finally:
+        connection.close()
+
+
+# --- closing while others work
+
+
+def test_closing_a_channel_ends_those_who_wait_on_it(connection: Connection) -> None:
+    channel, other = connection.open_channel(), connection.open_channel()
+    closing = trying(channel.close)
+    gevent.sleep(0)
+    assert not channel.alive, "at once"
+    channel.ack(1)
+    with pytest.raises(ConnectionClosed):
+        channel.publish("", "q", Properties(), b"")
+    outcomes([closing], SOON)
+    assert channel.stale_acks == 1
+    assert other.queue_declare("", exclusive=True)
+
+
+def test_work_that_goes_on_while_the_connection_closes(
+    connect: Any, rabbitmq: Any
+) -> None:
+    before = len(rabbitmq.log_text())
+    connection = connect()
+    channel = connection.open_channel()
+    queue = channel.queue_declare("", exclusive=True)
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=10)
+    send(connection, queue, b"1", b"2")
+    inbox.wait(2)
+    publish = connection.confirming.get().publish_confirmed
+    waiting = [trying(channel.queue_declare, "") for _ in range(3)]
+    gevent.sleep(0)
+    closing = trying(connection.close)
+    gevent.sleep(0)
+    inbox.got[0].ack()
+    results = outcomes(
+        [trying(publish, "", queue, Properties(), b"", limit=SOON), *waiting, closing], 5.0
+    )
+    assert isinstance(results[0], ConnectionClosed)
+    assert {type(result) for result in results[1:4]} <= {ConnectionClosed, str}
+    assert channel.stale_acks == 1
+    gevent.sleep(0.1)
+    assert "[error]" not in rabbitmq.log_text()[before:]
+
+
+def test_a_greenlet_killed_while_it_opens_a_channel_leaves_none_behind(
+    connection: Connection,
+) -> None:
+    run = gevent.spawn(connection.open_channel)
+    gevent.sleep(0)
+    assert len(connection._channels) == 1
+    run.kill()
+    wait_until(lambda: not connection._channels, SOON)
+    assert not connection.transport._channels
+
+
+# --- very many
+
+
+def test_thousands_that_declare_at_once_need_few_channels(connection: Connection) -> None:
+    made = exchange("declared-by-many")
+    runs = [trying(connection.declare, made) for _ in range(3000)]
+    assert set(outcomes(runs, SOON)) == {None}
+    assert len(connection.transport._channels) == 1
+
+
+def test_more_channels_than_there_are(connection: Connection, monkeypatch: Any) -> None:
+    monkeypatch.setattr(connection.transport.params, "_channel_max", 3)
+    for _ in range(3):
+        connection.open_channel()
+    with pytest.raises(ChannelRefused, match="in use"):
+        connection.open_channel()
+    assert connection.alive
+
+
+@pytest.fixture
+def few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "OWN_CHANNELS", 2)
+    monkeypatch.setattr(connection_module, "SHARED_CHANNELS", 2)
+
+
+def test_consumers_share_channels_when_there_are_many(
+    few_channels: None, connection: Connection
+) -> None:
+    channels = outcomes([trying(connection.consuming_channel) for _ in range(8)], SOON)
+    assert len(set(map(id, channels))) == 4
+    own, shared = channels[:2], channels[2:]
+    own[0].leave([])
+    assert not own[0].alive
+    assert own[1].alive
+    shared[0].leave([])
+    assert all(channel.alive for channel in shared)
+    assert connection.consuming_channel() not in channels, "one may have its own again"
+
+
+def test_who_leaves_a_shared_channel_gives_back_what_it_holds_and_harms_nobody(
+    few_channels: None, connection: Connection
+) -> None:
+    channel = [connection.consuming_channel() for _ in range(5)][2]
+    assert channel is connection._shared[0].current
+    queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
+    inboxes = [Inbox(settle=False), Inbox(settle=False)]
+    tags = [
+        channel.consume(queue, inbox, prefetch=2)
+        for queue, inbox in zip(queues, inboxes, strict=True)
+    ]
+    for queue in queues:
+        send(connection, queue, b"1", b"2", b"3")
+    for inbox in inboxes:
+        inbox.wait(2)
+    inboxes[0].got[0].ack()
+    inboxes[0].wait(3)
+    channel.leave([tags[0]])
+    assert channel.alive
+    # What a handler says afterwards is of no interest, and must not cost the others their channel.
+    inboxes[0].got[1].ack()
+    inboxes[0].got[0].ack()
+    assert channel.stale_acks == 2
+    taking_over = Inbox()
+    connection.open_channel().consume(queues[0], taking_over)
+    assert sorted(taking_over.wait(2)) == [b"2", b"3"]
+    assert all(delivery.redelivered for delivery in taking_over.got)
+    inboxes[1].got[0].ack()
+    assert inboxes[1].wait(3) == [b"1", b"2", b"3"]
+    assert channel.alive
+
+
+def test_a_refused_shared_channel_is_replaced(few_channels: None, connection: Connection) -> None:
+    shared = [connection.consuming_channel() for _ in range(4)][2]
+    with pytest.raises(ChannelRefused):
+        not_found(shared)
+    later = [connection.consuming_channel() for _ in range(2)]
+    assert all(channel.alive for channel in later)
+
+
+def test_thousands_of_consumers(connection: Connection) -> None:
+    began = time.monotonic()
+    inboxes = [Inbox() for _ in range(1200)]
+    queue = connection.open_channel().queue_declare("", exclusive=True)
+
+    def start(inbox: Inbox) -> None:
+        connection.consuming_channel().consume(queue, inbox, prefetch=1)
+
+    assert set(outcomes([trying(start, inbox) for inbox in inboxes], 30)) == {None}
+    send(connection, queue, *[b"x"] * 50)
+    wait_until(lambda: sum(len(inbox.got) for inbox in inboxes) == 50, SOON)
+    assert len(connection.transport._channels) < 2047
+    assert time.monotonic() - began < 30

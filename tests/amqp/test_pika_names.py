@@ -1,0 +1,138 @@
+"""pika's private names: those that are used are listed, and the installed pika has them.
+
+When a release of pika moves one, the test that fails has its name.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+
+import pika.adapters.utils.connection_workflow
+import pika.channel
+import pika.connection
+import pytest
+
+from postage.green.amqp.transport import PIKA_PRIVATE_NAMES, Transport
+from tests.support.sources import Module, modules
+
+MODULES = modules()
+THEIRS = pika.connection.Connection
+#: What pika expects from an adapter: abstract there, ours to write.
+ABSTRACT = frozenset(THEIRS.__abstractmethods__)
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def defined(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that a module gives to its own functions, classes and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
+            yield node.attr if isinstance(node, ast.Attribute) else node.id
+
+
+def attributes(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield the private attributes that are read, called or deleted anywhere, and the line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr):
+            yield node.attr, node.lineno
+
+
+def instance_attributes(cls: type) -> set[str]:
+    """Return what the methods of *cls* assign to ``self``."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value) == "self"
+    }
+
+
+@pytest.mark.parametrize("name", PIKA_PRIVATE_NAMES)
+def test_pika_has(name: str) -> None:
+    theirs = getattr(THEIRS, name, None)
+    assert callable(theirs), f"pika {pika.__version__} has no method Connection.{name} any more"
+    ours = vars(Transport).get(name)
+    if ours is None:
+        return
+    expected = [p.name for p in inspect.signature(theirs).parameters.values()]
+    found = [p.name for p in inspect.signature(ours).parameters.values()]
+    assert found == expected, f"pika {pika.__version__} calls Connection.{name} otherwise"
+
+
+def test_pika_asks_for_nothing_else() -> None:
+    assert set(PIKA_PRIVATE_NAMES) & set(vars(Transport)) >= ABSTRACT
+
+
+def test_the_list_is_sorted_and_has_no_double() -> None:
+    assert list(PIKA_PRIVATE_NAMES) == sorted(set(PIKA_PRIVATE_NAMES))
+
+
+@pytest.mark.parametrize("name", PIKA_PRIVATE_NAMES)
+def test_it_is_used(name: str) -> None:
+    users = [m.name for m in MODULES if name in {*defined(m.tree), *dict(attributes(m.tree))}]
+    assert users, f"{name} is used nowhere: take it off the list"
+    assert all(user.startswith("postage.green.amqp.") for user in users)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_no_other_private_name_of_anybodys_is_used(module: Module) -> None:
+    ours = {name for m in MODULES for name in defined(m.tree)}
+    known = {*ours, *PIKA_PRIVATE_NAMES}
+    foreign = {
+        name: line
+        for name, line in attributes(module.tree)
+        if name not in known and not (name == "_local" and "_thread" in module.text)
+    }
+    assert not foreign, f"{module.name} uses names that are private elsewhere"
+
+
+def test_nothing_of_pikas_is_overridden_by_accident() -> None:
+    theirs = {name for cls in THEIRS.__mro__ for name in vars(cls)} | instance_attributes(THEIRS)
+    ours = set(vars(Transport)) | instance_attributes(Transport)
+    meant = {*PIKA_PRIVATE_NAMES, "params", "bytes_received", "bytes_sent"}
+    by_language = {name for name in ours if name.startswith(("__", "_abc_"))}
+    assert (ours & theirs) - meant - by_language == set()
+
+
+def test_transport_alone_subclasses_a_class_of_pika() -> None:
+    found = [
+        (module.name, node.name)
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).startswith("pika") for base in node.bases)
+    ]
+    assert found == [("postage.green.amqp.transport", "Transport")]
+
+
+def test_the_channel_has_the_public_names_that_we_call() -> None:
+    for name in (
+        "add_on_cancel_callback",
+        "add_on_close_callback",
+        "add_on_return_callback",
+        "basic_ack",
+        "basic_cancel",
+        "basic_consume",
+        "basic_publish",
+        "basic_qos",
+        "basic_reject",
+        "close",
+        "confirm_delivery",
+        "exchange_declare",
+        "queue_bind",
+        "queue_declare",
+        "queue_unbind",
+    ):
+        assert callable(getattr(pika.channel.Channel, name, None)), name
+    for name in ("channel_number", "consumer_tags", "is_open", "is_closing", "is_closed"):
+        channel = pika.channel.Channel
+        assert hasattr(channel, name) or name in instance_attributes(channel), name

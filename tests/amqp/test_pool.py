@@ -1,0 +1,192 @@
+"""The bounded pool: how many at once, in which order, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from postage.dispatch import Abandoned
+from postage.green import pool as pool_module
+from postage.green.pool import Pool
+from tests.support.waiting import wait_until
+
+SOON = 5.0
+
+
+class Work:
+    """A handler that takes as long as a test wants, and notes what it did."""
+
+    def __init__(self) -> None:
+        self.go = Event()
+        self.begun: list[Any] = []
+        self.done: list[Any] = []
+        self.abandoned: list[Any] = []
+        self.now = self.most = 0
+
+    def __call__(self, item: Any) -> None:
+        self.begun.append(item)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            self.go.wait()
+            if isinstance(item, BaseException):
+                raise item
+            self.done.append(item)
+        except Abandoned:
+            self.abandoned.append(item)
+            raise
+        finally:
+            self.now -= 1
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+def pool_of(work: Work) -> Iterator[Callable[[int], Pool[Any]]]:
+    """Make pools that are killed when the test ends."""
+    made: list[Pool[Any]] = []
+
+    def make(size: int) -> Pool[Any]:
+        made.append(Pool(size, work, "a test"))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.kill()
+
+
+def submit(pool: Pool[Any], items: Any) -> None:
+    """Submit *items* in the hub, as deliveries are."""
+    for item in items:
+        gevent.get_hub().loop.run_callback(pool.submit, item)
+    gevent.idle()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_at_most_so_many_at_once_and_as_many_as_may(size: int, work: Work, pool_of: Any) -> None:
+    pool = pool_of(size)
+    submit(pool, range(50))
+    wait_until(lambda: work.now == min(size, 50), SOON)
+    assert work.begun == list(range(min(size, 50)))
+    work.go.set()
+    assert pool.join(SOON)
+    assert work.most == min(size, 50)
+    assert sorted(work.done) == list(range(50))
+    assert work.begun == list(range(50)), "in the order of arrival"
+
+
+def test_one_at_a_time_keeps_the_order(work: Work, pool_of: Any) -> None:
+    pool = pool_of(1)
+    for number in range(200):
+        pool.submit(number)
+        if number == 100:
+            work.go.set()
+            gevent.sleep(0)
+    assert pool.join(SOON)
+    assert work.done == list(range(200))
+    assert work.most == 1
+
+
+def test_a_burst_after_rest_is_handled_by_greenlets_that_were_kept(
+    work: Work, pool_of: Any
+) -> None:
+    pool = pool_of(50)
+    for _ in range(3):
+        work.go.clear()
+        submit(pool, range(50))
+        wait_until(lambda: work.now == 50, SOON)
+        work.go.set()
+        assert pool.join(SOON)
+        wait_until(lambda: len(pool._workers) <= pool_module.SPARE, SOON)
+        assert len(pool._workers) == len(pool._idle) == pool_module.SPARE
+    assert len(work.done) == 150
+
+
+def test_handlers_that_do_not_wait_need_few_greenlets(pool_of: Any, work: Work) -> None:
+    work.go.set()
+    pool = pool_of(100)
+    submit(pool, range(1000))
+    assert pool.join(SOON)
+    assert work.done == list(range(1000))
+    assert len(pool._workers) <= 2, "one that works, and one that it called in case it must wait"
+
+
+def test_one_that_waits_does_not_hold_up_those_behind_it(pool_of: Any, work: Work) -> None:
+    seen: list[int] = []
+
+    def handle(number: int) -> None:
+        if number == 0:
+            work.go.wait()
+        seen.append(number)
+
+    pool: Pool[int] = Pool(2, handle)
+    submit(pool, range(10))
+    wait_until(lambda: len(seen) == 9, SOON)
+    work.go.set()
+    assert pool.join(SOON)
+    assert seen == [*range(1, 10), 0]
+    pool.kill()
+
+
+def test_join_says_whether_all_is_quiet(work: Work, pool_of: Any) -> None:
+    pool = pool_of(2)
+    assert pool.join(0), "nothing was submitted"
+    submit(pool, range(3))
+    assert not pool.join(0.02)
+    work.go.set()
+    assert pool.join(SOON)
+
+
+def test_withdrawn_items_are_not_handled(work: Work, pool_of: Any) -> None:
+    pool = pool_of(2)
+    submit(pool, range(5))
+    assert pool.withdraw() == [2, 3, 4]
+    assert pool.withdraw() == []
+    assert not pool.join(0), "two are still running"
+    work.go.set()
+    assert pool.join(SOON)
+    assert work.done == [0, 1]
+
+
+def test_withdrawing_what_nobody_has_begun_makes_it_quiet(work: Work, pool_of: Any) -> None:
+    pool = pool_of(2)
+    pool.submit("never seen by a greenlet")
+    assert pool.withdraw() == ["never seen by a greenlet"]
+    assert pool.join(0)
+    gevent.idle()
+    submit(pool, ["another"])
+    wait_until(lambda: work.begun == ["another"], SOON)
+
+
+def test_kill_abandons_what_runs(work: Work, pool_of: Any) -> None:
+    pool = pool_of(3)
+    submit(pool, range(3))
+    pool.kill()
+    assert sorted(work.abandoned) == [0, 1, 2]
+    assert not work.done
+    assert pool.join(0)
+    assert len(pool._workers) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyError(), gevent.GreenletExit()], ids=repr)
+def test_whatever_a_handler_lets_out_the_next_item_is_handled(
+    error: BaseException, work: Work, pool_of: Any, caplog: Any
+) -> None:
+    pool = pool_of(1)
+    submit(pool, [error, "next"])
+    work.go.set()
+    assert pool.join(SOON), f"{pool!r}: the item behind it is stuck"
+    assert work.done == ["next"]
+
+
+def test_repr_says_how_busy_it_is(work: Work, pool_of: Any) -> None:
+    pool = pool_of(2)
+    submit(pool, range(5))
+    assert repr(pool) == "<Pool a test: 2 of 2 busy, 3 waiting>"

@@ -1,0 +1,155 @@
+"""Waiting with a limit, and things that many greenlets want and one makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import AsyncResult, Event
+
+from postage.errors import OperationTimeout
+from postage.green.amqp.waiting import Lazy, wait_for
+from tests.support.trying import outcomes, trying
+
+SOON = 5.0
+
+
+class Thing:
+    """What a `Lazy` makes in these tests."""
+
+    alive = True
+
+
+class Maker:
+    """Makes things as slowly as a test wants, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.go = Event()
+        self.calls = 0
+        self.error: Exception | None = None
+
+    def __call__(self) -> Thing:
+        self.calls += 1
+        self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return Thing()
+
+
+def wanting(lazy: Lazy[Thing], count: int) -> list[gevent.Greenlet]:
+    """Start *count* greenlets that want the thing, and have them all wait."""
+    runs = [trying(lazy.get) for _ in range(count)]
+    gevent.idle()
+    return runs
+
+
+def test_one_makes_it_for_all() -> None:
+    make = Maker()
+    lazy = Lazy(make)
+    runs = wanting(lazy, 10)
+    assert lazy.current is None
+    make.go.set()
+    things = outcomes(runs, SOON)
+    assert isinstance(things[0], Thing)
+    assert [thing is things[0] for thing in things] == [True] * 10
+    assert lazy.get() is lazy.current is things[0]
+    assert make.calls == 1
+
+
+def test_a_failure_is_shared_and_the_next_one_tries_again() -> None:
+    make = Maker()
+    make.error = OSError("no")
+    lazy = Lazy(make)
+    runs = wanting(lazy, 10)
+    make.go.set()
+    assert outcomes(runs, SOON) == [make.error] * 10
+    assert make.calls == 1
+    make.error = None
+    assert isinstance(lazy.get(), Thing)
+    assert make.calls == 2
+
+
+def test_what_has_died_is_made_anew() -> None:
+    make = Maker()
+    make.go.set()
+    lazy = Lazy(make)
+    first = lazy.get()
+    first.alive = False
+    assert lazy.current is None
+    assert lazy.get() is not first
+    assert make.calls == 2
+
+
+@pytest.mark.parametrize("end", [gevent.GreenletExit, gevent.Timeout, KeyError])
+def test_a_maker_that_is_killed_is_replaced_by_one_that_waits(end: type[BaseException]) -> None:
+    make = Maker()
+    lazy = Lazy(make)
+    first = gevent.spawn(suppressed(lazy.get, end))
+    gevent.idle()
+    runs = wanting(lazy, 5)
+    assert make.calls == 1
+    first.kill(end)
+    if issubclass(end, Exception):  # an error of making it: all share it
+        assert [type(error) for error in outcomes(runs, SOON)] == [end] * 5
+        return
+    make.go.set()
+    things = outcomes(runs, SOON)
+    assert {type(thing) for thing in things} == {Thing}
+    assert len(set(map(id, things))) == 1
+    assert make.calls == 2
+
+
+def suppressed(call: Callable[[], Any], kind: type[BaseException]) -> Callable[[], None]:
+    """Return *call* such that it ends quietly with *kind*."""
+
+    def run() -> None:
+        with pytest.raises(kind):
+            call()
+
+    return run
+
+
+def test_one_that_waits_can_be_killed_without_harm() -> None:
+    make = Maker()
+    lazy = Lazy(make)
+    runs = wanting(lazy, 3)
+    runs[1].kill()
+    make.go.set()
+    first, _, third = outcomes(runs, SOON)
+    assert first is third
+    assert make.calls == 1
+
+
+# --- wait_for
+
+
+def test_the_answer() -> None:
+    answer: AsyncResult[str] = AsyncResult()
+    gevent.spawn(answer.set, "yes")
+    assert wait_for(answer, "asking", SOON) == "yes"
+    assert wait_for(answer, "asking", 0) == "yes"
+
+
+def test_the_error() -> None:
+    answer: AsyncResult[str] = AsyncResult()
+    gevent.spawn(answer.set_exception, KeyError("no"))
+    with pytest.raises(KeyError):
+        wait_for(answer, "asking", SOON)
+
+
+@pytest.mark.parametrize("limit", [0, 0.05])
+def test_the_limit(limit: float) -> None:
+    began = time.monotonic()
+    with pytest.raises(OperationTimeout, match=f"no answer to asking within {limit} s") as late:
+        wait_for(AsyncResult(), "asking", limit)
+    assert limit <= time.monotonic() - began < limit + 1
+    assert (late.value.operation, late.value.seconds) == ("asking", limit)
+
+
+def test_a_limit_from_outside_passes_through() -> None:
+    with pytest.raises(gevent.Timeout) as over, gevent.Timeout(0.02) as ours:
+        wait_for(AsyncResult(), "asking", SOON)
+    assert over.value is ours

@@ -1,0 +1,454 @@
+"""The same steps through a RabbitMQ node and through our broker: all that can be seen is equal.
+
+``python -m tests.broker.differential --examples 10000`` runs many, on a node of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from pika import spec
+
+from postage.broker.node import Node
+from postage.broker.timers import ManualTimers
+from tests.broker.operations import QUEUES, Step, examples
+from tests.support.rabbitmq_node import RabbitMQNode
+from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, SyncClient, Wire
+
+CONTROL = 9
+"""The channel on which we look on; no step uses it."""
+PATIENCE = 0.03
+"""Seconds for RabbitMQ's processes between two steps, when a difference may be one of timing."""
+CONTENTS = (spec.Basic.Deliver, spec.Basic.GetOk)
+
+
+class Different(AssertionError):
+    """The brokers did not do the same."""
+
+
+@dataclass
+class ChannelState:
+    """What a client would know of its channel."""
+
+    consumers: dict[str, bool] = field(default_factory=dict)  # tag: no_ack
+    held: list[tuple[Any, int]] = field(default_factory=list)  # what, delivery tag
+    settled: list[tuple[Any, int]] = field(default_factory=list)  # in the transaction
+    published: int = 0
+    confirming: bool = False
+    transaction: bool = False
+    confirmed: int = 0
+
+
+class Peer:
+    """A broker as its clients see it: connections A and B, channels A1, A2, B1."""
+
+    def __init__(self, connect: Callable[[], Wire], vhost: str, *, rounds: int = 1) -> None:
+        self._connect, self._vhost, self._rounds = connect, vhost, rounds
+        self.patience = 0.0
+        self.clients: dict[str, SyncClient] = {}
+        self.channels: dict[str, ChannelState] = {}
+        self.names: dict[str, str] = {}
+        self.prefix = ""
+        self._events: dict[str, list[Event]] = {}
+
+    def begin(self, prefix: str) -> None:
+        """Begin an example: its names begin with *prefix*."""
+        self.prefix = prefix
+        self.channels.clear()
+        self.names.clear()
+        self._events.clear()
+        for link in ("A", "B"):
+            self._client(link)
+
+    def _client(self, link: str) -> SyncClient:
+        if link not in self.clients or self.clients[link].ended:
+            self.clients[link] = SyncClient(self._connect(), self._vhost)
+            self._open(link, CONTROL)
+        return self.clients[link]
+
+    def _open(self, link: str, number: int) -> None:
+        self.clients[link].send(number, spec.Channel.Open())
+        self.clients[link].wait(number, spec.Channel.OpenOk)
+
+    # --- names
+
+    def real(self, value: Any) -> Any:
+        """Return *value* with this example's names in it."""
+        if isinstance(value, str) and value.startswith("~"):
+            return self.names.get(value, self.prefix + value[1:])
+        if isinstance(value, dict):
+            return {key: self.real(each) for key, each in value.items()}
+        return [self.real(each) for each in value] if isinstance(value, list) else value
+
+    def told(self, value: Any) -> Any:
+        """Return *value* with the names as the steps have them."""
+        if isinstance(value, str):
+            for place, name in self.names.items():
+                value = value.replace(name, place)
+            return value.replace(self.prefix, "~")
+        if isinstance(value, dict):
+            return {key: self.told(each) for key, each in value.items() if key != "time"}
+        return [self.told(each) for each in value] if isinstance(value, list) else value
+
+    # --- steps
+
+    def do(self, step: Step, *, multiple: bool) -> None:
+        """Take *step*; what came of it is in `take`, after `settle`."""
+        link, number = step.channel[0], int(step.channel[1])
+        client = self._client(link)
+        if step.channel not in self.channels:
+            self._open(link, number)
+            self.channels[step.channel] = ChannelState()
+        state, method = self.channels[step.channel], self._method(step, multiple=multiple)
+        if step.method == "Connection.Close":
+            client.send(0, method)
+            client.wait(0, spec.Connection.CloseOk)
+            return
+        if step.method == "Basic.Publish":
+            state.published += state.confirming
+            client.publish(number, method, self.real(step.properties), step.body)
+        else:
+            client.send(number, method)
+        if step.method == "Channel.Close":
+            client.wait(number, spec.Channel.CloseOk)
+        else:
+            client.send(number, spec.Channel.Flow(active=True))
+            client.wait(number, spec.Channel.FlowOk)
+
+    def _method(self, step: Step, *, multiple: bool) -> Any:
+        fields = self.real(step.fields)
+        group, name = step.method.split(".")
+        state = self.channels[step.channel]
+        if step.kind in ("ack", "ack multiple", "nack", "nack multiple", "reject"):
+            fields["delivery_tag"] = self._settled(state, step, multiple=multiple)
+            if "multiple" in fields:
+                fields["multiple"] = multiple and fields["multiple"]
+        if step.method == "Basic.Consume":
+            state.consumers.setdefault(step.fields["consumer_tag"], step.fields["no_ack"])
+        if step.method in ("Basic.Recover", "Basic.RecoverAsync"):
+            state.held.clear()
+        return getattr(getattr(spec, group), name)(**fields)
+
+    def _settled(self, state: ChannelState, step: Step, *, multiple: bool) -> int:
+        """Return the delivery tag that *step* means, and note what it settles."""
+        if step.pick < 0 or not state.held:
+            return 99
+        tag = state.held[step.pick % len(state.held)][1]
+        if multiple and step.fields.get("multiple"):
+            tag = 0 if step.pick == 5 else tag
+            gone = [each for each in state.held if not tag or each[1] <= tag]
+        else:
+            gone = [each for each in state.held if each[1] == tag]
+        state.held = [each for each in state.held if each not in gone]
+        state.settled += gone if state.transaction else []
+        return tag
+
+    def in_order(self, channel: str) -> bool:
+        """Whether the deliveries of *channel* came in the order in which we compare them."""
+        tags = [tag for _, tag in self.channels[channel].held] if channel in self.channels else []
+        return tags == sorted(tags)
+
+    # --- looking on
+
+    def settle(self, owners: dict[str, str]) -> dict[str, Any]:
+        """Wait until all is done that was to be done; return the counts of the queues.
+
+        *owners*: the link for each queue through which it can be seen.
+        """
+        counts: dict[str, Any] = {}
+        for _ in range(self._rounds):
+            time.sleep(self.patience)
+            counts = self._counts(owners)
+        time.sleep(self.patience)
+        for channel in list(self.channels):
+            client = self.clients[channel[0]]
+            client.send(int(channel[1]), spec.Channel.Flow(active=True), spec.Channel.Flow(True))
+        for channel in list(self.channels):
+            client, number = self.clients[channel[0]], int(channel[1])
+            sent = sum(e.channel == number and _is_flow(e) for e in client.events)
+            client.wait(number, spec.Channel.FlowOk, count=max(2, sent))
+        return counts
+
+    def _counts(self, owners: dict[str, str]) -> dict[str, Any]:
+        counts: dict[str, Any] = {}
+        for link in ("A", "B"):
+            mine = [queue for queue, owner in owners.items() if owner == link]
+            answers = self.ask(
+                link, [spec.Queue.Declare(self.real(queue), passive=True) for queue in mine]
+            )
+            for queue, answer in itertools.zip_longest(mine, answers):
+                counts[queue] = answer and (answer.message_count, answer.consumer_count)
+        return counts
+
+    def ask(self, link: str, methods: list[Any]) -> list[Any]:
+        """Return the answers to *methods* on the control channel; they stop at an error."""
+        client = self._client(link)
+        self._keep(link)
+        client.send(CONTROL, *methods, spec.Channel.Flow(active=True))
+        client.wait(CONTROL, spec.Channel.FlowOk)
+        events = client.take_events()
+        client.events = [event for event in events if event.channel != CONTROL]
+        answers = [event.method for event in events if event.channel == CONTROL]
+        if isinstance(answers[-1], spec.Channel.Close):
+            self._open(link, CONTROL)
+            client.events = [event for event in client.events if event.channel != CONTROL]
+        return [each for each in answers[:-1] if not isinstance(each, spec.Channel.Close)]
+
+    def _keep(self, link: str) -> None:
+        """Move what has come on other channels out of the way."""
+        client = self.clients[link]
+        self._events.setdefault(link, []).extend(client.take_events())
+
+    def take(self) -> dict[str, Any]:
+        """Return what the clients saw since the last time, in a form to be compared."""
+        seen: dict[str, Any] = {}
+        for link, client in list(self.clients.items()):
+            self._keep(link)
+            events = self._events.pop(link)
+            for channel in (0, 1, 2):
+                mine = [e for e in events if e.channel == channel and not _is_flow(e)]
+                if shown := self._shown(f"{link}{channel}", mine):
+                    seen[f"{link}{channel}"] = shown
+            if client.ended:
+                for channel in [each for each in self.channels if each[0] == link]:
+                    del self.channels[channel]
+                client.close()
+                self._client(link)
+        return seen
+
+    def _shown(self, channel: str, events: list[Event]) -> dict[str, Any]:
+        shown: dict[str, list[Any]] = {}
+        delivered = []
+        for event in events:
+            kind, fields = type(event.method).__name__, self._fields(event)
+            state = self.channels.get(channel) or ChannelState()
+            if isinstance(event.method, (spec.Basic.Ack, spec.Basic.Nack)):
+                shown.setdefault("confirms", []).extend(_confirms(state, event.method))
+                continue
+            if isinstance(event.method, CONTENTS):
+                delivered.append((fields, event.method))
+            if isinstance(event.method, spec.Basic.Deliver):
+                continue
+            self._note(channel, state, event)
+            place = "cancels" if isinstance(event.method, spec.Basic.Cancel) else "events"
+            shown.setdefault(place, []).append((kind, fields))
+        delivered.sort(key=lambda each: getattr(each[1], "consumer_tag", ""))
+        deliveries = [each[0] for each in delivered if isinstance(each[1], spec.Basic.Deliver)]
+        if deliveries:
+            shown["deliveries"] = deliveries
+        self._hold(channel, delivered)
+        for place in ("confirms", "cancels"):
+            shown.get(place, []).sort()
+        return shown
+
+    def _hold(self, channel: str, delivered: list[Any]) -> None:
+        for fields, method in delivered:
+            state = self.channels.get(channel)
+            tag = getattr(method, "consumer_tag", None)
+            if state is not None and not state.consumers.get(tag or "", False):
+                state.held.append((fields, method.delivery_tag))
+
+    def _fields(self, event: Event) -> Any:
+        fields = {name: value for name, value in vars(event.method).items() if name != "delivery_tag"}
+        if isinstance(event.method, spec.Queue.DeclareOk):
+            self._note_name(fields["queue"])
+        if event.properties is not None:
+            fields |= {"properties": event.properties, "body": event.body}
+        return self.told(fields)
+
+    def _note_name(self, name: str) -> None:
+        if name.startswith("amq.gen") and name not in self.names.values():
+            self.names[f"~s{len(self.names)}"] = name
+
+    def _note(self, channel: str, state: ChannelState, event: Event) -> None:
+        method = event.method
+        if isinstance(method, (spec.Channel.Close, spec.Channel.CloseOk)):
+            self.channels.pop(channel, None)
+        elif isinstance(method, spec.Confirm.SelectOk):
+            state.confirming = True
+        elif isinstance(method, spec.Tx.SelectOk):
+            state.transaction = True
+        elif isinstance(method, spec.Tx.CommitOk):
+            state.settled.clear()
+        elif isinstance(method, spec.Tx.RollbackOk):
+            state.held = sorted(state.held + state.settled, key=lambda each: each[1])
+            state.settled.clear()
+        elif isinstance(method, (spec.Basic.CancelOk, spec.Basic.Cancel)):
+            state.consumers.pop(method.consumer_tag, None)
+
+    # --- the end
+
+    def finish(self, owners: dict[str, str]) -> dict[str, Any]:
+        """Close the channels, take what is left in the queues, delete everything."""
+        for channel in list(self.channels):
+            client, number = self.clients[channel[0]], int(channel[1])
+            client.send(number, spec.Channel.Close(200, "", 0, 0))
+            client.wait(number, spec.Channel.CloseOk)
+        self.channels.clear()
+        counts = self.settle(owners)
+        contents = {queue: self._drained(queue, owner) for queue, owner in owners.items()}
+        self.clear(owners)
+        return {"counts": counts, "contents": contents}
+
+    def _drained(self, queue: str, link: str) -> list[Any]:
+        contents: list[Any] = []
+        client = self._client(link)
+        while True:
+            self._keep(link)
+            client.send(CONTROL, spec.Basic.Get(queue=self.real(queue), no_ack=True))
+            client.wait(CONTROL, spec.Basic.GetOk, spec.Basic.GetEmpty)
+            event = client.take_events()[-1]
+            if not isinstance(event.method, spec.Basic.GetOk):
+                return contents
+            contents.append(self._fields(event))
+
+    def clear(self, owners: dict[str, str]) -> None:
+        """Delete all that the steps may have made."""
+        for link in ("B", "A"):
+            mine = [queue for queue, owner in owners.items() if owner == link]
+            self.ask(link, [spec.Queue.Delete(self.real(queue)) for queue in mine])
+        gone = [spec.Queue.Delete(self.real(queue)) for queue in QUEUES if queue not in owners]
+        for queue in gone:
+            self.ask("A", [queue])
+        self.ask("A", [spec.Exchange.Delete(self.real(name)) for name in ("~e0", "~e1", "~e2")])
+        for link in ("A", "B"):
+            self.clients[link].take_events()
+        self._events.clear()
+
+
+def _is_flow(event: Event) -> bool:
+    return isinstance(event.method, (spec.Channel.FlowOk, spec.Channel.OpenOk))
+
+
+def _confirms(state: ChannelState, method: Any) -> list[tuple[int, bool]]:
+    """Return (number of the publish, whether it was taken) for what *method* confirms."""
+    taken = isinstance(method, spec.Basic.Ack)
+    first = state.confirmed + 1 if method.multiple else method.delivery_tag
+    return [(number, taken) for number in range(first, method.delivery_tag + 1)]
+
+
+class Comparison:
+    """Runs examples through both brokers."""
+
+    def __init__(self, host: str, port: int, vhost: str) -> None:
+        self.vhost = vhost
+        self.theirs = Peer(lambda: SocketWire(host, port), vhost, rounds=2)
+        self.examples = self.steps = self.repeated = 0
+        self._prefixes = (f"x{number:06}_" for number in itertools.count())
+
+    def run(self, steps: list[Step]) -> None:
+        """Raise `Different` where the brokers differ, also with time to spare."""
+        self.examples += 1
+        self.steps += len(steps)
+        for patience in (0.0, PATIENCE, 5 * PATIENCE):
+            self.theirs.patience = patience
+            try:
+                self._run(steps)
+            except (Different, Silent):
+                self.repeated += 1
+                self.theirs.clients.clear()
+                if patience > PATIENCE:
+                    raise
+            else:
+                return
+
+    def _run(self, steps: list[Step]) -> None:
+        prefix = next(self._prefixes)
+        node = Node(ManualTimers(), vhosts=(self.vhost,))
+        ours = Peer(lambda: SessionWire(node), self.vhost)
+        pair = (ours, self.theirs)
+        for peer in pair:
+            peer.begin(prefix)
+        try:
+            for number, step in enumerate(steps):
+                multiple = all(peer.in_order(step.channel) for peer in pair)
+                results = [
+                    self._take(peer, step, multiple, lambda: _owners(node, ours)) for peer in pair
+                ]
+                _compare(f"step {number}: {step}", *results)
+            results = [peer.finish(_owners(node, ours)) for peer in pair[::-1]]
+            _compare("the end", *results[::-1])
+        except BaseException:
+            with contextlib.suppress(AssertionError):
+                self.theirs.clear({queue: "A" for queue in (*QUEUES, *self.theirs.names)})
+            raise
+
+    def _take(
+        self, peer: Peer, step: Step, multiple: bool, owners: Callable[[], dict[str, str]]
+    ) -> dict[str, Any]:
+        try:
+            peer.do(step, multiple=multiple)
+            counts = peer.settle(owners())
+            return {"seen": peer.take(), "counts": counts}
+        except Silent:
+            return {"seen": "no answer"}
+
+
+def _owners(node: Node, ours: Peer) -> dict[str, str]:
+    """Return the queues that there are, and through which connection each can be seen."""
+    (vhost,) = node.vhosts.values()
+    sessions = {
+        id(client._wire.session): link  # type: ignore[attr-defined]
+        for link, client in ours.clients.items()
+    }
+    return {
+        ours.told(queue.name): sessions.get(id(queue.owner), "A")
+        for queue in list(vhost.queues.values())
+    }
+
+
+def _compare(where: str, ours: Any, theirs: Any) -> None:
+    if ours != theirs:
+        lines = "\n".join(_differences(ours, theirs))
+        raise Different(f"at {where}\n{lines}")
+
+
+def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            yield from _differences(ours.get(key), theirs.get(key), f"{path}/{key}")
+    elif ours != theirs:
+        yield f"{path}\n   ours:   {ours}\n   theirs: {theirs}"
+
+
+def checker(comparison: Comparison, **options: Any) -> Callable[[], None]:
+    """Return a function that runs Hypothesis's examples through *comparison*."""
+
+    @settings(deadline=None, suppress_health_check=list(HealthCheck), **options)
+    @given(examples)
+    def check(steps: list[Step]) -> None:
+        comparison.run(steps)
+
+    return check
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Run many examples, and say how long that took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--port", type=int, help="of a RabbitMQ node; without it one is started")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    with contextlib.ExitStack() as stack:
+        port = options.port or stack.enter_context(RabbitMQNode()).port
+        comparison = Comparison("127.0.0.1", port, "t01")
+        begun = time.monotonic()
+        try:
+            checker(comparison, max_examples=options.examples, database=None)()
+        finally:
+            seconds = time.monotonic() - begun
+            sys.stdout.write(
+                f"{comparison.examples} examples, {comparison.steps} steps, {seconds:.0f} s, "
+                f"{comparison.repeated} repeated with more patience\n"
+            )
+
+
+if __name__ == "__main__":
+    main()

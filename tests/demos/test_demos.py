@@ -1,0 +1,261 @@
+"""The demos are run as a reader would run them: as programs, in shells of their own."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent.server
+import pytest
+
+from postage import messaging
+from tests.support.places import exchange
+from tests.support.programs import ROOT, Program, run_program
+from tests.support.raw import raw_to
+from tests.support.waiting import wait_until
+
+DEMOS = ROOT / "demos"
+ECHOES = ("basic_echo", "advanced_echo", "rpc_echo")
+PROGRAMS = [
+    *(f"{echo}/echo_{end}.py" for echo in ECHOES for end in ("receive", "send")),
+    "many_components/many_components.py",
+]
+SECRET = "not-the-password"
+READY = "waiting for messages"
+#: Seconds for a Python program to start, connect and say something, on a busy machine.
+SOON = 20.0
+
+
+def path(name: str) -> str:
+    return str(DEMOS / name)
+
+
+@contextmanager
+def receiver(echo: str, **options: Any) -> Iterator[Program]:
+    with Program(path(f"{echo}/echo_receive.py"), **options) as program:
+        program.wait_for_line(READY, SOON)
+        yield program
+
+
+def send(echo: str, **options: Any) -> str:
+    """Run the sender of *echo*; return what it printed."""
+    ended = run_program(path(f"{echo}/echo_send.py"), **options)
+    assert (ended.code, ended.stderr) == (0, ""), ended
+    return ended.stdout
+
+
+def lines(program: Program) -> list[str]:
+    return program.stdout.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(broker_env: Any) -> Iterator[None]:
+    """Take away what a test left in the queue that all echoes share."""
+    yield
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.channel.queue_delete("echo-queue")
+
+
+# --- what they show
+
+
+@pytest.mark.row(1, 54)
+def test_basic_echo_prints_what_was_sent(broker_env):
+    with receiver("basic_echo") as program:
+        assert send("basic_echo") == "sent\n"
+        program.wait_for_line("A test message")
+        ended = program.terminate()
+
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+@pytest.mark.row(36)
+def test_basic_echo_finds_what_was_sent_while_nobody_received(broker_env):
+    with receiver("basic_echo") as program:
+        program.terminate()
+    send("basic_echo")
+
+    with receiver("basic_echo") as program:
+        program.wait_for_line("A test message")
+
+
+@pytest.mark.row(38, 39, 46, 54)
+def test_advanced_echo_serves_receivers_in_turn_and_all_at_once(broker_env):
+    with receiver("advanced_echo") as one, receiver("advanced_echo") as other:
+        for _ in range(4):
+            send("advanced_echo")
+        fan_out, single = "A fanout test message", "A single test message"
+        wait_until(lambda: all(lines(each).count(fan_out) == 4 for each in (one, other)), SOON)
+        wait_until(lambda: lines(one).count(single) + lines(other).count(single) == 4, SOON)
+
+        assert lines(one).count(single) == lines(other).count(single) == 2
+        wait_until(lambda: one.stdout.count("Message fingerprint: ") == 6, SOON)
+        assert "'name': 'echo_send', 'type': 'application'" in one.stdout
+
+
+@pytest.mark.row(29, 38, 54)
+def test_rpc_echo_prints_the_answer(broker_env):
+    with receiver("rpc_echo") as program:
+        assert send("rpc_echo") == "RPC message received\n"
+        program.wait_for_line("RPC test message")
+
+
+@pytest.mark.row(33)
+def test_rpc_echo_says_at_once_that_no_server_runs(broker_env):
+    ended = run_program(path("rpc_echo/echo_send.py"), within=SOON)
+
+    assert ended.code == 1
+    assert re.fullmatch(r"RPC failed: NoRoute: .*\n", ended.stderr)
+
+
+def test_many_components_prints_a_line_a_second(broker_env):
+    ended = run_program(path("many_components/many_components.py"), "--seconds", "3.5")
+
+    assert (ended.code, ended.stderr) == (0, "")
+    printed = ended.stdout.splitlines()
+    assert len(printed) >= 3
+    for line in printed[:3]:
+        assert re.fullmatch(
+            r"[1-9]\d* calls, [1-9]\d* messages, 0 errors this second; 2 connections", line
+        )
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_they_run_from_any_directory(broker_env, tmp_path: Path, echo: str):
+    with receiver(echo, cwd=tmp_path) as program:
+        send(echo, cwd=tmp_path)
+        program.wait_for_line("test message")
+
+
+# --- how they end
+
+
+class Controller(messaging.GenericProducer):
+    eks = ((exchange("echo-exchange"), "echo-rk"),)
+
+
+@pytest.mark.row(44, 54)
+@pytest.mark.parametrize("echo", ECHOES)
+def test_the_command_quit_ends_a_receiver(broker_env, echo: str):
+    with receiver(echo) as program:
+        Controller().message_quit()
+        ended = program.wait()
+
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+@pytest.mark.row(44)
+def test_the_code_after_the_loop_runs_when_the_receiver_has_quit(broker_env):
+    with receiver("basic_echo") as program:
+        Controller().message_quit()
+        assert program.wait().stdout.endswith("the receiver has quit\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("echo", ECHOES)
+def test_signals_end_a_receiver(broker_env, echo: str, number: int):
+    with receiver(echo) as program:
+        program.popen.send_signal(number)
+        ended = program.wait()
+
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_many_components(broker_env, number: int):
+    with Program(path("many_components/many_components.py")) as program:
+        program.wait_for_line("2 connections", SOON)
+        program.popen.send_signal(number)
+        ended = program.wait()
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert all(" 0 errors " in line for line in ended.stdout.splitlines())
+
+
+# --- brokers that cannot be used
+
+
+def assert_one_clear_line(name: str, error: str, env: dict[str, str]) -> str:
+    """Check that the demo *name* ends as it should with *env*; return its line."""
+    ended = run_program(path(name), env=env, within=SOON)
+    assert ended.code == 3, ended
+    assert ended.stdout == ""
+    assert re.fullmatch(rf"{error}: [^\n]+\n", ended.stderr), ended.stderr
+    assert SECRET not in ended.stderr
+    assert "pika" not in ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.row(8, 54)
+@pytest.mark.parametrize("name", PROGRAMS)
+class TestBrokerProblems:
+    def test_nobody_listens_there(self, broker_env, name: str):
+        env = broker_env.environment() | {"POSTAGE_PORT": "1"}
+
+        assert "127.0.0.1:1 " in assert_one_clear_line(name, "BrokerUnreachable", env)
+
+    def test_the_host_does_not_exist(self, broker_env, name: str):
+        env = broker_env.environment() | {"POSTAGE_HOST": "no-such-host.invalid"}
+
+        assert "no-such-host.invalid" in assert_one_clear_line(name, "BrokerUnreachable", env)
+
+    def test_the_password_is_wrong(self, broker_env, name: str):
+        env = broker_env.environment() | {"POSTAGE_PASSWORD": SECRET}
+
+        assert "POSTAGE_PASSWORD" in assert_one_clear_line(name, "AuthenticationFailed", env)
+
+    def test_the_vhost_is_unknown(self, broker_env, name: str):
+        env = broker_env.environment() | {"POSTAGE_VHOST": "nowhere"}
+
+        assert "'nowhere'" in assert_one_clear_line(name, "VhostRefused", env)
+
+    def test_it_is_no_amqp_broker(self, broker_env, name: str):
+        with http_server() as port:
+            env = broker_env.environment() | {"POSTAGE_PORT": str(port)}
+            assert f":{port} " in assert_one_clear_line(name, "BrokerUnreachable", env)
+
+
+@contextmanager
+def http_server() -> Iterator[int]:
+    """A server that answers as HTTP servers do to what is no HTTP; gives its port."""
+
+    def answer(sock: Any, _address: Any) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    server = gevent.server.StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    try:
+        yield server.server_port
+    finally:
+        server.stop()
+
+
+def test_a_port_that_is_no_number_is_a_mistake_in_usage(broker_env):
+    env = broker_env.environment() | {"POSTAGE_PORT": "five"}
+    ended = run_program(path("rpc_echo/echo_send.py"), env=env)
+
+    assert (ended.code, ended.stderr) == (2, "SettingsError: port must be a number, not 'five'\n")
+
+
+@pytest.mark.row(36)
+def test_a_queue_with_other_flags_is_one_clear_line(broker_env):
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.declare("echo-queue", auto_delete=True)
+    ended = run_program(path("basic_echo/echo_receive.py"))
+
+    assert ended.code == 5
+    assert re.fullmatch(r"TopologyMismatch: queue 'echo-queue' [^\n]+\n", ended.stderr)
+
+
+@pytest.mark.row(54)
+def test_demo_files_are_short():
+    files = sorted(DEMOS.rglob("*.py"))
+    long = [str(file) for file in files if len(file.read_text().splitlines()) >= 40]
+
+    assert len(files) >= len(PROGRAMS)
+    assert not long

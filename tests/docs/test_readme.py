@@ -1,0 +1,77 @@
+"""The code in README and docs runs, and prints what it says.
+
+The Python blocks of a page are one program, run from top to bottom; a comment ``# prints: x`` says
+what a line prints.  A block that runs until it is told to stop is a program of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import wait_blocking
+from tests.support.programs import ROOT, Program, run_program
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
+STAYS = re.compile(r"^green\.run\(", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text())
+
+
+SCRIPTS = {
+    page.name: "\n".join(block for block in blocks(page) if not STAYS.search(block))
+    for page in PAGES
+}
+STAYING = {page.name: block for page in PAGES for block in blocks(page) if STAYS.search(block)}
+
+
+@pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script])
+def test_the_code_of_a_page_runs(broker_env, name: str):
+    script = SCRIPTS[name]
+
+    ended = run_program("-W", "error", "-c", script)
+
+    assert (ended.code, ended.stderr) == (0, ""), ended
+    assert ended.stdout.splitlines() == PRINTS.findall(script)
+
+
+@pytest.mark.parametrize("name", STAYING)
+def test_the_programs_of_a_page_run_until_they_are_told_to_end(broker_env, rabbitmq, name: str):
+    def consumers() -> bool:
+        listed = rabbitmq.ctl("list_consumers", "-p", broker_env.vhost, "--no-table-headers")
+        return bool(listed.strip())
+
+    with Program("-W", "error", "-c", STAYING[name]) as program:
+        assert wait_blocking(consumers, 20, pause=0.2), program.stderr
+        ended = program.terminate()
+
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+@pytest.mark.row(29)
+def test_the_readme_shows_the_echo_in_twelve_lines():
+    echo = blocks(ROOT / "README.md")[0]
+
+    assert "rpc_echo" in echo
+    assert len(echo.splitlines()) == 12
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "demos" / "README.md"], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path):
+    for target, section in LINK.findall(page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if section:
+            titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
+            assert section in [title.lower().replace(" ", "-") for title in titles], section
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 200

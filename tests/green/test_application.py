@@ -1,0 +1,313 @@
+"""Generic applications: found by name, host, process, instance and group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from postage import generic_application, messaging
+from postage.generic_application import GenericApplication, GenericApplicationExchange
+from tests.support.places import Place, exchange
+from tests.support.programs import Program
+from tests.support.running import SOON, consuming, running, value
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+HOST = socket.gethostname()
+SCRIPT = "tests/green/programs/applications.py"
+
+
+class Marker(messaging.GenericProducer):
+    """Sends marks to applications."""
+
+    eks = ((GenericApplicationExchange, "nowhere"),)
+    rpc_timeout = 10
+    max_retry = 0
+
+
+# --- rows 51 and 52: every key, over two processes
+
+
+@pytest.fixture(scope="module")
+def fleet(broker_env):
+    """Four running applications in two processes, as the keys that reach just one of them."""
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(Program(SCRIPT, "web#blue", "web", "worker#blue"))
+        two = stack.enter_context(Program(SCRIPT, "web#blue"))
+        for program in (one, two):
+            program.wait_for_line("ready")
+        marker = Marker()
+        keys = {
+            "web 0": f"{one.pid}.0@{HOST}",
+            "web 1": f"{one.pid}.1@{HOST}",
+            "worker": f"{one.pid}.2@{HOST}",
+            "far web": f"{two.pid}.0@{HOST}",
+        }
+        yield Fleet(marker, keys, one.pid, two.pid)
+
+
+class Fleet:
+    def __init__(self, marker: Marker, keys: dict[str, str], one: int, two: int) -> None:
+        self.marker, self.keys, self.one, self.two = marker, keys, one, two
+
+    def marked(self, mark: str) -> dict[str, int]:
+        """Return how often the mark reached each of the applications that it reached."""
+        counts = {
+            who: value(self.marker.rpc_marks(mark, _key=key)) for who, key in self.keys.items()
+        }
+        return {who: count for who, count in counts.items() if count}
+
+
+WEBS = {"web 0", "web 1", "far web"}
+BLUE = {"web 0", "worker", "far web"}
+
+# The key, with {one} and {two} for the processes, and whom it reaches.
+FAN_OUT = {
+    "web": WEBS,
+    "worker": {"worker"},
+    "@{host}": WEBS | {"worker"},
+    "web@{host}": WEBS,
+    "worker@{host}": {"worker"},
+    "{one}@{host}": {"web 0", "web 1", "worker"},
+    "{two}@{host}": {"far web"},
+    "{one}.0@{host}": {"web 0"},
+    "{one}.1@{host}": {"web 1"},
+    "{one}.2@{host}": {"worker"},
+    "{two}.0@{host}": {"far web"},
+    "web#blue": {"web 0", "far web"},
+    "worker#blue": {"worker"},
+}
+ROUND_ROBIN = {
+    "web/rr": WEBS,
+    "worker/rr": {"worker"},
+    "web@{host}/rr": WEBS,
+    "worker@{host}/rr": {"worker"},
+    "web#blue/rr": {"web 0", "far web"},
+    "worker#blue/rr": {"worker"},
+}
+
+
+@pytest.mark.row(51, 52)
+@pytest.mark.parametrize(("key", "expected"), FAN_OUT.items(), ids=FAN_OUT.keys())
+def test_a_fan_out_key_reaches_every_instance_once(fleet, key, expected):
+    key = key.format(one=fleet.one, two=fleet.two, host=HOST)
+
+    fleet.marker.message_mark(key, _key=key)
+
+    assert fleet.marked(key) == dict.fromkeys(expected, 1)
+
+
+@pytest.mark.row(51, 52)
+@pytest.mark.parametrize(("key", "expected"), ROUND_ROBIN.items(), ids=ROUND_ROBIN.keys())
+def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expected):
+    key = key.format(host=HOST)
+    each = 4
+
+    for _ in range(each * len(expected)):
+        fleet.marker.message_mark(key, _key=key)
+
+    wait_until(lambda: sum(fleet.marked(key).values()) >= each * len(expected), SOON)
+    assert fleet.marked(key) == dict.fromkeys(expected, each)
+
+
+# --- row 50
+
+
+@pytest.mark.row(50)
+def test_the_exchange_of_generic_applications():
+    assert GenericApplicationExchange.parameters == {
+        "exchange": "generic-application-exchange",
+        "exchange_type": "direct",
+        "passive": False,
+        "durable": True,
+        "auto_delete": False,
+        "arguments": {},
+    }
+    assert GenericApplication.exchange_class is GenericApplicationExchange
+
+
+class Local(GenericApplication):
+    """Remembers marks; lives in the process of the test."""
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.marks: list[Any] = []
+        super().__init__(*args, **kwds)
+
+    @messaging.MessageHandler("command", "mark")
+    def mark(self, content):
+        self.marks.append(content["parameters"])
+
+
+def local(place: Place, suffix: str = "", **kwds: Any) -> Local:
+    """Return an application whose name no other test uses."""
+    return Local({"name": place.queue + suffix}, **kwds)
+
+
+@pytest.mark.row(50)
+def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(place, broker_env):
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in broker_env.variables():
+            patch.delenv(variable)
+        plain = GenericApplication({"name": place.queue}, broker_env.vhost, hup=broker_env.hup)
+
+    assert plain.vhost == broker_env.vhost
+    assert plain.groups == []
+    with running(plain):
+        assert value(Marker().rpc_ping(_key=place.queue)) == plain.fingerprint
+
+
+@pytest.mark.row(50)
+def test_groups_are_not_shared_between_instances(place):
+    one, other = local(place), local(place)
+    one.join_group("mine")
+
+    assert (one.groups, other.groups) == (["mine"], [])
+    assert Local({"name": place.queue}, None, ["given"]).groups == ["given"]
+
+
+@pytest.mark.row(50)
+def test_another_exchange_class_replaces_the_exchange(place):
+    own = exchange(place.sub("own"))
+
+    class Elsewhere(Local):
+        exchange_class = own
+
+    with running(Elsewhere({"name": place.queue})):
+        producer = place.producer(eks=[(own, place.queue)])
+        assert value(producer.rpc_ping())["name"] == place.queue
+        assert value(Marker().rpc_ping(_key=place.queue)) == "NoRoute"
+
+
+# --- row 51: queues
+
+
+@pytest.mark.row(51)
+def test_the_queues_have_their_names_and_end_with_their_last_application(place, raw):
+    pid = place.sub("pid")
+    fingerprint = {"name": place.queue, "pid": pid, "host": "h"}
+    first, second, third = (Local(fingerprint) for _ in range(3))
+    names = [place.queue, f"{place.queue}@h", f"{pid}@h", f"{pid}.1@h", f"{pid}.2@h"]
+
+    own = [application.uid["name"] for application in (first, second, third)]
+    assert [first.sid["name"], first.hid["name"], *own] == names
+    assert all(first.uid["flags"][flag] for flag in ("exclusive", "auto_delete"))
+    with running(first, second, third):
+        assert raw.exists(place.queue)
+        assert raw.exists(f"{place.queue}@h")
+
+    # Exclusive queues cannot be looked at from another connection; a name is free when one is gone.
+    for name in names:
+        wait_until(lambda queue=name: not raw.exists(queue), SOON)
+
+
+@pytest.mark.row(51)
+def test_numbers_count_the_applications_of_this_process():
+    one, two = (Local({"name": f"number-{number}"}) for number in range(2))
+
+    assert one.address.process_key == two.address.process_key == f"{os.getpid()}@{HOST}"
+    assert two.address.number == one.address.number + 1
+
+
+# --- row 52: groups
+
+
+@pytest.mark.row(52)
+def test_join_group_and_leave_group_come_as_commands(place):
+    member, stranger = local(place, "-a"), local(place, "-b")
+    key, group = member.fingerprint["name"], {"group_name": "late"}
+    marker = Marker()
+    with running(member, stranger):
+        marker.message_join_group(group, _key=key)
+        wait_until(lambda: member.groups == ["late"], SOON)
+        wait_until(lambda: (f"{key}#late", f"{key}#late/rr") in member.consumer.qk_list, SOON)
+        marker.message_mark("fan-out", _key=f"{key}#late")
+        marker.message_mark("round robin", _key=f"{key}#late/rr")
+        wait_until(lambda: len(member.marks) == 2, SOON)
+
+        marker.message_leave_group(group, _key=key)
+        wait_until(lambda: member.groups == [], SOON)
+        assert value(marker.rpc_ping(_key=key))["name"] == key
+        marker.message_mark("left", _key=f"{key}#late")
+        marker.message_mark("left", _key=f"{key}#late/rr")
+        marker.message_mark("the end", _key=key)
+        wait_until(lambda: "the end" in member.marks, SOON)
+
+    assert sorted(member.marks) == ["fan-out", "round robin", "the end"]
+    assert stranger.marks == []
+
+
+@pytest.mark.row(52)
+def test_who_leaves_a_group_leaves_its_round_robin_to_the_other_members(place):
+    leaver, member = local(place, groups=["g"]), local(place, groups=["g"])
+    with running(leaver, member):
+        leaver.leave_group("g")
+        for number in range(4):
+            Marker().message_mark(number, _key=f"{place.queue}#g/rr")
+        Marker().message_mark("all", _key=f"{place.queue}#g")
+        wait_until(lambda: len(member.marks) == 5, SOON)
+
+    assert leaver.marks == []
+
+
+@pytest.mark.row(52)
+def test_joining_twice_and_leaving_what_one_never_joined_is_fine(place):
+    member = local(place, groups=["g"])
+    with running(member):
+        member.join_group("g")
+        member.leave_group("another")
+        Marker().message_mark(1, _key=f"{place.queue}#g")
+        wait_until(lambda: member.marks == [1], SOON)
+
+    assert member.groups == ["g"]
+
+
+# --- row 53: ping and logging
+
+
+@pytest.mark.row(53)
+@pytest.mark.parametrize("key", ["{name}", "{name}/rr", "{name}@{host}", "{name}@{host}/rr"])
+def test_ping_answers_the_fingerprint(place, key):
+    application = local(place)
+    with running(application):
+        answer = Marker().rpc_ping(_key=key.format(name=place.queue, host=HOST))
+
+    assert value(answer) == application.fingerprint
+    assert value(answer)["pid"] == str(os.getpid())
+
+
+@pytest.mark.row(53)
+def test_the_logger_is_a_stub_unless_a_producer_is_given(place):
+    assert local(place).logger.log("nobody hears this") is None
+    assert Local.logging_producer is generic_application.GenericApplication.logging_producer
+
+
+@pytest.mark.row(53)
+@pytest.mark.parametrize("own_method", [False, True], ids=["any-producer", "with-log-method"])
+def test_the_logger_works_with_a_real_producer(place, own_method):
+    class Logs(messaging.GenericProducer):
+        eks = place.eks
+
+    if own_method:
+        Logs.log = lambda self, text: self.message_log(f"mine: {text}")
+
+    class Logging(Local):
+        logging_producer = Logs
+
+    with consuming(messaging.GenericConsumer(place.eqk)) as got:
+        application = Logging({"name": place.sub("app")})
+        application.logger.log("hello")
+        application.join_group("g")
+        wait_until(lambda: len(got) == 2, SOON)
+
+    consumer = messaging.GenericConsumer()
+    bodies = [consumer.decode(body) for _, _, _, body in got]
+    said = "mine: hello" if own_method else "hello"
+    assert bodies[0]["content"]["parameters"] == said
+    assert "g" in bodies[1]["content"]["parameters"]
+    assert {body["fingerprint"]["name"] for body in bodies} == {place.sub("app")}
+    assert {(body["type"], body["name"]) for body in bodies} == {("command", "log")}

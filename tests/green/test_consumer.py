@@ -1,0 +1,440 @@
+"""Consumers: queues with their flags, bindings that change, and what becomes of messages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gevent
+import pytest
+
+from postage import messaging
+from postage.errors import SettingsError, TopologyMismatch
+from postage.green.amqp.frames import Properties
+from tests.support.broker_commands import control
+from tests.support.places import exchange
+from tests.support.running import SOON, consuming
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+def names(got: list[Any]) -> list[str]:
+    """Return the names of the messages that a consumer got."""
+    return [json.loads(body)["name"] for _, _, _, body in got]
+
+
+# --- row 34: what a consumer listens to
+
+
+@pytest.mark.row(34)
+def test_a_queue_is_a_name_or_a_dictionary_with_or_without_flags(place):
+    queues = [
+        (place.sub("plain"), "a"),
+        ({"name": place.sub("bare")}, "b"),
+        ({"name": place.sub("flags"), "flags": {"auto_delete": True}}, "c"),
+    ]
+    producer = place.producer(eks=[(place.exchange, key) for key in "abc"])
+
+    with consuming(messaging.GenericConsumer(place.at(*queues))) as got:
+        producer.message_hello()
+        wait_until(lambda: len(got) == 3, SOON)
+
+    assert {method.routing_key for _, method, _, _ in got} == {"a", "b", "c"}
+
+
+@pytest.mark.row(34)
+def test_eqk_may_name_several_exchanges(place):
+    other = exchange(place.sub("other"), "fanout")
+    eqk = [(place.exchange, [(place.queue, "rk")]), (other, [(place.queue, "")])]
+
+    with consuming(messaging.GenericConsumer(eqk)) as got:
+        place.producer().message_direct()
+        place.producer(eks=[(other, "any")]).message_fanned()
+        wait_until(lambda: len(got) == 2, SOON)
+
+    assert sorted(names(got)) == ["direct", "fanned"]
+    assert {method.exchange for _, method, _, _ in got} == {place.exchange.name, other.name}
+
+
+@pytest.mark.row(34)
+def test_flags_go_to_the_declaration_of_the_queue(place, rabbitmq, vhost):
+    limit = {"x-max-length": 5}
+    queues = {
+        "plain": {},
+        "auto_delete": {"auto_delete": True},
+        "exclusive": {"exclusive": True},
+        "transient": {"exclusive": True, "durable": False, "auto_delete": True},
+        "arguments": {"arguments": limit},
+    }
+    pairs = [({"name": name, "flags": flags}, name) for name, flags in queues.items()]
+    consumer = messaging.GenericConsumer(place.at(*pairs))
+
+    columns = ("name", "durable", "auto_delete", "exclusive", "arguments")
+    text = control(rabbitmq, "list_queues", "-p", vhost, "--formatter", "json", *columns)
+    known = {row["name"]: tuple(row[name] for name in columns[1:4]) for row in json.loads(text)}
+
+    assert {name: known[name] for name in queues} == {
+        "plain": (True, False, False),
+        "auto_delete": (True, True, False),
+        "exclusive": (False, False, True),
+        "transient": (False, True, True),
+        "arguments": (True, False, False),
+    }
+    arguments = {row["name"]: str(row["arguments"]) for row in json.loads(text)}
+    assert "x-max-length" in arguments["arguments"]
+    assert "5" in arguments["arguments"]
+    assert dict(consumer.qk_list) == {name: name for name in queues}
+
+
+@pytest.mark.row(34)
+def test_a_flag_that_does_not_exist_is_refused_by_name(place):
+    with pytest.raises(SettingsError, match="no flag 'autodelete'"):
+        messaging.GenericConsumer(place.at(({"name": "q", "flags": {"autodelete": True}}, "k")))
+
+
+class Reversed(messaging.JsonEncoder):
+    """Another encoder: the text is written backwards."""
+
+    content_type = "text/reversed"
+
+    @classmethod
+    def encode(cls, data):
+        return super().encode(data)[::-1]
+
+    @classmethod
+    def decode(cls, string):
+        return super().decode(string.decode()[::-1])
+
+
+@pytest.mark.row(34)
+def test_class_attributes_say_where_and_how_a_consumer_listens(place, broker_env):
+    class Own(messaging.GenericConsumer):
+        eqk = place.eqk
+        encoder_class = Reversed
+        hup = broker_env.hup
+        vhost = broker_env.vhost
+
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in broker_env.variables():
+            patch.delenv(variable)
+        consumer = Own()
+
+    assert consumer.vhost == broker_env.vhost
+    with consuming(consumer) as got:
+        place.producer(encoder_class=Reversed).message_hello("you")
+        wait_until(lambda: got, SOON)
+
+    ((_, _, header, body),) = got
+    assert header.content_type == "text/reversed"
+    assert consumer.decode(body)["content"] == {"parameters": "you"}
+
+
+@pytest.mark.row(34)
+def test_arguments_beat_the_class_attributes(place, broker_env):
+    class Own(messaging.GenericConsumer):
+        vhost = "no such"
+
+    Own.eqk = place.at(("not this", "one"))
+    Own.hup = {"host": "nowhere.invalid", "user": "nobody", "password": "none"}
+    consumer = Own(place.eqk, broker_env.hup, broker_env.vhost)
+
+    assert consumer.qk_list == [(place.queue, place.key)]
+    assert consumer.vhost == broker_env.vhost
+
+
+# --- row 35: bindings and consumers
+
+
+@pytest.mark.row(35)
+def test_a_queue_with_many_keys_has_one_amqp_consumer(place, raw):
+    keys = [f"key{number}" for number in range(5)]
+    consumer = messaging.GenericConsumer(place.at(*((place.queue, key) for key in keys)))
+
+    with consuming(consumer) as got:
+        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
+        consumer.queue_bind(place.exchange, place.queue, "key5")
+        for key in [*keys, "key5"]:
+            place.producer(eks=[(place.exchange, key)]).message_hello()
+        wait_until(lambda: len(got) == 6, SOON)
+        assert raw.consumers(place.queue) == 1
+
+    assert len({method.consumer_tag for _, method, _, _ in got}) == 1
+    wait_until(lambda: raw.consumers(place.queue) == 0, SOON)
+
+
+@pytest.mark.row(35)
+def test_a_queue_that_many_greenlets_bind_at_once_has_one_amqp_consumer(place, raw):
+    consumer = messaging.GenericConsumer()
+
+    with consuming(consumer):
+        binding = [
+            gevent.spawn(consumer.queue_bind, place.exchange, place.queue, f"key{number}")
+            for number in range(5)
+        ]
+        gevent.joinall(binding, timeout=SOON, raise_error=True)
+        assert raw.consumers(place.queue) == 1
+
+
+@pytest.mark.row(35)
+def test_eqk_can_be_added_before_and_while_consuming(place):
+    consumer = messaging.GenericConsumer()
+    consumer.add_eqk(place.at((place.sub("before"), "a")))
+    producer = place.producer(eks=[(place.exchange, key) for key in "ab"])
+
+    with consuming(consumer) as got:
+        consumer.add_eqk(place.at((place.sub("meanwhile"), "b")))
+        producer.message_hello()
+        wait_until(lambda: len(got) == 2, SOON)
+
+    assert {method.routing_key for _, method, _, _ in got} == {"a", "b"}
+
+
+@pytest.mark.row(35)
+def test_queue_bind_takes_flags_and_queue_unbind_ends_a_key_while_consuming(place, raw):
+    consumer = messaging.GenericConsumer(place.eqk)
+    end = place.producer(eks=[(place.exchange, "end")])
+
+    with consuming(consumer) as got:
+        consumer.queue_bind(place.exchange, place.queue, "end")
+        consumer.queue_bind(place.exchange, place.sub("short"), "more", auto_delete=True)
+        end.message_one(_key="more")
+        consumer.queue_unbind(place.exchange, place.queue, place.key)
+        end.message_two(_key=place.key)
+        end.message_three()
+        wait_until(lambda: len(got) == 2, SOON)
+
+    assert sorted(names(got)) == ["one", "three"]
+    assert (place.queue, place.key) not in consumer.qk_list
+    wait_until(lambda: not raw.exists(place.sub("short")), SOON)
+
+
+@pytest.mark.row(35)
+def test_a_callback_gets_channel_method_header_and_body_until_consuming_stops(place):
+    consumer = messaging.GenericConsumer(place.eqk)
+    got: list[Any] = []
+
+    def callback(channel: Any, method: Any, header: Any, body: bytes) -> None:
+        got.append((channel, method, header, body))
+        consumer.ack(method)
+        if len(got) == 2:
+            consumer.stop_consuming()
+
+    run = gevent.spawn(consumer.start_consuming, callback)
+    producer = place.producer()
+    for number in range(2):
+        producer.message_hello(number)
+    run.get(timeout=SOON)
+
+    channel, method, header, body = got[1]
+    assert method.channel is channel
+    assert (method.routing_key, method.exchange) == (place.key, place.exchange.name)
+    assert not method.redelivered
+    assert header.content_type == "application/json"
+    assert consumer.decode(body)["content"] == {"parameters": 1}
+
+
+@pytest.mark.row(35)
+def test_stop_consuming_twice_and_consuming_again_is_fine(place):
+    consumer = messaging.GenericConsumer(place.eqk)
+    for _ in range(2):
+        with consuming(consumer) as got:
+            place.producer().message_hello()
+            wait_until(lambda g=got: g, SOON)
+            consumer.stop_consuming()
+
+    assert names(got) == ["hello"]
+
+
+@pytest.mark.row(35)
+def test_what_is_not_acknowledged_goes_back_to_its_queue(place, raw):
+    consumer = messaging.GenericConsumer(place.eqk)
+    got: list[Any] = []
+    run = gevent.spawn(consumer.start_consuming, lambda *message: got.append(message))
+    place.producer().message_hello()
+    wait_until(lambda: got, SOON)
+
+    assert raw.count(place.queue) == 0
+    consumer.stop_consuming()
+    run.get(timeout=SOON)
+
+    wait_until(lambda: raw.count(place.queue) == 1, SOON)
+
+
+@pytest.mark.row(35)
+def test_ack_and_reject_settle_a_message(place, raw):
+    """The first is acknowledged, the second put back once and then dropped for good."""
+    consumer = messaging.GenericConsumer(place.strict)
+    raw.declare(place.dead)
+    seen: list[tuple[str, bool]] = []
+
+    def settle(_channel: Any, method: Any, _header: Any, body: bytes) -> None:
+        seen.append((consumer.decode(body)["name"], method.redelivered))
+        if seen[-1][0] == "good":
+            consumer.ack(method)
+        else:
+            consumer.reject(method, not method.redelivered)
+
+    run = gevent.spawn(consumer.start_consuming, settle)
+    place.producer().message_good()
+    place.producer().message_bad()
+    wait_until(lambda: len(seen) == 3, SOON)
+    consumer.stop_consuming()
+    run.get(timeout=SOON)
+
+    assert seen == [("good", False), ("bad", False), ("bad", True)]
+    assert json.loads(raw.take(place.dead).body)["name"] == "bad"
+    assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
+
+
+@pytest.mark.row(35)
+def test_discard_all_messages_rejects_everything(place, raw):
+    raw.declare(place.dead)
+    consumer = messaging.GenericConsumer(place.strict)
+    consumer.discard_all_messages = True
+    producer = place.producer()
+
+    with consuming(consumer) as got:
+        for _ in range(3):
+            producer.message_hello()
+        wait_until(lambda: raw.count(place.dead) == 3, SOON)
+        consumer.discard_all_messages = False
+        producer.message_welcome()
+        wait_until(lambda: got, SOON)
+
+    assert names(got) == ["welcome"]
+
+
+@pytest.mark.row(35)
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (messaging.MessageResult(7, "seven"), ("success", 7, "seven")),
+        (messaging.MessageResultError("no"), ("error", None, "no")),
+        (messaging.MessageResultException("E", "x"), ("exception", "E", "x")),
+        ({"any": ["value"]}, ("success", {"any": ["value"]}, "")),
+    ],
+    ids=["result", "error", "exception", "value"],
+)
+def test_rpc_reply_echoes_the_correlation_id_and_says_the_content_type(place, raw, answer, content):
+    consumer = messaging.GenericConsumer(place.eqk)
+    replies = raw.declare("", exclusive=True, durable=False)
+
+    consumer.rpc_reply(Properties(reply_to=replies, correlation_id="mine"), answer)
+
+    reply = raw.take(replies)
+    assert (reply.properties.correlation_id, reply.properties.content_type) == (
+        "mine",
+        "application/json",
+    )
+    sent = json.loads(reply.body)["content"]
+    assert (sent["type"], sent["value"], sent["message"]) == content
+
+
+@pytest.mark.row(13, 35)
+def test_rpc_reply_uses_the_encoder_of_the_consumer(place, raw):
+    class Own(messaging.GenericConsumer):
+        encoder_class = Reversed
+
+    replies = raw.declare("", exclusive=True, durable=False)
+    Own(place.eqk).rpc_reply(Properties(reply_to=replies), 7)
+
+    reply = raw.take(replies)
+    assert reply.properties.content_type == "text/reversed"
+    assert Reversed.decode(reply.body)["content"]["value"] == 7
+
+
+# --- row 36: plain queues
+
+
+@pytest.mark.row(36)
+def test_a_plain_queue_keeps_messages_while_nobody_consumes(place):
+    messaging.GenericConsumer(place.eqk)
+    producer = place.producer()
+    producer.message_first()
+    with consuming(messaging.GenericConsumer(place.eqk)) as got:
+        wait_until(lambda: got, SOON)
+    producer.message_second()  # consumed before, and not auto-deleted
+
+    with consuming(messaging.GenericConsumer(place.eqk)) as later:
+        wait_until(lambda: later, SOON)
+
+    assert (names(got), names(later)) == (["first"], ["second"])
+
+
+@pytest.mark.row(36)
+def test_a_plain_queue_is_shared_by_its_consumers(place):
+    with (
+        consuming(messaging.GenericConsumer(place.eqk)) as one,
+        consuming(messaging.GenericConsumer(place.eqk)) as other,
+    ):
+        for _ in range(20):
+            place.producer().message_hello()
+        wait_until(lambda: len(one) + len(other) == 20, SOON)
+
+    assert one
+    assert other
+
+
+MISMATCHES = {
+    "durable": ({"durable": False}, "durable", "true", "false"),
+    "auto_delete": ({"auto_delete": True}, "auto_delete", "false", "true"),
+    "an argument": ({"arguments": {"x-max-length": 5}}, "x-max-length", "none", "5"),
+}
+
+
+@pytest.mark.row(36)
+@pytest.mark.parametrize(
+    ("existing", "flag", "ours", "theirs"), MISMATCHES.values(), ids=MISMATCHES.keys()
+)
+def test_a_queue_with_other_flags_is_an_error_that_says_what_to_write(
+    place, raw, existing, flag, ours, theirs
+):
+    raw.declare(place.queue, **existing)
+
+    with pytest.raises(TopologyMismatch) as refused:
+        messaging.GenericConsumer(place.eqk)
+
+    error = refused.value
+    assert (error.kind, error.name, error.flag) == ("queue", place.queue, flag)
+    assert (error.ours, error.theirs) == (ours, theirs)
+    said = str(error)
+    assert repr(place.queue) in said
+    assert f"{flag} = {theirs}" in said
+    assert f"{flag} = {ours}" in said
+    assert f'{{"name": {place.queue!r}, "flags": {{"passive": True}}}}' in said
+
+
+@pytest.mark.row(36)
+def test_what_the_error_says_to_write_uses_the_queue_as_it_is(place, raw):
+    raw.declare(place.queue, durable=False)
+    with pytest.raises(TopologyMismatch):
+        messaging.GenericConsumer(place.eqk)
+
+    as_it_is = {"name": place.queue, "flags": {"passive": True}}
+    with consuming(messaging.GenericConsumer(place.at((as_it_is, place.key)))) as got:
+        place.producer().message_hello()
+        wait_until(lambda: got, SOON)
+
+
+@pytest.mark.row(36)
+def test_a_refused_queue_ends_nothing_else(place, raw):
+    """The broker closes the channel of the declaration; other components do not notice."""
+    raw.declare(place.sub("other"), durable=False)
+    with consuming(messaging.GenericConsumer(place.eqk)) as got:
+        with pytest.raises(TopologyMismatch):
+            messaging.GenericConsumer(place.at((place.sub("other"), "k")))
+        place.producer().message_hello()
+        wait_until(lambda: got, SOON)
+
+
+@pytest.mark.row(36)
+def test_an_exchange_with_another_type_is_an_error_that_names_both(place):
+    messaging.GenericConsumer(place.eqk)
+    same_name = exchange(place.exchange.name, "topic")
+
+    with pytest.raises(TopologyMismatch, match="passive = True in the exchange class") as refused:
+        messaging.GenericConsumer([(same_name, [(place.queue, "k")])])
+
+    assert (refused.value.kind, refused.value.flag) == ("exchange", "type")
+    assert (refused.value.ours, refused.value.theirs) == ("topic", "direct")

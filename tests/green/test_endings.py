@@ -1,0 +1,246 @@
+"""However a program ends, what it sent has been sent, and the broker has nothing to complain of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gevent
+import pytest
+
+from tests.support.processes import orphan_proof
+from tests.support.programs import ROOT, Program, run_program
+from tests.support.rabbitmq_node import RabbitMQNode
+from tests.support.raw import Raw, raw_to
+from tests.support.waiting import wait_until
+
+COMPLAINTS = ("closed TCP connection", "connection_closed_abruptly", "[error]", "handshake_timeout")
+QUEUE = "endings"
+
+HEAD = f"""
+import os, sys, time
+from postage import green, messaging
+
+class Meeting(messaging.Exchange):
+    name = "{QUEUE}"
+    exchange_type = "direct"
+    durable = True
+
+class Producer(messaging.GenericProducer):
+    eks = [(Meeting, "rk")]
+    confirm = os.environ["CONFIRM"] == "1"
+
+producer = Producer()
+"""
+WITH_CONSUMER = """
+import gevent
+consumer = messaging.GenericConsumer([(Meeting, [("endings-other", "other")])])
+gevent.spawn(consumer.start_consuming, print)
+gevent.sleep(0.2)
+producer.message_one()
+"""
+NATIVE_THREAD = """
+import threading
+def run():
+    Producer().message_one()
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+NATIVE_THREADS = """
+import threading
+threads = [threading.Thread(target=producer.message_one) for _ in range(5)]
+[thread.start() for thread in threads]
+producer.message_one()
+[thread.join() for thread in threads]
+"""
+CHILD_SENDS = """
+producer.message_parent()
+child = os.fork()
+if child == 0:
+    producer.message_child()
+    sys.exit(0)
+producer.message_parent()
+assert os.waitpid(child, 0)[1] == 0, "the child failed"
+producer.message_parent()
+"""
+CHILD_DOES_NOTHING = """
+producer.message_parent()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+producer.message_parent()
+"""
+SPAWNED = "import gevent; gevent.spawn(producer.message_one); gevent.sleep(0.3)"
+
+#: What the program does after making a producer, its exit code, how many messages it sends.
+ENDINGS = {
+    "it simply ends": ("producer.message_one()", 0, 1),
+    "sys.exit": ("producer.message_one(); sys.exit(5)", 5, 1),
+    "an unhandled exception": ("producer.message_one(); raise KeyError('on purpose')", 1, 1),
+    "it never sent anything": ("", 0, 0),
+    "green.close": ("producer.message_one(); green.close(); green.close()", 0, 1),
+    "closed, then used": ("producer.message_one(); green.close(); producer.message_two()", 0, 2),
+    "in a greenlet that nobody waits for": (SPAWNED, 0, 1),
+    "a large message last": ("producer.message_one('x' * 5_000_000)", 0, 1),
+    "with a consumer running": (WITH_CONSUMER, 0, 1),
+    "monkey-patched": ("green.patch_all(); producer.message_one()", 0, 1),
+    "in a native thread with a hub of its own": (NATIVE_THREAD, 0, 1),
+    "in many native threads at once": (NATIVE_THREADS, 0, 6),
+    "in a forked child, while the parent goes on": (CHILD_SENDS, 0, 4),
+    "beside a child that does nothing": (CHILD_DOES_NOTHING, 0, 2),
+}
+
+
+@pytest.fixture
+def queue(raw: Raw) -> str:
+    """The queue where the messages arrive; empty."""
+    raw.channel.exchange_declare(QUEUE, "direct", durable=True)
+    raw.declare(QUEUE)
+    raw.channel.queue_bind(QUEUE, QUEUE, "rk")
+    raw.channel.queue_purge(QUEUE)
+    return QUEUE
+
+
+@pytest.fixture
+def complaints(rabbitmq: RabbitMQNode) -> Iterator[None]:
+    """After the test the broker's log must have no complaint about a connection of its time."""
+    # Before that it complains of whoever looked whether it had started.
+    wait_until(lambda: "startup complete" in rabbitmq.log_text(), 10, "the end of the start")
+    before = len(rabbitmq.log_text())
+    yield
+    # What it has to say of the last connection, it says within milliseconds of the end of that.
+    gevent.sleep(0.2)
+    assert not complaints_in(rabbitmq.log_text()[before:]), "the broker complains"
+
+
+def complaints_in(log: str) -> list[str]:
+    """Return the lines of *log* that complain."""
+    return [line for line in log.splitlines() if any(words in line for words in COMPLAINTS)]
+
+
+@pytest.mark.parametrize("confirm", [True, False], ids=["confirmed", "unconfirmed"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_is_lost(
+    ending: str, confirm: bool, queue: str, raw: Raw, broker_env: Any, complaints: None
+) -> None:
+    code, status, expected = ENDINGS[ending]
+    env = broker_env.environment() | {"CONFIRM": str(int(confirm))}
+    finished = run_program("-c", HEAD + code, env=env)
+    assert finished.code == status, finished.stderr
+    wait_until(lambda: raw.count(queue) >= expected, 5, f"{expected} messages")
+    assert raw.count(queue) == expected
+    if status == 0:
+        assert not finished.stderr
+
+
+def test_the_log_is_looked_at(rabbitmq: RabbitMQNode, raw: Raw, broker_env: Any) -> None:
+    """A client that does end rudely is found by the words that the other tests look for."""
+    code = HEAD + "producer.message_one(); os._exit(0)"
+    before = len(rabbitmq.log_text())
+    run_program("-c", code, env=broker_env.environment() | {"CONFIRM": "1"})
+    wait_until(lambda: complaints_in(rabbitmq.log_text()[before:]), 5, "a complaint")
+
+
+STOPPED = """
+consumer = messaging.GenericConsumer([(Meeting, [("endings-stopped", "other")])])
+producer.message_one()
+print("ready", flush=True)
+os.kill(os.getpid(), 19)  # SIGSTOP, until the test has stopped the broker
+producer.message_one("x" * 3_000_000)
+print("ending", time.time(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def other_node(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
+    """A node that tests may stop."""
+    with RabbitMQNode() as node:
+        yield node
+
+
+@pytest.mark.parametrize("ending", ["pass", "green.close(0.3)", "sys.exit(0)"])
+def test_a_stopped_broker_does_not_hold_up_the_end(
+    ending: str, other_node: RabbitMQNode, broker_env: Any
+) -> None:
+    env = broker_env.environment() | {
+        "CONFIRM": "0",
+        "POSTAGE_PORT": str(other_node.port),
+        "POSTAGE_VHOST": "/",
+    }
+    with Program("-c", HEAD + STOPPED + ending, env=env) as program:
+        program.wait_for_line("ready")
+        os.kill(other_node.pid, signal.SIGSTOP)
+        try:
+            os.kill(program.pid, signal.SIGCONT)
+            began = float(program.wait_for_line("ending").split()[1])
+            assert program.wait().code == 0, program.stderr
+            assert time.time() - began < 1.5, "half a second, and the end of the interpreter"
+        finally:
+            os.kill(other_node.pid, signal.SIGCONT)
+
+
+# --- many senders in a row
+
+DEMO = "demos/basic_echo/echo_send.py"
+UNCONFIRMED = f"""
+import runpy, sys
+from postage import green
+green.patch_all()
+from postage import messaging
+messaging.GenericProducer.confirm = False
+sys.path.insert(0, {DEMO.rpartition("/")[0]!r})
+runpy.run_path({DEMO!r}, run_name="__main__")
+"""
+
+
+def send_many(count: int, args: list[str], env: dict[str, str]) -> list[str]:
+    """Run a program *count* times, two at a time; return what went wrong."""
+
+    def once(_: int) -> str:
+        done = subprocess.run(
+            orphan_proof([sys.executable, *args]),
+            cwd=ROOT,
+            env=env | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return "" if done.returncode == 0 else f"{done.returncode}: {done.stderr}"
+
+    with ThreadPoolExecutor(2) as runners:
+        results = gevent.get_hub().threadpool.apply(lambda: list(runners.map(once, range(count))))
+    return [result for result in results if result]
+
+
+@pytest.mark.parametrize("confirm", [True, False], ids=["confirmed", "unconfirmed"])
+@pytest.mark.parametrize(
+    "runs",
+    [
+        15,
+        pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.limit(1500)]),
+    ],
+)
+def test_every_one_of_many_senders_is_heard(
+    runs: int, confirm: bool, broker_env: Any, complaints: None
+) -> None:
+    where = broker_env.hup, broker_env.vhost
+    with raw_to(*where) as raw:
+        raw.channel.exchange_declare("echo-exchange", "direct", durable=True)
+        raw.declare("echo-queue")
+        raw.channel.queue_bind("echo-queue", "echo-exchange", "echo-rk")
+        raw.channel.queue_purge("echo-queue")
+    args = [DEMO] if confirm else ["-c", UNCONFIRMED]
+    wrong = send_many(runs, args, broker_env.environment())
+    assert not wrong, f"{len(wrong)} of {runs} failed, the first: {wrong[0]}"
+    with raw_to(*where) as raw:  # another one: nobody sent the heartbeats of the first
+        wait_until(lambda: raw.count("echo-queue") >= runs, 10, f"{runs} messages")
+        assert raw.count("echo-queue") == runs

@@ -1,0 +1,130 @@
+"""Many processors in one process: nobody gets another's messages, and all can call each other."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gevent
+import pytest
+
+from postage import messaging
+from tests.support.broker_commands import connections_of
+from tests.support.running import SOON, running, value
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Cats(messaging.MessageProcessor):
+    def __init__(self, *args: Any) -> None:
+        self.seen: list[Any] = []
+        super().__init__(*args)
+
+    @messaging.MessageHandler("command", "feed")
+    def feed(self, content):
+        self.seen.append(content["parameters"])
+
+    @messaging.RpcHandler("command", "noise")
+    def noise(self, content, reply_func):
+        reply_func("meow")
+
+
+class Dogs(messaging.MessageProcessor):
+    def __init__(self, *args: Any) -> None:
+        self.seen: list[Any] = []
+        super().__init__(*args)
+
+    @messaging.MessageHandler("command", "feed")
+    def feed(self, content):
+        self.seen.append(content["parameters"])
+
+    @messaging.RpcHandler("command", "noise")
+    def noise(self, content, reply_func):
+        reply_func("woof")
+
+
+@pytest.mark.row(40)
+def test_handlers_of_the_same_name_in_different_classes_never_see_each_others_messages(place):
+    cats = Cats({"name": "cats"}, place.at((place.sub("cats"), "cats")))
+    dogs = Dogs({"name": "dogs"}, place.at((place.sub("dogs"), "dogs")))
+    producer = place.producer()
+
+    with running(cats, dogs):
+        for number in range(10):
+            producer.message_feed(f"fish {number}", _key="cats")
+            producer.message_feed(f"bone {number}", _key="dogs")
+        assert value(producer.rpc_noise(_key="cats")) == "meow"
+        assert value(producer.rpc_noise(_key="dogs")) == "woof"
+        wait_until(lambda: len(cats.seen) == len(dogs.seen) == 10, SOON)
+
+    assert cats.seen == [f"fish {number}" for number in range(10)]
+    assert dogs.seen == [f"bone {number}" for number in range(10)]
+
+
+@pytest.mark.row(40)
+def test_processors_of_one_class_have_messages_of_their_own(place):
+    one, other = (Cats({}, place.at((place.sub(key), key))) for key in "ab")
+
+    with running(one, other):
+        place.producer().message_feed("fish", _key="a")
+        assert value(place.producer().rpc_noise(_key="b")) == "meow"
+        wait_until(lambda: one.seen == ["fish"], SOON)
+
+    assert other.seen == []
+
+
+def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.MessageProcessor:
+    """Return a processor at *key* which counts down with the help of the one at *to*."""
+
+    class CountsDown(messaging.MessageProcessor):
+        @messaging.RpcHandler("command", "count_down")
+        def count_down(self, content, reply_func):
+            left = content["parameters"]
+            rest = value(self.next_one.rpc_count_down(left - 1)) if left else []
+            reply_func([left, *rest])
+
+    CountsDown.concurrency = concurrency
+    processor = CountsDown({"name": key}, place.at((place.sub(key), key)))
+    processor.next_one = place.producer(eks=[(place.exchange, to)])
+    return processor
+
+
+@pytest.mark.row(29)
+def test_a_call_inside_a_handler_to_its_own_processor_is_answered(place):
+    with running(counting(place, "self", "self", 100)):
+        result = place.producer().rpc_count_down(5, _key="self")
+
+    assert value(result) == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.row(29)
+@pytest.mark.parametrize("concurrency", [100, 1])
+def test_a_call_inside_a_handler_to_another_processor_of_the_process_is_answered(
+    place, concurrency
+):
+    chain = [counting(place, f"k{n}", f"k{n + 1}", concurrency) for n in range(6)]
+
+    with running(*chain):
+        result = place.producer().rpc_count_down(5, _key="k0")
+
+    assert value(result) == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.row(37, 46)
+def test_two_hundred_processors_share_two_connections(place, rabbitmq):
+    keys = [f"key{number}" for number in range(200)]
+    herd = [Cats({"name": key}, place.at((place.sub(key), key))) for key in keys]
+    producer = place.producer()
+
+    with running(*herd):
+        calls = [gevent.spawn(producer.rpc_noise, _key=key) for key in keys]
+        gevent.joinall(calls, timeout=SOON)
+        for key in keys:
+            producer.message_feed(key, _key=key)
+        names = connections_of(rabbitmq, os.getpid())
+
+    assert [value(call.get(block=False)) for call in calls] == ["meow"] * 200
+    assert [processor.seen for processor in herd] == [[key] for key in keys]
+    pid = os.getpid()
+    assert names == [f"postage {pid} consuming", f"postage {pid} publishing"]

@@ -1,0 +1,424 @@
+"""Dispatch: which handlers run, what they get, and the verdict on the message."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import gevent
+import greenlet
+import pytest
+
+from postage.dispatch import Abandoned, After, Verdict, dispatch
+from postage.encoding import JsonEncoder
+from postage.errors import AckAndRestart, EncodingError, ExitScheduler, FilterError, RejectMessage
+from postage.handlers import Handler, MessageFilter
+from postage.message import Message, MessageCommand, MessageResultException
+from postage.reply import Reply
+
+CONTENT = {"parameters": {"list": [1, 2]}}
+
+
+def command(name="sum", parameters=None):
+    """Return the body of a command."""
+    return MessageCommand(name, parameters or {"list": [1, 2]}).body
+
+
+def raising(exc):
+    """Return a handler that raises *exc*."""
+
+    def handler(*_):
+        raise exc
+
+    return handler
+
+
+def on_content(*handlers):
+    """Return *handlers* as dispatch takes them, for the content of a message."""
+    return [(handler, "content") for handler in handlers]
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise TypeError("no words")
+
+
+FAILURES = [
+    *(ValueError("bad"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()),
+    *(KeyboardInterrupt(), SystemExit(3), GeneratorExit(), greenlet.GreenletExit()),
+    *(gevent.Timeout(1), BaseException("anything"), Speechless(), FilterError("not by a filter")),
+    RejectMessage("not for me"),
+]
+ENDINGS = [
+    (StopIteration(), After.STOP),
+    (ExitScheduler(), After.EXIT),
+    (AckAndRestart(), After.RESTART),
+]
+
+
+# --- messages
+
+
+@pytest.mark.row(43)
+def test_a_message_that_was_handled_is_acknowledged():
+    got = []
+    outcome = dispatch(command(), on_content(got.append))
+
+    assert got == [CONTENT]
+    assert (outcome.verdict, outcome.after, outcome.failures) == (Verdict.ACK, After.GO_ON, [])
+    assert (outcome.name, outcome.handlers, outcome.filtered) == ("sum", 1, 0)
+
+
+@pytest.mark.row(43)
+def test_a_message_that_nobody_handles_is_acknowledged():
+    outcome = dispatch(command(), [])
+
+    assert (outcome.verdict, outcome.handlers) == (Verdict.ACK, 0)
+
+
+@pytest.mark.row(39)
+def test_all_handlers_run_in_the_order_given():
+    got: list[str] = []
+    dispatch(command(), on_content(*(lambda _, n=n: got.append(n) for n in "abc")))
+
+    assert got == ["a", "b", "c"]
+
+
+@pytest.mark.row(43)
+@pytest.mark.parametrize("exc", FAILURES, ids=lambda exc: type(exc).__name__)
+def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(exc):
+    got = []
+    outcome = dispatch(command(), on_content(got.append, raising(exc), got.append))
+
+    assert (outcome.verdict, outcome.after) == (Verdict.REJECT, After.GO_ON)
+    assert outcome.failures == [exc]
+    assert got == [CONTENT, CONTENT]
+
+
+@pytest.mark.row(44)
+@pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
+def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, after):
+    got = []
+    outcome = dispatch(command(), on_content(raising(exc), got.append))
+
+    assert (outcome.verdict, outcome.after, outcome.failures) == (Verdict.ACK, after, [])
+    assert got == [CONTENT]
+
+
+@pytest.mark.row(44)
+def test_of_several_wishes_the_greatest_wins():
+    handlers = on_content(*(raising(exc) for exc, _ in (ENDINGS[2], ENDINGS[0], ENDINGS[1])))
+
+    assert dispatch(command(), handlers).after is After.RESTART
+
+
+@pytest.mark.row(44)
+def test_an_ending_does_not_hide_a_failure():
+    outcome = dispatch(command(), on_content(raising(StopIteration()), raising(ValueError())))
+
+    assert (outcome.verdict, outcome.after) == (Verdict.REJECT, After.STOP)
+
+
+def test_abandoned_passes_through_without_a_verdict():
+    got: list[object] = []
+    with pytest.raises(Abandoned):
+        dispatch(command(), on_content(raising(Abandoned()), got.append))
+
+    assert got == []
+
+
+@pytest.mark.row(43)
+def test_a_failure_is_logged_once_with_its_traceback(caplog):
+    dispatch(command(), on_content(raising(ValueError("bad"))))
+
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "raising.<locals>.handler failed on the message 'sum'" in record.getMessage()
+    assert record.exc_info
+    assert str(record.exc_info[1]) == "bad"
+
+
+@pytest.mark.row(43)
+def test_a_rejection_is_logged_without_a_traceback(caplog):
+    caplog.set_level(logging.INFO)
+    dispatch(command(), on_content(raising(RejectMessage("not for me"))))
+
+    (record,) = caplog.records
+    assert "rejected the message 'sum': not for me" in record.getMessage()
+    assert not record.exc_info
+
+
+# --- copies
+
+
+@pytest.mark.row(39)
+@pytest.mark.parametrize("part", ["content", None])
+def test_each_handler_gets_its_own_deep_copy(part):
+    got = []
+
+    def spoil(message):
+        got.append(message)
+        content = message if part else message["content"]
+        assert content == CONTENT
+        content["parameters"]["list"].append("spoiled")
+        content.clear()
+
+    outcome = dispatch(command(), [(spoil, part)] * 3)
+
+    assert outcome.failures == []
+    assert len({id(message) for message in got}) == 3
+
+
+@pytest.mark.row(39)
+def test_who_gets_the_content_cannot_spoil_it_for_who_gets_the_body():
+    got = []
+    dispatch(command(), [(dict.clear, "content"), (got.append, None)])
+
+    assert got == [command()]
+
+
+@pytest.mark.row(39)
+def test_a_body_as_deep_as_the_decoder_lets_through_can_be_copied():
+    depth = JsonEncoder.max_depth - 2
+    body = command(parameters=JsonEncoder.decode("[" * depth + "]" * depth))
+    got = []
+    outcome = dispatch(body, on_content(got.append, got.append))
+
+    assert (outcome.failures, len(got)) == ([], 2)
+
+
+class Uncopied:
+    """What an encoder of the user's may decode to."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("there is only one of me")
+
+
+@pytest.mark.row(43)
+def test_a_copy_that_fails_is_a_failure_of_that_handler():
+    got = []
+    outcome = dispatch(command(parameters=Uncopied()), on_content(got.append, got.append))
+
+    assert (outcome.verdict, len(outcome.failures), len(got)) == (Verdict.REJECT, 1, 1)
+
+
+# --- filters
+
+
+def filtered(handler, *filters):
+    """Return a handler like *handler* with *filters*, the innermost first."""
+
+    @functools.wraps(handler)
+    def with_filters(*args):
+        handler(*args)
+
+    for each in filters:
+        MessageFilter(each)(with_filters)
+    return with_filters
+
+
+def discard(exc):
+    """Return a filter that raises *exc*."""
+    return raising(exc)
+
+
+@pytest.mark.row(47)
+def test_the_handler_gets_what_the_filters_make_of_the_message():
+    got: list[object] = []
+    handler = filtered(got.append, lambda m: [m, "inner"], lambda m: [m, "outer"])
+    dispatch(command(), on_content(handler))
+
+    assert got == [[[CONTENT, "inner"], "outer"]]
+
+
+@pytest.mark.row(47)
+def test_a_filter_cannot_spoil_the_message_for_other_handlers():
+    got: list[object] = []
+    spoiled = filtered(got.append, lambda m: m.clear() or "spoiled")
+    dispatch(command(), on_content(spoiled, got.append, spoiled))
+
+    assert got == ["spoiled", CONTENT, "spoiled"]
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("exc", [FilterError("no"), ValueError("bad"), StopIteration(), KeyError()])
+def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(exc):
+    got: list[object] = []
+    handler = filtered(lambda m: got.append("wrong"), discard(exc), lambda m: got.append("wrong"))
+    outcome = dispatch(command(), on_content(handler, got.append))
+
+    assert got == [CONTENT]
+    assert (outcome.verdict, outcome.filtered, outcome.failures) == (Verdict.ACK, 1, [])
+    assert outcome.after is After.GO_ON
+
+
+@pytest.mark.row(47)
+def test_filters_of_a_handler_class_apply():
+    got: list[object] = []
+
+    @MessageFilter(lambda message: [message])
+    class Wrapped(Handler):
+        def call(self):
+            got.append((self.processor, self.data))
+
+    dispatch(command(), on_content(functools.partial(Wrapped, "processor")))
+
+    assert got == [("processor", [CONTENT])]
+
+
+# --- calls
+
+
+def ask(*handlers, **options):
+    """Dispatch a call to *handlers*; return the outcome and the answers that were sent."""
+    answers: list[object] = []
+    return dispatch(
+        command(), on_content(*handlers), reply=Reply(answers.append), **options
+    ), answers
+
+
+def exception(name, text):
+    """Return the answers of a call that failed."""
+    return [MessageResultException(name, text)]
+
+
+@pytest.mark.row(42)
+def test_the_handler_of_a_call_gets_the_content_and_the_reply_function():
+    outcome, answers = ask(lambda content, reply: reply(content["parameters"]["list"]))
+
+    assert answers == [[1, 2]]
+    assert (outcome.verdict, outcome.failures) == (Verdict.ACK, [])
+
+
+@pytest.mark.row(42)
+def test_code_after_the_reply_still_runs():
+    ran = []
+    _, answers = ask(lambda content, reply: (reply(1), ran.append("after")))
+
+    assert (answers, ran) == ([1], ["after"])
+
+
+@pytest.mark.row(39)
+def test_of_several_handlers_of_a_call_only_the_last_one_answers():
+    _, answers = ask(lambda _, reply: reply("first"), lambda _, reply: reply("last"))
+
+    assert answers == ["last"]
+
+
+@pytest.mark.row(42, 43)
+@pytest.mark.parametrize(
+    ("exc", "text"),
+    [
+        (ValueError("bad"), "bad"),
+        (KeyError("x"), "'x'"),
+        (ZeroDivisionError(), ""),
+        (SystemExit(3), "3"),
+        (KeyboardInterrupt(), ""),
+        (gevent.Timeout(1), "1 second"),
+        (RejectMessage("not for me"), "not for me"),
+        (Speechless(), "(its text cannot be had: TypeError)"),
+    ],
+    ids=lambda it: type(it).__name__ if isinstance(it, BaseException) else "",
+)
+def test_an_exception_reaches_the_caller_and_rejects_the_message(exc, text):
+    outcome, answers = ask(raising(exc))
+
+    assert answers == exception(type(exc).__name__, text)
+    assert (outcome.verdict, outcome.failures) == (Verdict.REJECT, [exc])
+
+
+@pytest.mark.row(42, 44)
+@pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
+def test_a_caller_hears_of_an_ending_too(exc, after):
+    outcome, answers = ask(raising(exc))
+
+    assert answers == exception(type(exc).__name__, "")
+    assert (outcome.verdict, outcome.after) == (Verdict.ACK, after)
+
+
+@pytest.mark.row(42)
+def test_an_exception_after_the_reply_does_not_send_a_second_one():
+    def handler(_, reply):
+        reply("fine")
+        raise ValueError("too late")
+
+    outcome, answers = ask(handler)
+
+    assert answers == ["fine"]
+    assert outcome.verdict is Verdict.REJECT
+
+
+@pytest.mark.row(42)
+def test_a_handler_that_returns_without_reply_is_answered_for():
+    outcome, answers = ask(lambda *_: None)
+
+    assert answers == exception("NoReply", "the handler of 'sum' did not reply")
+    assert outcome.verdict is Verdict.ACK
+
+
+@pytest.mark.row(42)
+def test_a_call_that_nobody_handles_is_answered_at_once():
+    outcome, answers = ask()
+
+    assert answers == exception("UnknownCommand", "nobody here handles 'sum'")
+    assert (outcome.verdict, outcome.handlers) == (Verdict.ACK, 0)
+
+
+@pytest.mark.row(42)
+def test_unless_the_key_is_shared_with_those_who_may_handle_it():
+    outcome, answers = ask(answer_unknown=False)
+
+    assert answers == []
+    assert outcome.verdict is Verdict.ACK
+
+
+@pytest.mark.row(42)
+def test_a_handler_may_promise_to_answer_later():
+    kept: list[Reply] = []
+    _, answers = ask(lambda _, reply: kept.append(reply.later()))
+    assert answers == []
+
+    kept[0]("now")
+    assert answers == ["now"]
+
+
+@pytest.mark.row(42)
+def test_a_promise_does_not_outlive_an_exception():
+    def handler(_, reply):
+        reply.later()
+        raise ValueError("bad")
+
+    assert ask(handler)[1] == exception("ValueError", "bad")
+
+
+@pytest.mark.row(42)
+def test_a_value_that_cannot_be_sent_is_the_handlers_error_and_the_caller_hears_of_it():
+    sent: list[object] = []
+
+    def send(result):
+        body = result.body if isinstance(result, Message) else result
+        sent.append(JsonEncoder.decode(JsonEncoder.encode(body)))
+
+    outcome = dispatch(
+        command(), on_content(lambda _, reply: reply({"when": object()})), reply=Reply(send)
+    )
+
+    assert isinstance(outcome.failures[0], EncodingError)
+    assert sent[0]["content"]["value"] == "EncodingError"
+    assert "when" in sent[0]["content"]["message"]
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("exc", [FilterError("no"), ValueError("bad")])
+def test_a_filter_that_discards_a_call_is_an_exception_result(exc):
+    outcome, answers = ask(filtered(lambda *_: pytest.fail("ran"), discard(exc)))
+
+    assert answers == exception(type(exc).__name__, str(exc))
+    assert (outcome.verdict, outcome.filtered) == (Verdict.ACK, 1)
+
+
+@pytest.mark.row(47)
+def test_filters_apply_to_calls():
+    handler = filtered(lambda message, reply: reply(message), lambda message: [message])
+
+    assert ask(handler)[1] == [[CONTENT]]

@@ -1,0 +1,78 @@
+"""Exchanges: classes whose attributes say how they are declared."""
+
+from __future__ import annotations
+
+import pytest
+
+from postage.exchange import Exchange
+
+DEFAULTS = {
+    "exchange": "noname",
+    "exchange_type": "direct",
+    "passive": False,
+    "durable": True,
+    "auto_delete": False,
+    "arguments": {},
+}
+
+
+class Lamps(Exchange):
+    name = "lamps"
+    exchange_type = "topic"
+
+
+class Delayed(Lamps):
+    durable = False
+    arguments = {"alternate-exchange": "unrouted"}  # noqa: RUF012 - as users write it
+
+
+@pytest.mark.row(22)
+def test_the_defaults():
+    assert Exchange.parameters == DEFAULTS
+
+
+@pytest.mark.row(22)
+@pytest.mark.parametrize(
+    ("attribute", "keyword", "value"),
+    [
+        ("name", "exchange", "other"),
+        ("exchange_type", "exchange_type", "fanout"),
+        ("passive", "passive", True),
+        ("durable", "durable", False),
+        ("auto_delete", "auto_delete", True),
+        ("arguments", "arguments", {"x": 1}),
+    ],
+)
+def test_each_class_attribute_is_one_parameter(attribute, keyword, value):
+    changed = type("Changed", (Exchange,), {attribute: value})
+
+    assert changed.parameters == DEFAULTS | {keyword: value}
+
+
+@pytest.mark.row(22)
+def test_subclasses_inherit_what_they_do_not_set():
+    assert Lamps.parameters == DEFAULTS | {"exchange": "lamps", "exchange_type": "topic"}
+    assert Delayed.parameters == Lamps.parameters | {
+        "durable": False,
+        "arguments": {"alternate-exchange": "unrouted"},
+    }
+
+
+@pytest.mark.row(22)
+def test_parameters_follow_the_attributes(monkeypatch):
+    monkeypatch.setattr(Lamps, "name", "renamed")
+
+    assert Delayed.parameters["exchange"] == "renamed"
+
+
+@pytest.mark.row(22)
+def test_parameters_belong_to_the_class_and_not_to_instances():
+    with pytest.raises(AttributeError):
+        Exchange().parameters  # noqa: B018 - reading it is the test
+
+
+@pytest.mark.row(22)
+def test_what_is_done_to_the_parameters_stays_there():
+    Delayed.parameters["arguments"]["left"] = "behind"
+
+    assert "left" not in Delayed.parameters["arguments"]

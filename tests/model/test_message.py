@@ -1,0 +1,253 @@
+"""Messages: plain dictionaries with seven keys, and the classes that build them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postage.message import (
+    Message,
+    MessageCommand,
+    MessageResult,
+    MessageResultError,
+    MessageResultException,
+    MessageStatus,
+    RpcCommand,
+    result_from,
+)
+
+KEYS = ["type", "name", "category", "version", "fingerprint", "content", "_reserved"]
+
+
+def body(type_, name, content, category="message"):
+    """Return a whole body as 1.2.1 builds it."""
+    values = (type_, name, category, "2", {}, content, {})
+    return dict(zip(KEYS, values, strict=True))
+
+
+def result(kind, value, message=""):
+    """Return the body of a result."""
+    return body("result", "none", {"type": kind, "value": value, "message": message})
+
+
+#: A message of every kind, and its whole body.
+EVERY = {
+    "generic": (Message(), body("none", "none", {})),
+    "args": (Message(1, "a"), body("none", "none", {"args": [1, "a"]})),
+    "kwds": (Message(a=1), body("none", "none", {"kwds": {"a": 1}})),
+    "both": (Message(1, a=2), body("none", "none", {"args": [1], "kwds": {"a": 2}})),
+    "command": (
+        MessageCommand("sum", {"a": 1}),
+        body("command", "sum", {"parameters": {"a": 1}}),
+    ),
+    "bare command": (MessageCommand("quit"), body("command", "quit", {"parameters": {}})),
+    "rpc": (RpcCommand("sum", [1, 2]), body("command", "sum", {"parameters": [1, 2]}, "rpc")),
+    "bare rpc": (RpcCommand("ping"), body("command", "ping", {"parameters": {}}, "rpc")),
+    "status": (MessageStatus("online"), body("status", "online", {})),
+    "result": (MessageResult({"v": 1}, "done"), result("success", {"v": 1}, "done")),
+    "bare result": (MessageResult(None), result("success", None)),
+    "error": (MessageResultError("no such file"), result("error", None, "no such file")),
+    "exception": (
+        MessageResultException("KeyError", "'x'"),
+        result("exception", "KeyError", "'x'"),
+    ),
+}
+every = pytest.mark.parametrize(("message", "expected"), EVERY.values(), ids=EVERY)
+
+
+@pytest.mark.row(14, 15, 16, 17, 19, 20)
+@every
+def test_the_whole_body(message, expected):
+    assert message.body == expected
+    assert list(message.body) == KEYS
+
+
+@pytest.mark.row(14)
+@every
+def test_a_body_is_plain_data_that_any_json_reader_understands(message, expected):
+    assert type(message.body) is dict
+    assert json.loads(json.dumps(message.body)) == expected
+
+
+@pytest.mark.row(15)
+def test_empty_arguments_are_given_arguments():
+    assert Message(()).body["content"] == {"args": [()]}
+    assert Message(None).body["content"] == {"args": [None]}
+    assert Message(kwds=None).body["content"] == {"kwds": {"kwds": None}}
+
+
+class Alarm(Message):
+    """A type of the user's own."""
+
+    type = "alarm"
+    name = "fire"
+    category = "rpc"
+
+
+@pytest.mark.row(16)
+def test_types_are_free():
+    assert Alarm(3).body == body("alarm", "fire", {"args": [3]}, "rpc")
+
+
+@pytest.mark.row(16)
+@pytest.mark.parametrize(
+    ("kind", "type_", "category"),
+    [
+        (Message, "none", "message"),
+        (MessageCommand, "command", "message"),
+        (RpcCommand, "command", "rpc"),
+        (MessageStatus, "status", "message"),
+        (MessageResult, "result", "message"),
+        (MessageResultError, "result", "message"),
+        (MessageResultException, "result", "message"),
+    ],
+)
+def test_the_predefined_types_and_categories(kind, type_, category):
+    assert (kind.type, kind.category) == (type_, category)
+
+
+@pytest.mark.row(17)
+@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
+def test_the_name_of_a_command_is_its_text(kind):
+    assert kind(7).body["name"] == "7"
+    assert kind("echo").body["name"] == "echo"
+
+
+@pytest.mark.row(17)
+@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
+@pytest.mark.parametrize("parameters", [None, 0, "", [], {}, {"a": 1}, "text"])
+def test_the_parameters_of_a_command_are_kept_as_they_are(kind, parameters):
+    assert kind("echo", parameters).body["content"] == {"parameters": parameters}
+    assert kind("echo", parameters=parameters) == kind("echo", parameters)
+
+
+@pytest.mark.row(17)
+@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
+def test_the_default_parameters_are_not_shared(kind):
+    kind("first").body["content"]["parameters"]["left"] = "behind"
+
+    assert kind("second").body["content"]["parameters"] == {}
+
+
+@pytest.mark.row(14)
+@pytest.mark.parametrize("key", ["fingerprint", "content", "_reserved"])
+def test_no_two_messages_share_a_part(key):
+    Message().body[key]["left"] = "behind"
+
+    assert Message().body[key] == {}
+
+
+@pytest.mark.row(18)
+def test_fingerprint_merges_keywords():
+    message = Message()
+    message.fingerprint(name="a", pid="1")
+    message.fingerprint(name="b", colour="red")
+
+    assert message.body["fingerprint"] == {"name": "b", "pid": "1", "colour": "red"}
+
+
+@pytest.mark.row(18)
+def test_fingerprint_takes_one_dictionary_or_both():
+    message, known = Message(), {"name": "a", "pid": "1"}
+    message.fingerprint(known)
+    message.fingerprint({"pid": "2", "host": "x"}, host="y", values="z")
+
+    assert message.body["fingerprint"] == {"name": "a", "pid": "2", "host": "y", "values": "z"}
+    assert known == {"name": "a", "pid": "1"}
+
+
+class Gauge:
+    """Something whose text says its state."""
+
+    def __str__(self):
+        return "at 70 %"
+
+
+@pytest.mark.row(19)
+@pytest.mark.parametrize(
+    ("status", "name"), [("online", "online"), (200, "200"), (None, "None"), (Gauge(), "at 70 %")]
+)
+def test_the_name_of_a_status_is_the_status(status, name):
+    assert MessageStatus(status).body == body("status", name, {})
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize("value", [None, 0, "", [], {"a": [1]}, "text"])
+def test_the_value_of_a_result_is_kept_as_it_is(value):
+    assert MessageResult(value).body == result("success", value)
+
+
+@pytest.mark.row(21)
+@every
+def test_only_error_and_exception_results_are_false(message, expected):
+    true = expected["content"].get("type") not in ("error", "exception")
+
+    assert bool(message) is message.boolean_value is true
+
+
+@pytest.mark.row(21)
+def test_messages_are_equal_when_their_bodies_are():
+    assert MessageCommand("a", {"b": 1}) == MessageCommand("a", {"b": 1})
+    assert MessageCommand("a", {}) == MessageCommand("a")
+    assert MessageCommand("a") != MessageCommand("b")
+    assert MessageCommand("a") != RpcCommand("a")
+    assert MessageResultError("x") == MessageResultError("x")
+
+
+@pytest.mark.row(21)
+@pytest.mark.parametrize("other", [None, 1, "text", {}, Message().body, object()])
+def test_comparing_with_something_else_is_simply_false(other):
+    assert (Message() == other) is False
+    assert (other == Message()) is False
+    assert Message() != other
+
+
+@pytest.mark.row(21)
+@every
+def test_str_shows_the_body(message, expected):
+    assert str(message) == str(expected)
+    assert str(expected) in repr(message)
+
+
+def test_messages_cannot_be_hashed_because_they_can_change():
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Message())
+
+
+values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.just({"a": None})
+results = (
+    st.builds(MessageResult, values, st.text())
+    | st.builds(MessageResultError, st.text())
+    | st.builds(MessageResultException, st.text(), st.text())
+)
+
+
+@pytest.mark.row(20)
+@given(sent=results)
+def test_a_result_is_rebuilt_from_its_body_as_the_class_it_was(sent):
+    got = result_from(json.loads(json.dumps(sent.body)))
+
+    assert got == sent
+    assert type(got) is type(sent)
+
+
+MALFORMED = [
+    *(None, 1, "text", [], {}, [1, 2], {"content": None}, {"content": 5}, {"content": []}),
+    {"content": {"type": "success", "value": 1}},
+    {"content": {"type": "success", "message": ""}},
+    {"content": {"type": "triumph", "value": 1, "message": ""}},
+    {"content": {"type": ["success"], "value": 1, "message": ""}},
+    {"content": "x" * 10_000},
+]
+
+
+@pytest.mark.parametrize("reply", MALFORMED, ids=lambda reply: repr(reply)[:30])
+def test_what_is_no_result_is_a_malformed_reply(reply):
+    got = result_from(reply)
+
+    assert type(got) is MessageResultError
+    assert got.body["content"]["message"].startswith("Malformed reply ")
+    assert len(got.body["content"]["message"]) < 600

@@ -1,0 +1,358 @@
+"""Where the broker is: arguments over classic globals over the environment over the defaults."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from postage import messaging
+from postage.errors import SettingsError
+from postage.settings import Settings, live
+
+PARTS = ("host", "port", "user", "password", "vhost")
+DEFAULTS = ("localhost", 5672, "guest", "guest", "/")
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch):
+    """No variable of ours is set, and nothing was assigned to the globals."""
+    for name in [name for name in os.environ if name.startswith("POSTAGE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(live, "overrides", {})
+    monkeypatch.setattr(messaging.global_hup, "_assigned", {})
+
+
+@pytest.fixture
+def env(monkeypatch):
+    """A function that sets environment variables, given without their prefix."""
+
+    def set_them(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(f"POSTAGE_{name}", value)
+
+    return set_them
+
+
+def parts(hup=None, vhost=None):
+    """Return host, port, user, password, vhost as a component with these arguments has them."""
+    settings = Settings.resolve(hup, vhost)
+    return tuple(getattr(settings, name) for name in PARTS)
+
+
+# --- the environment
+
+
+@pytest.mark.row(2, 5)
+def test_the_defaults():
+    assert parts() == DEFAULTS
+    assert (messaging.global_vhost, messaging.global_user, messaging.global_password) == (
+        *("/", "guest", "guest"),
+    )
+    assert messaging.global_hup["host"] == "localhost"
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("HOST", "rabbit", ("rabbit", *DEFAULTS[1:])),
+        ("PORT", "5673", ("localhost", 5673, *DEFAULTS[2:])),
+        ("USER", "alice", (*DEFAULTS[:2], "alice", "guest", "/")),
+        ("PASSWORD", "hush", (*DEFAULTS[:3], "hush", "/")),
+        ("VHOST", "/lab", (*DEFAULTS[:4], "/lab")),
+    ],
+)
+def test_each_variable_sets_its_part_when_it_is_used_and_not_at_import(
+    env, variable, value, expected
+):
+    env(**{variable: value})
+
+    assert parts() == expected
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://", DEFAULTS),
+        ("amqp://rabbit", ("rabbit", *DEFAULTS[1:])),
+        ("amqp://rabbit:5673/lab", ("rabbit", 5673, "guest", "guest", "lab")),
+        ("amqp://al%40ice:h%2Fush@rabbit/%2Flab", ("rabbit", 5672, "al@ice", "h/ush", "/lab")),
+        ("amqp://alice@rabbit/", ("rabbit", 5672, "alice", "guest", "/")),
+        ("amqp://alice:@[::1]:1/%2F", ("::1", 1, "alice", "", "/")),
+    ],
+)
+def test_the_url_sets_the_parts_that_it_names(env, url, expected):
+    env(URL=url)
+
+    assert parts() == expected
+
+
+@pytest.mark.row(2)
+def test_the_url_beats_the_single_variables_and_leaves_them_the_rest(env):
+    env(URL="amqp://alice@rabbit", HOST="other", USER="bob", PASSWORD="hush", VHOST="/lab")
+
+    assert parts() == ("rabbit", 5672, "alice", "hush", "/lab")
+
+
+@pytest.mark.row(2)
+def test_durations_stand_after_the_question_mark_of_the_url(env):
+    env(URL="amqp://rabbit/lab?heartbeat=30&connect_timeout=2.5&operation_timeout=7")
+    settings = Settings.resolve()
+
+    assert (settings.heartbeat, settings.connect_timeout, settings.operation_timeout) == (
+        30,
+        2.5,
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"PORT": "amqp"}, "port must be a number"),
+        ({"PORT": "0"}, "from 1 to 65535"),
+        ({"PORT": "65536"}, "from 1 to 65535"),
+        ({"URL": "http://rabbit"}, "must begin with amqp://, not http://"),
+        ({"URL": "rabbit"}, "must begin with amqp://"),
+        ({"URL": "amqp://rabbit:port"}, "port must be a number"),
+        ({"URL": "amqp://rabbit:99999"}, "port must be a number"),
+        ({"URL": "amqp://rabbit?heartbeet=1"}, "unknown option 'heartbeet'; known: heartbeat,"),
+        ({"URL": "amqp://rabbit?heartbeat=often"}, "often"),
+        ({"URL": "amqp://rabbit?heartbeat=0"}, "heartbeat must be > 0"),
+        ({"URL": "amqp://rabbit?connect_timeout=-1"}, "connect_timeout must be > 0"),
+        ({"URL": "amqp://rabbit?plain_pika=1"}, "unknown option"),
+    ],
+)
+def test_what_can_never_work_is_refused_with_one_clear_line(env, variables, text):
+    env(**variables)
+
+    with pytest.raises(SettingsError, match=text) as caught:
+        Settings.resolve()
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["amqp://a:hush@h:port", "amqp://a:hush@h?x=1", "http://a:hush@h"])
+def test_an_error_about_the_url_does_not_tell_the_password(env, url):
+    env(URL=url)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.resolve()
+
+    assert "hush" not in str(caught.value)
+
+
+# --- deprecated variables
+
+
+@pytest.mark.row(3)
+@pytest.mark.parametrize(("old", "new"), [("RMQ_USER", "USER"), ("RMQ_PASSWORD", "PASSWORD")])
+def test_a_deprecated_variable_works_and_warns(env, old, new):
+    env(**{old: "alice"})
+
+    with pytest.warns(DeprecationWarning, match=f"POSTAGE_{old} is deprecated, set POSTAGE_{new}"):
+        settings = Settings.resolve()
+
+    assert getattr(settings, new.lower()) == "alice"
+
+
+@pytest.mark.row(3)
+@pytest.mark.parametrize(("old", "new"), [("RMQ_USER", "USER"), ("RMQ_PASSWORD", "PASSWORD")])
+@pytest.mark.filterwarnings("error")
+def test_a_deprecated_variable_is_a_fall_back_only(env, old, new):
+    env(**{old: "old", new: "new"})
+
+    assert getattr(Settings.resolve(), new.lower()) == "new"
+
+
+@pytest.mark.row(3)
+@pytest.mark.filterwarnings("error")
+def test_nothing_warns_of_what_is_not_used(env):
+    env(RMQ_USER="old", RMQ_PASSWORD="old")
+
+    assert parts({"user": "alice", "password": "hush"})[2:4] == ("alice", "hush")
+
+
+# --- debug mode
+
+
+@pytest.mark.row(4)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("true", True), ("True", True), ("TRUE", True), ("", False), ("1", False), ("false", False)],
+)
+def test_debug_mode_is_the_word_true_in_any_case(env, value, expected):
+    env(DEBUG_MODE=value)
+
+    assert live.debug_mode is expected
+
+
+@pytest.mark.row(4)
+def test_without_the_variable_there_is_no_debug_mode():
+    assert live.debug_mode is False
+
+
+# --- host, user, password
+
+
+@pytest.mark.row(5)
+def test_a_hup_says_where_and_who():
+    hup = {"host": "rabbit", "user": "alice", "password": "hush"}
+
+    assert parts(hup) == ("rabbit", 5672, "alice", "hush", "/")
+
+
+@pytest.mark.row(5)
+@pytest.mark.parametrize("port", [5673, "5673"])
+def test_a_hup_may_have_a_port(port):
+    assert parts({"host": "rabbit", "port": port}) == ("rabbit", 5673, "guest", "guest", "/")
+
+
+@pytest.mark.row(5)
+@pytest.mark.parametrize("port", ["five", None, "", 0, -1, 70_000])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(SettingsError, match="port must be"):
+        parts({"host": "rabbit", "port": port})
+
+
+@pytest.mark.row(5)
+def test_what_a_hup_leaves_out_comes_from_the_global_one_and_then_the_environment(env):
+    messaging.global_hup = {"user": "global", "password": "global"}
+    env(USER="environment", PASSWORD="environment", PORT="5673")
+
+    assert parts({"host": "rabbit", "user": "alice"})[:4] == ("rabbit", 5673, "alice", "global")
+
+
+@pytest.mark.row(5)
+def test_arguments_beat_everything(env):
+    env(URL="amqp://u:p@url:1/url", HOST="env", USER="env", PASSWORD="env", VHOST="env")
+    messaging.global_hup = {"host": "global", "user": "global", "password": "global"}
+    messaging.global_vhost = "global"
+    hup = {"host": "rabbit", "port": 5673, "user": "alice", "password": "hush"}
+
+    assert parts(hup, "/lab") == ("rabbit", 5673, "alice", "hush", "/lab")
+
+
+# --- the live globals
+
+
+@pytest.mark.row(2)
+def test_globals_read_what_the_environment_says_now(env):
+    env(VHOST="/a", USER="alice", PASSWORD="hush", HOST="rabbit")
+    first = (messaging.global_vhost, messaging.global_user, messaging.global_password)
+    hup = messaging.global_hup
+    env(VHOST="/b", HOST="other")
+
+    assert first == ("/a", "alice", "hush")
+    assert messaging.global_vhost == "/b"
+    assert dict(hup) == {"host": "other", "user": "alice", "password": "hush"}
+
+
+@pytest.mark.row(2, 6)
+@pytest.mark.parametrize("name", ["vhost", "user", "password"])
+def test_assigning_a_global_beats_the_environment(env, name):
+    env(**{name.upper(): "environment"})
+    setattr(messaging, f"global_{name}", "assigned")
+
+    assert getattr(messaging, f"global_{name}") == "assigned"
+    assert getattr(Settings.resolve(), name) == "assigned"
+
+
+@pytest.mark.row(2, 5)
+def test_assigning_global_hup_beats_the_environment(env):
+    env(HOST="environment", USER="environment")
+    messaging.global_hup = {"host": "rabbit", "user": "alice", "password": "hush"}
+
+    assert parts()[:4] == ("rabbit", 5672, "alice", "hush")
+
+
+@pytest.mark.row(2, 5)
+def test_assigning_one_key_of_global_hup_leaves_the_others_live(env):
+    messaging.global_hup["host"] = "rabbit"
+    env(HOST="environment", USER="alice")
+
+    assert parts()[:3] == ("rabbit", 5672, "alice")
+
+
+@pytest.mark.row(2)
+def test_deleting_what_was_assigned_makes_it_live_again(env):
+    messaging.global_vhost = "/assigned"
+    messaging.global_hup["host"] = "assigned"
+    del messaging.global_vhost, messaging.global_hup["host"]
+    env(VHOST="/lab", HOST="rabbit")
+
+    assert (messaging.global_vhost, messaging.global_hup["host"]) == ("/lab", "rabbit")
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize("name", ["global_vhost", "global_user", "global_password"])
+def test_a_global_is_live_again_after_a_monkeypatch(env, name):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messaging, name, "patched")
+        assert getattr(Settings.resolve(), name.removeprefix("global_")) == "patched"
+    env(**{name.removeprefix("global_").upper(): "changed"})
+
+    assert getattr(messaging, name) == "changed"
+
+
+@pytest.mark.row(2)
+def test_global_hup_is_live_again_after_a_monkeypatch(env):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(messaging.global_hup, "host", "patched")
+        assert parts()[0] == "patched"
+        patch.setattr(messaging, "global_hup", {"host": "other"})
+        assert parts()[0] == "other"
+    env(HOST="changed")
+
+    assert (messaging.global_hup["host"], parts()[0]) == ("changed", "changed")
+
+
+@pytest.mark.row(5)
+def test_global_hup_has_a_port_only_where_one_was_set(env):
+    assert dict(messaging.global_hup) == {"host": "localhost", "user": "guest", "password": "guest"}
+    env(PORT="5673")
+    assert messaging.global_hup["port"] == "5673"
+    messaging.global_hup["port"] = 5674
+    assert (len(messaging.global_hup), parts()[1]) == (4, 5674)
+
+
+@pytest.mark.parametrize("key", ["vhost", "heartbeat", "port"])
+def test_global_hup_has_no_other_keys(key):
+    assert key not in messaging.global_hup
+    with pytest.raises(KeyError):
+        messaging.global_hup[key]
+
+
+# --- secrets and limits
+
+
+@pytest.mark.row(4)
+def test_no_repr_shows_a_password():
+    messaging.global_password = "hush"
+    settings = Settings.resolve()
+
+    assert settings.password == messaging.global_hup["password"] == "hush"
+    assert "hush" not in f"{settings!r} {settings} {messaging.global_hup!r} {messaging.global_hup}"
+
+
+@pytest.mark.parametrize("name", ["heartbeat", "connect_timeout", "operation_timeout"])
+@pytest.mark.parametrize("value", [0, -1, -0.5])
+def test_durations_are_positive(name, value):
+    with pytest.raises(SettingsError, match=f"{name} must be > 0 seconds"):
+        Settings(**{name: value})
+
+
+def test_settings_are_frozen_and_compare_by_value():
+    assert Settings(host="a") == Settings(host="a")
+    assert len({Settings(host="a"), Settings(host="a"), Settings(host="b")}) == 2
+    with pytest.raises(AttributeError):
+        Settings().host = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("value", "plain"), [("1", True), ("", False), ("0", False)])
+def test_plain_pika_is_asked_for_in_the_environment(env, value, plain):
+    env(PLAIN_PIKA=value)
+
+    assert Settings.resolve().plain_pika is plain

@@ -1,0 +1,207 @@
+"""A synchronous AMQP client that hides nothing: it sends methods and keeps all that comes back.
+
+The codec is pika's.  It talks to a broker over a socket, or to a `Session` in this process.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NamedTuple, Protocol
+
+import pika
+import pika.frame
+from pika import spec
+
+from postage.broker.node import Node
+from postage.broker.session import Stage
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+FRAME_MAX = 131072
+CAPABILITIES = {
+    "publisher_confirms": True,
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "authentication_failure_close": True,
+}
+
+
+class Silent(AssertionError):
+    """The broker owes an answer, and does not give it."""
+
+
+class Wire(Protocol):
+    """Bytes to a broker and from it."""
+
+    def send(self, data: bytes) -> None:
+        """Send *data*."""
+
+    def receive(self) -> bytes:
+        """Return what has come, and b"" at the end; raise `Silent` where nothing comes."""
+
+    def close(self) -> None:
+        """Give up without a word."""
+
+
+class SocketWire:
+    """A wire to a broker that listens somewhere."""
+
+    def __init__(self, host: str, port: int, patience: float = 10.0) -> None:
+        self._socket = socket.create_connection((host, port), patience)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self) -> bytes:
+        try:
+            return self._socket.recv(1 << 16)
+        except TimeoutError as exc:
+            raise Silent from exc
+        except ConnectionResetError:
+            return b""
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SessionWire:
+    """A wire to a session of *node*, in this process and without sockets."""
+
+    def __init__(self, node: Node) -> None:
+        self.session = node.open_session(lambda: None)
+
+    def send(self, data: bytes) -> None:
+        self.session.feed(data)
+
+    def receive(self) -> bytes:
+        data = self.session.take_output()
+        if not data and self.session.stage is not Stage.CLOSED:
+            raise Silent
+        return data
+
+    def close(self) -> None:
+        self.session.drop()
+
+
+class Event(NamedTuple):
+    """A method that the broker sent, with its content where it carries one."""
+
+    channel: int
+    method: Any
+    properties: dict[str, Any] | None = None
+    body: bytes | None = None
+
+
+class SyncClient:
+    """One connection; `events` are those that came and that nobody has taken out."""
+
+    def __init__(self, wire: Wire, vhost: str, user: str = "guest", password: str = "guest") -> None:
+        self._wire = wire
+        self._buffer = b""
+        self._content: dict[int, list[Any]] = {}
+        self.events: list[Event] = []
+        self.ended = False
+        wire.send(PROTOCOL_HEADER)
+        self.wait(0, spec.Connection.Start)
+        response = f"\0{user}\0{password}"
+        self.send(
+            0,
+            spec.Connection.StartOk(
+                {"capabilities": CAPABILITIES}, "PLAIN", response.encode(), "en_US"
+            ),
+        )
+        self.wait(0, spec.Connection.Tune)
+        self.send(0, spec.Connection.TuneOk(2047, FRAME_MAX, 0), spec.Connection.Open(vhost))
+        self.wait(0, spec.Connection.OpenOk)
+        self.events.clear()
+
+    def send(self, channel: int, *methods: Any) -> None:
+        """Send *methods* at once."""
+        self._write(b"".join(pika.frame.Method(channel, each).marshal() for each in methods))
+
+    def publish(
+        self, channel: int, method: Any, properties: dict[str, Any] | None, body: bytes
+    ) -> None:
+        """Send a basic.publish with its content."""
+        room = FRAME_MAX - 8
+        parts = [body[at : at + room] for at in range(0, len(body), room)]
+        header = pika.BasicProperties(**(properties or {}))
+        frames = [
+            pika.frame.Method(channel, method),
+            pika.frame.Header(channel, len(body), header),
+            *(pika.frame.Body(channel, part) for part in parts),
+        ]
+        self._write(b"".join(frame.marshal() for frame in frames))
+
+    def _write(self, data: bytes) -> None:
+        if self.ended:
+            return
+        try:
+            self._wire.send(data)
+        except OSError:
+            self.ended = True
+
+    def wait(self, channel: int, *kinds: type, count: int = 1) -> None:
+        """Return when *count* methods of *kinds* have come on *channel*, or it has ended."""
+        ends = (spec.Channel.Close, *kinds)
+        while not self.ended:
+            found = [e for e in self.events if e.channel == channel and isinstance(e.method, kinds)]
+            if len(found) >= count or any(
+                e.channel == channel and isinstance(e.method, ends[:1]) for e in self.events
+            ):
+                return
+            self.pump()
+
+    def pump(self) -> None:
+        """Take what has come."""
+        data = self._wire.receive()
+        if not data:
+            self.ended = True
+        self._buffer += data
+        while self._buffer:
+            used, frame = pika.frame.decode_frame(self._buffer)
+            if frame is None:
+                break
+            self._buffer = self._buffer[used:]
+            self._take(frame)
+
+    def _take(self, frame: Any) -> None:
+        number = frame.channel_number
+        if isinstance(frame, pika.frame.Method):
+            if spec.has_content(frame.method.INDEX):
+                self._content[number] = [frame.method]
+                return
+            self._event(Event(number, frame.method))
+        elif not isinstance(frame, pika.frame.Heartbeat):
+            self._content[number].append(frame)
+            self._finish_content(number)
+
+    def _finish_content(self, number: int) -> None:
+        method, header, *bodies = self._content[number]
+        body = b"".join(each.fragment for each in bodies)
+        if len(body) == header.body_size:
+            del self._content[number]
+            values = {name: value for name, value in vars(header.properties).items() if value is not None}
+            self._event(Event(number, method, values, body))
+
+    def _event(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event.method, spec.Connection.Close):
+            self.send(0, spec.Connection.CloseOk())
+            self.ended = True
+        elif isinstance(event.method, spec.Connection.CloseOk):
+            self.ended = True
+        elif isinstance(event.method, spec.Channel.Close):
+            self.send(event.channel, spec.Channel.CloseOk())
+
+    def take_events(self) -> list[Event]:
+        """Return the events so far, and forget them."""
+        events, self.events = self.events, []
+        return events
+
+    def close(self) -> None:
+        """Close the connection as a polite client does."""
+        if not self.ended:
+            self.send(0, spec.Connection.Close(200, "bye", 0, 0))
+            self.wait(0, spec.Connection.CloseOk)
+        self._wire.close()
