@@ -21,6 +21,9 @@ __all__ = ["ClassicGlobals", "Hup", "Settings", "live"]
 Hup = Mapping[str, Any]
 """Host, user, password as a dictionary, with the optional key ``port``."""
 
+EMBEDDED = "embedded://"
+"""How a host begins which is no host, but the name of a broker inside this process."""
+
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
 _DEFAULTS = {
     "host": "localhost",
@@ -36,6 +39,7 @@ class Settings:
     """How to reach the broker.  Durations are seconds; the password never shows in ``repr``."""
 
     host: str = "localhost"
+    """A host, or ``embedded://name``: the broker of that name inside this process."""
     port: int = 5672
     user: str = "guest"
     password: str = field(default="guest", repr=False)
@@ -56,6 +60,12 @@ class Settings:
         for name in ("heartbeat", "connect_timeout", "operation_timeout"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be > 0 seconds, not {getattr(self, name)!r}")
+
+    @property
+    def embedded(self) -> str | None:
+        """The name of the broker inside this process, or None where it is another one."""
+        inside = self.host.startswith(EMBEDDED)
+        return self.host.removeprefix(EMBEDDED) if inside else None
 
     @classmethod
     def resolve(cls, hup: Hup | None = None, vhost: str | None = None) -> Settings:
@@ -213,8 +223,12 @@ def _parts_of(url: str) -> dict[str, str]:
     if not url:
         return {}
     parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme == "embedded":
+        return _embedded_parts(parsed)
     if parsed.scheme != "amqp":
-        raise SettingsError(f"POSTAGE_URL must begin with amqp://, not {parsed.scheme or '?'}://")
+        raise SettingsError(
+            f"POSTAGE_URL must begin with amqp:// or embedded://, not {parsed.scheme or '?'}://"
+        )
     try:
         port = parsed.port
     except ValueError:
@@ -227,6 +241,16 @@ def _parts_of(url: str) -> dict[str, str]:
         "vhost": parsed.path[1:] or None,
     }
     return {name: urllib.parse.unquote(part) for name, part in parts.items() if part is not None}
+
+
+def _embedded_parts(parsed: urllib.parse.SplitResult) -> dict[str, str]:
+    """Return the parts of ``embedded://name/vhost``; what the broker is called stands as host."""
+    if parsed.username is not None or ":" in parsed.netloc:
+        raise SettingsError("POSTAGE_URL: embedded:// takes a name and a vhost, no user or port")
+    parts = {"host": EMBEDDED + urllib.parse.unquote(parsed.netloc)}
+    if parsed.path[1:]:
+        parts["vhost"] = urllib.parse.unquote(parsed.path[1:])
+    return parts
 
 
 def _options_of(url: str) -> dict[str, Any]:

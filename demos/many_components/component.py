@@ -25,7 +25,7 @@ class Component(messaging.MessageProcessor):
         result = getattr(self.producer, f"rpc_{what}")(*numbers, _eks=[(Exchange, kind)])
         tally.update(calls=1, errors=not result)
         if not result:
-            raise messaging.RejectMessage(str(result))  # no more of this round
+            raise RuntimeError(str(result))  # is logged, and ends this round
         return result.body["content"]["value"]
 
     def tell(self, kind, what):

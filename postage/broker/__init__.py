@@ -1,11 +1,25 @@
 """An AMQP 0-9-1 broker for development, tests, demos and small single-host use.
 
 The core has no socket and no clock: a `Session` takes bytes and gives bytes, time is handed in.
-`Broker` drives it with gevent.  Nothing survives its end; it is one process, one core, and no
-replacement for RabbitMQ in production.
+`Broker` drives it with gevent, `BrokerThread` does so in a native thread, and `embedded` is for
+``embedded://`` URLs.  Nothing survives its end; it is one process, one core, and no replacement for
+RabbitMQ in production.
 """
 
+from postage.broker.embedding import embedded
+from postage.broker.faults import Faults
 from postage.broker.limits import Limits
 from postage.broker.server import Broker
+from postage.broker.statistics import Statistics
+from postage.broker.thread import BrokerThread
+from postage.broker.timers import ManualTimers
 
-__all__ = ["Broker", "Limits"]
+__all__ = [
+    "Broker",
+    "BrokerThread",
+    "Faults",
+    "Limits",
+    "ManualTimers",
+    "Statistics",
+    "embedded",
+]

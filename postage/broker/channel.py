@@ -118,6 +118,11 @@ class Channel:
         """Whether the limit of the whole channel lets one more in."""
         return not self._channel_prefetch or len(self.unacked) < self._channel_prefetch
 
+    @property
+    def deliveries(self) -> int:
+        """How many messages it has delivered: the last delivery tag."""
+        return self._last_tag
+
     def next_tag(self) -> int:
         """Return the delivery tag of the next delivery."""
         self._last_tag += 1
@@ -165,6 +170,7 @@ class Channel:
     def close(self) -> None:
         """End: consumers go, and what is unacknowledged goes back to its queue."""
         self.closing = True
+        self.session.deliveries += self.deliveries
         for consumer in list(self.consumers.values()):
             self._remove_consumer(consumer)
         if self._reply_key is not None:

@@ -38,6 +38,12 @@ class Node:
         """Bytes of the queued messages, about."""
         self.alarm: str | None = None
         """Why publishers are blocked, or None."""
+        self.alarm_held = False
+        """True while somebody holds the alarm, whatever the memory says."""
+        self.published = self.delivered = 0
+        """Messages of the sessions that have ended."""
+        self.on_session: Callable[[Session], object] | None = None
+        """Called with every new session; see `postage.broker.faults`."""
         self._ids = itertools.count(1)
         for name in vhosts:
             self.add_vhost(name)
@@ -63,11 +69,16 @@ class Node:
         """Return the session of a new connection; *on_output*: it has output, or has ended."""
         session = Session(self, next(self._ids), on_output, loopback=loopback)
         self.sessions.add(session)
+        if self.on_session is not None:
+            self.on_session(session)
         return session
 
     def forget(self, session: Session) -> None:
         """The session has ended."""
-        self.sessions.discard(session)
+        if session in self.sessions:
+            self.sessions.remove(session)
+            self.published += session.publishes
+            self.delivered += session.deliveries
 
     def admits(self, user: str, password: str, *, loopback: bool) -> bool:
         """Tell whether *password* is the user's; guest comes in from this machine alone."""
@@ -78,6 +89,8 @@ class Node:
 
     def _account(self, change: int) -> None:
         self.memory += change
+        if self.alarm_held:
+            return
         if self.alarm is None and self.memory > self.limits.memory:
             self.set_alarm("low on memory")
         elif self.alarm is not None and self.memory <= RESUME * self.limits.memory:

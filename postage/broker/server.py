@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import gevent
 import gevent.event
@@ -13,10 +15,12 @@ import gevent.hub
 import gevent.server
 import gevent.socket
 
+from postage.broker import statistics
+from postage.broker.faults import Faults
 from postage.broker.limits import Limits
 from postage.broker.node import Node
 from postage.broker.session import Session, Stage
-from postage.broker.timers import Timer
+from postage.broker.timers import Timer, Timers
 from postage.errors import SettingsError
 
 __all__ = ["Broker"]
@@ -62,10 +66,11 @@ class Broker:
     """An AMQP 0-9-1 broker in this process; nothing in it survives its end.
 
     ``with Broker() as broker:`` listens on a free port of this machine; `url` is where.  Its
-    greenlets run in the hub of the thread that starts it.
+    greenlets run in the hub of the thread that starts it.  A `ManualTimers` as *timers* lets a test
+    turn the clock of TTLs, expiry and heartbeats.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what can be set about a broker
         self,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -73,13 +78,17 @@ class Broker:
         users: Mapping[str, str] | None = None,
         vhosts: tuple[str, ...] = ("/",),
         limits: Limits | None = None,
+        timers: Timers | None = None,
     ) -> None:
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
             raise SettingsError(f"to listen on {host}, give users other than guest")
         self.host = host
-        self.node = Node(_HubTimers(), limits, users, vhosts)
+        self.node = Node(timers or _HubTimers(), limits, users, vhosts)
+        self.faults = Faults(self.node)
+        """Trouble to order, for tests of clients."""
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))
-        self._server = gevent.server.StreamServer((host, port), self._serve)
+        self._address = host, port
+        self._server = gevent.server.StreamServer(self._address, self._serve)
         self._links: set[_Link] = set()
 
     def __enter__(self) -> Broker:  # noqa: PYI034 - Self needs Python 3.11
@@ -97,19 +106,35 @@ class Broker:
     @property
     def url(self) -> str:
         """Where clients find it, credentials included."""
-        return f"amqp://{self._user}:{self._password}@{self.host}:{self.port}"
+        user, password = (quote(each, safe="") for each in (self._user, self._password))
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"amqp://{user}:{password}@{host}:{self.port}"
 
     def start(self) -> None:
-        """Listen; returns when clients can connect."""
-        self._server.start()
+        """Listen; returns when clients can connect.  Raises `SettingsError` where it cannot."""
+        try:
+            self._server.start()
+        except OSError as exc:
+            where = "{}:{}".format(*self._address)
+            raise SettingsError(f"cannot listen on {where}: {os.strerror(exc.errno or 0)}") from exc
+
+    def statistics(self) -> statistics.Statistics:
+        """Return a picture of what goes on inside."""
+        return statistics.take(self.node)
 
     def stop(self) -> None:
         """Close all connections and stop listening; nothing is kept."""
         for session in list(self.node.sessions):
             session.shut_down(320, "the broker shuts down")
+        self._server.stop(timeout=0)
         for link in list(self._links):
-            link.flush()
-        self._server.stop(timeout=0.1)
+            link.finish()
+        gevent.joinall([link.greenlet for link in self._links], timeout=1)
+
+    def abandon(self) -> None:
+        """Leave all sockets to the parent process, as a forked child must."""
+        for sock in [self._server.socket, *(link.sock for link in self._links)]:
+            os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
         link = _Link(self.node, sock, loopback=_is_loopback(address[0]))
@@ -126,7 +151,8 @@ class _Link:
     def __init__(self, node: Node, sock: Any, *, loopback: bool) -> None:
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self._sock, self._node = sock, node
+        self.sock, self._node = sock, node
+        self.greenlet = gevent.getcurrent()
         loop = gevent.hub.get_hub().loop
         self._loop = loop
         self._writer = loop.io(sock.fileno(), 2)
@@ -148,10 +174,10 @@ class _Link:
         if self.session.blocked:
             # Held back, not refused: the client's own socket fills, and its publishers wait.
             self._reader.stop()
-            self._node.timers.later(TICK, self._resume)
+            _Due(TICK, self._resume)
             return
         try:
-            data = self._sock.recv(READ_SIZE)
+            data = self.sock.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -195,8 +221,14 @@ class _Link:
                 self._sending = memoryview(self.session.take_output())
             if not self._sending:
                 return
-            sent = self._sock.send(self._sending)
+            sent = self.sock.send(self._sending)
             self._sending = self._sending[sent:]
+
+    def finish(self) -> None:
+        """Send what the socket takes now, and end."""
+        self.flush()
+        self.session.drop()
+        self._over.set()
 
     def _watch_backlog(self) -> None:
         """Hold deliveries back while the client leaves much unread."""
@@ -210,7 +242,7 @@ class _Link:
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()
-        self._sock.close()
+        self.sock.close()
 
 
 def _is_loopback(host: str) -> bool:

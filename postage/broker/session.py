@@ -16,6 +16,7 @@ from postage.broker.methods import Call, decode, encode
 from postage.broker.parser import Parser
 
 if TYPE_CHECKING:
+    from postage.broker.faults import Tap
     from postage.broker.node import Node
     from postage.broker.vhost import VHost
 
@@ -76,8 +77,10 @@ class Session:
         self.channels: dict[int, Channel] = {}
         self.paused = False
         """True while the client does not read: deliveries wait."""
-        self.publishes = 0
+        self.publishes = self.deliveries = 0
         self.blocked = False
+        self.tap: Tap | None = None
+        """What meddles with the frames, for tests; see `postage.broker.faults`."""
         self._parser = Parser(node.limits.frame_max)
         self._contents: dict[int, _Publish] = {}
         self._to_confirm: list[Channel] = []
@@ -91,6 +94,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.user!r}, {self.stage.name.lower()}>"
+
+    @property
+    def name(self) -> str:
+        """What the client calls itself, or the empty string."""
+        return str(self.client_properties.get("connection_name", ""))
 
     def capability(self, name: str) -> bool:
         """Tell whether the client has said that it can do *name*."""
@@ -110,7 +118,7 @@ class Session:
         """Return what is to be sent, and forget it."""
         data = b"".join(self._output)
         self._output.clear()
-        return data
+        return data if self.tap is None else self.tap.outgoing(data)
 
     def confirm_later(self, channel: Channel) -> None:
         """Have *channel* confirm its publishes when the present input is done."""
@@ -145,7 +153,10 @@ class Session:
             for kind, channel, payload in self._parser.feed(data):
                 if self.stage is Stage.CLOSED:
                     return
-                self._frame(kind, channel, payload)
+                if self.tap is None:
+                    self._frame(kind, channel, payload)
+                else:
+                    self.tap.incoming(kind, channel, payload, self._frame)
         except SyntaxFault as exc:
             self._fail(exc)
             if exc.code == 501:  # noqa: PLR2004 - the stream itself cannot be followed any more

@@ -114,10 +114,15 @@ def take(node: Node) -> Statistics:
         channels=sum(len(session.channels) for session in sessions),
         queues=tuple(queue for vhost in vhosts for queue in _queues(vhost)),
         published=node.published + sum(session.publishes for session in sessions),
-        delivered=node.delivered + sum(session.deliveries for session in sessions),
+        delivered=node.delivered + sum(_deliveries(session) for session in sessions),
         memory=node.memory,
         alarm=node.alarm,
     )
+
+
+def _deliveries(session: Session) -> int:
+    running = (channel for channel in session.channels.values() if not channel.closing)
+    return session.deliveries + sum(channel.deliveries for channel in running)
 
 
 def _connection(session: Session) -> ConnectionStatistics:

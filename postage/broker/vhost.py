@@ -8,7 +8,7 @@ from typing import Any
 from postage.broker.arguments import check_same
 from postage.broker.content import Message
 from postage.broker.deadletter import dead_letter, has_cycle
-from postage.broker.errors import ChannelFault, ConnectionFault
+from postage.broker.errors import ChannelFault, ConnectionFault, Fault
 from postage.broker.limits import Limits
 from postage.broker.queue import Entry, Queue
 from postage.broker.routing import TYPES, Binding, Exchange
@@ -39,6 +39,10 @@ class VHost:
         }
         self.reply_consumers: dict[str, Any] = {}
         """Who takes direct replies, by the key that reaches it."""
+        self.refusals: dict[str, Fault] = {}
+        """Names whose declaration is refused once, for tests; see `postage.broker.faults`."""
+        self.twice: dict[str, int] = {}
+        """Queues that get their next messages twice, and how many those are; likewise."""
 
     # --- look-ups
 
@@ -66,6 +70,7 @@ class VHost:
 
     def declare_exchange(self, call: Any) -> None:
         """Carry out exchange.declare."""
+        self._refuse_if_told(call.exchange)
         known = self.exchanges.get(call.exchange)
         if call.passive:
             self.exchange(call.exchange)
@@ -80,6 +85,10 @@ class VHost:
         self.exchanges[call.exchange] = Exchange(
             call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
         )
+
+    def _refuse_if_told(self, name: str) -> None:
+        if name in self.refusals:
+            raise self.refusals.pop(name)
 
     def _check_same_exchange(self, call: Any, known: Exchange) -> None:
         flags = ("type", "durable", "auto_delete", "internal")
@@ -145,6 +154,7 @@ class VHost:
 
     def declare_queue(self, call: Any, connection: object) -> Queue:
         """Carry out queue.declare."""
+        self._refuse_if_told(call.queue)
         if call.queue in self.queues:
             queue = self.queue(call.queue, connection)
             if not call.passive:
@@ -240,7 +250,14 @@ class VHost:
         extra = [str(key) for name in ("CC", "BCC") for key in _strings(message, name)]
         queues: dict[str, Queue] = {}
         self._route(message.exchange, [message.key, *extra], message, queues, set())
-        return list(queues.values())
+        found = list(queues.values())
+        return self._doubled(found) if self.twice else found
+
+    def _doubled(self, queues: list[Queue]) -> list[Queue]:
+        doubled = [queue for queue in queues if self.twice.get(queue.name)]
+        for queue in doubled:
+            self.twice[queue.name] -= 1
+        return queues + doubled
 
     def _route(
         self,

@@ -14,7 +14,7 @@ from postage.encoding import Encoder, JsonEncoder
 from postage.errors import ConsumerCancelled, PostageError
 from postage.exchange import Exchange
 from postage.green import debug
-from postage.green.amqp.channel import Channel, OnDelivery
+from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
@@ -112,7 +112,7 @@ class GenericConsumer:
         name, _ = queue_name_and_flags(queue)
         self.qk_list = [pair for pair in self.qk_list if pair[0] != name]
         tag = self._tags.pop(name, None)
-        if tag and self._channel is not None:
+        if tag is not None and self._channel is not None:
             self._quiet.append(tag)
             self._channel.cancel(tag)
 
@@ -158,7 +158,7 @@ class GenericConsumer:
 
     def quiesce(self) -> None:
         """End the consumers on the broker; what is here can still be settled.  Switches."""
-        tags = [tag for tag in self._tags.values() if tag]
+        tags = list(self._tags.values())
         self._tags.clear()
         self._quiet += tags
         if self._channel is not None:
@@ -182,16 +182,13 @@ class GenericConsumer:
         """One AMQP consumer per queue, however many keys it has and greenlets bind it at once."""
         if queue in self._tags or all(queue != bound for bound, _ in self.qk_list):
             return
-        self._tags[queue] = ""  # claimed, while the broker is asked
+        tag = self._tags[queue] = new_tag()  # known before the broker can cancel it
         try:
-            tag = channel.consume(queue, self._receive, prefetch=self.prefetch)
+            channel.consume(queue, self._receive, prefetch=self.prefetch, tag=tag)
         except BaseException:
             self._tags.pop(queue, None)
             raise
-        if queue in self._tags:
-            self._tags[queue] = tag
-        else:  # it was left, or everything stopped, meanwhile
-            self._quiet.append(tag)
+        if self._tags.get(queue) != tag:  # it was left, or everything stopped, meanwhile
             channel.cancel(tag)
 
     def _receive(self, delivery: Delivery) -> None:

@@ -20,6 +20,7 @@ from postage.errors import (
     PublishFailed,
 )
 from postage.exchange import Exchange
+from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 
@@ -58,10 +59,18 @@ class Publication:
 
 
 def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
-    """Write a message without waiting for the broker; may be lost with the connection."""
-    connection = pair.publishing.get()
-    connection.declare(publication.exchange)
-    connection.plain.get().publish(*publication.arguments, limit=limit)
+    """Write a message without waiting for the broker; may be lost with the connection.
+
+    Raises `PublishFailed` when connecting, or a broker that takes no data, takes over *limit*
+    seconds.
+    """
+    deadline = time.monotonic() + limit
+    connection = _ready(pair, publication.exchange, limit)
+    left = max(0.0, deadline - time.monotonic())
+    try:
+        connection.plain.get().publish(*publication.arguments, limit=left)
+    except OperationTimeout as exc:
+        raise PublishFailed(f"the broker took no data within {limit:g} s") from exc
 
 
 def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> None:
@@ -73,8 +82,8 @@ def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> 
     """
     deadline = time.monotonic() + limit
     for pause in _pauses():
-        connection = pair.publishing.get()
-        connection.declare(publication.exchange)
+        left = max(0.0, deadline - time.monotonic())
+        connection = _ready(pair, publication.exchange, left)
         left = max(0.0, deadline - time.monotonic())
         try:
             connection.confirming.get().publish_confirmed(*publication.arguments, limit=left)
@@ -90,6 +99,24 @@ def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> 
             gevent.sleep(pause)
         else:
             return
+
+
+def _ready(pair: Pair, exchange: type[Exchange], limit: float) -> Connection:
+    """Return the connection that publishes, *exchange* declared on it, within *limit* seconds."""
+    connection = pair.publishing.current
+    if connection is not None and connection.has_declared(exchange):
+        return connection  # nearly always; and a timer costs as much as a publish
+    over = gevent.Timeout.start_new(limit)
+    try:
+        connection = pair.publishing.get()
+        connection.declare(exchange)
+    except gevent.Timeout as exc:
+        if exc is not over:
+            raise  # the caller's own
+        raise PublishFailed(f"the broker could not be asked within {limit:g} s") from exc
+    finally:
+        over.close()
+    return connection
 
 
 def _is_final(exc: PostageError, exchange: type[Exchange]) -> bool:

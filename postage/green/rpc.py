@@ -42,6 +42,10 @@ UNCLAIMED_AFTER = 3_600_000
 """Milliseconds after which the broker drops a private reply queue that nobody reads."""
 
 
+Destination = tuple[str, str]
+"""Exchange and key: who answers there, and how, is learnt by calling."""
+
+
 @dataclass(frozen=True)
 class Request:
     """A call, encoded, and where it goes."""
@@ -52,7 +56,7 @@ class Request:
     content_type: str
 
     @property
-    def destination(self) -> tuple[str, str]:
+    def destination(self) -> Destination:
         """What decides who answers."""
         return self.exchange.name, self.key
 
@@ -74,6 +78,8 @@ class _Call:
     answer: AsyncResult[Delivery] = field(default_factory=AsyncResult)
     own_queue: _OwnQueue | None = None
     """For the replies to all its tries, while nothing shows that the peer echoes the id."""
+    shares: bool = False
+    """Whether its reply may come on the shared queue."""
 
     def reply(self) -> Delivery:
         """Wait for the reply; raises `CallFailed` when there will be none.  Switches."""
@@ -113,7 +119,9 @@ class Calls:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._pending: dict[str, _Call] = {}
-        self._echoing: set[tuple[str, str]] = set()
+        self._echoing: set[Destination] = set()  # whose calls share the reply queue
+        self._silent: set[Destination] = set()  # whose replies came without an id: never share
+        self._strays = 0  # calls that shared it, and ended without a reply
         self._prefix = uuid.uuid4().hex[:16]
         self._numbers = itertools.count(1)
         self._request_channel: Channel | None = None
@@ -151,6 +159,7 @@ class Calls:
             return MessageResultException("TimeoutError", str(exc))
         finally:
             del self._pending[call.id]
+            self._strays += call.shares and not call.answer.ready()
             if call.own_queue is not None:
                 call.own_queue.close()
 
@@ -197,6 +206,7 @@ class Calls:
         try:
             if call.request.destination not in self._echoing:
                 return self._attempt_alone(call, timeout)
+            call.shares = True
             self._send(call.request, call.id, self._shared_queue.get().name, timeout)
             return call.reply()
         except gevent.Timeout as exc:
@@ -212,9 +222,17 @@ class Calls:
             call.own_queue = _OwnQueue(self.reply_channel.get(), partial(self._settle, call))
         self._send(call.request, call.id, call.own_queue.name, timeout)
         reply = call.reply()
-        if reply.properties.correlation_id == call.id:
-            self._echoing.add(call.request.destination)
+        self._learn(call, reply)
         return reply
+
+    def _learn(self, call: _Call, reply: Delivery) -> None:
+        """Note whether who answers at the destination of *call* echoes the correlation id."""
+        destination = call.request.destination
+        if reply.properties.correlation_id != call.id:
+            self._silent.add(destination)
+            self._echoing.discard(destination)
+        elif destination not in self._silent:
+            self._echoing.add(destination)
 
     def _send(self, request: Request, id_: str, reply_to: str, timeout: float) -> None:
         connection = self._pair.publishing.get()
@@ -239,14 +257,24 @@ class Calls:
         """Hand a reply from the shared queue to its caller."""
         id_ = delivery.properties.correlation_id
         if id_ is None:
-            # A classic server took over a destination that used to echo: which one, nothing says.
-            self._echoing.clear()
-            self.counts["unmatched"] += 1
-            logger.warning(
-                "A reply without correlation id was dropped; its call will be sent again."
-            )
+            self._match(delivery)
+        else:
+            self._settle(self._pending.get(id_), delivery)
+
+    def _match(self, delivery: Delivery) -> None:
+        """Find the call of a shared reply without an id: a classic server has joined the others.
+
+        With one call on the queue, and none that left it unanswered, it can only be that one's.
+        Else nothing says whose it is, and it must be sent again; but none of them shares any more.
+        """
+        calls = [each for each in self._pending.values() if each.shares]
+        for call in calls:
+            self._learn(call, delivery)
+        if len(calls) == 1 and not self._strays:
+            self._settle(calls[0], delivery)
             return
-        self._settle(self._pending.get(id_), delivery)
+        self.counts["unmatched"] += 1
+        logger.warning("A reply without correlation id was dropped; its call will be sent again.")
 
     def _settle(self, call: _Call | None, delivery: Delivery) -> None:
         """Give *call* its reply, unless nobody waits for one, or it has come already."""
@@ -275,7 +303,7 @@ class Calls:
 
     def _on_end(self, error: PostageError) -> None:
         """A channel for requests or replies is gone, and with it the answers to what is pending."""
-        for call in self._pending.values():
+        for call in [each for each in self._pending.values() if not each.answer.ready()]:
             name, exchange = "ConnectionLost", call.request.exchange
             if isinstance(error, ChannelRefused) and error.misses(exchange.name):
                 name = "NoRoute"

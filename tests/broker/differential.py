@@ -25,7 +25,7 @@ from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, Sy
 
 CONTROL = 9
 """The channel on which we look on; no step uses it."""
-PATIENCE = 0.03
+PATIENCE = 0.02
 """Seconds for RabbitMQ's processes between two steps, when a difference may be one of timing."""
 CONTENTS = (spec.Basic.Deliver, spec.Basic.GetOk)
 
@@ -107,11 +107,23 @@ class Peer:
         if step.channel not in self.channels:
             self._open(link, number)
             self.channels[step.channel] = ChannelState()
-        state, method = self.channels[step.channel], self._method(step, multiple=multiple)
+        method = self._method(step, multiple=multiple)
         if step.method == "Connection.Close":
             client.send(0, method)
             client.wait(0, spec.Connection.CloseOk)
-            return
+        else:
+            self._call(client, step, method)
+        for event in client.events:
+            if isinstance(event.method, spec.Queue.DeclareOk):
+                self._note_name(event.method.queue)
+            if isinstance(event.method, (spec.Channel.Close, spec.Channel.CloseOk)):
+                self.channels.pop(f"{link}{event.channel}", None)
+        if client.ended:
+            for channel in [each for each in self.channels if each[0] == link]:
+                del self.channels[channel]
+
+    def _call(self, client: SyncClient, step: Step, method: Any) -> None:
+        number, state = int(step.channel[1]), self.channels[step.channel]
         if step.method == "Basic.Publish":
             state.published += state.confirming
             client.publish(number, method, self.real(step.properties), step.body)
@@ -182,7 +194,7 @@ class Peer:
         for link in ("A", "B"):
             mine = [queue for queue, owner in owners.items() if owner == link]
             answers = self.ask(
-                link, [spec.Queue.Declare(self.real(queue), passive=True) for queue in mine]
+                link, [spec.Queue.Declare(queue=self.real(queue), passive=True) for queue in mine]
             )
             for queue, answer in itertools.zip_longest(mine, answers):
                 counts[queue] = answer and (answer.message_count, answer.consumer_count)
@@ -218,8 +230,6 @@ class Peer:
                 if shown := self._shown(f"{link}{channel}", mine):
                     seen[f"{link}{channel}"] = shown
             if client.ended:
-                for channel in [each for each in self.channels if each[0] == link]:
-                    del self.channels[channel]
                 client.close()
                 self._client(link)
         return seen
@@ -237,7 +247,7 @@ class Peer:
                 delivered.append((fields, event.method))
             if isinstance(event.method, spec.Basic.Deliver):
                 continue
-            self._note(channel, state, event)
+            self._note(state, event.method)
             place = "cancels" if isinstance(event.method, spec.Basic.Cancel) else "events"
             shown.setdefault(place, []).append((kind, fields))
         delivered.sort(key=lambda each: getattr(each[1], "consumer_tag", ""))
@@ -258,8 +268,6 @@ class Peer:
 
     def _fields(self, event: Event) -> Any:
         fields = {name: value for name, value in vars(event.method).items() if name != "delivery_tag"}
-        if isinstance(event.method, spec.Queue.DeclareOk):
-            self._note_name(fields["queue"])
         if event.properties is not None:
             fields |= {"properties": event.properties, "body": event.body}
         return self.told(fields)
@@ -268,11 +276,8 @@ class Peer:
         if name.startswith("amq.gen") and name not in self.names.values():
             self.names[f"~s{len(self.names)}"] = name
 
-    def _note(self, channel: str, state: ChannelState, event: Event) -> None:
-        method = event.method
-        if isinstance(method, (spec.Channel.Close, spec.Channel.CloseOk)):
-            self.channels.pop(channel, None)
-        elif isinstance(method, spec.Confirm.SelectOk):
+    def _note(self, state: ChannelState, method: Any) -> None:
+        if isinstance(method, spec.Confirm.SelectOk):
             state.confirming = True
         elif isinstance(method, spec.Tx.SelectOk):
             state.transaction = True
@@ -314,11 +319,11 @@ class Peer:
         """Delete all that the steps may have made."""
         for link in ("B", "A"):
             mine = [queue for queue, owner in owners.items() if owner == link]
-            self.ask(link, [spec.Queue.Delete(self.real(queue)) for queue in mine])
-        gone = [spec.Queue.Delete(self.real(queue)) for queue in QUEUES if queue not in owners]
+            self.ask(link, [spec.Queue.Delete(queue=self.real(queue)) for queue in mine])
+        gone = [spec.Queue.Delete(queue=self.real(queue)) for queue in QUEUES if queue not in owners]
         for queue in gone:
             self.ask("A", [queue])
-        self.ask("A", [spec.Exchange.Delete(self.real(name)) for name in ("~e0", "~e1", "~e2")])
+        self.ask("A", [spec.Exchange.Delete(exchange=self.real(name)) for name in ("~e0", "~e1", "~e2")])
         for link in ("A", "B"):
             self.clients[link].take_events()
         self._events.clear()
@@ -348,17 +353,17 @@ class Comparison:
         """Raise `Different` where the brokers differ, also with time to spare."""
         self.examples += 1
         self.steps += len(steps)
+        before = ""
         for patience in (0.0, PATIENCE, 5 * PATIENCE):
             self.theirs.patience = patience
             try:
-                self._run(steps)
-            except (Different, Silent):
-                self.repeated += 1
-                self.theirs.clients.clear()
-                if patience > PATIENCE:
+                return self._run(steps)
+            except Different as exc:
+                if str(exc) == before:
                     raise
-            else:
-                return
+                before = str(exc)
+            self.repeated += 1
+        raise Different(before)
 
     def _run(self, steps: list[Step]) -> None:
         prefix = next(self._prefixes)
@@ -377,9 +382,18 @@ class Comparison:
             results = [peer.finish(_owners(node, ours)) for peer in pair[::-1]]
             _compare("the end", *results[::-1])
         except BaseException:
-            with contextlib.suppress(AssertionError):
-                self.theirs.clear({queue: "A" for queue in (*QUEUES, *self.theirs.names)})
+            self._clean_up()
             raise
+
+    def _clean_up(self) -> None:
+        """Leave nothing behind after a difference: exclusive queues go with their connections."""
+        for client in self.theirs.clients.values():
+            with contextlib.suppress(Silent):
+                client.close()
+        self.theirs.clients.clear()
+        with contextlib.suppress(Silent):
+            self.theirs.begin(self.theirs.prefix)
+            self.theirs.clear({})
 
     def _take(
         self, peer: Peer, step: Step, multiple: bool, owners: Callable[[], dict[str, str]]
@@ -423,7 +437,7 @@ def checker(comparison: Comparison, **options: Any) -> Callable[[], None]:
     """Return a function that runs Hypothesis's examples through *comparison*."""
 
     @settings(deadline=None, suppress_health_check=list(HealthCheck), **options)
-    @given(examples)
+    @given(examples())
     def check(steps: list[Step]) -> None:
         comparison.run(steps)
 

@@ -144,46 +144,37 @@ properties = st.one_of(
     st.sampled_from(({"user_id": "guest"}, {"user_id": "nobody"})),
 )
 bodies = st.sampled_from((b"", b"m", b"message", b"a longer message"))
+_picks = st.sampled_from((*range(6), *range(6), -1))
+
+
+@st.composite
+def _step(draw: Any, kind: str, method: str, content: bool, picks: bool, fields: Any) -> Step:
+    drawn = {
+        name: draw(value) if isinstance(value, st.SearchStrategy) else value
+        for name, value in fields.items()
+    }
+    return Step(
+        kind,
+        draw(channels),
+        method,
+        drawn,
+        draw(properties) if content else None,
+        draw(bodies) if content else b"",
+        draw(_picks) if picks else 0,
+    )
 
 
 def step(kind: str, method: str, **fields: Any) -> st.SearchStrategy[Step]:
     """Return the steps of one *kind*: *fields* are values or strategies."""
-    drawn = {
-        name: value if isinstance(value, st.SearchStrategy) else st.just(value)
-        for name, value in fields.items()
-    }
-    return st.builds(Step, st.just(kind), channels, st.just(method), st.fixed_dictionaries(drawn))
+    return _step(kind, method, method == "Basic.Publish", False, fields)
 
 
 def _publish(kind: str, **fields: Any) -> st.SearchStrategy[Step]:
-    drawn = {
-        name: value if isinstance(value, st.SearchStrategy) else st.just(value)
-        for name, value in fields.items()
-    }
-    return st.builds(
-        Step,
-        st.just(kind),
-        channels,
-        st.just("Basic.Publish"),
-        st.fixed_dictionaries(drawn),
-        properties,
-        bodies,
-    )
+    return step(kind, "Basic.Publish", **fields)
 
 
 def _settle(kind: str, method: str, **fields: Any) -> st.SearchStrategy[Step]:
-    drawn = {
-        name: value if isinstance(value, st.SearchStrategy) else st.just(value)
-        for name, value in fields.items()
-    }
-    return st.builds(
-        Step,
-        st.just(kind),
-        channels,
-        st.just(method),
-        st.fixed_dictionaries(drawn),
-        pick=st.sampled_from((*range(6), *range(6), -1)),
-    )
+    return _step(kind, method, False, True, fields)
 
 
 types = st.sampled_from(("direct", "fanout", "topic", "headers"))
@@ -335,9 +326,13 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
 """Every kind of step, by its name."""
 
 # What happens often in life happens often here; the rest comes in between.
-_FREQUENT = (publish_default, publish_default, publish, publish, get, consume, ack, nack, bind_queue)
 _SETTING_UP = (declare_queue, declare_queue, declare_exchange, bind_queue, consume)
-_setting_up = st.lists(st.one_of(*_SETTING_UP), min_size=2, max_size=8)
-_doing = st.lists(st.one_of(*_FREQUENT, *_FREQUENT, *KINDS.values()), min_size=3, max_size=25)
+_FREQUENT = (publish_default, publish_default, publish, publish, get, consume, ack, nack, bind_queue)
+_DOING = (*_FREQUENT, *_FREQUENT, *KINDS.values())
 
-examples: st.SearchStrategy[list[Step]] = st.builds(lambda a, b: a + b, _setting_up, _doing)
+
+@st.composite
+def examples(draw: Any) -> list[Step]:
+    """Return the steps of one example: something to work with, and then anything."""
+    first = [draw(draw(st.sampled_from(_SETTING_UP))) for _ in range(draw(st.integers(2, 8)))]
+    return first + [draw(draw(st.sampled_from(_DOING))) for _ in range(draw(st.integers(3, 25)))]

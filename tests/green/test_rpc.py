@@ -11,7 +11,7 @@ import pytest
 
 from postage import messaging
 from postage.message import result_from
-from tests.support.broker_commands import close_connections
+from tests.support.broker_commands import close_connection, close_connections
 from tests.support.old_server import answer_without_ids
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming, running, text, value
@@ -397,8 +397,9 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
 
 
 @pytest.mark.row(33)
+@pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
 def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
-    place, rabbitmq, vhost
+    place, rabbitmq, vhost, lost
 ):
     """Six callers wait: some on reply queues of their own, some on the shared one."""
     echoing = place.at((place.queue, place.key))
@@ -410,7 +411,10 @@ def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
     calls += [gevent.spawn(producer.rpc_echo, n, _timeout=30, _key="mute") for n in range(3)]
     gevent.idle()
 
-    close_connections(rabbitmq, vhost)
+    if lost == "both":
+        close_connections(rabbitmq, vhost)
+    else:
+        close_connection(rabbitmq, vhost, lost)
     gevent.joinall(calls, timeout=2)
 
     assert [value(call.get(block=False)) for call in calls] == ["ConnectionLost"] * 6
@@ -468,6 +472,19 @@ def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_se
     producer = place.producer()
     with running(server(place.eqk)):
         warm(producer)
-    old_server(2, batch=1)  # the first answer cannot be told from others; the call is made again
+    old_server(1, batch=1)  # the only call in flight: its answer can be no other's
 
-    assert value(producer.rpc_echo("x", _timeout=0.5, _max_retry=1)) == "x"
+    assert value(producer.rpc_echo("x", _max_retry=0)) == "x"
+
+
+@pytest.mark.row(29, 31)
+def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_server):
+    producer = place.producer()
+    with running(server(place.eqk)):
+        warm(producer)
+    old_server(4, batch=2)  # both calls, and both again: on reply queues of their own
+
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=0.5, _max_retry=1) for n in range(2)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == [0, 1]

@@ -20,6 +20,15 @@ def close_connections(node: RabbitMQNode, vhost: str) -> None:
     control(node, "close_all_connections", "--vhost", vhost, "a test wants to see it")
 
 
+def close_connection(node: RabbitMQNode, vhost: str, role: str) -> None:
+    """Have the broker close our connection to *vhost* that publishes, or the one that consumes."""
+    # Not as JSON: there the broker's process ids are written as no command takes them.
+    listing = control(node, "list_connections", "pid", "vhost", "client_properties")
+    rows = [line.split("\t") for line in listing.splitlines()]
+    (found,) = [row[0] for row in rows if row[1] == vhost and f' {role}"' in row[2]]
+    control(node, "close_connection", found, "a test wants to see it")
+
+
 def connections_of(node: RabbitMQNode, pid: int) -> list[str]:
     """Return the names that the connections of the process *pid* have given themselves."""
     rows: list[dict[str, Any]] = gevent.get_hub().threadpool.apply(

@@ -45,7 +45,7 @@ class Wire(Protocol):
 class SocketWire:
     """A wire to a broker that listens somewhere."""
 
-    def __init__(self, host: str, port: int, patience: float = 10.0) -> None:
+    def __init__(self, host: str, port: int, patience: float = 2.0) -> None:
         self._socket = socket.create_connection((host, port), patience)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

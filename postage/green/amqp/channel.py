@@ -28,7 +28,7 @@ from postage.green.amqp.waiting import wait_for
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
 
-__all__ = ["Channel", "OnDelivery", "OnReturn"]
+__all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ OnReturn = Callable[[str, Properties], None]
 """Gets the reason (the broker's reply text) and the properties of a message that came back."""
 
 _tags = itertools.count(1)
+
+
+def new_tag() -> str:
+    """Return a consumer tag that no other consumer of the process has."""
+    return f"postage-{next(_tags)}"
 
 
 class Channel:
@@ -102,13 +107,20 @@ class Channel:
     # --- consuming
 
     def consume(
-        self, queue: str, on_delivery: OnDelivery, *, prefetch: int = 0, no_ack: bool = False
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int = 0,
+        no_ack: bool = False,
+        tag: str = "",
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 
-        *prefetch* bounds what this consumer holds unacknowledged; 0 is no bound.
+        *prefetch* bounds what this consumer holds unacknowledged; 0 is no bound.  *tag*, from
+        `new_tag`, is for who must know it before the broker can possibly end the consumer.
         """
-        tag = f"postage-{next(_tags)}"
+        tag = tag or new_tag()
         held = None if no_ack else self._held
 
         def on_message(deliver: Deliver, properties: Properties, body: bytes) -> None:

@@ -216,6 +216,11 @@ class Connection:
             channel.exchange_declare(**exchange.parameters)
         return self
 
+    def has_declared(self, exchange: type[Exchange]) -> bool:
+        """Tell whether `declare` has nothing to do, and so would not switch."""
+        declared = self._declared.get(exchange)
+        return declared is not None and declared.current is not None
+
     def forget(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again when it is needed: the broker says that it is gone."""
         self._declared.pop(exchange, None)

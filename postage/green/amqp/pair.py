@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import gevent.hub
@@ -100,8 +101,22 @@ def pair_of(settings: Settings) -> Pair:
         _register_once()
     pair: Pair | None = ours.pairs.get(settings)
     if pair is None:
-        pair = ours.pairs[settings] = Pair(settings)
+        pair = ours.pairs[settings] = Pair(located(settings))
     return pair
+
+
+def located(settings: Settings) -> Settings:
+    """Return *settings* with a real address; whoever needs an embedded broker first starts it."""
+    name = settings.embedded
+    if name is None:
+        return settings
+    from postage.broker import embedded  # noqa: PLC0415 - most processes have no broker inside
+
+    port = embedded(name, settings.vhost).port
+    # What is registered last runs first at exit: the broker must outlive its connections.
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+    return replace(settings, host="127.0.0.1", port=port, user="guest", password="guest")  # noqa: S106 - the one known to all
 
 
 def close(limit: float = 5.0) -> None:

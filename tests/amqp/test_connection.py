@@ -1,0 +1,575 @@
+"""Connections: how they begin, how they do not, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+from pika import spec
+
+from postage import errors, messaging
+from postage.errors import (
+    AuthenticationFailed,
+    BrokerUnreachable,
+    ChannelRefused,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionLost,
+    OperationTimeout,
+    PublishFailed,
+    VhostRefused,
+)
+from postage.exchange import Exchange
+from postage.green.amqp import transport as transport_module
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.pair import Pair
+from postage.green.publisher import Publication, publish, publish_confirmed
+from postage.settings import Settings
+from tests.amqp.conftest import PLAIN
+from tests.support.definitions import ALICE, SECRET_OF_ALICE
+from tests.support.peer import START, TUNE, Peer, listening
+from tests.support.places import Place
+from tests.support.rabbitmq_node import RabbitMQNode, free_ports
+from tests.support.trying import outcomes, trying
+from tests.support.waiting import wait_until
+from tests.support.wire import method
+
+SOON = 10.0
+SECRET = "the-pass-word-of-this-test"
+MB = 1 << 20
+
+
+def attempt(settings: Settings) -> ConnectionFailed:
+    """Try to connect; return the error, and check what is true of all of them."""
+    began = time.monotonic()
+    with pytest.raises(ConnectionFailed) as failed:
+        Connection(settings, "a test", lambda *_: None)
+    error = failed.value
+    assert time.monotonic() - began < settings.connect_timeout + 0.5
+    assert (error.host, error.port) == (settings.host, settings.port)
+    assert f"{error.host}:{error.port}" in str(error)
+    assert error.__cause__ is not None
+    return error
+
+
+def told(error: BaseException) -> str:
+    """Return all that a log could show of *error*: its text, its causes, their data."""
+    chain, seen = [], error
+    while seen is not None:
+        chain.append(f"{seen!r} {vars(seen)!r}")
+        seen = seen.__cause__ or seen.__context__
+    return "".join(traceback.format_exception(error)) + "".join(chain)
+
+
+# --- no connection
+
+
+def test_nobody_listens() -> None:
+    began = time.monotonic()
+    error = attempt(Settings(host="127.0.0.1", port=free_ports(1)[0]))
+    assert type(error) is BrokerUnreachable
+    assert "refused" in str(error)
+    assert time.monotonic() - began < 1
+
+
+def test_a_host_that_does_not_exist() -> None:
+    error = attempt(Settings(host="no-such-host.invalid", connect_timeout=5))
+    assert type(error) is BrokerUnreachable
+    assert isinstance(error.__cause__, (OSError, errors.OperationTimeout))
+
+
+def test_a_port_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        where = Settings(host="127.0.0.1", port=silent.getsockname()[1], connect_timeout=0.3)
+        error = attempt(where)
+    assert type(error) is BrokerUnreachable
+    assert isinstance(error.__cause__, OperationTimeout)
+    assert 0.3 <= time.monotonic() - began < 0.8
+
+
+SPEAKERS = {
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "SMTP": b"220 mail.example.com ESMTP\r\n",
+    "AMQP 1.0": b"AMQP\x00\x01\x00\x00",
+    "nothing, and hangs up": b"",
+    "TLS alert": b"\x15\x03\x01\x00\x02\x02\x46",
+}
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS)
+def test_a_port_that_speaks_something_else(speaker: str, caplog: pytest.LogCaptureFixture) -> None:
+    def serve(peer: Peer) -> None:
+        peer.sock.recv(8)
+        peer.send(SPEAKERS[speaker])
+        if speaker not in ("nothing, and hangs up", "AMQP 1.0"):
+            peer.until_gone()
+
+    began = time.monotonic()
+    with listening(serve, plain_pika=PLAIN) as where:
+        error = attempt(where)
+    assert type(error) is BrokerUnreachable
+    assert time.monotonic() - began < 1, "at once"
+    ours = [r for r in caplog.records if r.name.startswith("postage") and r.levelno > logging.INFO]
+    assert not ours, "the error says it; nothing is logged as well"
+
+
+def test_a_wrong_password(broker_env: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = Settings.resolve({**broker_env.hup, "password": SECRET})
+    began = time.monotonic()
+    error = attempt(settings)
+    assert type(error) is AuthenticationFailed
+    assert error.user == "guest"
+    assert time.monotonic() - began < 3
+    assert SECRET not in told(error) + repr(settings) + caplog.text
+    assert "guest" in str(error)
+
+
+def test_no_password_anywhere(connect: Any, rabbitmq: Any, caplog: Any) -> None:
+    caplog.set_level(logging.DEBUG)
+    where = Settings(
+        host=rabbitmq.host,
+        port=rabbitmq.port,
+        user=ALICE,
+        password=SECRET_OF_ALICE,
+        vhost="t00",
+        plain_pika=PLAIN,
+    )
+    connection = connect(where)
+    channel = connection.open_channel()
+    queue = channel.queue_declare("", exclusive=True)
+    channel.publish("", queue, Properties(), b"body")
+    shown = f"{connection!r} {channel!r} {where!r}"
+    connection.close()
+    assert SECRET_OF_ALICE not in shown + repr(connection) + caplog.text
+    assert "t00" in shown
+
+
+@pytest.mark.parametrize("vhost", ["there-is-none", "t01"])
+def test_an_unknown_vhost_or_one_without_permission(vhost: str, rabbitmq: Any) -> None:
+    where = Settings(
+        host=rabbitmq.host,
+        port=rabbitmq.port,
+        vhost=vhost,
+        user=ALICE,
+        password=SECRET_OF_ALICE,
+        plain_pika=PLAIN,
+    )
+    error = attempt(where)
+    assert type(error) is VhostRefused
+    assert error.vhost == vhost
+    assert vhost in str(error)
+    assert SECRET_OF_ALICE not in told(error)
+
+
+def test_a_broker_that_ends_the_handshake_at_any_point() -> None:
+    expected = [BrokerUnreachable, BrokerUnreachable, AuthenticationFailed, VhostRefused]
+
+    for step, kind in enumerate(expected):
+
+        def serve(peer: Peer, step: int = step) -> None:
+            if step > 0:
+                peer.next()
+            if step > 1:
+                peer.send(START)
+                peer.expect(spec.Connection.StartOk)
+            if step > 2:
+                peer.send(TUNE)
+                peer.expect(spec.Connection.Open)
+
+        with listening(serve, plain_pika=PLAIN) as where:
+            assert type(attempt(where)) is kind
+
+
+def test_a_limit_of_the_caller_passes_through_and_leaves_no_socket() -> None:
+    gone = gevent.event.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.until_gone()
+        gone.set()
+
+    with listening(serve) as where:
+        with pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
+            Connection(where, "a test", lambda *_: None)
+        assert gone.wait(SOON)
+
+
+def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
+    attempts: list[Peer] = []
+
+    def serve(peer: Peer) -> None:
+        attempts.append(peer)
+        gevent.sleep(0.1)
+        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with listening(serve, plain_pika=PLAIN) as where:
+        pair = Pair(where)
+        results = outcomes([trying(pair.publishing.get) for _ in range(100)], 2.0)
+        assert {type(result) for result in results} == {BrokerUnreachable}
+        assert len(attempts) == 1
+
+
+def test_many_greenlets_at_first_use_make_one_connection_of_each_kind(settings: Settings) -> None:
+    pair = Pair(settings)
+    lazies = [pair.publishing, pair.consuming] * 50
+    made = outcomes([trying(lazy.get) for lazy in lazies], SOON)
+    try:
+        assert len(set(map(id, made))) == 2
+        assert pair.connections == made[:2]
+        channels = outcomes([trying(made[0].plain.get) for _ in range(50)], SOON)
+        assert len(set(map(id, channels))) == 1
+    finally:
+        for connection in pair.connections:
+            connection.close()
+
+
+# --- the end
+
+
+class Waiters:
+    """One greenlet for each way to wait for the broker, on a peer that never answers them."""
+
+    def __init__(self, connection: Connection) -> None:
+        plain, confirming = connection.plain.get(), connection.confirming.get()
+        silent = connection.open_channel()
+        args = ("e", "k", Properties(), b"x")
+        self.runs = [
+            *(trying(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
+            trying(silent.queue_declare, "q"),
+            trying(silent.exchange_declare, **Exchange.parameters),
+            trying(silent.queue_bind, "q", "e", "k"),
+            trying(silent.consume, "q", print, prefetch=1),
+            trying(silent.close),
+            trying(connection.open_channel),
+            trying(connection.declare, Exchange),
+        ]
+        gevent.sleep(0.05)
+        plain.publish("e", "k", Properties(), b"x" * 30 * MB)
+        self.runs += [
+            *(trying(plain.publish, *args, limit=60) for _ in range(10)),
+            *(trying(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
+        ]
+        gevent.sleep(0.05)
+        assert not any(run.dead for run in self.runs), [run for run in self.runs if run.dead]
+
+
+def silent_peer(end: gevent.event.Event, *channels: str) -> Any:
+    """Return what opens a connection and *channels*, and then reads nothing until *end*."""
+
+    def serve(peer: Peer) -> None:
+        peer.handshake()
+        for channel in channels:
+            peer.open_channel(confirming=channel == "confirming")
+        end.wait()
+
+    return serve
+
+
+def test_a_lost_connection_fails_every_waiter_at_once() -> None:
+    end = gevent.event.Event()
+    with listening(silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN) as where:
+        connection = Connection(where, "a test", lambda *_: None)
+        waiters = Waiters(connection)
+        end.set()
+        results = [r for r in outcomes(waiters.runs, 1.0) if r is not None]
+        assert {type(result) for result in results} == {ConnectionLost}
+        assert len(results) == len(waiters.runs) - 1, "only close() has what it wanted"
+        assert not connection.alive
+        assert connection.transport.unsent == 0 or connection.transport._torn_down
+        with pytest.raises(ConnectionLost):
+            connection.open_channel()
+        with pytest.raises(ConnectionLost):
+            connection.plain.get()
+        connection.close()
+
+
+def test_our_own_close_fails_every_waiter_even_if_the_broker_does_not_answer() -> None:
+    end = gevent.event.Event()
+    with listening(silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN) as where:
+        connection = Connection(where, "a test", lambda *_: None)
+        waiters = Waiters(connection)
+        began = time.monotonic()
+        connection.close(0.2)
+        assert time.monotonic() - began < 1
+        results = [r for r in outcomes(waiters.runs, 1.0) if r is not None]
+        assert {type(result) for result in results} == {ConnectionClosed}
+        connection.close()
+        with pytest.raises(ConnectionClosed):
+            connection.open_channel()
+        end.set()
+
+
+def test_nothing_of_a_connection_that_has_ended_stays_in_the_hub() -> None:
+    end = gevent.event.Event()
+    with listening(silent_peer(end), plain_pika=PLAIN) as where:
+        connection = Connection(where, "a test", lambda *_: None)
+        connection.close(0.05)
+        assert connection.transport._heartbeat_checker is None
+        end.set()
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[RabbitMQNode]:
+    """A node that tests may kill; it is started again when needed."""
+    with RabbitMQNode() as node:
+        yield node
+
+
+def test_a_broker_that_dies(mortal: RabbitMQNode, rabbitmq: Any, monkeypatch: Any) -> None:
+    for name, setting in {"HOST": mortal.host, "PORT": str(mortal.port), "VHOST": "/"}.items():
+        monkeypatch.setenv(f"POSTAGE_{name}", setting)
+    place = Place("dying")
+    producer = place.producer(rpc_timeout=60)
+    consumer = messaging.GenericConsumer(place.eqk)
+    silent = messaging.GenericConsumer(place.at(("dying-silent", "silent")))  # binds its queue
+    assert silent.qk_list
+    got: list[Any] = []
+    consuming = trying(consumer.start_consuming, lambda *message: got.append(message))
+    producer.message_hello()
+    wait_until(lambda: got, SOON)
+    pair = consumer._pair
+    calls = [trying(producer.rpc_hello, _key="silent") for _ in range(20)]
+    publishing, channel = pair.publishing.get(), pair.consuming.get().open_channel()
+    queue = channel.queue_declare("", exclusive=True)
+    gevent.sleep(0.3)
+    # What waits at the moment of the death: asked right before it, and never answered.
+    os.kill(mortal.pid, signal.SIGSTOP)
+    waiting = [
+        *(trying(producer.message_hello) for _ in range(20)),
+        *(trying(channel.queue_declare, "") for _ in range(5)),
+        trying(publishing.open_channel),
+    ]
+    gevent.sleep(0.1)
+    assert not any(run.dead for run in (*calls, *waiting, consuming))
+    began = time.monotonic()
+    mortal.kill()
+    results = outcomes([*waiting, consuming], 1.0)
+    assert {type(result) for result in results} == {ConnectionLost}
+    replies = outcomes(calls, 1.0)
+    assert {value(reply) for reply in replies} == {"ConnectionLost"}
+    assert time.monotonic() - began < 1
+    delivery = got[0][1]
+    delivery.ack()
+    delivery.reject(requeue=True)
+    assert delivery.channel.stale_acks == 2
+    with pytest.raises(BrokerUnreachable):
+        producer.message_hello()
+    assert queue
+
+
+def test_a_broker_that_closes_the_connection(connect: Any) -> None:
+    def serve(peer: Peer) -> None:
+        peer.handshake()
+        number = peer.open_channel()
+        peer.expect(spec.Queue.Declare)
+        peer.send(method(0, spec.Connection.Close(320, "CONNECTION_FORCED - go home", 0, 0)))
+        assert number == 1
+        peer.until_gone()
+
+    with listening(serve, plain_pika=PLAIN) as where:
+        connection = connect(where)
+        channel = connection.open_channel()
+        with pytest.raises(ConnectionLost, match="go home") as lost:
+            channel.queue_declare("q")
+        assert lost.value.__cause__.reply_code == 320
+        assert "lost" in repr(connection)
+
+
+def test_a_publisher_hears_a_broker_that_answers_nothing(connect: Any) -> None:
+    end = gevent.event.Event()
+    with listening(
+        silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN, operation_timeout=0.2
+    ) as where:
+        connection = connect(where)
+        connection.plain.get()
+        confirming, silent = connection.confirming.get(), connection.open_channel()
+        with pytest.raises(OperationTimeout, match=r"basic\.publish within 0\.1 s"):
+            confirming.publish_confirmed("e", "k", Properties(), b"", limit=0.1)
+        with pytest.raises(OperationTimeout, match=r"queue\.declare within 0\.2 s"):
+            silent.queue_declare("q")
+        with pytest.raises(OperationTimeout, match=r"channel\.open within 0\.2 s"):
+            connection.open_channel()
+        assert connection.alive
+        end.set()
+
+
+@pytest.mark.slow
+def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
+    end = gevent.event.Event()
+    with listening(
+        silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN, heartbeat=1
+    ) as where:
+        connection = Connection(where, "a test", lambda *_: None)
+        connection.plain.get()
+        waiting = trying(
+            connection.confirming.get().publish_confirmed, "", "k", Properties(), b"", limit=60
+        )
+        assert type(outcomes([waiting], 9)[0]) is ConnectionLost
+        assert not connection.alive
+        end.set()
+
+
+# --- a broker that takes no more
+
+
+def test_unsent_bytes_stay_bounded_and_publishers_wait_within_their_limit(connect: Any) -> None:
+    end = gevent.event.Event()
+    sizes: list[int] = []
+    with listening(silent_peer(end, "plain"), plain_pika=PLAIN) as where:
+        connection = connect(where)
+        channel = connection.plain.get()
+        body = b"x" * 10_000
+
+        def flood() -> None:
+            while True:
+                channel.publish("e", "k", Properties(), body, limit=0.5)
+                sizes.append(connection.transport.unsent)
+
+        began = time.monotonic()
+        results = outcomes([trying(flood) for _ in range(100)], SOON)
+        assert {type(result) for result in results} == {OperationTimeout}
+        assert 0.5 <= time.monotonic() - began < 5
+        assert MB < max(sizes) < MB + 20_000
+        assert connection.transport.unsent < MB + 20_000
+        assert connection.transport.congested
+        held = sum(map(len, connection.transport._out)) + len(connection.transport._sending)
+        assert held == connection.transport.unsent
+        end.set()
+
+
+def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
+    end, total = gevent.event.Event(), 0
+
+    def serve(peer: Peer) -> None:
+        nonlocal total
+        silent_peer(end, "plain")(peer)
+        while data := peer.sock.recv(65536):
+            total += len(data)
+
+    with listening(serve, plain_pika=PLAIN) as where:
+        connection = connect(where)
+        channel = connection.plain.get()
+        args = ("e", "k", Properties(), b"x" * 100_000)
+        runs = [trying(channel.publish, *args, limit=SOON) for _ in range(200)]
+        wait_until(lambda: connection.transport.congested, SOON)
+        gevent.sleep(0.05)
+        assert not all(run.dead for run in runs)
+        end.set()
+        assert outcomes(runs, SOON) == [None] * 200
+        wait_until(lambda: connection.transport.unsent == 0, SOON)
+        wait_until(lambda: total > 200 * 100_000, SOON)
+        connection.close(0.1)
+
+
+def test_the_mark_is_what_the_design_says() -> None:
+    assert transport_module.HIGH_WATER == MB
+
+
+# --- publishing within a limit (the floor above, on the same peers)
+
+
+class Made(Exchange):
+    """An exchange that need not be declared."""
+
+    name = ""
+
+
+def publication() -> Publication:
+    return Publication(Made, "k", Properties(), b"body")
+
+
+def test_a_publisher_that_gets_no_confirm() -> None:
+    end = gevent.event.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.handshake()
+        number = peer.open_channel()
+        peer.expect(spec.Exchange.Declare)
+        peer.send(method(number, spec.Exchange.DeclareOk()))
+        peer.open_channel(confirming=True)
+        end.wait()
+
+    with listening(serve, plain_pika=PLAIN) as where:
+        pair = Pair(where)
+        began = time.monotonic()
+        with pytest.raises(PublishFailed, match=r"within 0\.5 s") as failed:
+            publish_confirmed(pair, Publication(Exchange, "k", Properties(), b""), limit=0.5)
+        assert 0.4 < time.monotonic() - began < 1.5
+        assert isinstance(failed.value.__cause__, OperationTimeout)
+        end.set()
+        pair.publishing.get().close(0.05)
+
+
+def test_a_nack_is_sent_again_with_pauses_until_the_limit(settings: Settings) -> None:
+    place = Place("always-full")
+    pair = Pair(settings)
+    connection = pair.publishing.get()
+    try:
+        connection.declare(place.exchange)
+        with connection.lease() as channel:
+            full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+            channel.queue_declare(place.queue, arguments=full)
+            channel.queue_bind(place.queue, place.queue, place.key)
+        began = time.monotonic()
+        message = Publication(place.exchange, place.key, Properties(), b"")
+        with pytest.raises(PublishFailed):
+            publish_confirmed(pair, message, limit=0.5)
+        assert time.monotonic() - began < 1
+        assert 3 <= connection.confirming.get()._confirms._last <= 20
+    finally:
+        connection.close()
+
+
+def test_what_the_broker_forbids_is_an_error_at_once_and_disturbs_nobody(
+    settings: Settings,
+) -> None:
+    place, forbidden = Place("allowed"), Place("forbidden").exchange
+    pair = Pair(settings)
+    connection = pair.publishing.get()
+    try:
+        with connection.lease() as channel:
+            channel.exchange_declare(**{**forbidden.parameters, "internal": True})
+        # As declared by others: we may not publish to it, whoever we are.
+        connection._declared[forbidden] = connection._declared.setdefault(
+            place.exchange, connection.plain
+        )
+        message = Publication(place.exchange, place.key, Properties(), b"")
+        connection.forget(place.exchange)
+        began = time.monotonic()
+        refused, *others = outcomes(
+            [
+                trying(publish_confirmed, pair, replace(message, exchange=to), limit=5)
+                for to in (forbidden, *[place.exchange] * 20)
+            ],
+            SOON,
+        )
+        assert isinstance(refused, ChannelRefused)
+        assert refused.code == 403
+        assert others == [None] * 20
+        assert time.monotonic() - began < 2
+    finally:
+        connection.close()
+
+
+def test_publishing_waits_no_longer_than_its_limit_for_the_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pair = Pair(Settings(host="127.0.0.1", port=silent.getsockname()[1], connect_timeout=5))
+        message = Publication(Exchange, "k", Properties(), b"")
+        for how in (publish, publish_confirmed):
+            began = time.monotonic()
+            with pytest.raises(PublishFailed):
+                how(pair, message, limit=0.3)
+            assert time.monotonic() - began < 1
