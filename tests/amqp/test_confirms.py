@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -50,4 +51,5 @@ class ConfirmsMachine(RuleBasedStateMachine):
         assert len(self.confirms) == len(self.model)
 
 
+ConfirmsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestConfirms = ConfirmsMachine.TestCase

@@ -41,6 +41,7 @@ from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening
 from tests.support.places import Place
 from tests.support.rabbitmq_node import RabbitMQNode, free_ports
+from tests.support.running import value
 from tests.support.trying import outcomes, trying
 from tests.support.waiting import wait_until
 from tests.support.wire import method

@@ -310,7 +310,7 @@ def test_so_does_pikas_path(what: str) -> None:
     assert [type(error) for error in errors] == [ConnectionLost] * 3
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.binary(min_size=1, max_size=64))
 def test_random_bytes_end_it(noise: bytes) -> None:
     # So many that no frame can be waited for.
@@ -318,6 +318,7 @@ def test_random_bytes_end_it(noise: bytes) -> None:
     assert [type(e) for e in feed_broken(data, plain_pika=False)] == [ConnectionLost] * 3
 
 
+@settings(max_examples=60)
 @given(streams(), st.data())
 def test_a_damaged_stream_is_understood_or_refused(stream: list[bytes], data: Any) -> None:
     whole = bytearray(b"".join(stream))

@@ -1,0 +1,50 @@
+"""Child processes that never outlive the process which started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+__all__ = ["end", "kill_group", "orphan_proof", "wait_blocking"]
+
+
+def orphan_proof(command: list[str]) -> list[str]:
+    """Return *command* such that the kernel kills it when its parent thread ends, in any way.
+
+    Uses ``setpriv`` of util-linux rather than ``preexec_fn``, which is not safe beside threads.
+    Where there is no ``setpriv`` the command is returned as it is.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command
+
+
+def kill_group(pgid: int) -> None:
+    """Send SIGKILL to what is left of the process group *pgid*; nothing left is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pgid, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[bytes], within: float = 5.0) -> int:
+    """End *process* with SIGTERM, or SIGKILL after *within* seconds; return its exit code."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        return process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def wait_blocking(check: Callable[[], bool], within: float, pause: float = 0.02) -> bool:
+    """Poll *check* for at most *within* seconds, blocking the thread; return its last answer."""
+    deadline = time.monotonic() + within
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

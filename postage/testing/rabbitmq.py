@@ -1,0 +1,274 @@
+"""A private RabbitMQ node: own directory, own ports, own cookie, own epmd, on 127.0.0.1 only.
+
+Standard library only, and blocking: use it from a process that is not monkey-patched.  It needs
+the programs of Debian's package ``rabbitmq-server`` (or another installation on the ``PATH``), as
+root or as any other user, and touches neither the system's node nor its configuration.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from postage.testing.definitions import Logins, definitions
+from postage.testing.processes import end, kill_group, orphan_proof, wait_blocking
+
+__all__ = ["RabbitMQFailed", "RabbitMQMissing", "RabbitMQNode", "free_ports", "is_installed"]
+
+DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+"""Debian's ``/usr/sbin/rabbitmq-server`` is a wrapper that insists on the user ``rabbitmq``; the
+programs behind it are here and do not."""
+PORTS = range(20_000, 32_000)
+"""Below the kernel's ephemeral range: no outgoing connection takes the port of a stopped node."""
+LOOPBACK_DISTRIBUTION = "-kernel inet_dist_use_interface {127,0,0,1}"
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+CONNECTION_START = (b"\x01\x00\x00", b"\x00\x0a\x00\x0a")
+"""The first bytes of Connection.Start: method frame, channel 0, any length, class 10, method 10."""
+
+CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+log.console = false
+log.file = node.log
+loopback_users.guest = true
+disk_free_limit.absolute = 20MB
+load_definitions = {definitions}
+"""
+
+
+class RabbitMQMissing(RuntimeError):
+    """RabbitMQ is not installed on this machine."""
+
+
+class RabbitMQFailed(RuntimeError):
+    """The node did not start; the text has the end of its log."""
+
+
+def program(name: str) -> str:
+    """Return the path of RabbitMQ's or Erlang's program *name*, or raise `RabbitMQMissing`."""
+    if (DEBIAN_PROGRAMS / name).exists():
+        return str(DEBIAN_PROGRAMS / name)
+    found = shutil.which(name)
+    if found is None:
+        message = f"{name} is not here; install RabbitMQ (Debian: apt-get install rabbitmq-server)"
+        raise RabbitMQMissing(message)
+    return found
+
+
+def is_installed() -> bool:
+    """Whether the programs of RabbitMQ are on this machine."""
+    try:
+        program("rabbitmq-server")
+    except RabbitMQMissing:
+        return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on *port* of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Return *count* different ports of 127.0.0.1 on which nobody listens now."""
+    candidates = filter(is_free, random.sample(PORTS, len(PORTS)))
+    return list(itertools.islice(candidates, count))
+
+
+def speaks_amqp(port: int) -> bool:
+    """Whether a broker on *port* answers the protocol header with Connection.Start."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0) as link:
+            link.settimeout(2.0)
+            link.sendall(PROTOCOL_HEADER)
+            answer = link.recv(11, socket.MSG_WAITALL)
+    except OSError:
+        return False
+    return (answer[:3], answer[7:]) == CONNECTION_START
+
+
+class RabbitMQNode:
+    """One node and its epmd; ``with RabbitMQNode() as node:`` starts it and leaves nothing behind.
+
+    It has the virtual hosts ``/`` and *vhosts*; ``guest``/``guest`` may do everything in all of
+    them, other *logins* what they say.  All methods block the calling thread; call `start` from a
+    thread that lives as long as the node.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, vhosts: Iterable[str] = (), logins: Logins | None = None) -> None:
+        self._definitions = definitions(vhosts, logins)
+        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self.name = f"postage{self.port}@localhost"
+        self.base: Path | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RabbitMQNode {self.name} {'running' if self.running else 'stopped'}>"
+
+    def __enter__(self) -> RabbitMQNode:  # noqa: PYI034 - Self needs Python 3.11
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether the node's process lives; it may still be starting."""
+        return self._node is not None and self._node.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang VM, for signals."""
+        assert self._node is not None, "the node has not been started"
+        return self._node.pid
+
+    def start(self, within: float = 60.0) -> None:
+        """Start the node, or start it again on the data it had; return when it speaks AMQP.
+
+        Raises `RabbitMQFailed` when it ends or takes over *within* seconds.
+        """
+        assert not self.running, f"{self!r} cannot be started twice"
+        server, epmd = program("rabbitmq-server"), program("epmd")
+        atexit.register(self.close)
+        base = self._prepare()
+        if self._epmd is None or self._epmd.poll() is not None:
+            where = ("-port", str(self._epmd_port), "-address", self.host)
+            self._epmd = self._spawn(base, epmd, *where)
+        self._node = self._spawn(base, server)
+        if not wait_blocking(lambda: not self.running or speaks_amqp(self.port), within):
+            self._fail(f"did not speak AMQP within {within} s")
+        if not self.running:
+            self._fail(f"ended with exit code {self._node.returncode}")
+
+    def stop(self, within: float = 20.0) -> None:
+        """Stop node and epmd cleanly, by force after *within* seconds; the data stays."""
+        if self._node is not None:
+            end(self._node, within)
+            kill_group(self._node.pid)  # port programs of the VM, if any outlived it
+        if self._epmd is not None:
+            end(self._epmd)
+            self._epmd = None
+
+    def kill(self) -> None:
+        """End the node with SIGKILL, as a crash would; epmd and data stay, `start` works again."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert self._node is not None
+        self._node.wait()
+        kill_group(self._node.pid)
+
+    def close(self) -> None:
+        """Stop everything and remove the data; calling it twice is fine."""
+        atexit.unregister(self.close)
+        self.stop()
+        if self.base is not None:
+            shutil.rmtree(self.base, ignore_errors=True)
+            self.base = None
+
+    def log_text(self) -> str:
+        """Return what node and epmd have logged so far."""
+        assert self.base is not None, "the node has not been started"
+        logs = [self.base / "output.log", self.base / "log" / "node.log"]
+        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
+
+    def ctl(self, *args: str, within: float = 30.0) -> str:
+        """Run ``rabbitmqctl`` with *args* for this node and return its output; takes about 1.5 s.
+
+        Raises `subprocess.CalledProcessError`; its ``stderr`` says why.
+        """
+        assert self.running, f"{self!r}: rabbitmqctl needs a running node"
+        assert self.base is not None
+        command = [program("rabbitmqctl"), "--quiet", "--node", self.name, *args]
+        env = self._environment(self.base)
+        return subprocess.check_output(
+            command, env=env, stderr=subprocess.PIPE, timeout=within, text=True
+        )
+
+    def connections(self, *columns: str) -> list[dict[str, Any]]:
+        """Return a dict for each AMQP connection; *columns* are those of ``list_connections``."""
+        columns = columns or ("name", "user", "vhost", "state", "channels", "client_properties")
+        rows: list[dict[str, Any]] = json.loads(
+            self.ctl("list_connections", "--formatter", "json", *columns)
+        )
+        return rows
+
+    def _prepare(self) -> Path:
+        if self.base is None:
+            self.base = base = Path(tempfile.mkdtemp(prefix="postage-rabbitmq-"))
+            for folder in ("mnesia", "log"):
+                (base / folder).mkdir()
+            cookie = base / ".erlang.cookie"
+            cookie.write_text(secrets.token_hex(16))
+            cookie.chmod(0o400)
+            known = base / "definitions.json"
+            known.write_text(json.dumps(self._definitions, indent=1))
+            (base / "plugins").write_text("[].\n")
+            (base / "rabbitmq.conf").write_text(
+                CONFIGURATION.format(port=self.port, definitions=known)
+            )
+        return self.base
+
+    def _environment(self, base: Path) -> dict[str, str]:
+        foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        ours = {
+            "HOME": base,  # where Erlang looks for the cookie
+            "LC_ALL": "C.UTF-8",  # rabbitmqctl warns under other encodings
+            "ERL_EPMD_PORT": self._epmd_port,
+            "ERL_EPMD_ADDRESS": self.host,
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_NODE_PORT": self.port,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_DIST_PORT": self._dist_port,
+            "RABBITMQ_CONFIG_FILE": base / "rabbitmq",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": base / "none",
+            "RABBITMQ_MNESIA_BASE": base / "mnesia",
+            "RABBITMQ_LOG_BASE": base / "log",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": base / "plugins",
+            "RABBITMQ_PID_FILE": base / "pid",
+            "RABBITMQ_GENERATED_CONFIG_DIR": base / "generated",
+            "RABBITMQ_SCHEMA_DIR": base / "schema",
+            # Together these two make the start script *become* the VM: its pid is ours to signal.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {LOOPBACK_DISTRIBUTION}",
+        }
+        return inherited | {key: str(value) for key, value in ours.items()}
+
+    def _spawn(self, base: Path, *command: str) -> subprocess.Popen[bytes]:
+        with (base / "output.log").open("ab") as output:
+            return subprocess.Popen(
+                orphan_proof(list(command)),
+                cwd=base,
+                env=self._environment(base),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the node
+            )
+
+    def _fail(self, what: str) -> None:
+        log = self.log_text()[-3000:]
+        self.close()
+        message = f"the RabbitMQ node {self.name} {what}; its log ends with:\n{log}"
+        raise RabbitMQFailed(message)

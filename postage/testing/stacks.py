@@ -1,0 +1,38 @@
+"""Where every thread and every greenlet of this process is, as text.
+
+`gevent.util.format_run_info` does this too, but called from another thread, as the watchdog must
+call it, it leaves out the stacks of the greenlets, which are what one wants to see.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+
+__all__ = ["all_stacks"]
+
+
+def all_stacks() -> str:
+    """Return the stacks of all threads, then of all greenlets that have started and not ended."""
+    return "\n".join([*_threads(), *_greenlets()]) + "\n"
+
+
+def _threads() -> Iterator[str]:
+    for ident, frame in sys._current_frames().items():
+        yield _block(f"thread {ident:#x}", frame)
+
+
+def _greenlets() -> Iterator[str]:
+    library = sys.modules.get("greenlet")
+    if library is None:  # nor are there any greenlets then
+        return
+    for thing in gc.get_objects():
+        if isinstance(thing, library.greenlet) and thing.gr_frame is not None:
+            yield _block(repr(thing), thing.gr_frame)
+
+
+def _block(title: str, frame: FrameType) -> str:
+    return f"--- {title}\n{''.join(traceback.format_stack(frame))}"
