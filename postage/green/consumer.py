@@ -69,8 +69,13 @@ class GenericConsumer:
         self.add_eqk(eqk or self.eqk)
 
     def __repr__(self) -> str:
-        state = "consuming" if self._channel is not None else "idle"
+        state = "consuming" if self.consuming else "idle"
         return f"<{type(self).__name__} of {sorted({queue for queue, _ in self.qk_list})}, {state}>"
+
+    @property
+    def consuming(self) -> bool:
+        """True while there are consumers on the broker, or about to be."""
+        return self._channel is not None
 
     @property
     def _pair(self) -> Pair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,10 @@ TURN = 0.1
 
 GRACE = 5.0
 """Seconds that a processor gets to end beyond its ``shutdown_timeout``; then it is killed."""
+
+
+HEAD_START = 2.0
+"""Seconds within which processors stop one after the other; then the rest stops at once."""
 
 
 class _Run:
@@ -139,12 +144,19 @@ class MicroScheduler:
             self._after = max(self._after, after)
 
     def _stop(self) -> None:
-        """End all that runs: first everybody is asked, so that they drain at the same time."""
-        for run_ in self._runs:
+        """End all that runs, the last added first, as who was added later may call who was there.
+
+        Each has a head start on the next, of `HEAD_START` seconds for all together: a processor
+        that stopped while others still call it would leave them waiting for its answer.
+        """
+        limit = max((run_.patience for run_ in self._runs), default=0.0)
+        started = time.monotonic()
+        for run_ in reversed(self._runs):
             run_.leave()
-        patient = [run_ for run_ in self._runs if run_.patience]
-        limit = max((run_.patience for run_ in patient), default=0.0)
-        gevent.joinall([run_.greenlet for run_ in patient], timeout=limit)
+            if run_.patience:
+                run_.greenlet.join(max(0.0, started + HEAD_START - time.monotonic()))
+        patient = [run_.greenlet for run_ in self._runs if run_.patience]
+        gevent.joinall(patient, timeout=max(0.0, started + limit - time.monotonic()))
         gevent.killall([run_.greenlet for run_ in self._runs])
         self._runs.clear()
         self._running = False

@@ -21,7 +21,7 @@ def all_stacks() -> str:
 
 
 def _threads() -> Iterator[str]:
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented
         yield _block(f"thread {ident:#x}", frame)
 
 

@@ -260,7 +260,7 @@ class Connection:
         self._link = step(self._link, fact)
         self._reason = reason
         if self._link is Link.LOST:
-            logger.warning("%r: %s", self, border.ended(reason))
+            logger.info("%r: %s", self, border.ended(reason))
         self._over.set()
 
     _reason: BaseException | None = None

@@ -1,0 +1,11 @@
+"""The test kit: fixtures for users' tests of their components, and what they are made of.
+
+pytest loads `postage.testing.plugin` by itself; see docs/testing.md.  Nothing here patches the
+standard library, and importing this imports neither gevent nor pika: that is left to the program.
+"""
+
+from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
+from postage.testing.waiting import wait_until
+from postage.testing.watchdog import TestHung
+
+__all__ = ["RabbitMQFailed", "RabbitMQMissing", "RabbitMQNode", "TestHung", "wait_until"]
