@@ -6,21 +6,26 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
 
 import hypothesis
 import pytest
 
-from tests.support.definitions import VHOSTS
-from tests.support.rabbitmq_node import RabbitMQMissing, RabbitMQNode
-from tests.support.watchdog import TestHung, Watchdog
+from postage.testing.homes import chosen_broker
+from postage.testing.limits import limited
+from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
+from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
+
+# Our own plugin, also where the package is on the path without being installed.
+installed = entry_points(group="pytest11", name="postage")
+pytest_plugins = [] if installed else ["postage.testing.plugin"]
 
 #: Seconds a test may take where no ``@pytest.mark.limit(seconds)`` says otherwise.
 LIMIT = 60.0
 #: Seconds for set-up and tear-down, which may start or stop the RabbitMQ node.
 FIXTURE_LIMIT = 90.0
-
-watchdog = pytest.StashKey[Watchdog]()
+REQUIRED = os.environ.get("POSTAGE_REQUIRE_RABBITMQ") == "1"
 
 # A busy machine is not a slow function; the watchdog limits whole tests.
 hypothesis.settings.register_profile("postage", deadline=None)
@@ -28,37 +33,33 @@ hypothesis.settings.load_profile("postage")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the watchdog write to the real stderr: here pytest does not capture it."""
-    config.stash[watchdog] = Watchdog(os.dup(2))
+    """Run on RabbitMQ where it is installed, and on the embedded broker where it is not."""
+    if config.option.postage_broker is None:
+        config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which broker it is."""
+    return f"broker: {chosen_broker(config)}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Limit the set-up of *item*."""
-    return (yield from _limited(item, "the set-up of ", FIXTURE_LIMIT))
+    return (yield from limited(item, f"the set-up of {item.nodeid}", FIXTURE_LIMIT))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Limit *item* itself."""
     mark = item.get_closest_marker("limit")
-    return (yield from _limited(item, "", float(mark.args[0]) if mark else LIMIT))
+    return (yield from limited(item, item.nodeid, float(mark.args[0]) if mark else LIMIT))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Limit the tear-down of *item*."""
-    return (yield from _limited(item, "the tear-down of ", FIXTURE_LIMIT))
-
-
-def _limited(item: pytest.Item, what: str, seconds: float) -> Generator[None, Any, Any]:
-    """Fail *item* when it hangs, and end the run: what its greenlets would do next is unknown."""
-    try:
-        with item.config.stash[watchdog].guard(what + item.nodeid, seconds):
-            return (yield)
-    except TestHung as hung:
-        item.session.shouldfail = f"{hung}; its greenlets may still be about"
-        raise pytest.fail.Exception(str(hung)) from hung
+    return (yield from limited(item, f"the tear-down of {item.nodeid}", FIXTURE_LIMIT))
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,36 @@ class BrokerEnv:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQNode]:
+def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
     """A private RabbitMQ node, started by the first test that asks and stopped after the last."""
-    node = RabbitMQNode()
+    if chosen_broker(request.config) != "rabbitmq":
+        pytest.skip("it needs RabbitMQ itself: its commands, its log or its process")
+    node = RabbitMQNode(VHOSTS, LOGINS)
     try:
         node.start()
     except RabbitMQMissing as reason:
-        if os.environ.get("POSTAGE_REQUIRE_RABBITMQ") == "1":
+        if REQUIRED:
             pytest.fail(f"POSTAGE_REQUIRE_RABBITMQ=1, but {reason}")
         pytest.skip(str(reason))
     yield node
     node.close()
+
+
+@pytest.fixture(scope="session")
+def _embedded() -> Iterator[Any]:
+    """The embedded broker of the suite: the same users and virtual hosts."""
+    from postage.broker import BrokerThread
+
+    users = {"guest": "guest", ALICE: SECRET_OF_ALICE}
+    with BrokerThread(users=users, vhosts=("/", *VHOSTS)) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def _port(request: pytest.FixtureRequest) -> int:
+    """Where the chosen broker listens on 127.0.0.1."""
+    chosen = {"embedded": "_embedded", "rabbitmq": "rabbitmq"}[chosen_broker(request.config)]
+    return int(request.getfixturevalue(chosen).port)
 
 
 @pytest.fixture(scope="session")
@@ -124,9 +144,9 @@ def vhost(_fresh_vhosts: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def broker_env(rabbitmq: RabbitMQNode, vhost: str) -> Iterator[BrokerEnv]:
-    """The node and a fresh vhost, also in ``os.environ`` for the time of the module."""
-    env = BrokerEnv(rabbitmq.host, rabbitmq.port, vhost)
+def broker_env(_port: int, vhost: str) -> Iterator[BrokerEnv]:
+    """The broker and a fresh vhost, also in ``os.environ`` for the time of the module."""
+    env = BrokerEnv("127.0.0.1", _port, vhost)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("POSTAGE_URL", raising=False)  # it would beat the variables below
         for name, value in env.variables().items():

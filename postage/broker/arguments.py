@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 from postage.broker.errors import ChannelFault, ConnectionFault
 from postage.broker.fields import Timestamp
 
-__all__ = ["QueueArguments", "check_same", "check_text", "type_name"]
+__all__ = ["LONGEST_TTL", "QueueArguments", "check_same", "check_text", "type_name"]
 
 _PRIORITIES = 255
-_TEN_YEARS = 315_360_000_000
-"""Milliseconds: no time to live may be longer (RabbitMQ)."""
+LONGEST_TTL = 315_360_000_000
+"""Milliseconds, ten years: no time to live may be longer (RabbitMQ)."""
 _OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
 _TYPES = ("classic", "quorum", "stream")
 _MODES = ("default", "lazy")
@@ -100,7 +100,7 @@ class _Reader:
         return number
 
     def milliseconds(self, name: str, least: int) -> float | None:
-        value = self.number(name, least, _TEN_YEARS)
+        value = self.number(name, least, LONGEST_TTL)
         return None if value is None else value / 1000
 
     def priority(self) -> int | None:
@@ -204,9 +204,7 @@ def check_same(  # noqa: PLR0913 - what the error names
             raise ChannelFault(406, text + current)
 
 
-def _described(
-    argument: str, arguments: tuple[dict[str, Any], dict[str, Any]]
-) -> tuple[str, ...]:
+def _described(argument: str, arguments: tuple[dict[str, Any], dict[str, Any]]) -> tuple[str, ...]:
     """Return how RabbitMQ shows both values: alone if there are two, else with the type."""
     if all(argument in each for each in arguments):
         return tuple(f"'{_word(each[argument])}'" for each in arguments)

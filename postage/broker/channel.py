@@ -6,12 +6,14 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from postage.broker.admission import admit
 from postage.broker.content import Message, Properties
 from postage.broker.errors import ChannelFault, ConnectionFault
 from postage.broker.fields import short_string
 from postage.broker.methods import Call, encode
 from postage.broker.queue import Entry, Queue
 from postage.broker.routing import Binding
+from postage.broker.transaction import Transaction
 
 if TYPE_CHECKING:
     from postage.broker.session import Session
@@ -99,11 +101,13 @@ class Channel:
         self.consumers: dict[str, Consumer] = {}
         self.unacked: dict[int, Unacked] = {}
         self._last_tag = self._last_publish = self._tags = 0
+        self._out = 0
+        """Unsettled deliveries to consumers: those of basic.get have no limit."""
         self._prefetch = self._channel_prefetch = 0
         self._last_queue = ""
         self._confirming = False
         self._unconfirmed = 0
-        self._transaction: list[Callable[[], None]] | None = None
+        self._transaction: Transaction[Unacked] | None = None
         self._reply_key: str | None = None
 
     # --- what consumers and the session ask
@@ -116,7 +120,7 @@ class Channel:
     @property
     def has_room(self) -> bool:
         """Whether the limit of the whole channel lets one more in."""
-        return not self._channel_prefetch or len(self.unacked) < self._channel_prefetch
+        return not self._channel_prefetch or self._out < self._channel_prefetch
 
     @property
     def deliveries(self) -> int:
@@ -131,6 +135,7 @@ class Channel:
     def hold(self, tag: int, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
         """Keep a delivery until it is settled."""
         queue.unacked += 1
+        self._out += consumer is not None
         self.unacked[tag] = Unacked(queue, entry, consumer)
 
     def send(self, name: str, **arguments: Any) -> None:
@@ -175,7 +180,9 @@ class Channel:
             self._remove_consumer(consumer)
         if self._reply_key is not None:
             self.vhost.reply_consumers.pop(self._reply_key, None)
-        self._requeue(list(self.unacked))
+        if self._transaction is not None:
+            self._roll_back(self._transaction)
+        self._requeue(self._taken(list(self.unacked)))
 
     # --- methods, by name
 
@@ -205,16 +212,13 @@ class Channel:
         self._answer(call, "exchange.delete_ok")
 
     def _on_exchange_bind(self, call: Call) -> None:
-        self.vhost.bind(
-            call.source, Binding("exchange", call.destination, call.routing_key, call.arguments)
-        )
+        binding = Binding("exchange", call.destination, call.routing_key, call.arguments)
+        self.vhost.bind(call.source, binding, self.session)
         self._answer(call, "exchange.bind_ok")
 
     def _on_exchange_unbind(self, call: Call) -> None:
-        self.vhost.exchange(call.destination)
-        self.vhost.unbind(
-            call.source, Binding("exchange", call.destination, call.routing_key, call.arguments)
-        )
+        binding = Binding("exchange", call.destination, call.routing_key, call.arguments)
+        self.vhost.unbind(call.source, binding, self.session)
         self._answer(call, "exchange.unbind_ok")
 
     def _on_queue_declare(self, call: Call) -> None:
@@ -229,29 +233,32 @@ class Channel:
         )
 
     def _queue(self, name: str) -> Queue:
-        """Return a queue by its name, the empty name being that of the last one declared here."""
+        return self.vhost.queue(self._queue_name(name), self.session)
+
+    def _queue_name(self, name: str) -> str:
+        """Return *name*; the empty one stands for the queue last declared here."""
         if not name and not self._last_queue:
             raise ChannelFault(404, "no previously declared queue")
-        return self.vhost.queue(name or self._last_queue, self.session)
+        return name or self._last_queue
+
+    def _binding(self, call: Call) -> Binding:
+        name = self._queue_name(call.queue)
+        key = call.routing_key if call.routing_key or call.queue else name
+        return Binding("queue", name, key, call.arguments)
 
     def _on_queue_bind(self, call: Call) -> None:
-        queue = self._queue(call.queue)
-        key = call.routing_key if call.routing_key or call.queue else queue.name
-        self.vhost.bind(call.exchange, Binding("queue", queue.name, key, call.arguments))
+        self.vhost.bind(call.exchange, self._binding(call), self.session)
         self._answer(call, "queue.bind_ok")
 
     def _on_queue_unbind(self, call: Call) -> None:
-        queue = self._queue(call.queue)
-        key = call.routing_key if call.routing_key or call.queue else queue.name
-        self.vhost.unbind(call.exchange, Binding("queue", queue.name, key, call.arguments))
+        self.vhost.unbind(call.exchange, self._binding(call), self.session)
         self._answer(call, "queue.unbind_ok")
 
     def _on_queue_purge(self, call: Call) -> None:
         self._answer(call, "queue.purge_ok", message_count=self._queue(call.queue).purge())
 
     def _on_queue_delete(self, call: Call) -> None:
-        name = call.queue or self._last_queue
-        count = 0
+        name, count = self._queue_name(call.queue), 0
         if name in self.vhost.queues:
             queue = self._queue(name)
             count = self.vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
@@ -351,72 +358,81 @@ class Channel:
     # --- settling
 
     def _on_basic_ack(self, call: Call) -> None:
-        tags = self._tags_of(call.delivery_tag, multiple=call.multiple)
-        self._now_or_later(lambda: self._ack(tags))
+        self._settle(call.delivery_tag, self._ack, multiple=call.multiple)
 
     def _on_basic_nack(self, call: Call) -> None:
-        tags = self._tags_of(call.delivery_tag, multiple=call.multiple)
-        self._now_or_later(lambda: self._nack(tags, requeue=call.requeue))
+        how = self._requeue if call.requeue else self._discard
+        self._settle(call.delivery_tag, how, multiple=call.multiple)
 
     def _on_basic_reject(self, call: Call) -> None:
-        tags = self._tags_of(call.delivery_tag, multiple=False)
-        self._now_or_later(lambda: self._nack(tags, requeue=call.requeue))
+        how = self._requeue if call.requeue else self._discard
+        self._settle(call.delivery_tag, how, multiple=False)
 
     def _tags_of(self, tag: int, *, multiple: bool) -> list[int]:
         """Return the tags that a settlement means; 406 for one that is not out."""
-        if multiple:
-            tags = list(self._up_to(tag))
-            if tags or not tag or tag <= self._last_tag:
-                return tags
-        elif tag in self.unacked:
-            return [tag]
-        raise ChannelFault(406, f"unknown delivery tag {tag}")
+        if multiple and not tag:
+            return list(self.unacked)
+        if tag not in self.unacked:
+            raise ChannelFault(406, f"unknown delivery tag {tag}")
+        return list(self._up_to(tag)) if multiple else [tag]
 
     def _up_to(self, tag: int) -> Iterator[int]:
         for each in self.unacked:  # in the order of the tags
-            if tag and each > tag:
+            if each > tag:
                 return
             yield each
 
-    def _ack(self, tags: list[int]) -> None:
-        self._release(tags)
+    def _settle(self, tag: int, how: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
+        tags = self._tags_of(tag, multiple=multiple)
+        if self._transaction is None:
+            how(self._taken(tags))
+        else:
+            self._transaction.settle(how, {each: self.unacked.pop(each) for each in tags})
 
-    def _nack(self, tags: list[int], *, requeue: bool) -> None:
-        if requeue:
-            self._requeue(tags)
-            return
-        for held in self._release(tags, dispatch=False):
-            held.queue.drop(held.entry, "rejected")
-        self.dispatch()
+    def _taken(self, tags: list[int]) -> list[Unacked]:
+        return [self.unacked.pop(each) for each in tags]
 
-    def _requeue(self, tags: list[int]) -> None:
-        released = self._release(tags, dispatch=False)
-        for held in reversed(released):
+    def _ack(self, settled: list[Unacked]) -> None:
+        self._release(settled)
+        if self.consumers:
+            self._serve(settled)
+
+    def _discard(self, settled: list[Unacked]) -> None:
+        self._release(settled)
+        for held in settled:
+            if self.vhost.queues.get(held.queue.name) is held.queue:
+                held.queue.drop(held.entry, "rejected")
+        self._serve(settled)
+
+    def _requeue(self, settled: list[Unacked]) -> None:
+        self._release(settled)
+        for held in reversed(settled):
             if self.vhost.queues.get(held.queue.name) is held.queue:
                 held.queue.requeue(held.entry)
-        for queue in {id(held.queue): held.queue for held in released}.values():
-            queue.dispatch()
+        self._serve(settled)
 
-    def _release(self, tags: list[int], *, dispatch: bool = True) -> list[Unacked]:
-        """Hold the deliveries *tags* no more; there is room for others then."""
-        released = [self.unacked.pop(tag) for tag in tags if tag in self.unacked]
-        for held in released:
+    def _release(self, settled: list[Unacked]) -> None:
+        """Count the deliveries as settled; there is room for others then."""
+        for held in settled:
             held.queue.unacked -= 1
             if held.consumer is not None:
+                self._out -= 1
                 held.consumer.unacked -= 1
-        if dispatch and self.consumers:
-            for queue in {id(held.queue): held.queue for held in released}.values():
-                queue.dispatch()
-            if self._channel_prefetch:
-                self.dispatch()
-        return released
 
-    def _on_basic_recover(self, call: Call) -> None:  # noqa: ARG002
-        self._requeue(list(self.unacked))
+    def _serve(self, settled: list[Unacked]) -> None:
+        for queue in {id(held.queue): held.queue for held in settled}.values():
+            queue.dispatch()
+        if self._channel_prefetch:
+            self.dispatch()
+
+    def _on_basic_recover(self, call: Call) -> None:
+        self._on_basic_recover_async(call)
         self.send("basic.recover_ok")
 
-    def _on_basic_recover_async(self, call: Call) -> None:  # noqa: ARG002
-        self._requeue(list(self.unacked))
+    def _on_basic_recover_async(self, call: Call) -> None:
+        if not call.requeue:
+            raise ConnectionFault(540, "requeue=false")
+        self._requeue(self._taken(list(self.unacked)))
 
     # --- publishing
 
@@ -425,40 +441,41 @@ class Channel:
         if call.immediate:
             raise ConnectionFault(540, "immediate=true", call.method.ids)
         message = Message(call.exchange, call.routing_key, header, body)
-        self._check(message)
         if call.exchange and self.vhost.exchange(call.exchange).internal:
             name = f"exchange '{call.exchange}' in vhost '{self.vhost.name}'"
             raise ChannelFault(403, f"cannot publish to internal {name}")
+        admit(message, self.session.user)
+        self._check_reply_to(message)
+        self._route(message, mandatory=call.mandatory)
+
+    def _check_reply_to(self, message: Message) -> None:
+        if message.is_plain or message.properties.get("reply_to") != REPLY_TO:
+            return
+        if self._reply_key is None:
+            raise ChannelFault(406, "fast reply consumer does not exist")
+        values = {**message.properties.values, "reply_to": self._reply_key}
+        message.replace_header(Properties(values).encode())
+
+    def _route(self, message: Message, *, mandatory: bool) -> None:
+        """Send *message* on its way, or keep it, with its route, for the commit."""
+        queues = self.vhost.route(message)
         if self._confirming:
             self._last_publish += 1
-        number = self._last_publish
-        self._now_or_later(lambda: self._route(message, number, mandatory=call.mandatory))
-
-    def _check(self, message: Message) -> None:
-        """Refuse what RabbitMQ refuses in the properties."""
-        if message.is_plain:
+        if self._transaction is None:
+            self._put(message, queues, mandatory=mandatory)
             return
-        properties = message.properties
-        expiration, user = properties.get("expiration"), properties.get("user_id")
-        if expiration is not None and not expiration.isdecimal():
-            raise ChannelFault(406, f"invalid expiration '{expiration}'")
-        if user is not None and user != self.session.user:
-            raise ChannelFault(
-                406,
-                f"user_id property set to '{user}' but authenticated user was "
-                f"'{self.session.user}'",
-            )
-        if properties.get("reply_to") == REPLY_TO:
-            if self._reply_key is None:
-                raise ChannelFault(406, "fast reply consumer does not exist")
-            values = {**properties.values, "reply_to": self._reply_key}
-            message.header = Properties(values).encode()
+        names = [queue.name for queue in queues]
+        self._transaction.publish(lambda: self._put_by_name(message, names, mandatory=mandatory))
 
-    def _route(self, message: Message, number: int, *, mandatory: bool) -> None:
+    def _put_by_name(self, message: Message, names: list[str], *, mandatory: bool) -> None:
+        known = self.vhost.queues
+        queues = [known[name] for name in names if name in known]
+        self._put(message, queues, mandatory=mandatory and not names)
+
+    def _put(self, message: Message, queues: list[Queue], *, mandatory: bool) -> None:
         direct = None if message.exchange else self.vhost.reply_consumers.get(message.key)
         if direct is not None:
             direct.deliver_reply(message)
-        queues = self.vhost.route(message)
         if mandatory and not queues and direct is None:
             self._return(message)
         accepted = all(queue.accepts(message) for queue in queues)
@@ -467,11 +484,11 @@ class Channel:
         if not self._confirming:
             return
         if accepted:
-            self._unconfirmed = number
+            self._unconfirmed = self._last_publish
             self.session.confirm_later(self)
         else:
             self.flush_confirms()
-            self.send("basic.nack", delivery_tag=number)
+            self.send("basic.nack", delivery_tag=self._last_publish)
 
     def _return(self, message: Message) -> None:
         payload = b"".join(
@@ -497,29 +514,25 @@ class Channel:
         if self._confirming:
             raise ChannelFault(406, "cannot switch from confirm to tx mode")
         if self._transaction is None:
-            self._transaction = []
+            self._transaction = Transaction()
         self.send("tx.select_ok")
 
     def _on_tx_commit(self, call: Call) -> None:  # noqa: ARG002
-        if self._transaction is None:
-            raise ChannelFault(406, "channel is not transactional")
-        steps, self._transaction = self._transaction, []
-        for step in steps:
-            step()
+        self._running().commit()
         self.send("tx.commit_ok")
 
     def _on_tx_rollback(self, call: Call) -> None:  # noqa: ARG002
-        if self._transaction is None:
-            raise ChannelFault(406, "channel is not transactional")
-        self._transaction = []
+        self._roll_back(self._running())
         self.send("tx.rollback_ok")
 
-    def _now_or_later(self, step: Callable[[], None]) -> None:
-        """Do *step*, or keep it for the commit."""
+    def _running(self) -> Transaction[Unacked]:
         if self._transaction is None:
-            step()
-        else:
-            self._transaction.append(step)
+            raise ChannelFault(406, "channel is not transactional")
+        return self._transaction
+
+    def _roll_back(self, transaction: Transaction[Unacked]) -> None:
+        again = {**self.unacked, **transaction.roll_back()}
+        self.unacked = dict(sorted(again.items()))
 
 
 def _with_count(message: Message, deliveries: int) -> bytes:

@@ -33,6 +33,7 @@ _SIZES = {"octet": 1, "time": 8}
 
 # The flags of priority, reply_to, expiration and user_id.
 _TELLING = 1 << 11 | 1 << 9 | 1 << 8 | 1 << 4
+_MODE = 1 << 12
 
 
 class Properties:
@@ -89,13 +90,15 @@ def _written(value: Any, kind: str) -> bytes:
 class Message:
     """A published message; queues share it, so it never changes."""
 
-    __slots__ = ("_properties", "body", "exchange", "header", "key", "size")
+    __slots__ = ("_properties", "body", "exchange", "header", "key", "more_keys", "size")
 
     OVERHEAD = 200
     """Bytes that a queued message costs besides its header and body, about."""
 
     def __init__(self, exchange: str, key: str, header: bytes, body: bytes) -> None:
         self.exchange, self.key = exchange, key
+        self.more_keys: tuple[str, ...] = ()
+        """From the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
         self.header, self.body = header, body
         self.size = len(header) + len(body) + self.OVERHEAD
         """Bytes of memory, about."""
@@ -105,6 +108,15 @@ class Message:
     def is_plain(self) -> bool:
         """Whether no property asks the broker for anything, so that none need be decoded."""
         return not int.from_bytes(self.header[:2], "big") & _TELLING
+
+    @property
+    def has_mode(self) -> bool:
+        """Whether there is a delivery mode."""
+        return bool(int.from_bytes(self.header[:2], "big") & _MODE)
+
+    def replace_header(self, header: bytes) -> None:
+        """Take another header before anybody has seen this one."""
+        self.header, self._properties = header, None
 
     @property
     def properties(self) -> Properties:

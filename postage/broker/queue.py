@@ -53,6 +53,7 @@ class Queue:
         self,
         name: str,
         *,
+        vhost: str = "/",
         durable: bool,
         auto_delete: bool,
         owner: object | None,
@@ -65,7 +66,7 @@ class Queue:
         self.owner = owner
         """The connection it is exclusive to, or None."""
         self.arguments = arguments
-        self.options = QueueArguments.parse(arguments, name)
+        self.options = QueueArguments.parse(arguments, name, vhost)
         self.had_consumers = False
         self._count = 0
         self.unacked = 0

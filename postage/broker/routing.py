@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from postage.broker.arguments import type_name
 from postage.broker.content import Message
+from postage.broker.errors import ChannelFault
 from postage.broker.fields import encode_table
 
 __all__ = ["TYPES", "Binding", "Exchange", "topic_matches"]
 
 TYPES = ("direct", "fanout", "topic", "headers")
+_MODES = ("all", "any", "all-with-x", "any-with-x")
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,17 @@ class Exchange:
         return list(self._bindings.values())
 
     def bind(self, binding: Binding) -> None:
-        """Add *binding*; adding it again changes nothing."""
+        """Add *binding*; adding it again changes nothing.  Raises 406 for a bad ``x-match``."""
+        if self.type == "headers":
+            _check_match(binding.arguments)
         self.had_bindings = True
         if binding.identity not in self._bindings:
             self._bindings[binding.identity] = binding
             self._by_key.setdefault(binding.key, []).append(binding)
+
+    def has(self, binding: Binding) -> bool:
+        """Tell whether *binding* is there."""
+        return binding.identity in self._bindings
 
     def unbind(self, binding: Binding) -> bool:
         """Remove *binding*; tell whether it was there."""
@@ -102,6 +111,17 @@ def topic_matches(pattern: str, key: str) -> bool:
         else:
             ends = {e + 1 for e in ends if e < len(words) and part in ("*", words[e])}
     return len(words) in ends
+
+
+def _check_match(arguments: dict[str, Any]) -> None:
+    mode = arguments.get("x-match", "all")
+    if not isinstance(mode, str):
+        shown = "undefined" if mode is None else mode
+        text = f"Invalid x-match field type {type_name(mode)} (value {shown}); expected longstr"
+        raise ChannelFault(406, text)
+    if mode not in _MODES:
+        expected = "all, any, all-with-x, or any-with-x"
+        raise ChannelFault(406, f'Invalid x-match field value <<"{mode}">>; expected {expected}')
 
 
 def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:

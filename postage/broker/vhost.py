@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from postage.broker.arguments import check_same
+from postage.broker.arguments import check_same, check_text
 from postage.broker.content import Message
 from postage.broker.deadletter import dead_letter, has_cycle
 from postage.broker.errors import ChannelFault, ConnectionFault, Fault
@@ -58,13 +58,16 @@ class VHost:
             raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
         queue = self.queues[name]
         if queue.owner not in (None, connection):
-            raise ChannelFault(
-                405,
-                f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
-                f"It could be originally declared on another connection or the exclusive property "
-                f"value does not match that of the original declaration.",
-            )
+            raise self._locked(name)
         return queue
+
+    def _locked(self, name: str) -> ChannelFault:
+        return ChannelFault(
+            405,
+            f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
+            f"It could be originally declared on another connection or the exclusive property "
+            f"value does not match that of the original declaration.",
+        )
 
     # --- exchanges
 
@@ -72,16 +75,20 @@ class VHost:
         """Carry out exchange.declare."""
         self._refuse_if_told(call.exchange)
         known = self.exchanges.get(call.exchange)
+        if not call.passive and call.type not in TYPES:
+            raise ConnectionFault(503, f"unknown exchange type '{call.type}'")
+        _refuse_default(call.exchange)
         if call.passive:
             self.exchange(call.exchange)
-            return
-        if call.type not in TYPES:
-            raise ConnectionFault(503, f"unknown exchange type '{call.type}'")
-        if known is not None:
+        elif known is not None:
             self._check_same_exchange(call, known)
-            return
-        if call.exchange.startswith("amq.") or not call.exchange:
-            self._refuse_reserved("exchange", call.exchange)
+        else:
+            self._create_exchange(call)
+
+    def _create_exchange(self, call: Any) -> None:
+        self._refuse_reserved("exchange", call.exchange)
+        subject = f"exchange '{call.exchange}' in vhost '{self.name}'"
+        check_text(call.arguments, "alternate-exchange", subject)
         self.exchanges[call.exchange] = Exchange(
             call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
         )
@@ -102,14 +109,16 @@ class VHost:
         )
 
     def _refuse_reserved(self, kind: str, name: str) -> None:
-        if not name:
-            raise ChannelFault(403, "operation not permitted on the default exchange")
-        raise ChannelFault(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+        if name.startswith("amq."):
+            raise ChannelFault(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Carry out exchange.delete; deleting what does not exist is fine."""
-        if name in _PREDECLARED:
-            self._refuse_reserved("exchange", name)
+        _refuse_default(name)
+        if name.startswith("amq."):
+            raise ChannelFault(
+                403, f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed"
+            )
         exchange = self.exchanges.get(name)
         if exchange is None:
             return
@@ -117,27 +126,37 @@ class VHost:
             raise ChannelFault(406, f"exchange '{name}' in vhost '{self.name}' in use")
         del self.exchanges[name]
         self._forget_destination("exchange", name)
-        self._collect(
-            self.exchanges[b.destination]
-            for b in exchange.bindings
-            if b.kind == "exchange" and b.destination in self.exchanges
-        )
 
-    def bind(self, source: str, binding: Binding) -> None:
+    # --- bindings
+
+    def bind(self, source: str, binding: Binding, connection: object) -> None:
         """Bind; binding twice is fine."""
-        if not source or (binding.kind == "exchange" and not binding.destination):
-            raise ChannelFault(403, "operation not permitted on the default exchange")
-        if binding.kind == "exchange":
-            self.exchange(binding.destination)
-        self.exchange(source).bind(binding)
-
-    def unbind(self, source: str, binding: Binding) -> None:
-        """Undo a binding; undoing what is not there is fine."""
-        if not source:
-            raise ChannelFault(403, "operation not permitted on the default exchange")
+        self._refuse_defaults(source, binding)
         exchange = self.exchange(source)
+        self._destination(binding, connection)
+        exchange.bind(binding)
+
+    def unbind(self, source: str, binding: Binding, connection: object) -> None:
+        """Undo a binding; undoing what is not there is fine, whatever of it is not there."""
+        self._refuse_defaults(source, binding)
+        exchange = self.exchanges.get(source)
+        if exchange is None or not exchange.has(binding):
+            return
+        self._destination(binding, connection)
         exchange.unbind(binding)
         self._collect([exchange])
+
+    def _refuse_defaults(self, source: str, binding: Binding) -> None:
+        _refuse_default(source)
+        if binding.kind == "exchange":
+            _refuse_default(binding.destination)
+
+    def _destination(self, binding: Binding, connection: object) -> None:
+        """Raise where *connection* may not bind to the destination, or it does not exist."""
+        if binding.kind == "exchange":
+            self.exchange(binding.destination)
+        else:
+            self.queue(binding.destination, connection)
 
     def _forget_destination(self, kind: str, name: str) -> None:
         touched = [e for e in self.exchanges.values() if e.unbind_destination(kind, name)]
@@ -163,8 +182,7 @@ class VHost:
             return queue
         if call.passive:
             return self.queue(call.queue, connection)
-        if call.queue.startswith("amq."):
-            self._refuse_reserved("queue", call.queue)
+        self._refuse_reserved("queue", call.queue)
         return self._create_queue(call, connection)
 
     def _create_queue(self, call: Any, connection: object) -> Queue:
@@ -174,7 +192,8 @@ class VHost:
             )
         queue = Queue(
             call.queue or self._new_name(),
-            durable=call.durable,
+            vhost=self.name,
+            durable=call.durable and not call.exclusive,
             auto_delete=call.auto_delete,
             owner=connection if call.exclusive else None,
             arguments=call.arguments,
@@ -192,20 +211,14 @@ class VHost:
         return f"amq.gen-{self._names:016x}"
 
     def _check_same_queue(self, call: Any, queue: Queue) -> None:
+        if call.exclusive != (queue.owner is not None):
+            raise self._locked(queue.name)
         check_same(
             "queue",
             queue.name,
             self.name,
-            {
-                "durable": call.durable,
-                "exclusive": call.exclusive,
-                "auto_delete": call.auto_delete,
-            },
-            {
-                "durable": queue.durable,
-                "exclusive": queue.owner is not None,
-                "auto_delete": queue.auto_delete,
-            },
+            {"durable": call.durable and not call.exclusive, "auto_delete": call.auto_delete},
+            {"durable": queue.durable, "auto_delete": queue.auto_delete},
             (call.arguments, queue.arguments),
         )
 
@@ -247,9 +260,8 @@ class VHost:
 
     def route(self, message: Message) -> list[Queue]:
         """Return the queues that *message* goes to, each once."""
-        extra = [str(key) for name in ("CC", "BCC") for key in _strings(message, name)]
         queues: dict[str, Queue] = {}
-        self._route(message.exchange, [message.key, *extra], message, queues, set())
+        self._route(message.exchange, [message.key, *message.more_keys], message, queues, set())
         found = list(queues.values())
         return self._doubled(found) if self.twice else found
 
@@ -295,9 +307,7 @@ class VHost:
                 destination.publish(letter)
 
 
-def _strings(message: Message, name: str) -> list[Any]:
-    """Return the extra routing keys in a header (RabbitMQ, sender-selected distribution)."""
-    if b"CC" not in message.header:  # far cheaper than decoding every header
-        return []
-    keys = message.headers.get(name)
-    return keys if isinstance(keys, list) else []
+def _refuse_default(exchange: str) -> None:
+    """Raise where *exchange* is the default one, which is as it is."""
+    if not exchange:
+        raise ChannelFault(403, "operation not permitted on the default exchange")

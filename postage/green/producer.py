@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -152,7 +151,7 @@ class GenericProducer:
         properties = Properties(
             content_type=self.encoder.content_type,
             delivery_mode=self.delivery_mode,
-            message_id=uuid.uuid4().hex,
+            message_id=self._pair.new_id(),
             timestamp=int(time.time()),
         )
         how = publish_confirmed if self.confirm else publish

@@ -8,9 +8,7 @@ id do further calls to it share the one queue.  A late reply never reaches anoth
 
 from __future__ import annotations
 
-import itertools
 import logging
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -122,8 +120,6 @@ class Calls:
         self._echoing: set[Destination] = set()  # whose calls share the reply queue
         self._silent: set[Destination] = set()  # whose replies came without an id: never share
         self._strays = 0  # calls that shared it, and ended without a reply
-        self._prefix = uuid.uuid4().hex[:16]
-        self._numbers = itertools.count(1)
         self._request_channel: Channel | None = None
         self.reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
         self._shared_queue: Lazy[_ReplyQueue] = Lazy(lambda: _ReplyQueue(self))
@@ -141,7 +137,7 @@ class Calls:
         Switches greenlets.  Waits *timeout* seconds for each try, connecting and writing included;
         every try has the same correlation id, and expires in its queue when it is no more awaited.
         """
-        call = _Call(f"{self._prefix}-{next(self._numbers):x}", request)
+        call = _Call(self._pair.new_id(), request)
         self._pending[call.id] = call
         try:
             for _ in range(max_retry + 1):
@@ -168,7 +164,7 @@ class Calls:
         channel = self.reply_channel.get()
         arguments = {"x-expires": UNCLAIMED_AFTER}
         queue = channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
-        self._send(request, self._next_id(), queue, timeout)
+        self._send(request, self._pair.new_id(), queue, timeout)
         return queue
 
     def collect(self, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
@@ -196,9 +192,6 @@ class Calls:
                 channel.cancel_now(tag)
                 channel.on_end.remove(complete.set_exception)
         return replies, len(replies) == count
-
-    def _next_id(self) -> str:
-        return f"{self._prefix}-{next(self._numbers):x}"
 
     def _attempt(self, call: _Call, timeout: float) -> Delivery | None:
         """Send the call once and wait; None when *timeout* is over."""

@@ -6,11 +6,23 @@ import itertools
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+import pytest
+
 if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.rabbitmq import RabbitMQNode
 
-__all__ = ["EmbeddedHome", "Home", "RabbitMQHome", "UrlHome"]
+__all__ = ["EmbeddedHome", "Home", "RabbitMQHome", "UrlHome", "chosen_broker"]
+
+
+def chosen_broker(config: pytest.Config) -> str:
+    """Return ``embedded``, ``rabbitmq`` or a URL: what the option says, or else the ini file."""
+    chosen = str(config.getoption("--postage-broker") or config.getini("postage_broker"))
+    if chosen not in ("embedded", "rabbitmq") and not chosen.startswith("amqp://"):
+        raise pytest.UsageError(
+            f"--postage-broker: embedded, rabbitmq or an amqp:// URL, not {chosen!r}"
+        )
+    return chosen
 
 
 class Home(Protocol):

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from postage.testing.homes import EmbeddedHome, Home, RabbitMQHome, UrlHome
+from postage.testing.homes import EmbeddedHome, Home, RabbitMQHome, UrlHome, chosen_broker
+from postage.testing.limits import close_stderr, keep_stderr, limited
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode
-from postage.testing.watchdog import TestHung, Watchdog
 
 if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.inbox import Receive
     from postage.testing.processors import RunProcessor
-
-__all__ = ["chosen_broker", "limited"]
 
 OURS = {
     "postage_broker",
@@ -33,9 +31,6 @@ OURS = {
 }
 """The fixtures whose tests have a time limit although nobody asked for one."""
 LIMIT = 60.0
-
-_descriptor = pytest.StashKey[int]()
-_watchdog = pytest.StashKey[Watchdog]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,24 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "postage_timeout(seconds): how long the test may take; see --postage-timeout"
     )
-    config.stash[_descriptor] = os.dup(2)
+    keep_stderr(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close what `pytest_configure` opened."""
-    if _descriptor in config.stash:
-        os.close(config.stash[_descriptor])
-        del config.stash[_descriptor]
-
-
-def chosen_broker(config: pytest.Config) -> str:
-    """Return ``embedded``, ``rabbitmq`` or a URL: what the option says, or else the ini file."""
-    chosen = str(config.getoption("--postage-broker") or config.getini("postage_broker"))
-    if chosen not in ("embedded", "rabbitmq") and not chosen.startswith("amqp://"):
-        raise pytest.UsageError(
-            f"--postage-broker: embedded, rabbitmq or an amqp:// URL, not {chosen!r}"
-        )
-    return chosen
+    close_stderr(config)
 
 
 # --- the time limit
@@ -104,22 +87,6 @@ def _limit_of(item: pytest.Item) -> float:
 
 def _unlimited() -> Generator[None, Any, Any]:
     return (yield)
-
-
-def limited(item: pytest.Item, what: str, seconds: float) -> Generator[None, Any, Any]:
-    """Fail *item* when it hangs, and end the run: what its greenlets would do next is unknown.
-
-    For wrappers of pytest's hooks: ``return (yield from limited(item, item.nodeid, 10.0))``.
-    """
-    stash = item.config.stash
-    if _watchdog not in stash:
-        stash[_watchdog] = Watchdog(stash[_descriptor])
-    try:
-        with stash[_watchdog].guard(what, seconds):
-            return (yield)
-    except TestHung as hung:
-        item.session.shouldfail = f"{hung}; its greenlets may still be about"
-        raise pytest.fail.Exception(str(hung)) from hung
 
 
 # --- brokers

@@ -267,7 +267,9 @@ class Peer:
                 state.held.append((fields, method.delivery_tag))
 
     def _fields(self, event: Event) -> Any:
-        fields = {name: value for name, value in vars(event.method).items() if name != "delivery_tag"}
+        fields = {
+            name: value for name, value in vars(event.method).items() if name != "delivery_tag"
+        }
         if event.properties is not None:
             fields |= {"properties": event.properties, "body": event.body}
         return self.told(fields)
@@ -320,10 +322,14 @@ class Peer:
         for link in ("B", "A"):
             mine = [queue for queue, owner in owners.items() if owner == link]
             self.ask(link, [spec.Queue.Delete(queue=self.real(queue)) for queue in mine])
-        gone = [spec.Queue.Delete(queue=self.real(queue)) for queue in QUEUES if queue not in owners]
+        gone = [
+            spec.Queue.Delete(queue=self.real(queue)) for queue in QUEUES if queue not in owners
+        ]
         for queue in gone:
             self.ask("A", [queue])
-        self.ask("A", [spec.Exchange.Delete(exchange=self.real(name)) for name in ("~e0", "~e1", "~e2")])
+        self.ask(
+            "A", [spec.Exchange.Delete(exchange=self.real(name)) for name in ("~e0", "~e1", "~e2")]
+        )
         for link in ("A", "B"):
             self.clients[link].take_events()
         self._events.clear()

@@ -290,7 +290,10 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
     "publish": publish,
     "publish nowhere": _publish("publish nowhere", exchange="~none", routing_key="k"),
     "publish mandatory": _publish(
-        "publish mandatory", exchange="", routing_key=st.sampled_from(("~none", "~q0")), mandatory=True
+        "publish mandatory",
+        exchange="",
+        routing_key=st.sampled_from(("~none", "~q0")),
+        mandatory=True,
     ),
     "publish immediate": _publish(
         "publish immediate", exchange="", routing_key="~q0", immediate=True
@@ -302,14 +305,14 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
     "ack": ack,
     "ack multiple": _settle("ack multiple", "Basic.Ack", multiple=True),
     "nack": nack,
-    "nack multiple": _settle(
-        "nack multiple", "Basic.Nack", multiple=True, requeue=st.booleans()
-    ),
+    "nack multiple": _settle("nack multiple", "Basic.Nack", multiple=True, requeue=st.booleans()),
     "reject": _settle("reject", "Basic.Reject", requeue=st.booleans()),
     "recover": step("recover", "Basic.Recover", requeue=st.sampled_from((True, True, True, False))),
     "recover async": step("recover async", "Basic.RecoverAsync", requeue=True),
     "qos": step("qos", "Basic.Qos", prefetch_count=st.integers(0, 3), global_qos=False),
-    "qos global": step("qos global", "Basic.Qos", prefetch_count=st.integers(0, 3), global_qos=True),
+    "qos global": step(
+        "qos global", "Basic.Qos", prefetch_count=st.integers(0, 3), global_qos=True
+    ),
     "qos size": step("qos size", "Basic.Qos", prefetch_size=1),
     "confirm select": step("confirm select", "Confirm.Select"),
     "tx select": step("tx select", "Tx.Select"),
@@ -320,14 +323,29 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
     ),
     "channel open again": step("channel open again", "Channel.Open"),
     "connection close": step(
-        "connection close", "Connection.Close", reply_code=200, reply_text="", class_id=0, method_id=0
+        "connection close",
+        "Connection.Close",
+        reply_code=200,
+        reply_text="",
+        class_id=0,
+        method_id=0,
     ),
 }
 """Every kind of step, by its name."""
 
 # What happens often in life happens often here; the rest comes in between.
 _SETTING_UP = (declare_queue, declare_queue, declare_exchange, bind_queue, consume)
-_FREQUENT = (publish_default, publish_default, publish, publish, get, consume, ack, nack, bind_queue)
+_FREQUENT = (
+    publish_default,
+    publish_default,
+    publish,
+    publish,
+    get,
+    consume,
+    ack,
+    nack,
+    bind_queue,
+)
 _DOING = (*_FREQUENT, *_FREQUENT, *KINDS.values())
 
 

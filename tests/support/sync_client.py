@@ -95,7 +95,9 @@ class Event(NamedTuple):
 class SyncClient:
     """One connection; `events` are those that came and that nobody has taken out."""
 
-    def __init__(self, wire: Wire, vhost: str, user: str = "guest", password: str = "guest") -> None:
+    def __init__(
+        self, wire: Wire, vhost: str, user: str = "guest", password: str = "guest"
+    ) -> None:
         self._wire = wire
         self._buffer = b""
         self._content: dict[int, list[Any]] = {}
@@ -181,7 +183,9 @@ class SyncClient:
         body = b"".join(each.fragment for each in bodies)
         if len(body) == header.body_size:
             del self._content[number]
-            values = {name: value for name, value in vars(header.properties).items() if value is not None}
+            values = {
+                name: value for name, value in vars(header.properties).items() if value is not None
+            }
             self._event(Event(number, method, values, body))
 
     def _event(self, event: Event) -> None:

@@ -34,6 +34,7 @@ FRAME_MAX = 131072
 _FRAME = struct.Struct(">BHI")
 _METHOD = struct.Struct(">I")
 _SIZE = struct.Struct(">Q")
+_DELIVER = frames.DELIVER.to_bytes(4, "big")
 
 
 class Path(Protocol):
@@ -216,9 +217,27 @@ class HotPath:
                 break
             if data[after - 1] != 0xCE:  # noqa: PLR2004 - the end of a frame (4.2.3)
                 raise pika.exceptions.InvalidFrameError("a frame does not end in CE")
-            self._frame(kind, channel, data, at, after)
-            at = after
+            whole = kind == frames.METHOD and self._whole(channel, data, at, after)
+            if not whole:
+                self._frame(kind, channel, data, at, after)
+            at = whole or after
         self._rest = data[at:]
+
+    def _whole(self, channel: int, data: bytes, at: int, after: int) -> int:
+        """Handle a delivery whose three frames are all there; return where it ends, else 0.
+
+        The ordinary case, in one step: the frames one by one cost half as much again.
+        """
+        if data[at + 7 : at + 11] != _DELIVER:
+            return 0
+        body_at = _end_of(data, after, frames.HEADER, channel)
+        end = body_at and _end_of(data, body_at, frames.BODY, channel)
+        if not end or _SIZE.unpack_from(data, after + 11)[0] != end - body_at - frames.OVERHEAD:
+            return 0
+        deliver = frames.decode_deliver(data, at + 7)
+        properties = Properties.decode(data, after + 19)
+        self._hand_over(channel, deliver, properties, data[body_at + 7 : end - 1])
+        return end
 
     def _check(self, kind: int, size: int) -> None:
         if kind not in (frames.METHOD, frames.HEADER, frames.BODY, 8):
@@ -271,15 +290,29 @@ class HotPath:
 
     def _complete(self, channel: int, partial: _Partial) -> None:
         del self._partial[channel]
-        callback = self._consumers.get((channel, partial.deliver.consumer_tag))
-        if callback is None or partial.properties is None:
-            # Sent before the broker saw our close: unacked, it goes back to its queue.
-            logger.debug("A delivery for the ended consumer %r was passed over.", partial.deliver)
-            return
         parts = partial.parts
-        callback(
-            partial.deliver, partial.properties, parts[0] if len(parts) == 1 else b"".join(parts)
-        )
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._hand_over(channel, partial.deliver, partial.properties or Properties(), body)
+
+    def _hand_over(
+        self, channel: int, deliver: Deliver, properties: Properties, body: bytes
+    ) -> None:
+        callback = self._consumers.get((channel, deliver.consumer_tag))
+        if callback is None:
+            # Sent before the broker saw our close: unacked, it goes back to its queue.
+            logger.debug("A delivery for the ended consumer %r was passed over.", deliver)
+        else:
+            callback(deliver, properties, body)
+
+
+def _end_of(data: bytes, at: int, kind: int, channel: int) -> int:
+    """Return where the frame at *at* ends, if it is whole, of *kind* and of *channel*; else 0."""
+    if at + frames.OVERHEAD > len(data):
+        return 0
+    its_kind, its_channel, size = _FRAME.unpack_from(data, at)
+    end: int = at + size + frames.OVERHEAD
+    is_it = its_kind == kind and its_channel == channel and end <= len(data)
+    return end if is_it and data[end - 1] == 0xCE else 0  # noqa: PLR2004 - the end of a frame
 
 
 def _never_called(*_arguments: Any) -> None:

@@ -7,9 +7,11 @@ could not acknowledge any more, and the alarm would never end (RabbitMQ, memory 
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -45,6 +47,7 @@ class Pair:
         self.lost_replies = 0
         """Replies that came back: nobody waits for them any more."""
         self._companions: dict[Callable[[Pair], Any], Any] = {}
+        self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
 
     def companion(self, make: Callable[[Pair], T]) -> T:
         """Return the one ``make(pair)`` of this pair: what its users share beyond connections."""
@@ -52,6 +55,10 @@ class Pair:
             self._companions[make] = make(self)
         companion: T = self._companions[make]
         return companion
+
+    def new_id(self) -> str:
+        """Return an id that no other message anywhere has, for a tenth of what a UUID costs."""
+        return f"{self._prefix}-{next(self._numbers):x}"
 
     def _returned(self, reason: str, properties: Properties) -> None:
         if properties.reply_to is None:
