@@ -9,7 +9,14 @@ from typing import Any, NoReturn
 from postage.broker.errors import ChannelFault, ConnectionFault
 from postage.broker.fields import Timestamp
 
-__all__ = ["LONGEST_TTL", "QueueArguments", "check_same", "check_text", "type_name"]
+__all__ = [
+    "LONGEST_TTL",
+    "QueueArguments",
+    "check_same",
+    "check_text",
+    "consumer_priority",
+    "type_name",
+]
 
 _PRIORITIES = 255
 LONGEST_TTL = 315_360_000_000
@@ -84,20 +91,26 @@ class _Reader:
     def refuse(self, name: str, why: str) -> NoReturn:
         raise ChannelFault(406, f"invalid arg '{name}' for {self._subject}: {why}")
 
-    def number(self, name: str, least: int = 0, most: int | None = None) -> int | None:
+    def integer(self, name: str) -> int | None:
         if name not in self._raw:
             return None
         value = self._raw[name]
         if type_name(value) not in ("signedint", "long"):
             self.refuse(name, f'"expected integer, got {type_name(value)}"')
+        number: int = value
+        return number
+
+    def number(self, name: str, least: int = 0, most: int | None = None) -> int | None:
+        value = self.integer(name)
+        if value is None:
+            return None
         if value < 0:
             self.refuse(name, f"{{value_negative,{value}}}")
         if value < least:
             self.refuse(name, f"{{value_zero,{value}}}")
         if most is not None and value > most:
             self.refuse(name, f"{{value_too_large,{value}}}")
-        number: int = value
-        return number
+        return value
 
     def milliseconds(self, name: str, least: int) -> float | None:
         value = self.number(name, least, LONGEST_TTL)
@@ -149,6 +162,12 @@ class _Reader:
             if name in self._raw:
                 text = f"invalid arg '{name}' for {self._subject} of queue type rabbit_{kind}_queue"
                 raise ChannelFault(406, text)
+
+
+def consumer_priority(raw: dict[str, Any], queue: str, vhost: str) -> int:
+    """Return what the arguments of a consumer say of its priority."""
+    read = _Reader(raw, f"queue '{queue}' in vhost '{vhost}'")
+    return read.integer("x-priority") or 0
 
 
 def check_text(raw: dict[str, Any], name: str, subject: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from postage.broker.admission import admit
+from postage.broker.arguments import consumer_priority
 from postage.broker.content import Message, Properties
 from postage.broker.errors import ChannelFault, ConnectionFault
 from postage.broker.fields import short_string
@@ -35,8 +36,7 @@ class Consumer:
     def __init__(self, channel: Channel, tag: str, call: Call, prefetch: int) -> None:
         self.channel, self.tag = channel, tag
         self.no_ack, self.exclusive = call.no_ack, call.exclusive
-        priority = call.arguments.get("x-priority", 0)
-        self.priority = priority if isinstance(priority, int) else 0
+        self.priority = 0
         self.queue: Queue | None = None
         self.unacked = 0
         self._prefetch = prefetch
@@ -292,6 +292,7 @@ class Channel:
             self._answer(call, "basic.consume_ok", consumer_tag=tag)
             return
         queue = self._queue(call.queue)
+        consumer.priority = consumer_priority(call.arguments, queue.name, self.vhost.name)
         taken = any(each.exclusive for each in queue.consumers)
         if taken or (consumer.exclusive and queue.consumers):
             raise ChannelFault(

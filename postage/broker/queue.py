@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from postage.broker.arguments import QueueArguments
+from postage.broker.consumers import Consumer, Consumers
 from postage.broker.content import Message
 from postage.broker.timers import Timer, Timers
 
-__all__ = ["Consumer", "Entry", "Queue"]
+__all__ = ["Entry", "Queue"]
 
 
 class Entry:
@@ -25,22 +26,6 @@ class Entry:
         self.expires_at = expires_at
         self.redelivered = False
         self.deliveries = 0
-
-
-class Consumer(Protocol):
-    """Who takes messages from a queue."""
-
-    priority: int
-    exclusive: bool
-
-    def is_ready(self) -> bool:
-        """Whether it takes one more now."""
-
-    def deliver(self, queue: Queue, entry: Entry) -> None:
-        """Take *entry*."""
-
-    def cancelled(self) -> None:
-        """The queue is gone."""
 
 
 DeadLetter = Callable[["Queue", Entry, str], None]
@@ -77,7 +62,7 @@ class Queue:
         self._seq = itertools.count()
         levels = (self.options.max_priority or 0) + 1
         self._levels: list[deque[Entry]] = [deque() for _ in range(levels)]
-        self._consumers: list[Consumer] = []
+        self._consumers = Consumers(single=self.options.single_active)
         self._expiry: Timer | None = None
         self._wakes_at = math.inf
 
@@ -111,9 +96,6 @@ class Queue:
         self._levels[entry.priority].append(entry)
         self._added(entry)
         self.dispatch()
-        while self._overflows(0, 0) and len(self):
-            self.drop(self._pop(), "maxlen")
-        self._watch_head()
 
     def _entry(self, message: Message) -> Entry:
         if message.is_plain and self.options.message_ttl is None:
@@ -169,7 +151,11 @@ class Queue:
         """Return the next message, taken out of the queue, or None."""
         self.last_use = self._timers.now()
         self.expire()
-        return self._pop() if len(self) else None
+        if not self._count:
+            return None
+        entry = self._pop()
+        self._watch_head()
+        return entry
 
     def purge(self) -> int:
         """Throw away all that is ready; return how many that was."""
@@ -190,6 +176,7 @@ class Queue:
 
     def _watch_head(self) -> None:
         """Wake up when the message at the head expires; a timer that is early does no harm."""
+        self.expire()
         head = self._head()
         if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
             return
@@ -208,64 +195,50 @@ class Queue:
 
     @property
     def consumers(self) -> list[Consumer]:
-        """Those of the queue, the next to be served first among equals."""
+        """Those of the queue, the next to be served first."""
         return list(self._consumers)
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Serve *consumer* from now on; higher priorities are served first."""
         self.had_consumers = True
-        self._consumers.append(consumer)
-        self._consumers.sort(key=lambda each: -each.priority)
+        self._consumers.add(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Serve *consumer* no more."""
         self.last_use = self._timers.now()
-        if consumer in self._consumers:
-            self._consumers.remove(consumer)
+        self._consumers.remove(consumer)
 
     def dispatch(self) -> None:
-        """Hand out messages for as long as there is one, and somebody who takes it."""
-        if not self._consumers or not self._count:
+        """Drop what is too much, and hand out messages while somebody takes them."""
+        self._consumers.wake()
+        if not self._count:
             return
-        self.expire()
-        while self._count:
-            consumer = next(self._takers(), None)
-            if consumer is None:
-                break
-            self._to_the_back(consumer)
-            consumer.deliver(self, self._pop())
-            self.expire()
+        self._trim()
         self._watch_head()
+        while self._count and (consumer := self._consumers.next()):
+            consumer.deliver(self, self._pop())
+            self._watch_head()
+
+    def _trim(self) -> None:
+        """Drop messages at the head until the rest is within the limits."""
+        while self.options.overflow == "drop-head" and self._count and self._overflows(0, 0):
+            self.drop(self._pop(), "maxlen")
 
     def _hand_out(self, entry: Entry) -> bool:
         """Give *entry* to a consumer without queueing it; tell whether one took it."""
-        consumer = next(self._takers(), None)
+        consumer = self._consumers.next()
         if consumer is None:
             return False
-        self._to_the_back(consumer)
         consumer.deliver(self, entry)
         return True
-
-    def _takers(self) -> Iterator[Consumer]:
-        candidates = self._consumers[:1] if self.options.single_active else self._consumers
-        return (consumer for consumer in candidates if consumer.is_ready())
-
-    def _to_the_back(self, consumer: Consumer) -> None:
-        """Round robin among consumers of the same priority."""
-        if len(self._consumers) > 1 and not self.options.single_active:
-            self._consumers.remove(consumer)
-            behind = [
-                n for n, other in enumerate(self._consumers) if other.priority < consumer.priority
-            ]
-            self._consumers.insert(behind[0] if behind else len(self._consumers), consumer)
 
     def close(self) -> None:
         """The queue is deleted: nothing is dead-lettered, consumers hear of it."""
         self.purge()
         if self._expiry is not None:
             self._expiry.cancel()
-        consumers, self._consumers = self._consumers, []
-        for consumer in consumers:
+        for consumer in self.consumers:
+            self._consumers.remove(consumer)
             consumer.cancelled()
 
 

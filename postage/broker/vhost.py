@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,7 @@ class VHost:
         self.name, self.limits = name, limits
         self._timers, self._account = timers, account
         self._names = 0
+        self._dead: deque[tuple[Queue, Entry, str]] = deque()
         self.queues: dict[str, Queue] = {}
         self.exchanges = {
             each: Exchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
@@ -298,6 +300,15 @@ class VHost:
             self._route(alternate, keys, message, queues, seen)
 
     def _dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
+        """Publish *entry*, which may make other queues drop something: one after the other."""
+        self._dead.append((queue, entry, reason))
+        if len(self._dead) > 1:
+            return  # the loop below is running
+        while self._dead:
+            self._publish_dead(*self._dead[0])
+            self._dead.popleft()
+
+    def _publish_dead(self, queue: Queue, entry: Entry, reason: str) -> None:
         target = queue.options.dead_letter_exchange
         if target is None or target not in self.exchanges:
             return

@@ -241,5 +241,5 @@ class GenericConsumer:
         properties = Properties(
             content_type=self.encoder.content_type, correlation_id=header.correlation_id
         )
-        channel = self._pair.publishing.get().plain.get()
+        channel = self._pair.publishing.get().calling.get()
         channel.publish("", header.reply_to, properties, body, mandatory=True)

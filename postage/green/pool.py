@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+KILL_LIMIT = 5.0
+"""Seconds until a handler that swallows `Abandoned` is left to itself."""
+
 SPARE = 8
 """Idle greenlets that a pool keeps for the next burst; to spawn one costs more than to wake one."""
 
@@ -76,9 +79,12 @@ class Pool(Generic[T]):
         """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it is so."""
         return bool(self._quiet.wait(limit))
 
-    def kill(self) -> None:
-        """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches."""
-        self._workers.kill(Abandoned)
+    def kill(self, limit: float = KILL_LIMIT) -> None:
+        """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches.
+
+        Waits at most *limit* seconds for handlers that will not hear of it.
+        """
+        self._workers.kill(Abandoned, timeout=limit)
 
     def _work(self) -> None:
         try:

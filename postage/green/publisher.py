@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gevent
@@ -20,9 +21,11 @@ from postage.errors import (
     PublishFailed,
 )
 from postage.exchange import Exchange
+from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.waiting import Lazy
 
 __all__ = ["Publication", "body_of", "publish", "publish_confirmed"]
 
@@ -65,10 +68,9 @@ def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
     seconds.
     """
     deadline = time.monotonic() + limit
-    connection = _ready(pair, publication.exchange, limit)
-    left = max(0.0, deadline - time.monotonic())
+    channel = _channel(pair, publication.exchange, _plain, deadline)
     try:
-        connection.plain.get().publish(*publication.arguments, limit=left)
+        channel.publish(*publication.arguments, limit=_left(deadline))
     except OperationTimeout as exc:
         raise PublishFailed(f"the broker took no data within {limit:g} s") from exc
 
@@ -82,41 +84,60 @@ def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> 
     """
     deadline = time.monotonic() + limit
     for pause in _pauses():
-        left = max(0.0, deadline - time.monotonic())
-        connection = _ready(pair, publication.exchange, left)
-        left = max(0.0, deadline - time.monotonic())
+        channel = _channel(pair, publication.exchange, _confirming, deadline)
         try:
-            connection.confirming.get().publish_confirmed(*publication.arguments, limit=left)
+            channel.publish_confirmed(*publication.arguments, limit=_left(deadline))
         except OperationTimeout as exc:
             raise PublishFailed(f"the broker did not confirm it within {limit:g} s") from exc
         except (NotAcknowledged, ChannelRefused) as exc:
             if _is_final(exc, publication.exchange):
                 raise
-            if time.monotonic() + pause >= deadline:
+            if _left(deadline) <= pause:
                 raise PublishFailed(f"the broker did not take it within {limit:g} s") from exc
             logger.info("Publishing to %r again: %s", publication.exchange.name, exc)
-            connection.forget(publication.exchange)
+            _forget(pair, publication.exchange)
             gevent.sleep(pause)
         else:
             return
 
 
-def _ready(pair: Pair, exchange: type[Exchange], limit: float) -> Connection:
-    """Return the connection that publishes, *exchange* declared on it, within *limit* seconds."""
+_plain = operator.attrgetter("plain")
+_confirming = operator.attrgetter("confirming")
+
+
+def _channel(
+    pair: Pair,
+    exchange: type[Exchange],
+    kind: Callable[[Connection], Lazy[Channel]],
+    deadline: float,
+) -> Channel:
+    """Return a channel of *kind*, *exchange* declared on its connection, before *deadline*."""
     connection = pair.publishing.current
     if connection is not None and connection.has_declared(exchange):
-        return connection  # nearly always; and a timer costs as much as a publish
-    over = gevent.Timeout.start_new(limit)
+        channel = kind(connection).current
+        if channel is not None:
+            return channel  # nearly always; and a timer costs as much as a publish
+    over = gevent.Timeout.start_new(_left(deadline))
     try:
         connection = pair.publishing.get()
         connection.declare(exchange)
+        return kind(connection).get()
     except gevent.Timeout as exc:
         if exc is not over:
             raise  # the caller's own
-        raise PublishFailed(f"the broker could not be asked within {limit:g} s") from exc
+        raise PublishFailed("the broker did not answer within the publish_timeout") from exc
     finally:
         over.close()
-    return connection
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _forget(pair: Pair, exchange: type[Exchange]) -> None:
+    connection = pair.publishing.current
+    if connection is not None:
+        connection.forget(exchange)
 
 
 def _is_final(exc: PostageError, exchange: type[Exchange]) -> bool:

@@ -230,7 +230,7 @@ class Calls:
     def _send(self, request: Request, id_: str, reply_to: str, timeout: float) -> None:
         connection = self._pair.publishing.get()
         connection.declare(request.exchange)
-        channel = connection.plain.get()
+        channel = connection.calling.get()
         if channel is not self._request_channel:
             self._request_channel = channel
             channel.on_end.append(self._on_end)

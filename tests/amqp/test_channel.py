@@ -323,7 +323,7 @@ def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
     returned: list[Any] = []
     connection = Connection(settings, "a test", lambda *what: returned.append(what))
     try:
-        channel = connection.plain.get()
+        channel = connection.calling.get()
         properties = Properties(correlation_id="7")
         channel.publish("", "nobody", properties, b"x" * 200_000, mandatory=True)
         channel.publish("", "nobody", Properties(), b"", mandatory=False)

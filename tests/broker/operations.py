@@ -237,7 +237,7 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
         "exchange declare odd",
         "Exchange.Declare",
         exchange=st.sampled_from(("~e0", "amq.topic", "amq.new", "")),
-        type=st.sampled_from(("direct", "topic", "what", "")),
+        type=st.sampled_from(("direct", "topic", "x-what")),
         durable=st.booleans(),
     ),
     "exchange delete": step(

@@ -26,6 +26,8 @@ _MISMATCH = re.compile(
     r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
     re.DOTALL,
 )
+# How pika says "probable" when the broker did say it; else the connection was merely lost.
+_CLOSED = "ConnectionClosedByBroker"
 _NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
 
 
@@ -45,7 +47,7 @@ def connecting_failed(settings: Settings, exc: BaseException) -> ConnectionFaile
             port=port,
             user=settings.user,
         )
-    elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
+    elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and _CLOSED in str(cause):
         error = VhostRefused(
             f"{where} refused user {settings.user!r} the virtual host {settings.vhost!r}: it does "
             f"not exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost "

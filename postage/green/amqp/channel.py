@@ -276,7 +276,7 @@ class Channel:
             logger.warning("%r did not close in time; its connection will end it.", self)
 
     def give_up(self) -> None:
-        """Close the channel without waiting; never switches."""
+        """Close the channel without waiting; never switches, and closing twice is fine."""
         self.alive = False
         if not (self._pika.is_closing or self._pika.is_closed):
             self._pika.close()
@@ -304,7 +304,13 @@ class Channel:
             answer.set_exception(self._ended())
         self._waiting.clear()
         for hook in self.on_end:
+            self._tell(hook)
+
+    def _tell(self, hook: Callable[[PostageError], object]) -> None:
+        try:
             hook(self._ended())
+        except Exception:  # the other channels of the connection must still hear of the end
+            logger.exception("A hook at the end of %r failed.", self)
 
     def _on_cancel(self, frame: Any) -> None:
         tag: str = frame.method.consumer_tag

@@ -55,7 +55,10 @@ class Connection:
         self._shared: list[Lazy[Channel]] = []
         self._turns = itertools.count()
         self.plain: Lazy[Channel] = Lazy(self._open_plain)
-        """The channel for publishes that are not confirmed."""
+        """The channel for messages that are not confirmed."""
+        self.calling: Lazy[Channel] = Lazy(self._open_calling)
+        """The channel for the requests and replies of RPC: a missing exchange of others' messages
+        must not end calls."""
         self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
         """The channel for publishes that are."""
         self.transport: Transport
@@ -154,9 +157,10 @@ class Connection:
         channel = self._idle.pop() if self._idle else self.open_channel()
         try:
             yield channel
-        finally:
-            if channel.alive:
-                self._idle.append(channel)
+        except BaseException:
+            channel.give_up()  # the answer to what was asked on it may still be due
+            raise
+        self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
         """Return a channel for a consumer: its own, until there are very many; see `leave`."""
@@ -187,8 +191,12 @@ class Connection:
 
     def _open_plain(self) -> Channel:
         channel = self.open_channel()
-        channel.on_return(self._on_return)
         channel.on_end.append(self._plain_ended)
+        return channel
+
+    def _open_calling(self) -> Channel:
+        channel = self.open_channel()
+        channel.on_return(self._on_return)
         return channel
 
     def _plain_ended(self, error: PostageError) -> None:
