@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+BROKER ?= embedded
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
-	@echo "make demo      run the RPC echo demo against a RabbitMQ node of its own"
+	@echo "make demo      run the RPC echo demo; BROKER=rabbitmq for a node instead of our broker"
 	@echo "make test      run the suite; ARGS are for pytest"
 	@echo "make quick     run the part of the suite that needs no patience"
 	@echo "make check     linter, format, types; changes nothing"
@@ -43,11 +44,11 @@ $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
 venv: $(VENV)/.all
 
 demo: $(VENV)/.runtime
-	@tools/install_rabbitmq.sh
-	@$(BIN)/python -m tools.demo
+	@if [ "$(BROKER)" = rabbitmq ]; then tools/install_rabbitmq.sh; fi
+	@$(BIN)/python -m tools.demo $(BROKER)
 
 test: $(VENV)/.test
-	@tools/install_rabbitmq.sh || echo "Tests that need RabbitMQ will be skipped."
+	@tools/install_rabbitmq.sh || echo "The tests will run on the embedded broker."
 	$(BIN)/python -m pytest $(ARGS)
 
 quick: $(VENV)/.test

@@ -1,25 +1,28 @@
-"""Run the RPC echo demo against a RabbitMQ node of its own: ``python -m tools.demo``.
+"""Run the RPC echo demo against a broker of its own: ``python -m tools.demo [embedded|rabbitmq]``.
 
-Starts the node and the receiver, runs the sender, shows what both wrote, and leaves no process
-behind.  Exit code 0 when the sender got its answer.
+Starts the broker, by default the one that comes with Postage, and the receiver, runs the sender,
+shows what both wrote, and leaves no process behind.  Exit code 0 when the sender got its answer.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.processes import end, orphan_proof, wait_blocking
-from tests.support.rabbitmq_node import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
+from postage.testing.processes import end, orphan_proof
+from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIVER, SENDER = "demos/rpc_echo/echo_receive.py", "demos/rpc_echo/echo_send.py"
-EXPECTED = "RPC message received"
-#: Seconds until the receiver must listen, and until the sender must have ended.
+READY, EXPECTED = "waiting for messages", "RPC message received"
+#: Seconds until the broker and the receiver must listen, and until the sender must have ended.
 PATIENCE = 30.0
 
 
@@ -28,49 +31,91 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def environment(node: RabbitMQNode) -> dict[str, str]:
-    """Return the environment in which a demo finds *node*."""
+@contextlib.contextmanager
+def started(*arguments: str, port: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program while the block lasts; its output is for `line_of`."""
+    process = subprocess.Popen(
+        orphan_proof([sys.executable, *arguments]),
+        cwd=ROOT,
+        env=environment(port),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        end(process)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def environment(port: int | None) -> dict[str, str]:
+    """Return the environment in which a demo finds the broker on *port* of this machine."""
     foreign = ("POSTAGE_",)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    broker = {"POSTAGE_HOST": node.host, "POSTAGE_PORT": str(node.port), "POSTAGE_VHOST": "/"}
+    broker = {"POSTAGE_HOST": "127.0.0.1", "POSTAGE_PORT": str(port)} if port else {}
     return inherited | broker | {"PYTHONUNBUFFERED": "1"}
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Return the next line that *process* writes; end the demo where none comes."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    line = process.stdout.readline() if readable else ""
+    if not line:
+        sys.exit(f"The demo failed: {process.args!r} says nothing; see above why.")
+    return line.rstrip()
+
+
 @contextlib.contextmanager
-def receiver(node: RabbitMQNode) -> Iterator[None]:
+def embedded() -> Iterator[int]:
+    """Run the broker of Postage while the block lasts; the value is its port."""
+    say("$ postage broker --port 0 --json &")
+    with started("-m", "postage", "broker", "--port", "0", "--json") as process:
+        line = line_of(process)
+        say(line)
+        yield json.loads(line)["port"]
+
+
+@contextlib.contextmanager
+def rabbitmq() -> Iterator[int]:
+    """Run a RabbitMQ node while the block lasts; the value is its port."""
+    say("Starting a RabbitMQ node ...")
+    with RabbitMQNode() as node:
+        yield node.port
+
+
+@contextlib.contextmanager
+def receiver(port: int) -> Iterator[None]:
     """Run the receiver while the block lasts; enter the block when it consumes."""
     say(f"$ python {RECEIVER} &")
-    command = orphan_proof([sys.executable, RECEIVER])
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(node), stdin=subprocess.DEVNULL)
-    try:
-        wait_blocking(lambda: process.poll() is not None or consumers(node), PATIENCE)
-        if not consumers(node):
-            sys.exit("The receiver does not consume; see above why.")
+    with started(RECEIVER, port=port) as process:
+        while READY not in (line := line_of(process)):
+            say(line)
+        say(line)
         yield
-    finally:
-        end(process)
 
 
-def consumers(node: RabbitMQNode) -> bool:
-    """Whether anybody consumes from a queue of *node*."""
-    return bool(node.ctl("list_consumers", "--no-table-headers").strip())
-
-
-def send(node: RabbitMQNode) -> str:
+def send(port: int) -> str:
     """Run the sender to its end; show and return what it printed."""
     say(f"$ python {SENDER}")
-    command, env = orphan_proof([sys.executable, SENDER]), environment(node)
+    command, env = orphan_proof([sys.executable, SENDER]), environment(port)
     printed = subprocess.check_output(command, cwd=ROOT, env=env, timeout=PATIENCE, text=True)
     say(printed.rstrip())
     return printed
 
 
+BROKERS = {"embedded": embedded, "rabbitmq": rabbitmq}
+
+
 def main() -> None:
     """Run the demo; exit code 1, with a reason, when it does not do what it should."""
-    say("Starting a RabbitMQ node ...")
+    parser = argparse.ArgumentParser(prog="python -m tools.demo")
+    parser.add_argument("broker", choices=BROKERS, nargs="?", default="embedded")
     try:
-        with RabbitMQNode() as node, receiver(node):
-            answered = EXPECTED in send(node)
+        with BROKERS[parser.parse_args().broker]() as port, receiver(port):
+            answered = EXPECTED in send(port)
     except (RabbitMQMissing, RabbitMQFailed, subprocess.SubprocessError) as problem:
         sys.exit(f"The demo failed: {problem}")
     if not answered:

@@ -419,7 +419,7 @@ def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
         waiting = trying(
             connection.confirming.get().publish_confirmed, "", "k", Properties(), b"", limit=60
         )
-        assert type(outcomes([waiting], 9)[0]) is ConnectionLost
+        assert type(outcomes([waiting], 16)[0]) is ConnectionLost
         assert not connection.alive
         end.set()
 
