@@ -117,10 +117,11 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
 @pytest.fixture(scope="session")
 def _embedded() -> Iterator[Any]:
     """The embedded broker of the suite: the same users and virtual hosts."""
-    from postage.broker import BrokerThread
+    from postage.broker import BrokerThread, Limits
 
+    limits = Limits(message_max=64 << 20)  # some tests send more than is usual
     users = {"guest": "guest", ALICE: SECRET_OF_ALICE}
-    with BrokerThread(users=users, vhosts=("/", *VHOSTS)) as broker:
+    with BrokerThread(users=users, vhosts=("/", *VHOSTS), limits=limits) as broker:
         yield broker
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -209,6 +210,8 @@ class Peer:
         events = client.take_events()
         client.events = [event for event in events if event.channel != CONTROL]
         answers = [event.method for event in events if event.channel == CONTROL]
+        if not answers:
+            raise Different(f"the connection ended while we looked on: {events}")
         if isinstance(answers[-1], spec.Channel.Close):
             self._open(link, CONTROL)
             client.events = [event for event in client.events if event.channel != CONTROL]
@@ -313,9 +316,11 @@ class Peer:
             client.send(CONTROL, spec.Basic.Get(queue=self.real(queue), no_ack=True))
             client.wait(CONTROL, spec.Basic.GetOk, spec.Basic.GetEmpty)
             event = client.take_events()[-1]
+            if isinstance(event.method, spec.Channel.Close):
+                self._open(link, CONTROL)
+            contents.append(self._fields(event))
             if not isinstance(event.method, spec.Basic.GetOk):
                 return contents
-            contents.append(self._fields(event))
 
     def clear(self, owners: dict[str, str]) -> None:
         """Delete all that the steps may have made."""
@@ -353,7 +358,8 @@ class Comparison:
         self.vhost = vhost
         self.theirs = Peer(lambda: SocketWire(host, port), vhost, rounds=2)
         self.examples = self.steps = self.repeated = 0
-        self._prefixes = (f"x{number:06}_" for number in itertools.count())
+        self._run_id = f"x{os.getpid():x}"
+        self._numbers = itertools.count()
 
     def run(self, steps: list[Step]) -> None:
         """Raise `Different` where the brokers differ, also with time to spare."""
@@ -372,7 +378,7 @@ class Comparison:
         raise Different(before)
 
     def _run(self, steps: list[Step]) -> None:
-        prefix = next(self._prefixes)
+        prefix = f"{self._run_id}{next(self._numbers):06}_"
         node = Node(ManualTimers(), vhosts=(self.vhost,))
         ours = Peer(lambda: SessionWire(node), self.vhost)
         pair = (ours, self.theirs)

@@ -114,7 +114,7 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"PORT": "amqp"}, "port must be a number"),
         ({"PORT": "0"}, "from 1 to 65535"),
         ({"PORT": "65536"}, "from 1 to 65535"),
-        ({"URL": "http://rabbit"}, "must begin with amqp://, not http://"),
+        ({"URL": "http://rabbit"}, r"must begin with amqp://.*, not http://"),
         ({"URL": "rabbit"}, "must begin with amqp://"),
         ({"URL": "amqp://rabbit:port"}, "port must be a number"),
         ({"URL": "amqp://rabbit:99999"}, "port must be a number"),

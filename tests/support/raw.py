@@ -33,14 +33,20 @@ class Raw:
 
     def __init__(self, hup: dict[str, Any], vhost: str) -> None:
         self.connection = pika.BlockingConnection(parameters(hup, vhost))
-        self._channel = self.connection.channel()
+        self._channel = self._opened()
 
     @property
     def channel(self) -> Any:
         """An open channel; the broker closes one for each question after what does not exist."""
         if not self._channel.is_open:
-            self._channel = self.connection.channel()
+            self._channel = self._opened()
         return self._channel
+
+    def _opened(self) -> Any:
+        # With confirms, what is put here is in its queue before others publish on their connections.
+        channel = self.connection.channel()
+        channel.confirm_delivery()
+        return channel
 
     def declare(self, queue: str, **flags: Any) -> str:
         """Declare a durable queue, or one with *flags*; return its name."""
