@@ -45,7 +45,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Limit the set-up of *item*."""
+    """Limit the set-up of *item*; skip it where the broker lacks what it is about."""
+    lacks = item.get_closest_marker("needs_rabbitmq")
+    if lacks is not None and chosen_broker(item.config) == "embedded":
+        pytest.skip(f"the embedded broker has no {lacks.args[0]}")
     return (yield from limited(item, f"the set-up of {item.nodeid}", FIXTURE_LIMIT))
 
 

@@ -24,12 +24,16 @@ def dead_letter(message: Message, queue: Queue, reason: str, wall: float) -> Mes
     headers.setdefault("x-first-death-exchange", message.exchange)
     values["headers"] = headers
     key = queue.options.dead_letter_key
-    return Message(
+    if key is not None:
+        headers.pop("CC", None)  # the key of the queue replaces all keys of the message
+    letter = Message(
         queue.options.dead_letter_exchange or "",
         message.key if key is None else key,
         Properties(values).encode(),
         message.body,
     )
+    letter.more_keys = message.more_keys if key is None else ()
+    return letter
 
 
 def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
@@ -42,13 +46,15 @@ def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
         else []
     )
     same = [each for each in deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
+    copies = message.headers.get("CC")
+    keys = [message.key, *(each for each in copies or () if isinstance(each, str))]
     newest: dict[str, Any] = {
         "count": int(same[0].get("count", 0)) + 1 if same else 1,
         "reason": reason,
         "queue": queue,
         "time": same[0].get("time", Timestamp(wall)) if same else Timestamp(wall),
         "exchange": same[0].get("exchange", message.exchange) if same else message.exchange,
-        "routing-keys": same[0].get("routing-keys", [message.key]) if same else [message.key],
+        "routing-keys": same[0].get("routing-keys", keys) if same else keys,
     }
     if expiration is not None:
         newest["original-expiration"] = expiration

@@ -212,7 +212,7 @@ class Calls:
     def _attempt_alone(self, call: _Call, timeout: float) -> Delivery:
         """Send the call with a reply queue of its own; its destination is unknown or classic."""
         if call.own_queue is None:
-            call.own_queue = _OwnQueue(self.reply_channel.get(), partial(self._settle, call))
+            call.own_queue = _OwnQueue(self.reply_channel.get(), partial(self._settle_own, call))
         self._send(call.request, call.id, call.own_queue.name, timeout)
         reply = call.reply()
         self._learn(call, reply)
@@ -268,6 +268,11 @@ class Calls:
             return
         self.counts["unmatched"] += 1
         logger.warning("A reply without correlation id was dropped; its call will be sent again.")
+
+    def _settle_own(self, call: _Call, delivery: Delivery) -> None:
+        """Take a reply from a call's own queue: it says the call's id, or none at all."""
+        is_its = delivery.properties.correlation_id in (None, call.id)
+        self._settle(call if is_its else None, delivery)
 
     def _settle(self, call: _Call | None, delivery: Delivery) -> None:
         """Give *call* its reply, unless nobody waits for one, or it has come already."""

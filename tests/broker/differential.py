@@ -45,7 +45,7 @@ class ChannelState:
     published: int = 0
     confirming: bool = False
     transaction: bool = False
-    confirmed: int = 0
+    unconfirmed: list[int] = field(default_factory=list)
 
 
 class Peer:
@@ -126,7 +126,9 @@ class Peer:
     def _call(self, client: SyncClient, step: Step, method: Any) -> None:
         number, state = int(step.channel[1]), self.channels[step.channel]
         if step.method == "Basic.Publish":
-            state.published += state.confirming
+            if state.confirming:
+                state.published += 1
+                state.unconfirmed.append(state.published)
             client.publish(number, method, self.real(step.properties), step.body)
         else:
             client.send(number, method)
@@ -346,9 +348,10 @@ def _is_flow(event: Event) -> bool:
 
 def _confirms(state: ChannelState, method: Any) -> list[tuple[int, bool]]:
     """Return (number of the publish, whether it was taken) for what *method* confirms."""
-    taken = isinstance(method, spec.Basic.Ack)
-    first = state.confirmed + 1 if method.multiple else method.delivery_tag
-    return [(number, taken) for number in range(first, method.delivery_tag + 1)]
+    last, taken = method.delivery_tag, isinstance(method, spec.Basic.Ack)
+    numbers = [each for each in state.unconfirmed if each <= last] if method.multiple else [last]
+    state.unconfirmed = [each for each in state.unconfirmed if each not in numbers]
+    return [(number, taken) for number in numbers]
 
 
 class Comparison:

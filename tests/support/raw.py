@@ -43,7 +43,7 @@ class Raw:
         return self._channel
 
     def _opened(self) -> Any:
-        # With confirms, what is put here is in its queue before others publish on their connections.
+        # With confirms, what is put here is in its queue before others publish on theirs.
         channel = self.connection.channel()
         channel.confirm_delivery()
         return channel

@@ -1,0 +1,25 @@
+"""What the tests of the broker's core have in common: time by hand, and no sockets."""
+
+from __future__ import annotations
+
+import pytest
+
+from postage.broker.node import Node
+from postage.broker.timers import ManualTimers
+from postage.broker.vhost import VHost
+
+
+@pytest.fixture
+def timers() -> ManualTimers:
+    return ManualTimers()
+
+
+@pytest.fixture
+def node(timers: ManualTimers) -> Node:
+    return Node(timers)
+
+
+@pytest.fixture
+def place(node: Node) -> VHost:
+    """An empty virtual host."""
+    return node.vhosts["/"]

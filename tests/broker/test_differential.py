@@ -1,0 +1,24 @@
+"""RabbitMQ and our broker do the same; ``python -m tests.broker.differential`` runs many more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.broker.differential import Comparison, checker
+from tests.broker.operations import KINDS
+from tests.support.rabbitmq_node import RabbitMQNode
+
+EXAMPLES = 200
+
+
+@pytest.mark.slow
+@pytest.mark.limit(120)
+def test_both_brokers_do_the_same(rabbitmq: RabbitMQNode, vhost: str) -> None:
+    comparison = Comparison(rabbitmq.host, rabbitmq.port, vhost)
+    checker(comparison, max_examples=EXAMPLES, derandomize=True, database=None)()
+    assert comparison.examples >= EXAMPLES
+    comparison.close()
+
+
+def test_there_are_enough_kinds_of_steps() -> None:
+    assert len(KINDS) >= 25

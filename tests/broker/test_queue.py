@@ -1,0 +1,253 @@
+"""Queues by themselves: order, priorities, limits, time, consumers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from postage.broker.errors import ChannelFault, ConnectionFault
+from postage.broker.timers import ManualTimers
+from postage.broker.vhost import VHost
+from tests.support.core import Taker, drain, fill, message, new_queue
+
+
+def test_first_in_first_out(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"1", b"2", b"3")
+    assert len(queue) == 3
+    assert drain(queue) == [b"1", b"2", b"3"]
+
+
+def test_what_comes_back_goes_where_it_was(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"1", b"2", b"3", b"4")
+    taken = [queue.get() for _ in range(3)]
+    for place_of in (2, 0, 1):  # in whatever order
+        entry = taken[place_of]
+        assert entry is not None
+        queue.requeue(entry)
+    fill(queue, b"5")
+    assert drain(queue) == [b"1", b"2", b"3", b"4", b"5"]
+    assert all(entry.redelivered for entry in taken if entry)
+
+
+def test_priorities(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-priority": 3})
+    for priority in (0, 2, 1, 9, 2):
+        fill(queue, str(priority).encode(), priority=priority)
+    fill(queue, b"none")
+    assert drain(queue) == [b"9", b"2", b"2", b"1", b"0", b"none"]
+
+
+def test_priorities_mean_nothing_to_other_queues(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"low", priority=0)
+    fill(queue, b"high", priority=9)
+    assert drain(queue) == [b"low", b"high"]
+
+
+def test_a_priority_keeps_its_place_when_it_comes_back(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-priority": 2})
+    fill(queue, b"a", b"b", priority=2)
+    fill(queue, b"c", priority=1)
+    entry = queue.get()
+    assert entry is not None
+    queue.requeue(entry)
+    assert drain(queue) == [b"a", b"b", b"c"]
+
+
+def test_time_to_live_of_a_queue(place: VHost, timers: ManualTimers) -> None:
+    queue = new_queue(place, "q", {"x-message-ttl": 1000})
+    fill(queue, b"1")
+    timers.advance(0.6)
+    fill(queue, b"2")
+    timers.advance(0.5)
+    assert len(queue) == 1
+    timers.advance(0.5)
+    assert len(queue) == 0
+
+
+def test_the_shorter_time_to_live_counts(place: VHost, timers: ManualTimers) -> None:
+    queue = new_queue(place, "q", {"x-message-ttl": 1000})
+    fill(queue, b"1", expiration="200")
+    fill(queue, b"2", expiration="5000")
+    timers.advance(0.3)
+    assert len(queue) == 1
+    timers.advance(0.8)
+    assert len(queue) == 0
+
+
+def test_messages_expire_at_the_head_alone(place: VHost, timers: ManualTimers) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"stays")
+    fill(queue, b"expires", expiration="100")
+    timers.advance(1)
+    assert len(queue) == 2  # nobody looks behind the head; RabbitMQ does not either
+    assert queue.get() is not None
+    assert len(queue) == 0
+
+
+def test_no_time_to_live_at_all(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-message-ttl": 0})
+    fill(queue, b"1")
+    assert len(queue) == 0
+    taker = Taker()
+    queue.add_consumer(taker)
+    fill(queue, b"2")
+    assert taker.bodies == [b"2"]
+
+
+def test_the_oldest_make_room(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-length": 2})
+    fill(queue, b"1", b"2", b"3")
+    assert drain(queue) == [b"2", b"3"]
+
+
+def test_limits_in_bytes(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-length-bytes": 5})
+    fill(queue, b"abc", b"de", b"f")
+    assert drain(queue) == [b"de", b"f"]
+    assert queue.body_bytes == 0
+
+
+def test_a_full_queue_may_refuse(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-length": 1, "x-overflow": "reject-publish"})
+    fill(queue, b"1")
+    assert not queue.accepts(message(b"2"))
+    fill(queue, b"2")
+    assert drain(queue) == [b"1"]
+    assert queue.accepts(message(b"3"))
+
+
+def test_what_comes_back_can_be_too_much(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-max-length": 1})
+    fill(queue, b"1")
+    entry = queue.get()
+    fill(queue, b"2")
+    assert entry is not None
+    queue.requeue(entry)
+    queue.dispatch()
+    assert drain(queue) == [b"2"]
+
+
+def test_an_unused_queue_expires(place: VHost, timers: ManualTimers) -> None:
+    queue = new_queue(place, "q", {"x-expires": 1000})
+    timers.advance(0.8)
+    queue.get()
+    timers.advance(0.8)
+    new_queue(place, "q", {"x-expires": 1000})
+    timers.advance(0.8)
+    taker = Taker()
+    queue.add_consumer(taker)
+    timers.advance(5)
+    assert "q" in place.queues
+    queue.remove_consumer(taker)
+    timers.advance(0.9)
+    assert "q" in place.queues
+    timers.advance(1.2)
+    assert "q" not in place.queues
+
+
+def test_a_message_that_fails_too_often(place: VHost) -> None:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1}
+    queue = new_queue(place, "q", arguments, durable=True)
+    fill(queue, b"1")
+    for expected in (1, 0):
+        entry = queue.get()
+        assert entry is not None
+        entry.deliveries += 1
+        queue.requeue(entry)
+        assert len(queue) == expected
+
+
+def test_consumers_take_turns(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    takers = [Taker(), Taker(), Taker()]
+    for taker in takers:
+        queue.add_consumer(taker)
+    fill(queue, *(str(n).encode() for n in range(6)))
+    assert [taker.bodies for taker in takers] == [[b"0", b"3"], [b"1", b"4"], [b"2", b"5"]]
+
+
+def test_one_who_had_no_room_goes_to_the_end(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    small, big = Taker(room=1), Taker()
+    for taker in (small, big):
+        queue.add_consumer(taker)
+    fill(queue, b"1", b"2", b"3")
+    assert (small.bodies, big.bodies) == ([b"1"], [b"2", b"3"])
+    small.room = 5
+    queue.dispatch()
+    fill(queue, b"4", b"5")
+    assert (small.bodies, big.bodies) == ([b"1", b"5"], [b"2", b"3", b"4"])
+
+
+def test_the_important_are_served_first(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    low, high = Taker(), Taker(room=2, priority=5)
+    for taker in (low, high):
+        queue.add_consumer(taker)
+    fill(queue, b"1", b"2", b"3")
+    assert (high.bodies, low.bodies) == ([b"1", b"2"], [b"3"])
+
+
+def test_one_alone_is_active(place: VHost) -> None:
+    queue = new_queue(place, "q", {"x-single-active-consumer": True})
+    first, second = Taker(room=1), Taker(priority=9)
+    for taker in (first, second):
+        queue.add_consumer(taker)
+    fill(queue, b"1", b"2")
+    assert (first.bodies, second.bodies) == ([b"1"], [])
+    queue.remove_consumer(first)
+    queue.dispatch()
+    assert second.bodies == [b"2"]
+
+
+def test_closing_tells_the_consumers(place: VHost) -> None:
+    queue, taker = new_queue(place, "q"), Taker(room=0)
+    queue.add_consumer(taker)
+    fill(queue, b"1")
+    assert place.remove_queue(queue) == 1
+    assert taker.is_cancelled
+    assert "q" not in place.queues
+
+
+def test_memory_is_accounted_for(place: VHost, node: Any) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"x" * 100, b"y" * 100)
+    assert node.memory > 200
+    assert queue.purge() == 2
+    assert node.memory == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"x-message-ttl": -1}, "invalid arg 'x-message-ttl' for {}: {{value_negative,-1}}"),
+        ({"x-message-ttl": "a"}, "invalid arg 'x-message-ttl' for {}: \"expected integer, got longstr\""),
+        ({"x-message-ttl": 2**40}, "invalid arg 'x-message-ttl' for {}: {{value_too_large,1099511627776}}"),
+        ({"x-expires": 0}, "invalid arg 'x-expires' for {}: {{value_zero,0}}"),
+        ({"x-overflow": "x"}, "invalid arg 'x-overflow' for {}: invalid_overflow"),
+        ({"x-overflow": 3}, "invalid arg 'x-overflow' for {}: {{unacceptable_type,signedint}}"),
+        ({"x-max-priority": 256}, "invalid arg 'x-max-priority' for {}: {{max_value_exceeded,256}}"),
+        ({"x-dead-letter-exchange": 5}, "invalid type 'signedint' for arg 'x-dead-letter-exchange' in {}"),
+        (
+            {"x-dead-letter-routing-key": "k"},
+            "invalid arg 'x-dead-letter-routing-key' for {}: routing_key_but_no_dlx_defined",
+        ),
+        ({"x-queue-type": "x"}, "invalid arg 'x-queue-type' for {}: \"unsupported queue type 'x'\""),
+        ({"x-delivery-limit": 1}, "invalid arg 'x-delivery-limit' for {} of queue type rabbit_classic_queue"),
+    ],
+)
+def test_arguments_that_cannot_be(place: VHost, arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ChannelFault) as refused:
+        new_queue(place, "q", arguments)
+    expected = text.format("queue 'q' in vhost '/'")
+    assert (refused.value.code, str(refused.value)) == (406, f"PRECONDITION_FAILED - {expected}")
+
+
+def test_streams_are_refused(place: VHost) -> None:
+    with pytest.raises(ConnectionFault) as refused:
+        new_queue(place, "q", {"x-queue-type": "stream"})
+    assert refused.value.code == 540

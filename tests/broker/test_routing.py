@@ -1,0 +1,105 @@
+"""Which bindings a message matches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postage.broker.content import Message, Properties
+from postage.broker.errors import ChannelFault
+from postage.broker.routing import Binding, Exchange, topic_matches
+
+words = st.sampled_from(("a", "b", "", "long"))
+keys = st.lists(words, min_size=1, max_size=5).map(".".join)
+patterns = st.lists(words | st.sampled_from(("*", "#")), min_size=1, max_size=5).map(".".join)
+
+
+def naive(pattern: list[str], key: list[str]) -> bool:
+    """The definition, word by word: as plain as it gets, and slow."""
+    if not pattern:
+        return not key
+    if pattern[0] == "#":
+        return any(naive(pattern[1:], key[n:]) for n in range(len(key) + 1))
+    return bool(key) and pattern[0] in ("*", key[0]) and naive(pattern[1:], key[1:])
+
+
+@given(patterns, keys)
+def test_topics_match_as_defined(pattern: str, key: str) -> None:
+    assert topic_matches(pattern, key) == naive(pattern.split("."), key.split("."))
+
+
+def test_a_long_pattern_takes_no_long_time() -> None:
+    assert not topic_matches(".".join(["#", "a"] * 60), ".".join(["a"] * 120) + ".b")
+
+
+def message(key: str = "", **headers: Any) -> Message:
+    return Message("e", key, Properties({"headers": headers}).encode(), b"")
+
+
+def hits(exchange: Exchange, key: str = "", **headers: Any) -> list[str]:
+    return [b.destination for b in exchange.matching(key, message(key, **headers))]
+
+
+def test_direct_compares_the_key() -> None:
+    exchange = Exchange("e", "direct")
+    exchange.bind(Binding("queue", "one", "k"))
+    exchange.bind(Binding("queue", "two", "other"))
+    assert hits(exchange, "k") == ["one"]
+
+
+def test_fanout_asks_for_nothing() -> None:
+    exchange = Exchange("e", "fanout")
+    exchange.bind(Binding("queue", "one", "k"))
+    assert hits(exchange, "whatever") == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headers", "matches"),
+    [
+        ({"x-match": "all", "a": 1, "b": 2}, {"a": 1, "b": 2, "c": 3}, True),
+        ({"x-match": "all", "a": 1, "b": 2}, {"a": 1}, False),
+        ({"a": 1, "b": 2}, {"a": 1}, False),  # all is what holds without x-match
+        ({"x-match": "any", "a": 1, "b": 2}, {"b": 2}, True),
+        ({"x-match": "any", "a": 1}, {"a": 2}, False),
+        ({"x-match": "any"}, {"a": 1}, False),
+        ({"x-match": "all"}, {}, True),
+        ({"x-match": "all", "x-a": 1}, {}, True),  # x-... is not looked at
+        ({"x-match": "all-with-x", "x-a": 1}, {}, False),
+        ({"x-match": "any-with-x", "x-a": 1}, {"x-a": 1}, True),
+        ({"a": None}, {"a": "anything"}, True),  # no value: the header is there
+        ({"a": None}, {}, False),
+    ],
+)
+def test_headers(arguments: dict[str, Any], headers: dict[str, Any], matches: bool) -> None:
+    exchange = Exchange("e", "headers")
+    exchange.bind(Binding("queue", "one", "", arguments))
+    assert bool(hits(exchange, **headers)) is matches
+
+
+def test_a_headers_binding_says_how_to_match() -> None:
+    with pytest.raises(ChannelFault, match='Invalid x-match field value <<"some">>'):
+        Exchange("e", "headers").bind(Binding("queue", "one", "", {"x-match": "some"}))
+    with pytest.raises(ChannelFault, match="Invalid x-match field type signedint"):
+        Exchange("e", "headers").bind(Binding("queue", "one", "", {"x-match": 1}))
+
+
+def test_binding_twice_is_binding_once() -> None:
+    exchange = Exchange("e", "topic")
+    for _ in range(2):
+        exchange.bind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
+        exchange.bind(Binding("queue", "one", "#", {"b": 2, "a": 1}))
+    assert len(exchange.bindings) == 1
+    assert exchange.unbind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
+    assert not exchange.unbind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
+    assert hits(exchange, "k") == []
+
+
+def test_a_destination_that_is_gone_takes_its_bindings_with_it() -> None:
+    exchange = Exchange("e", "direct")
+    for kind, key in (("queue", "k"), ("queue", "l"), ("exchange", "k")):
+        exchange.bind(Binding(kind, "one", key))
+    assert exchange.unbind_destination("queue", "one")
+    assert [b.kind for b in exchange.bindings] == ["exchange"]

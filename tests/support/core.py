@@ -1,0 +1,74 @@
+"""Shorthand for tests of the broker's core, without connections."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from postage.broker.content import Message, Properties
+from postage.broker.queue import Entry, Queue
+from postage.broker.vhost import VHost
+
+
+def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
+    """Carry out an exchange.declare."""
+    flags = {"passive": False, "durable": False, "auto_delete": False, "internal": False}
+    call = {"exchange": name, "type": kind, "arguments": {}, **flags, **values}
+    place.declare_exchange(SimpleNamespace(**call))
+
+
+def new_queue(
+    place: VHost, name: str, arguments: dict[str, Any] | None = None, owner: object = None, **flags: Any
+) -> Queue:
+    """Carry out a queue.declare; *owner* makes it exclusive."""
+    call = {"passive": False, "durable": False, "auto_delete": False, **flags}
+    call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
+    return place.declare_queue(SimpleNamespace(**call), owner)
+
+
+def message(body: bytes = b"m", exchange: str = "", key: str = "k", **properties: Any) -> Message:
+    """Return a message with *properties*."""
+    return Message(exchange, key, Properties(properties).encode(), body)
+
+
+def publish(place: VHost, sent: Message) -> list[str]:
+    """Send *sent* on its way; return the queues that it came to."""
+    queues = place.route(sent)
+    for queue in queues:
+        queue.publish(sent)
+    return [queue.name for queue in queues]
+
+
+def fill(queue: Queue, *bodies: bytes, **properties: Any) -> None:
+    """Put messages straight into *queue*."""
+    for body in bodies:
+        queue.publish(message(body, key=queue.name, **properties))
+
+
+def drain(queue: Queue) -> list[bytes]:
+    """Take all out of *queue*; return the bodies."""
+    return [entry.message.body for entry in iter(queue.get, None)]
+
+
+class Taker:
+    """A consumer that takes up to *room* messages until it is given more."""
+
+    def __init__(self, room: int = 1000, priority: int = 0) -> None:
+        self.room, self.priority, self.exclusive = room, priority, False
+        self.taken: list[Entry] = []
+        self.is_cancelled = False
+
+    def is_ready(self) -> bool:
+        return len(self.taken) < self.room
+
+    def deliver(self, queue: Queue, entry: Entry) -> None:
+        entry.deliveries += 1
+        self.taken.append(entry)
+
+    def cancelled(self) -> None:
+        self.is_cancelled = True
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The bodies of what it took."""
+        return [entry.message.body for entry in self.taken]

@@ -1,0 +1,238 @@
+"""The pytest plugin, as users see it: in runs of pytest of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs import ROOT, Finished, run_program
+
+#: The page whose test users copy.
+PAGE = (ROOT / "docs" / "testing.md").read_text()
+USERS_TEST = re.search(r"```python\n(from postage import messaging\n.*?)```", PAGE, re.DOTALL)
+SENDS = """
+def test_sends(received):
+    inbox = received(Echo, "key")
+    Client().message_hello("x")
+    assert [body["name"] for body in inbox.wait()] == ["hello"]
+"""
+FAST = 0.1
+LONGEST = 15
+
+
+@pytest.fixture
+def users_test() -> str:
+    assert USERS_TEST is not None, "docs/testing.md has no test to copy"
+    return USERS_TEST[1]
+
+
+def run(folder: Path, text: str, *options: str, patched: bool = False) -> Finished:
+    """Run pytest on a file with *text*, in a process without any of our configuration."""
+    (folder / "test_users.py").write_text(text)
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    known = entry_points(group="pytest11", name="postage")
+    plugin = [] if known else ["-p", "postage.testing.plugin"]
+    program = ["-m", "gevent.monkey", "--module", "pytest"] if patched else ["-m", "pytest"]
+    always = ["-rs", "-p", "no:cacheprovider", "--durations=0", "-vv"]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
+    return run_program(*program, *always, *plugin, *options, env=clean, cwd=folder, within=60.0)
+
+
+def passed(finished: Finished, count: int) -> None:
+    assert finished.code == 0, finished.stdout + finished.stderr
+    assert f"{count} passed" in finished.stdout
+
+
+def seconds(finished: Finished, phase: str, test: str) -> float:
+    """Return how long the set-up, the call or the tear-down of *test* took."""
+    found = re.search(rf"([\d.]+)s {phase} +\S*::{test}", finished.stdout)
+    assert found is not None, finished.stdout
+    return float(found[1])
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_users_test_has_15_lines_and_takes_less_than_a_tenth_of_a_second(
+    tmp_path: Path, users_test: str, patched: bool
+) -> None:
+    lines = [line for line in users_test.splitlines() if line]
+    again = users_test[users_test.index("def test_") :].replace("def test_", "def test_again_")
+
+    finished = run(tmp_path, users_test + "\n\n" + again + SENDS, patched=patched)
+
+    assert len(lines) <= LONGEST
+    passed(finished, 3)
+    phases = ("setup", "call", "teardown")
+    assert sum(seconds(finished, phase, "test_again_echo") for phase in phases) < FAST
+
+
+def test_the_same_test_on_a_private_rabbitmq_node(
+    tmp_path: Path, users_test: str, rabbitmq: Any
+) -> None:
+    finished = run(tmp_path, users_test + SENDS, "--postage-broker=rabbitmq")
+
+    passed(finished, 2)
+
+
+def test_the_same_test_on_a_broker_that_is_there(
+    tmp_path: Path, users_test: str, broker_env: Any
+) -> None:
+    finished = run(tmp_path, users_test + SENDS, f"--postage-broker={broker_env.url}")
+
+    passed(finished, 2)
+
+
+def test_each_test_has_a_virtual_host_of_its_own(tmp_path: Path) -> None:
+    text = """
+import os
+import pytest
+
+seen = set()
+
+@pytest.mark.parametrize("number", range(3))
+def test_it(postage_vhost, postage_url, postage_broker, number):
+    assert postage_vhost not in seen
+    assert os.environ["POSTAGE_URL"] == postage_url == f"{postage_broker.url}/{postage_vhost}"
+    assert set(postage_broker.broker.node.vhosts) == {"/", postage_vhost}
+    seen.add(postage_vhost)
+"""
+    passed(run(tmp_path, text), 3)
+
+
+FAILING = """
+from postage import messaging
+
+class Exchange(messaging.Exchange):
+    name = "e"
+
+class Server(messaging.MessageProcessor):
+    @messaging.RpcHandler("command", "fail")
+    def fail(self, content, reply):
+        raise ValueError("on purpose")
+
+class Client(messaging.GenericProducer):
+    eks = [(Exchange, "key")]
+
+def test_it(run_processor):
+    run_processor(Server, eqk=[(Exchange, [("queue", "key")])])
+    assert Client().rpc_fail().body["content"]["name"] == "ValueError"
+"""
+
+
+def test_a_handler_that_fails_fails_the_test(tmp_path: Path) -> None:
+    finished = run(tmp_path, FAILING)
+
+    assert finished.code == 1
+    assert "1 passed, 1 error" in finished.stdout
+    assert "a processor had errors" in finished.stdout
+    assert "ValueError: on purpose" in finished.stdout
+
+
+def test_an_error_that_was_expected_does_not(tmp_path: Path) -> None:
+    expected = "    assert 'on purpose' in run_processor.errors.pop()\n"
+
+    passed(run(tmp_path, FAILING + expected), 1)
+
+
+def test_what_ends_a_processor_is_raised(tmp_path: Path) -> None:
+    lost = "    postage_broker.faults.cancel_consumers('queue', postage_vhost)\n"
+    signature = "def test_it(run_processor, postage_broker, postage_vhost)"
+    text = FAILING.replace("def test_it(run_processor)", signature) + lost
+    text += "    run_processor.errors.clear()\n"
+
+    finished = run(tmp_path, text)
+
+    assert "ConsumerCancelled" in finished.stdout, finished.stdout
+    assert "1 passed, 1 error" in finished.stdout
+
+
+def test_an_inbox_says_what_it_got_and_what_it_did_not(tmp_path: Path, users_test: str) -> None:
+    few = SENDS.replace("inbox.wait()", "inbox.wait(2, within=0.2)")
+
+    finished = run(tmp_path, users_test + few)
+
+    assert finished.code == 1
+    assert "not 2 after 0.2 s" in finished.stdout
+    assert "<Inbox with [{" in finished.stdout
+
+
+HANGING = """
+import gevent
+
+import pytest
+
+def lonely_greenlet():
+    gevent.sleep(60)
+
+@pytest.mark.postage_timeout(0.5)
+def test_it():
+    gevent.spawn(lonely_greenlet).join()
+
+def test_another():
+    pass
+"""
+
+
+def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path) -> None:
+    finished = run(tmp_path, HANGING)
+
+    assert finished.code != 0
+    assert "hung for more than 0.5 s" in finished.stdout + finished.stderr
+    assert "in lonely_greenlet" in finished.stderr
+
+
+def test_other_tests_are_left_alone(tmp_path: Path) -> None:
+    """No signal handler, no thread, no gevent, no patching, where nobody asked for anything."""
+    text = """
+import signal, sys, threading
+
+def test_it():
+    from postage.testing.watchdog import SIGNAL
+    assert not {"gevent", "greenlet", "pika"} & set(sys.modules)
+    assert signal.getsignal(SIGNAL) is signal.SIG_DFL
+    assert threading.active_count() == 1
+"""
+    passed(run(tmp_path, text), 1)
+
+
+def test_the_fixtures_patch_nothing(tmp_path: Path) -> None:
+    text = """
+def test_it(run_processor, received):
+    import gevent.monkey
+    assert not gevent.monkey.is_anything_patched()
+"""
+    passed(run(tmp_path, text), 1)
+
+
+def test_a_test_about_the_embedded_broker_is_skipped_elsewhere(tmp_path: Path) -> None:
+    text = "def test_it(postage_broker): pass\n"
+
+    finished = run(tmp_path, text, "--postage-broker=amqp://localhost")
+
+    assert finished.code == 0
+    assert "it needs the embedded broker, and this run uses amqp://localhost" in finished.stdout
+
+
+def test_a_broker_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:
+    finished = run(tmp_path, "def test_it(postage_url): pass\n", "--postage-broker=kafka")
+
+    assert finished.code != 0
+    assert "not 'kafka'" in finished.stdout + finished.stderr
+
+
+def test_plain_pika_reaches_the_broker_from_the_same_unpatched_process(tmp_path: Path) -> None:
+    text = """
+import pika
+
+def test_it(postage_url):
+    with pika.BlockingConnection(pika.URLParameters(postage_url)) as connection:
+        channel = connection.channel()
+        channel.queue_declare("q")
+        channel.basic_publish("", "q", b"body")
+        assert channel.basic_get("q", auto_ack=True)[2] == b"body"
+"""
+    passed(run(tmp_path, text), 1)
