@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 
+from benchmarks import brokers
 from benchmarks.broker import broker_url
 from benchmarks.measure import Figures
 from benchmarks.peers import PEERS, Peer
@@ -17,7 +18,9 @@ from benchmarks.table import table
 def arguments() -> argparse.Namespace:
     """Return the arguments of this process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument(
+        "workload", choices=[*WORKLOADS, "broker"], help="broker: the embedded one beside RabbitMQ"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all peers (%(default)s)")
     parser.add_argument("--callers", type=int, default=100, help="greenlets (%(default)s)")
     parser.add_argument(
@@ -49,6 +52,9 @@ def interleaved(
 def main() -> None:
     """Measure, and print the table."""
     args = arguments()
+    if args.workload == "broker":
+        brokers.run(args.rounds, args.count, args.seconds)
+        return
     with broker_url(args.broker) as url:
         each = Round(url, args.callers, args.seconds, args.count, args.confirm)
         peers = [PEERS[name] for name in args.peers]

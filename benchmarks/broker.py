@@ -15,7 +15,7 @@ def broker_url(named: str | None) -> Iterator[str]:
     if known:
         yield known
         return
-    from tests.support.rabbitmq_node import RabbitMQNode  # noqa: PLC0415 - not needed above
+    from postage.testing.rabbitmq import RabbitMQNode  # noqa: PLC0415 - not needed above
 
     with RabbitMQNode() as node:
         yield f"amqp://guest:guest@{node.host}:{node.port}/%2F"

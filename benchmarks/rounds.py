@@ -82,7 +82,7 @@ WORKLOADS = {"rpc": Round.rpc, "publish": Round.publish, "consume": Round.consum
 
 def finished(command: list[str]) -> str:
     """Run *command* to its end and return what it wrote."""
-    done = subprocess.run(  # noqa: S603 - the command is ours
+    done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
     )
     return done.stdout
@@ -91,7 +91,7 @@ def finished(command: list[str]) -> str:
 @contextmanager
 def server(command: list[str]) -> Iterator[int]:
     """Run *command* beside the block, which begins when it has written a line; give its pid."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             if process.stdout.readline() != "ready\n":

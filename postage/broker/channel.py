@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from postage.broker.admission import admit
 from postage.broker.arguments import consumer_priority
 from postage.broker.content import Message, Properties
+from postage.broker.delivery import Consumer, Unacked
 from postage.broker.errors import ChannelFault, ConnectionFault
 from postage.broker.fields import short_string
 from postage.broker.methods import Call, encode
@@ -28,66 +29,6 @@ _FRAME = struct.Struct(">BHI")
 _CONTENT = struct.Struct(">BHIHHQ")
 _DELIVER = struct.Struct(">HH")
 _TAG = struct.Struct(">QB")
-
-
-class Consumer:
-    """A consumer of a channel."""
-
-    def __init__(self, channel: Channel, tag: str, call: Call, prefetch: int) -> None:
-        self.channel, self.tag = channel, tag
-        self.no_ack, self.exclusive = call.no_ack, call.exclusive
-        self.priority = 0
-        self.queue: Queue | None = None
-        self.unacked = 0
-        self._prefetch = prefetch
-        self._head = short_string(tag)
-
-    def is_ready(self) -> bool:
-        """Whether the limits of consumer, channel and connection let it take one more."""
-        if self.no_ack:
-            return self.channel.takes_data
-        within = not self._prefetch or self.unacked < self._prefetch
-        return within and self.channel.takes_data and self.channel.has_room
-
-    def deliver(self, queue: Queue, entry: Entry) -> None:
-        """Write basic.deliver with the message; see `Channel.hold`."""
-        entry.deliveries += 1
-        tag = self.channel.next_tag()
-        if not self.no_ack:
-            self.unacked += 1
-            self.channel.hold(tag, queue, entry, self)
-        count = entry.deliveries if queue.counts else None
-        self.channel.write_content(self._payload(tag, entry), entry.message, count)
-
-    def deliver_reply(self, message: Message) -> None:
-        """Write a direct reply, which was in no queue."""
-        entry = Entry(message, 0, 0, None)
-        payload = self._payload(self.channel.next_tag(), entry)
-        self.channel.write_content(payload, message)
-
-    def _payload(self, tag: int, entry: Entry) -> bytes:
-        return b"".join(
-            (
-                _DELIVER.pack(60, 60),
-                self._head,
-                _TAG.pack(tag, entry.redelivered),
-                short_string(entry.message.exchange),
-                short_string(entry.message.key),
-            )
-        )
-
-    def cancelled(self) -> None:
-        """Tell the client that the queue is gone (RabbitMQ, consumer cancellation)."""
-        self.channel.consumer_cancelled(self)
-
-
-class Unacked:
-    """A delivery that the client has not settled."""
-
-    __slots__ = ("consumer", "entry", "queue")
-
-    def __init__(self, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
-        self.queue, self.entry, self.consumer = queue, entry, consumer
 
 
 class Channel:
@@ -174,8 +115,9 @@ class Channel:
 
     def close(self) -> None:
         """End: consumers go, and what is unacknowledged goes back to its queue."""
+        if not self.closing:
+            self.session.deliveries += self.deliveries
         self.closing = True
-        self.session.deliveries += self.deliveries
         for consumer in list(self.consumers.values()):
             self._remove_consumer(consumer)
         if self._reply_key is not None:

@@ -166,9 +166,8 @@ def _encode_int(value: int) -> bytes:
 
 
 def _encode_decimal(value: Decimal) -> bytes:
-    sign, digits, exponent = value.as_tuple()
-    number = int("".join(map(str, digits))) * (-1 if sign else 1)
-    return b"D" + _DECIMAL.pack(max(0, -int(exponent)), number)
+    scale = max(0, -int(value.as_tuple().exponent))
+    return b"D" + _DECIMAL.pack(scale, int(value.scaleb(scale)))
 
 
 # In the order of asking: bool and Timestamp are ints as well.

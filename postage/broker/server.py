@@ -116,7 +116,10 @@ class Broker:
             self._server.start()
         except OSError as exc:
             where = "{}:{}".format(*self._address)
-            raise SettingsError(f"cannot listen on {where}: {os.strerror(exc.errno or 0)}") from exc
+            # gevent adds the address to strerror; the numbers of look-ups are negative.
+            number = exc.errno or 0
+            reason = os.strerror(number) if number > 0 else exc.strerror
+            raise SettingsError(f"cannot listen on {where}: {reason}") from exc
 
     def statistics(self) -> statistics.Statistics:
         """Return a picture of what goes on inside."""

@@ -203,10 +203,23 @@ class VHost:
             dead_letter=self._dead_letter,
             account=self._account,
         )
+        self._check_properties(queue)
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
             self._timers.later(queue.options.expires, lambda: self._expire_queue(queue))
         return queue
+
+    def _check_properties(self, queue: Queue) -> None:
+        """Refuse what queues that RabbitMQ replicates cannot be."""
+        faults = {
+            "non-durable": not queue.durable and queue.owner is None,
+            "auto-delete": queue.auto_delete,
+            "exclusive-owner": queue.owner is not None,
+        }
+        if queue.options.type == "quorum" and any(faults.values()):
+            fault = next(name for name, wrong in faults.items() if wrong)
+            text = f"invalid property '{fault}' for queue '{queue.name}' in vhost '{self.name}'"
+            raise ChannelFault(406, text)
 
     def _new_name(self) -> str:
         self._names += 1

@@ -187,14 +187,13 @@ class GenericConsumer:
         """One AMQP consumer per queue, however many keys it has and greenlets bind it at once."""
         if queue in self._tags or all(queue != bound for bound, _ in self.qk_list):
             return
-        tag = self._tags[queue] = new_tag()  # known before the broker can cancel it
+        # Known from here on, so that whoever leaves the queue meanwhile, the broker too, is heard.
+        tag = self._tags[queue] = new_tag()
         try:
             channel.consume(queue, self._receive, prefetch=self.prefetch, tag=tag)
         except BaseException:
             self._tags.pop(queue, None)
             raise
-        if self._tags.get(queue) != tag:  # it was left, or everything stopped, meanwhile
-            channel.cancel(tag)
 
     def _receive(self, delivery: Delivery) -> None:
         if self.discard_all_messages:

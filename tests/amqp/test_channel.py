@@ -24,8 +24,8 @@ from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
+from postage.testing.waiting import wait_until
 from tests.support.trying import outcomes, trying
-from tests.support.waiting import wait_until
 
 SOON = 10.0
 MB = 1 << 20

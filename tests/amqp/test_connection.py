@@ -36,14 +36,14 @@ from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.publisher import Publication, publish, publish_confirmed
 from postage.settings import Settings
+from postage.testing.rabbitmq import RabbitMQNode, free_ports
+from postage.testing.waiting import wait_until
 from tests.amqp.conftest import PLAIN
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening
 from tests.support.places import Place
-from tests.support.rabbitmq_node import RabbitMQNode, free_ports
 from tests.support.running import value
 from tests.support.trying import outcomes, trying
-from tests.support.waiting import wait_until
 from tests.support.wire import method
 
 SOON = 10.0

@@ -22,9 +22,9 @@ from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.hotpath import HotPath, PlainPath, from_pika
 from postage.green.amqp.transport import Transport
+from postage.testing.waiting import wait_until
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
 from tests.support.trying import outcomes, trying
-from tests.support.waiting import wait_until
 from tests.support.wire import confirms, content, method, short_strings, some_properties
 
 CHANNELS = (1, 2, 3)

@@ -12,7 +12,7 @@ from gevent.event import Event
 from postage.dispatch import Abandoned
 from postage.green import pool as pool_module
 from postage.green.pool import Pool
-from tests.support.waiting import wait_until
+from postage.testing.waiting import wait_until
 
 SOON = 5.0
 

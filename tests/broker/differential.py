@@ -20,8 +20,8 @@ from pika import spec
 
 from postage.broker.node import Node
 from postage.broker.timers import ManualTimers
+from postage.testing.rabbitmq import RabbitMQNode
 from tests.broker.operations import QUEUES, Step, examples
-from tests.support.rabbitmq_node import RabbitMQNode
 from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, SyncClient, Wire
 
 CONTROL = 9
@@ -71,6 +71,8 @@ class Peer:
 
     def _client(self, link: str) -> SyncClient:
         if link not in self.clients or self.clients[link].ended:
+            if link in self.clients:
+                self.clients[link].close()
             self.clients[link] = SyncClient(self._connect(), self._vhost)
             self._open(link, CONTROL)
         return self.clients[link]
@@ -380,6 +382,11 @@ class Comparison:
             self.repeated += 1
         raise Different(before)
 
+    def close(self) -> None:
+        """Close the connections to RabbitMQ."""
+        for client in self.theirs.clients.values():
+            client.close()
+
     def _run(self, steps: list[Step]) -> None:
         prefix = f"{self._run_id}{next(self._numbers):06}_"
         node = Node(ManualTimers(), vhosts=(self.vhost,))
@@ -468,6 +475,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         port = options.port or stack.enter_context(RabbitMQNode()).port
         comparison = Comparison("127.0.0.1", port, "t01")
+        stack.callback(comparison.close)
         begun = time.monotonic()
         try:
             checker(comparison, max_examples=options.examples, database=None)()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from postage.testing.rabbitmq import RabbitMQNode
 from tests.broker.differential import Comparison, checker
 from tests.broker.operations import KINDS
-from tests.support.rabbitmq_node import RabbitMQNode
 
 EXAMPLES = 200
 
@@ -15,9 +17,9 @@ EXAMPLES = 200
 @pytest.mark.limit(120)
 def test_both_brokers_do_the_same(rabbitmq: RabbitMQNode, vhost: str) -> None:
     comparison = Comparison(rabbitmq.host, rabbitmq.port, vhost)
-    checker(comparison, max_examples=EXAMPLES, derandomize=True, database=None)()
+    with contextlib.closing(comparison):
+        checker(comparison, max_examples=EXAMPLES, derandomize=True, database=None)()
     assert comparison.examples >= EXAMPLES
-    comparison.close()
 
 
 def test_there_are_enough_kinds_of_steps() -> None:

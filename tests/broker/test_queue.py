@@ -224,26 +224,24 @@ def test_memory_is_accounted_for(place: VHost, node: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"x-message-ttl": -1}, "invalid arg 'x-message-ttl' for {}: {{value_negative,-1}}"),
-        ({"x-message-ttl": "a"}, "invalid arg 'x-message-ttl' for {}: \"expected integer, got longstr\""),
-        ({"x-message-ttl": 2**40}, "invalid arg 'x-message-ttl' for {}: {{value_too_large,1099511627776}}"),
-        ({"x-expires": 0}, "invalid arg 'x-expires' for {}: {{value_zero,0}}"),
-        ({"x-overflow": "x"}, "invalid arg 'x-overflow' for {}: invalid_overflow"),
-        ({"x-overflow": 3}, "invalid arg 'x-overflow' for {}: {{unacceptable_type,signedint}}"),
-        ({"x-max-priority": 256}, "invalid arg 'x-max-priority' for {}: {{max_value_exceeded,256}}"),
-        ({"x-dead-letter-exchange": 5}, "invalid type 'signedint' for arg 'x-dead-letter-exchange' in {}"),
-        (
-            {"x-dead-letter-routing-key": "k"},
-            "invalid arg 'x-dead-letter-routing-key' for {}: routing_key_but_no_dlx_defined",
-        ),
-        ({"x-queue-type": "x"}, "invalid arg 'x-queue-type' for {}: \"unsupported queue type 'x'\""),
-        ({"x-delivery-limit": 1}, "invalid arg 'x-delivery-limit' for {} of queue type rabbit_classic_queue"),
+        ({"x-message-ttl": -1}, "{arg}: {{value_negative,-1}}"),
+        ({"x-message-ttl": "a"}, '{arg}: "expected integer, got longstr"'),
+        ({"x-message-ttl": 2**40}, "{arg}: {{value_too_large,1099511627776}}"),
+        ({"x-expires": 0}, "{arg}: {{value_zero,0}}"),
+        ({"x-overflow": "x"}, "{arg}: invalid_overflow"),
+        ({"x-overflow": 3}, "{arg}: {{unacceptable_type,signedint}}"),
+        ({"x-max-priority": 256}, "{arg}: {{max_value_exceeded,256}}"),
+        ({"x-dead-letter-exchange": 5}, "invalid type 'signedint' for arg '{name}' in {q}"),
+        ({"x-dead-letter-routing-key": "k"}, "{arg}: routing_key_but_no_dlx_defined"),
+        ({"x-queue-type": "x"}, "{arg}: \"unsupported queue type 'x'\""),
+        ({"x-delivery-limit": 1}, "{arg} of queue type rabbit_classic_queue"),
     ],
 )
 def test_arguments_that_cannot_be(place: VHost, arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(ChannelFault) as refused:
         new_queue(place, "q", arguments)
-    expected = text.format("queue 'q' in vhost '/'")
+    name, q = next(iter(arguments)), "queue 'q' in vhost '/'"
+    expected = text.format(name=name, q=q, arg=f"invalid arg '{name}' for {q}")
     assert (refused.value.code, str(refused.value)) == (406, f"PRECONDITION_FAILED - {expected}")
 
 

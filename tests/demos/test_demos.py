@@ -13,10 +13,10 @@ import gevent.server
 import pytest
 
 from postage import messaging
+from postage.testing.waiting import wait_until
 from tests.support.places import exchange
 from tests.support.programs import ROOT, Program, run_program
 from tests.support.raw import raw_to
-from tests.support.waiting import wait_until
 
 DEMOS = ROOT / "demos"
 ECHOES = ("basic_echo", "advanced_echo", "rpc_echo")

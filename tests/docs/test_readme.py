@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import wait_blocking
+from postage.testing.processes import wait_blocking
 from tests.support.programs import ROOT, Program, run_program
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

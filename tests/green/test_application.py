@@ -11,10 +11,10 @@ import pytest
 
 from postage import generic_application, messaging
 from postage.generic_application import GenericApplication, GenericApplicationExchange
+from postage.testing.waiting import wait_until
 from tests.support.places import Place, exchange
 from tests.support.programs import Program
 from tests.support.running import SOON, consuming, running, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

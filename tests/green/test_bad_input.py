@@ -11,13 +11,13 @@ import gevent
 import pytest
 
 from postage import messaging
+from postage.testing.waiting import wait_until
 from tests.support.bad_bodies import BAD, GOOD, ODD, body
 from tests.support.bad_errors import RAISERS
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.raw import raw_to
 from tests.support.running import SOON, running, text, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -13,9 +13,9 @@ import gevent.event
 import pytest
 
 from postage import green, messaging
+from postage.testing.waiting import wait_until
 from tests.support.programs import Program
 from tests.support.running import SOON, running, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -11,10 +11,10 @@ import pytest
 from postage import messaging
 from postage.errors import SettingsError, TopologyMismatch
 from postage.green.amqp.frames import Properties
+from postage.testing.waiting import wait_until
 from tests.support.broker_commands import control
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -174,6 +174,18 @@ def test_a_queue_that_many_greenlets_bind_at_once_has_one_amqp_consumer(place, r
         ]
         gevent.joinall(binding, timeout=SOON, raise_error=True)
         assert raw.consumers(place.queue) == 1
+
+
+@pytest.mark.row(35, 52)
+def test_a_queue_can_be_left_while_its_consumer_is_being_started(place, raw):
+    queues = [place.sub(name) for name in "abc"]
+    consumer = messaging.GenericConsumer(place.at(*((queue, place.key) for queue in queues)))
+
+    with consuming(consumer):  # the first is being started, the others come after it
+        for queue in queues[:2]:
+            consumer.leave(queue)
+        wait_until(lambda: raw.consumers(queues[2]) == 1, SOON)
+        assert [raw.consumers(queue) for queue in queues] == [0, 0, 1]
 
 
 @pytest.mark.row(35)

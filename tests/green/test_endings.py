@@ -16,11 +16,11 @@ import gevent
 import pika
 import pytest
 
-from tests.support.processes import orphan_proof
+from postage.testing.processes import orphan_proof
+from postage.testing.rabbitmq import RabbitMQNode
+from postage.testing.waiting import wait_until
 from tests.support.programs import ROOT, Program, run_program
-from tests.support.rabbitmq_node import RabbitMQNode
 from tests.support.raw import Raw, raw_to
-from tests.support.waiting import wait_until
 
 COMPLAINTS = ("closed TCP connection", "connection_closed_abruptly", "[error]", "handshake_timeout")
 QUEUE = "endings"

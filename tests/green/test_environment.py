@@ -18,13 +18,13 @@ from postage.errors import (
     ConnectionFailed,
     VhostRefused,
 )
+from postage.testing.rabbitmq import free_ports
+from postage.testing.waiting import wait_until
 from tests.support.broker import listen, take
 from tests.support.definitions import ALICE, SECRET_OF_ALICE, VHOSTS
 from tests.support.programs import Program, run_program
-from tests.support.rabbitmq_node import free_ports
 from tests.support.raw import raw_to
 from tests.support.running import running, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from postage import messaging
+from postage.testing.waiting import wait_until
 from tests.support.running import SOON, running, text, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

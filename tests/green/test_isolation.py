@@ -9,9 +9,9 @@ import gevent
 import pytest
 
 from postage import messaging
+from postage.testing.waiting import wait_until
 from tests.support.broker_commands import connections_of
 from tests.support.running import SOON, running, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

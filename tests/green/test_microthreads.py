@@ -9,9 +9,9 @@ import pytest
 
 from postage import microthreads
 from postage.errors import ExitScheduler
+from postage.testing.waiting import wait_until
 from tests.support.programs import run_program
 from tests.support.running import SOON
-from tests.support.waiting import wait_until
 
 
 class Steps(microthreads.MicroThread):

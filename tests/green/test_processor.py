@@ -12,10 +12,10 @@ import pytest
 
 from postage import green, messaging, microthreads
 from postage.errors import ConnectionLost, ConsumerCancelled, ExitScheduler
+from postage.testing.waiting import wait_until
 from tests.support.broker_commands import close_connection
 from tests.support.places import Place
 from tests.support.running import SOON, running, text, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

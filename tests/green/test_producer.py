@@ -21,11 +21,11 @@ from postage.errors import (
     SettingsError,
     TopologyMismatch,
 )
+from postage.testing.waiting import wait_until
 from tests.classic.recorded import FINGERPRINT, SENT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.places import exchange
 from tests.support.running import running, text, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

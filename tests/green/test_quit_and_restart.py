@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from postage.testing.waiting import wait_until
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.running import SOON, value
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("broker_env")]
 

@@ -11,13 +11,16 @@ import pytest
 
 from postage import green, messaging
 from postage.message import result_from
+from postage.testing.waiting import wait_until
 from tests.support.broker_commands import close_connection, close_connections
 from tests.support.old_server import answer_without_ids
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming, running, text, value
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("broker_env")
+
+#: Seconds that no test lasts, not even where rabbitmqctl takes half a minute.
+AGES = 300.0
 
 
 class Server(messaging.MessageProcessor):
@@ -407,15 +410,15 @@ def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
     with running(server(echoing)):
         warm(producer)
     messaging.GenericConsumer(place.at((place.sub("mute"), "mute")))
-    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=30) for n in range(3)]
-    calls += [gevent.spawn(producer.rpc_echo, n, _timeout=30, _key="mute") for n in range(3)]
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=AGES) for n in range(3)]
+    calls += [gevent.spawn(producer.rpc_echo, n, _timeout=AGES, _key="mute") for n in range(3)]
     gevent.idle()
 
     if lost == "both":
         close_connections(rabbitmq, vhost)
     else:
         close_connection(rabbitmq, vhost, lost)
-    gevent.joinall(calls, timeout=2)
+    gevent.joinall(calls, timeout=SOON)
 
     assert [value(call.get(block=False)) for call in calls] == ["ConnectionLost"] * 6
     with running(server(place.at((place.sub("new"), "new")))):
@@ -427,13 +430,13 @@ def test_collecting_answers_ends_with_the_connection(place, rabbitmq, vhost):
     producer = place.producer()
     messaging.GenericConsumer(place.eqk)
     queue = producer.rpc_queue_echo("x")
-    collecting = gevent.spawn(producer.consume_rpc, queue, timeout=30)
+    collecting = gevent.spawn(producer.consume_rpc, queue, timeout=AGES)
     gevent.idle()
 
     close_connections(rabbitmq, vhost)
 
     with pytest.raises(messaging.PostageError, match="connection to the broker was lost"):
-        collecting.get(timeout=2)
+        collecting.get(timeout=SOON)
 
 
 # --- replies without correlation ids, as 1.2.1 sends them

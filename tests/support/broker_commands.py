@@ -6,7 +6,7 @@ from typing import Any
 
 import gevent
 
-from tests.support.rabbitmq_node import RabbitMQNode
+from postage.testing.rabbitmq import RabbitMQNode
 
 
 def control(node: RabbitMQNode, *args: str) -> str:

@@ -18,7 +18,11 @@ def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -
 
 
 def new_queue(
-    place: VHost, name: str, arguments: dict[str, Any] | None = None, owner: object = None, **flags: Any
+    place: VHost,
+    name: str,
+    arguments: dict[str, Any] | None = None,
+    owner: object = None,
+    **flags: Any,
 ) -> Queue:
     """Carry out a queue.declare; *owner* makes it exclusive."""
     call = {"passive": False, "durable": False, "auto_delete": False, **flags}

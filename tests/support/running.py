@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from postage import messaging
-from tests.support.waiting import wait_until
+from postage.testing.waiting import wait_until
 
 #: Seconds for whatever is only a few round trips to the broker away.
 SOON = 10.0

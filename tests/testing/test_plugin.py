@@ -119,7 +119,7 @@ class Client(messaging.GenericProducer):
 
 def test_it(run_processor):
     run_processor(Server, eqk=[(Exchange, [("queue", "key")])])
-    assert Client().rpc_fail().body["content"]["name"] == "ValueError"
+    assert Client().rpc_fail().body["content"]["value"] == "ValueError"
 """
 
 
@@ -140,8 +140,11 @@ def test_an_error_that_was_expected_does_not(tmp_path: Path) -> None:
 
 def test_what_ends_a_processor_is_raised(tmp_path: Path) -> None:
     lost = "    postage_broker.faults.cancel_consumers('queue', postage_vhost)\n"
+    lost += "    wait_until(lambda: not server.consumer.consuming)\n"
     signature = "def test_it(run_processor, postage_broker, postage_vhost)"
     text = FAILING.replace("def test_it(run_processor)", signature) + lost
+    text = text.replace("    run_processor(", "    server = run_processor(", 1)
+    text = "from postage.testing import wait_until\n" + text
     text += "    run_processor.errors.clear()\n"
 
     finished = run(tmp_path, text)

@@ -60,6 +60,7 @@ class Channel:
         self._waiting: set[AsyncResult[Any]] = {opened}
         self._confirms: Confirms[AsyncResult[bool]] = Confirms()
         self._ending: BaseException | None = None
+        self._cancelling: set[str] = set()
         self._held: dict[int, str] | None = None
         self.alive = True
         """False from the moment that the channel begins to close, whoever closes it."""
@@ -147,12 +148,18 @@ class Channel:
         """End a consumer; what it holds unacknowledged can still be settled.
 
         Raises nothing: where the broker does not answer, the consumer ends with its channel.
+        Returns at once where another greenlet has asked for the same.
         """
+        if tag in self._cancelling:
+            return
+        self._cancelling.add(tag)
         try:
             if self.alive and tag in self._pika.consumer_tags:
                 self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
         except PostageError as exc:
             logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
+        finally:
+            self._cancelling.discard(tag)
         self._path.forget(self._pika, tag)
 
     def cancel_now(self, tag: str) -> None:

@@ -1,0 +1,128 @@
+"""The broker's codec beside pika's: what one writes, the other reads, and the same bytes."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika import spec
+
+from postage.broker.content import Properties
+from postage.broker.errors import SyntaxFault
+from postage.broker.fields import MAX_DEPTH, Timestamp, decode_table, encode_table
+from postage.broker.methods import METHODS, Method, decode, encode
+from tests.support.wire import short_strings, some_properties, tables
+
+ITS_NAMES = {"global_": "global_qos"}
+"""What pika calls an argument whose name is a word of Python."""
+
+_values = {
+    "octet": st.integers(0, 255),
+    "short": st.integers(0, 65535),
+    "long": st.integers(0, 2**32 - 1),
+    "longlong": st.integers(0, 2**64 - 1),
+    "shortstr": short_strings,
+    "longstr": st.text(st.characters(exclude_categories=["Cs"]), max_size=300),
+    "bit": st.booleans(),
+    "table": tables,
+}
+
+
+def ours(value: Any) -> Any:
+    """Return pika's *value* as we have it: times are numbers."""
+    if isinstance(value, dt.datetime):
+        return Timestamp(calendar.timegm(value.utctimetuple()))
+    if isinstance(value, dict):
+        return {key: ours(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [ours(each) for each in value]
+    return value
+
+
+def as_bytes(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
+
+
+def its_class(method: Method) -> type | None:
+    """Return pika's class of *method*; it has none for the newest."""
+    group, _, name = method.name.partition(".")
+    parts = "".join(part.capitalize() for part in name.split("_"))
+    found: type | None = getattr(getattr(spec, group.capitalize(), None), parts, None)
+    return found
+
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+@every_method
+@given(data=st.data())
+def test_methods_come_back_as_they_were(method: Method, data: Any) -> None:
+    drawn = {name: data.draw(_values[kind]) for name, kind in method.arguments if name[0] != "["}
+    call = decode(encode(7, method.name, **{n: ours(v) for n, v in drawn.items()})[7:-1])
+    assert call.method is method
+    for name, kind in method.arguments:
+        if name[0] != "[" and hasattr(call, name):
+            expected = as_bytes(drawn[name]) if kind == "longstr" else ours(drawn[name])
+            assert plain(getattr(call, name)) == plain(expected)
+
+
+def plain(value: Any) -> Any:
+    """Return *value* with decimals as numbers and texts as bytes: two ways to say the same."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if its_class(m)], ids=str)
+@given(data=st.data())
+def test_methods_are_what_pika_makes_of_them(method: Method, data: Any) -> None:
+    kind_of = its_class(method)
+    assert kind_of is not None
+    drawn = {name: data.draw(_values[kind]) for name, kind in method.arguments if name[0] != "["}
+    its = kind_of(**{ITS_NAMES.get(name, name): value for name, value in drawn.items()})
+    frame = pika.frame.Method(7, its).marshal()
+    assert encode(7, method.name, **{n: ours(v) for n, v in drawn.items()}) == frame
+    assert decode(frame[7:-1]).method is method
+
+
+def test_pika_knows_nearly_all_methods() -> None:
+    unknown = [name for name, method in METHODS.items() if its_class(method) is None]
+    assert len(unknown) <= 3, unknown
+
+
+@given(tables)
+def test_tables_come_back_as_they_were(table: dict[str, Any]) -> None:
+    data = encode_table(ours(table))
+    assert decode_table(data, 0) == (ours(table), len(data))
+
+
+@given(some_properties)
+def test_properties_are_what_pika_makes_of_them(values: dict[str, Any]) -> None:
+    its = pika.frame.Header(1, 0, pika.BasicProperties(**values)).marshal()[19:-1]
+    mine = Properties({name: ours(value) for name, value in values.items()})
+    assert mine.encode() == its
+    assert Properties.decode(its).encode() == its
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"a": nested(depth - 1)} if depth else {}
+
+
+def test_tables_nest_up_to_a_limit() -> None:
+    deepest = encode_table(nested(MAX_DEPTH))
+    assert decode_table(deepest, 0)[0] == nested(MAX_DEPTH)
+    with pytest.raises(SyntaxFault, match="nest deeper"):
+        decode_table(encode_table(nested(MAX_DEPTH + 1)), 0)
+
+
+@pytest.mark.parametrize("value", [Decimal("1.25"), Decimal(-3), 1.5, None, True, b"\xff", 2**40])
+def test_single_values(value: Any) -> None:
+    assert decode_table(encode_table({"k": value}), 0)[0] == {"k": value}

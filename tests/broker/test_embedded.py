@@ -1,0 +1,188 @@
+"""``embedded://``: a broker inside the process, for any kind of process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pika
+import pytest
+
+from postage import green, messaging
+from postage.broker import BrokerThread, embedded
+from postage.errors import BrokerUnreachable, SettingsError
+from postage.settings import Settings
+from postage.testing.rabbitmq import free_ports
+from tests.support.places import Place
+from tests.support.programs import run_program
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, monkeypatch: Any) -> Any:
+    monkeypatch.setenv("POSTAGE_URL", "embedded://for-tests")
+    yield Place(request.node.name)
+    green.close()
+
+
+def send(place: Place) -> None:
+    messaging.GenericConsumer(place.eqk)
+    place.producer().message_hello()
+    green.close()
+
+
+def test_who_needs_it_first_starts_it_and_says_so(place: Place, caplog: Any) -> None:
+    send(place)
+
+    broker = embedded("for-tests")
+    assert broker.statistics().queue(place.queue).ready == 1
+    assert embedded("for-tests") is broker is not embedded("another")
+    (line,) = [r.getMessage() for r in caplog.records if "'for-tests'" in r.getMessage()]
+    assert line.startswith("Using the embedded broker")
+    assert "nothing in it survives" in line
+
+
+def test_native_threads_share_it(place: Place) -> None:
+    threads = [threading.Thread(target=send, args=(Place(place.sub(str(n))),)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    statistics = embedded("for-tests").statistics()
+    assert [statistics.queue(Place(place.sub(str(n))).queue).ready for n in range(4)] == [1] * 4
+
+
+def test_a_virtual_host_is_made_when_it_is_named(place: Place, monkeypatch: Any) -> None:
+    monkeypatch.setenv("POSTAGE_URL", "embedded://for-tests/another%2Fone?heartbeat=5")
+
+    settings = Settings.resolve()
+    send(place)
+
+    assert (settings.embedded, settings.vhost, settings.heartbeat) == (
+        "for-tests",
+        "another/one",
+        5,
+    )
+    assert embedded("for-tests").statistics().queue(place.queue, "another/one").ready == 1
+
+
+def test_an_argument_beats_it(place: Place) -> None:
+    port = free_ports(1)[0]
+
+    with pytest.raises(BrokerUnreachable):
+        messaging.GenericConsumer(place.eqk, hup={"host": "127.0.0.1", "port": port})
+
+
+def test_a_broker_that_does_not_answer_is_never_replaced_by_it(monkeypatch: Any) -> None:
+    monkeypatch.setenv("POSTAGE_URL", f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}")
+
+    with pytest.raises(BrokerUnreachable):
+        messaging.GenericConsumer(Place("nowhere").eqk)
+
+
+@pytest.mark.parametrize("url", ["embedded://guest:guest@name", "embedded://name:5672"])
+def test_a_url_that_asks_for_what_there_is_not(monkeypatch: Any, url: str) -> None:
+    monkeypatch.setenv("POSTAGE_URL", url)
+
+    with pytest.raises(SettingsError, match="embedded:// takes a name and a vhost"):
+        Settings.resolve()
+
+
+PROGRAM = """
+import sys
+if sys.argv[1] == "patched":
+    import gevent.monkey
+    gevent.monkey.patch_all()
+import os
+from postage import messaging
+from postage.broker import embedded
+
+class Exchange(messaging.Exchange):
+    name = "e"
+
+class Producer(messaging.GenericProducer):
+    eks = [(Exchange, "key")]
+
+def send():
+    Producer().message_hello()
+
+messaging.GenericConsumer([(Exchange, [("queue", "key")])])
+send()
+"""
+FORK = """
+child = os.fork()
+if child == 0:
+    send()
+    from postage import green
+    green.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+PLAIN = """
+import pika
+with pika.BlockingConnection(pika.URLParameters(embedded().url)) as connection:
+    print(connection.channel().queue_declare("queue", passive=True).method.message_count)
+"""
+UNCONFIRMED = """
+Producer.confirm = False
+import atexit
+broker = embedded()
+atexit.register(lambda: print(broker.statistics().queue("queue").ready))
+send()
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTAGE_")}
+    environment["POSTAGE_URL"] = "embedded://"
+    finished = run_program("-X", "dev", "-c", code, *arguments, env=environment)
+    assert finished.code == 0, finished
+    assert finished.stderr.count("\n") == 1, finished.stderr
+    assert "Using the embedded broker" in finished.stderr
+    return finished.stdout
+
+
+@pytest.mark.parametrize("patched", ["patched", "unpatched"])
+def test_a_process_reaches_its_broker_by_postage_and_by_blocking_pika(patched: str) -> None:
+    assert run(PROGRAM + PLAIN, patched) == "1\n"
+
+
+def test_a_forked_child_uses_the_broker_of_its_parent() -> None:
+    assert run(PROGRAM + FORK + PLAIN, "unpatched") == "2\n"
+
+
+def test_connections_are_flushed_before_the_broker_ends() -> None:
+    assert run(PROGRAM + UNCONFIRMED, "unpatched") in ("1\n", "2\n")
+
+
+@pytest.mark.limit(90)
+def test_the_end_of_the_process_is_quiet() -> None:
+    """A native thread in its hub while the interpreter goes away could crash it."""
+    environment = {**os.environ, "POSTAGE_URL": "embedded://"}
+    for number in range(12):
+        arguments = [sys.executable, "-c", PROGRAM, ("patched", "unpatched")[number % 2]]
+        subprocess.run(arguments, env=environment, check=True, capture_output=True, timeout=30)
+
+
+def test_a_broker_thread_can_be_started_and_stopped_again_and_again() -> None:
+    running = threading.active_count()
+    for _ in range(5):
+        with BrokerThread() as broker:
+            connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+            assert len(broker.statistics().connections) == 1
+        with pytest.raises(pika.exceptions.AMQPError):
+            connection.process_data_events(time_limit=5)
+    assert threading.active_count() == running
+
+
+def test_what_fails_in_the_thread_fails_here() -> None:
+    with BrokerThread() as broker:
+        with pytest.raises(ZeroDivisionError):
+            broker.call(lambda: 1 // 0)
+        with pytest.raises(SettingsError, match="in use"):
+            BrokerThread(port=broker.port).start()
+        broker.stop()
+        assert repr(broker) == "<BrokerThread stopped>"

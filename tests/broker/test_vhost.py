@@ -1,0 +1,272 @@
+"""Exchanges, queues and bindings of one virtual host, and the way of messages through them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from postage.broker.errors import ChannelFault, ConnectionFault
+from postage.broker.limits import Limits
+from postage.broker.node import Node
+from postage.broker.routing import Binding
+from postage.broker.timers import ManualTimers
+from postage.broker.vhost import VHost
+from tests.support.core import Taker, fill, message, new_exchange, new_queue, publish
+
+ME, OTHER = object(), object()
+
+
+def bind(place: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
+    place.bind(exchange, Binding("queue", queue, key, arguments), ME)
+
+
+def chain(place: VHost, source: str, destination: str, key: str = "") -> None:
+    """Bind an exchange to another."""
+    place.bind(source, Binding("exchange", destination, key), ME)
+
+
+def refusal(call: Any, *args: Any, **kwargs: Any) -> tuple[int, str]:
+    """Return code and text of the error that *call* raises."""
+    with pytest.raises(ChannelFault) as refused:
+        call(*args, **kwargs)
+    return refused.value.code, str(refused.value)
+
+
+def test_the_default_exchange_knows_every_queue(place: VHost) -> None:
+    new_queue(place, "q")
+    assert publish(place, message(key="q")) == ["q"]
+    assert publish(place, message(key="other")) == []
+
+
+def test_a_queue_gets_a_message_once(place: VHost) -> None:
+    new_exchange(place, "e", "topic")
+    new_queue(place, "q")
+    for pattern in ("#", "a.*", "a.b"):
+        bind(place, "q", "e", pattern)
+    assert publish(place, message(exchange="e", key="a.b")) == ["q"]
+
+
+def test_exchanges_in_a_row(place: VHost) -> None:
+    for name in ("a", "b", "c"):
+        new_exchange(place, name)
+    for source, destination in (("a", "b"), ("b", "c"), ("c", "a")):  # in a circle, even
+        chain(place, source, destination)
+    new_queue(place, "q")
+    bind(place, "q", "c")
+    assert publish(place, message(exchange="a")) == ["q"]
+
+
+def test_alternate_exchange(place: VHost) -> None:
+    new_exchange(place, "last", "fanout")
+    new_exchange(place, "e", "direct", arguments={"alternate-exchange": "last"})
+    for queue, exchange in (("q", "e"), ("rest", "last")):
+        new_queue(place, queue)
+        bind(place, queue, exchange, "k")
+    assert publish(place, message(exchange="e", key="k")) == ["q"]
+    assert publish(place, message(exchange="e", key="other")) == ["rest"]
+
+
+def test_more_keys_in_a_header(place: VHost) -> None:
+    for name in ("a", "b"):
+        new_queue(place, name)
+    sent = message(key="a")
+    sent.more_keys = ("b", "a")
+    assert publish(place, sent) == ["a", "b"]
+
+
+def test_an_exchange_goes_with_its_last_binding(place: VHost) -> None:
+    new_exchange(place, "e", auto_delete=True)
+    for name in ("a", "b"):
+        new_queue(place, name)
+        bind(place, name, "e")
+    place.unbind("e", Binding("queue", "a", ""), ME)
+    assert "e" in place.exchanges
+    place.remove_queue(place.queues["b"])
+    assert "e" not in place.exchanges
+
+
+def test_a_row_of_exchanges_goes_one_after_the_other(place: VHost) -> None:
+    for name in ("a", "b"):
+        new_exchange(place, name, auto_delete=True)
+    chain(place, "a", "b")
+    new_queue(place, "q")
+    bind(place, "q", "b")
+    place.remove_queue(place.queues["q"])
+    assert not {"a", "b"} & set(place.exchanges)
+
+
+def test_a_queue_goes_with_its_last_consumer(place: VHost) -> None:
+    queue = new_queue(place, "q", auto_delete=True)
+    place.consumer_left(queue)
+    assert "q" in place.queues  # it never had one
+    takers = [Taker(), Taker()]
+    for taker in takers:
+        queue.add_consumer(taker)
+    for taker, there in zip(takers, (True, False), strict=True):
+        queue.remove_consumer(taker)
+        place.consumer_left(queue)
+        assert ("q" in place.queues) is there
+
+
+def test_names_from_the_server(place: VHost) -> None:
+    names = {new_queue(place, "").name for _ in range(3)}
+    assert len(names) == 3
+    assert all(name.startswith("amq.gen-") for name in names)
+
+
+EQUAL = (
+    "PRECONDITION_FAILED - inequivalent arg '{}' for {} in vhost '/': received {} but current is {}"
+)
+LOCKED = (
+    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could "
+    "be originally declared on another connection or the exclusive property value does not match "
+    "that of the original declaration."
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "argument", "received", "current"),
+    [
+        ({"durable": True}, {}, "durable", "'false'", "'true'"),
+        ({}, {"auto_delete": True}, "auto_delete", "'true'", "'false'"),
+        (
+            {"arguments": {"x-message-ttl": 1000}},
+            {},
+            "x-message-ttl",
+            "none",
+            "the value '1000' of type 'signedint'",
+        ),
+        (
+            {"arguments": {"x-max-length": 1}},
+            {"arguments": {"x-max-length": 2}},
+            "x-max-length",
+            "'2'",
+            "'1'",
+        ),
+        (
+            {},
+            {"arguments": {"x-dead-letter-exchange": "e"}},
+            "x-dead-letter-exchange",
+            "the value 'e' of type 'longstr'",
+            "none",
+        ),
+    ],
+)
+def test_a_queue_is_declared_alike(
+    place: VHost, first: Any, then: Any, argument: str, received: str, current: str
+) -> None:
+    new_queue(place, "q", **first)
+    expected = EQUAL.format(argument, "queue 'q'", received, current)
+    assert refusal(new_queue, place, "q", **then) == (406, expected)
+
+
+def test_arguments_that_mean_nothing_may_differ(place: VHost) -> None:
+    new_queue(place, "q", {"x-mine": 1})
+    new_queue(place, "q", {"x-queue-type": "classic"})
+
+
+@pytest.mark.parametrize(
+    ("then", "argument", "received", "current"),
+    [
+        ({"kind": "topic"}, "type", "'topic'", "'direct'"),
+        ({"durable": True}, "durable", "'true'", "'false'"),
+        ({"internal": True}, "internal", "'true'", "'false'"),
+        (
+            {"arguments": {"alternate-exchange": "a"}},
+            "alternate-exchange",
+            "the value 'a' of type 'longstr'",
+            "none",
+        ),
+    ],
+)
+def test_an_exchange_is_declared_alike(
+    place: VHost, then: Any, argument: str, received: str, current: str
+) -> None:
+    new_exchange(place, "e", "direct")
+    expected = EQUAL.format(argument, "exchange 'e'", received, current)
+    assert refusal(new_exchange, place, "e", **{"kind": "direct", **then}) == (406, expected)
+
+
+def test_exclusive_queues_are_locked(place: VHost) -> None:
+    new_queue(place, "q", owner=ME)
+    assert place.queue("q", ME).name == "q"
+    assert refusal(place.queue, "q", OTHER) == (405, LOCKED)
+    assert refusal(new_queue, place, "q", owner=OTHER) == (405, LOCKED)
+    new_queue(place, "mine", owner=ME)
+    assert refusal(place.bind, "amq.direct", Binding("queue", "q", "k"), OTHER) == (405, LOCKED)
+
+
+def test_what_is_not_there(place: VHost) -> None:
+    new_queue(place, "q")
+    assert refusal(place.queue, "none", ME) == (404, "NOT_FOUND - no queue 'none' in vhost '/'")
+    expected = (404, "NOT_FOUND - no exchange 'none' in vhost '/'")
+    assert refusal(bind, place, "q", "none") == expected
+    assert refusal(new_exchange, place, "none", passive=True) == expected
+    assert refusal(new_queue, place, "none", passive=True)[0] == 404
+
+
+def test_undoing_what_is_not_there_is_fine(place: VHost) -> None:
+    place.unbind("none", Binding("queue", "none", ""), ME)
+    place.unbind("amq.direct", Binding("queue", "none", ""), ME)
+    place.delete_exchange("none", if_unused=True)
+
+
+def test_the_default_exchange_stays_as_it_is(place: VHost) -> None:
+    new_queue(place, "q")
+    expected = (403, "ACCESS_REFUSED - operation not permitted on the default exchange")
+    assert refusal(bind, place, "q", "") == expected
+    assert refusal(new_exchange, place, "") == expected
+    assert refusal(place.delete_exchange, "", if_unused=False) == expected
+    assert refusal(chain, place, "amq.direct", "") == expected
+
+
+def test_reserved_names(place: VHost) -> None:
+    text = "ACCESS_REFUSED - {} name 'amq.x' contains reserved prefix 'amq.*'"
+    assert refusal(new_exchange, place, "amq.x") == (403, text.format("exchange"))
+    assert refusal(new_queue, place, "amq.x") == (403, text.format("queue"))
+    gone = "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"
+    assert refusal(place.delete_exchange, "amq.topic", if_unused=False) == (403, gone)
+
+
+def test_types_that_are_unknown(place: VHost) -> None:
+    with pytest.raises(ConnectionFault, match="COMMAND_INVALID - unknown exchange type 'x-odd'"):
+        new_exchange(place, "e", "x-odd")
+
+
+def test_deleting_with_conditions(place: VHost) -> None:
+    queue = new_queue(place, "q")
+    fill(queue, b"m")
+    expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty")
+    assert refusal(place.delete_queue, queue, if_unused=False, if_empty=True) == expected
+    queue.add_consumer(Taker(room=0))
+    expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use")
+    assert refusal(place.delete_queue, queue, if_unused=True, if_empty=False) == expected
+    new_exchange(place, "e")
+    bind(place, "q", "e")
+    expected = (406, "PRECONDITION_FAILED - exchange 'e' in vhost '/' in use")
+    assert refusal(place.delete_exchange, "e", if_unused=True) == expected
+    assert place.delete_queue(queue, if_unused=False, if_empty=False) == 1
+    place.delete_exchange("e", if_unused=True)
+
+
+def test_the_limit_of_queues() -> None:
+    node = Node(ManualTimers(), Limits(queues=1))
+    place = node.vhosts["/"]
+    new_queue(place, "a")
+    assert refusal(new_queue, place, "b")[0] == 406
+    new_queue(place, "a")
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ({}, "non-durable"),
+        ({"durable": True, "auto_delete": True}, "auto-delete"),
+        ({"durable": True, "owner": ME}, "exclusive-owner"),
+    ],
+)
+def test_quorum_queues_are_durable_and_shared(place: VHost, flags: Any, fault: str) -> None:
+    text = f"PRECONDITION_FAILED - invalid property '{fault}' for queue 'q' in vhost '/'"
+    assert refusal(new_queue, place, "q", {"x-queue-type": "quorum"}, **flags) == (406, text)
+    assert "q" not in place.queues

@@ -1,0 +1,135 @@
+"""``postage broker``: the embedded broker as a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from tests.support.programs import Program, run_program
+
+SOON = 5.0
+#: Seconds of CPU time until it can be used; on a machine with nothing else to do it takes no more.
+START = 0.35
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
+
+
+def broker(*arguments: str) -> Program:
+    return Program("-m", "postage", "broker", "--port", "0", *arguments, env=ENVIRONMENT)
+
+
+def greeting(program: Program) -> dict[str, Any]:
+    return json.loads(program.wait_for_line('"url"', SOON))
+
+
+def test_it_tells_in_one_line_where_it_is_and_what_does_not_survive() -> None:
+    with broker() as program:
+        line = program.wait_for_line("amqp://", SOON)
+        url = line.split()[0]
+        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+            assert connection.channel().is_open
+        ended = program.terminate()
+
+    assert "all queues, exchanges and messages are gone" in line
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == [line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once_also_with_clients(number: signal.Signals) -> None:
+    with broker("--json") as program:
+        url = greeting(program)["url"]
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        since = time.monotonic()
+        program.popen.send_signal(number)
+        with pytest.raises(pika.exceptions.AMQPError):
+            connection.process_data_events(time_limit=SOON)
+        ended = program.wait(SOON)
+
+    assert time.monotonic() - since < 1
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+def test_sigusr1_prints_statistics() -> None:
+    with broker("--json") as program:
+        first = greeting(program)
+        with pika.BlockingConnection(pika.URLParameters(first["url"])) as connection:
+            channel = connection.channel()
+            channel.queue_declare("q")
+            channel.basic_publish("", "q", b"body")
+            channel.queue_declare("q", passive=True)
+            program.popen.send_signal(signal.SIGUSR1)
+            told = json.loads(program.wait_for_line('"rates"', SOON))
+
+    assert first["survives"] == "nothing"
+    assert first["pid"] == program.pid
+    assert (told["published"], len(told["connections"])) == (1, 1)
+    assert [(queue["name"], queue["ready"]) for queue in told["queues"]] == [("q", 1)]
+    assert told["rates"]["published"] > 0
+
+
+def test_users_and_virtual_hosts() -> None:
+    with broker("--json", "--user", "ann:s:e", "--user", "bob:x", "--vhost", "v", "w") as program:
+        told = greeting(program)
+        for name, password, vhost in (("ann", "s:e", "v"), ("bob", "x", "w"), ("ann", "s:e", "/")):
+            credentials = pika.PlainCredentials(name, password)
+            where = pika.ConnectionParameters("127.0.0.1", told["port"], vhost, credentials)
+            pika.BlockingConnection(where).close()
+        guest = pika.ConnectionParameters("127.0.0.1", told["port"])
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            pika.BlockingConnection(guest)
+        ended = program.terminate()
+
+    assert told["vhosts"] == ["/", "v", "w"]
+    assert told["url"] == f"amqp://ann@127.0.0.1:{told['port']}"
+    assert "s:e" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--port", "PORT"), "cannot listen on 127.0.0.1:PORT: Address already in use"),
+        (("--host", "0.0.0.0", "--port", "0"), "give users other than guest"),
+        (("--port", "70000"), "port must be from 0 to 65535"),
+        (
+            ("--host", "no-such-host.invalid", "--user", "a:b"),
+            "cannot listen on no-such-host.invalid",
+        ),
+        (("--user", "ann"), "NAME:PASSWORD"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(arguments: tuple[str, ...], named: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [argument.replace("PORT", port) for argument in arguments]
+        ended = run_program("-m", "postage", "broker", *given, env=ENVIRONMENT)
+
+    assert ended.code == 2
+    assert named.replace("PORT", port) in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+def test_it_starts_quickly() -> None:
+    """The best of three: this machine may be busy."""
+    taken = []
+    for _ in range(3):
+        with broker() as program:
+            program.wait_for_line("amqp://", SOON)
+            ticks = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
+            taken.append(sum(map(int, ticks[11:13])) / os.sysconf("SC_CLK_TCK"))
+    assert min(taken) <= START
+
+
+def test_other_commands_do_not_wait_for_gevent() -> None:
+    code = "import sys, postage.cli; print({'gevent', 'pika'} & set(sys.modules))"
+
+    assert run_program("-c", code).stdout == "set()\n"
+    version = run_program("-m", "postage", "--version")
+    assert version.stdout.startswith("postage ")

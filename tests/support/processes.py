@@ -1,1 +1,0 @@
-from postage.testing.processes import *  # noqa: F403

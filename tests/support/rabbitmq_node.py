@@ -1,1 +1,0 @@
-from postage.testing.rabbitmq import *  # noqa: F403

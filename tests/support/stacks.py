@@ -1,1 +1,0 @@
-from postage.testing.stacks import *  # noqa: F403

@@ -1,1 +1,0 @@
-from postage.testing.waiting import *  # noqa: F403

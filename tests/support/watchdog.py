@@ -1,1 +1,0 @@
-from postage.testing.watchdog import *  # noqa: F403
