@@ -164,7 +164,9 @@ def _run(handler: Callable[..., Any], message: Any, *more: Any) -> None:
     try:
         for each in getattr(_target(handler), "filters", ()):
             message = each.apply(message)
-    except Exception as exc:
+    except Abandoned:
+        raise
+    except BaseException as exc:  # a filter may raise anything, as a handler may
         expected = isinstance(exc, FilterError)
         logger.log(
             logging.DEBUG if expected else logging.WARNING,

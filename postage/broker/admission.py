@@ -16,7 +16,12 @@ _DELIVERY_MODES = (None, 1, 2)
 
 
 def admit(message: Message, user: str) -> None:
-    """Raise 406 where RabbitMQ does not let *message* of *user* in; note its further keys."""
+    """Raise 406 where RabbitMQ does not let *message* of *user* in; note its further keys.
+
+    Raises `SyntaxFault` for properties that cannot be read.
+    """
+    if message.header not in _sound:
+        _check_header(message)
     if not message.is_plain:
         _check_user(message, user)
         _check_expiration(message.properties.get("expiration"))
@@ -25,6 +30,21 @@ def admit(message: Message, user: str) -> None:
     if message.has_mode and message.properties.get("delivery_mode") not in _DELIVERY_MODES:
         mode = message.properties.get("delivery_mode")
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
+
+
+_sound: set[bytes] = set()
+"""Headers that could be read: most publishers send the same one again and again."""
+_REMEMBERED = 512
+_SHORT = 128
+
+
+def _check_header(message: Message) -> None:
+    """Raise `SyntaxFault` for a header that nobody can read: here, not where a consumer gets it."""
+    Properties.decode(message.header)
+    if len(message.header) <= _SHORT:
+        if len(_sound) >= _REMEMBERED:
+            _sound.clear()
+        _sound.add(message.header)
 
 
 def _check_user(message: Message, user: str) -> None:

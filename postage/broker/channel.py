@@ -225,7 +225,7 @@ class Channel:
                 consumer.queue.dispatch()
 
     def _on_basic_consume(self, call: Call) -> None:
-        tag = call.consumer_tag or self._new_tag()
+        name, tag = self._queue_name(call.queue), call.consumer_tag or self._new_tag()
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
         consumer = Consumer(self, tag, call, self._prefetch)
@@ -233,10 +233,11 @@ class Channel:
             self._consume_replies(consumer)
             self._answer(call, "basic.consume_ok", consumer_tag=tag)
             return
-        queue = self._queue(call.queue)
+        queue = self.vhost.queue(name, self.session)
         consumer.priority = consumer_priority(call.arguments, queue.name, self.vhost.name)
         taken = any(each.exclusive for each in queue.consumers)
-        if taken or (consumer.exclusive and queue.consumers):
+        alone = not queue.consumers and not queue.options.single_active
+        if taken or (consumer.exclusive and not alone):
             raise ChannelFault(
                 403, f"queue '{queue.name}' in vhost '{self.vhost.name}' in exclusive use"
             )

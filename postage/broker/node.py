@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from postage.broker.limits import Limits
-from postage.broker.session import Session, same
+from postage.broker.login import same
+from postage.broker.session import Session
 from postage.broker.timers import Timers
 from postage.broker.vhost import VHost
 
@@ -54,7 +55,7 @@ class Node:
     def add_vhost(self, name: str) -> VHost:
         """Return the virtual host *name*, made if need be."""
         if name not in self.vhosts:
-            self.vhosts[name] = VHost(name, self.limits, self.timers, self._account)
+            self.vhosts[name] = VHost(name, self.limits, self.timers, self.account)
         return self.vhosts[name]
 
     def remove_vhost(self, name: str) -> None:
@@ -87,7 +88,8 @@ class Node:
 
     # --- memory
 
-    def _account(self, change: int) -> None:
+    def account(self, change: int) -> None:
+        """Count *change* bytes of messages in queues, in hands, or in the making."""
         self.memory += change
         if self.alarm_held:
             return
@@ -102,6 +104,6 @@ class Node:
             return
         self.alarm = reason
         logger.warning("Publishers are %s.", f"blocked: {reason}" if reason else "unblocked")
-        for session in self.sessions:
+        for session in list(self.sessions):
             if session.publishes:
                 session.block(reason)

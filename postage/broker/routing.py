@@ -57,13 +57,16 @@ class Exchange:
         return list(self._bindings.values())
 
     def bind(self, binding: Binding) -> None:
-        """Add *binding*; adding it again changes nothing.  Raises 406 for a bad ``x-match``."""
-        if self.type == "headers":
-            _check_match(binding.arguments)
+        """Add *binding*; adding it again changes nothing."""
         self.had_bindings = True
         if binding.identity not in self._bindings:
             self._bindings[binding.identity] = binding
             self._by_key.setdefault(binding.key, []).append(binding)
+
+    def check(self, binding: Binding) -> None:
+        """Raise 406 where *binding* makes no sense: for a bad ``x-match``."""
+        if self.type == "headers":
+            _check_match(binding.arguments)
 
     def has(self, binding: Binding) -> bool:
         """Tell whether *binding* is there."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import enum
-import hmac
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from postage._version import __version__
 from postage.broker import parser
+from postage.broker.assembly import Assembly
 from postage.broker.channel import Channel
 from postage.broker.errors import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.fields import decode_table
+from postage.broker.heartbeats import Heartbeats
+from postage.broker.login import MECHANISMS, credentials
 from postage.broker.methods import Call, decode, encode
 from postage.broker.parser import Parser
 
@@ -25,19 +27,22 @@ __all__ = ["Session", "Stage"]
 logger = logging.getLogger(__name__)
 
 LEAST_FRAME_MAX = 4096
-HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+BURST = 1 << 18
+"""Bytes written at once after which deliveries wait for others to have their turn."""
+LONGEST_TEXT = 255
+"""Bytes of a reply text."""
 
 
 class Stage(enum.Enum):
-    """How far a connection has come; the value is what is expected next."""
+    """How far a connection has come; the values are RabbitMQ's words for it."""
 
-    GREETING = "the protocol header"
-    STARTING = "connection.start_ok"
-    TUNING = "connection.tune_ok"
-    OPENING = "connection.open"
-    OPEN = "anything"
-    CLOSING = "connection.close_ok"
-    CLOSED = "nothing"
+    GREETING = "handshake"
+    STARTING = "starting"
+    TUNING = "tuning"
+    OPENING = "opening"
+    OPEN = "running"
+    CLOSING = "closing"
+    CLOSED = "closed"
 
 
 # What a client may call on channel 0 at each stage, and who takes it.
@@ -50,16 +55,6 @@ _STEPS: dict[Stage, dict[str, str]] = {
 }
 
 
-class _Publish:
-    """A basic.publish whose content has not all come yet."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.header: bytes | None = None
-        self.missing = 0
-        self.parts: list[bytes] = []
-
-
 class Session:
     """The broker's side of one connection.
 
@@ -67,7 +62,9 @@ class Session:
     is called when there is some.  Nothing that a client sends makes `feed` raise.
     """
 
-    def __init__(self, node: Node, id_: int, on_output: Any, *, loopback: bool = True) -> None:
+    def __init__(
+        self, node: Node, id_: int, on_output: Callable[[], object], *, loopback: bool = True
+    ) -> None:
         self.node, self.id = node, id_
         self.stage = Stage.GREETING
         self.user = ""
@@ -76,21 +73,23 @@ class Session:
         self.client_properties: dict[str, Any] = {}
         self.channels: dict[int, Channel] = {}
         self.paused = False
-        """True while the client does not read: deliveries wait."""
+        """True while much is unsent: deliveries wait, see `resume`."""
         self.publishes = self.deliveries = 0
         self.blocked = False
+        self.sent = self.received = False
+        """Whether anything was since `Heartbeats` last looked."""
         self.tap: Tap | None = None
         """What meddles with the frames, for tests; see `postage.broker.faults`."""
         self._parser = Parser(node.limits.frame_max)
-        self._contents: dict[int, _Publish] = {}
+        self._contents = Assembly(node.limits, node.account)
         self._to_confirm: list[Channel] = []
         self._output: list[bytes] = []
+        self._unsent = self._answers = 0
         self._on_output = on_output
         self._loopback = loopback
         self._channel_max = node.limits.channels
         self._greeting = b""
-        self._sent = self._received = False
-        node.timers.later(node.limits.handshake, self._check_handshake)
+        self._deadline = node.timers.later(node.limits.handshake, self.drop)
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.user!r}, {self.stage.name.lower()}>"
@@ -105,12 +104,22 @@ class Session:
         capabilities = self.client_properties.get("capabilities")
         return isinstance(capabilities, dict) and bool(capabilities.get(name))
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing comes any more and nothing goes."""
+        return self.stage is Stage.CLOSED
+
     # --- output
 
     def write(self, data: bytes) -> None:
         """Have *data* sent."""
-        self._sent = True
+        self.sent = True
         self._output.append(data)
+        if self.paused:
+            self._answers += len(data)
+        self._unsent += len(data)
+        if self._unsent > BURST:
+            self.paused = True
         if len(self._output) == 1:
             self._on_output()
 
@@ -118,26 +127,38 @@ class Session:
         """Return what is to be sent, and forget it."""
         data = b"".join(self._output)
         self._output.clear()
+        self._unsent = 0
         return data if self.tap is None else self.tap.outgoing(data)
+
+    def resume(self) -> None:
+        """All output is sent: go on with the deliveries that waited for that."""
+        self._answers = 0
+        if self.paused and self.stage is Stage.OPEN:
+            self.paused = False
+            for channel in list(self.channels.values()):
+                channel.dispatch()
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether nothing should be read from the client now.
+
+        Either publishers are blocked, or it asks and asks and does not read the answers.
+        """
+        return self.blocked or self._answers > self.node.limits.unsent
 
     def confirm_later(self, channel: Channel) -> None:
         """Have *channel* confirm its publishes when the present input is done."""
         if channel not in self._to_confirm:
             self._to_confirm.append(channel)
 
-    def set_paused(self, *, paused: bool) -> None:
-        """Hold deliveries back while the client does not read, or go on."""
-        self.paused = paused
-        if not paused:
-            for channel in list(self.channels.values()):
-                channel.dispatch()
-
     def block(self, reason: str | None) -> None:
         """Tell the client that publishers wait (a *reason*), or no more (None)."""
+        if self.stage is not Stage.OPEN:
+            return
         self.blocked = reason is not None
         if not self.capability("connection.blocked"):
-            return
-        if reason is not None:
+            self._on_output()
+        elif reason is not None:
             self.write(encode(0, "connection.blocked", reason=reason))
         else:
             self.write(encode(0, "connection.unblocked"))
@@ -146,7 +167,7 @@ class Session:
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self._received = True
+        self.received = True
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
@@ -187,7 +208,7 @@ class Session:
                 version_major=0,
                 version_minor=9,
                 server_properties=_PROPERTIES,
-                mechanisms="PLAIN AMQPLAIN",
+                mechanisms=MECHANISMS,
                 locales="en_US",
             )
         )
@@ -213,14 +234,15 @@ class Session:
             elif self.stage is Stage.OPEN:
                 self._channel_method(channel, call)
             elif self.stage is not Stage.CLOSING:
-                raise ConnectionFault(503, f"{call.method.name} while {self.stage.value} is due")
+                text = f"{call.method.name} in connection state {self.stage.value}"
+                raise ConnectionFault(505, text)
         except Fault as exc:
-            exc.method = call.method.ids
+            exc.method = exc.method if any(exc.method) else call.method.ids
             raise
 
     def _step(self, call: Call) -> None:
         name = call.method.name
-        if name == "connection.close" and self.stage is not Stage.CLOSED:
+        if name == "connection.close":
             self.write(encode(0, "connection.close_ok"))
             self.drop()
             return
@@ -228,16 +250,20 @@ class Session:
         if step is not None:
             getattr(self, step)(call)
         elif self.stage is not Stage.CLOSING:
-            raise ConnectionFault(503, f"{name} while {self.stage.value} is due")
+            text = f"unexpected method in connection state {self.stage.value}"
+            raise ConnectionFault(504, text)
 
     # --- handshake
 
     def _on_start_ok(self, call: Call) -> None:
         self.client_properties = call.client_properties
-        user, password = _credentials(call.mechanism, call.response)
+        user, password = credentials(call.mechanism, call.response)
         if not self.node.admits(user, password, loopback=self._loopback):
             logger.info("A login as %r was refused.", user)
-            text = f"Login was refused using authentication mechanism {call.mechanism}."
+            text = (
+                f"Login was refused using authentication mechanism {call.mechanism}. "
+                f"For details see the broker logfile."
+            )
             if self.capability("authentication_failure_close"):
                 raise ConnectionFault(403, text)
             self.drop()
@@ -273,18 +299,19 @@ class Session:
         self._channel_max = min(call.channel_max or limits.channels, limits.channels)
         self.stage = Stage.OPENING
         if call.heartbeat:
-            self._beat(call.heartbeat)
+            Heartbeats(self, call.heartbeat)
 
     def _on_open(self, call: Call) -> None:
         if len(self.node.sessions) > self.node.limits.connections:
-            raise ConnectionFault(
-                506, f"the limit of {self.node.limits.connections} connections is reached"
-            )
+            limit = self.node.limits.connections
+            text = f"connection refused: node connection limit ({limit}) is reached"
+            raise ConnectionFault(530, text)
         vhost = self.node.vhosts.get(call.virtual_host)
         if vhost is None:
             raise ConnectionFault(530, f"vhost {call.virtual_host} not found")
         self.vhost = vhost
         self.stage = Stage.OPEN
+        self._deadline.cancel()
         self.write(encode(0, "connection.open_ok"))
 
     def _on_update_secret(self, call: Call) -> None:  # noqa: ARG002
@@ -293,48 +320,47 @@ class Session:
     def _on_close_ok(self, call: Call) -> None:  # noqa: ARG002
         self.drop()
 
-    def _check_handshake(self) -> None:
-        if self.stage not in (Stage.OPEN, Stage.CLOSED):
-            self.drop()
-
     # --- channels
 
     def _channel_method(self, number: int, call: Call) -> None:
         name, channel = call.method.name, self.channels.get(number)
-        if name == "channel.open":
+        if number in self._contents:
+            self._contents.refuse_method(number)
+        elif name == "channel.open":
             self._open_channel(number, channel)
         elif channel is None:
-            if name not in ("channel.close", "channel.close_ok"):
-                raise ConnectionFault(504, "expected 'channel.open'")
-            if name == "channel.close":
-                self.write(encode(number, "channel.close_ok"))
+            raise ConnectionFault(504, "expected 'channel.open'")
+        elif channel.closing:
+            self._closing_method(number, name)
+        elif name == "basic.publish":
+            self._contents.begin(number, call)
         elif name == "channel.close":
             self._end_channel(number)
             self.write(encode(number, "channel.close_ok"))
-        elif channel.closing:
-            if name == "channel.close_ok":
-                del self.channels[number]
-        elif number in self._contents:
-            raise ConnectionFault(505, f"expected content, got {name} instead")
-        elif name == "basic.publish":
-            self._contents[number] = _Publish(call)
         else:
             channel.handle(call)
+
+    def _closing_method(self, number: int, name: str) -> None:
+        """All is ignored but the end, and the client's own close which crossed ours (RabbitMQ)."""
+        if name == "channel.close":
+            self.write(encode(number, "channel.close_ok"))
+        elif name == "channel.close_ok":
+            del self.channels[number]
 
     def _open_channel(self, number: int, channel: Channel | None) -> None:
         if channel is not None:
             raise ConnectionFault(504, "second 'channel.open' seen")
-        if number > self._channel_max or len(self.channels) >= self._channel_max:
+        if len(self.channels) >= self._channel_max:
             raise ConnectionFault(
                 530,
-                f"number of channels opened ({len(self.channels)}) has reached the maximum "
-                f"allowed limit of ({self._channel_max})",
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated "
+                f"channel_max ({self._channel_max})",
             )
         self.channels[number] = Channel(self, number)
         self.write(encode(number, "channel.open_ok"))
 
     def _end_channel(self, number: int) -> None:
-        self._contents.pop(number, None)
+        self._contents.forget(number)
         channel = self.channels.pop(number)
         channel.flush_confirms()
         channel.close()
@@ -342,75 +368,29 @@ class Session:
     def _fail_channel(self, number: int, fault: Fault) -> None:
         channel = self.channels[number]
         channel.flush_confirms()
-        self._contents.pop(number, None)
+        self._contents.forget(number)
         channel.close()
         self.write(encode(number, "channel.close", **_close_arguments(fault)))
 
     def _content(self, kind: int, number: int, payload: bytes) -> None:
         """Take a header or body frame."""
         channel = self.channels.get(number)
-        if channel is not None and channel.closing:
+        if self.stage is Stage.CLOSING or (channel is not None and channel.closing):
             return
-        pending = self._contents.get(number)
-        if (
-            pending is None
-            or channel is None
-            or (kind == parser.HEADER) != (pending.header is None)
-        ):
-            raise ConnectionFault(505, "expected method frame, got non method frame instead")
-        if kind == parser.HEADER:
-            self._header(pending, payload)
-        else:
-            pending.parts.append(payload)
-            pending.missing -= len(payload)
-        if pending.missing < 0:
-            raise ConnectionFault(501, "more content than the header announced")
-        if not pending.missing:
-            del self._contents[number]
-            self._note_publisher()
-            try:
-                channel.publish(pending.call, pending.header or b"", b"".join(pending.parts))
-            except Fault as exc:
-                exc.method = pending.call.method.ids
-                raise
-
-    def _header(self, pending: _Publish, payload: bytes) -> None:
-        if len(payload) < 14 or payload[:2] != b"\x00\x3c":  # noqa: PLR2004 - up to the flags
-            raise SyntaxFault("a content header that is none of class basic")
-        size = int.from_bytes(payload[4:12], "big")
-        if size > self.node.limits.message_max:
-            most = self.node.limits.message_max
-            text = f"message size {size} is larger than configured max size {most}"
-            raise ChannelFault(406, text, pending.call.method.ids)
-        pending.header, pending.missing = payload[12:], size
+        method = self._contents.method_of(number)
+        try:
+            content = self._contents.add(number, kind, payload)
+            if content is not None and channel is not None:
+                self._note_publisher()
+                channel.publish(content.call, content.header or b"", content.body)
+        except Fault as exc:
+            exc.method = method
+            raise
 
     def _note_publisher(self) -> None:
         self.publishes += 1
         if self.publishes == 1 and self.node.alarm is not None:
             self.block(self.node.alarm)
-
-    # --- heartbeats
-
-    def _beat(self, seconds: int) -> None:
-        """Send a heartbeat where nothing else was sent; end a client that is silent (4.2.7)."""
-        silent = 0
-
-        def check() -> None:
-            nonlocal silent
-            if self.stage is Stage.CLOSED:
-                return
-            if not self._sent:
-                self.write(HEARTBEAT)
-            self._sent = False
-            silent = 0 if self._received else silent + 1
-            self._received = False
-            if silent >= 4:  # noqa: PLR2004 - halves of the interval: two whole ones
-                logger.info("%r missed its heartbeats.", self)
-                self.drop()
-            else:
-                self.node.timers.later(seconds / 2, check)
-
-        self.node.timers.later(seconds / 2, check)
 
     # --- the end
 
@@ -418,11 +398,12 @@ class Session:
         """Close the connection over *fault*; wait for the client to confirm it."""
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
-        logger.info("%r is closed: %s", self, fault)
+        logger.info("%r is closed: %a", self, str(fault))
         self._release()
         self.stage = Stage.CLOSING
         self.write(encode(0, "connection.close", **_close_arguments(fault)))
-        self.node.timers.later(self.node.limits.handshake, self.drop)
+        self._deadline.cancel()
+        self._deadline = self.node.timers.later(self.node.limits.handshake, self.drop)
 
     def shut_down(self, code: int, text: str) -> None:
         """Close the connection on the broker's own account."""
@@ -436,10 +417,12 @@ class Session:
         if self.stage is not Stage.CLOSED:
             self._release()
             self.stage = Stage.CLOSED
+            self._deadline.cancel()
             self.node.forget(self)
             self._on_output()
 
     def _release(self) -> None:
+        self.paused, self.blocked = True, False  # what goes back is not to come here again
         for number in list(self.channels):
             self._end_channel(number)
         vhost = getattr(self, "vhost", None)
@@ -450,31 +433,15 @@ class Session:
 
 def _close_arguments(fault: Fault) -> dict[str, Any]:
     class_id, method_id = fault.method
+    text = str(fault).encode("utf-8", "surrogateescape")
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT - 3] + b"..."
     return {
         "reply_code": fault.code,
-        "reply_text": str(fault),
+        "reply_text": text,
         "class_id": class_id,
         "method_id": method_id,
     }
-
-
-def _credentials(mechanism: str, response: bytes) -> tuple[str, str]:
-    """Return user and password from a SASL response."""
-    if mechanism == "PLAIN":
-        parts = response.split(b"\x00")
-        if len(parts) == 3:  # noqa: PLR2004 - who to act as, user, password (RFC 4616)
-            return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
-    elif mechanism == "AMQPLAIN":
-        table, _ = decode_table(len(response).to_bytes(4, "big") + response, 0)
-        return str(table.get("LOGIN", "")), str(table.get("PASSWORD", ""))
-    else:
-        raise ConnectionFault(504, f"unknown authentication mechanism '{mechanism}'")
-    return "", ""
-
-
-def same(one: str, other: str) -> bool:
-    """Compare two secrets without telling by the time it takes where they differ."""
-    return hmac.compare_digest(one.encode(), other.encode())
 
 
 _PROPERTIES: dict[str, Any] = {

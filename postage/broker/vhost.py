@@ -56,12 +56,15 @@ class VHost:
 
     def queue(self, name: str, connection: object) -> Queue:
         """Return a queue that *connection* may use, or raise 404 or 405."""
-        if name not in self.queues:
-            raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
-        queue = self.queues[name]
+        queue = self._known_queue(name)
         if queue.owner not in (None, connection):
             raise self._locked(name)
         return queue
+
+    def _known_queue(self, name: str) -> Queue:
+        if name not in self.queues:
+            raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
+        return self.queues[name]
 
     def _locked(self, name: str) -> ChannelFault:
         return ChannelFault(
@@ -135,7 +138,12 @@ class VHost:
         """Bind; binding twice is fine."""
         self._refuse_defaults(source, binding)
         exchange = self.exchange(source)
-        self._destination(binding, connection)
+        if binding.kind == "exchange":
+            self.exchange(binding.destination)
+        else:
+            self._known_queue(binding.destination)
+        exchange.check(binding)
+        self._check_access(binding, connection)
         exchange.bind(binding)
 
     def unbind(self, source: str, binding: Binding, connection: object) -> None:
@@ -144,7 +152,7 @@ class VHost:
         exchange = self.exchanges.get(source)
         if exchange is None or not exchange.has(binding):
             return
-        self._destination(binding, connection)
+        self._check_access(binding, connection)
         exchange.unbind(binding)
         self._collect([exchange])
 
@@ -153,11 +161,9 @@ class VHost:
         if binding.kind == "exchange":
             _refuse_default(binding.destination)
 
-    def _destination(self, binding: Binding, connection: object) -> None:
-        """Raise where *connection* may not bind to the destination, or it does not exist."""
-        if binding.kind == "exchange":
-            self.exchange(binding.destination)
-        else:
+    def _check_access(self, binding: Binding, connection: object) -> None:
+        """Raise 405 where the destination is a queue that is exclusive to another connection."""
+        if binding.kind == "queue":
             self.queue(binding.destination, connection)
 
     def _forget_destination(self, kind: str, name: str) -> None:
@@ -309,7 +315,7 @@ class VHost:
             else:
                 self._route(binding.destination, keys, message, queues, seen)
         alternate = source.arguments.get("alternate-exchange")
-        if not found and isinstance(alternate, str):
+        if not found and alternate:  # the default exchange is no alternate (nor is it RabbitMQ's)
             self._route(alternate, keys, message, queues, seen)
 
     def _dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
@@ -317,9 +323,12 @@ class VHost:
         self._dead.append((queue, entry, reason))
         if len(self._dead) > 1:
             return  # the loop below is running
-        while self._dead:
-            self._publish_dead(*self._dead[0])
-            self._dead.popleft()
+        try:
+            while self._dead:
+                self._publish_dead(*self._dead[0])
+                self._dead.popleft()
+        finally:
+            self._dead.clear()
 
     def _publish_dead(self, queue: Queue, entry: Entry, reason: str) -> None:
         target = queue.options.dead_letter_exchange

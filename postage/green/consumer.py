@@ -11,7 +11,7 @@ import gevent.queue
 
 from postage.addressing import Eqk, QueueSpec, bindings_of, queue_name_and_flags
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import ConsumerCancelled, PostageError
+from postage.errors import ChannelRefused, ConsumerCancelled, PostageError
 from postage.exchange import Exchange
 from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
@@ -96,14 +96,26 @@ class GenericConsumer:
         flags = {**own_flags, **flags}
         # A broker of today refuses shared queues that do not survive its restart.
         flags.setdefault("durable", not flags.get("exclusive", False))
-        connection = self._pair.consuming.get()
-        connection.declare(exchange_class)
-        with connection.lease() as channel:
-            name = channel.queue_declare(name, **flags)  # the broker names a queue without a name
-            channel.queue_bind(name, exchange_class.name, key)
+        try:
+            name = self._bind(exchange_class, name, key, flags)
+        except ChannelRefused as exc:
+            if not exc.misses(exchange_class.name):
+                raise
+            # Somebody deleted it since this connection declared it.
+            self._pair.consuming.get().forget(exchange_class)
+            name = self._bind(exchange_class, name, key, flags)
         self.qk_list.append((name, key))
         if self._channel is not None:
             self._consume(self._channel, name)
+
+    def _bind(self, exchange: type[Exchange], queue: str, key: str, flags: dict[str, Any]) -> str:
+        """Declare and bind; return the name of the queue, which the broker gives to a nameless."""
+        connection = self._pair.consuming.get()
+        connection.declare(exchange)
+        with connection.lease() as channel:
+            queue = channel.queue_declare(queue, **flags)
+            channel.queue_bind(queue, exchange.name, key)
+        return queue
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
         """Undo a binding; what is in the queue already is still consumed."""
@@ -130,9 +142,9 @@ class GenericConsumer:
         raises, `ConnectionLost` when the connection ends, `ConsumerCancelled` when a queue is gone.
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
-        self.begin(inbox.put)
         self._over.rawlink(lambda _: inbox.put(None))
         try:
+            self.begin(inbox.put)
             while (delivery := inbox.get()) is not None and not self._over.ready():
                 callback(delivery.channel, delivery, delivery.properties, delivery.body)
             self._over.get()

@@ -55,7 +55,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """Seconds that running handlers get to finish when the processor stops; what has not finished
     then goes back to its queue."""
 
-    after: After = After.GO_ON
+    ending: After = After.GO_ON
     """What the scheduler shall do once this processor has ended."""
 
     def __init__(
@@ -102,7 +102,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         setattr(self, handler.__name__, handler)
 
     @property
-    def routes(self) -> RouteTable:
+    def _routes(self) -> RouteTable:
         """The handlers of this processor: those of its class, and its own."""
         of_class = type(self).route_table
         if self._own_handlers is None:
@@ -112,7 +112,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         return self._own_routes[1]  # type: ignore[index]  # set just now
 
     def _bound(self, body: dict[str, Any]) -> list[Bound]:
-        found = self.routes.find(body["category"], body["type"], body["name"])
+        found = self._routes.find(body["category"], body["type"], body["name"])
         return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
 
     def _bind(self, handler: Any) -> Callable[..., Any]:
@@ -173,7 +173,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
         Raises `ConnectionLost` or `ConsumerCancelled` when it can consume no more.
         """
-        self.after = After.GO_ON
+        self.ending = After.GO_ON
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool = self._pool = Pool(self.concurrency, self._handle, name)
         try:
@@ -188,7 +188,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer.stop_consuming()
 
     def _finish(self, after: After) -> None:
-        self.after = max(self.after, after)
+        self.ending = max(self.ending, after)
         self.stop_consuming()
 
     def _drain(self, pool: Pool[Delivery]) -> None:

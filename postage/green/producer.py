@@ -86,6 +86,8 @@ class GenericProducer:
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
         self.encoder = self.encoder_class()
+        if not self.eks:
+            raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         self.default_exchange = self.eks[0][0]
         for exchange, _ in self.eks:
             self._pair.publishing.get().declare(exchange)

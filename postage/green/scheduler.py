@@ -138,7 +138,7 @@ class MicroScheduler:
             raise run_.error
         after, microthread = run_.after, run_.microthread
         if isinstance(microthread, MessageProcessor):
-            after = max(after, microthread.after)
+            after = max(after, microthread.ending)
             self._restarting = microthread if after is After.RESTART else self._restarting
         if after is not After.STOP:
             self._after = max(self._after, after)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pika import spec
 
 from postage.broker.node import Node
 from postage.broker.session import Stage
 from postage.broker.timers import ManualTimers
-from tests.broker.fuzzing import GREETING, OPENING, WORK, Fuzzer
+from tests.broker.fuzzing import GREETING, OPENING, WORK, Fuzzer, frame, method
 
 INPUTS = 20_000
 
@@ -50,3 +52,15 @@ def test_it_does_not_matter_where_a_stream_is_cut(cuts: list[int]) -> None:
 def test_anything_but_the_protocol_is_told_of_it(data: bytes) -> None:
     stage, output = answers([b"HTTP" + data])
     assert (stage, output) == (Stage.CLOSED, b"AMQP\x00\x00\x09\x01")
+
+
+def test_properties_that_nobody_can_read_end_with_their_publisher() -> None:
+    node = Node(ManualTimers())
+    session = node.open_session(lambda: None)
+    declared = method(1, spec.Queue.Declare(queue="q"))
+    publish = method(1, spec.Basic.Publish(exchange="", routing_key="q"))
+    header = struct.pack(">HHQH", 60, 0, 0, 1 << 13) + b"\0\0\0\x05\x01aFx"
+    session.feed(b"".join((*GREETING, *OPENING, declared, publish, frame(2, 1, header))))
+    assert session.stage is Stage.CLOSING
+    assert b"SYNTAX_ERROR" in session.take_output()
+    assert len(node.vhosts["/"].queues["q"]) == 0

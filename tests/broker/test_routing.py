@@ -81,9 +81,9 @@ def test_headers(arguments: dict[str, Any], headers: dict[str, Any], matches: bo
 
 def test_a_headers_binding_says_how_to_match() -> None:
     with pytest.raises(ChannelFault, match='Invalid x-match field value <<"some">>'):
-        Exchange("e", "headers").bind(Binding("queue", "one", "", {"x-match": "some"}))
+        Exchange("e", "headers").check(Binding("queue", "one", "", {"x-match": "some"}))
     with pytest.raises(ChannelFault, match="Invalid x-match field type signedint"):
-        Exchange("e", "headers").bind(Binding("queue", "one", "", {"x-match": 1}))
+        Exchange("e", "headers").check(Binding("queue", "one", "", {"x-match": 1}))
 
 
 def test_binding_twice_is_binding_once() -> None:

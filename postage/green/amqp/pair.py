@@ -7,6 +7,7 @@ could not acknowledge any more, and the alarm would never end (RabbitMQ, memory 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import logging
 import os
@@ -93,7 +94,9 @@ class _HubPairs:
         # The native thread ends, and its hub with it.  In a forked child the parent goes on using
         # the very sockets: see _after_fork.
         if self.pid == os.getpid():
-            self.close_now()
+            # ValueError: somebody destroyed the hub's loop, without having called `close` before.
+            with contextlib.suppress(ValueError):
+                self.close_now()
 
 
 # The real thread's, also where threading is patched: a hub belongs to a native thread.
