@@ -52,7 +52,7 @@ class Content:
         if kind != parser.HEADER:
             self.refuse()
         if len(payload) < _HEADER.size:
-            raise SyntaxFault("a content header ends before its flags", 501)
+            raise SyntaxFault("a content header ends before its flags")
         class_id, weight, size, flags = _HEADER.unpack_from(payload)
         if class_id != BASIC or weight:
             self.refuse(f"got one for class {class_id}, weight {weight}")

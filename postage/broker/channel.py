@@ -133,7 +133,7 @@ class Channel:
         name = call.method.name.replace(".", "_")
         handler = getattr(self, f"_on_{name}", None)
         if handler is None:
-            raise ConnectionFault(503, f"{call.method.name} is not for clients to call")
+            raise ConnectionFault(503, "unimplemented method")
         handler(call)
 
     def _answer(self, call: Call, name: str, **arguments: Any) -> None:

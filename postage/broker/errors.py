@@ -45,7 +45,7 @@ class ConnectionFault(Fault):
 
 
 class SyntaxFault(ConnectionFault):
-    """A frame whose contents cannot be read (502)."""
+    """A frame that cannot be read (501, as RabbitMQ has it also where 502 were in place)."""
 
-    def __init__(self, text: str, code: int = 502) -> None:
+    def __init__(self, text: str, code: int = 501) -> None:
         super().__init__(code, text)

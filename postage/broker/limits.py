@@ -22,9 +22,13 @@ class Limits:
     queues: int = 10_000
     """Queues of one virtual host; one more is refused (406)."""
     memory: int = 256 << 20
-    """Queued and unsent bytes at which publishers are blocked; they go on at 80 % of it."""
+    """Bytes of messages, in queues, unacknowledged or unsent, at which publishers are blocked; they
+    go on at 80 % of it."""
     unsent: int = 4 << 20
-    """Bytes that one connection leaves unread before deliveries to it pause."""
+    """Answers that one connection leaves unread before nothing more is read from it, in bytes.
+
+    Deliveries to it pause much earlier, as soon as its socket takes no more.
+    """
     handshake: float = 10.0
     """From the connection to the opened virtual host."""
     heartbeat: int = 60

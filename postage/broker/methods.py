@@ -159,6 +159,8 @@ def decode(payload: bytes) -> Call:
         else:
             at, bit = at + (bit > 0), 0
             values[name], at = _value_at(payload, at, kind)
+    if at + (bit > 0) != len(payload):
+        raise SyntaxFault(f"{method.name} is longer than its arguments")
     return Call(method, {name: value for name, value in values.items() if name[0] != "["})
 
 

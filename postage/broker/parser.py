@@ -34,14 +34,14 @@ class Parser:
         while end - at >= OVERHEAD:
             kind, channel, size = _FRAME.unpack_from(data, at)
             if kind not in (METHOD, HEADER, BODY, HEARTBEAT):
-                raise SyntaxFault(f"unknown frame type {kind}", 501)
-            if size + OVERHEAD > self.frame_max:
-                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed", 501)
+                raise SyntaxFault(f"unknown frame type {kind}")
+            if size > self.frame_max:  # nor does RabbitMQ count the overhead
+                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
             after = at + OVERHEAD + size
             if after > end:
                 break
             if data[after - 1] != 0xCE:  # noqa: PLR2004 - the frame end
-                raise SyntaxFault("a frame does not end in CE", 501)
+                raise SyntaxFault("a frame does not end in CE")
             yield kind, channel, data[at + 7 : after - 1]
             at = after
         self._rest = data[at:]

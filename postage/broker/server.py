@@ -4,62 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import gevent
-import gevent.event
-import gevent.hub
 import gevent.server
-import gevent.socket
 
 from postage.broker import statistics
 from postage.broker.faults import Faults
+from postage.broker.hubtimers import HubTimers
 from postage.broker.limits import Limits
+from postage.broker.link import Link
 from postage.broker.node import Node
-from postage.broker.session import Session, Stage
-from postage.broker.timers import Timer, Timers
+from postage.broker.timers import Timers
 from postage.errors import SettingsError
 
 __all__ = ["Broker"]
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 18
-TICK = 0.05
-"""Seconds between two looks at a connection whose reading is held back."""
-
-
-class _Due:
-    """A call that is due later in the hub."""
-
-    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
-        self._timer = gevent.hub.get_hub().loop.timer(seconds, ref=False)
-        self._timer.start(self._fire)
-        self._call = call
-
-    def _fire(self) -> None:
-        self._timer.close()
-        self._call()
-
-    def cancel(self) -> None:
-        self._timer.stop()
-        self._timer.close()
-
-
-class _HubTimers:
-    """The clock of the hub."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
-
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        return _Due(seconds, call)
+HANDSHAKING = 2
+"""How many times the limit of connections may be there, the handshakes included."""
 
 
 class Broker:
@@ -83,13 +49,14 @@ class Broker:
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
             raise SettingsError(f"to listen on {host}, give users other than guest")
         self.host = host
-        self.node = Node(timers or _HubTimers(), limits, users, vhosts)
+        self.node = Node(timers or HubTimers(), limits, users, vhosts)
         self.faults = Faults(self.node)
         """Trouble to order, for tests of clients."""
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))
         self._address = host, port
         self._server = gevent.server.StreamServer(self._address, self._serve)
-        self._links: set[_Link] = set()
+        self._links: set[Link] = set()
+        self._is_over = False
 
     def __enter__(self) -> Broker:  # noqa: PYI034 - Self needs Python 3.11
         self.start()
@@ -127,6 +94,7 @@ class Broker:
 
     def stop(self) -> None:
         """Close all connections and stop listening; nothing is kept."""
+        self._is_over = True
         for session in list(self.node.sessions):
             session.shut_down(320, "the broker shuts down")
         self._server.stop(timeout=0)
@@ -140,112 +108,26 @@ class Broker:
             os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
-        link = _Link(self.node, sock, loopback=_is_loopback(address[0]))
+        link = self._linked(sock, address)
+        if link is None:
+            sock.close()
+            return
         self._links.add(link)
         try:
             link.run()
         finally:
             self._links.discard(link)
 
-
-class _Link:
-    """A client's socket and its session: reads in its own greenlet, writes from the hub."""
-
-    def __init__(self, node: Node, sock: Any, *, loopback: bool) -> None:
-        sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-        sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self.sock, self._node = sock, node
-        self.greenlet = gevent.getcurrent()
-        loop = gevent.hub.get_hub().loop
-        self._loop = loop
-        self._writer = loop.io(sock.fileno(), 2)
-        self._reader = loop.io(sock.fileno(), 1)
-        self._sending = memoryview(b"")
-        self._due = False
-        self._over = gevent.event.Event()
-        self.session: Session = node.open_session(self._on_output, loopback=loopback)
-
-    def run(self) -> None:
-        """Serve until the connection ends."""
-        self._reader.start(self._on_readable)
+    def _linked(self, sock: Any, address: Any) -> Link | None:
+        """Return the link for a new connection, or None where it is not to be served."""
+        crowded = len(self.node.sessions) >= HANDSHAKING * self.node.limits.connections
+        if self._is_over or crowded:
+            return None
         try:
-            self._over.wait()
-        finally:
-            self._end()
-
-    def _on_readable(self) -> None:
-        if self.session.blocked:
-            # Held back, not refused: the client's own socket fills, and its publishers wait.
-            self._reader.stop()
-            _Due(TICK, self._resume)
-            return
-        try:
-            data = self.sock.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.session.feed(data)
-        else:
-            self.session.drop()
-            self._over.set()
-
-    def _resume(self) -> None:
-        if not self._over.is_set():
-            self._reader.start(self._on_readable)
-
-    def _on_output(self) -> None:
-        if not self._due:
-            self._due = True
-            self._loop.run_callback(self.flush)
-
-    def flush(self) -> None:
-        """Send what there is; go on when the socket takes more."""
-        if self._over.is_set():
-            return
-        try:
-            self._send()
-        except BlockingIOError:
-            self._writer.start(self.flush)
-            self._watch_backlog()
-            return
-        except OSError:
-            self.session.drop()
-        self._writer.stop()
-        self._due = False
-        self._watch_backlog()
-        if self.session.stage is Stage.CLOSED:
-            self._over.set()
-
-    def _send(self) -> None:
-        while True:
-            if not self._sending:
-                self._sending = memoryview(self.session.take_output())
-            if not self._sending:
-                return
-            sent = self.sock.send(self._sending)
-            self._sending = self._sending[sent:]
-
-    def finish(self) -> None:
-        """Send what the socket takes now, and end."""
-        self.flush()
-        self.session.drop()
-        self._over.set()
-
-    def _watch_backlog(self) -> None:
-        """Hold deliveries back while the client leaves much unread."""
-        behind = len(self._sending) > self._node.limits.unsent
-        if behind != self.session.paused:
-            self.session.set_paused(paused=behind)
-
-    def _end(self) -> None:
-        self._over.set()
-        self.session.drop()
-        for watcher in (self._reader, self._writer):
-            watcher.stop()
-            watcher.close()
-        self.sock.close()
+            return Link(self.node, sock, loopback=_is_loopback(address[0]))
+        except OSError as exc:  # it has gone already
+            logger.debug("A connection ended as it began: %s.", exc)
+            return None
 
 
 def _is_loopback(host: str) -> bool:

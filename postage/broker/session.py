@@ -84,7 +84,7 @@ class Session:
         self._contents = Assembly(node.limits, node.account)
         self._to_confirm: list[Channel] = []
         self._output: list[bytes] = []
-        self._unsent = self._answers = 0
+        self._unsent = self._answers = self._turn = 0
         self._on_output = on_output
         self._loopback = loopback
         self._channel_max = node.limits.channels
@@ -135,8 +135,15 @@ class Session:
         self._answers = 0
         if self.paused and self.stage is Stage.OPEN:
             self.paused = False
-            for channel in list(self.channels.values()):
-                channel.dispatch()
+            self._serve_queues()
+
+    def _serve_queues(self) -> None:
+        """Serve the queues that this connection consumes from, each time another one first."""
+        consumers = (c for channel in self.channels.values() for c in channel.consumers.values())
+        queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
+        self._turn = (self._turn + 1) % max(1, len(queues))
+        for queue in queues[self._turn :] + queues[: self._turn]:
+            queue.dispatch()
 
     @property
     def is_held_back(self) -> bool:
@@ -168,6 +175,8 @@ class Session:
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
         self.received = True
+        if self.has_ended:
+            return
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
@@ -180,8 +189,7 @@ class Session:
                     self.tap.incoming(kind, channel, payload, self._frame)
         except SyntaxFault as exc:
             self._fail(exc)
-            if exc.code == 501:  # noqa: PLR2004 - the stream itself cannot be followed any more
-                self.drop()
+            self.drop()  # the stream itself cannot be followed any more
         finally:
             self._flush_confirms()
 
@@ -220,10 +228,10 @@ class Session:
                 self._method(channel, decode(payload))
             elif kind != parser.HEARTBEAT:
                 self._content(kind, channel, payload)
+            elif channel or payload:
+                raise ConnectionFault(505 if channel else 501, "this is no heartbeat")
         except ChannelFault as exc:
             self._fail_channel(channel, exc)
-        except SyntaxFault as exc:
-            self._fail(exc)
         except ConnectionFault as exc:
             self._fail(exc)
 
@@ -243,6 +251,7 @@ class Session:
     def _step(self, call: Call) -> None:
         name = call.method.name
         if name == "connection.close":
+            self._release()
             self.write(encode(0, "connection.close_ok"))
             self.drop()
             return

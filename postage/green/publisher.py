@@ -68,7 +68,7 @@ def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
     seconds.
     """
     deadline = time.monotonic() + limit
-    channel = _channel(pair, publication.exchange, _plain, deadline)
+    channel = _channel(pair, publication.exchange, _plain, limit)
     try:
         channel.publish(*publication.arguments, limit=_left(deadline))
     except OperationTimeout as exc:
@@ -84,7 +84,7 @@ def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> 
     """
     deadline = time.monotonic() + limit
     for pause in _pauses():
-        channel = _channel(pair, publication.exchange, _confirming, deadline)
+        channel = _channel(pair, publication.exchange, _confirming, _left(deadline))
         try:
             channel.publish_confirmed(*publication.arguments, limit=_left(deadline))
         except OperationTimeout as exc:
@@ -109,15 +109,15 @@ def _channel(
     pair: Pair,
     exchange: type[Exchange],
     kind: Callable[[Connection], Lazy[Channel]],
-    deadline: float,
+    limit: float,
 ) -> Channel:
-    """Return a channel of *kind*, *exchange* declared on its connection, before *deadline*."""
+    """Return a channel of *kind*, *exchange* declared on its connection, in *limit* seconds."""
     connection = pair.publishing.current
     if connection is not None and connection.has_declared(exchange):
         channel = kind(connection).current
         if channel is not None:
             return channel  # nearly always; and a timer costs as much as a publish
-    over = gevent.Timeout.start_new(_left(deadline))
+    over = gevent.Timeout.start_new(limit)
     try:
         connection = pair.publishing.get()
         connection.declare(exchange)
@@ -125,7 +125,7 @@ def _channel(
     except gevent.Timeout as exc:
         if exc is not over:
             raise  # the caller's own
-        raise PublishFailed("the broker did not answer within the publish_timeout") from exc
+        raise PublishFailed(f"the broker did not answer within {limit:.3g} s") from exc
     finally:
         over.close()
 

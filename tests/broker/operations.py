@@ -249,7 +249,7 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
     "exchange bind": step(
         "exchange bind",
         "Exchange.Bind",
-        destination=st.sampled_from((*EXCHANGES, *EXCHANGES, "amq.fanout", "", "~none")),
+        destination=st.sampled_from((*EXCHANGES, *EXCHANGES, "", "~none")),
         source=exchanges,
         routing_key=keys,
         arguments=binding_arguments,

@@ -799,7 +799,7 @@ def test_with_confirm_a_silent_broker_is_an_error_within_the_publish_timeout(
     with pytest.raises(PublishFailed, match=r"within 0\.3 s"):
         producer.message_hello("second")
 
-    assert 0.2 < time.monotonic() - started < 2
+    assert 0.2 < time.monotonic() - started < 10  # and not the default, 30
 
 
 def test_many_greenlets_share_one_producer(place, raw, queue):
