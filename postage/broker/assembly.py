@@ -54,8 +54,10 @@ class Content:
         if len(payload) < _HEADER.size:
             raise SyntaxFault("a content header ends before its flags")
         class_id, weight, size, flags = _HEADER.unpack_from(payload)
-        if class_id != BASIC or weight:
-            self.refuse(f"got one for class {class_id}, weight {weight}")
+        if weight:
+            self.refuse()
+        if class_id != BASIC:
+            self.refuse(f"got one for class {class_id}")
         if flags & 1:
             raise SyntaxFault("a content header with more flags than there are properties")
         if size > largest:
@@ -71,7 +73,7 @@ class Content:
             text = f"expected content header for class 60, {found} instead"
         else:
             text = "expected content body, got non content body frame instead"
-        raise ConnectionFault(505, text)
+        raise ConnectionFault(505, text, self.call.method.ids)
 
 
 class Assembly:

@@ -166,8 +166,8 @@ def decode(payload: bytes) -> Call:
 
 def _publish(payload: bytes) -> Call:
     """Decode basic.publish: written out, because most of all calls are of these two."""
-    exchange, at = short_at(payload, 6)
-    key, at = short_at(payload, at)
+    exchange, at = _text_at(payload, 6)
+    key, at = _text_at(payload, at)
     if at >= len(payload):
         raise SyntaxFault("a method frame ends in mid-method")
     bits = payload[at]
@@ -197,6 +197,14 @@ def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:
         raise SyntaxFault("a method frame ends in mid-method")
     value = bool(payload[at] >> bit & 1)
     return (value, at + 1, 0) if bit == 7 else (value, at, bit + 1)  # noqa: PLR2004 - 8 bits
+
+
+def _text_at(payload: bytes, at: int) -> tuple[str, int]:
+    """Return the short string at *at*; those of methods are UTF-8 (RabbitMQ)."""
+    text, end = short_at(payload, at)
+    if not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text):
+        raise SyntaxFault("Malformed UTF-8 in shortstr")
+    return text, end
 
 
 def _value_at(payload: bytes, at: int, kind: str) -> tuple[Any, int]:
@@ -239,7 +247,7 @@ def _encoded(value: Any, kind: str) -> bytes:
 
 
 _READERS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
-    "shortstr": short_at,
+    "shortstr": _text_at,
     "longstr": long_at,
     "table": decode_table,
 }

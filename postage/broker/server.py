@@ -54,7 +54,7 @@ class Broker:
         """Trouble to order, for tests of clients."""
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))
         self._address = host, port
-        self._server = gevent.server.StreamServer(self._address, self._serve)
+        self._server: gevent.server.StreamServer | None = None
         self._links: set[Link] = set()
         self._is_over = False
 
@@ -68,7 +68,7 @@ class Broker:
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
-        return int(self._server.server_port or 0)
+        return int(self._server.server_port) if self._server is not None else 0
 
     @property
     def url(self) -> str:
@@ -80,13 +80,12 @@ class Broker:
     def start(self) -> None:
         """Listen; returns when clients can connect.  Raises `SettingsError` where it cannot."""
         try:
-            self._server.start()
+            listener = _listening(*self._address)
         except OSError as exc:
             where = "{}:{}".format(*self._address)
-            # gevent adds the address to strerror; the numbers of look-ups are negative.
-            number = exc.errno or 0
-            reason = os.strerror(number) if number > 0 else exc.strerror
-            raise SettingsError(f"cannot listen on {where}: {reason}") from exc
+            raise SettingsError(f"cannot listen on {where}: {exc.strerror}") from exc
+        self._server = gevent.server.StreamServer(listener, self._serve)
+        self._server.start()
 
     def statistics(self) -> statistics.Statistics:
         """Return a picture of what goes on inside."""
@@ -97,14 +96,16 @@ class Broker:
         self._is_over = True
         for session in list(self.node.sessions):
             session.shut_down(320, "the broker shuts down")
-        self._server.stop(timeout=0)
+        if self._server is not None:
+            self._server.stop(timeout=0)
         for link in list(self._links):
             link.finish()
         gevent.joinall([link.greenlet for link in self._links], timeout=1)
 
     def abandon(self) -> None:
         """Leave all sockets to the parent process, as a forked child must."""
-        for sock in [self._server.socket, *(link.sock for link in self._links)]:
+        listeners = [self._server.socket] if self._server is not None else []
+        for sock in [*listeners, *(link.sock for link in self._links)]:
             os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
@@ -128,6 +129,21 @@ class Broker:
         except OSError as exc:  # it has gone already
             logger.debug("A connection ended as it began: %s.", exc)
             return None
+
+
+def _listening(host: str, port: int) -> gevent.socket.socket:
+    """Return a socket that listens; gevent's own way to it leaves one open when it cannot."""
+    family = gevent.socket.AF_INET6 if ":" in host else gevent.socket.AF_INET
+    sock = gevent.socket.socket(family)
+    try:
+        sock.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _is_loopback(host: str) -> bool:

@@ -228,8 +228,8 @@ class Session:
                 self._method(channel, decode(payload))
             elif kind != parser.HEARTBEAT:
                 self._content(kind, channel, payload)
-            elif channel or payload:
-                raise ConnectionFault(505 if channel else 501, "this is no heartbeat")
+            else:
+                _check_heartbeat(channel, payload)
         except ChannelFault as exc:
             self._fail_channel(channel, exc)
         except ConnectionFault as exc:
@@ -438,6 +438,11 @@ class Session:
         if vhost is not None:
             for queue in [q for q in vhost.queues.values() if q.owner is self]:
                 vhost.remove_queue(queue)
+
+
+def _check_heartbeat(channel: int, payload: bytes) -> None:
+    if channel or payload:
+        raise ConnectionFault(505 if channel else 501, "this is no heartbeat")
 
 
 def _close_arguments(fault: Fault) -> dict[str, Any]:
