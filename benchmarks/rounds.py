@@ -82,9 +82,7 @@ WORKLOADS = {"rpc": Round.rpc, "publish": Round.publish, "consume": Round.consum
 
 def finished(command: list[str]) -> str:
     """Run *command* to its end and return what it wrote."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
     return done.stdout
 
 

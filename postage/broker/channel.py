@@ -76,6 +76,7 @@ class Channel:
     def hold(self, tag: int, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
         """Keep a delivery until it is settled."""
         queue.unacked += 1
+        self.session.node.account(entry.message.size)
         self._out += consumer is not None
         self.unacked[tag] = Unacked(queue, entry, consumer)
 
@@ -357,6 +358,7 @@ class Channel:
 
     def _release(self, settled: list[Unacked]) -> None:
         """Count the deliveries as settled; there is room for others then."""
+        self.session.node.account(-sum(held.entry.message.size for held in settled))
         for held in settled:
             held.queue.unacked -= 1
             if held.consumer is not None:

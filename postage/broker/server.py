@@ -24,6 +24,9 @@ __all__ = ["Broker"]
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 256
+"""Connections that wait to be accepted."""
+
 HANDSHAKING = 2
 """How many times the limit of connections may be there, the handshakes included."""
 
@@ -68,7 +71,7 @@ class Broker:
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
-        return int(self._server.server_port) if self._server is not None else 0
+        return int(self._server.address[1]) if self._server is not None else 0
 
     @property
     def url(self) -> str:
@@ -79,6 +82,7 @@ class Broker:
 
     def start(self) -> None:
         """Listen; returns when clients can connect.  Raises `SettingsError` where it cannot."""
+        self._is_over = False
         try:
             listener = _listening(*self._address)
         except OSError as exc:

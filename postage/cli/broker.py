@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from postage.errors import SettingsError
 
@@ -88,9 +89,9 @@ def _greeting(
     broker: Broker, arguments: argparse.Namespace, users: dict[str, str]
 ) -> dict[str, Any] | str:
     """Return the first line.  A password that is not known to all is not in it."""
-    name = next(iter(users))
-    login = "guest:guest" if users == GUEST else name
-    url = f"amqp://{login}@{broker.host}:{broker.port}"
+    place = broker.url.rpartition("@")[2]
+    login = "guest:guest" if users == GUEST else quote(next(iter(users)), safe="")
+    url = f"amqp://{login}@{place}"
     if arguments.json:
         told = {"url": url, "host": broker.host, "port": broker.port, "vhosts": arguments.vhost}
         return {**told, "pid": os.getpid(), "survives": "nothing"}

@@ -1,0 +1,150 @@
+"""A client of a `Session`, down to its bytes: no sockets, and time by hand."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from postage.broker.limits import Limits
+from postage.broker.methods import Call, decode, encode
+from postage.broker.node import Node
+from postage.broker.parser import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, Parser
+from postage.broker.session import Stage
+from postage.broker.timers import ManualTimers
+
+__all__ = ["EVERYTHING", "Talk", "answered", "body", "frame", "header", "new_node"]
+
+EVERYTHING = {
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "authentication_failure_close": True,
+    "connection.blocked": True,
+}
+"""What a modern client can do."""
+HEADER_OF_NONE = b"\x00\x00"
+"""The flags of a message without properties."""
+
+
+def new_node(**limits: Any) -> Node:
+    """Return a broker without sockets, whose clock stands still."""
+    return Node(ManualTimers(), Limits(**limits))
+
+
+def frame(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> bytes:
+    """Return a frame, right or wrong."""
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + end
+
+
+def header(channel: int, size: int, class_id: int = 60, weight: int = 0) -> bytes:
+    """Return a content header without properties."""
+    return frame(HEADER, channel, struct.pack(">HHQ", class_id, weight, size) + HEADER_OF_NONE)
+
+
+def body(channel: int, data: bytes) -> bytes:
+    """Return a body frame."""
+    return frame(BODY, channel, data)
+
+
+def answered(calls: list[Call]) -> list[str]:
+    """Return the names of methods."""
+    return [call.method.name for call in calls]
+
+
+class Talk:
+    """One connection; `say` sends a method, `hear` returns those that came since."""
+
+    def __init__(self, node: Node, *, loopback: bool = True) -> None:
+        self.node = node
+        self.outputs = 0
+        self.session = node.open_session(self._on_output, loopback=loopback)
+        self._parser = Parser(1 << 20)
+        self.bodies: list[bytes] = []
+        self.heartbeats = 0
+
+    def _on_output(self) -> None:
+        self.outputs += 1
+
+    @property
+    def stage(self) -> Stage:
+        return self.session.stage
+
+    # --- out
+
+    def send(self, *data: bytes) -> None:
+        self.session.feed(b"".join(data))
+
+    def say(self, name: str, channel: int = 0, **arguments: Any) -> None:
+        self.send(encode(channel, name, **arguments))
+
+    def publish(self, key: str, data: bytes = b"m", channel: int = 1, **flags: Any) -> None:
+        """Send a message to a queue."""
+        call = encode(channel, "basic.publish", routing_key=key, **flags)
+        room = self.session.frame_max - 8
+        parts = [body(channel, data[at : at + room]) for at in range(0, len(data), room)]
+        self.send(call, header(channel, len(data)), *parts)
+
+    # --- in
+
+    def hear(self) -> list[Call]:
+        """Return the methods that came; bodies and heartbeats are kept apart."""
+        found = []
+        for kind, _channel, payload in self._parser.feed(self.session.take_output()):
+            if kind == METHOD:
+                found.append(decode(payload))
+            elif kind == BODY:
+                self.bodies.append(payload)
+            elif kind == HEARTBEAT:
+                self.heartbeats += 1
+        return found
+
+    def ask(self, name: str, channel: int = 0, **arguments: Any) -> Call:
+        """Send a method and return the only one that comes back."""
+        self.say(name, channel, **arguments)
+        (answer,) = self.hear()
+        return answer
+
+    # --- a connection from its beginning
+
+    def greet(self) -> Call:
+        """Send the protocol header; return connection.start."""
+        self.send(PROTOCOL)
+        (start,) = self.hear()
+        return start
+
+    def log_in(
+        self,
+        response: bytes = b"\0guest\0guest",
+        mechanism: str = "PLAIN",
+        capabilities: dict[str, bool] | None = None,
+    ) -> list[Call]:
+        """Send connection.start_ok; return what comes."""
+        properties = {"capabilities": EVERYTHING if capabilities is None else capabilities}
+        self.say(
+            "connection.start_ok",
+            client_properties=properties,
+            mechanism=mechanism,
+            response=response,
+            locale="en_US",
+        )
+        return self.hear()
+
+    def tune(
+        self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 0
+    ) -> list[Call]:
+        """Send connection.tune_ok; return what comes."""
+        self.say(
+            "connection.tune_ok", channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat
+        )
+        return self.hear()
+
+    def open(
+        self, *channels: int, capabilities: dict[str, bool] | None = None, **tuning: int
+    ) -> Talk:
+        """Go all the way to an open connection, with these channels open."""
+        self.greet()
+        self.log_in(capabilities=capabilities)
+        self.tune(**tuning)
+        assert self.ask("connection.open", virtual_host="/").method.name == "connection.open_ok"
+        for channel in channels:
+            assert self.ask("channel.open", channel).method.name == "channel.open_ok"
+        return self
