@@ -12,13 +12,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick check format coverage bench clean
+.PHONY: help venv demo test quick soak check format coverage bench clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
 	@echo "make demo      run the RPC echo demo; BROKER=rabbitmq for a node instead of our broker"
 	@echo "make test      run the suite; ARGS are for pytest"
 	@echo "make quick     run the part of the suite that needs no patience"
+	@echo "make soak      run the part that needs minutes: a thousand programs in a row"
 	@echo "make check     linter, format, types; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show what it did not reach"
@@ -52,7 +53,11 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" $(wildcard tests/test_smoke.py tests/model) $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(wildcard tests/test_smoke.py tests/model) $(ARGS)
+
+soak: $(VENV)/.test
+	@tools/install_rabbitmq.sh
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 check: $(VENV)/.all
 	$(BIN)/ruff check

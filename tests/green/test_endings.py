@@ -240,7 +240,7 @@ def send_many(count: int, args: list[str], env: dict[str, str]) -> list[str]:
     "runs",
     [
         15,
-        pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.limit(1500)]),
+        pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.limit(1500)]),
     ],
 )
 def test_every_one_of_many_senders_is_heard(
