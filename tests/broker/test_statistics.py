@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterator
 
@@ -75,7 +76,7 @@ def test_every_field_is_explained(name: str) -> None:
     thing = getattr(module, name)
     if not dataclasses.is_dataclass(thing):
         return
-    source = (module.__spec__.loader.get_source(module.__name__)).partition(f"class {name}")[2]
+    source = inspect.getsource(thing)
     for field in dataclasses.fields(thing):
         line = source[source.index(f"\n    {field.name}: ") + 1 :].split("\n")[1]
         assert line.startswith('    """'), field.name
