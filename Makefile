@@ -35,11 +35,11 @@ $(VENV)/.runtime: pyproject.toml setup.cfg | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[test,peers]'
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
-	$(PIP) --editable '.[test,dev]'
+	$(PIP) --editable '.[test,peers,dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.runtime
 
 venv: $(VENV)/.all

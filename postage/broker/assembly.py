@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from postage.broker import parser
-from postage.broker.errors import ChannelFault, ConnectionFault, SyntaxFault
+from postage.broker.errors import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.limits import Limits
 from postage.broker.methods import Call
 
@@ -73,7 +73,7 @@ class Content:
             text = f"expected content header for class 60, {found} instead"
         else:
             text = "expected content body, got non content body frame instead"
-        raise ConnectionFault(505, text, self.call.method.ids)
+        raise ConnectionFault(505, text)
 
 
 class Assembly:
@@ -102,14 +102,22 @@ class Assembly:
         content = self._contents.get(channel)
         if content is None:
             raise ConnectionFault(505, "expected method frame, got non method frame instead")
-        content.add(kind, payload, self._largest)
+        try:
+            content.add(kind, payload, self._largest)
+        except Fault as exc:
+            exc.method = content.call.method.ids
+            raise
         if content.missing:
             self._hold(len(payload) if kind == parser.BODY else 0)
             return None
         del self._contents[channel]
-        if self._held and kind == parser.BODY:
-            self._hold(len(payload) - content.held)
+        if self._held:
+            self._let_go(content, payload if kind == parser.BODY else b"")
         return content
+
+    def _let_go(self, content: Content, last: bytes) -> None:
+        """What is whole is counted here no more; its *last* part never was."""
+        self._hold(len(last) - content.held)
 
     def _hold(self, change: int) -> None:
         if not change:
@@ -121,12 +129,12 @@ class Assembly:
 
     def refuse_method(self, channel: int) -> None:
         """Raise where a method comes in the midst of a message."""
-        self._contents[channel].refuse()
-
-    def method_of(self, channel: int) -> tuple[int, int]:
-        """Return the ids of the method that the frames on *channel* belong to."""
-        content = self._contents.get(channel)
-        return content.call.method.ids if content else (0, 0)
+        content = self._contents[channel]
+        try:
+            content.refuse()
+        except Fault as exc:
+            exc.method = content.call.method.ids
+            raise
 
     def forget(self, channel: int) -> None:
         """Throw away what has come on *channel*."""

@@ -167,7 +167,7 @@ def decode(payload: bytes) -> Call:
 def _publish(payload: bytes) -> Call:
     """Decode basic.publish: written out, because most of all calls are of these two."""
     exchange, at = _text_at(payload, 6)
-    key, at = _text_at(payload, at)
+    key, at = short_at(payload, at)  # RabbitMQ does not look into this one
     if at >= len(payload):
         raise SyntaxFault("a method frame ends in mid-method")
     bits = payload[at]

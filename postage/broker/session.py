@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from postage._version import __version__
 from postage.broker import parser
-from postage.broker.assembly import Assembly
+from postage.broker.assembly import Assembly, Content
 from postage.broker.channel import Channel
 from postage.broker.errors import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.heartbeats import Heartbeats
@@ -386,14 +386,16 @@ class Session:
         channel = self.channels.get(number)
         if self.stage is Stage.CLOSING or (channel is not None and channel.closing):
             return
-        method = self._contents.method_of(number)
+        content = self._contents.add(number, kind, payload)
+        if content is not None and channel is not None:
+            self._note_publisher()
+            self._publish(channel, content)
+
+    def _publish(self, channel: Channel, content: Content) -> None:
         try:
-            content = self._contents.add(number, kind, payload)
-            if content is not None and channel is not None:
-                self._note_publisher()
-                channel.publish(content.call, content.header or b"", content.body)
+            channel.publish(content.call, content.header or b"", content.body)
         except Fault as exc:
-            exc.method = method
+            exc.method = content.call.method.ids
             raise
 
     def _note_publisher(self) -> None:

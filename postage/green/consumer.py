@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import gevent.event
 import gevent.queue
@@ -246,11 +246,23 @@ class GenericConsumer:
         """
         result = message if isinstance(message, Message) else MessageResult(message)
         body = body_of(self.encoder, result.body)
-        if not header.reply_to:
-            logger.warning("An RPC without reply_to cannot be answered.")
+        reply_to = header.reply_to
+        if not _is_address(reply_to):
+            logger.warning("An RPC with reply_to = %r cannot be answered.", reply_to)
             return
         properties = Properties(
             content_type=self.encoder.content_type, correlation_id=header.correlation_id
         )
         channel = self._pair.publishing.get().calling.get()
-        channel.publish("", header.reply_to, properties, body, mandatory=True)
+        channel.publish("", reply_to, properties, body, mandatory=True)
+
+
+def _is_address(reply_to: object) -> TypeGuard[str]:
+    """Tell whether *reply_to* can be a routing key.
+
+    What is no UTF-8 (bytes, or text with surrogates, by pika's codec or ours) must not be
+    published: a broker may close the connection over it, which others share.
+    """
+    if not isinstance(reply_to, str) or not reply_to:
+        return False
+    return reply_to.isascii() or not any("\ud800" <= each <= "\udfff" for each in reply_to)
