@@ -115,6 +115,8 @@ def queue(raw: Raw) -> str:
 @pytest.fixture
 def complaints(rabbitmq: RabbitMQNode) -> Iterator[None]:
     """After the test the broker's log must have no complaint about a connection of its time."""
+    # What connects before that, the log may pass over in silence.
+    wait_until(lambda: "startup complete" in rabbitmq.log_text(), 20, "the end of the start")
     before = len(log_so_far(rabbitmq))
     yield
     assert not complaints_in(log_so_far(rabbitmq)[before:]), "the broker complains"
