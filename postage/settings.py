@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import types
-import urllib.parse
 import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from postage.errors import SettingsError
+from postage.url import EMBEDDED, Address, Url, addresses, port_number
 
 __all__ = ["ClassicGlobals", "Hup", "Settings", "live"]
 
 Hup = Mapping[str, Any]
-"""Host, user, password as a dictionary, with the optional key ``port``."""
+"""Host, user, password as a dictionary, with the optional key ``port``; see `Settings.addresses`
+for several hosts."""
 
-EMBEDDED = "embedded://"
-"""How a host begins which is no host, but the name of a broker inside this process."""
-
+TLS_PORT = "5671"
+MECHANISMS = ("PLAIN", "EXTERNAL")
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
 _DEFAULTS = {
     "host": "localhost",
@@ -36,30 +36,66 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to reach the broker.  Durations are seconds; the password never shows in ``repr``."""
+    """How to reach the broker.  Durations are seconds; the password never shows in ``repr``.
+
+    The names from *cacertfile* to *auth_mechanism* are those of RabbitMQ's own URIs.
+    """
 
     host: str = "localhost"
     """A host, or ``embedded://name``: the broker of that name inside this process."""
     port: int = 5672
+    other_hosts: tuple[Address, ...] = ()
+    """Further nodes of the same broker, each with its port, tried in this order."""
     user: str = "guest"
     password: str = field(default="guest", repr=False)
     vhost: str = "/"
     heartbeat: int = 60
-    """Agreed with the broker; a handler that computes longer than this loses the connection."""
+    """Agreed with the broker, which ends a connection that is silent for about twice as long."""
     connect_timeout: float = 10.0
     """How long connecting may take, from the look-up of the host to the opened virtual host."""
     operation_timeout: float = 30.0
     """How long to wait for the broker's answer to a declare, bind, consume and the like."""
+    wait_for_broker: bool = False
+    """Go on trying when no broker answers at the start, instead of failing."""
+    late_after: float = 1.0
+    """Log who has kept all other greenlets from running for longer than this."""
+    guard: bool = True
+    """Keep the connections of a late hub alive from a native thread, and log the culprit."""
     plain_pika: bool = False
     """Use pika's own codec for everything, not the hot path of ours."""
+    tls: bool = False
+    """Speak TLS, as an ``amqps://`` URL asks for."""
+    cacertfile: str = ""
+    """The certificates (PEM) of the authorities to trust; empty: those that the system trusts."""
+    certfile: str = ""
+    """Our own certificate (PEM), with the chain above it, for brokers that ask for one."""
+    keyfile: str = ""
+    """The private key (PEM) of *certfile*; empty: it stands in that file."""
+    verify: bool = True
+    """Refuse a broker whose certificate is not trusted, or is for another host."""
+    server_name_indication: str = ""
+    """The name that the broker's certificate must be for; empty: the host."""
+    auth_mechanism: str = "PLAIN"
+    """``PLAIN``: user and password; ``EXTERNAL``: the broker knows us by our certificate."""
 
     def __post_init__(self) -> None:
         """Refuse what can never work, before anything connects."""
-        if not 0 < self.port < 65536:  # noqa: PLR2004 - the ports that TCP has
-            raise SettingsError(f"port must be from 1 to 65535, not {self.port!r}")
-        for name in ("heartbeat", "connect_timeout", "operation_timeout"):
+        for _, port in self.addresses:
+            port_number(port)
+        for name in ("heartbeat", "connect_timeout", "operation_timeout", "late_after"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be > 0 seconds, not {getattr(self, name)!r}")
+        if self.auth_mechanism not in MECHANISMS:
+            raise SettingsError(f"auth_mechanism must be one of {', '.join(MECHANISMS)}")
+        for name in ("cacertfile", "certfile", "keyfile", "server_name_indication"):
+            if getattr(self, name) and not self.tls:
+                # Who names certificates believes to be safe.
+                raise SettingsError(f"{name} is for TLS: write amqps://, or set POSTAGE_TLS=1")
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All hosts with their ports, in the order in which they are tried."""
+        return ((self.host, self.port), *self.other_hosts)
 
     @property
     def embedded(self) -> str | None:
@@ -70,14 +106,18 @@ class Settings:
     @classmethod
     def resolve(cls, hup: Hup | None = None, vhost: str | None = None) -> Settings:
         """Return the settings for a component with these arguments (None: not given)."""
+        port = _port(_part_of(hup, "port"))
+        (host, first), *others = addresses(str(_part_of(hup, "host")), port)
         return cls(
-            host=str(_part_of(hup, "host")),
-            port=_port(_part_of(hup, "port")),
+            host=host,
+            port=first,
+            other_hosts=tuple(others),
             user=str(_part_of(hup, "user")),
             password=str(_part_of(hup, "password")),
             vhost=str(live.vhost if vhost is None else vhost),
+            tls=live.tls,
             plain_pika=os.environ.get("POSTAGE_PLAIN_PIKA", "") == "1",
-            **_options_of(os.environ.get("POSTAGE_URL", "")),
+            **_options(),
         )
 
 
@@ -94,10 +134,16 @@ class LiveSettings:
         """Return one of host, port, user, password, vhost, as text."""
         if name in self.overrides:
             return str(self.overrides[name])
-        from_url = _parts_of(os.environ.get("POSTAGE_URL", "")).get(name)
+        from_url = _url().parts.get(name)
         if from_url is not None:
             return from_url
-        return _environment(f"POSTAGE_{name.upper()}", _DEFAULTS[name])
+        default = TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
+        return _environment(f"POSTAGE_{name.upper()}", default)
+
+    @property
+    def tls(self) -> bool:
+        """True when either the URL or ``POSTAGE_TLS`` asks for TLS."""
+        return _url().scheme == "amqps" or _truth("POSTAGE_TLS", os.environ.get("POSTAGE_TLS", ""))
 
     @property
     def vhost(self) -> str:
@@ -218,49 +264,45 @@ def _port(text: Any) -> int:
         raise SettingsError(f"port must be a number, not {text!r}") from None
 
 
-def _parts_of(url: str) -> dict[str, str]:
-    """Return the parts that an ``amqp://`` URL names (https://www.rabbitmq.com/docs/uri-spec)."""
-    if not url:
-        return {}
-    parsed = urllib.parse.urlsplit(url)
-    if parsed.scheme == "embedded":
-        return _embedded_parts(parsed)
-    if parsed.scheme != "amqp":
-        raise SettingsError(
-            f"POSTAGE_URL must begin with amqp:// or embedded://, not {parsed.scheme or '?'}://"
-        )
-    try:
-        port = parsed.port
-    except ValueError:
-        raise SettingsError("POSTAGE_URL: the port must be a number up to 65535") from None
-    parts = {
-        "host": parsed.hostname,
-        "port": str(port) if port else None,
-        "user": parsed.username,
-        "password": parsed.password,
-        "vhost": parsed.path[1:] or None,
-    }
-    return {name: urllib.parse.unquote(part) for name, part in parts.items() if part is not None}
+def _url() -> Url:
+    return Url.parse(os.environ.get("POSTAGE_URL", ""))
 
 
-def _embedded_parts(parsed: urllib.parse.SplitResult) -> dict[str, str]:
-    """Return the parts of ``embedded://name/vhost``; what the broker is called stands as host."""
-    if parsed.username is not None or ":" in parsed.netloc:
-        raise SettingsError("POSTAGE_URL: embedded:// takes a name and a vhost, no user or port")
-    parts = {"host": EMBEDDED + urllib.parse.unquote(parsed.netloc)}
-    if parsed.path[1:]:
-        parts["vhost"] = urllib.parse.unquote(parsed.path[1:])
-    return parts
+_TRUTHS = {
+    **dict.fromkeys(("1", "true", "yes", "on", "verify_peer"), True),
+    **dict.fromkeys(("", "0", "false", "no", "off", "verify_none"), False),
+}
 
 
-def _options_of(url: str) -> dict[str, Any]:
-    """Return the durations after the ``?`` of the URL, such as ``heartbeat=30``."""
-    kinds = {f.name: f.default for f in fields(Settings) if isinstance(f.default, (int, float))}
-    known = {name: type(kind) for name, kind in kinds.items() if name not in ("port", "plain_pika")}
-    options = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
-    for name in options.keys() - known.keys():
+def _truth(name: str, text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise SettingsError(f"{name} must be true or false")
+    return _TRUTHS[text.lower()]
+
+
+# What is no option: the parts of a URL, what the scheme says, and the switch of our own tests.
+_NO_OPTION = {*_DEFAULTS, "other_hosts", "tls", "plain_pika"}
+
+
+def _options() -> dict[str, Any]:
+    """Return what stands after the ``?`` of the URL, or in a variable, such as ``heartbeat=30``."""
+    known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
+    from_url = _url().options
+    for name in from_url.keys() - known.keys():
         raise SettingsError(f"POSTAGE_URL: unknown option {name!r}; known: {', '.join(known)}")
+    variables = {name: f"POSTAGE_{name.upper()}" for name in known}
+    texts = {n: os.environ[variable] for n, variable in variables.items() if variable in os.environ}
+    return {name: _typed(name, text, known[name]) for name, text in (texts | from_url).items()}
+
+
+def _typed(name: str, text: str, like: object) -> Any:
+    """Return *text* as a value of the type of the default *like*."""
+    if isinstance(like, bool):
+        return _truth(name, text)
+    if isinstance(like, str):
+        return text.upper() if name == "auth_mechanism" else text
+    assert isinstance(like, (int, float))
     try:
-        return {name: known[name](text) for name, text in options.items()}
+        return type(like)(text)
     except ValueError as exc:
-        raise SettingsError(f"POSTAGE_URL: {exc}") from None
+        raise SettingsError(f"{name}: {exc}") from None

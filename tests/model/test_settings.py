@@ -117,7 +117,7 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"URL": "http://rabbit"}, r"must begin with amqp://.*, not http://"),
         ({"URL": "rabbit"}, "must begin with amqp://"),
         ({"URL": "amqp://rabbit:port"}, "port must be a number"),
-        ({"URL": "amqp://rabbit:99999"}, "port must be a number"),
+        ({"URL": "amqp://rabbit:99999"}, "from 1 to 65535"),
         ({"URL": "amqp://rabbit?heartbeet=1"}, "unknown option 'heartbeet'; known: heartbeat,"),
         ({"URL": "amqp://rabbit?heartbeat=often"}, "often"),
         ({"URL": "amqp://rabbit?heartbeat=0"}, "heartbeat must be > 0"),
@@ -134,7 +134,23 @@ def test_what_can_never_work_is_refused_with_one_clear_line(env, variables, text
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["amqp://a:hush@h:port", "amqp://a:hush@h?x=1", "http://a:hush@h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://a:hush@h:port",
+        "amqp://a:hush@h?x=1",
+        "http://a:hush@h",
+        "amqp://a:1/hush@h",
+        "amqp://a:1?hush=hush@h",
+        "amqp://a:1#hush@h",
+        "amqp://a:hush@h1,h2:port",
+        "amqp://a:hush@h1,,h2",
+        "amqp://a:hush@[::1",
+        "amqp://a:hush@[::1]hush",
+        "amqp://a:hush@h?heartbeat=often",
+        "embedded://a:hush@h",
+    ],
+)
 def test_an_error_about_the_url_does_not_tell_the_password(env, url):
     env(URL=url)
 
@@ -142,6 +158,124 @@ def test_an_error_about_the_url_does_not_tell_the_password(env, url):
         Settings.resolve()
 
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["amqp://a:hush@\u2100", "amqp://a:h\u2100sh@h", "amqp://a:h@sh@h"])
+def test_odd_characters_are_taken_as_they_are(env, url):
+    env(URL=url)
+
+    assert Settings.resolve().user == "a"
+
+
+# --- several hosts
+
+THREE = (("h1", 5672), ("h2", 5673), ("::1", 5674))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://a:b@h1,h2:5673,[::1]:5674/lab", THREE),
+        ("amqp://h1:1,h2:2", (("h1", 1), ("h2", 2))),
+        ("amqp://rabbit:5673", (("rabbit", 5673),)),
+        ("amqps://h1,h2:5672", (("h1", 5671), ("h2", 5672))),
+        ("amqp://", (("localhost", 5672),)),
+    ],
+)
+def test_the_url_names_any_number_of_hosts_in_order(env, url, expected):
+    env(URL=url)
+    settings = Settings.resolve()
+
+    assert settings.addresses == expected
+    assert (settings.host, settings.port) == expected[0]
+
+
+def test_hosts_without_a_port_have_that_of_the_variable(env):
+    env(URL="amqp://h1,h2:5673", PORT="5670")
+
+    assert Settings.resolve().addresses == (("h1", 5670), ("h2", 5673))
+
+
+def test_a_variable_and_hup_name_several_hosts_as_well(env):
+    env(HOST="h1, h2:5673,[::1]:5674")
+
+    assert Settings.resolve().addresses == THREE
+    assert Settings.resolve({"host": "a,b:2,::1", "port": 1}).addresses == (
+        *(("a", 1), ("b", 2), ("::1", 1)),
+    )
+
+
+def test_every_port_is_checked():
+    with pytest.raises(SettingsError, match="from 1 to 65535"):
+        Settings(other_hosts=(("h2", 0),))
+
+
+# --- TLS
+
+
+@pytest.mark.parametrize("variables", [{"URL": "amqps://rabbit"}, {"HOST": "rabbit", "TLS": "1"}])
+def test_tls_is_asked_for_by_the_scheme_or_by_a_variable(env, variables):
+    env(**variables)
+    settings = Settings.resolve()
+
+    assert (settings.tls, settings.verify, settings.addresses) == (True, True, (("rabbit", 5671),))
+
+
+def test_without_either_there_is_no_tls(env):
+    env(URL="amqp://rabbit")
+
+    assert not Settings.resolve().tls
+
+
+OPTIONS = {
+    "wait_for_broker": ("true", True),
+    "late_after": ("0.5", 0.5),
+    "guard": ("0", False),
+    "cacertfile": ("/ca.pem", "/ca.pem"),
+    "certfile": ("/me.pem", "/me.pem"),
+    "keyfile": ("/me.key", "/me.key"),
+    "verify": ("verify_none", False),
+    "server_name_indication": ("rabbit", "rabbit"),
+    "auth_mechanism": ("external", "EXTERNAL"),
+    "heartbeat": ("30", 30),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_stands_in_the_url_or_in_a_variable(env, name):
+    text, value = OPTIONS[name]
+    default = getattr(Settings(), name)
+    env(URL=f"amqps://rabbit?{name}={text}")
+    assert getattr(Settings.resolve(), name) == value != default
+    env(URL="amqps://rabbit", **{name.upper(): text})
+    assert getattr(Settings.resolve(), name) == value
+
+
+def test_an_option_of_the_url_beats_its_variable(env):
+    env(URL="amqp://rabbit?heartbeat=30", HEARTBEAT="10")
+
+    assert Settings.resolve().heartbeat == 30
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"cacertfile": "/ca.pem"}, "cacertfile is for TLS: write amqps://"),
+        ({"certfile": "/me.pem"}, "certfile is for TLS"),
+        ({"auth_mechanism": "MAGIC"}, "auth_mechanism must be one of PLAIN, EXTERNAL"),
+        ({"late_after": 0}, "late_after must be > 0 seconds"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(values, text):
+    with pytest.raises(SettingsError, match=text):
+        Settings(**values)
+
+
+def test_a_switch_is_on_or_off(env):
+    env(VERIFY="perhaps")
+
+    with pytest.raises(SettingsError, match="verify must be true or false"):
+        Settings.resolve()
 
 
 # --- deprecated variables

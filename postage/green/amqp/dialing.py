@@ -1,0 +1,96 @@
+"""Dialling: a connected socket, secured where the settings say so, and the login for it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+import gevent.socket
+import gevent.ssl
+import pika
+import pika.credentials
+
+from postage._version import __version__
+from postage.errors import SettingsError
+from postage.settings import Settings
+
+__all__ = ["dial", "parameters"]
+
+
+def dial(settings: Settings, host: str, port: int) -> gevent.socket.socket:
+    """Return a socket that is connected to *host*:*port*, after the TLS handshake if there is one.
+
+    Switches greenlets.  It has no limit of its own: set a ``gevent.Timeout`` around it, which like
+    a kill leaves no socket behind.  (One that raises an `OSError`, and a ``TimeoutError`` is one,
+    would be taken for the failure of one address, and the next one be tried without a limit.)
+    Raises what the network raises, `ssl.SSLError` for a broker that cannot be trusted, and
+    `SettingsError` for a certificate file that cannot be used.
+    """
+    context = _context(settings) if settings.tls else None
+    sock = gevent.socket.create_connection((host, port))
+    try:
+        # Frames are small and are sent whole: to hold them back only adds to the time of a call.
+        sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+        if context is not None:
+            name = settings.server_name_indication or host
+            # The handshake comes apart, so that whoever ends it has a socket to close.
+            sock = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+            sock.do_handshake()
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _context(settings: Settings) -> gevent.ssl.SSLContext:
+    """Return the TLS context; its files are read each time, for certificates are renewed."""
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    name = "cacertfile"
+    try:
+        if settings.cacertfile:
+            context.load_verify_locations(settings.cacertfile)
+        else:
+            context.load_default_certs()
+        name = "certfile"
+        if settings.certfile:
+            # No password: OpenSSL would ask for one at the terminal, and stop the whole process.
+            context.load_cert_chain(settings.certfile, settings.keyfile or None, password="")
+    except OSError as exc:  # ssl.SSLError is one
+        raise _unusable(settings, name, exc) from exc
+    return context
+
+
+def _unusable(settings: Settings, name: str, exc: OSError) -> SettingsError:
+    files = [getattr(settings, name)]
+    if name == "certfile" and settings.keyfile:
+        files.append(settings.keyfile)
+    return SettingsError(f"{name} {' with keyfile '.join(files)} cannot be used: {exc}")
+
+
+def parameters(settings: Settings, host: str, port: int, role: str) -> pika.ConnectionParameters:
+    """Return pika's parameters for a connection to *host*:*port*; *role* is for people.
+
+    Its ``ssl_options`` stay empty: `dial` has done all of TLS, which pika then knows nothing of.
+    """
+    return pika.ConnectionParameters(
+        host,
+        port,
+        settings.vhost,
+        _credentials(settings),
+        heartbeat=settings.heartbeat,
+        client_properties={
+            "product": "Postage",
+            "version": __version__,
+            "connection_name": f"postage {os.getpid()} {role}",
+        },
+    )
+
+
+def _credentials(settings: Settings) -> object:
+    if settings.auth_mechanism == "EXTERNAL":
+        return pika.credentials.ExternalCredentials()
+    return pika.PlainCredentials(settings.user, settings.password, erase_on_connect=True)

@@ -1,0 +1,114 @@
+"""Addresses as text: broker URLs (https://www.rabbitmq.com/docs/uri-spec) and lists of hosts.
+
+A URL is taken apart here and not by ``urllib.parse.urlsplit``, which knows one host only, and whose
+errors quote what may be a password.  No error of this module quotes any part of an address.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from dataclasses import dataclass, field
+
+from postage.errors import SettingsError
+
+__all__ = ["EMBEDDED", "Address", "Url", "addresses", "port_number"]
+
+Address = tuple[str, int]
+"""A host, without brackets, and a port."""
+
+EMBEDDED = "embedded://"
+"""How a host begins which is no host, but the name of a broker inside this process."""
+
+SCHEMES = ("amqp", "amqps", "embedded")
+# RFC 3986, appendix B; it matches any text.
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Url:
+    """A broker URL, taken apart; an empty text has no parts at all."""
+
+    scheme: str = ""
+    parts: dict[str, str] = field(default_factory=dict, repr=False)
+    """Those of host, port, user, password and vhost that it names.  Several hosts stand in *host*
+    as they stand in the URL, each with its port, and *port* is absent."""
+    options: dict[str, str] = field(default_factory=dict)
+    """What follows the question mark."""
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Return *text* taken apart; raises `SettingsError`, which quotes nothing of it."""
+        if not text:
+            return cls()
+        match = _URL.fullmatch(text)
+        assert match is not None
+        scheme, authority, path, query, fragment = (part or "" for part in match.groups())
+        if scheme not in SCHEMES:
+            raise SettingsError(
+                f"POSTAGE_URL must begin with amqp://, amqps:// or embedded://, not "
+                f"{scheme or '?'}://"
+            )
+        if "@" not in authority and "@" in path + query + fragment:
+            raise SettingsError("POSTAGE_URL: a / ? or # in a password is written %2F %3F or %23")
+        parts = _embedded_parts(authority) if scheme == "embedded" else _broker_parts(authority)
+        if path[1:]:
+            parts["vhost"] = urllib.parse.unquote(path[1:])
+        return cls(scheme, parts, dict(urllib.parse.parse_qsl(query)))
+
+
+def _embedded_parts(authority: str) -> dict[str, str]:
+    """Return the parts of ``embedded://name``; what the broker is called stands as host."""
+    if "@" in authority or ":" in authority:
+        raise SettingsError("POSTAGE_URL: embedded:// takes a name and a vhost, no user or port")
+    return {"host": EMBEDDED + urllib.parse.unquote(authority)}
+
+
+def _broker_parts(authority: str) -> dict[str, str]:
+    login, at, hosts = authority.rpartition("@")
+    user, colon, password = login.partition(":")
+    known = {"user": user if at else None, "password": password if colon else None}
+    parts = {name: part for name, part in known.items() if part is not None} | _host_parts(hosts)
+    return {name: urllib.parse.unquote(part) for name, part in parts.items()}
+
+
+def _host_parts(hosts: str) -> dict[str, str]:
+    if "," in hosts or not hosts:
+        return {"host": hosts} if hosts else {}
+    host, port = _split(hosts)
+    return {"host": host} | ({"port": str(port_number(port))} if port else {})
+
+
+def addresses(hosts: str, port: int) -> tuple[Address, ...]:
+    """Return the addresses in ``h1,h2:5673,[::1]:5674``; *port* is that of hosts without one."""
+    if hosts.startswith(EMBEDDED):
+        return ((hosts, port),)
+    split = [_split(host.strip()) for host in hosts.split(",")]
+    return tuple((host, port_number(own) if own else port) for host, own in split)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return a host and its port, which may be empty; IPv6 with a port stands in brackets."""
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        wrong = not bracket or (port and not port.startswith(":"))
+        port = port[1:]
+    elif text.count(":") > 1:
+        host, port, wrong = text, "", False
+    else:
+        host, _, port = text.partition(":")
+        wrong = False
+    if wrong or not host:
+        raise SettingsError("a host is missing; several are written as h1,h2:5673,[::1]:5674")
+    return host, port
+
+
+def port_number(text: object) -> int:
+    """Return *text* as a port that TCP has, or raise `SettingsError`."""
+    try:
+        port = int(str(text))
+    except ValueError:
+        raise SettingsError("the port must be a number from 1 to 65535") from None
+    if not 0 < port < 65536:  # noqa: PLR2004 - the ports that TCP has
+        raise SettingsError(f"port must be from 1 to 65535, not {port!r}")
+    return port
