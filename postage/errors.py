@@ -30,6 +30,7 @@ __all__ = [
     "RejectMessage",
     "SettingsError",
     "TimeoutError",
+    "TlsFailed",
     "TopologyMismatch",
     "VhostRefused",
 ]
@@ -64,6 +65,10 @@ class AuthenticationFailed(ConnectionFailed):
     def __init__(self, text: str, *, host: str, port: int, user: str) -> None:
         super().__init__(text, host=host, port=port)
         self.user = user
+
+
+class TlsFailed(ConnectionFailed):
+    """No TLS connection came about: one side does not trust the other, or does not speak TLS."""
 
 
 class VhostRefused(ConnectionFailed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 
 import pika.exceptions
 
@@ -14,6 +15,7 @@ from postage.errors import (
     ConnectionFailed,
     ConnectionLost,
     PostageError,
+    TlsFailed,
     TopologyMismatch,
     VhostRefused,
 )
@@ -31,9 +33,10 @@ _CLOSED = "ConnectionClosedByBroker"
 _NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
 
 
-def connecting_failed(settings: Settings, exc: BaseException) -> ConnectionFailed:
-    """Return the error for a connection that did not come about because of *exc*."""
-    host, port = settings.host, settings.port
+def connecting_failed(
+    settings: Settings, host: str, port: int, exc: BaseException
+) -> ConnectionFailed:
+    """Return the error for a connection to *host* that did not come about because of *exc*."""
     where = f"{host}:{port}"
     cause = _root(exc)
     error: ConnectionFailed
@@ -55,6 +58,10 @@ def connecting_failed(settings: Settings, exc: BaseException) -> ConnectionFaile
             host=host,
             port=port,
             vhost=settings.vhost,
+        )
+    elif isinstance(cause, ssl.SSLError):
+        error = TlsFailed(
+            f"no TLS connection to {where} came about: {_tls_reason(cause)}", host=host, port=port
         )
     else:
         error = BrokerUnreachable(
@@ -101,6 +108,16 @@ def _value(text: str) -> str:
     """Return the value in *text*: ``'true'``, ``none``, or ``the value '5' of type ...``."""
     match = _NONE_SUCH.search(text)
     return match["value"] if match else text.strip("'")
+
+
+def _tls_reason(exc: ssl.SSLError) -> str:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({exc.verify_message}); give the certificate of its "
+            f"authority as cacertfile, and the name that it is made out to as the host or as "
+            f"server_name_indication"
+        )
+    return f"{exc.reason or exc}; does that port speak TLS, and does it want a client certificate?"
 
 
 def _root(exc: BaseException) -> BaseException:

@@ -259,9 +259,8 @@ class Channel:
         self._pika.add_on_return_callback(returned)
 
     def _make_room(self, limit: float | None) -> None:
-        transport = self._connection.transport
-        if transport.congested and self.alive:
-            transport.wait_writable(self._limit if limit is None else limit)
+        if not self._connection.takes_data and self.alive:
+            self._connection.wait_writable(self._limit if limit is None else limit)
         self._check_alive()
 
     def _on_confirm(self, confirm: Confirm) -> None:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import gevent
-import gevent.socket
 import pika
 from gevent.event import AsyncResult, Event
 
-from postage._version import __version__
-from postage.errors import ChannelRefused, OperationTimeout, PostageError
+from postage.errors import ChannelRefused, OperationTimeout, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.green.amqp import border
 from postage.green.amqp.channel import Channel, OnReturn
+from postage.green.amqp.dialing import dial, parameters
 from postage.green.amqp.hotpath import HotPath, Path, PlainPath
-from postage.green.amqp.link import Fact, Link, step
+from postage.green.amqp.link import ONE_LIFE, Fact, Link, step
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Lazy, wait_for
 from postage.settings import Settings
@@ -43,8 +42,21 @@ class Connection:
     Its end, whoever made it, fails every waiter at once.
     """
 
-    def __init__(self, settings: Settings, role: str, on_return: OnReturn) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        role: str,
+        on_return: OnReturn,
+        address: tuple[str, int] | None = None,
+    ) -> None:
         self.settings, self.role = settings, role
+        self.host, self.port = address or settings.addresses[0]
+        self.on_end: list[Callable[[PostageError], None]] = []
+        """Called in the hub when the connection ends, whoever ended it."""
+        self.blocked: str | None = None
+        """Why the broker takes no publishes now (an alarm), or None (RabbitMQ, alarms)."""
+        self._flowing = Event()
+        self._flowing.set()
         self._on_return = on_return
         self._link = Link.IDLE
         self._over = Event()
@@ -67,7 +79,7 @@ class Connection:
 
     def __repr__(self) -> str:
         return (
-            f"<Connection to {self.settings.host}:{self.settings.port}, {self.settings.vhost!r}, "
+            f"<Connection to {self.host}:{self.port}, {self.settings.vhost!r}, "
             f"for {self.role}, {self._link.name.lower()}>"
         )
 
@@ -82,24 +94,21 @@ class Connection:
         # A library's logger without any handler would print to stderr what we raise as an error.
         logging.getLogger("pika").addHandler(logging.NullHandler())
         settings = self.settings
-        self._link = step(self._link, Fact.DIAL)
+        self._step(Fact.DIAL)
         opened: AsyncResult[None] = AsyncResult()
         limit = settings.connect_timeout
 
         def on_open(_transport: object) -> None:
             # Here and not by who waits, who wakes later: it may be lost again by then.
-            self._link = step(self._link, Fact.OPENED)
+            self._step(Fact.OPENED)
             opened.set()
 
         transport: Transport | None = None
         try:
             with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
-                address = settings.host, settings.port
-                sock = gevent.socket.create_connection(address)
-                sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
                 transport = Transport(
-                    self._parameters(),
-                    sock,
+                    parameters(settings, self.host, self.port, self.role),
+                    dial(settings, self.host, self.port),
                     on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
@@ -110,27 +119,45 @@ class Connection:
         except BaseException as exc:
             if transport is not None:
                 transport.abandon()
-            self._link = step(self._link, Fact.LOST)
-            if isinstance(exc, Exception):
-                raise border.connecting_failed(settings, exc) from exc
+            self._step(Fact.LOST)
+            if isinstance(exc, Exception) and not isinstance(exc, SettingsError):
+                raise border.connecting_failed(settings, self.host, self.port, exc) from exc
             raise
+        transport.add_on_connection_blocked_callback(self._on_blocked)
+        transport.add_on_connection_unblocked_callback(self._on_unblocked)
         logger.debug("%r is open.", self)
         return transport, path
 
-    def _parameters(self) -> pika.ConnectionParameters:
-        settings = self.settings
-        return pika.ConnectionParameters(
-            settings.host,
-            settings.port,
-            settings.vhost,
-            pika.PlainCredentials(settings.user, settings.password, erase_on_connect=True),
-            heartbeat=settings.heartbeat,
-            client_properties={
-                "product": "Postage",
-                "version": __version__,
-                "connection_name": f"postage {os.getpid()} {self.role}",
-            },
-        )
+    def _step(self, fact: Fact) -> None:
+        self._link = step(ONE_LIFE, self._link, fact)
+
+    # --- alarms
+
+    def _on_blocked(self, _transport: object, frame: Any) -> None:
+        self.blocked = str(frame.method.reason)
+        self._flowing.clear()
+        logger.warning("The broker takes no publishes now: %s.  They wait.", self.blocked)
+
+    def _on_unblocked(self, _transport: object, _frame: object) -> None:
+        self.blocked = None
+        self._flowing.set()
+        logger.info("The broker takes publishes again.")
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether a publish can be written without waiting."""
+        return self.blocked is None and not self.transport.congested
+
+    def wait_writable(self, limit: float) -> None:
+        """Wait until publishes can be written, or the connection ends; switches.
+
+        Raises `OperationTimeout` after *limit* seconds.
+        """
+        deadline = time.monotonic() + limit
+        while not self.takes_data and self.alive:
+            if not self._flowing.wait(max(0.0, deadline - time.monotonic())):
+                raise OperationTimeout(f"publish: the broker takes none ({self.blocked})", limit)
+            self.transport.wait_writable(max(0.0, deadline - time.monotonic()))
 
     # --- channels
 
@@ -240,7 +267,7 @@ class Connection:
         self._silence()
         if self.alive:
             self.transport.close()
-        self._link = step(self._link, Fact.CLOSE)
+        self._step(Fact.CLOSE)
         if self._link is Link.CLOSING:
             self._over.wait(limit)
         if self._link is Link.CLOSING:
@@ -255,7 +282,7 @@ class Connection:
     def close_now(self, limit: float) -> None:
         """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""
         self._silence()
-        self._link = step(self._link, Fact.CLOSE)
+        self._step(Fact.CLOSE)
         self.transport.close_now(limit)
 
     def abandon(self) -> None:
@@ -264,12 +291,12 @@ class Connection:
         self.transport.abandon()
 
     def _on_close(self, _transport: object, reason: BaseException) -> None:
-        fact = Fact.ENDED if self._link is Link.CLOSING else Fact.LOST
-        self._link = step(self._link, fact)
+        self._step(Fact.ENDED if self._link is Link.CLOSING else Fact.LOST)
         self._reason = reason
-        if self._link is Link.LOST:
-            logger.info("%r: %s", self, border.ended(reason))
         self._over.set()
+        self._flowing.set()
+        for hook in self.on_end:
+            hook(self._ended())
 
     _reason: BaseException | None = None
 

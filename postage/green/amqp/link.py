@@ -1,14 +1,14 @@
-"""The states of a connection, as a table.  No gevent and no pika here: this file only decides.
+"""The states of a connection, as tables.  No gevent and no pika here: this file only decides.
 
-Reconnecting will add a state WAITING here, for a connection that was lost and is dialled again
-after a pause.  Until then a lost one stays LOST, and the next use of its pair makes a new one.
+One `Connection` lives once, by `ONE_LIFE`; what makes it anew when it was lost, by `MANY_LIVES`.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
-__all__ = ["MOVES", "Fact", "Link", "step"]
+__all__ = ["MANY_LIVES", "ONE_LIFE", "Fact", "Link", "step"]
 
 
 class Link(enum.Enum):
@@ -17,6 +17,8 @@ class Link(enum.Enum):
     IDLE = enum.auto()
     OPENING = enum.auto()
     OPEN = enum.auto()
+    WAITING = enum.auto()
+    """Between two tries to connect."""
     CLOSING = enum.auto()
     CLOSED = enum.auto()
     LOST = enum.auto()
@@ -27,12 +29,18 @@ class Fact(enum.Enum):
 
     DIAL = enum.auto()
     OPENED = enum.auto()
+    FAILED = enum.auto()
+    """A try to connect failed; there will be another one."""
+    GIVE_UP = enum.auto()
+    """It failed, and nobody waits for another try."""
     LOST = enum.auto()
     CLOSE = enum.auto()
     ENDED = enum.auto()
 
 
-MOVES: dict[Link, dict[Fact, Link]] = {
+Moves = Mapping[Link, Mapping[Fact, Link]]
+
+ONE_LIFE: Moves = {
     Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
     Link.OPENING: {Fact.OPENED: Link.OPEN, Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
     Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSING},
@@ -43,9 +51,24 @@ MOVES: dict[Link, dict[Fact, Link]] = {
     Link.LOST: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.LOST},
 }
 
+MANY_LIVES: Moves = {
+    Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
+    Link.OPENING: {
+        Fact.OPENED: Link.OPEN,
+        Fact.FAILED: Link.WAITING,
+        Fact.GIVE_UP: Link.LOST,
+        Fact.CLOSE: Link.CLOSED,
+    },
+    Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
+    Link.WAITING: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
+    # It is dialled again when somebody wants it; who consumes wants it at once.
+    Link.LOST: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
+    Link.CLOSED: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.CLOSED},
+}
 
-def step(state: Link, fact: Fact) -> Link:
+
+def step(moves: Moves, state: Link, fact: Fact) -> Link:
     """Return the state after *fact*; raise `AssertionError` for what cannot happen."""
-    if fact not in MOVES[state]:
+    if fact not in moves.get(state, {}):
         raise AssertionError(f"{fact.name} cannot happen to a connection that is {state.name}")
-    return MOVES[state][fact]
+    return moves[state][fact]

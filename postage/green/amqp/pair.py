@@ -23,7 +23,7 @@ import gevent.monkey
 from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.waiting import Lazy
+from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 
 __all__ = ["Pair", "close", "pair_of"]
@@ -37,18 +37,32 @@ EXIT_LIMIT = 0.5
 
 
 class Pair:
-    """The connections of one hub to one broker and virtual host, each made at its first use."""
+    """The connections of one hub to one broker and virtual host.
+
+    Each is made at its first use, and made anew when it was lost.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.publishing = Lazy(lambda: Connection(settings, "publishing", self._returned))
-        self.consuming = Lazy(lambda: Connection(settings, "consuming", self._returned))
+        self.publishing = self._reconnecting("publishing")
+        self.consuming = self._reconnecting("consuming")
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that came back: nobody is there to answer it."""
         self.lost_replies = 0
         """Replies that came back: nobody waits for them any more."""
         self._companions: dict[Callable[[Pair], Any], Any] = {}
         self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
+
+    def _reconnecting(self, role: str) -> Reconnecting:
+        def make(address: tuple[str, int]) -> Connection:
+            return Connection(self.settings, role, self._returned, address)
+
+        return Reconnecting(self.settings, role, make, lambda: self.was_connected)
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether the broker has ever let us in."""
+        return self.publishing.was_open or self.consuming.was_open
 
     def companion(self, make: Callable[[Pair], T]) -> T:
         """Return the one ``make(pair)`` of this pair: what its users share beyond connections."""
@@ -72,7 +86,12 @@ class Pair:
     @property
     def connections(self) -> list[Connection]:
         """Those that are open."""
-        return [c for lazy in (self.publishing, self.consuming) if (c := lazy.current) is not None]
+        return [c for each in (self.publishing, self.consuming) if (c := each.current) is not None]
+
+    def close(self, limit: float) -> None:
+        """Close both for good, waiting at most *limit* seconds for each; switches."""
+        for each in (self.publishing, self.consuming):
+            each.close(limit)
 
 
 class _HubPairs:
@@ -137,10 +156,10 @@ def close(limit: float = 5.0) -> None:
     ours = getattr(_local, "ours", None)
     if ours is None:
         return
-    connections = ours.connections()
+    pairs = list(ours.pairs.values())
     ours.pairs.clear()
-    for connection in connections:
-        connection.close(limit)
+    for pair in pairs:
+        pair.close(limit)
 
 
 _registered = False
