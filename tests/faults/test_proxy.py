@@ -1,0 +1,218 @@
+"""The proxy: each kind of bad weather, with a server that says everything back."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import gevent
+import gevent.server
+import gevent.socket
+import pytest
+
+from postage.testing.waiting import wait_until
+from tests.faults.proxy import CHUNK, HELD, Proxy
+
+SOON = 5.0
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that says everything back."""
+
+    def serve(sock: gevent.socket.socket, _address: object) -> None:
+        while data := sock.recv(65536):
+            sock.sendall(data)
+
+    server = gevent.server.StreamServer(("127.0.0.1", 0), serve)
+    server.start()
+    yield server.server_port
+    server.stop(timeout=0)
+
+
+@pytest.fixture
+def proxy(echo: int) -> Iterator[Proxy]:
+    with Proxy(echo) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(proxy: Proxy) -> Iterator[Callable[[], gevent.socket.socket]]:
+    """Open a link through the proxy, with a word said and heard."""
+    socks = []
+
+    def opened() -> gevent.socket.socket:
+        sock = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
+        socks.append(sock)
+        assert said(sock, b"hello") == b"hello"
+        return sock
+
+    yield opened
+    for sock in socks:
+        sock.close()
+
+
+class Wire(NamedTuple):
+    """A proxy, and the sockets of both its sides; they block the thread."""
+
+    proxy: Proxy
+    client: socket.socket
+    broker: socket.socket
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        proxy = stack.enter_context(Proxy(server.getsockname()[1]))
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), SOON))
+        broker = stack.enter_context(server.accept()[0])
+        broker.settimeout(SOON)
+        yield Wire(proxy, client, broker)
+
+
+def said(sock: gevent.socket.socket, text: bytes) -> bytes:
+    """Say *text*, and return the answer, which is as long, or shorter where the link ends."""
+    sock.sendall(text)
+    answer = b""
+    while len(answer) < len(text) and (data := sock.recv(65536)):
+        answer += data
+    return answer
+
+
+def ended(sock: gevent.socket.socket) -> bool:
+    """Tell whether the other side has closed, in whichever way."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_bytes_cross_both_ways_whole_and_in_order(connect) -> None:
+    text = bytes(range(256)) * 4096
+    sock = connect()
+    answer = gevent.spawn(said, sock, text)
+    assert answer.get(timeout=SOON) == text
+
+
+def test_a_cut_ends_all_links_at_once(connect, proxy: Proxy) -> None:
+    socks = [connect(), connect()]
+    assert proxy.cut() == 2
+    assert all(ended(sock) for sock in socks)
+    wait_until(lambda: proxy.links == 0, SOON)
+    connect()
+
+
+def test_the_end_of_one_side_is_the_end_of_the_other(connect, proxy: Proxy) -> None:
+    connect().close()
+    wait_until(lambda: proxy.links == 0, SOON)
+
+
+def test_refused_connections_and_their_return(connect, proxy: Proxy) -> None:
+    before = connect()
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connect()
+    assert said(before, b"still here") == b"still here"
+    proxy.accept()
+    connect()
+
+
+def test_half_open_swallows_both_ways_and_keeps_the_sockets(connect, proxy: Proxy) -> None:
+    sock = connect()
+    assert proxy.half_open() == 1
+    sock.sendall(b"x" * 10_000_000)  # no buffer is that large: somebody reads it
+    sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        sock.recv(1)
+    assert proxy.links == 1
+    assert proxy.held == 0
+    connect()
+
+
+def test_half_open_says_nothing_of_the_end_of_the_other_side(connect, proxy: Proxy) -> None:
+    left, other = connect(), connect()
+    proxy.half_open()
+    other.close()
+    left.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        left.recv(1)
+
+
+def test_half_open_for_new_links_too_until_all_is_clear(connect, proxy: Proxy) -> None:
+    sock = connect()
+    proxy.half_open(new=True)
+    new = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
+    new.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        said(new, b"anybody there?")
+    new.close()
+    proxy.clear()
+    assert ended(sock), "what it swallowed cannot be said any more"
+    connect()
+
+
+def test_a_delay_holds_every_byte_back_but_not_the_next(connect, proxy: Proxy) -> None:
+    sock = connect()
+    proxy.slow(delay=0.2)
+    began = time.monotonic()
+    for _ in range(20):
+        sock.sendall(b"x")
+        gevent.sleep(0.005)
+    assert sock.recv(1) == b"x"
+    assert 0.4 <= time.monotonic() - began < 1.0, "there and back"
+    wait_until(lambda: len(sock.recv(100)) or True, SOON)
+
+
+def test_a_rate_limits_the_bytes_of_a_second(connect, proxy: Proxy) -> None:
+    sock = connect()
+    proxy.slow(rate=10_000)
+    began = time.monotonic()
+    assert said(sock, b"x" * 5_000) == b"x" * 5_000
+    assert 0.4 <= time.monotonic() - began < 2.0
+    proxy.clear()
+    assert said(sock, b"y" * 500_000) == b"y" * 500_000
+
+
+def test_a_cut_on_the_way_down_lets_so_many_bytes_cross(connect, proxy: Proxy) -> None:
+    sock = connect()
+    assert proxy.cut_after(10, downwards=True) == 1
+    assert said(sock, b"0123456") == b"0123456"
+    assert said(sock, b"789abcdef") == b"789"
+    assert ended(sock)
+
+
+def test_a_cut_on_the_way_up_lets_so_many_bytes_cross(wire: Wire) -> None:
+    wait_until(lambda: wire.proxy.cut_after(10) == 1, SOON)
+    wire.client.sendall(b"0123456789abcdef")
+    assert wire.broker.recv(100, socket.MSG_WAITALL) == b"0123456789"
+
+
+def test_a_side_that_does_not_read_costs_no_memory(connect, proxy: Proxy) -> None:
+    sock = connect()
+    proxy.slow(rate=1_000)
+    sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        sock.sendall(b"x" * 100_000_000)
+    assert 0 < proxy.held <= 2 * HELD * CHUNK
+    proxy.cut()
+    wait_until(lambda: proxy.links == 0, SOON)
+
+
+def test_where_nobody_listens_behind_it_a_link_ends_at_once(proxy: Proxy, echo: int) -> None:
+    proxy.target = 1
+    sock = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
+    assert ended(sock)
+    sock.close()
+
+
+def test_a_hub_that_computes_does_not_hold_it_up(wire: Wire) -> None:
+    wire.proxy.slow(delay=0.1)
+    wire.client.sendall(b"x")
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        pass
+    assert wire.broker.recv(1, socket.MSG_DONTWAIT) == b"x"
