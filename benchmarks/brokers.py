@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.echo import Echo
 from benchmarks.peers import PEERS
 from benchmarks.rounds import Round
 from benchmarks.wire import BODY, Wire, hear_nothing
@@ -25,6 +26,8 @@ from postage.testing.rabbitmq import RabbitMQNode
 QUEUE = "postage-benchmark-broker"
 CALLERS = 100
 IDLE = 1000
+BURSTS = 5
+"""How often a round fills the queue and empties it again."""
 IN_PROCESS = """
 import time
 from postage.broker import Broker, BrokerThread
@@ -59,25 +62,30 @@ def rss(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
-def rate(operation: Callable[[int], None], count: int) -> float:
-    """Return how many of *count* operations were done in a second."""
-    since = time.perf_counter()
-    operation(count)
-    return count / (time.perf_counter() - since)
-
-
 def one_round(port: int, count: int, seconds: float) -> dict[str, float]:
     """Return what the broker on *port* does in a second."""
-    wire = Wire(port, QUEUE)
-    try:
-        published = rate(wire.publish, count)
-        delivered = rate(wire.consume, count)
-    finally:
-        wire.close()
-    Wire(port, QUEUE).delete()
+    bursts = [_burst(port, count) for _ in range(BURSTS)]
+    published, delivered = (len(bursts) * count / sum(each) for each in zip(*bursts, strict=True))
+    echo = Echo(port, QUEUE, CALLERS)
+    answered = echo.run(seconds)
+    echo.close()
     each = Round(f"amqp://guest:guest@127.0.0.1:{port}/%2F", CALLERS, seconds)
     called = each.run("rpc", PEERS["postage_peer"]).rate
-    return {"publish": published, "deliver + ack": delivered, f"RPC, {CALLERS} callers": called}
+    return {
+        "publish": published,
+        "deliver + ack": delivered,
+        f"RPC, {CALLERS} callers": answered,
+        f"RPC of Postage, {CALLERS} callers": called,
+    }
+
+
+def _burst(port: int, count: int) -> tuple[float, float]:
+    """Fill a queue and empty it; return the seconds for each."""
+    wire = Wire(port, QUEUE)
+    seconds = wire.publish(count), wire.consume(count)
+    wire.close()
+    Wire(port, QUEUE).delete()
+    return seconds
 
 
 def interleaved(ports: dict[str, int], rounds: int, count: int, seconds: float) -> Rates:

@@ -1,9 +1,14 @@
-"""A client that costs next to nothing: frames made in advance, answers counted by their length."""
+"""A client that costs next to nothing: frames made in advance, answers counted by their length.
+
+It blocks its thread, knows nothing but the frames of its own small messages, and is the same for
+every broker: what is measured with it is the broker.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Iterable
 
 import pika.frame
@@ -13,21 +18,23 @@ BODY = b"x" * 100
 """Of every message: small, so that the broker's own work is what takes time."""
 CHUNK = 100
 """Messages written in one piece."""
+TAG = "c"
+"""Of every consumer."""
 
 
 class Wire:
     """One connection with one channel and the queue *queue*, empty at first; blocks the thread."""
 
     def __init__(self, port: int, queue: str) -> None:
-        self.queue = queue
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port, self.queue = port, queue
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
         self._open()
         self._call(1, amqp.Channel.Open(), amqp.Channel.OpenOk)
 
     def _open(self) -> None:
-        self._socket.sendall(b"AMQP\x00\x00\x09\x01")
+        self.socket.sendall(b"AMQP\x00\x00\x09\x01")
         self._wait_for(amqp.Connection.Start)
         self._send(0, amqp.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"))
         self._wait_for(amqp.Connection.Tune)
@@ -46,49 +53,41 @@ class Wire:
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self.socket.close()
 
-    def publish(self, count: int) -> None:
-        """Publish *count* messages; return when they are in the queue."""
-        properties = amqp.BasicProperties()
-        one = b"".join(
-            frame.marshal()
-            for frame in (
-                pika.frame.Method(1, amqp.Basic.Publish(routing_key=self.queue)),
-                pika.frame.Header(1, len(BODY), properties),
-                pika.frame.Body(1, BODY),
-            )
-        )
-        chunk = one * CHUNK
+    def publish(self, count: int) -> float:
+        """Publish *count* messages; return the seconds until they were in the queue."""
+        chunk = published(self.queue, amqp.BasicProperties()) * CHUNK
         before = self.declare()
+        since = time.perf_counter()
         for _ in range(count // CHUNK):
-            self._socket.sendall(chunk)
+            self.socket.sendall(chunk)
         while self.declare() < before + count:
             pass
+        return time.perf_counter() - since
 
-    def consume(self, count: int) -> None:
-        """Take *count* messages, each acknowledged for itself."""
+    def consume(self, count: int) -> float:
+        """Take *count* messages, each acknowledged for itself; return the seconds it took."""
         self._call(1, amqp.Basic.Qos(prefetch_count=1000), amqp.Basic.QosOk)
-        acks = [pika.frame.Method(1, amqp.Basic.Ack(tag)).marshal() for tag in range(1, count + 1)]
-        self._send(1, amqp.Basic.Consume(queue=self.queue, consumer_tag="c", nowait=True))
-        size, seen, received = self._delivery_size(), 0, 0
+        size, seen, received = delivery_size(self.queue, amqp.BasicProperties()), 0, 0
+        each = len(acked(1))
+        acks = memoryview(b"".join(acked(tag) for tag in range(1, count + 1)))
+        since = time.perf_counter()
+        self.subscribe()
         while seen < count:
-            received += len(self._socket.recv(1 << 18))
+            received += len(self.socket.recv(1 << 18))
             now = received // size
-            self._socket.sendall(b"".join(acks[seen:now]))
+            self.socket.sendall(acks[seen * each : now * each])
             seen = now
+        return time.perf_counter() - since
 
-    def _delivery_size(self) -> int:
-        """Return the length of one delivery; all are of the same."""
-        frames = (
-            pika.frame.Method(1, amqp.Basic.Deliver("c", 1, False, "", self.queue)),  # noqa: FBT003
-            pika.frame.Header(1, len(BODY), amqp.BasicProperties()),
-            pika.frame.Body(1, BODY),
-        )
-        return sum(len(frame.marshal()) for frame in frames)
+    def subscribe(self, *, no_ack: bool = False) -> None:
+        """Consume from the queue; nothing answers that but the messages."""
+        consume = amqp.Basic.Consume(queue=self.queue, consumer_tag=TAG, no_ack=no_ack, nowait=True)
+        self._send(1, consume)
 
     def _send(self, channel: int, method: amqp.Any) -> None:
-        self._socket.sendall(pika.frame.Method(channel, method).marshal())
+        self.socket.sendall(pika.frame.Method(channel, method).marshal())
 
     def _call(self, channel: int, method: amqp.Any, answer: type) -> amqp.Any:
         self._send(channel, method)
@@ -98,16 +97,41 @@ class Wire:
         while True:
             used, frame = pika.frame.decode_frame(self._rest)
             if frame is None:
-                self._rest += self._socket.recv(1 << 16)
+                self._rest += self.socket.recv(1 << 16)
                 continue
             self._rest = self._rest[used:]
             if isinstance(getattr(frame, "method", None), kind):
                 return frame.method
 
 
+def published(queue: str, properties: amqp.BasicProperties) -> bytes:
+    """Return the frames that publish one message to *queue*."""
+    return _frames(amqp.Basic.Publish(routing_key=queue), properties)
+
+
+def delivery_size(queue: str, properties: amqp.BasicProperties) -> int:
+    """Return the length of one delivery from *queue*; all with such properties are of the same."""
+    return len(_frames(amqp.Basic.Deliver(TAG, 1, False, "", queue), properties))  # noqa: FBT003
+
+
+def acked(tag: int) -> bytes:
+    """Return the frame that acknowledges one delivery; all are of the same length."""
+    data: bytes = pika.frame.Method(1, amqp.Basic.Ack(tag)).marshal()
+    return data
+
+
+def _frames(method: amqp.Any, properties: amqp.BasicProperties) -> bytes:
+    frames = (
+        pika.frame.Method(1, method),
+        pika.frame.Header(1, len(BODY), properties),
+        pika.frame.Body(1, BODY),
+    )
+    return b"".join(frame.marshal() for frame in frames)
+
+
 def hear_nothing(wires: Iterable[Wire]) -> bool:
     """Whether all *wires* are still connected: none has anything to read."""
     poll = select.poll()
     for wire in wires:
-        poll.register(wire._socket, select.POLLIN)  # noqa: SLF001 - of the same module
+        poll.register(wire.socket, select.POLLIN)
     return not poll.poll(0)
