@@ -29,9 +29,10 @@ ONCE = {
 }
 AGAIN = {
     (Link.IDLE, Fact.DIAL): Link.OPENING,
+    (Link.IDLE, Fact.GIVE_UP): Link.IDLE,
     (Link.IDLE, Fact.CLOSE): Link.CLOSED,
     (Link.OPENING, Fact.OPENED): Link.OPEN,
-    (Link.OPENING, Fact.FAILED): Link.WAITING,
+    (Link.OPENING, Fact.PAUSE): Link.WAITING,
     (Link.OPENING, Fact.GIVE_UP): Link.LOST,
     (Link.OPENING, Fact.CLOSE): Link.CLOSED,
     (Link.OPEN, Fact.LOST): Link.LOST,
@@ -40,6 +41,8 @@ AGAIN = {
     (Link.WAITING, Fact.GIVE_UP): Link.LOST,
     (Link.WAITING, Fact.CLOSE): Link.CLOSED,
     (Link.LOST, Fact.DIAL): Link.OPENING,
+    (Link.LOST, Fact.PAUSE): Link.WAITING,
+    (Link.LOST, Fact.GIVE_UP): Link.LOST,
     (Link.LOST, Fact.CLOSE): Link.CLOSED,
     (Link.CLOSED, Fact.CLOSE): Link.CLOSED,
     (Link.CLOSED, Fact.LOST): Link.CLOSED,

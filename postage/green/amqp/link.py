@@ -29,10 +29,10 @@ class Fact(enum.Enum):
 
     DIAL = enum.auto()
     OPENED = enum.auto()
-    FAILED = enum.auto()
-    """A try to connect failed; there will be another one."""
+    PAUSE = enum.auto()
+    """A try to connect failed, or a connection did not last: the next try comes after a pause."""
     GIVE_UP = enum.auto()
-    """It failed, and nobody waits for another try."""
+    """Nobody waits for a connection any more, or all who wait get an error."""
     LOST = enum.auto()
     CLOSE = enum.auto()
     ENDED = enum.auto()
@@ -52,17 +52,22 @@ ONE_LIFE: Moves = {
 }
 
 MANY_LIVES: Moves = {
-    Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
+    Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.IDLE, Fact.CLOSE: Link.CLOSED},
     Link.OPENING: {
         Fact.OPENED: Link.OPEN,
-        Fact.FAILED: Link.WAITING,
+        Fact.PAUSE: Link.WAITING,
         Fact.GIVE_UP: Link.LOST,
         Fact.CLOSE: Link.CLOSED,
     },
     Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
     Link.WAITING: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
     # It is dialled again when somebody wants it; who consumes wants it at once.
-    Link.LOST: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
+    Link.LOST: {
+        Fact.DIAL: Link.OPENING,
+        Fact.PAUSE: Link.WAITING,
+        Fact.GIVE_UP: Link.LOST,
+        Fact.CLOSE: Link.CLOSED,
+    },
     Link.CLOSED: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.CLOSED},
 }
 

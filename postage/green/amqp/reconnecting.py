@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
@@ -62,6 +61,7 @@ class Reconnecting:
         self._error: ConnectionFailed | None = None
         self._turn = 0
         self._backoff = Backoff()
+        self._not_before = 0.0
 
     def __repr__(self) -> str:
         return f"<Reconnecting for {self.role}, {self._state.name.lower()}, {self.losses} losses>"
@@ -134,6 +134,7 @@ class Reconnecting:
             connection = self._dial_until_open()
         except Exception as exc:  # for those who wait, whatever it is
             self._step(Fact.GIVE_UP)
+            self._hurry()  # whoever gets the error decides when to try again
             self._answer.set_exception(exc)
         else:
             if connection is not None:
@@ -143,17 +144,27 @@ class Reconnecting:
 
     def _dial_until_open(self) -> Connection | None:
         """Return a connection; None when nobody waits any more."""
-        for number in itertools.count():
+        level = logging.WARNING
+        while self._waiting:
+            pause = self._not_before - time.monotonic()
+            if pause > 0:
+                self._step(Fact.PAUSE)
+                gevent.sleep(pause)
             self._step(Fact.DIAL)
-            connection = self._try_each(logging.INFO if number else logging.WARNING)
+            connection = self._try_each(level)
             if connection is not None and connection.alive:
                 return connection
-            if not self._waiting:
-                break
-            self._step(Fact.FAILED)
-            gevent.sleep(self._backoff.pause())
+            self._pause()
+            level = logging.INFO  # one warning for each outage
         self._step(Fact.GIVE_UP)
         return None
+
+    def _pause(self) -> None:
+        self._not_before = time.monotonic() + self._backoff.pause()
+
+    def _hurry(self) -> None:
+        self._not_before = 0.0
+        self._backoff.reset()
 
     def _try_each(self, level: int) -> Connection | None:
         """Try every host once, beginning with the one after that which failed last."""
@@ -198,7 +209,9 @@ class Reconnecting:
         self.losses += 1
         self._turn += 1
         if time.monotonic() - self._opened_at > LASTED:
-            self._backoff.reset()
+            self._hurry()
+        else:
+            self._pause()
         logger.warning("The connection for %s is lost and will be made anew: %s", self.role, error)
 
     def _step(self, fact: Fact) -> None:

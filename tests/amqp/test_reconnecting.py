@@ -1,0 +1,357 @@
+"""Connections that are made anew: who gets one, when, and what who does not is told."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage.errors import (
+    AuthenticationFailed,
+    BrokerUnreachable,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionLost,
+    OperationTimeout,
+)
+from postage.green.amqp import reconnecting as reconnecting_module
+from postage.green.amqp.backoff import Backoff
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.link import Link
+from postage.green.amqp.reconnecting import Reconnecting
+from postage.settings import Settings
+from postage.testing.rabbitmq import free_ports
+from postage.testing.waiting import wait_until
+from tests.amqp.conftest import PLAIN
+from tests.support.peer import Peer, listening
+from tests.support.trying import outcomes, trying
+
+SOON = 10.0
+
+
+def connecting(settings: Settings, *, was_connected: bool = False) -> Reconnecting:
+    """Return a `Reconnecting` as a pair makes it."""
+
+    def make(address: tuple[str, int]) -> Connection:
+        return Connection(settings, "a test", lambda *_: None, address)
+
+    made = Reconnecting(settings, "a test", make, lambda: was_connected or made.was_open)
+    return made
+
+
+@contextmanager
+def ours(settings: Settings, **kwds: Any) -> Iterator[Reconnecting]:
+    """A `Reconnecting` that is closed after the block."""
+    made = connecting(settings, **kwds)
+    try:
+        yield made
+    finally:
+        made.close(1.0)
+
+
+class Fickle:
+    """A broker that lets in whom it likes: *moods* says what becomes of each connection in turn.
+
+    ``stay`` serves it until the client goes, ``drop`` ends it after the handshake, ``refuse`` ends
+    it before; the last mood goes on for ever.  `cut` ends those that stay.
+    """
+
+    def __init__(self, *moods: str) -> None:
+        self._moods = itertools.chain(moods, itertools.repeat(moods[-1]))
+        self._cut = gevent.event.Event()
+        self.moods: list[str] = []
+
+    def __call__(self, peer: Peer) -> None:
+        mood = next(self._moods)
+        self.moods.append(mood)
+        if mood == "refuse":
+            return
+        peer.handshake()
+        if mood == "stay":
+            reader = gevent.spawn(peer.until_gone)
+            gevent.wait([reader, self._cut], count=1)
+            reader.kill()
+
+    def cut(self) -> None:
+        """End the connections that there are."""
+        self._cut.set()
+        self._cut = gevent.event.Event()
+
+
+def nowhere(**settings: Any) -> Settings:
+    """Return settings that lead to a port where nobody listens."""
+    return Settings(host="127.0.0.1", port=free_ports(1)[0], plain_pika=PLAIN, **settings)
+
+
+# --- the first connection
+
+
+def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
+    broker = Fickle("stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+        assert (line.state, line.current, broker.moods) == (Link.IDLE, None, [])
+        made = outcomes([trying(line.get) for _ in range(100)], SOON)
+        assert len(set(map(id, made))) == 1
+        assert line.current is line.get() is made[0]
+        assert (line.state, line.losses, broker.moods) == (Link.OPEN, 0, ["stay"])
+
+
+@pytest.mark.parametrize("limit", [None, 0.5])
+def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
+    with ours(nowhere()) as line:
+        began = time.monotonic()
+        results = outcomes([trying(line.get, limit) for _ in range(100)], SOON)
+        assert {type(result) for result in results} == {BrokerUnreachable}
+        assert time.monotonic() - began < 0.4
+        assert line.state is Link.LOST
+        with pytest.raises(BrokerUnreachable):  # the next one tries again
+            line.get()
+
+
+def test_with_wait_for_broker_the_first_one_waits_until_there_is_one() -> None:
+    broker = Fickle("refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN, wait_for_broker=True) as where, ours(where) as line:
+        assert line.get().alive
+        assert broker.moods == ["refuse", "refuse", "stay"]
+
+
+def test_wait_for_broker_does_not_wait_for_a_better_password(settings: Settings) -> None:
+    from dataclasses import replace
+
+    wrong = replace(settings, user="nobody-of-that-name", wait_for_broker=True)
+    with ours(wrong) as line, pytest.raises(AuthenticationFailed):
+        line.get(SOON)
+
+
+def test_who_waits_for_a_broker_has_a_limit_all_the_same() -> None:
+    with ours(nowhere(wait_for_broker=True)) as line:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnreachable):
+            line.get(0.3)
+        assert 0.3 <= time.monotonic() - began < 0.8
+
+
+# --- lost, and made anew
+
+
+def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
+    broker = Fickle("stay", "refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+        first = line.get()
+        with caplog.at_level(logging.INFO, "postage"):
+            broker.cut()
+            wait_until(lambda: line.current is None, SOON)
+            assert (line.state, line.losses) == (Link.LOST, 1)
+            made = outcomes([trying(line.get) for _ in range(100)], SOON)
+        assert len(set(map(id, made))) == 1
+        assert made[0] is not first
+        assert broker.moods == ["stay", "refuse", "refuse", "stay"]
+    ours_ = [each for each in caplog.records if each.name.startswith("postage")]
+    lost, failed = [each.getMessage() for each in ours_ if each.levelno >= logging.WARNING]
+    assert "lost and will be made anew" in lost
+    assert "No connection" in failed
+
+
+def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
+    with ours(nowhere(), was_connected=True) as line:
+        began = time.monotonic()
+        runs = [trying(line.get, limit) for limit in (0.1, 0.3, 0.5) for _ in range(50)]
+        ends: list[float] = []
+        for run in runs:
+            run.rawlink(lambda _: ends.append(time.monotonic() - began))
+        results = outcomes(runs, SOON)
+        assert {type(result) for result in results} == {BrokerUnreachable}
+        assert "127.0.0.1" in str(results[0])
+        wait_until(lambda: len(ends) == 150, SOON)
+        for n, end in enumerate(sorted(ends)):
+            limit = (0.1, 0.3, 0.5)[n // 50]
+            assert limit <= end < limit + 0.4
+
+
+def test_a_peer_that_answers_nothing_costs_nobody_more_than_the_limit() -> None:
+    def silent(peer: Peer) -> None:
+        peer.until_gone()
+
+    with (
+        listening(silent, plain_pika=PLAIN) as where,
+        ours(where, was_connected=True) as line,
+        pytest.raises(OperationTimeout),
+    ):
+        line.get(0.3)
+
+
+def test_nobody_dials_when_nobody_waits() -> None:
+    broker = Fickle("refuse")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+        with pytest.raises(ConnectionFailed):
+            line.get(0.3)
+        wait_until(lambda: line.state is Link.LOST, SOON)
+        before = len(broker.moods)
+        gevent.sleep(0.3)
+        assert len(broker.moods) == before
+
+
+def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
+    broker = Fickle("refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+        line._backoff = Backoff(lambda: 0.5)  # 0.05 s, then 0.06
+        with pytest.raises(ConnectionFailed):
+            line.get(0.08)
+        gevent.sleep(0.1)
+        began = time.monotonic()
+        line.get(SOON)
+        assert time.monotonic() - began < 0.05
+
+
+def test_one_who_is_killed_before_anything_was_dialled() -> None:
+    with ours(nowhere()) as line:
+        run = trying(line.get)
+        gevent.get_hub().loop.run_callback(run.kill, gevent.GreenletExit, False)
+        run.join(SOON)
+        with pytest.raises(BrokerUnreachable):
+            line.get()
+
+
+def test_a_kill_of_one_who_waits_harms_nobody() -> None:
+    broker = Fickle("refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+        runs = [trying(line.get) for _ in range(3)]
+        gevent.idle()
+        runs[0].kill()
+        made = outcomes(runs[1:], SOON)
+        assert made[0] is made[1] is line.current
+
+
+def test_a_broker_that_drops_everybody_is_not_dialled_without_pause() -> None:
+    broker = Fickle("drop")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            with pytest.raises((ConnectionLost, OperationTimeout)):
+                line.get(end - time.monotonic()).open_channel()
+        assert len(broker.moods) < 60
+
+
+def test_the_pauses_are_short_again_after_a_connection_that_lasted(monkeypatch: Any) -> None:
+    monkeypatch.setattr(reconnecting_module, "LASTED", 0.05)
+    broker = Fickle("refuse", "refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+        line.get(SOON)
+        grown = line._backoff.bound
+        gevent.sleep(0.06)
+        broker.cut()
+        wait_until(lambda: line.losses == 1, SOON)
+        assert line._backoff.bound < grown
+
+
+# --- several hosts
+
+
+def test_the_next_host_is_tried_at_once() -> None:
+    broker = Fickle("stay")
+    with listening(broker, plain_pika=PLAIN) as where:
+        dead = nowhere()
+        several = Settings(
+            host=dead.host,
+            port=dead.port,
+            other_hosts=((where.host, where.port),),
+            plain_pika=PLAIN,
+        )
+        with ours(several) as line:
+            assert line.get().port == where.port
+
+
+def test_after_a_loss_the_other_host_is_tried_first() -> None:
+    one, other = Fickle("stay"), Fickle("stay")
+    with listening(one, plain_pika=PLAIN) as first, listening(other) as second:
+        several = Settings(
+            host=first.host,
+            port=first.port,
+            other_hosts=((second.host, second.port),),
+            plain_pika=PLAIN,
+        )
+        with ours(several) as line:
+            assert line.get().port == first.port
+            one.cut()
+            wait_until(lambda: line.current is None, SOON)
+            assert line.get().port == second.port
+            other.cut()
+            wait_until(lambda: line.current is None, SOON)
+            assert line.get().port == first.port
+
+
+def test_when_no_host_lets_us_in_the_first_time_that_is_the_error() -> None:
+    dead, dying = nowhere(), nowhere()
+    several = Settings(
+        host=dead.host, port=dead.port, other_hosts=((dying.host, dying.port),), plain_pika=PLAIN
+    )
+    with ours(several) as line, pytest.raises(BrokerUnreachable) as failed:
+        line.get()
+    assert failed.value.port == dying.port
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("mood", ["stay", "refuse"])
+def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
+    with listening(Fickle(mood), plain_pika=PLAIN) as where:
+        line = connecting(where, was_connected=True)
+        runs = [trying(line.get) for _ in range(5)]
+        gevent.sleep(0.05)
+        began = time.monotonic()
+        line.close(0.2)
+        line.close(0.2)
+        results = outcomes(runs, 1.0)
+        assert time.monotonic() - began < 1
+        kinds = {type(result) for result in results}
+        assert kinds == {Connection} if mood == "stay" else {ConnectionClosed}
+        with pytest.raises(ConnectionClosed):
+            line.get()
+        assert line.state is Link.CLOSED
+
+
+def test_a_close_ends_the_dialling_and_its_socket() -> None:
+    gone = gevent.event.Event()
+
+    def silent(peer: Peer) -> None:
+        peer.until_gone()
+        gone.set()
+
+    with listening(silent, plain_pika=PLAIN) as where:
+        line = connecting(where)
+        run = trying(line.get)
+        gevent.sleep(0.05)
+        line.close(0.2)
+        assert type(outcomes([run], 1.0)[0]) is ConnectionClosed
+        assert gone.wait(SOON)
+
+
+def test_what_our_side_closed_behind_its_back_is_no_loss() -> None:
+    with listening(Fickle("stay"), plain_pika=PLAIN) as where, ours(where) as line:
+        first = line.get()
+        first.close(0.05)
+        assert line.get() is not first
+        assert line.losses == 0
+
+
+def test_a_defect_in_making_one_reaches_all_who_wait() -> None:
+    def make(_address: object) -> Connection:
+        raise KeyError("a defect")
+
+    line = Reconnecting(nowhere(), "a test", make, lambda: True)
+    results = outcomes([trying(line.get) for _ in range(5)], SOON)
+    assert {type(result) for result in results} == {KeyError}
+    assert line.state is Link.LOST
+
+
+def test_its_repr_says_how_it_is() -> None:
+    line: Callable[[], str] = connecting(nowhere()).__repr__
+    assert line() == "<Reconnecting for a test, idle, 0 losses>"
