@@ -36,10 +36,10 @@ def dial(settings: Settings, host: str, port: int) -> gevent.socket.socket:
             # The handshake comes apart, so that whoever ends it has a socket to close.
             sock = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
             sock.do_handshake()
-        return sock
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
 def _context(settings: Settings) -> gevent.ssl.SSLContext:
