@@ -90,6 +90,9 @@ class Assembly:
         self._contents: dict[int, Content] = {}
         self._held = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._contents)
+
     def __contains__(self, channel: int) -> bool:
         return channel in self._contents
 

@@ -6,14 +6,14 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from postage.broker.admission import admit
 from postage.broker.arguments import consumer_priority
-from postage.broker.content import Message, Properties
-from postage.broker.delivery import Consumer, Unacked
+from postage.broker.delivery import Consumer, Unacked, counted_header
 from postage.broker.errors import ChannelFault, ConnectionFault
-from postage.broker.fields import short_string
+from postage.broker.frames import message_frames, method_start
+from postage.broker.glance import REPLY_TO
 from postage.broker.methods import Call, encode
-from postage.broker.queue import Entry, Queue
+from postage.broker.publisher import Publisher
+from postage.broker.queue import Queue
 from postage.broker.routing import Binding
 from postage.broker.transaction import Transaction
 
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-REPLY_TO = "amq.rabbitmq.reply-to"
-"""The pseudo-queue of direct replies (RabbitMQ, direct reply-to)."""
-
-_FRAME = struct.Struct(">BHI")
-_CONTENT = struct.Struct(">BHIHHQ")
-_DELIVER = struct.Struct(">HH")
+_GET_OK = struct.pack(">HH", 60, 71)
 _TAG = struct.Struct(">QB")
 
 
@@ -41,66 +36,30 @@ class Channel:
         """True from our channel.close to the client's close-ok: everything else is ignored."""
         self.consumers: dict[str, Consumer] = {}
         self.unacked: dict[int, Unacked] = {}
-        self._last_tag = self._last_publish = self._tags = 0
-        self._out = 0
+        self.last_tag = 0
+        """The tag of the last delivery, and how many there were."""
+        self.out = 0
         """Unsettled deliveries to consumers: those of basic.get have no limit."""
-        self._prefetch = self._channel_prefetch = 0
+        self.prefetch = 0
+        """The most of them for all consumers together; 0: any number."""
+        self.transaction: Transaction[Unacked] | None = None
+        self.reply_key: str | None = None
+        """What reaches the consumer of direct replies, if there is one."""
+        self.publisher = Publisher(self)
+        self._consumer_prefetch = self._tags = 0
         self._last_queue = ""
-        self._confirming = False
-        self._unconfirmed = 0
-        self._transaction: Transaction[Unacked] | None = None
-        self._reply_key: str | None = None
 
     # --- what consumers and the session ask
-
-    @property
-    def takes_data(self) -> bool:
-        """Whether deliveries may be written."""
-        return not (self.closing or self.session.paused)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the limit of the whole channel lets one more in."""
-        return not self._channel_prefetch or self._out < self._channel_prefetch
-
-    @property
-    def deliveries(self) -> int:
-        """How many messages it has delivered: the last delivery tag."""
-        return self._last_tag
-
-    def next_tag(self) -> int:
-        """Return the delivery tag of the next delivery."""
-        self._last_tag += 1
-        return self._last_tag
-
-    def hold(self, tag: int, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
-        """Keep a delivery until it is settled."""
-        queue.unacked += 1
-        self.session.node.account(entry.message.size)
-        self._out += consumer is not None
-        self.unacked[tag] = Unacked(queue, entry, consumer)
 
     def send(self, name: str, **arguments: Any) -> None:
         """Write a method."""
         self.session.write(encode(self.number, name, **arguments))
 
-    def write_content(self, method: bytes, message: Message, deliveries: int | None = None) -> None:
+    def write_message(self, method: bytes, header: bytes, body: bytes) -> None:
         """Write a method that carries a message, as one piece."""
-        header = _with_count(message, deliveries) if deliveries is not None else message.header
-        size, number = len(message.body), self.number
-        parts = [
-            _FRAME.pack(1, number, len(method)),
-            method,
-            b"\xce",
-            _CONTENT.pack(2, number, 12 + len(header), 60, 0, size),
-            header,
-            b"\xce",
-        ]
-        room = self.session.frame_max - 8
-        for at in range(0, size, room):
-            part = message.body[at : at + room]
-            parts += (_FRAME.pack(3, number, len(part)), part, b"\xce")
-        self.session.write(b"".join(parts))
+        start = method_start(self.number, len(method))
+        frame_max = self.session.frame_max
+        self.session.write(message_frames(self.number, (start, method), header, body, frame_max))
 
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The broker ends *consumer*."""
@@ -108,23 +67,17 @@ class Channel:
         if known and self.session.capability("consumer_cancel_notify"):
             self.send("basic.cancel", consumer_tag=consumer.tag, nowait=True)
 
-    def flush_confirms(self) -> None:
-        """Confirm all publishes since the last time, with one ack."""
-        if self._unconfirmed:
-            self.send("basic.ack", delivery_tag=self._unconfirmed, multiple=True)
-            self._unconfirmed = 0
-
     def close(self) -> None:
         """End: consumers go, and what is unacknowledged goes back to its queue."""
         if not self.closing:
-            self.session.deliveries += self.deliveries
+            self.session.deliveries += self.last_tag
         self.closing = True
         for consumer in list(self.consumers.values()):
             self._remove_consumer(consumer)
-        if self._reply_key is not None:
-            self.vhost.reply_consumers.pop(self._reply_key, None)
-        if self._transaction is not None:
-            self._roll_back(self._transaction)
+        if self.reply_key is not None:
+            self.vhost.reply_consumers.pop(self.reply_key, None)
+        if self.transaction is not None:
+            self._roll_back(self.transaction)
         self._requeue(self._taken(list(self.unacked)))
 
     # --- methods, by name
@@ -213,10 +166,10 @@ class Channel:
         if call.prefetch_size:
             raise ConnectionFault(540, f"prefetch_size!=0 ({call.prefetch_size})")
         if call.global_:
-            self._channel_prefetch = call.prefetch_count
+            self.prefetch = call.prefetch_count
             self.dispatch()
         else:
-            self._prefetch = call.prefetch_count
+            self._consumer_prefetch = call.prefetch_count
         self.send("basic.qos_ok")
 
     def dispatch(self) -> None:
@@ -229,7 +182,7 @@ class Channel:
         name, tag = self._queue_name(call.queue), call.consumer_tag or self._new_tag()
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
-        consumer = Consumer(self, tag, call, self._prefetch)
+        consumer = Consumer(self, tag, call, self._consumer_prefetch)
         if call.queue == REPLY_TO:
             self._consume_replies(consumer)
             self._answer(call, "basic.consume_ok", consumer_tag=tag)
@@ -255,10 +208,10 @@ class Channel:
     def _consume_replies(self, consumer: Consumer) -> None:
         if not consumer.no_ack:
             raise ChannelFault(406, "reply consumer cannot acknowledge")
-        if self._reply_key is not None:
+        if self.reply_key is not None:
             raise ChannelFault(406, "reply consumer already set")
-        self._reply_key = f"{REPLY_TO}.{self.session.id}.{self.number}"
-        self.vhost.reply_consumers[self._reply_key] = consumer
+        self.reply_key = f"{REPLY_TO}.{self.session.id}.{self.number}"
+        self.vhost.reply_consumers[self.reply_key] = consumer
         self.consumers[consumer.tag] = consumer
 
     def _on_basic_cancel(self, call: Call) -> None:
@@ -271,8 +224,8 @@ class Channel:
         self.consumers.pop(consumer.tag, None)
         queue = consumer.queue
         if queue is None:
-            self.vhost.reply_consumers.pop(self._reply_key or "", None)
-            self._reply_key = None
+            self.vhost.reply_consumers.pop(self.reply_key or "", None)
+            self.reply_key = None
             return
         queue.remove_consumer(consumer)
         self.vhost.consumer_left(queue)
@@ -284,21 +237,16 @@ class Channel:
         if entry is None:
             self.send("basic.get_empty")
             return
-        entry.deliveries += 1
-        tag = self.next_tag()
-        if not call.no_ack:
-            self.hold(tag, queue, entry, None)
-        message = entry.message
-        payload = b"".join(
-            (
-                _DELIVER.pack(60, 71),
-                _TAG.pack(tag, entry.redelivered),
-                short_string(message.exchange),
-                short_string(message.key),
-                len(queue).to_bytes(4, "big"),
-            )
-        )
-        self.write_content(payload, message, entry.deliveries if queue.counts else None)
+        self.last_tag += 1
+        if call.no_ack:
+            queue.forget(entry)
+        else:
+            queue.unacked += 1
+            self.unacked[self.last_tag] = (queue, entry, None)
+        tag = _TAG.pack(self.last_tag, entry.redelivered)
+        left = len(queue).to_bytes(4, "big")
+        header = counted_header(entry) if queue.counts else entry.header
+        self.write_message(_GET_OK + tag + entry.address + left, header, entry.body)
 
     # --- settling
 
@@ -329,46 +277,68 @@ class Channel:
 
     def _settle(self, tag: int, how: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
         tags = self._tags_of(tag, multiple=multiple)
-        if self._transaction is None:
+        if self.transaction is None:
             how(self._taken(tags))
         else:
-            self._transaction.settle(how, {each: self.unacked.pop(each) for each in tags})
+            self.transaction.settle(how, {each: self.unacked.pop(each) for each in tags})
 
     def _taken(self, tags: list[int]) -> list[Unacked]:
         return [self.unacked.pop(each) for each in tags]
 
+    def acknowledge(self, tag: int) -> bool:
+        """Take one delivery for settled; tell whether there was such a one."""
+        held = self.unacked.pop(tag, None)
+        if held is None:
+            return False
+        queue, entry, consumer = held
+        queue.unacked -= 1
+        if consumer is not None:
+            self.out -= 1
+            consumer.unacked -= 1
+        queue.forget(entry)
+        if self.consumers:
+            queue.dispatch()
+            if self.prefetch:
+                self.dispatch()
+        return True
+
     def _ack(self, settled: list[Unacked]) -> None:
         self._release(settled)
+        for queue, entry, _ in settled:
+            queue.forget(entry)
         if self.consumers:
             self._serve(settled)
 
     def _discard(self, settled: list[Unacked]) -> None:
         self._release(settled)
-        for held in settled:
-            if self.vhost.queues.get(held.queue.name) is held.queue:
-                held.queue.drop(held.entry, "rejected")
+        for queue, entry, _ in settled:
+            if self.vhost.queues.get(queue.name) is queue:
+                queue.drop(entry, "rejected")
+            else:
+                queue.forget(entry)
         self._serve(settled)
 
     def _requeue(self, settled: list[Unacked]) -> None:
         self._release(settled)
-        for held in reversed(settled):
-            if self.vhost.queues.get(held.queue.name) is held.queue:
-                held.queue.requeue(held.entry)
+        for queue, entry, _ in reversed(settled):
+            if self.vhost.queues.get(queue.name) is queue:
+                queue.requeue(entry)
+            else:
+                queue.forget(entry)
         self._serve(settled)
 
     def _release(self, settled: list[Unacked]) -> None:
         """Count the deliveries as settled; there is room for others then."""
-        self.session.node.account(-sum(held.entry.message.size for held in settled))
-        for held in settled:
-            held.queue.unacked -= 1
-            if held.consumer is not None:
-                self._out -= 1
-                held.consumer.unacked -= 1
+        for queue, _, consumer in settled:
+            queue.unacked -= 1
+            if consumer is not None:
+                self.out -= 1
+                consumer.unacked -= 1
 
     def _serve(self, settled: list[Unacked]) -> None:
-        for queue in {id(held.queue): held.queue for held in settled}.values():
+        for queue in {id(queue): queue for queue, _, _ in settled}.values():
             queue.dispatch()
-        if self._channel_prefetch:
+        if self.prefetch:
             self.dispatch()
 
     def _on_basic_recover(self, call: Call) -> None:
@@ -380,87 +350,19 @@ class Channel:
             raise ConnectionFault(540, "requeue=false")
         self._requeue(self._taken(list(self.unacked)))
 
-    # --- publishing
-
-    def publish(self, call: Call, header: bytes, body: bytes) -> None:
-        """Carry out a basic.publish whose content has come; raises `Fault`."""
-        if call.immediate:
-            raise ConnectionFault(540, "immediate=true", call.method.ids)
-        message = Message(call.exchange, call.routing_key, header, body)
-        if call.exchange and self.vhost.exchange(call.exchange).internal:
-            name = f"exchange '{call.exchange}' in vhost '{self.vhost.name}'"
-            raise ChannelFault(403, f"cannot publish to internal {name}")
-        admit(message, self.session.user)
-        self._check_reply_to(message)
-        self._route(message, mandatory=call.mandatory)
-
-    def _check_reply_to(self, message: Message) -> None:
-        if message.is_plain or message.properties.get("reply_to") != REPLY_TO:
-            return
-        if self._reply_key is None:
-            raise ChannelFault(406, "fast reply consumer does not exist")
-        values = {**message.properties.values, "reply_to": self._reply_key}
-        message.replace_header(Properties(values).encode())
-
-    def _route(self, message: Message, *, mandatory: bool) -> None:
-        """Send *message* on its way, or keep it, with its route, for the commit."""
-        queues = self.vhost.route(message)
-        if self._confirming:
-            self._last_publish += 1
-        if self._transaction is None:
-            self._put(message, queues, mandatory=mandatory)
-            return
-        names = [queue.name for queue in queues]
-        self._transaction.publish(lambda: self._put_by_name(message, names, mandatory=mandatory))
-
-    def _put_by_name(self, message: Message, names: list[str], *, mandatory: bool) -> None:
-        known = self.vhost.queues
-        queues = [known[name] for name in names if name in known]
-        self._put(message, queues, mandatory=mandatory and not names)
-
-    def _put(self, message: Message, queues: list[Queue], *, mandatory: bool) -> None:
-        direct = None if message.exchange else self.vhost.reply_consumers.get(message.key)
-        if direct is not None:
-            direct.deliver_reply(message)
-        if mandatory and not queues and direct is None:
-            self._return(message)
-        accepted = all(queue.accepts(message) for queue in queues)
-        for queue in queues:
-            queue.publish(message)
-        if not self._confirming:
-            return
-        if accepted:
-            self._unconfirmed = self._last_publish
-            self.session.confirm_later(self)
-        else:
-            self.flush_confirms()
-            self.send("basic.nack", delivery_tag=self._last_publish)
-
-    def _return(self, message: Message) -> None:
-        payload = b"".join(
-            (
-                _DELIVER.pack(60, 50),
-                (312).to_bytes(2, "big"),
-                short_string("NO_ROUTE"),
-                short_string(message.exchange),
-                short_string(message.key),
-            )
-        )
-        self.write_content(payload, message)
-
     # --- confirms and transactions
 
     def _on_confirm_select(self, call: Call) -> None:
-        if self._transaction is not None:
+        if self.transaction is not None:
             raise ChannelFault(406, "cannot switch from tx to confirm mode")
-        self._confirming = True
+        self.publisher.confirms = True
         self._answer(call, "confirm.select_ok")
 
     def _on_tx_select(self, call: Call) -> None:  # noqa: ARG002
-        if self._confirming:
+        if self.publisher.confirms:
             raise ChannelFault(406, "cannot switch from confirm to tx mode")
-        if self._transaction is None:
-            self._transaction = Transaction()
+        if self.transaction is None:
+            self.transaction = Transaction()
         self.send("tx.select_ok")
 
     def _on_tx_commit(self, call: Call) -> None:  # noqa: ARG002
@@ -472,18 +374,10 @@ class Channel:
         self.send("tx.rollback_ok")
 
     def _running(self) -> Transaction[Unacked]:
-        if self._transaction is None:
+        if self.transaction is None:
             raise ChannelFault(406, "channel is not transactional")
-        return self._transaction
+        return self.transaction
 
     def _roll_back(self, transaction: Transaction[Unacked]) -> None:
         again = {**self.unacked, **transaction.roll_back()}
         self.unacked = dict(sorted(again.items()))
-
-
-def _with_count(message: Message, deliveries: int) -> bytes:
-    """Return the header with the delivery count that quorum queues add to a redelivery."""
-    if deliveries <= 1:
-        return message.header
-    headers = {**message.headers, "x-delivery-count": deliveries - 1}
-    return Properties({**message.properties.values, "headers": headers}).encode()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from postage.broker.queue import Entry, Queue
+    from postage.broker.entry import Entry
+    from postage.broker.queue import Queue
 
 __all__ = ["Consumer", "Consumers"]
 
@@ -82,6 +83,8 @@ class Consumers:
 
     def wake(self) -> None:
         """Let those that can take messages again join in."""
+        if not self._waiting:
+            return
         for consumer in [each for each in self._waiting if each.is_ready()]:
             self._waiting.remove(consumer)
             self._line_up(consumer)

@@ -11,7 +11,7 @@ from typing import Any
 from postage.broker.errors import SyntaxFault
 from postage.broker.fields import decode_table, encode_table, short_at, short_string
 
-__all__ = ["Message", "Properties"]
+__all__ = ["Message", "Properties", "address_parts"]
 
 _NAMES = (
     ("content_type", "short"),
@@ -88,21 +88,21 @@ def _written(value: Any, kind: str) -> bytes:
 
 
 class Message:
-    """A published message; queues share it, so it never changes."""
+    """A published message on its way to the queues, each of which makes an `Entry` of it."""
 
-    __slots__ = ("_properties", "body", "exchange", "header", "key", "more_keys", "size")
-
-    OVERHEAD = 200
-    """Bytes that a queued message costs besides its header and body, about."""
+    __slots__ = ("_properties", "body", "exchange", "header", "key", "more_keys")
 
     def __init__(self, exchange: str, key: str, header: bytes, body: bytes) -> None:
         self.exchange, self.key = exchange, key
         self.more_keys: tuple[str, ...] = ()
         """From the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
         self.header, self.body = header, body
-        self.size = len(header) + len(body) + self.OVERHEAD
-        """Bytes of memory, about."""
         self._properties: Properties | None = None
+
+    @property
+    def address(self) -> bytes:
+        """Exchange and key as basic.publish and basic.deliver have them, one after the other."""
+        return short_string(self.exchange) + short_string(self.key)
 
     @property
     def is_plain(self) -> bool:
@@ -129,3 +129,9 @@ class Message:
     def headers(self) -> dict[str, Any]:
         """The headers table; empty where there is none."""
         return self.properties.get("headers") or {}
+
+
+def address_parts(address: bytes) -> tuple[str, str]:
+    """Return exchange and key of a `Message.address`."""
+    exchange, at = short_at(address, 0)
+    return exchange, short_at(address, at)[0]

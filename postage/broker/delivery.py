@@ -5,17 +5,19 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from postage.broker.content import Message
+from postage.broker.content import Message, Properties
+from postage.broker.entry import Entry
 from postage.broker.fields import short_string
+from postage.broker.frames import message_frames, method_start
 from postage.broker.methods import Call
-from postage.broker.queue import Entry, Queue
+from postage.broker.queue import Queue
 
 if TYPE_CHECKING:
     from postage.broker.channel import Channel
 
-__all__ = ["Consumer", "Unacked"]
+__all__ = ["Consumer", "Unacked", "counted_header"]
 
-_IDS = struct.Struct(">HH")
+_IDS = struct.pack(">HH", 60, 60)
 _TAG = struct.Struct(">QB")
 
 
@@ -29,51 +31,63 @@ class Consumer:
         self.queue: Queue | None = None
         self.unacked = 0
         self._prefetch = prefetch
-        self._head = short_string(tag)
+        self._starts: dict[int, bytes] = {}
+        """How the method frame begins, by the length of the address that it is to end with."""
 
     def is_ready(self) -> bool:
         """Whether the limits of consumer, channel and connection let it take one more."""
+        channel = self.channel
+        if channel.closing or channel.session.paused:
+            return False
         if self.no_ack:
-            return self.channel.takes_data
+            return True
         within = not self._prefetch or self.unacked < self._prefetch
-        return within and self.channel.takes_data and self.channel.has_room
+        return within and (not channel.prefetch or channel.out < channel.prefetch)
 
     def deliver(self, queue: Queue, entry: Entry) -> None:
-        """Write basic.deliver with the message; see `Channel.hold`."""
-        entry.deliveries += 1
-        tag = self.channel.next_tag()
-        if not self.no_ack:
+        """Write basic.deliver with the message, and keep it until it is settled."""
+        channel = self.channel
+        channel.last_tag += 1
+        if self.no_ack:
+            queue.forget(entry)
+        else:
+            queue.unacked += 1
             self.unacked += 1
-            self.channel.hold(tag, queue, entry, self)
-        count = entry.deliveries if queue.counts else None
-        self.channel.write_content(self._payload(tag, entry), entry.message, count)
+            channel.out += 1
+            channel.unacked[channel.last_tag] = (queue, entry, self)
+        self._write(entry, counted_header(entry) if queue.counts else entry.header)
 
     def deliver_reply(self, message: Message) -> None:
         """Write a direct reply, which was in no queue."""
-        entry = Entry(message, 0, 0, None)
-        payload = self._payload(self.channel.next_tag(), entry)
-        self.channel.write_content(payload, message)
+        self.channel.last_tag += 1
+        self._write(Entry(message.address, message.header, message.body), message.header)
 
-    def _payload(self, tag: int, entry: Entry) -> bytes:
-        return b"".join(
-            (
-                _IDS.pack(60, 60),
-                self._head,
-                _TAG.pack(tag, entry.redelivered),
-                short_string(entry.message.exchange),
-                short_string(entry.message.key),
-            )
-        )
+    def _write(self, entry: Entry, header: bytes) -> None:
+        channel, address = self.channel, entry.address
+        start = self._starts.get(len(address)) or self._new_start(len(address))
+        method = (start, _TAG.pack(channel.last_tag, entry.deliveries > 1), address)
+        session = channel.session
+        session.write(message_frames(channel.number, method, header, entry.body, session.frame_max))
+
+    def _new_start(self, length: int) -> bytes:
+        payload = _IDS + short_string(self.tag)
+        size = len(payload) + _TAG.size + length
+        start = method_start(self.channel.number, size) + payload
+        return self._starts.setdefault(length, start)
 
     def cancelled(self) -> None:
         """Tell the client that the queue is gone (RabbitMQ, consumer cancellation)."""
         self.channel.consumer_cancelled(self)
 
 
-class Unacked:
-    """A delivery that the client has not settled."""
+Unacked = tuple[Queue, Entry, "Consumer | None"]
+"""A delivery that the client has not settled; without a consumer it has asked for it."""
 
-    __slots__ = ("consumer", "entry", "queue")
 
-    def __init__(self, queue: Queue, entry: Entry, consumer: Consumer | None) -> None:
-        self.queue, self.entry, self.consumer = queue, entry, consumer
+def counted_header(entry: Entry) -> bytes:
+    """Return the header with the delivery count that quorum queues add to a redelivery."""
+    if entry.deliveries <= 1:
+        return entry.header
+    message = entry.message
+    headers = {**message.headers, "x-delivery-count": entry.deliveries - 1}
+    return Properties({**message.properties.values, "headers": headers}).encode()

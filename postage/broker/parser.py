@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from postage.broker.errors import SyntaxFault
 
@@ -17,6 +17,8 @@ OVERHEAD = 8
 
 Frame = tuple[int, int, bytes]
 """Type, channel, payload."""
+Skip = Callable[[bytes, int], int]
+"""Takes some data and a place in it; returns up to where somebody else has dealt with it."""
 
 
 class Parser:
@@ -26,10 +28,13 @@ class Parser:
         self.frame_max = frame_max
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are complete with *data*; raise `SyntaxFault` at a bad one."""
+    def feed(self, data: bytes, skip: Skip = lambda _, at: at) -> Iterator[Frame]:
+        """Yield the frames that are complete with *data*; raise `SyntaxFault` at a bad one.
+
+        *skip* may leave some out, before each that is yielded.
+        """
         data = self._rest + data if self._rest else data
-        at, end = 0, len(data)
+        at, end = skip(data, 0), len(data)
         self._rest = b""
         while end - at >= OVERHEAD:
             kind, channel, size = _FRAME.unpack_from(data, at)
@@ -43,5 +48,5 @@ class Parser:
             if data[after - 1] != 0xCE:  # noqa: PLR2004 - the frame end
                 raise SyntaxFault("a frame does not end in CE")
             yield kind, channel, data[at + 7 : after - 1]
-            at = after
+            at = skip(data, after)
         self._rest = data[at:]

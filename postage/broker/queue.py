@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -11,21 +10,10 @@ from typing import Any
 from postage.broker.arguments import QueueArguments
 from postage.broker.consumers import Consumer, Consumers
 from postage.broker.content import Message
+from postage.broker.entry import Entry
 from postage.broker.timers import Timer, Timers
 
 __all__ = ["Entry", "Queue"]
-
-
-class Entry:
-    """A message in a queue."""
-
-    __slots__ = ("deliveries", "expires_at", "message", "priority", "redelivered", "seq")
-
-    def __init__(self, message: Message, seq: int, priority: int, expires_at: float | None) -> None:
-        self.message, self.seq, self.priority = message, seq, priority
-        self.expires_at = expires_at
-        self.redelivered = False
-        self.deliveries = 0
 
 
 DeadLetter = Callable[["Queue", Entry, str], None]
@@ -59,7 +47,10 @@ class Queue:
         """Of the messages that are ready."""
         self.last_use = timers.now()
         self._timers, self._dead_letter, self._account = timers, dead_letter, account
-        self._seq = itertools.count()
+        self._last_seq = 0
+        self._is_limited = self.options.max_length is not None or self.options.max_bytes is not None
+        self._is_mortal = False
+        """Whether there ever was a message that expires: else nobody need look for one."""
         levels = (self.options.max_priority or 0) + 1
         self._levels: list[deque[Entry]] = [deque() for _ in range(levels)]
         self._consumers = Consumers(single=self.options.single_active)
@@ -79,33 +70,53 @@ class Queue:
 
     # --- in
 
+    @property
+    def rejects(self) -> bool:
+        """Whether it rejects publishes when it is full; else what is over the limits leaves."""
+        return self._is_limited and self.options.overflow.startswith("reject-publish")
+
     def accepts(self, message: Message) -> bool:
         """Whether *message* may come in; a full queue that rejects publishes says no."""
-        rejects = self.options.overflow.startswith("reject-publish")
-        return not (rejects and self._overflows(1, len(message.body)))
+        return not (self.rejects and self._overflows(1, len(message.body)))
 
     def publish(self, message: Message) -> None:
-        """Take *message*; what is over the limits leaves at the head."""
-        if not self.accepts(message):
-            if self.options.overflow == "reject-publish-dlx":
-                self._dead_letter(self, self._entry(message), "maxlen")
-            return
-        entry = self._entry(message)
-        if not self._count and self._hand_out(entry):
+        """Take *message* if it accepts it."""
+        if self.accepts(message):
+            self.put(self._entry(message))
+        elif self.options.overflow == "reject-publish-dlx":
+            self._dead_letter(self, self._entry(message), "maxlen")
+
+    def put(self, entry: Entry) -> None:
+        """Take *entry*; what is over the limits leaves at the head."""
+        self._account(entry.size)
+        if not self._count and (consumer := self._consumers.next()) is not None:
+            consumer.deliver(self, self._marked(entry))
             return
         self._levels[entry.priority].append(entry)
         self._added(entry)
         self.dispatch()
 
     def _entry(self, message: Message) -> Entry:
-        if message.is_plain and self.options.message_ttl is None:
-            return Entry(message, next(self._seq), 0, None)
-        properties = message.properties
-        priority = min(properties.get("priority") or 0, len(self._levels) - 1)
-        ttls = [self.options.message_ttl, _seconds(properties.get("expiration"))]
-        ttl = min((ttl for ttl in ttls if ttl is not None), default=None)
-        expires_at = None if ttl is None else self._timers.now() + ttl
-        return Entry(message, next(self._seq), priority, expires_at)
+        priority, ttl = 0, None
+        if not message.is_plain:
+            properties = message.properties
+            priority = min(properties.get("priority") or 0, len(self._levels) - 1)
+            ttl = _seconds(properties.get("expiration"))
+        expires_at = self.deadline(ttl)
+        return Entry(
+            message.address, message.header, message.body, priority, expires_at, message.more_keys
+        )
+
+    @property
+    def ages(self) -> bool:
+        """Whether it gives all messages a time to live."""
+        return self.options.message_ttl is not None
+
+    def deadline(self, ttl: float | None) -> float | None:
+        """Return when a message expires that comes now and has *ttl* seconds to live."""
+        own = self.options.message_ttl
+        ttls = [each for each in (own, ttl) if each is not None]
+        return self._timers.now() + min(ttls) if ttls else None
 
     def _overflows(self, more: int, more_bytes: int) -> bool:
         options = self.options
@@ -115,14 +126,13 @@ class Queue:
 
     def requeue(self, entry: Entry) -> None:
         """Put *entry* back to where it was; past its delivery limit it goes to the dead letters."""
-        entry.redelivered = True
         limit = self.options.delivery_limit
         if limit is not None and entry.deliveries > limit:
-            self._dead_letter(self, entry, "delivery_limit")
+            self.drop(entry, "delivery_limit")
             return
         level = self._levels[entry.priority]
         later = []
-        while level and level[0].seq < entry.seq:
+        while level and 0 < level[0].seq < entry.seq:  # 0: it has never left, so it is behind
             later.append(level.popleft())
         level.appendleft(entry)
         level.extendleft(reversed(later))
@@ -130,16 +140,26 @@ class Queue:
 
     def _added(self, entry: Entry) -> None:
         self._count += 1
-        self.body_bytes += len(entry.message.body)
-        self._account(entry.message.size)
+        self.body_bytes += len(entry.body)
+        if entry.expires_at is not None:
+            self._is_mortal = True
 
     # --- out
 
     def _pop(self) -> Entry:
-        entry = next(level for level in reversed(self._levels) if level).popleft()
+        # The highest level, in most queues the only one, without looking further.
+        level = self._levels[-1] or next(level for level in reversed(self._levels) if level)
+        entry = level.popleft()
         self._count -= 1
-        self.body_bytes -= len(entry.message.body)
-        self._account(-entry.message.size)
+        self.body_bytes -= len(entry.body)
+        return entry
+
+    def _marked(self, entry: Entry) -> Entry:
+        """Return *entry*, which goes out to be delivered and must find back to its place."""
+        entry.deliveries += 1
+        if not entry.seq:
+            self._last_seq += 1
+            entry.seq = self._last_seq
         return entry
 
     def _head(self) -> Entry | None:
@@ -153,29 +173,38 @@ class Queue:
         self.expire()
         if not self._count:
             return None
-        entry = self._pop()
+        entry = self._marked(self._pop())
         self._watch_head()
         return entry
+
+    def forget(self, entry: Entry) -> None:
+        """Count an *entry* that is out of the queue for good no more."""
+        self._account(-entry.size)
 
     def purge(self) -> int:
         """Throw away all that is ready; return how many that was."""
         count = len(self)
         for _ in range(count):
-            self._pop()
+            self.forget(self._pop())
         return count
 
     def drop(self, entry: Entry, reason: str) -> None:
         """Let go of an *entry* that is out of the queue already."""
+        self.forget(entry)
         self._dead_letter(self, entry, reason)
 
     def expire(self) -> None:
         """Drop what has expired at the head; behind a message that lives longer it stays."""
+        if not self._is_mortal:
+            return
         now = self._timers.now()
         while (head := self._head()) and head.expires_at is not None and head.expires_at <= now:
             self.drop(self._pop(), "expired")
 
     def _watch_head(self) -> None:
         """Wake up when the message at the head expires; a timer that is early does no harm."""
+        if not self._is_mortal:
+            return
         self.expire()
         head = self._head()
         if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
@@ -213,24 +242,18 @@ class Queue:
         self._consumers.wake()
         if not self._count:
             return
-        self._trim()
+        if self._is_limited:
+            self._trim()
         self._watch_head()
-        while self._count and (consumer := self._consumers.next()):
-            consumer.deliver(self, self._pop())
-            self._watch_head()
+        while self._count and (consumer := self._consumers.next()) is not None:
+            consumer.deliver(self, self._marked(self._pop()))
+            if self._is_mortal:
+                self._watch_head()
 
     def _trim(self) -> None:
         """Drop messages at the head until the rest is within the limits."""
         while self.options.overflow == "drop-head" and self._count and self._overflows(0, 0):
             self.drop(self._pop(), "maxlen")
-
-    def _hand_out(self, entry: Entry) -> bool:
-        """Give *entry* to a consumer without queueing it; tell whether one took it."""
-        consumer = self._consumers.next()
-        if consumer is None:
-            return False
-        consumer.deliver(self, entry)
-        return True
 
     def close(self) -> None:
         """The queue is deleted: nothing is dead-lettered, consumers hear of it."""

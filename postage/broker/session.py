@@ -12,10 +12,12 @@ from postage.broker import parser
 from postage.broker.assembly import Assembly, Content
 from postage.broker.channel import Channel
 from postage.broker.errors import ChannelFault, ConnectionFault, Fault, SyntaxFault
+from postage.broker.express import Express
 from postage.broker.heartbeats import Heartbeats
 from postage.broker.login import MECHANISMS, credentials
 from postage.broker.methods import Call, decode, encode
 from postage.broker.parser import Parser
+from postage.broker.publisher import Publisher
 
 if TYPE_CHECKING:
     from postage.broker.faults import Tap
@@ -82,7 +84,8 @@ class Session:
         """What meddles with the frames, for tests; see `postage.broker.faults`."""
         self._parser = Parser(node.limits.frame_max)
         self._contents = Assembly(node.limits, node.account)
-        self._to_confirm: list[Channel] = []
+        self.express = Express(self, self._contents)
+        self._to_confirm: list[Publisher] = []
         self._output: list[bytes] = []
         self._unsent = self._answers = self._turn = 0
         self._on_output = on_output
@@ -114,12 +117,13 @@ class Session:
     def write(self, data: bytes) -> None:
         """Have *data* sent."""
         self.sent = True
-        self._output.append(data)
+        size = len(data)
+        self._unsent += size
         if self.paused:
-            self._answers += len(data)
-        self._unsent += len(data)
-        if self._unsent > BURST:
+            self._answers += size
+        elif self._unsent > BURST:
             self.paused = True
+        self._output.append(data)
         if len(self._output) == 1:
             self._on_output()
 
@@ -153,10 +157,10 @@ class Session:
         """
         return self.blocked or self._answers > self.node.limits.unsent
 
-    def confirm_later(self, channel: Channel) -> None:
-        """Have *channel* confirm its publishes when the present input is done."""
-        if channel not in self._to_confirm:
-            self._to_confirm.append(channel)
+    def confirm_later(self, publisher: Publisher) -> None:
+        """Have *publisher* confirm when the present input is done."""
+        if publisher not in self._to_confirm:
+            self._to_confirm.append(publisher)
 
     def block(self, reason: str | None) -> None:
         """Tell the client that publishers wait (a *reason*), or no more (None)."""
@@ -180,7 +184,7 @@ class Session:
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
-            for kind, channel, payload in self._parser.feed(data):
+            for kind, channel, payload in self._parser.feed(data, self.express.skip):
                 if self.stage is Stage.CLOSED:
                     return
                 if self.tap is None:
@@ -194,9 +198,9 @@ class Session:
             self._flush_confirms()
 
     def _flush_confirms(self) -> None:
-        channels, self._to_confirm = self._to_confirm, []
-        for channel in channels:
-            channel.flush_confirms()
+        publishers, self._to_confirm = self._to_confirm, []
+        for publisher in publishers:
+            publisher.flush_confirms()
 
     def _greet(self, data: bytes) -> bytes:
         """Take the protocol header; return what follows it."""
@@ -371,12 +375,12 @@ class Session:
     def _end_channel(self, number: int) -> None:
         self._contents.forget(number)
         channel = self.channels.pop(number)
-        channel.flush_confirms()
+        channel.publisher.flush_confirms()
         channel.close()
 
     def _fail_channel(self, number: int, fault: Fault) -> None:
         channel = self.channels[number]
-        channel.flush_confirms()
+        channel.publisher.flush_confirms()
         self._contents.forget(number)
         channel.close()
         self.write(encode(number, "channel.close", **_close_arguments(fault)))
@@ -393,7 +397,7 @@ class Session:
 
     def _publish(self, channel: Channel, content: Content) -> None:
         try:
-            channel.publish(content.call, content.header or b"", content.body)
+            channel.publisher.publish(content.call, content.header or b"", content.body)
         except Fault as exc:
             exc.method = content.call.method.ids
             raise

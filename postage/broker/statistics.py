@@ -122,7 +122,7 @@ def take(node: Node) -> Statistics:
 
 def _deliveries(session: Session) -> int:
     running = (channel for channel in session.channels.values() if not channel.closing)
-    return session.deliveries + sum(channel.deliveries for channel in running)
+    return session.deliveries + sum(channel.last_tag for channel in running)
 
 
 def _connection(session: Session) -> ConnectionStatistics:

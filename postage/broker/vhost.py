@@ -9,9 +9,11 @@ from typing import Any
 from postage.broker.arguments import check_same, check_text
 from postage.broker.content import Message
 from postage.broker.deadletter import dead_letter, has_cycle
+from postage.broker.entry import Entry
 from postage.broker.errors import ChannelFault, ConnectionFault, Fault
 from postage.broker.limits import Limits
-from postage.broker.queue import Entry, Queue
+from postage.broker.queue import Queue
+from postage.broker.routes import Routes
 from postage.broker.routing import TYPES, Binding, Exchange
 from postage.broker.timers import Timers
 
@@ -39,6 +41,8 @@ class VHost:
         self.exchanges = {
             each: Exchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
         }
+        self.routes = Routes(self)
+        """Where publishes go, as found out since exchanges, queues or bindings last changed."""
         self.reply_consumers: dict[str, Any] = {}
         """Who takes direct replies, by the key that reaches it."""
         self.refusals: dict[str, Fault] = {}
@@ -94,6 +98,7 @@ class VHost:
         self._refuse_reserved("exchange", call.exchange)
         subject = f"exchange '{call.exchange}' in vhost '{self.name}'"
         check_text(call.arguments, "alternate-exchange", subject)
+        self.routes.clear()
         self.exchanges[call.exchange] = Exchange(
             call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
         )
@@ -129,6 +134,7 @@ class VHost:
             return
         if if_unused and exchange.bindings:
             raise ChannelFault(406, f"exchange '{name}' in vhost '{self.name}' in use")
+        self.routes.clear()
         del self.exchanges[name]
         self._forget_destination("exchange", name)
 
@@ -144,6 +150,7 @@ class VHost:
             self._known_queue(binding.destination)
         exchange.check(binding)
         self._check_access(binding, connection)
+        self.routes.clear()
         exchange.bind(binding)
 
     def unbind(self, source: str, binding: Binding, connection: object) -> None:
@@ -153,6 +160,7 @@ class VHost:
         if exchange is None or not exchange.has(binding):
             return
         self._check_access(binding, connection)
+        self.routes.clear()
         exchange.unbind(binding)
         self._collect([exchange])
 
@@ -210,6 +218,7 @@ class VHost:
             account=self._account,
         )
         self._check_properties(queue)
+        self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
             self._timers.later(queue.options.expires, lambda: self._expire_queue(queue))
@@ -267,6 +276,7 @@ class VHost:
         if self.queues.get(queue.name) is not queue:
             return 0
         count = len(queue)
+        self.routes.clear()
         del self.queues[queue.name]
         self._forget_destination("queue", queue.name)
         queue.close()
@@ -281,10 +291,16 @@ class VHost:
 
     def route(self, message: Message) -> list[Queue]:
         """Return the queues that *message* goes to, each once."""
-        queues: dict[str, Queue] = {}
-        self._route(message.exchange, [message.key, *message.more_keys], message, queues, set())
-        found = list(queues.values())
+        found, _ = self.trace(message)
         return self._doubled(found) if self.twice else found
+
+    def trace(self, message: Message) -> tuple[list[Queue], set[str]]:
+        """Return the queues that *message* goes to, and the exchanges that it passes."""
+        queues: dict[str, Queue] = {}
+        passed: set[str] = set()
+        keys = [message.key, *message.more_keys]
+        self._route(message.exchange, keys, message, queues, passed)
+        return list(queues.values()), passed
 
     def _doubled(self, queues: list[Queue]) -> list[Queue]:
         doubled = [queue for queue in queues if self.twice.get(queue.name)]

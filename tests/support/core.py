@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from postage.broker.content import Message, Properties
-from postage.broker.queue import Entry, Queue
+from postage.broker.entry import Entry
+from postage.broker.queue import Queue
 from postage.broker.vhost import VHost
 
 
@@ -66,7 +67,6 @@ class Taker:
         return len(self.taken) < self.room
 
     def deliver(self, queue: Queue, entry: Entry) -> None:
-        entry.deliveries += 1
         self.taken.append(entry)
 
     def cancelled(self) -> None:
