@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent.monkey
 
-from postage.green.amqp.pair import close
+from postage.green.amqp.pair import close, statistics
 from postage.green.application import GenericApplication, GenericApplicationExchange
 from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
@@ -27,6 +27,7 @@ __all__ = [
     "close",
     "patch_all",
     "run",
+    "statistics",
 ]
 
 

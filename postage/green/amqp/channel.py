@@ -23,6 +23,7 @@ from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties
 from postage.green.amqp.hotpath import from_pika
+from postage.green.amqp.statistics import ChannelStatistics
 from postage.green.amqp.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Channel:
         self._ending: BaseException | None = None
         self._cancelling: set[str] = set()
         self._held: dict[int, str] | None = None
+        self._published = self._delivered = 0
         self.alive = True
         """False from the moment that the channel begins to close, whoever closes it."""
         self.stale_acks = 0
@@ -80,6 +82,18 @@ class Channel:
     def __repr__(self) -> str:
         state = "open" if self.alive else f"ended by {self._ending!r}"
         return f"<Channel {self._pika.channel_number} of {self._connection!r}, {state}>"
+
+    def statistics(self) -> ChannelStatistics:
+        """Return a picture of what went over it; never switches."""
+        return ChannelStatistics(
+            number=self._pika.channel_number,
+            state="open" if self.alive else "ended",
+            published=self._published + self._confirms.expected,
+            unconfirmed=len(self._confirms),
+            delivered=self._delivered,
+            consumers=len(self._pika.consumer_tags),
+            stale_acks=self.stale_acks,
+        )
 
     # --- topology
 
@@ -125,6 +139,7 @@ class Channel:
         held = None if no_ack else self._held
 
         def on_message(deliver: Deliver, properties: Properties, body: bytes) -> None:
+            self._delivered += 1
             if held is not None:
                 held[deliver.delivery_tag] = tag
             on_delivery(Delivery(self, deliver, properties, body))
@@ -162,6 +177,29 @@ class Channel:
             self._cancelling.discard(tag)
         self._path.forget(self._pika, tag)
 
+    def cancel_soon(self, tag: str) -> None:
+        """End a consumer without waiting; never switches.
+
+        What the broker had sent before it heard of it still comes to the consumer's callback.
+        """
+        if tag in self._cancelling or not self.has_consumer(tag):
+            return
+        if self._held is None:
+            # Nowait, for that overtakes what waits; the channel's end forgets the rest.
+            self._pika.basic_cancel(tag)
+            return
+        self._cancelling.add(tag)
+        self._pika.basic_cancel(tag, callback=self._on_cancelled)
+
+    def _on_cancelled(self, frame: Any) -> None:
+        tag: str = frame.method.consumer_tag  # pika calls for whichever was cancelled first
+        self._cancelling.discard(tag)
+        self._path.forget(self._pika, tag)
+
+    def has_consumer(self, tag: str) -> bool:
+        """Tell whether a consumer is there, or about to be."""
+        return self.alive and tag in self._pika.consumer_tags
+
     def cancel_now(self, tag: str) -> None:
         """End a consumer that does not acknowledge, without waiting; never switches."""
         self._path.forget(self._pika, tag)
@@ -172,16 +210,17 @@ class Channel:
         """Have several consumers use this channel: from now on note what each of them holds."""
         self._held = {}
 
-    def leave(self, tags: Collection[str]) -> None:
+    def leave(self, tags: Collection[str], limit: float | None = None) -> None:
         """End the consumers *tags* and give back what they hold; a channel of one's own is closed.
 
-        Switches.  The consumers of others on a shared channel notice nothing.
+        Switches while a channel closes, at most *limit* seconds, by default ``operation_timeout``.
+        The consumers of others on a shared channel notice nothing.
         """
         if self._held is None:
-            self.close()
+            self.close(limit)
             return
         for tag in tags:
-            self.cancel(tag)
+            self.cancel_soon(tag)
         for number in [number for number, tag in self._held.items() if tag in tags]:
             self.reject(number, requeue=True)
 
@@ -225,6 +264,7 @@ class Channel:
         """
         self._make_room(limit)
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
+        self._published += 1
 
     def publish_confirmed(
         self, exchange: str, key: str, properties: Properties, body: bytes, *, limit: float
@@ -269,15 +309,18 @@ class Channel:
 
     # --- life
 
-    def close(self) -> None:
-        """Close the channel: what it holds unacknowledged goes back.  Closing twice is fine."""
+    def close(self, limit: float | None = None) -> None:
+        """Close the channel: what it holds unacknowledged goes back.  Closing twice is fine.
+
+        Waits for the broker at most *limit* seconds, by default ``operation_timeout``.
+        """
         if not self.alive or not self._pika.is_open:
             return
         closed: AsyncResult[Any] = AsyncResult()
         self.on_end.append(closed.set)
         self.give_up()
         try:
-            wait_for(closed, "channel.close", self._limit)
+            wait_for(closed, "channel.close", self._limit if limit is None else limit)
         except OperationTimeout:
             logger.warning("%r did not close in time; its connection will end it.", self)
 

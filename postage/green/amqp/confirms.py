@@ -22,6 +22,11 @@ class Confirms(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def expected(self) -> int:
+        """How many publishes there were: the last tag."""
+        return self._last
+
     def expect(self, waiter: T) -> int:
         """Note that *waiter* publishes now; return the tag of its message."""
         self._last += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ OWN_CHANNELS = 1000
 """Consumers that get a channel each; RabbitMQ allows 2,047 on a connection, later ones share."""
 SHARED_CHANNELS = 200
 """How many channels those later ones share."""
+
+
+_number = operator.attrgetter("number")
 
 
 class Connection:
@@ -88,6 +92,19 @@ class Connection:
         """False once it was lost or closed."""
         return self._link is Link.OPEN
 
+    def figures(self) -> dict[str, Any]:
+        """Return what `ConnectionStatistics` says of an open connection; never switches."""
+        channels = sorted((each.statistics() for each in self._channels), key=_number)
+        return {
+            "host": self.host,
+            "port": self.port,
+            "blocked": self.blocked,
+            "bytes_unsent": self.transport.unsent,
+            "bytes_sent": self.transport.bytes_sent,
+            "bytes_received": self.transport.bytes_received,
+            "channels": tuple(channels),
+        }
+
     # --- connecting
 
     def _connect(self) -> tuple[Transport, Path]:
@@ -112,6 +129,7 @@ class Connection:
                     on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
+                    late_after=settings.late_after,
                 )
                 path: Path = PlainPath() if settings.plain_pika else HotPath(transport)
                 transport.start()

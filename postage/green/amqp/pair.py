@@ -24,9 +24,10 @@ from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.reconnecting import Reconnecting
+from postage.green.amqp.statistics import ConnectionStatistics
 from postage.settings import Settings
 
-__all__ = ["Pair", "close", "pair_of"]
+__all__ = ["Pair", "close", "pair_of", "statistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,13 @@ def located(settings: Settings) -> Settings:
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)
     return replace(settings, host="127.0.0.1", port=port, user="guest", password="guest")  # noqa: S106 - the one known to all
+
+
+def statistics() -> tuple[ConnectionStatistics, ...]:
+    """Return pictures of all connections of this hub, two for each broker; never switches."""
+    ours = getattr(_local, "ours", None)
+    pairs = [] if ours is None else list(ours.pairs.values())
+    return tuple(each.statistics() for p in pairs for each in (p.publishing, p.consuming))
 
 
 def close(limit: float = 5.0) -> None:

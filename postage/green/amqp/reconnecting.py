@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -20,6 +21,7 @@ from postage.errors import (
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.link import MANY_LIVES, Fact, Link, step
+from postage.green.amqp.statistics import ConnectionStatistics
 from postage.settings import Settings
 
 __all__ = ["Reconnecting"]
@@ -76,6 +78,18 @@ class Reconnecting:
         """The open connection, or None."""
         connection = self._connection
         return connection if connection is not None and connection.alive else None
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return a picture of it, and of the open connection's channels; never switches."""
+        own: dict[str, Any] = {
+            "role": self.role,
+            "vhost": self.settings.vhost,
+            "state": self._state.name.lower(),
+            "losses": self.losses,
+            "waiting": self._waiting,
+        }
+        connection = self.current
+        return ConnectionStatistics(**own, **(connection.figures() if connection else {}))
 
     # --- for who wants a connection
 

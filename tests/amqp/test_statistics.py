@@ -1,0 +1,85 @@
+"""Pictures of connections and channels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from postage import green, messaging
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.pair import Pair
+from postage.green.amqp.statistics import ChannelStatistics, ConnectionStatistics
+from postage.settings import Settings
+from postage.testing.waiting import wait_until
+from tests.support.places import Place
+
+SOON = 10.0
+
+
+def test_a_pair_that_nobody_has_used(settings: Settings) -> None:
+    pair = Pair(settings)
+    idle = pair.publishing.statistics()
+    assert (idle.role, idle.state, idle.vhost) == ("publishing", "idle", settings.vhost)
+    assert (idle.losses, idle.waiting, idle.host, idle.port, idle.channels) == (0, 0, "", 0, ())
+    assert pair.consuming.statistics().role == "consuming"
+
+
+def test_what_went_over_a_channel(settings: Settings) -> None:
+    pair = Pair(settings)
+    try:
+        connection = pair.publishing.get()
+        channel = connection.open_channel()
+        queue = channel.queue_declare("", exclusive=True)
+        got: list[Any] = []
+        channel.consume(queue, got.append, no_ack=True)
+        confirming = connection.confirming.get()
+        for _ in range(3):
+            channel.publish("", queue, Properties(), b"x" * 1000)
+        for _ in range(2):
+            confirming.publish_confirmed("", queue, Properties(), b"y", limit=SOON)
+        wait_until(lambda: len(got) == 5, SOON)
+        picture = pair.publishing.statistics()
+        plain, confirmed = picture.channels
+        assert (plain.published, plain.delivered, plain.consumers) == (3, 5, 1)
+        assert (confirmed.published, confirmed.unconfirmed, confirmed.consumers) == (2, 0, 0)
+        assert (plain.number, confirmed.number) == (1, 2)
+        assert (picture.host, picture.port) == (connection.host, connection.port)
+        assert picture.bytes_sent > 3000
+        assert picture.bytes_received > 3000
+        assert picture.bytes_unsent == 0
+        assert picture.state == plain.state == "open"
+        held = got[0]
+        channel.close()
+        held.ack()
+        assert channel.statistics().state == "ended"
+        assert channel.statistics().stale_acks == 1
+    finally:
+        pair.close(1.0)
+    assert pair.publishing.statistics().state == "closed"
+
+
+def test_the_connections_of_this_hub(broker_env: Any) -> None:
+    place = Place("pictured")
+    consumer = messaging.GenericConsumer(place.eqk)
+    place.producer().message_hello()
+    mine = [each for each in green.statistics() if each.vhost == consumer.settings.vhost]
+    assert [(each.role, each.state) for each in mine] == [
+        ("publishing", "open"),
+        ("consuming", "open"),
+    ]
+    assert mine[0].channels[-1].published >= 1
+
+
+@pytest.mark.parametrize("kind", [ChannelStatistics, ConnectionStatistics])
+def test_they_are_frozen(kind: Any) -> None:
+    names = [each.name for each in dataclasses.fields(kind)]
+    picture = kind(**dict.fromkeys(names))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(picture, names[0], 1)
+
+
+def test_the_password_is_in_none_of_it(settings: Settings) -> None:
+    pair = Pair(dataclasses.replace(settings, password="not-to-be-shown"))
+    assert "not-to-be-shown" not in repr((pair.publishing.statistics(), pair.publishing))
