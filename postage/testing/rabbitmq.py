@@ -20,12 +20,19 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from postage.testing.definitions import Logins, definitions
 from postage.testing.processes import end, kill_group, orphan_proof, wait_blocking
 
-__all__ = ["RabbitMQFailed", "RabbitMQMissing", "RabbitMQNode", "free_ports", "is_installed"]
+__all__ = [
+    "RabbitMQFailed",
+    "RabbitMQMissing",
+    "RabbitMQNode",
+    "TlsFiles",
+    "free_ports",
+    "is_installed",
+]
 
 DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 """Debian's ``/usr/sbin/rabbitmq-server`` is a wrapper that insists on the user ``rabbitmq``; the
@@ -45,6 +52,27 @@ loopback_users.guest = true
 disk_free_limit.absolute = 20MB
 load_definitions = {definitions}
 """
+
+TLS_CONFIGURATION = """\
+listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.cacertfile = {tls.cacertfile}
+ssl_options.certfile = {tls.certfile}
+ssl_options.keyfile = {tls.keyfile}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
+"""
+
+
+class TlsFiles(NamedTuple):
+    """Certificates (PEM) of a node: whose clients it trusts, and who it is itself."""
+
+    cacertfile: Path
+    certfile: Path
+    keyfile: Path
 
 
 class RabbitMQMissing(RuntimeError):
@@ -108,15 +136,23 @@ class RabbitMQNode:
     """One node and its epmd; ``with RabbitMQNode() as node:`` starts it and leaves nothing behind.
 
     It has the virtual hosts ``/`` and *vhosts*; ``guest``/``guest`` may do everything in all of
-    them, other *logins* what they say.  All methods block the calling thread; call `start` from a
-    thread that lives as long as the node.
+    them, other *logins* what they say.  With *tls* it speaks TLS as well, on `tls_port`, and takes
+    a client for the user whose name is the common name of its certificate (EXTERNAL).  All methods
+    block the calling thread; call `start` from a thread that lives as long as the node.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, vhosts: Iterable[str] = (), logins: Logins | None = None) -> None:
+    def __init__(
+        self,
+        vhosts: Iterable[str] = (),
+        logins: Logins | None = None,
+        *,
+        tls: TlsFiles | None = None,
+    ) -> None:
         self._definitions = definitions(vhosts, logins)
-        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self._tls = tls
+        self.port, self.tls_port, self._dist_port, self._epmd_port = free_ports(4)
         self.name = f"postage{self.port}@localhost"
         self.base: Path | None = None
         self._node: subprocess.Popen[bytes] | None = None
@@ -222,11 +258,15 @@ class RabbitMQNode:
             cookie.chmod(0o400)
             known = base / "definitions.json"
             known.write_text(json.dumps(self._definitions, indent=1))
-            (base / "plugins").write_text("[].\n")
-            (base / "rabbitmq.conf").write_text(
-                CONFIGURATION.format(port=self.port, definitions=known)
-            )
+            self._configure(base, CONFIGURATION.format(port=self.port, definitions=known))
         return self.base
+
+    def _configure(self, base: Path, configuration: str) -> None:
+        if self._tls is not None:
+            configuration += TLS_CONFIGURATION.format(port=self.tls_port, tls=self._tls)
+        (base / "rabbitmq.conf").write_text(configuration)
+        plugin = "" if self._tls is None else "rabbitmq_auth_mechanism_ssl"
+        (base / "plugins").write_text(f"[{plugin}].\n")
 
     def _environment(self, base: Path) -> dict[str, str]:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")

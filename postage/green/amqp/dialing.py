@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import Any
 
 import gevent.socket
 import gevent.ssl
@@ -11,7 +12,7 @@ import pika
 import pika.credentials
 
 from postage._version import __version__
-from postage.errors import SettingsError
+from postage.errors import PostageError, SettingsError
 from postage.settings import Settings
 
 __all__ = ["dial", "parameters"]
@@ -21,13 +22,11 @@ def dial(settings: Settings, host: str, port: int) -> gevent.socket.socket:
     """Return a socket that is connected to *host*:*port*, after the TLS handshake if there is one.
 
     Switches greenlets.  It has no limit of its own: set a ``gevent.Timeout`` around it, which like
-    a kill leaves no socket behind.  (One that raises an `OSError`, and a ``TimeoutError`` is one,
-    would be taken for the failure of one address, and the next one be tried without a limit.)
-    Raises what the network raises, `ssl.SSLError` for a broker that cannot be trusted, and
-    `SettingsError` for a certificate file that cannot be used.
+    a kill leaves no socket behind.  Raises what the network raises, `ssl.SSLError` for a broker
+    that cannot be trusted, and `SettingsError` for a certificate file that cannot be used.
     """
     context = _context(settings) if settings.tls else None
-    sock = gevent.socket.create_connection((host, port))
+    sock = _connected(host, port)
     try:
         # Frames are small and are sent whole: to hold them back only adds to the time of a call.
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
@@ -40,6 +39,31 @@ def dial(settings: Settings, host: str, port: int) -> gevent.socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _connected(host: str, port: int) -> gevent.socket.socket:
+    """Return a socket connected to the first address of *host* that takes it.
+
+    ``create_connection`` would take the end of our own limit (`OperationTimeout` is an `OSError`)
+    for the failure of one address, and try the next one without any limit.
+    """
+    error = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in _look_up(host, port):
+        sock = gevent.socket.socket(family, kind, protocol)
+        try:
+            sock.connect(address)
+        except BaseException as exc:
+            sock.close()
+            if not isinstance(exc, OSError) or isinstance(exc, PostageError):
+                raise
+            error = exc
+        else:
+            return sock
+    raise error
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    return gevent.socket.getaddrinfo(host, port, 0, gevent.socket.SOCK_STREAM)
 
 
 def _context(settings: Settings) -> gevent.ssl.SSLContext:

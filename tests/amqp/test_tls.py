@@ -1,0 +1,296 @@
+"""TLS, with certificates made on the fly: who is trusted, who is let in, and that all arrives."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.socket
+import pytest
+import trustme
+
+from postage import messaging
+from postage.errors import ConnectionFailed, SettingsError
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.dialing import dial
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.pair import close
+from postage.green.amqp.stream import SecureStream
+from postage.settings import Settings
+from postage.testing.rabbitmq import RabbitMQNode, TlsFiles
+from postage.testing.waiting import wait_until
+from tests.support.running import running, value
+
+pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
+
+SOON = 10.0
+MB = 1 << 20
+BIG = os.urandom(MB) * 20
+USER = "tls-client"
+
+
+class Certificates:
+    """An authority, what it issued to a broker and to a client, and an authority nobody trusts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        authority = trustme.CA()
+        self.ca = self.write("ca", authority.cert_pem)
+        self.stranger = self.write("stranger", trustme.CA().cert_pem)
+        broker = authority.issue_cert("localhost", "127.0.0.1")
+        self.broker = TlsFiles(
+            self.ca,
+            self.write("broker", *broker.cert_chain_pems),
+            self.write("broker-key", broker.private_key_pem),
+        )
+        client = authority.issue_cert("client@example.org", common_name=USER)
+        self.client = self.write("client", *client.cert_chain_pems)
+        self.client_key = self.write("client-key", client.private_key_pem)
+        self.client_both = self.write("client-both", client.private_key_and_cert_chain_pem)
+
+    def write(self, name: str, *blobs: Any) -> Path:
+        """Write PEM blobs to a file."""
+        path = self.folder / f"{name}.pem"
+        path.write_bytes(b"".join(blob.bytes() for blob in blobs))
+        return path
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """What all tests of this module use."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitMQNode]:
+    """A node that speaks TLS; the node of the suite says whether there can be one."""
+    with RabbitMQNode(logins={USER: ("no password", ["/"])}, tls=certificates.broker) as node:
+        yield node
+
+
+@pytest.fixture
+def where(node: RabbitMQNode, certificates: Certificates) -> Callable[..., Settings]:
+    """Make settings for the node, with what a test wants otherwise."""
+
+    def settings(**values: Any) -> Settings:
+        base = {"host": "localhost", "port": node.tls_port, "tls": True}
+        return Settings(**base | {"cacertfile": str(certificates.ca)} | values)
+
+    return settings
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Set the URL, and nothing else, in the environment."""
+    for name in [name for name in os.environ if name.startswith("POSTAGE_")]:
+        if name != "POSTAGE_PLAIN_PIKA":
+            monkeypatch.delenv(name)
+    return lambda url: monkeypatch.setenv("POSTAGE_URL", url)
+
+
+def dialled(settings: Settings) -> gevent.socket.socket:
+    """Dial the address of *settings*, within a limit."""
+    with gevent.Timeout(SOON):
+        return dial(settings, *settings.addresses[0])
+
+
+# --- who is trusted
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_broker_with_a_good_certificate_is_trusted(where: Any, host: str) -> None:
+    sock = dialled(where(host=host))
+    try:
+        assert sock.version() in ("TLSv1.2", "TLSv1.3")
+        assert sock.getsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY)
+    finally:
+        sock.close()
+
+
+def test_a_broker_of_another_authority_is_refused(where: Any, certificates: Certificates) -> None:
+    for cacertfile in (str(certificates.stranger), ""):
+        with pytest.raises(ssl.SSLCertVerificationError) as refused:
+            dialled(where(cacertfile=cacertfile))
+        assert refused.value.verify_code in (19, 20)  # X509_V_ERR_..._ISSUER..., SELF_SIGNED
+
+
+def test_a_certificate_for_another_host_is_refused(where: Any) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        dialled(where(host="127.0.0.1", server_name_indication="rabbit.example.org"))
+
+
+def test_the_name_in_the_certificate_may_be_another_than_the_host(where: Any) -> None:
+    dialled(where(host="127.0.0.1", server_name_indication="localhost")).close()
+
+
+def test_who_does_not_verify_takes_any_certificate(where: Any) -> None:
+    dialled(where(verify=False, cacertfile="", server_name_indication="other")).close()
+
+
+def test_a_port_that_speaks_no_tls(where: Any, node: RabbitMQNode) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        dialled(where(port=node.port))
+
+
+@pytest.mark.parametrize("name", ["cacertfile", "certfile"])
+def test_a_file_that_cannot_be_used_is_named(where: Any, name: str, tmp_path: Path) -> None:
+    no_pem = tmp_path / "no.pem"
+    no_pem.write_text("nothing")
+    for file in (tmp_path / "missing.pem", no_pem):
+        with pytest.raises(SettingsError, match=f"{name} {file} cannot be used"):
+            dialled(where(**{name: str(file)}))
+
+
+def test_an_encrypted_key_asks_nobody_for_its_password(
+    where: Any, certificates: Certificates, tmp_path: Path
+) -> None:
+    from cryptography.hazmat.primitives import serialization as s
+
+    key = s.load_pem_private_key(certificates.client_key.read_bytes(), None)
+    secret = s.BestAvailableEncryption(b"secret")
+    encrypted = tmp_path / "encrypted.pem"
+    encrypted.write_bytes(
+        key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, secret)  # type: ignore[union-attr]
+    )
+    with pytest.raises(SettingsError, match=f"with keyfile {encrypted} cannot be used"):
+        dialled(where(certfile=str(certificates.client), keyfile=str(encrypted)))
+
+
+@pytest.mark.parametrize("limit", [gevent.Timeout, TimeoutError])
+def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseException]) -> None:
+    gone = gevent.event.Event()
+    with gevent.socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+
+        def serve() -> None:
+            peer, _ = silent.accept()
+            with peer:
+                while peer.recv(65536):
+                    pass
+            gone.set()
+
+        server = gevent.spawn(serve)
+        where = Settings(host="127.0.0.1", port=silent.getsockname()[1], tls=True)
+        error = None if limit is gevent.Timeout else limit("over")
+        with pytest.raises(limit), gevent.Timeout(0.1, error):
+            dial(where, where.host, where.port)
+        assert gone.wait(SOON)
+        server.join(SOON)
+
+
+# --- who is let in
+
+
+def test_a_client_is_known_by_its_certificate(
+    where: Any, certificates: Certificates, node: RabbitMQNode, connect: Any
+) -> None:
+    connect(
+        where(
+            certfile=str(certificates.client_both),
+            auth_mechanism="EXTERNAL",
+            user="ignored",
+            password="ignored",
+        )
+    )
+    rows = node.connections("user", "ssl", "auth_mechanism")
+    assert {"user": USER, "ssl": True, "auth_mechanism": "EXTERNAL"} in rows
+
+
+def test_without_a_certificate_external_is_refused(where: Any) -> None:
+    with pytest.raises(ConnectionFailed):
+        Connection(where(auth_mechanism="EXTERNAL"), "a test", lambda *_: None)
+
+
+def test_everything_can_stand_in_the_url(
+    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+) -> None:
+    query = "&".join(
+        (
+            f"cacertfile={certificates.ca}",
+            f"certfile={certificates.client}",
+            f"keyfile={certificates.client_key}",
+            "auth_mechanism=external",
+            "server_name_indication=localhost",
+        )
+    )
+    env(f"amqps://127.0.0.1:{node.tls_port}?{query}")
+    settings = Settings.resolve()
+    sock = dialled(settings)
+    sock.close()
+    assert settings.auth_mechanism == "EXTERNAL"
+
+
+# --- all bytes arrive
+
+
+@pytest.mark.parametrize("plain_pika", [False, True])
+def test_big_messages_both_ways(where: Any, connect: Any, plain_pika: bool) -> None:
+    publishing, consuming = (connect(where(plain_pika=plain_pika)) for _ in range(2))
+    assert isinstance(publishing.transport._stream, SecureStream)
+    queue = consuming.open_channel()
+    name = queue.queue_declare("", exclusive=True)
+    got: list[bytes] = []
+    sizes = [0, 1, 16_384, 65_536, MB, len(BIG), 100]
+    queue.consume(name, lambda delivery: got.append(delivery.body), prefetch=0)
+    channel = publishing.confirming.get()
+
+    for size in sizes:
+        channel.publish_confirmed("", name, Properties(), BIG[:size], limit=60)
+    wait_until(lambda: len(got) == len(sizes), 30)
+
+    assert [len(body) for body in got] == sizes
+    assert got[-2] == BIG
+
+
+def test_many_small_messages(where: Any, connect: Any) -> None:
+    connection = connect(where())
+    channel = connection.open_channel()
+    name = channel.queue_declare("", exclusive=True)
+    got: list[bytes] = []
+    channel.consume(name, lambda delivery: got.append(delivery.body), prefetch=0)
+    bodies = [str(number).encode() for number in range(20_000)]
+
+    for body in bodies:
+        channel.publish("", name, Properties(), body)
+    wait_until(lambda: len(got) == len(bodies), 30)
+
+    assert got == bodies
+
+
+class Exchange(messaging.Exchange):
+    name = "tls"
+
+
+class Echo(messaging.MessageProcessor):
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content: Any, reply: Any) -> None:
+        reply(content["parameters"])
+
+
+class Client(messaging.GenericProducer):
+    eks = ((Exchange, "echo"),)
+
+
+def test_a_call_over_tls(
+    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+) -> None:
+    env(f"amqps://localhost:{node.tls_port}?cacertfile={certificates.ca}")
+    try:
+        with running(Echo(eqk=[(Exchange, [("tls-queue", "echo")])])):
+            assert value(Client().rpc_echo("hello")) == "hello"
+    finally:
+        close()
+
+
+def test_the_end_is_said_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:
+    before = node.log_text()
+    connect(where()).close()
+
+    wait_until(lambda: "closing AMQP connection" in node.log_text()[len(before) :], SOON)
+    assert "closed unexpectedly" not in node.log_text()[len(before) :]
