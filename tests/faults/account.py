@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 ANSWERED = "answered"
@@ -140,3 +140,25 @@ def judge(account: Account, limits: Limits | None = None) -> None:
 def _has_worked(account: Account) -> bool:
     """Tell whether there was a load at all: an empty account has no fault either."""
     return account.handled > 0 and account.calls.get(ANSWERED, 0) > 0
+
+
+HEADER = (
+    f"{'fault':<44}{'sent':>7}{'confd':>7}{'handld':>7}{'dupl':>6}{'lost':>6}{'calls':>7}{'unansw':>7}"
+    f"{'over s':>8}{'again s':>8}{'sock':>5}{'left':>5}{'MB':>7}{'grown':>7}"
+)
+
+
+def table(accounts: Iterable[Account]) -> str:
+    """Return the accounts of several runs as one table, a line for each."""
+    return "\n".join([HEADER, *map(_line, accounts)])
+
+
+def _line(account: Account) -> str:
+    calls = sum(account.calls.values())
+    return (
+        f"{account.title[:43]:<44}{account.sent:>7}{account.confirmed:>7}{account.handled:>7}"
+        f"{account.duplicates:>6}{account.lost:>6}{calls:>7}"
+        f"{calls - account.calls.get(ANSWERED, 0):>7}{account.overdue:>8.2f}{account.again:>8.2f}"
+        f"{account.sockets:>5}{len(account.greenlets):>5}{account.memory_after / 1e6:>7.0f}"
+        f"{account.growth:>7.1%}"
+    )

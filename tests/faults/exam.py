@@ -67,7 +67,7 @@ class Exam:
         sockets, memory_after = connections_to(self.scene.proxy.port), memory()
         unfinished = load.stop_sending()
         with contextlib.suppress(AssertionError):  # they are lost
-            wait_until(lambda: ledger.unhandled == 0, self._patience)
+            wait_until(lambda: ledger.lost == 0, self._patience)
         load.stop()
         green.close()
         return Account(
@@ -78,7 +78,7 @@ class Exam:
             refused=ledger.refused,
             handled=ledger.handled,
             duplicates=ledger.duplicates,
-            lost=ledger.unhandled,
+            lost=ledger.lost,
             calls=MappingProxyType(dict(ledger.calls)),
             longest=ledger.longest,
             overdue=ledger.overdue,

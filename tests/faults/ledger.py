@@ -24,6 +24,8 @@ class Ledger:
         self.sent = self.confirmed = self.refused = self.handled = self.duplicates = 0
         self.unhandled = 0
         """Messages that are confirmed, and have not been handled so far."""
+        self.doomed = 0
+        """How many of those went with their queue."""
         self.calls: Counter[str] = Counter()
         self.longest = 0.0
         self.overdue = float("-inf")
@@ -80,6 +82,11 @@ class Ledger:
             self._open[publisher, number] = State.HANDLED
         else:
             del self._open[publisher, number]
+
+    @property
+    def lost(self) -> int:
+        """Messages that are confirmed and not handled, and should have been."""
+        return max(0, self.unhandled - self.doomed)
 
     def missing(self) -> list[tuple[int, int]]:
         """Return the messages that are confirmed and not handled."""

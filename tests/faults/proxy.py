@@ -51,6 +51,7 @@ class Pump:
                 data = b""
             if not self._link.silent:
                 self._held.put((time.monotonic() + self._link.weather.delay, data))
+        self._link.left_by(self._source)
 
     def _write(self) -> None:
         data = b"?"
@@ -90,7 +91,8 @@ class Link:
         self.weather = weather
         self.silent = weather.silent
         """True: what either side says is swallowed, and its socket stays open."""
-        self._socks = (client, broker)
+        self._client, self._broker = client, broker
+        self._gone: set[Any] = set()
         self.up, self.down = Pump(self, client, broker), Pump(self, broker, client)
 
     def end(self) -> None:
@@ -100,9 +102,25 @@ class Link:
 
     def cut(self) -> None:
         """Close both sides at once; what was under way is lost."""
-        for sock in self._socks:
+        for sock in (self._client, self._broker):
             sock.close()
         gevent.killall(self.up.greenlets + self.down.greenlets, block=False)
+
+    def left_by(self, side: Any) -> None:
+        """One side has closed: a silent link stays until both have."""
+        self._gone.add(side)
+        if self.silent and len(self._gone) > 1:
+            self.cut()
+
+    @property
+    def fooled(self) -> bool:
+        """The link is silent, and the client still there."""
+        return self.silent and self._client not in self._gone
+
+    @property
+    def doomed(self) -> bool:
+        """It will be cut after so many bytes."""
+        return self.up.left is not None or self.down.left is not None
 
     @property
     def dead(self) -> bool:
@@ -119,6 +137,7 @@ class Proxy:
         self.target = target
         self._weather = Weather()
         self._links: list[Link] = []
+        self._accepted = 0
         self._thread = HubThread()
         self._server: Any = None
         self.port = 0
@@ -134,6 +153,21 @@ class Proxy:
     def links(self) -> int:
         """How many connections there are, silent ones included."""
         return self._thread.call(lambda: len(self._living()))
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there have been."""
+        return self._thread.call(lambda: self._accepted)
+
+    @property
+    def fooled(self) -> int:
+        """How many clients have not found out yet that their link is silent."""
+        return self._thread.call(lambda: sum(link.fooled for link in self._living()))
+
+    @property
+    def doomed(self) -> int:
+        """How many links are still to be cut by `cut_after`."""
+        return self._thread.call(lambda: sum(link.doomed for link in self._living()))
 
     @property
     def held(self) -> int:
@@ -193,6 +227,7 @@ class Proxy:
             sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         link = Link(self._weather, client, broker)
         self._links.append(link)
+        self._accepted += 1
         gevent.joinall(link.up.greenlets + link.down.greenlets)
         self._links.remove(link)
 

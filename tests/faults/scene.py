@@ -88,6 +88,11 @@ class Scene:
             yield raw
 
 
+def lasting(seconds: float) -> None:
+    """Let the trouble last; everybody else goes on."""
+    gevent.sleep(seconds)
+
+
 @contextmanager
 def _led(scene: Scene) -> Iterator[Scene]:
     """Lead this process to *scene*; at the end its connections are closed."""

@@ -54,6 +54,13 @@ def test_a_message_that_was_refused_is_not_missing(ledger: Ledger) -> None:
     assert ledger.refused == 1
 
 
+def test_what_went_with_its_queue_is_not_lost(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.confirm(1, ledger.sending(1))
+    ledger.doomed = 2
+    assert (ledger.unhandled, ledger.lost) == (3, 1)
+
+
 def test_it_forgets_what_is_done_with(ledger: Ledger) -> None:
     for _ in range(1000):
         number = ledger.sending(1)

@@ -142,6 +142,17 @@ def test_half_open_says_nothing_of_the_end_of_the_other_side(connect, proxy: Pro
         left.recv(1)
 
 
+def test_a_silent_link_ends_when_both_sides_have_found_out(proxy: Proxy, wire: Wire) -> None:
+    wait_until(lambda: wire.proxy.half_open() == 1, SOON)
+    assert wire.proxy.fooled == 1
+    wire.client.close()
+    wait_until(lambda: wire.proxy.fooled == 0, SOON)
+    assert wire.proxy.links == 1
+    wire.broker.close()
+    wait_until(lambda: wire.proxy.links == 0, SOON)
+    assert wire.proxy.accepted == 1
+
+
 def test_half_open_for_new_links_too_until_all_is_clear(connect, proxy: Proxy) -> None:
     sock = connect()
     proxy.half_open(new=True)
@@ -181,8 +192,10 @@ def test_a_cut_on_the_way_down_lets_so_many_bytes_cross(connect, proxy: Proxy) -
     sock = connect()
     assert proxy.cut_after(10, downwards=True) == 1
     assert said(sock, b"0123456") == b"0123456"
+    assert proxy.doomed == 1
     assert said(sock, b"789abcdef") == b"789"
     assert ended(sock)
+    wait_until(lambda: proxy.doomed == 0, SOON)
 
 
 def test_a_cut_on_the_way_up_lets_so_many_bytes_cross(wire: Wire) -> None:

@@ -1,0 +1,111 @@
+"""Faults of channels, queues and consumers, while the connections stay."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from postage import messaging
+from postage.errors import TopologyMismatch
+from postage.testing.waiting import wait_until
+from tests.faults.account import ANSWERED, Limits
+from tests.faults.fault import EMBEDDED, RABBITMQ, UNHARMED, Fault
+from tests.faults.load import Load
+from tests.faults.scene import Scene
+from tests.support.broker_commands import close_connection
+from tests.support.places import Place
+
+TIMES = 5
+
+
+def exchange_deleted(scene: Scene, load: Load) -> None:
+    """Have one publisher's exchange deleted under it (404); it is made again."""
+    place = Place(load.place.sub("gone"))
+    producer = place.producer(publish_timeout=5.0)
+    with scene.raw() as raw:
+        for number in range(TIMES):
+            producer.message_note([0, number])
+            raw.channel.exchange_delete(place.exchange.name)
+    producer.message_note([0, TIMES])
+
+
+def mismatched(_scene: Scene, load: Load) -> None:
+    """Declare the queue of the load with other flags (406): the error is for who does so alone."""
+    other = {"name": load.notes, "flags": {"arguments": {"x-max-length": 10}}}
+    for _ in range(TIMES):
+        with pytest.raises(TopologyMismatch):
+            messaging.GenericConsumer(load.place.at((other, "notes")))
+
+
+def queue_deleted(scene: Scene, load: Load, *, which: str) -> None:
+    """Delete a queue under its consumers; what was in it is gone."""
+    with scene.raw() as raw:
+        deleted = raw.channel.queue_delete(load.place.sub(which))
+    if which == "notes":
+        load.ledger.doomed += deleted.method.message_count
+
+
+def cancelled(scene: Scene, load: Load) -> None:
+    """Cancel all consumers; their queues stay."""
+    for queue in (load.notes, load.calls):
+        assert scene.broker.faults.cancel_consumers(queue, scene.vhost) == 10
+
+
+def reply_queues_deleted(scene: Scene, _load: Load) -> None:
+    """Delete every exclusive queue: they are those on which replies arrive."""
+    vhost = scene.broker.broker.node.vhosts[scene.vhost]
+
+    def delete() -> int:
+        queues = [queue for queue in vhost.queues.values() if queue.exclusive]
+        return sum(vhost.remove_queue(queue) is not None for queue in queues)
+
+    wait_until(lambda: scene.broker.call(delete), 5.0, "there is a reply queue")
+
+
+def reply_queues_lost(scene: Scene, _load: Load) -> None:
+    """Close the connection that consumes, and with it goes the queue of replies."""
+    close_connection(scene.node, scene.vhost, "consuming")
+
+
+def confirms_lost(scene: Scene, _load: Load) -> None:
+    """Lose some confirms: their messages are in the queue, and nobody says so."""
+    scene.broker.faults.lose_confirms(TIMES, "publishing")
+
+
+def confirms_late(scene: Scene, _load: Load) -> None:
+    """Hold some confirms back."""
+    scene.broker.faults.delay_confirms(1.0, TIMES, "publishing")
+
+
+def nacked(scene: Scene, _load: Load) -> None:
+    """Say of some messages that they could not be taken."""
+    scene.broker.faults.nack_confirms(TIMES, "publishing")
+
+
+def dropped_before_confirms(scene: Scene, load: Load) -> None:
+    """Take some messages, and drop the connection before a word of it."""
+    accepted = scene.proxy.accepted
+    scene.broker.faults.drop("publishing", after_frames=3)
+    wait_until(lambda: scene.proxy.accepted > accepted, 10.0, "connected again")
+    scene.broker.faults.clear()
+
+
+CHANNELS = [
+    Fault(name="exchange deleted, 404", strike=exchange_deleted),
+    Fault(name="queue mismatched, 406", strike=mismatched, limits=UNHARMED),
+    Fault(name="queue of calls deleted", strike=partial(queue_deleted, which="calls")),
+    Fault(name="queue of messages deleted", strike=partial(queue_deleted, which="notes")),
+    Fault(name="consumers cancelled", strike=cancelled, on=EMBEDDED, limits=Limits(refused=0)),
+    Fault(
+        name="reply queue deleted",
+        strike=reply_queues_deleted,
+        on=EMBEDDED,
+        limits=Limits(duplicates=0, refused=0, outcomes=frozenset({ANSWERED, "ConnectionLost"})),
+    ),
+    Fault(name="reply connection closed", strike=reply_queues_lost, on=RABBITMQ, brief=()),
+    Fault(name="confirms lost", strike=confirms_lost, on=EMBEDDED),
+    Fault(name="confirms late", strike=confirms_late, on=EMBEDDED, limits=UNHARMED),
+    Fault(name="confirms turned into nacks", strike=nacked, on=EMBEDDED, limits=Limits(refused=0)),
+    Fault(name="dropped before confirms", strike=dropped_before_confirms, on=EMBEDDED),
+]

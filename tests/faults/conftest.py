@@ -1,0 +1,42 @@
+"""The node that faults happen to, and the table of all accounts at the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from postage.testing.homes import chosen_broker
+from postage.testing.rabbitmq import RabbitMQNode
+from tests.faults.account import Account, table
+from tests.faults.scene import LOGINS, VHOSTS
+
+_accounts: list[Account] = []
+
+
+@pytest.fixture(scope="session")
+def fault_node(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
+    """A private node that tests may kill."""
+    if chosen_broker(request.config) != "rabbitmq":
+        pytest.skip("it needs RabbitMQ itself")
+    with RabbitMQNode(VHOSTS, LOGINS) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def fault_vhosts() -> Iterator[str]:
+    """The virtual hosts of that node, each to be used once."""
+    return iter(VHOSTS)
+
+
+@pytest.fixture
+def accounts() -> list[Account]:
+    """Where the account of a test is left for the table."""
+    return _accounts
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table."""
+    if _accounts:
+        terminalreporter.section("accounts of faults")
+        terminalreporter.write_line(table(_accounts))

@@ -1,0 +1,34 @@
+"""Handles the notes of a load: ``worker.py PLACE SECONDS``, says what it begins and has done."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from postage import green
+
+green.patch_all()
+
+import gevent  # noqa: E402 - after patching
+
+from postage import messaging  # noqa: E402 - after patching
+from tests.support.places import Place  # noqa: E402 - after patching
+
+PLACE, WORK = Place(sys.argv[1]), float(sys.argv[2])
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+class Worker(messaging.MessageProcessor):
+    @messaging.MessageHandler("command", "note")
+    def note(self, content: Any) -> None:
+        publisher, number = content["parameters"]
+        say("begun", publisher, number)
+        gevent.sleep(WORK)
+        say("done", publisher, number)
+
+
+green.run(Worker({"name": "child"}, PLACE.at((PLACE.sub("notes"), "notes"))))
