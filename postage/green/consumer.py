@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -11,13 +12,14 @@ import gevent.queue
 
 from postage.addressing import Eqk, QueueSpec, bindings_of, queue_name_and_flags
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import ChannelRefused, ConsumerCancelled, PostageError
 from postage.exchange import Exchange
 from postage.green import debug
-from postage.green.amqp.channel import Channel, OnDelivery, new_tag
+from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
+from postage.green.declarations import Declarations, Queue
+from postage.green.listener import Listener, declare
 from postage.green.publisher import body_of
 from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
@@ -36,6 +38,9 @@ class GenericConsumer:
     ``durable`` (True unless exclusive), ``auto_delete``, ``exclusive``, ``arguments``, ``passive``
     (use it as it is).  Making one connects and declares; it raises `ConnectionFailed`, or
     `TopologyMismatch` where a queue or exchange exists with other flags.
+
+    It remembers what it declared: when the connection or its channel is lost while it consumes, or
+    the broker ends a consumer, all of it is declared anew and consumed again.
     """
 
     eqk: Eqk = ()
@@ -59,23 +64,30 @@ class GenericConsumer:
         self.encoder = self.encoder_class()
         self.discard_all_messages = False
         """True: every message is rejected unread."""
-        self.qk_list: list[tuple[str, str]] = []
-        """The queues and keys that were bound."""
-        self._tags: dict[str, str] = {}
-        self._quiet: list[str] = []  # tags of consumers that were ended before the others
-        self._channel: Channel | None = None
+        self.counts: Counter[str] = Counter()
+        """``lost`` channels, ``cancelled`` consumers, ``amiss`` (the watchdog found consumers
+        gone), ``restored``: how often it consumed again after any of them."""
+        self._declarations = Declarations()
+        self._listener: Listener | None = None
         self._on_delivery: OnDelivery | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
     def __repr__(self) -> str:
-        state = "consuming" if self.consuming else "idle"
-        return f"<{type(self).__name__} of {sorted({queue for queue, _ in self.qk_list})}, {state}>"
+        state = "idle" if self._listener is None else "waiting for the broker"
+        state = "consuming" if self.consuming else state
+        queues = sorted(queue.name for queue in self._declarations)
+        return f"<{type(self).__name__} of {queues}, {state}>"
 
     @property
     def consuming(self) -> bool:
-        """True while there are consumers on the broker, or about to be."""
-        return self._channel is not None
+        """True while there is a consumer on the broker for every queue."""
+        return self._listener is not None and self._listener.is_settled
+
+    @property
+    def qk_list(self) -> list[tuple[str, str]]:
+        """The queues and keys that are bound."""
+        return self._declarations.pairs
 
     @property
     def _pair(self) -> Pair:
@@ -96,57 +108,44 @@ class GenericConsumer:
         flags = {**own_flags, **flags}
         # A broker of today refuses shared queues that do not survive its restart.
         flags.setdefault("durable", not flags.get("exclusive", False))
-        try:
-            name = self._bind(exchange_class, name, key, flags)
-        except ChannelRefused as exc:
-            if not exc.misses(exchange_class.name):
-                raise
-            # Somebody deleted it since this connection declared it.
-            self._pair.consuming.get().forget(exchange_class)
-            name = self._bind(exchange_class, name, key, flags)
-        self.qk_list.append((name, key))
-        if self._channel is not None:
-            self._consume(self._channel, name)
-
-    def _bind(self, exchange: type[Exchange], queue: str, key: str, flags: dict[str, Any]) -> str:
-        """Declare and bind; return the name of the queue, which the broker gives to a nameless."""
-        connection = self._pair.consuming.get()
-        connection.declare(exchange)
-        with connection.lease() as channel:
-            queue = channel.queue_declare(queue, **flags)
-            channel.queue_bind(queue, exchange.name, key)
-        return queue
+        declared = Queue(name, name, flags, [(exchange_class, key)])
+        pair = self._pair
+        declare(pair, pair.consuming.get(), declared)
+        known = self._declarations.note(declared)
+        if self._listener is not None:
+            self._listener.add(known)
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
         """Undo a binding; what is in the queue already is still consumed."""
         name, _ = queue_name_and_flags(queue)
+        self._declarations.unbind(exchange_class, name, key)  # first: it may be restored meanwhile
         with self._pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
-        self.qk_list = [pair for pair in self.qk_list if pair != (name, key)]
 
     def leave(self, queue: QueueSpec) -> None:
         """Stop consuming from *queue*, whose bindings others may rely on."""
         name, _ = queue_name_and_flags(queue)
-        self.qk_list = [pair for pair in self.qk_list if pair[0] != name]
-        tag = self._tags.pop(name, None)
-        if tag is not None and self._channel is not None:
-            self._quiet.append(tag)
-            self._channel.cancel(tag)
+        known = self._declarations.leave(name)
+        if known is not None and self._listener is not None:
+            self._listener.leave(known)
 
     # --- consuming
 
     def start_consuming(self, callback: Callback) -> None:
         """Call ``callback(channel, method, header, body)`` for each message until `stop_consuming`.
 
-        Runs the callbacks in the calling greenlet, one after the other.  Raises what a callback
-        raises, `ConnectionLost` when the connection ends, `ConsumerCancelled` when a queue is gone.
+        Runs the callbacks in the calling greenlet, one after the other.  Waits for as long as it
+        takes when the connection is lost, and then consumes again.  Raises what a callback raises,
+        what keeps it from consuming and will not pass (as `TopologyMismatch`), and
+        `ConnectionClosed` when our own side closes the connection.
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
         self._over.rawlink(lambda _: inbox.put(None))
         try:
             self.begin(inbox.put)
             while (delivery := inbox.get()) is not None and not self._over.ready():
-                callback(delivery.channel, delivery, delivery.properties, delivery.body)
+                if delivery.channel.alive:  # else the broker delivers it again
+                    callback(delivery.channel, delivery, delivery.properties, delivery.body)
             self._over.get()
         finally:
             self.end()
@@ -160,69 +159,54 @@ class GenericConsumer:
             self._over.set()
 
     def begin(self, on_delivery: OnDelivery) -> None:
-        """Start a consumer on every queue; *on_delivery* runs in the hub.  Switches."""
+        """Have a consumer on every queue from now on; *on_delivery* runs in the hub.
+
+        Never switches: where there is no connection, it consumes as soon as there is one.  What
+        comes may be of a channel that has ended by the time one looks at it: the broker delivers
+        that again.
+        """
         self._on_delivery = on_delivery
-        channel = self._pair.consuming.get().consuming_channel()
-        channel.on_end.append(self._lost)
-        channel.on_cancel.append(self._cancelled)
-        self._channel = channel
-        for queue in dict.fromkeys(queue for queue, _ in self.qk_list):
-            self._consume(channel, queue)
+        self._listener = Listener(
+            self._pair, self._declarations, self._receive, self._fail, self.counts
+        )
+        self._listener.prefetch = self.prefetch
+        self._listener.start()
 
     def wait(self) -> None:
-        """Wait until `stop_consuming` is called; raises what ended the consumers before that."""
+        """Wait until `stop_consuming` is called; raises what ends consuming before that."""
         self._over.get()
 
     def quiesce(self) -> None:
-        """End the consumers on the broker; what is here can still be settled.  Switches."""
-        tags = list(self._tags.values())
-        self._tags.clear()
-        self._quiet += tags
-        if self._channel is not None:
-            for tag in tags:
-                self._channel.cancel(tag)
+        """End the consumers on the broker, without waiting; what is here can still be settled."""
+        if not self._over.ready():
+            self._over.set()  # what comes from here on goes back
+        if self._listener is not None:
+            self._listener.quiesce()
 
-    def end(self) -> None:
-        """End the consumers, and give back what is here unsettled.  Switches."""
-        channel, self._channel = self._channel, None
-        tags = {*self._tags.values(), *self._quiet}
-        self._tags.clear()
-        self._quiet.clear()
-        self._over = gevent.event.AsyncResult()
-        if channel is None:
-            return
-        channel.on_end.remove(self._lost)
-        channel.on_cancel.remove(self._cancelled)
-        channel.leave(tags)
+    def end(self, limit: float = 5.0) -> None:
+        """End the consumers, and give back what is here unsettled; switches.
 
-    def _consume(self, channel: Channel, queue: str) -> None:
-        """One AMQP consumer per queue, however many keys it has and greenlets bind it at once."""
-        if queue in self._tags or all(queue != bound for bound, _ in self.qk_list):
-            return
-        # Known from here on, so that whoever leaves the queue meanwhile, the broker too, is heard.
-        tag = self._tags[queue] = new_tag()
+        Waits at most *limit* seconds for a broker that does not answer.
+        """
+        listener, self._listener = self._listener, None
+        self._on_delivery = None
         try:
-            channel.consume(queue, self._receive, prefetch=self.prefetch, tag=tag)
-        except BaseException:
-            self._tags.pop(queue, None)
-            raise
+            if listener is not None:
+                listener.end(limit)
+        finally:
+            self._over = gevent.event.AsyncResult()
 
     def _receive(self, delivery: Delivery) -> None:
         if self.discard_all_messages:
             delivery.reject(requeue=False)
-        elif self._over.ready():
+        elif self._over.ready() or self._on_delivery is None:
             delivery.reject(requeue=True)
-        elif self._on_delivery is not None:
+        else:
             self._on_delivery(delivery)
 
-    def _lost(self, error: PostageError) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self._over.ready():
             self._over.set_exception(error)
-
-    def _cancelled(self, tag: str) -> None:
-        queue = next((queue for queue, ours in self._tags.items() if ours == tag), None)
-        if queue is not None:
-            self._lost(ConsumerCancelled(queue))
 
     # --- what a callback does with a message
 

@@ -66,10 +66,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         vhost: str | None = None,
     ) -> None:
         self.fingerprint = complete(fingerprint)
-        self.counts: Counter[str] = Counter()
-        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-        ``lost_reply``."""
         self.consumer = self.consumer_class(eqk, hup, vhost)
+        self.counts: Counter[str] = self.consumer.counts
+        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
+        ``lost_reply``, ``stale``, ``stale_acks``, and what the consumer counts."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
         self._pool: Pool[Delivery] | None = None
@@ -171,7 +171,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def start_consuming(self) -> None:
         """Handle messages until `stop_consuming`; then let running handlers finish.
 
-        Raises `ConnectionLost` or `ConsumerCancelled` when it can consume no more.
+        Switches.  When the connection is lost it waits for another one, for as long as it takes,
+        and consumes again.  Raises what keeps it from consuming and will not pass, as
+        `TopologyMismatch`, and `ConnectionClosed` when our own side closes the connection.
         """
         self.ending = After.GO_ON
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
@@ -210,6 +212,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def _handle(self, delivery: Delivery) -> None:
         """Handle one delivery, from its bytes to its verdict; runs in a greenlet of the pool."""
+        if not delivery.channel.alive:
+            self._count("stale")  # the broker delivers it again
+            return
         try:
             self._dispatch(delivery, self._decoded(delivery))
         except MalformedMessage as exc:
@@ -261,6 +266,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         counts["handled" if outcome.handlers else "unhandled"] += 1
         counts["failed"] += bool(outcome.failures)
         counts["filtered"] += outcome.filtered
+        counts["stale_acks"] += not delivery.channel.alive
         if outcome.verdict is Verdict.ACK:
             delivery.ack()
         else:

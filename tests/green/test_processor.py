@@ -11,9 +11,8 @@ import gevent.event
 import pytest
 
 from postage import green, messaging, microthreads
-from postage.errors import ConnectionLost, ConsumerCancelled, ExitScheduler
+from postage.errors import ExitScheduler
 from postage.testing.waiting import wait_until
-from tests.support.broker_commands import close_connection
 from tests.support.places import Place
 from tests.support.running import SOON, running, text, value
 
@@ -677,39 +676,6 @@ def test_green_run_returns_when_the_last_processor_has_quit(place):
         place.producer().message_quit(_key=key)
 
     run.get(timeout=SOON)
-
-
-@pytest.mark.row(43, 44)
-def test_a_lost_connection_ends_the_run_and_what_was_not_acknowledged_comes_again(
-    place, raw, rabbitmq, vhost
-):
-    processor = at(place, Failing)
-    run = gevent.spawn(green.run, processor)
-    place.producer().message_wait()
-    wait_until(lambda: processor.seen == ["began"], SOON)
-
-    close_connection(rabbitmq, vhost, "consuming")
-    wait_until(lambda: raw.count(place.queue) == 1, SOON)
-    processor.gate.set()  # its acknowledgement finds no channel any more
-    with pytest.raises(ConnectionLost):
-        run.get(timeout=SOON)
-    assert processor.seen == ["began", "ended"]
-
-    again = at(place, Failing)
-    again.gate.set()
-    with running(again):
-        wait_until(lambda: again.counts["handled"] == 1, SOON)
-
-
-@pytest.mark.row(35, 44)
-def test_a_queue_that_somebody_deletes_ends_the_run_with_an_error_that_names_it(place, raw):
-    run = gevent.spawn(green.run, at(place))
-    wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
-
-    raw.channel.queue_delete(place.queue)
-
-    with pytest.raises(ConsumerCancelled, match=place.queue):
-        run.get(timeout=SOON)
 
 
 # --- row 45: more to listen to, and things to do later

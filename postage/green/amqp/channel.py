@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from gevent.event import AsyncResult
 from postage.errors import (
     ChannelRefused,
     ConnectionClosed,
+    NoRoute,
     NotAcknowledged,
     OperationTimeout,
     PostageError,
@@ -64,10 +66,13 @@ class Channel:
         self._cancelling: set[str] = set()
         self._held: dict[int, str] | None = None
         self._published = self._delivered = 0
+        self._on_return: OnReturn | None = None
         self.alive = True
         """False from the moment that the channel begins to close, whoever closes it."""
         self.stale_acks = 0
         """Acks and rejects that came when the channel was gone; the broker delivers again."""
+        self.returned = 0
+        """Mandatory messages that came back, as they reached no queue."""
         self.on_end: list[Callable[[PostageError], None]] = []
         """Called in the hub when the channel ends, whatever ended it."""
         self.on_cancel: list[Callable[[str], None]] = []
@@ -76,8 +81,11 @@ class Channel:
             self._pika = connection.transport.channel(on_open_callback=opened.set)
         except pika.exceptions.NoFreeChannels as exc:
             raise ChannelRefused(530, "every channel of the connection is in use") from exc
+        except pika.exceptions.ConnectionWrongStateError as exc:
+            raise border.ended(exc) from exc  # it ends in this very turn of the hub
         self._pika.add_on_close_callback(self._on_close)
         self._pika.add_on_cancel_callback(self._on_cancel)
+        self._pika.add_on_return_callback(self._came_back)
 
     def __repr__(self) -> str:
         state = "open" if self.alive else f"ended by {self._ending!r}"
@@ -93,17 +101,20 @@ class Channel:
             delivered=self._delivered,
             consumers=len(self._pika.consumer_tags),
             stale_acks=self.stale_acks,
+            returned=self.returned,
         )
 
     # --- topology
 
     def exchange_declare(self, **parameters: Any) -> None:
         """Declare an exchange; the keywords are those of ``Exchange.parameters``."""
-        self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
+        with border.declaring("exchange", parameters["exchange"]):
+            self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
 
     def queue_declare(self, queue: str, **flags: Any) -> str:
         """Declare a queue and return its name, which the broker chooses where *queue* is empty."""
-        frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
+        with border.declaring("queue", queue):
+            frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
         name: str = frame.method.queue
         return name
 
@@ -260,25 +271,34 @@ class Channel:
         """Write a message.  Switches only while the broker takes no data, at most *limit* seconds.
 
         Returning says nothing about the broker: see `publish_confirmed`.  An exchange that does not
-        exist closes the channel (AMQP 0-9-1, basic.publish).
+        exist closes the channel (AMQP 0-9-1, basic.publish).  A *mandatory* message that reaches no
+        queue comes back: see `on_return`.
         """
-        self._make_room(limit)
+        self._make_room(self._limit if limit is None else limit)
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         self._published += 1
 
-    def publish_confirmed(
-        self, exchange: str, key: str, properties: Properties, body: bytes, *, limit: float
+    def publish_confirmed(  # noqa: PLR0913 - the arguments of basic.publish
+        self,
+        exchange: str,
+        key: str,
+        properties: Properties,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        limit: float,
     ) -> None:
         """Write a message and wait until the broker has taken it; see `confirm_publishes`.
 
-        Raises `NotAcknowledged` for a nack.  After `OperationTimeout`, *limit* seconds, the broker
-        may have it or not.
+        Raises `NotAcknowledged` for a nack, and `NoRoute` for a *mandatory* message, which must
+        have a message id, that reaches no queue.  After `OperationTimeout`, *limit* seconds, the
+        broker may have it or not.
         """
-        self._make_room(limit)
+        limit = self._make_room(limit)
         answer: AsyncResult[bool] = AsyncResult()
-        self._path.publish(self._pika, exchange, key, properties, body, mandatory=False)
+        self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         # Not before: what cannot be encoded gets no number from the broker.
-        self._confirms.expect(answer)
+        self._confirms.expect(answer, properties.message_id if mandatory else None)
         if not wait_for(answer, "basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
 
@@ -291,17 +311,37 @@ class Channel:
         )
 
     def on_return(self, callback: OnReturn) -> None:
-        """Have *callback* called in the hub for each mandatory message that reached no queue."""
+        """Have *callback* called in the hub for each mandatory message that reached no queue.
 
-        def returned(_channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-            callback(method.reply_text, from_pika(properties))
+        Without one, who waits for its confirm gets `NoRoute`; what nobody waits for is logged.
+        """
+        self._on_return = callback
 
-        self._pika.add_on_return_callback(returned)
+    def _came_back(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        self.returned += 1
+        if self._on_return is not None:
+            self._on_return(method.reply_text, from_pika(properties))
+            return
+        error = NoRoute(method.exchange, method.routing_key)
+        answer = self._confirms.come_back(properties.message_id)
+        if answer is not None:
+            answer.set_exception(error)
+        else:
+            self._note_loss(error)
 
-    def _make_room(self, limit: float | None) -> None:
+    def _note_loss(self, error: NoRoute) -> None:
+        # The first, the tenth, the hundredth and so on, lest who sends many to nobody fills a disk.
+        level = logging.WARNING if str(self.returned).rstrip("0") == "1" else logging.DEBUG
+        logger.log(level, "A message is lost, number %d here: %s", self.returned, error)
+
+    def _make_room(self, limit: float) -> float:
+        """Wait until messages can be written; return what is left of *limit* then."""
         if not self._connection.takes_data and self.alive:
-            self._connection.wait_writable(self._limit if limit is None else limit)
+            deadline = time.monotonic() + limit
+            self._connection.wait_writable(limit)
+            limit = max(0.0, deadline - time.monotonic())
         self._check_alive()
+        return limit
 
     def _on_confirm(self, confirm: Confirm) -> None:
         for answer in self._confirms.settle(confirm):

@@ -1,0 +1,104 @@
+"""What a consumer has declared, in order, so that it can be declared anew.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from postage.errors import ChannelRefused, PostageError, TopologyMismatch
+from postage.exchange import Exchange
+
+__all__ = ["Declarations", "Queue", "may_pass"]
+
+ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 406, 530
+
+
+@dataclass(eq=False)
+class Queue:
+    """One queue that a consumer listens to, with what binds it."""
+
+    name: str
+    """As the broker knows it now; the broker chooses the names of nameless ones."""
+    asked: str
+    """The name that it is declared by; empty where the broker shall choose."""
+    flags: dict[str, Any]
+    bindings: list[tuple[type[Exchange], str]] = field(default_factory=list)
+    """Exchanges and keys, in the order in which they were bound."""
+    home: object = None
+    """The connection on which it was declared; where that is another one, it must be again."""
+
+    @property
+    def passive(self) -> bool:
+        """Whether it is used as it is, so that declaring it makes nothing."""
+        return bool(self.flags.get("passive"))
+
+
+class Declarations:
+    """The queues of one consumer, each with its flags and bindings, in the order of declaration."""
+
+    def __init__(self) -> None:
+        self._queues: list[Queue] = []
+
+    def __iter__(self) -> Iterator[Queue]:
+        """Iterate over the queues; they may change meanwhile."""
+        return iter(self._queues.copy())
+
+    def __contains__(self, queue: object) -> bool:
+        return queue in self._queues
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The queues and keys that are bound."""
+        return [(queue.name, key) for queue in self._queues for _, key in queue.bindings]
+
+    def get(self, name: str) -> Queue | None:
+        """Return the queue of that name, if it is known."""
+        return next((queue for queue in self._queues if queue.name == name), None)
+
+    def note(self, declared: Queue) -> Queue:
+        """Take in what was declared and bound; return the queue, which may be known already.
+
+        Who first used a queue as it is, and declares it later, declares it from then on.
+        """
+        known = self.get(declared.name)
+        if known is None:
+            self._queues.append(declared)
+            return declared
+        if known.passive and not declared.passive:
+            known.flags = declared.flags
+        known.bindings += [each for each in declared.bindings if each not in known.bindings]
+        return known
+
+    def unbind(self, exchange: type[Exchange], name: str, key: str) -> None:
+        """Forget one binding; the queue stays."""
+        queue = self.get(name)
+        if queue is not None:
+            queue.bindings = [each for each in queue.bindings if each != (exchange, key)]
+
+    def leave(self, name: str) -> Queue | None:
+        """Forget the queue *name* and its bindings; return it, if it was known."""
+        queue = self.get(name)
+        self._queues = [each for each in self._queues if each is not queue]
+        return queue
+
+
+def may_pass(error: PostageError, queue: Queue) -> bool:
+    """Tell whether *queue* may be had later, although *error* has refused it just now.
+
+    What another owner holds (405) is let go some day, and a queue whose node is down (404) comes
+    back; what we may not do, or what is there but otherwise, stays so.
+    """
+    if not isinstance(error, ChannelRefused):
+        return True
+    if error.code == NOT_FOUND:
+        return not _misses_what_we_do_not_make(error, queue)
+    is_final = error.code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
+    return not (is_final or isinstance(error, TopologyMismatch))
+
+
+def _misses_what_we_do_not_make(error: ChannelRefused, queue: Queue) -> bool:
+    """Tell whether it is gone, and declaring it does not make it."""
+    made_by_others = [("queue", queue.name)] if queue.passive else []
+    made_by_others += [("exchange", each.name) for each, _ in queue.bindings if each.passive]
+    return any(f"no {kind} '{name}'" in error.text for kind, name in made_by_others)
