@@ -23,6 +23,7 @@ __all__ = [
     "ExitScheduler",
     "FilterError",
     "MalformedMessage",
+    "NoRoute",
     "NotAcknowledged",
     "OperationTimeout",
     "PostageError",
@@ -104,10 +105,11 @@ class ChannelRefused(PostageError):
 
 
 class TopologyMismatch(ChannelRefused):
-    """An exchange or queue exists already, and was declared otherwise.
+    """An exchange or queue exists otherwise than it was declared (406), or not at all (404).
 
     *kind* is ``"queue"`` or ``"exchange"``, *name* its name, *flag* the flag that differs, *ours*
-    what we asked for and *theirs* what the broker has; both are the broker's words.
+    what we asked for and *theirs* what the broker has; both are the broker's words.  Where it does
+    not exist, *flag* is ``"passive"`` and *theirs* is ``"missing"``.
     """
 
     def __init__(  # noqa: PLR0913 - the data of the error, one argument each
@@ -118,7 +120,18 @@ class TopologyMismatch(ChannelRefused):
         self.ours, self.theirs = ours, theirs
 
     def __str__(self) -> str:
-        """Say what differs, and what to write in order to use it as it is."""
+        """Say what differs, and what to write in order to use it as it is, or to have it made."""
+        return self._it_is_missing() if self.theirs == "missing" else self._it_differs()
+
+    def _it_is_missing(self) -> str:
+        where = "the flags of the queue" if self.kind == "queue" else "the exchange class"
+        return (
+            f"{self.kind} {self.name!r} does not exist (404), and passive = True says here that "
+            f"others make it.  Start them first, or have it made: leave passive out of {where}, "
+            f"and declare it as they do."
+        )
+
+    def _it_differs(self) -> str:
         as_it_is = (
             f'the queue {{"name": {self.name!r}, "flags": {{"passive": True}}}} in the eqk'
             if self.kind == "queue"
@@ -150,11 +163,32 @@ class OperationTimeout(PostageError, builtins.TimeoutError):
 
 
 class PublishFailed(PostageError):
-    """The broker did not take the message within its ``publish_timeout``.  The cause says why."""
+    """The broker did not take the message within its ``publish_timeout``.  The cause says why.
+
+    *exchange* and *key* are where it was to go.  Where the broker has only not answered, it may
+    have the message, or get it later.
+    """
+
+    def __init__(self, text: str, *, exchange: str = "", key: str = "") -> None:
+        super().__init__(text)
+        self.exchange, self.key = exchange, key
 
 
 class NotAcknowledged(PublishFailed):
     """The broker answered the publish with a nack: it could not take the message."""
+
+
+class NoRoute(PublishFailed):
+    """A mandatory message reached no queue, and the broker has dropped it."""
+
+    def __init__(self, exchange: str, key: str) -> None:
+        super().__init__(
+            f"no queue is bound to exchange {exchange!r} for key {key!r}, and the message was "
+            f"mandatory: start its receiver once before, so that the queue is there, or correct "
+            f"the key; mandatory = False sends it all the same",
+            exchange=exchange,
+            key=key,
+        )
 
 
 # --- what is in a message

@@ -17,7 +17,8 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
-from postage.green.publisher import Publication, body_of, publish, publish_confirmed
+from postage.green.publication import Publication
+from postage.green.publisher import body_of, publish, publish_confirmed
 from postage.green.rpc import Calls, Request
 from postage.message import (
     Message,
@@ -68,10 +69,15 @@ class GenericProducer:
     max_retry: int = 4
     """How often an RPC is sent again when it timed out."""
     confirm: bool = True
-    """Sending returns when the broker has the message.  False: it returns at once, and what is
-    written can be lost with the connection or a broker that fails."""
+    """Sending returns when the broker has the message; what it could not take, or never answered as
+    the connection was lost, is sent again.  False: it returns at once, and the message is lost when
+    the connection breaks before the broker has read it, or when the broker fails or refuses it."""
+    mandatory: bool = False
+    """With `confirm`, a message that reaches no queue is an error, `NoRoute`.  Without it, nobody
+    waits to get the error: the loss is logged, and counted in ``green.statistics()``."""
     publish_timeout: float = 30
-    """Seconds within which the broker must have taken a message; then `PublishFailed`."""
+    """Seconds within which the broker must have taken a message, reconnecting and all tries
+    included; then `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
     delivery_mode: int = PERSISTENT
     """2: messages survive a restart of the broker in a durable queue; 1: they do not."""
 
@@ -149,18 +155,19 @@ class GenericProducer:
         self._send(message.body, self._targets(_key, _eks))
 
     def _send(self, body: Any, targets: Eks) -> None:
-        encoded = body_of(self.encoder, body)
+        encoded, pair = body_of(self.encoder, body), self._pair
         properties = Properties(
             content_type=self.encoder.content_type,
             delivery_mode=self.delivery_mode,
-            message_id=self._pair.new_id(),
+            message_id=pair.new_id(),
             timestamp=int(time.time()),
         )
         how = publish_confirmed if self.confirm else publish
+        deadline = time.monotonic() + self.publish_timeout
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
-            publication = Publication(exchange, key, properties, encoded)
-            how(self._pair, publication, limit=self.publish_timeout)
+            publication = Publication(exchange, key, properties, encoded, self.mandatory)
+            how(pair, publication, limit=deadline - time.monotonic())
 
     def _targets(self, key: str | None, eks: Eks | None) -> Eks:
         if eks is not None:

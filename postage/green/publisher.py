@@ -1,35 +1,35 @@
-"""Publishing within a limit: what was refused for a passing reason is published again."""
+"""Publishing within a limit: what was not taken for a passing reason is published again."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import operator
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import gevent
 
 from postage.encoding import Encoder
 from postage.errors import (
     ChannelRefused,
+    ConnectionFailed,
     EncodingError,
-    NotAcknowledged,
     OperationTimeout,
     PostageError,
-    PublishFailed,
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
+from postage.green.publication import Publication
+from postage.green.tries import Tries
 
-__all__ = ["Publication", "body_of", "publish", "publish_confirmed"]
+__all__ = ["body_of", "publish", "publish_confirmed"]
 
 logger = logging.getLogger(__name__)
+
+Kind = Callable[[Connection], Lazy[Channel]]
+"""Chooses the channel of a connection."""
 
 
 def body_of(encoder: Encoder, message: object) -> bytes:
@@ -46,107 +46,85 @@ def body_of(encoder: Encoder, message: object) -> bytes:
         raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
 
 
-@dataclass(frozen=True)
-class Publication:
-    """A message, encoded, and where it goes."""
-
-    exchange: type[Exchange]
-    key: str
-    properties: Properties
-    body: bytes
-
-    @property
-    def arguments(self) -> tuple[str, str, Properties, bytes]:
-        """The positional arguments of a channel's publish."""
-        return self.exchange.name, self.key, self.properties, self.body
-
-
 def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
-    """Write a message without waiting for the broker; may be lost with the connection.
+    """Write a message, and do not wait until the broker has it.
 
-    Raises `PublishFailed` when connecting, or a broker that takes no data, takes over *limit*
-    seconds.
+    Switches only where there is no connection, or the broker takes no data, at most *limit*
+    seconds; then raises `PublishFailed`.  What was written is lost with a connection that breaks
+    before the broker has read it, and with a broker that fails, or refuses it.
     """
-    deadline = time.monotonic() + limit
-    channel = _channel(pair, publication.exchange, _plain, limit)
-    try:
-        channel.publish(*publication.arguments, limit=_left(deadline))
-    except OperationTimeout as exc:
-        raise PublishFailed(f"the broker took no data within {limit:g} s") from exc
+    _publish(pair, publication, Tries(limit), _plain, Channel.publish)
 
 
 def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> None:
     """Publish until the broker has taken the message, at most *limit* seconds; switches.
 
-    A nack sends it again, and so does a channel that another publish closed, with the same
-    ``message_id``: a message can arrive twice, never not at all.  Raises `PublishFailed` at the
-    limit, `ChannelRefused` when this very exchange is refused, `ConnectionLost` at once.
+    After a nack, a lost connection, or a channel that another publish closed, it is sent again with
+    the same ``message_id``: it can arrive twice.  Raises `PublishFailed` at the limit; and at once
+    `NoRoute` for a mandatory message that reaches no queue, `ChannelRefused` where this very
+    message is refused, `ConnectionFailed` where there never was a connection, `ConnectionClosed`
+    when our own side closes it.  Closed, failed or killed while it waits: the broker may have it.
     """
-    deadline = time.monotonic() + limit
-    for pause in _pauses():
-        channel = _channel(pair, publication.exchange, _confirming, _left(deadline))
-        try:
-            channel.publish_confirmed(*publication.arguments, limit=_left(deadline))
-        except OperationTimeout as exc:
-            raise PublishFailed(f"the broker did not confirm it within {limit:g} s") from exc
-        except (NotAcknowledged, ChannelRefused) as exc:
-            if _is_final(exc, publication.exchange):
-                raise
-            if _left(deadline) <= pause:
-                raise PublishFailed(f"the broker did not take it within {limit:g} s") from exc
-            logger.info("Publishing to %r again: %s", publication.exchange.name, exc)
-            _forget(pair, publication.exchange)
-            gevent.sleep(pause)
-        else:
-            return
+    _publish(pair, publication, Tries(limit), _confirming, Channel.publish_confirmed)
 
 
 _plain = operator.attrgetter("plain")
 _confirming = operator.attrgetter("confirming")
 
 
-def _channel(
-    pair: Pair,
-    exchange: type[Exchange],
-    kind: Callable[[Connection], Lazy[Channel]],
-    limit: float,
-) -> Channel:
-    """Return a channel of *kind*, *exchange* declared on its connection, in *limit* seconds."""
+def _publish(
+    pair: Pair, publication: Publication, tries: Tries, kind: Kind, write: Callable[..., None]
+) -> None:
+    exchange, key, properties, body, mandatory = publication
+    while True:
+        try:
+            channel = _ready(pair, exchange, kind) or _made(pair, exchange, kind, tries)
+            left, name = tries.left, exchange.name
+            write(channel, name, key, properties, body, mandatory=mandatory, limit=left)
+        except PostageError as exc:  # noqa: PERF203 - there is rarely a second turn
+            _rest(pair, publication, tries, exc)
+        else:
+            return
+
+
+def _ready(pair: Pair, exchange: type[Exchange], kind: Kind) -> Channel | None:
+    """Return the channel where all is there: nearly always; a timer costs as much as a publish."""
     connection = pair.publishing.current
-    if connection is not None and connection.has_declared(exchange):
-        channel = kind(connection).current
-        if channel is not None:
-            return channel  # nearly always; and a timer costs as much as a publish
-    over = gevent.Timeout.start_new(limit)
+    if connection is None or not connection.has_declared(exchange):
+        return None
+    return kind(connection).current
+
+
+def _made(pair: Pair, exchange: type[Exchange], kind: Kind, tries: Tries) -> Channel:
+    """Connect, declare, and open the channel, as far as need be; return it."""
+    connection = pair.publishing.get(tries.left)
+    # A timeout and no error: others wait for what this greenlet makes, and have other limits.
+    over = gevent.Timeout.start_new(tries.left)
     try:
-        connection = pair.publishing.get()
         connection.declare(exchange)
         return kind(connection).get()
     except gevent.Timeout as exc:
         if exc is not over:
             raise  # the caller's own
-        raise PublishFailed(f"the broker did not answer within {limit:.3g} s") from exc
+        raise OperationTimeout("exchange.declare and channel.open", tries.limit) from exc
     finally:
         over.close()
 
 
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
-
-
-def _forget(pair: Pair, exchange: type[Exchange]) -> None:
-    connection = pair.publishing.current
-    if connection is not None:
+def _rest(pair: Pair, publication: Publication, tries: Tries, error: PostageError) -> None:
+    """Pause before the next try; raise *error*, or `PublishFailed`, where there is none."""
+    is_late = isinstance(error, ConnectionFailed) and pair.was_connected
+    if not (is_late or publication.may_pass(error)):
+        raise error
+    pause, connection = tries.pause(), pair.publishing.current
+    if pause is None:
+        alarm = connection.blocked if connection is not None else None
+        raise publication.failed(tries.limit, error, alarm) from error
+    exchange = publication.exchange
+    logger.debug("Publishing to %r again: %s", exchange.name, error)
+    if connection is None:
+        gevent.sleep(0)  # who connects it makes the pauses
+        return
+    if isinstance(error, ChannelRefused) and error.misses(exchange.name):
         connection.forget(exchange)
-
-
-def _is_final(exc: PostageError, exchange: type[Exchange]) -> bool:
-    """Tell whether *exc* is about *exchange*, and declaring it again would not help."""
-    name = exchange.name
-    return isinstance(exc, ChannelRefused) and exc.concerns(name) and not exc.misses(name)
-
-
-def _pauses() -> Iterator[float]:
-    """Yield the seconds before each further try: none at first, then more, up to one."""
-    yield 0.0
-    yield from (min(1.0, 0.01 * 2**n) for n in itertools.count())
+    connection.wait_end(pause)

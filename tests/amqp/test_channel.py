@@ -229,7 +229,7 @@ def unknown_delivery(channel: Channel) -> None:
 
 
 REFUSED = {
-    not_found: (ChannelRefused, 404),
+    not_found: (TopologyMismatch, 404),
     not_found_consume: (ChannelRefused, 404),
     mismatch: (TopologyMismatch, 406),
     access_refused: (ChannelRefused, 403),

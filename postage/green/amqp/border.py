@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pika.exceptions
 
@@ -21,7 +23,7 @@ from postage.errors import (
 )
 from postage.settings import Settings
 
-__all__ = ["connecting_failed", "ended"]
+__all__ = ["connecting_failed", "declaring", "ended"]
 
 _MISMATCH = re.compile(
     r"inequivalent arg '(?P<flag>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost "
@@ -87,6 +89,19 @@ def ended(exc: BaseException) -> PostageError:
         error = ConnectionLost(f"the connection to the broker was lost: {_reason(exc)}")
     error.__cause__ = exc
     return error
+
+
+@contextmanager
+def declaring(kind: str, name: str) -> Iterator[None]:
+    """Have the block, which declares *name*, say what to do where that is passive and missing."""
+    try:
+        yield
+    except ChannelRefused as exc:
+        if f"no {kind} '{name}'" not in exc.text:  # it may be there, on a node that is down
+            raise
+        raise TopologyMismatch(
+            exc.code, exc.text, kind=kind, name=name, flag="passive", ours="true", theirs="missing"
+        ) from exc.__cause__
 
 
 def _refused(code: int, text: str) -> ChannelRefused:

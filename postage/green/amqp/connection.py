@@ -280,6 +280,10 @@ class Connection:
 
     # --- the end
 
+    def wait_end(self, seconds: float) -> None:
+        """Switch for *seconds*, or until the connection ends, if that is sooner."""
+        self._over.wait(seconds)
+
     def close(self, limit: float = 5.0) -> None:
         """Flush and close, waiting at most *limit* seconds; closing twice is fine."""
         self._silence()

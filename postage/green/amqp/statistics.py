@@ -25,6 +25,8 @@ class ChannelStatistics:
     """Consumers that the broker knows."""
     stale_acks: int
     """Acks and rejects that came when the channel had ended: those messages come again."""
+    returned: int
+    """Mandatory messages and calls that came back: they reached no queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
