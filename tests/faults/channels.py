@@ -57,7 +57,7 @@ def reply_queues_deleted(scene: Scene, _load: Load) -> None:
     vhost = scene.broker.broker.node.vhosts[scene.vhost]
 
     def delete() -> int:
-        queues = [queue for queue in vhost.queues.values() if queue.exclusive]
+        queues = [queue for queue in vhost.queues.values() if queue.owner is not None]
         return sum(vhost.remove_queue(queue) is not None for queue in queues)
 
     wait_until(lambda: scene.broker.call(delete), 5.0, "there is a reply queue")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from postage.testing.homes import chosen_broker
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.account import Account, table
-from tests.faults.scene import LOGINS, VHOSTS
+from tests.faults.leaks import spoil
+from tests.faults.login import LOGINS, VHOSTS
 
 _accounts: list[Account] = []
 
@@ -33,6 +34,14 @@ def fault_vhosts() -> Iterator[str]:
 def accounts() -> list[Account]:
     """Where the account of a test is left for the table."""
     return _accounts
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test of this folder show the password of the scenes."""
+    report = yield
+    spoil(report)
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

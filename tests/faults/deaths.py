@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator
 
 from postage.testing.waiting import wait_until
@@ -35,6 +36,7 @@ def consumer_killed(scene: Scene, load: Load) -> None:
         child.wait_for_line("done", 15.0)
         wait_until(lambda: in_hand(child) >= 3, 10.0, "three handlers run at once")
         child.kill()
+        sys.stderr.write(child.stderr)
         for publisher, number in said(child, "done"):
             load.ledger.handle(publisher, number, "child")
 
@@ -53,6 +55,7 @@ def producer_killed(scene: Scene, load: Load) -> None:
     with Program(*arguments, env=scene.environment()) as child:
         wait_until(lambda: child.stdout.count("confirmed") >= 100, 15.0, "it publishes")
         child.kill()
+        sys.stderr.write(child.stderr)
         for _, number in said(child, "confirmed"):
             load.ledger.sent += 1
             load.ledger.confirm(publisher, number)

@@ -16,6 +16,8 @@ from tests.faults.scene import Scene
 
 SETTLED = 5
 """How often everybody has succeeded before memory is measured."""
+HOPELESS = 1.0
+"""Seconds of patience when they do not consume again."""
 AFTERWARDS = 3
 """How often everybody must succeed once all consume again."""
 
@@ -57,6 +59,7 @@ class Exam:
         try:
             wait_until(lambda: self.load.latest() > ended, self._patience)
         except AssertionError:
+            self._patience = HOPELESS
             return math.inf
         return time.monotonic() - ended
 
@@ -64,7 +67,7 @@ class Exam:
         """Let all come to its end, and account for it."""
         load, ledger = self.load, self.load.ledger
         self._go_on()
-        sockets, memory_after = connections_to(self.scene.proxy.port), memory()
+        sockets, memory_after = sum(map(connections_to, self.scene.ports)), memory()
         unfinished = load.stop_sending()
         with contextlib.suppress(AssertionError):  # they are lost
             wait_until(lambda: ledger.lost == 0, self._patience)

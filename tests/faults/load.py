@@ -42,7 +42,7 @@ class Shape:
     rpc_timeout: float = 3.0
     max_retry: int = 2
     arguments: dict[str, Any] = field(default_factory=dict)
-    """Those of the queue of messages."""
+    """Those of the queues."""
 
     @property
     def call_limit(self) -> float:
@@ -205,8 +205,7 @@ class Load:
 
     def _processor(self, number: int) -> Worker:
         handles = "notes" if number % 2 else "calls"
-        arguments = self.shape.arguments if handles == "notes" else {}
-        queue = {"name": self.place.sub(handles), "flags": {"arguments": arguments}}
+        queue = {"name": self.place.sub(handles), "flags": {"arguments": self.shape.arguments}}
         eqk = self.place.at((queue, handles))
         return Worker(f"{handles} {number}", eqk, self.ledger, self.shape.work)
 

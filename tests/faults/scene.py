@@ -13,19 +13,13 @@ import gevent
 from postage import green
 from postage.broker import BrokerThread
 from postage.testing.rabbitmq import RabbitMQNode
+from tests.faults.login import PASSWORD, USER
 from tests.faults.proxy import Proxy
 from tests.support.raw import Raw, raw_to
 
 T = TypeVar("T")
 
-USER, PASSWORD = "faulty", "Kn0ck:Zebra/42%?"
-"""Nobody else's, so that whoever shows the password is found out."""
-SHOWN = (PASSWORD, quote(PASSWORD, safe=""))
-"""How it looks where it is shown."""
 HEARTBEAT = 2
-VHOSTS = [f"f{number}" for number in range(60)]
-LOGINS = {USER: (PASSWORD, VHOSTS)}
-"""What a node knows that is meant for faults."""
 
 
 def aside(function: Callable[..., T], *arguments: Any) -> T:
@@ -66,11 +60,16 @@ class Scene:
         return self._broker
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of 127.0.0.1 by which components find the broker, through the proxy."""
+        return (self.proxy.port,)
+
+    @property
     def url(self) -> str:
-        """Where components find the broker, through the proxy."""
-        login = f"{USER}:{quote(PASSWORD, safe='')}"
-        vhost = quote(self.vhost, safe="")
-        return f"amqp://{login}@127.0.0.1:{self.proxy.port}/{vhost}?heartbeat={HEARTBEAT}"
+        """The same as a URL."""
+        login, vhost = f"{USER}:{quote(PASSWORD, safe='')}", quote(self.vhost, safe="")
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"amqp://{login}@{hosts}/{vhost}?heartbeat={HEARTBEAT}"
 
     def environment(self) -> dict[str, str]:
         """Return the environment for a child process that shall come here."""
@@ -94,7 +93,7 @@ def lasting(seconds: float) -> None:
 
 
 @contextmanager
-def _led(scene: Scene) -> Iterator[Scene]:
+def led(scene: Scene) -> Iterator[Scene]:
     """Lead this process to *scene*; at the end its connections are closed."""
     before = os.environ.get("POSTAGE_URL")
     os.environ["POSTAGE_URL"] = scene.url
@@ -109,8 +108,8 @@ def _led(scene: Scene) -> Iterator[Scene]:
 
 @contextmanager
 def on_node(node: RabbitMQNode, vhost: str) -> Iterator[Scene]:
-    """Set the scene on a node that knows our `LOGINS`."""
-    with Proxy(node.port) as proxy, _led(Scene(proxy, vhost, node=node)) as scene:
+    """Set the scene on a node that knows our `login`."""
+    with Proxy(node.port) as proxy, led(Scene(proxy, vhost, node=node)) as scene:
         yield scene
 
 
@@ -120,6 +119,6 @@ def on_embedded() -> Iterator[Scene]:
     with (
         BrokerThread(users={USER: PASSWORD}) as broker,
         Proxy(broker.port) as proxy,
-        _led(Scene(proxy, "/", broker=broker)) as scene,
+        led(Scene(proxy, "/", broker=broker)) as scene,
     ):
         yield scene

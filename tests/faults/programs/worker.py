@@ -1,4 +1,7 @@
-"""Handles the notes of a load: ``worker.py PLACE SECONDS``, says what it begins and has done."""
+"""Handles the notes of a load: ``worker.py PLACE WORK [SHUTDOWN_TIMEOUT]``, both in seconds.
+
+It says what it has begun and what it has done.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ def say(*words: object) -> None:
 
 
 class Worker(messaging.MessageProcessor):
+    shutdown_timeout = float(sys.argv[3]) if len(sys.argv) > 3 else 30.0
+
     @messaging.MessageHandler("command", "note")
     def note(self, content: Any) -> None:
         publisher, number = content["parameters"]

@@ -1,0 +1,120 @@
+"""SIGTERM under load: every message is acknowledged after its handler, or back in the queue."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import pytest
+
+from postage.testing.waiting import wait_until
+from tests.faults.deaths import PROGRAMS, said
+from tests.support.places import Place
+from tests.support.programs import Program
+from tests.support.raw import Raw, raw_to
+
+SENDERS = 20
+#: How many messages have been handled when the signal comes: at another moment in each run.
+MOMENTS = [50, 120, 333]
+MANY = [25 + 40 * number for number in range(20)]
+
+Message = tuple[int, int]
+_numbers = itertools.count(1)
+
+
+class Senders:
+    """Greenlets that publish numbered messages; `sent` are those that the broker has taken."""
+
+    def __init__(self, place: Place) -> None:
+        self.sent: set[Message] = set()
+        self._over = False
+        self._place = place
+        self._greenlets = [gevent.spawn(self._send, number) for number in range(SENDERS)]
+
+    def _send(self, publisher: int) -> None:
+        producer = self._place.producer(eks=[(self._place.exchange, "notes")])
+        for number in itertools.count():
+            if self._over:
+                return
+            producer.message_note([publisher, number])
+            self.sent.add((publisher, number))
+            gevent.sleep(0.02)
+
+    def stop(self) -> None:
+        self._over = True
+        gevent.joinall(self._greenlets, timeout=10, raise_error=True)
+
+
+@pytest.fixture
+def place(broker_env: Any) -> Place:
+    return Place(f"sigterm-{next(_numbers)}")
+
+
+@contextmanager
+def raw_at(broker_env: Any, place: Place) -> Iterator[Raw]:
+    """Open plain pika at the queue of *place*, which is there from now on."""
+    queue = place.sub("notes")
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.channel.exchange_declare(**place.exchange.parameters)
+        raw.declare(queue)
+        raw.channel.queue_bind(queue, place.queue, "notes")
+        yield raw
+
+
+def queued(raw: Raw, queue: str) -> Iterator[Message]:
+    """Yield the messages that wait in *queue*, and take them out."""
+    while (got := raw.channel.basic_get(queue, auto_ack=True))[0] is not None:
+        publisher, number = json.loads(got[2])["content"]["parameters"]
+        yield publisher, number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment", [*MOMENTS, *(pytest.param(each, marks=pytest.mark.soak) for each in MANY)]
+)
+def test_every_message_is_acknowledged_after_its_handler_or_back(
+    moment: int, place: Place, broker_env: Any
+) -> None:
+    program = f"{PROGRAMS}/worker.py", place.queue, "0.1", "10"
+    with raw_at(broker_env, place), Program(*program) as child:
+        senders = Senders(place)
+        wait_until(lambda: child.stdout.count("done") >= moment, 30, f"{moment} are handled")
+        child.popen.send_signal(signal.SIGTERM)
+        ended = child.wait(15)
+        senders.stop()
+        begun, done = (set(said(child, word)) for word in ("begun", "done"))
+
+    with raw_at(broker_env, place) as raw:
+        left = list(queued(raw, place.sub("notes")))
+
+    assert ended.code == 0, ended.stderr
+    assert begun == done, "a handler that had begun was let finish"
+    assert len(set(left)) == len(left), "nothing is in the queue twice"
+    assert not done & set(left), "what was handled is acknowledged"
+    assert senders.sent == done | set(left), "and the rest is there"
+
+
+@pytest.mark.slow
+def test_a_handler_that_never_ends_holds_it_up_no_longer_than_allowed(
+    place: Place, broker_env: Any
+) -> None:
+    allowed = 2.0
+    program = f"{PROGRAMS}/worker.py", place.queue, "1e6", str(allowed)
+    with raw_at(broker_env, place), Program(*program) as child:
+        place.producer(eks=[(place.exchange, "notes")]).message_note([0, 0])
+        child.wait_for_line("begun 0 0", 15)
+        told = time.monotonic()
+        child.popen.send_signal(signal.SIGTERM)
+        ended = child.wait(15)
+        took = time.monotonic() - told
+
+    with raw_at(broker_env, place) as raw:
+        assert list(queued(raw, place.sub("notes"))) == [(0, 0)], "it is back"
+    assert ended.code == 0, ended.stderr
+    assert allowed - 0.5 < took < allowed + 1.0
