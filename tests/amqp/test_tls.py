@@ -24,6 +24,7 @@ from postage.green.amqp.stream import SecureStream
 from postage.settings import Settings
 from postage.testing.rabbitmq import RabbitMQNode, TlsFiles
 from postage.testing.waiting import wait_until
+from tests.support.hammering import hammered
 from tests.support.running import running, value
 
 pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
@@ -263,6 +264,21 @@ def test_many_small_messages(where: Any, connect: Any) -> None:
     assert got == bodies
 
 
+@pytest.mark.parametrize("plain_pika", [False, True])
+def test_two_threads_may_write_while_one_reads(where: Any, connect: Any, plain_pika: bool) -> None:
+    connection = connect(where(plain_pika=plain_pika))
+    channel, confirming = connection.open_channel(), connection.confirming.get()
+    name = channel.queue_declare("", exclusive=True)
+    got: list[bytes] = []
+    channel.consume(name, lambda delivery: got.append(delivery.body), prefetch=0)
+    bodies = [BIG[: MB * (number % 5) + number] for number in range(60)]
+    with hammered(connection.transport.beat):
+        for body in bodies:
+            confirming.publish_confirmed("", name, Properties(), body, limit=60)
+        wait_until(lambda: len(got) == len(bodies), 30)
+    assert got == bodies
+
+
 class Exchange(messaging.Exchange):
     name = "tls"
 
@@ -286,6 +302,20 @@ def test_a_call_over_tls(
             assert value(Client().rpc_echo("hello")) == "hello"
     finally:
         close()
+
+
+def test_a_child_that_lets_go_does_not_end_the_session_of_its_parent(
+    where: Any, connect: Any
+) -> None:
+    connection = connect(where())
+    child = os.fork()
+    if not child:
+        connection.abandon()
+        os._exit(0)
+    os.waitpid(child, 0)
+    channel = connection.open_channel()
+    name = channel.queue_declare("", exclusive=True)
+    connection.confirming.get().publish_confirmed("", name, Properties(), b"x", limit=SOON)
 
 
 def test_the_end_is_said_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:

@@ -15,6 +15,7 @@ from postage import dispatch
 __all__ = ["culprit"]
 
 _OURS = tuple(f"{Path(getfile(module)).parent}{os.sep}" for module in (dispatch, gevent.hub))
+_INSIDE = (*_OURS, "<frozen ")  # and the interpreter's own way to begin a program
 _DISPATCH = dispatch.__file__
 
 
@@ -24,7 +25,7 @@ def culprit(thread: int) -> str | None:
     None when it is in no code but Postage's and gevent's: then nobody else holds its hub.
     """
     stack = _stack(sys._current_frames().get(thread))  # noqa: SLF001 - it is documented
-    outside = [frame for frame in stack if not frame.f_code.co_filename.startswith(_OURS)]
+    outside = [frame for frame in stack if not frame.f_code.co_filename.startswith(_INSIDE)]
     if not outside:
         return None
     place = next((place for place, frame in enumerate(stack) if _calls_a_handler(frame)), None)

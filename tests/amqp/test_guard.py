@@ -1,0 +1,343 @@
+"""The guard: who is late is found, named and kept alive, and it itself is never in the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.hub
+import pytest
+
+from postage import messaging
+from postage.green.amqp import watch
+from postage.green.amqp.culprit import culprit
+from postage.green.amqp.guard import Guard
+from postage.testing.waiting import wait_until
+from tests.support.programs import Finished, run_program
+
+SOON = 10.0
+LATE_AFTER = 0.2
+TASKS = Path("/proc/self/task")
+
+
+class Ward:
+    """A connection as the guard sees it."""
+
+    def __init__(self, interval: float = 0.2) -> None:
+        self.loop = gevent.get_hub().loop
+        self.interval = interval
+        self.beats: list[float] = []
+
+    def beat(self) -> None:
+        self.beats.append(time.monotonic())
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """A guard of this test's own."""
+    guard = Guard()
+    yield guard
+    guard._at_exit()
+
+
+@pytest.fixture
+def ward(guard: Guard) -> Iterator[Ward]:
+    """A connection that it guards."""
+    ward = Ward()
+    guard.watch(ward, LATE_AFTER)
+    yield ward
+    guard.forget(ward)
+
+
+def hold(seconds: float) -> None:
+    """Compute, in pure Python, and let nobody else run."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int, about: str = "(hold)") -> list[str]:
+    """Return what the guard logged; of `hold` only, for the machine itself may stop for a while."""
+    texts = [r.getMessage() for r in caplog.records if "guard" in r.name and r.levelno == level]
+    return [text for text in texts if about in text]
+
+
+# --- one incident
+
+
+def test_a_late_hub_gets_heartbeats_and_two_lines_in_the_log(
+    ward: Ward, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    began = time.monotonic()
+    hold(1.0)
+    ended = time.monotonic()
+    wait_until(lambda: lines(caplog, logging.INFO), SOON)
+
+    (late,), (back,) = lines(caplog, logging.WARNING), lines(caplog, logging.INFO)
+    assert f"{__file__}:" in late
+    assert "(hold), called from " in late
+    assert "docs/heartbeats.md" in late
+    assert "run again, after 1.0 s" in back or "run again, after 0.9 s" in back
+    assert 7 <= len(ward.beats) <= 11, "one each half heartbeat"
+    assert began < ward.beats[0] < began + 0.2
+    assert ward.beats[-1] < ended + 0.1
+
+
+def test_the_line_in_the_log_comes_while_the_hub_is_held(
+    ward: Ward, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = time.monotonic() + SOON
+    while not lines(caplog, logging.WARNING, ""):
+        assert time.monotonic() < end
+
+
+def test_each_incident_has_its_line(ward: Ward, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for count in (1, 2):
+        hold(0.5)
+        wait_until(lambda n=count: len(lines(caplog, logging.INFO)) == n, SOON)
+    assert len(lines(caplog, logging.WARNING)) == 2
+
+
+def test_a_hub_that_answers_is_left_alone(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    ward = Ward(interval=60)
+    guard.watch(ward, 1.0)
+    (seen,) = guard._watches.values()
+    for _ in range(3):
+        before = seen._asked
+        wait_until(lambda asked=before: seen._asked > asked, SOON)
+    guard.forget(ward)
+    assert not ward.beats
+    assert not lines(caplog, logging.WARNING, "") + lines(caplog, logging.INFO, "")
+
+
+def test_no_heartbeat_where_none_was_agreed(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    ward = Ward(interval=0)
+    guard.watch(ward, LATE_AFTER)
+    hold(0.5)
+    wait_until(lambda: lines(caplog, logging.WARNING), SOON)
+    guard.forget(ward)
+    assert not ward.beats
+
+
+def test_a_log_that_waits_does_not_hold_up_the_heartbeats(ward: Ward) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            entered.set()
+            release.wait(SOON)
+
+    logger, handler = logging.getLogger("postage.green.amqp.guard"), Slow()
+    logger.addHandler(handler)
+    try:
+        hold(1.0)
+        assert entered.is_set()
+        assert len(ward.beats) >= 7
+    finally:
+        release.set()
+        logger.removeHandler(handler)
+
+
+def test_one_late_hub_does_not_hide_another(guard: Guard, ward: Ward) -> None:
+    answers: list[int] = []
+
+    def other() -> None:
+        mine = Ward()
+        guard.watch(mine, LATE_AFTER)
+        (seen,) = (w for loop, w in guard._watches.items() if loop is mine.loop)
+        gevent.sleep(1.0)  # its hub goes on answering
+        answers.append(seen._answered > seen._asked - 1)
+        guard.forget(mine)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    hold(0.8)
+    thread.join(SOON)
+    assert answers == [True]
+    assert ward.beats
+
+
+# --- its own life
+
+
+def test_its_thread_lives_as_long_as_there_is_something_to_guard(guard: Guard) -> None:
+    before = len(list(TASKS.iterdir()))
+    first, second = Ward(), Ward()
+    assert repr(guard) == "<Guard over 0 hubs, idle>"
+    for ward in (first, second):
+        guard.watch(ward, LATE_AFTER)
+    assert repr(guard) == "<Guard over 1 hubs, awake>"
+    wait_until(lambda: len(list(TASKS.iterdir())) == before + 1, SOON)
+    guard.forget(first)
+    assert "awake" in repr(guard)
+    guard.forget(second)
+    guard.forget(second)
+    assert "idle" in repr(guard)
+    wait_until(lambda: len(list(TASKS.iterdir())) == before, SOON)
+
+
+def test_a_loop_that_was_destroyed_is_no_more_guarded(guard: Guard, ward: Ward) -> None:
+    def short_lived() -> None:
+        guard.watch(Ward(), LATE_AFTER)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=short_lived)
+    thread.start()
+    thread.join(SOON)
+    wait_until(lambda: len(guard._watches) == 1, SOON)
+    hold(0.5)
+    assert ward.beats, "the others are guarded as before"
+
+
+def test_a_forked_child_has_a_guard_of_its_own(guard: Guard, ward: Ward) -> None:
+    for _ in range(10):
+        child = os.fork()
+        if not child:
+            try:
+                gevent.hub.reinit()
+                fresh = Ward()
+                clean = "0 hubs, idle" in repr(guard)
+                guard.watch(fresh, LATE_AFTER)
+                hold(0.2)
+                os._exit(0 if clean and fresh.beats and not ward.beats else 1)
+            finally:
+                os._exit(2)
+        ward.beats.clear()
+        deadline = time.monotonic() + SOON
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+            gevent.sleep(0.01)
+        assert status == 0
+        ward.beats.clear()
+    hold(0.5)
+    assert ward.beats, "the parent's guard goes on"
+
+
+PROGRAM = """
+import sys, time
+if "patch" in sys.argv:
+    from postage import green
+    green.patch_all()
+import logging, gevent
+from postage.green.amqp.guard import guard
+
+class Ward:
+    interval, beats, loop = 0.1, 0, gevent.get_hub().loop
+    def beat(self):
+        self.beats += 1
+
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
+ward = Ward()
+guard.watch(ward, 0.1)
+gevent.sleep(0.01)
+"""
+ENDINGS = {
+    "idle": "",
+    "held": "end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint(ward.beats)",
+    "error": "raise SystemExit(3)",
+    "forgotten": "guard.forget(ward)",
+    "in a greenlet": "gevent.spawn(time.monotonic).join()",
+}
+
+
+@pytest.mark.parametrize("patch", ["", "patch"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_it_never_delays_or_spoils_the_end_of_a_program(ending: str, patch: str) -> None:
+    began = time.monotonic()
+    finished: Finished = run_program("-c", PROGRAM + ENDINGS[ending], patch)
+    assert finished.code == (3 if ending == "error" else 0)
+    assert not finished.stderr
+    assert time.monotonic() - began < 5
+    if ending == "held":
+        assert "WARNING No other greenlet has run for" in finished.stdout
+        assert int(finished.stdout.split()[-1]) >= 4
+
+
+def test_the_log_of_a_patched_program_may_be_in_use_by_a_greenlet() -> None:
+    code = PROGRAM + (
+        "root = logging.getLogger().handlers[0]\n"
+        "root.acquire()\n"  # as a greenlet that waits in the middle of writing to the log
+        "end = time.monotonic() + 0.5\n"
+        "while time.monotonic() < end: pass\n"
+        "beats = ward.beats\n"
+        "root.release()\n"
+        "gevent.sleep(0.3)\n"
+        "print(beats)\n"
+    )
+    finished = run_program("-c", code, "patch")
+    assert (finished.code, finished.stderr) == (0, "")
+    assert "WARNING No other greenlet has run for" in finished.stdout
+    assert int(finished.stdout.split()[-1]) >= 4
+
+
+# --- who it is
+
+
+class Exchange(messaging.Exchange):
+    name = "guarded"
+
+
+def inner() -> str | None:
+    return culprit(gevent.get_hub().thread_ident)
+
+
+def test_outside_of_any_handler_it_is_the_line_and_who_called_it() -> None:
+    found = inner()
+    assert found is not None
+    assert found.startswith(f"{__file__}:")
+    assert "(inner), called from " in found
+
+
+def in_a_native_thread(call: Callable[[], Any]) -> Any:
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.append(call()))
+    thread.start()
+    thread.join(SOON)
+    return got[0]
+
+
+def test_a_hub_that_waits_is_nobodys_fault() -> None:
+    hub = gevent.get_hub()
+    found = gevent.event.AsyncResult()
+
+    def look() -> None:
+        # A greenlet is running until it waits for `found`; then there is the hub alone.
+        while culprit(hub.thread_ident) is not None:
+            time.sleep(0.001)
+        hub.loop.run_callback_threadsafe(found.set, True)
+
+    thread = threading.Thread(target=look)
+    gevent.spawn(thread.start)
+    # In the main greenlet the hub has no frames of its own below it.
+    assert found.get(timeout=SOON)
+    thread.join(SOON)
+
+
+def test_a_thread_that_is_gone_is_nobody() -> None:
+    assert culprit(in_a_native_thread(threading.get_ident)) is None
+
+
+def test_the_question_is_asked_more_often_for_short_heartbeats(guard: Guard) -> None:
+    ward = Ward(interval=1)
+    guard.watch(ward, 1.0)
+    (seen,) = guard._watches.values()
+    assert seen.tick == 0.25
+    ward.interval = 60
+    assert seen.tick == watch.TICK
+    guard.forget(ward)

@@ -1,0 +1,188 @@
+"""The transport: two native threads write to one socket; what came is read before it is judged."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import pika.frame
+import pytest
+
+from postage.green.amqp.dialing import dial, parameters
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.transport import Transport
+from postage.settings import Settings
+from postage.testing.waiting import wait_until
+from tests.amqp.conftest import PLAIN
+from tests.support.hammering import hammered
+from tests.support.peer import HEARTBEAT, Peer, listening
+
+SOON = 20.0
+MB = 1 << 20
+
+
+class Sink:
+    """A peer that opens one channel, and then notes all frames that come."""
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+        self.may_read = gevent.event.Event()
+        self.number = 0
+        self.peer: Peer
+
+    def serve(self, peer: Peer) -> None:
+        self.peer = peer
+        peer.handshake()
+        self.number = peer.open_channel()
+        self.may_read.wait(SOON)
+        while True:
+            self.frames.append(peer.next())
+
+    @property
+    def beats(self) -> int:
+        return sum(isinstance(frame, pika.frame.Heartbeat) for frame in self.frames)
+
+    def body(self) -> bytes:
+        return b"".join(f.fragment for f in self.frames if isinstance(f, pika.frame.Body))
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def where(sink: Sink) -> Iterator[Settings]:
+    """The settings for it."""
+    with listening(sink.serve, plain_pika=PLAIN, guard=False) as settings:
+        yield settings
+
+
+def test_two_threads_write_whole_frames(connect: Any, where: Settings, sink: Sink) -> None:
+    sink.may_read.set()
+    connection = connect(where)
+    channel = connection.open_channel()
+    bodies = [os.urandom(1 + size * 1000) for size in range(300)]
+    with hammered(connection.transport.beat):
+        for body in bodies:
+            channel.publish("", "q", Properties(), body, limit=SOON)
+            gevent.sleep(0)
+        wait_until(lambda: len(sink.body()) == sum(map(len, bodies)), SOON)
+    assert sink.body() == b"".join(bodies)
+    wait_until(lambda: connection.transport.unsent == 0, SOON)
+    assert sink.beats
+
+
+def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, sink: Sink) -> None:
+    connection = connect(where)
+    transport, channel = connection.transport, connection.open_channel()
+    body = os.urandom(20 * MB)
+    channel.publish("", "q", Properties(), body)
+    wait_until(lambda: len(transport._sending), SOON)  # the socket takes no more
+    unsent = transport.unsent
+    assert 0 < unsent < len(body)
+
+    for _ in range(1000):
+        transport.beat()  # it takes none of these either, and keeps none
+    assert transport.unsent <= unsent
+
+    with hammered(transport.beat):
+        sink.may_read.set()
+        wait_until(lambda: len(sink.body()) == len(body), SOON)
+        wait_until(lambda: sink.beats > 10, SOON)
+    assert sink.body() == body
+
+
+def test_a_heartbeat_that_finds_no_room_is_written_by_the_hub(
+    connect: Any, where: Settings
+) -> None:
+    transport = connect(where).transport
+    transport._stream.write, written = _nothing, transport._stream.write
+    transport.beat()
+    assert transport.unsent == len(HEARTBEAT)
+    transport._stream.write = written
+    wait_until(lambda: transport.unsent == 0, SOON)
+
+
+def _nothing(_data: memoryview) -> int:
+    raise BlockingIOError
+
+
+def test_no_heartbeat_after_the_end(connect: Any, where: Settings, sink: Sink) -> None:
+    sink.may_read.set()
+    connection = connect(where)
+    connection.open_channel()
+    connection.abandon()
+    mine, theirs = socket.socketpair()  # which may have got the descriptor of the old socket
+    with mine, theirs:
+        connection.transport.beat()
+        for end in (mine, theirs):
+            end.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
+    assert (sink.beats, connection.transport.unsent) == (0, 0)
+
+
+def test_no_heartbeat_before_the_connection_is_open() -> None:
+    got: list[Any] = []
+
+    def serve(peer: Peer) -> None:
+        got.append(peer.next())
+        greeted.set()
+        got.append(peer.next())
+
+    greeted = gevent.event.Event()
+    with listening(serve) as where:
+        sock = dial(where, where.host, where.port)
+        ignore: dict[str, Any] = dict.fromkeys(("on_open", "on_failure", "on_close"), print)
+        transport = Transport(parameters(where, where.host, where.port, "test"), sock, **ignore)
+        transport.start()
+        transport.beat()
+        assert greeted.wait(SOON)
+        transport.beat()
+        assert transport.unsent == 0
+        transport.abandon()
+    assert len(got) == 1
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.15])
+def test_what_came_is_read_before_a_timer_judges(
+    connect: Any, where: Settings, sink: Sink, delay: float
+) -> None:
+    connection = connect(where)
+    connection.open_channel()
+    transport = connection.transport
+    wait_until(lambda: sink.number, SOON)
+    seen = gevent.event.AsyncResult()
+    before = transport.bytes_received
+    transport._adapter_call_later(delay, lambda: seen.set(transport.bytes_received - before))
+    sink.peer.sock._sock.send(HEARTBEAT)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        pass  # the socket and the timer are now due in the same turn of the loop
+    assert seen.get(timeout=SOON) == len(HEARTBEAT)
+
+
+def test_a_timer_does_not_fire_when_what_came_was_the_end(
+    connect: Any, where: Settings, sink: Sink
+) -> None:
+    connection = connect(where)
+    connection.open_channel()
+    transport = connection.transport
+    wait_until(lambda: sink.number, SOON)
+    checker = transport._heartbeat_checker
+    fired: list[int] = []
+    checker._connection._adapter_remove_timeout(checker._check_timer)
+    checker._check_timer = transport._adapter_call_later(0.01, lambda: fired.append(1))
+    sink.peer.sock._sock.shutdown(socket.SHUT_RDWR)
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        pass
+    wait_until(lambda: not connection.alive, SOON)
+    assert not fired
+    assert not transport._timers
