@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -25,7 +25,6 @@ from tests.support.programs import Finished, run_program
 
 SOON = 10.0
 LATE_AFTER = 0.2
-TASKS = Path("/proc/self/task")
 
 
 class Ward:
@@ -172,20 +171,30 @@ def test_one_late_hub_does_not_hide_another(guard: Guard, ward: Ward) -> None:
 # --- its own life
 
 
+def threads_of(guard: Guard) -> int:
+    """Return how many native threads run *guard*."""
+    count = 0
+    for frame in sys._current_frames().values():
+        stack = [frame]
+        while stack[-1].f_back is not None:
+            stack.append(stack[-1].f_back)
+        count += stack[-1].f_code.co_name == "_run" and stack[-1].f_locals["self"] is guard
+    return count
+
+
 def test_its_thread_lives_as_long_as_there_is_something_to_guard(guard: Guard) -> None:
-    before = len(list(TASKS.iterdir()))
     first, second = Ward(), Ward()
     assert repr(guard) == "<Guard over 0 hubs, idle>"
     for ward in (first, second):
         guard.watch(ward, LATE_AFTER)
     assert repr(guard) == "<Guard over 1 hubs, awake>"
-    wait_until(lambda: len(list(TASKS.iterdir())) == before + 1, SOON)
+    wait_until(lambda: threads_of(guard) == 1, SOON)
     guard.forget(first)
     assert "awake" in repr(guard)
     guard.forget(second)
     guard.forget(second)
     assert "idle" in repr(guard)
-    wait_until(lambda: len(list(TASKS.iterdir())) == before, SOON)
+    wait_until(lambda: threads_of(guard) == 0, SOON)
 
 
 def test_a_loop_that_was_destroyed_is_no_more_guarded(guard: Guard, ward: Ward) -> None:
