@@ -11,8 +11,8 @@ from postage.errors import TopologyMismatch
 from postage.testing.waiting import wait_until
 from tests.faults.account import ANSWERED, Limits
 from tests.faults.fault import EMBEDDED, RABBITMQ, UNHARMED, Fault
-from tests.faults.load import Load
-from tests.faults.scene import Scene
+from tests.faults.load import Load, Shape
+from tests.faults.scene import Scene, lasting
 from tests.support.broker_commands import close_connection
 from tests.support.places import Place
 
@@ -52,15 +52,22 @@ def cancelled(scene: Scene, load: Load) -> None:
         assert scene.broker.faults.cancel_consumers(queue, scene.vhost) == 10
 
 
-def reply_queues_deleted(scene: Scene, _load: Load) -> None:
-    """Delete every exclusive queue: they are those on which replies arrive."""
+def delete_reply_queues(scene: Scene) -> int:
+    """Delete every exclusive queue, for they are where replies arrive; return how many it were."""
     vhost = scene.broker.broker.node.vhosts[scene.vhost]
 
     def delete() -> int:
         queues = [queue for queue in vhost.queues.values() if queue.owner is not None]
-        return sum(vhost.remove_queue(queue) is not None for queue in queues)
+        for queue in queues:
+            vhost.remove_queue(queue)
+        return len(queues)
 
-    wait_until(lambda: scene.broker.call(delete), 5.0, "there is a reply queue")
+    return scene.broker.call(delete)
+
+
+def reply_queues_deleted(scene: Scene, _load: Load) -> None:
+    """Delete the queues on which replies arrive."""
+    wait_until(lambda: delete_reply_queues(scene), 5.0, "there is a reply queue")
 
 
 def reply_queues_lost(scene: Scene, _load: Load) -> None:
@@ -69,13 +76,17 @@ def reply_queues_lost(scene: Scene, _load: Load) -> None:
 
 
 def confirms_lost(scene: Scene, _load: Load) -> None:
-    """Lose some confirms: their messages are in the queue, and nobody says so."""
-    scene.broker.faults.lose_confirms(TIMES, "publishing")
+    """Lose all confirms for a while: the messages are in the queue, and nobody says so."""
+    scene.broker.faults.lose_confirms(1000, "publishing")
+    lasting(0.5)
+    scene.broker.faults.clear()
 
 
 def confirms_late(scene: Scene, _load: Load) -> None:
-    """Hold some confirms back."""
-    scene.broker.faults.delay_confirms(1.0, TIMES, "publishing")
+    """Hold confirms back for a while."""
+    scene.broker.faults.delay_confirms(1.0, 1000, "publishing")
+    lasting(2.0)
+    scene.broker.faults.clear()
 
 
 def nacked(scene: Scene, _load: Load) -> None:
@@ -104,7 +115,12 @@ CHANNELS = [
         limits=Limits(duplicates=0, refused=0, outcomes=frozenset({ANSWERED, "ConnectionLost"})),
     ),
     Fault(name="reply connection closed", strike=reply_queues_lost, on=RABBITMQ, brief=()),
-    Fault(name="confirms lost", strike=confirms_lost, on=EMBEDDED),
+    Fault(
+        name="confirms lost",
+        strike=confirms_lost,
+        on=EMBEDDED,
+        shape=Shape(publish_timeout=3.0),
+    ),
     Fault(name="confirms late", strike=confirms_late, on=EMBEDDED, limits=UNHARMED),
     Fault(name="confirms turned into nacks", strike=nacked, on=EMBEDDED, limits=Limits(refused=0)),
     Fault(name="dropped before confirms", strike=dropped_before_confirms, on=EMBEDDED),

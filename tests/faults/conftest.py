@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.account import Account, table
 from tests.faults.leaks import spoil
 from tests.faults.login import LOGINS, VHOSTS
+
+if TYPE_CHECKING:
+    from tests.faults.scene import Scene
 
 _accounts: list[Account] = []
 
@@ -28,6 +32,20 @@ def fault_node(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
 def fault_vhosts() -> Iterator[str]:
     """The virtual hosts of that node, each to be used once."""
     return iter(VHOSTS)
+
+
+@pytest.fixture
+def scene(kind: str, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A scene of this *kind*: ``rabbitmq`` or ``embedded``."""
+    from tests.faults.scene import on_embedded, on_node
+
+    if kind == "embedded":
+        opening = on_embedded()
+    else:
+        vhosts = request.getfixturevalue("fault_vhosts")
+        opening = on_node(request.getfixturevalue("fault_node"), next(vhosts))
+    with opening as opened:
+        yield opened
 
 
 @pytest.fixture

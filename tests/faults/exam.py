@@ -10,7 +10,8 @@ from types import MappingProxyType
 from postage import green
 from postage.testing.waiting import wait_until
 from tests.faults.account import Account
-from tests.faults.load import Load, Shape, Strike
+from tests.faults.fault import Strike
+from tests.faults.load import Load, Shape
 from tests.faults.measures import connections_to, greenlets, memory
 from tests.faults.scene import Scene
 
@@ -30,9 +31,9 @@ class Exam:
         self.load = Load(shape)
         self._patience = patience
         self._before = {id(each) for each in greenlets()}
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self.again = 0.0
-        self._calm = self._began
+        self._calm = self.began
         self._memory_before = 0
 
     def __enter__(self) -> Exam:  # noqa: PYI034 - Self needs Python 3.11
@@ -49,11 +50,13 @@ class Exam:
             wait_until(lambda: self.load.at_work(SETTLED), self._patience)
         self._memory_before = memory()
 
-    def suffer(self, strike: Strike) -> None:
-        """Have the trouble, and wait until all consume again; keep the longest time of that."""
+    def suffer(self, strike: Strike) -> float:
+        """Have the trouble, and wait until all consume again; return the seconds of that."""
         strike(self.scene, self.load)
-        self.again = max(self.again, self._recovered(time.monotonic()))
+        took = self._recovered(time.monotonic())
+        self.again = max(self.again, took)
         self._calm = time.monotonic()
+        return took
 
     def _recovered(self, ended: float) -> float:
         try:
@@ -75,7 +78,7 @@ class Exam:
         green.close()
         return Account(
             title=title,
-            seconds=time.monotonic() - self._began,
+            seconds=time.monotonic() - self.began,
             sent=ledger.sent,
             confirmed=ledger.confirmed,
             refused=ledger.refused,

@@ -49,8 +49,11 @@ def slow(
     scene.proxy.slow()
 
 
-def cut_in_mid_frame(scene: Scene, load: Load, sizes: tuple[int, int] = (777, 1333)) -> None:
-    """Cut each link after so many bytes on the way up; once that is mended, on the way down."""
+def cut_in_mid_frame(scene: Scene, load: Load, sizes: tuple[int, int] = (777, 95)) -> None:
+    """Cut each link after so many bytes on the way up; once that is mended, on the way down.
+
+    Few on the way down, for what publishes hears of little but confirms, of 21 bytes each.
+    """
     for downwards, size in enumerate(sizes):
         assert scene.proxy.cut_after(size, downwards=bool(downwards)) >= 2
         wait_until(lambda: not scene.proxy.doomed, 5.0, "bytes cross")

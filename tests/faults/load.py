@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -148,7 +149,9 @@ class Load:
             mandatory = True
 
         producer = self._made(Notes)
-        while producer is not None and not self._over.wait(self.shape.pause):
+        for rest in self._rests(number):
+            if producer is None or self._over.wait(rest):
+                break
             self._publish_one(producer, number)
 
     def _publish_one(self, producer: Any, publisher: int) -> None:
@@ -171,9 +174,10 @@ class Load:
             max_retry = self.shape.max_retry
 
         producer = self._made(Calls)
-        turns = itertools.count()
-        while producer is not None and not self._over.wait(self.shape.pause):
-            self._call_one(producer, number, next(turns))
+        for turn, rest in enumerate(self._rests(number)):
+            if producer is None or self._over.wait(rest):
+                break
+            self._call_one(producer, number, turn)
 
     def _call_one(self, producer: Any, caller: int, turn: int) -> None:
         began = time.monotonic()
@@ -187,6 +191,12 @@ class Load:
         self.ledger.calls[outcome] += 1
         well = outcome == ANSWERED
         self.ledger.wait(f"caller {caller}", began, self.shape.call_limit, well=well)
+
+    def _rests(self, seed: int) -> Iterator[float]:
+        """Yield how long to rest each time: not all at once, or trouble would hit all or none."""
+        chance = random.Random(seed)
+        while True:
+            yield self.shape.pause * chance.uniform(0.5, 1.5)
 
     def _made(self, kind: type[messaging.GenericProducer]) -> messaging.GenericProducer | None:
         try:
@@ -234,7 +244,3 @@ def outcome_of(content: dict[str, Any], argument: Any) -> str:
     if content["type"] == "success":
         return ANSWERED if content["value"] == argument else WRONG
     return str(content["value"]) if content["type"] == "exception" else str(content["message"])
-
-
-Strike = Callable[[Any, Load], None]
-"""Makes trouble on a scene, under a load, and returns when the trouble is over."""

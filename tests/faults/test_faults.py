@@ -12,7 +12,7 @@ from tests.faults.account import Account, judge
 from tests.faults.every import FAULTS
 from tests.faults.exam import examined
 from tests.faults.fault import EVERYWHERE, Fault
-from tests.faults.scene import Scene, on_embedded, on_node
+from tests.faults.scene import Scene
 
 
 def cases(kind: str) -> Iterator[Any]:
@@ -21,17 +21,6 @@ def cases(kind: str) -> Iterator[Any]:
         marks = [pytest.mark.slow] if kind in fault.brief else [pytest.mark.soak]
         if kind in fault.on:
             yield pytest.param(kind, fault, id=f"{fault.name}-{kind}", marks=marks)
-
-
-@pytest.fixture
-def scene(kind: str, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    if kind == "embedded":
-        opening = on_embedded()
-    else:
-        vhosts = request.getfixturevalue("fault_vhosts")
-        opening = on_node(request.getfixturevalue("fault_node"), next(vhosts))
-    with opening as opened:
-        yield opened
 
 
 @pytest.mark.limit(120)

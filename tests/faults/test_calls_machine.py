@@ -1,0 +1,196 @@
+"""A machine that looks for a call without exactly one outcome in its time.
+
+``POSTAGE_EXAMPLES=2000 pytest -m soak tests/faults/test_calls_machine.py`` looks for long.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from postage import green, messaging
+from postage.errors import ConnectionClosed
+from postage.testing.waiting import wait_until
+from tests.faults.account import ANSWERED, OUTCOMES
+from tests.faults.channels import delete_reply_queues
+from tests.faults.hubthread import HubThread
+from tests.faults.load import outcome_of
+from tests.faults.scene import on_embedded
+from tests.support.places import Place
+
+LATE = 0.5
+"""Seconds that an outcome may come after its time."""
+ROLES = ["publishing", "consuming", ""]
+TIMES = [(0.6, 0), (0.3, 1), (0.2, 2)]
+"""Seconds of each try, and how many further tries."""
+MANY = int(os.environ.get("POSTAGE_EXAMPLES", "300"))
+
+
+class Server(messaging.MessageProcessor):
+    """Answers, unless it is told not to."""
+
+    paused = False
+    drops = 0
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content: Any, reply_func: Any) -> None:
+        if self.drops:
+            self.drops -= 1
+            reply_func.later()
+            return
+        while self.paused:
+            gevent.sleep(0.005)
+        reply_func(content["parameters"])
+
+
+@dataclass
+class Call:
+    """A call that has begun, and what it came to."""
+
+    began: float
+    limit: float
+    outcomes: list[str]
+    took: float = 0.0
+
+    def is_late(self) -> bool:
+        return not self.outcomes and time.monotonic() - self.began > self.limit + LATE
+
+
+class Calls(RuleBasedStateMachine):
+    """Calls, and what happens to them; the server lives in a thread with connections of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+        self._scene = self._stack.enter_context(on_embedded())
+        self._place = Place("calls")
+        self._thread = HubThread()
+        self._stack.callback(self._thread.stop)
+        self._server: Server | None = None
+        self._thread.call(gevent.spawn, self._serve)
+        wait_until(lambda: self._server is not None and self._server.consumer.consuming, 10)
+        self._producer: Any = self._place.producer()
+        self._numbers = itertools.count()
+        self._calls: list[Call] = []
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def _serve(self) -> None:
+        self._server = Server({"name": "server"}, self._place.eqk)
+        self._server.start_consuming()
+        green.close()
+
+    # --- what happens
+
+    @rule(times=st.sampled_from(TIMES))
+    def call(self, times: tuple[float, int]) -> None:
+        timeout, retries = times
+        call = Call(time.monotonic(), timeout * (retries + 1), [])
+        self._calls.append(call)
+        self._greenlets.append(gevent.spawn(self._call, call, timeout, retries))
+
+    def _call(self, call: Call, timeout: float, retries: int) -> None:
+        argument = [next(self._numbers)]
+        try:
+            result = self._producer.rpc_echo(argument, _timeout=timeout, _max_retry=retries)
+            outcome = outcome_of(result.body["content"], argument)
+        except ConnectionClosed:
+            outcome = "ConnectionClosed"
+        except Exception as exc:
+            outcome = f"raised {exc!r}"
+        call.took = time.monotonic() - call.began
+        call.outcomes.append(outcome)
+
+    @rule(role=st.sampled_from(ROLES))
+    def kill_connection(self, role: str) -> None:
+        self._scene.broker.faults.drop(role)
+
+    @rule(frames=st.integers(1, 4))
+    def kill_connection_in_the_middle(self, frames: int) -> None:
+        self._scene.broker.faults.drop("publishing", after_frames=frames)
+        gevent.sleep(0.02)
+        self._scene.broker.faults.clear()
+
+    @rule()
+    def delete_reply_queues(self) -> None:
+        delete_reply_queues(self._scene)
+
+    @rule()
+    def pause_server(self) -> None:
+        self._server.paused = True
+
+    @rule()
+    def resume_server(self) -> None:
+        self._server.paused = False
+
+    @rule(count=st.integers(1, 3))
+    def drop_replies(self, count: int) -> None:
+        self._server.drops = count
+
+    @rule()
+    def close(self) -> None:
+        green.close(1.0)
+        self._closed = True
+
+    _closed = False
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.05, 0.2]))
+    def go_on(self, seconds: float) -> None:
+        gevent.sleep(seconds)
+
+    # --- what must hold
+
+    @invariant()
+    def no_call_is_late(self) -> None:
+        late = [call for call in self._calls if call.is_late()]
+        assert not late
+
+    def teardown(self) -> None:
+        try:
+            self._finish()
+        finally:
+            gevent.killall(self._greenlets)
+            self._stack.close()
+
+    def _finish(self) -> None:
+        """Every call has its outcome in its time; and then all is well again."""
+        self._server.paused, self._server.drops = False, 0
+        longest = max((call.limit for call in self._calls), default=0.0)
+        gevent.joinall(self._greenlets, timeout=longest + LATE)
+        for call in self._calls:
+            assert len(call.outcomes) == 1, call
+            assert call.outcomes[0] in OUTCOMES | ({"ConnectionClosed"} if self._closed else set())
+            assert call.took <= call.limit + LATE, call
+        last = self._producer.rpc_echo(["last"], _timeout=5.0, _max_retry=1)
+        assert outcome_of(last.body["content"], ["last"]) == ANSWERED
+        self._server.stop_consuming()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "examples",
+    [8, pytest.param(MANY, marks=[pytest.mark.soak, pytest.mark.limit(3600)])],
+    ids=["few", "many"],
+)
+def test_every_call_has_exactly_one_outcome_in_its_time(examples: int) -> None:
+    settings = hypothesis.settings(
+        max_examples=examples,
+        stateful_step_count=15,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    run_state_machine_as_test(Calls, settings=settings)

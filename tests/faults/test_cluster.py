@@ -1,0 +1,44 @@
+"""Three nodes, quorum queues, and the leader's node is killed under load."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.account import Account, Limits, judge
+from tests.faults.cluster import ClusterScene, cluster, on_cluster
+from tests.faults.exam import examined
+from tests.faults.load import Load, Shape
+from tests.faults.login import VHOSTS
+from tests.faults.scene import aside
+
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
+
+QUORUM = Shape(arguments={"x-queue-type": "quorum"}, publish_timeout=30.0)
+PATIENT = Limits(again=30.0)
+
+
+@pytest.fixture(scope="module")
+def scene(request: pytest.FixtureRequest) -> Iterator[ClusterScene]:
+    with cluster() as members, on_cluster(members, VHOSTS[0]) as opened:
+        yield opened
+
+
+def leader_killed(scene: ClusterScene, load: Load) -> None:
+    """Kill the node where the queue of messages has its leader; it stays away."""
+    leader = scene.leader_of(load.notes)
+    sys.stdout.write(f"the leader is {leader!r}\n")
+    aside(leader.kill)
+
+
+@pytest.mark.limit(180)
+@pytest.mark.needs_rabbitmq("cluster")
+def test_the_loss_of_the_leader_loses_no_message_and_publishing_goes_on(
+    scene: ClusterScene, accounts: list[Account]
+) -> None:
+    account = examined(scene, "leader of a cluster killed", leader_killed, QUORUM, patience=40.0)
+    accounts.append(account)
+    sys.stdout.write(f"{account}\n")
+    judge(account, PATIENT)
