@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KILL_LIMIT = 5.0
+KILL_LIMIT = 0.25
 """Seconds until a handler that swallows `Abandoned` is left to itself."""
 
 SPARE = 8
@@ -38,6 +38,11 @@ class Pool(Generic[T]):
         self._busy = 0
         self._quiet = gevent.event.Event()
         self._quiet.set()
+
+    @property
+    def busy(self) -> int:
+        """How many items are being handled."""
+        return self._busy
 
     def __repr__(self) -> str:
         waiting = len(self._waiting)
@@ -78,6 +83,17 @@ class Pool(Generic[T]):
     def join(self, limit: float) -> bool:
         """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it is so."""
         return bool(self._quiet.wait(limit))
+
+    def abandon(self) -> None:
+        """Wait no more for what runs: `join` returns, and `Abandoned` is raised in the handlers.
+
+        Never switches; so the handlers have not heard of it yet.
+        """
+        self._workers.kill(Abandoned, block=False)
+        self._quiet.set()
+
+    def __contains__(self, greenlet: object) -> bool:
+        return any(worker is greenlet for worker in self._workers)
 
     def kill(self, limit: float = KILL_LIMIT) -> None:
         """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches.

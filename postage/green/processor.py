@@ -8,10 +8,12 @@ import sys
 import types
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import gevent
+import gevent.event
 import gevent.pool
 
 from postage import envelope
@@ -23,14 +25,19 @@ from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
-from postage.green.pool import Pool
+from postage.green.pool import KILL_LIMIT, Pool
 from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
 from postage.reply import Reply
 from postage.settings import Hup
 
-__all__ = ["MessageProcessor"]
+__all__ = ["GRACE", "MessageProcessor"]
 
 logger = logging.getLogger(__name__)
+
+CLOSE_LIMIT = 0.5
+"""Seconds that the end of a processor waits for a broker that does not answer."""
+GRACE = CLOSE_LIMIT + KILL_LIMIT
+"""Seconds that a processor takes to end, at most, once its handlers get no more time."""
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
@@ -73,6 +80,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
         self._pool: Pool[Delivery] | None = None
+        self._ended = gevent.event.Event()
+        self._ended.set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
@@ -178,16 +187,40 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.ending = After.GO_ON
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool = self._pool = Pool(self.concurrency, self._handle, name)
+        self._ended.clear()
         try:
             self.consumer.begin(pool.submit)
             self.consumer.wait()
         finally:
-            self._drain(pool)
-            self._pool = None
+            try:
+                self._drain(pool)
+            finally:
+                self._pool = None
+                self._ended.set()
 
     def stop_consuming(self) -> None:
         """Ask the processor to stop; never switches, may be called anywhere, handlers included."""
         self.consumer.stop_consuming()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop consuming, let running handlers finish, and wait until the processor has ended.
+
+        Switches.  Handlers get *timeout* seconds, by default `shutdown_timeout`; what has not
+        finished then goes back to its queue, within another second.  A greenlet killed while it
+        waits here leaves the processor ending.  Not for the processor's own handlers, which would
+        wait for themselves: they call `stop_consuming`.
+        """
+        if self._pool is not None and gevent.getcurrent() in self._pool:
+            raise AssertionError("a handler cannot wait for its own end; call stop_consuming()")
+        self.stop_consuming()
+        if not self._ended.wait(self.shutdown_timeout if timeout is None else timeout):
+            self.abandon()
+            self._ended.wait(GRACE)
+
+    def abandon(self) -> None:
+        """Give the handlers of a stopping processor no more time; never switches."""
+        if self._pool is not None:
+            self._pool.abandon()
 
     def _finish(self, after: After) -> None:
         self.ending = max(self.ending, after)
@@ -199,14 +232,15 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         In this order nothing is handled twice that could be handled once: what runs still has the
         channel to acknowledge on, and what has not begun goes back first, to others.
         """
-        self.consumer.quiesce()
-        for delivery in pool.withdraw():
-            delivery.reject(requeue=True)
-        if not pool.join(self.shutdown_timeout):
-            logger.warning("%r: handlers did not finish in time; their messages go back.", self)
-        self.consumer.end()
-        pool.kill()
-        self._timers.kill()
+        with ExitStack() as at_last:  # the last one first, whatever ends this greenlet meanwhile
+            at_last.callback(self._timers.kill, timeout=KILL_LIMIT)
+            at_last.callback(pool.kill)
+            at_last.callback(self.consumer.end, CLOSE_LIMIT)
+            self.consumer.quiesce()
+            for delivery in pool.withdraw():
+                delivery.reject(requeue=True)
+            if not pool.join(self.shutdown_timeout) or pool.busy:
+                logger.warning("%r: handlers did not finish in time; their messages go back.", self)
 
     # --- one message
 

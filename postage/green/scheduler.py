@@ -15,7 +15,7 @@ import gevent.event
 from postage.dispatch import After
 from postage.errors import ExitScheduler
 from postage.green.microthread import MicroThread
-from postage.green.processor import MessageProcessor
+from postage.green.processor import GRACE, MessageProcessor
 
 __all__ = ["MicroScheduler", "run"]
 
@@ -24,12 +24,9 @@ logger = logging.getLogger(__name__)
 TURN = 0.1
 """Seconds after which the loop body runs again although nothing happened."""
 
-GRACE = 5.0
-"""Seconds that a processor gets to end beyond its ``shutdown_timeout``; then it is killed."""
-
-
 HEAD_START = 2.0
-"""Seconds within which processors stop one after the other; then the rest stops at once."""
+"""Seconds within which processors stop one after the other; then the rest stops at once.  Where
+handlers have less than twice that to finish, half of what they have."""
 
 
 class _Run:
@@ -49,16 +46,25 @@ class _Run:
 
     @property
     def patience(self) -> float:
-        """Seconds that it may take to end; 0 for what is killed instead."""
+        """Seconds that its handlers have to finish."""
         if isinstance(self.microthread, MessageProcessor):
-            return self.microthread.shutdown_timeout + GRACE
+            return self.microthread.shutdown_timeout
         return 0.0
+
+    @property
+    def is_processor(self) -> bool:
+        return isinstance(self.microthread, MessageProcessor)
 
     def leave(self) -> None:
         """Have it end: at once where it can, else after its running step."""
         self._leaving = True
         if isinstance(self.microthread, MessageProcessor):
             self.microthread.stop_consuming()
+
+    def abandon(self) -> None:
+        """Give what runs in it no more time."""
+        if isinstance(self.microthread, MessageProcessor):
+            self.microthread.abandon()
 
     def _drive(self) -> None:
         try:
@@ -92,6 +98,9 @@ class MicroScheduler:
         self._after = After.GO_ON
         self._restarting: MessageProcessor | None = None
         self._running = False
+        self._signalled = False
+        self._ended = gevent.event.Event()
+        self._ended.set()
 
     def add_microthread(self, mthread: MicroThread) -> None:
         """Add a microthread and run its ``create()``; it starts with the loop, or joins it."""
@@ -105,6 +114,7 @@ class MicroScheduler:
         yield 1
         with self._signals():
             self._running = True
+            self._ended.clear()
             for run_ in self._runs:
                 run_.greenlet.start()
             try:
@@ -121,6 +131,19 @@ class MicroScheduler:
         """End the loop: processors finish the messages they have.  Never switches."""
         self._after = After.EXIT
         self._turned.set()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the loop and wait until everything in it has ended; switches.
+
+        Handlers get *timeout* seconds at most, by default each processor's ``shutdown_timeout``;
+        what has not finished then goes back to its queue, within another second.  Not for whoever
+        runs in the loop, or runs the loop: they would wait for themselves, and call `shutdown`.
+        """
+        self.shutdown()
+        if not self._ended.wait(timeout):
+            for run_ in self._runs:
+                run_.abandon()
+            self._ended.wait(2 * GRACE)
 
     def _is_over(self) -> bool:
         """Take note of who has ended, and tell whether that is the end of all."""
@@ -147,19 +170,26 @@ class MicroScheduler:
         """End all that runs, the last added first, as who was added later may call who was there.
 
         Each has a head start on the next, of `HEAD_START` seconds for all together: a processor
-        that stopped while others still call it would leave them waiting for its answer.
+        that stopped while others still call it would leave them waiting for its answer.  When the
+        longest ``shutdown_timeout`` is over, none of them gets more time.
         """
         limit = max((run_.patience for run_ in self._runs), default=0.0)
         started = time.monotonic()
+        head_start = min(HEAD_START, limit / 2)
         for run_ in reversed(self._runs):
             run_.leave()
-            if run_.patience:
-                run_.greenlet.join(max(0.0, started + HEAD_START - time.monotonic()))
-        patient = [run_.greenlet for run_ in self._runs if run_.patience]
-        gevent.joinall(patient, timeout=max(0.0, started + limit - time.monotonic()))
-        gevent.killall([run_.greenlet for run_ in self._runs])
+            if run_.is_processor:
+                run_.greenlet.join(max(0.0, started + head_start - time.monotonic()))
+        processors = [run_ for run_ in self._runs if run_.is_processor]
+        greenlets = [run_.greenlet for run_ in processors]
+        gevent.joinall(greenlets, timeout=max(0.0, started + limit - time.monotonic()))
+        for run_ in processors:
+            run_.abandon()
+        gevent.joinall(greenlets, timeout=GRACE)
+        gevent.killall([run_.greenlet for run_ in self._runs], timeout=GRACE)
         self._runs.clear()
         self._running = False
+        self._ended.set()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -176,8 +206,10 @@ class MicroScheduler:
                 watcher.cancel()
 
     def _on_signal(self, number: int) -> None:
-        if self._after is After.EXIT:
+        if self._signalled:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self._signalled = True
+        self._restarting = None  # who restarts just now is to end as well
         logger.info("%s: finishing what is running.", signal.Signals(number).name)
         self.shutdown()
 
