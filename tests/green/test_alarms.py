@@ -1,0 +1,199 @@
+"""What goes on while the broker takes no messages: an alarm of its memory, or of its disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gevent
+import pytest
+
+from postage import green, messaging
+from postage.broker import BrokerThread
+from postage.errors import OperationTimeout, PublishFailed
+from postage.green.amqp.pair import pair_of
+from postage.testing.homes import chosen_broker
+from postage.testing.waiting import wait_until
+from tests.faults.measures import memory
+from tests.faults.scene import aside
+from tests.support.broker import listen
+from tests.support.places import Place
+from tests.support.raw import Raw, raw_to
+from tests.support.running import running, value
+from tests.support.trying import outcomes, trying
+
+SOON = 10.0
+GRACE = 0.5
+MB = 1 << 20
+
+
+class Alarm(NamedTuple):
+    """A broker whose alarm can be raised and ended; both let other greenlets run meanwhile."""
+
+    hup: dict[str, Any]
+    vhost: str
+    begin: Callable[[], object]
+    end: Callable[[], object]
+
+
+@pytest.fixture
+def alarm(request: pytest.FixtureRequest) -> Iterator[Alarm]:
+    """An alarm on the broker that the run is about; ended with the test."""
+    kind = chosen_broker(request.config)
+    made = request.getfixturevalue(f"_alarm_on_{kind}")
+    yield made
+    made.end()
+    green.close(1.0)
+
+
+@pytest.fixture
+def _alarm_on_embedded() -> Iterator[Alarm]:
+    with BrokerThread() as broker:
+        hup = {"host": "127.0.0.1", "port": broker.port, "user": "guest", "password": "guest"}
+        yield Alarm(hup, "/", broker.faults.block, broker.faults.unblock)
+
+
+@pytest.fixture
+def _alarm_on_rabbitmq(rabbitmq: Any, broker_env: Any) -> Alarm:
+    def mark(fraction: str) -> None:
+        aside(rabbitmq.ctl, "set_vm_memory_high_watermark", fraction)
+
+    return Alarm(broker_env.hup, broker_env.vhost, lambda: mark("0"), lambda: mark("0.4"))
+
+
+@pytest.fixture
+def raw(alarm: Alarm) -> Iterator[Raw]:
+    """A connection that only looks: one that publishes would be blocked, too."""
+    with raw_to(alarm.hup, alarm.vhost) as opened:
+        yield opened
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Place:
+    return Place(request.node.name)
+
+
+def producer_at(place: Place, alarm: Alarm, **attributes: Any) -> Any:
+    """Return a producer at the broker with the *alarm*, that has published already."""
+    known = {"eks": place.eks, "rpc_timeout": 1.0, "max_retry": 0, **attributes}
+    made = type("Producer", (messaging.GenericProducer,), known)(hup=alarm.hup, vhost=alarm.vhost)
+    made.message_first(_key="nobody")
+    return made
+
+
+def blocked_by(producer: Any, alarm: Alarm) -> Any:
+    """Raise the alarm; return the connection of *producer* when it has heard."""
+    connection = pair_of(producer.settings).publishing.get()
+    alarm.begin()
+    run = gevent.spawn(producer.message_first, _key="nobody")  # RabbitMQ tells those who publish
+    wait_until(lambda: connection.blocked, SOON, "the alarm")
+    run.kill()
+    return connection
+
+
+def test_fifty_wait_and_then_each_message_arrives_once(
+    alarm: Alarm, place: Place, raw: Raw, caplog: Any
+) -> None:
+    queue = listen(raw, place.exchange, place.key)
+    producer = producer_at(place, alarm)
+    hasty = producer_at(place, alarm, publish_timeout=1.0)
+    connection = blocked_by(producer, alarm)
+    before, began = memory(), time.monotonic()
+    patient = [trying(producer.message_hello, f"patient {n}") for n in range(50)]
+    late = [trying(hasty.message_hello, f"hasty {n}") for n in range(50)]
+    errors = outcomes(late, SOON)
+    assert 1.0 <= time.monotonic() - began < 1.0 + GRACE
+    gevent.sleep(2.0 - (time.monotonic() - began))
+    assert not any(run.dead for run in patient)
+    assert memory() - before < 4 * MB
+
+    alarm.end()
+    assert outcomes(patient, SOON) == [None] * 50
+
+    assert {type(error) for error in errors} == {PublishFailed}
+    assert all("alarm" in str(error) for error in errors)
+    assert all("memory" in str(error) for error in errors)
+    assert {type(error.__cause__) for error in errors} == {OperationTimeout}
+    assert connection.alive
+    wait_until(lambda: raw.count(queue) >= 50, SOON)
+    taken = [messaging.JsonEncoder.decode(raw.take(queue).body) for _ in range(raw.count(queue))]
+    arrived = sorted(body["content"]["parameters"] for body in taken)
+    assert arrived == sorted(f"patient {n}" for n in range(50))
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_a_flood_takes_no_memory(alarm: Alarm, place: Place, confirm: bool) -> None:
+    producer = producer_at(place, alarm, publish_timeout=1.5, confirm=confirm)
+    connection = blocked_by(producer, alarm)
+    before, began = memory(), time.monotonic()
+
+    def flood() -> None:
+        for _ in range(1000):
+            producer.message_hello("x" * 20_000)
+
+    errors = outcomes([trying(flood) for _ in range(50)], SOON)
+
+    assert 1.5 <= time.monotonic() - began < 1.5 + GRACE
+    assert {type(error) for error in errors} == {PublishFailed}
+    assert connection.transport.unsent < 2 * MB
+    assert memory() - before < 8 * MB
+
+
+class Worker(messaging.MessageProcessor):
+    """Counts what it handles."""
+
+    @messaging.MessageHandler("command", "work")
+    def work(self, content: Any) -> None:
+        """Do nothing; it is counted."""
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content: Any, reply: Any) -> None:
+        reply(content["parameters"])
+
+
+def test_consumers_go_on_acknowledging_and_calls_fail_by_their_own_limit(
+    alarm: Alarm, place: Place, raw: Raw
+) -> None:
+    processor = Worker({}, place.eqk, alarm.hup, alarm.vhost)
+    producer = producer_at(place, alarm)
+    for number in range(200):
+        producer.message_work(number)
+    blocked_by(producer, alarm)
+
+    with running(processor):
+        wait_until(lambda: processor.counts["handled"] >= 200, SOON)
+        began = time.monotonic()
+        replies = outcomes([trying(producer.rpc_echo, number) for number in range(20)], SOON)
+        assert time.monotonic() - began < 1.0 + GRACE
+        assert {value(reply) for reply in replies} == {"TimeoutError"}
+        alarm.end()
+        wait_until(lambda: value(producer.rpc_echo("after")) == "after", SOON)
+
+    assert raw.count(place.queue) == 0, "acknowledged, or it would be back"
+
+
+def test_when_our_side_closes_under_an_alarm_all_who_wait_hear_it(
+    alarm: Alarm, place: Place
+) -> None:
+    producer = producer_at(place, alarm)
+    blocked_by(producer, alarm)
+    runs = [trying(producer.message_hello) for _ in range(50)]
+    gevent.sleep(0.1)
+    assert not any(run.dead for run in runs)
+    began = time.monotonic()
+    green.close(0.1)
+
+    assert {type(error).__name__ for error in outcomes(runs, SOON)} == {"ConnectionClosed"}
+    assert time.monotonic() - began < GRACE
+
+
+def test_statistics_show_the_alarm(alarm: Alarm, place: Place) -> None:
+    producer = producer_at(place, alarm)
+    blocked_by(producer, alarm)
+
+    reasons = {each.role: each.blocked for each in green.statistics()}
+    assert "memory" in reasons["publishing"]
+    assert reasons["consuming"] is None
+    alarm.end()
+    wait_until(lambda: all(each.blocked is None for each in green.statistics()), SOON)

@@ -1,0 +1,137 @@
+"""A broker by hand for publishers: connection by connection it does what its script says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import gevent.event
+import pika.frame
+from pika import spec
+
+from tests.support.peer import OPEN_OK, START, TUNE, Peer
+from tests.support.wire import method
+
+Answer = Callable[["Taker", Peer, int, int], object]
+"""Answers a publish: gets the channel's number, and that of the publish on it."""
+
+
+def ack(_taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+    """Take the message."""
+    peer.send(method(channel, spec.Basic.Ack(tag)))
+
+
+def nack(_taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+    """Do not take it."""
+    peer.send(method(channel, spec.Basic.Nack(tag)))
+
+
+def ignore(_taker: Taker, _peer: Peer, _channel: int, _tag: int) -> None:
+    """Say nothing."""
+
+
+def hang_up(_taker: Taker, _peer: Peer, _channel: int, _tag: int) -> None:
+    """End the connection without a word."""
+    raise EOFError
+
+
+def close_channel(code: int, text: str) -> Answer:
+    """Return what closes the channel over a publish."""
+
+    def answer(_taker: Taker, peer: Peer, channel: int, _tag: int) -> None:
+        peer.send(method(channel, spec.Channel.Close(code, text, 60, 40)))
+
+    return answer
+
+
+class Taker:
+    """Serves one connection after the other, each by the next line of its *script*.
+
+    A line is an `Answer` for every publish, or the stage at which that connection goes wrong:
+    ``refuse``, ``login``, ``vhost`` (refused there), ``connect``, ``declare``, ``open`` (silent
+    from there on).  The last line holds for all further connections.
+    """
+
+    def __init__(self, *script: str | Answer) -> None:
+        self._script = itertools.chain(script, itertools.repeat(script[-1]))
+        self.answered_by: list[str | Answer] = []
+        """The lines that connections have come to."""
+        self.ids: list[list[str]] = []
+        """The message ids that came, for each of them."""
+        self.declared: list[list[str]] = []
+        """The exchanges that were declared, for each of them."""
+        self.peers: list[Peer] = []
+        self._ended = gevent.event.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        """Serve one connection."""
+        line = next(self._script)
+        self.answered_by.append(line)
+        self.peers.append(peer)
+        ids: list[str] = []
+        self.ids.append(ids)
+        self.declared.append([])
+        if isinstance(line, str):
+            self._go_wrong(peer, line)
+        else:
+            peer.handshake()
+            self._serve(peer, line, self.declared[-1], ids)
+
+    @property
+    def published(self) -> list[str]:
+        """The message ids that came, on all connections."""
+        return [each for ids in self.ids for each in ids]
+
+    def _go_wrong(self, peer: Peer, stage: str) -> None:
+        if stage == "refuse":
+            return
+        if stage == "connect":
+            peer.until_gone()
+        peer.next()
+        peer.send(START)
+        peer.expect(spec.Connection.StartOk)
+        if stage == "login":
+            return
+        peer.send(TUNE)
+        peer.expect(spec.Connection.Open)
+        if stage == "vhost":
+            peer.send(method(0, spec.Connection.Close(530, "NOT_ALLOWED - no such vhost", 10, 40)))
+            peer.until_gone()
+        peer.send(OPEN_OK)
+        if stage == "open":  # of the second channel: on the first one the exchange is declared
+            self._declare(peer, peer.open_channel())
+        elif stage == "declare":
+            peer.open_channel()
+        peer.until_gone()
+
+    def _declare(self, peer: Peer, channel: int) -> None:
+        peer.expect(spec.Exchange.Declare)
+        peer.send(method(channel, spec.Exchange.DeclareOk()))
+
+    def _serve(self, peer: Peer, answer: Answer, declared: list[str], ids: list[str]) -> None:
+        tags: dict[int, int] = {}
+        while True:
+            frame = peer.next()
+            channel = frame.channel_number
+            if isinstance(frame, pika.frame.Header):
+                ids.append(frame.properties.message_id)
+                tags[channel] = tags.get(channel, 0) + 1
+                answer(self, peer, channel, tags[channel])
+            elif isinstance(frame, pika.frame.Method):
+                if isinstance(frame.method, spec.Exchange.Declare):
+                    declared.append(frame.method.exchange)
+                self._reply(peer, channel, frame.method, tags)
+
+    def _reply(self, peer: Peer, channel: int, asked: Any, tags: dict[int, int]) -> None:
+        replies = {
+            spec.Channel.Open: spec.Channel.OpenOk,
+            spec.Channel.Close: spec.Channel.CloseOk,
+            spec.Exchange.Declare: spec.Exchange.DeclareOk,
+            spec.Confirm.Select: spec.Confirm.SelectOk,
+            spec.Connection.Close: spec.Connection.CloseOk,
+        }
+        if isinstance(asked, (spec.Channel.Open, spec.Channel.Close)):
+            tags.pop(channel, None)
+        if type(asked) in replies:
+            peer.send(method(channel, replies[type(asked)]()))
