@@ -58,9 +58,8 @@ class Settings:
     wait_for_broker: bool = False
     """Go on trying when no broker answers at the start, instead of failing."""
     late_after: float = 1.0
-    """Log who has kept all other greenlets from running for longer than this."""
-    guard: bool = True
-    """Keep the connections of a late hub alive from a native thread, and log the culprit."""
+    """Log who has kept all other greenlets from running for longer than this.  0: nobody watches,
+    and a handler that computes loses the connection; see docs/heartbeats.md."""
     plain_pika: bool = False
     """Use pika's own codec for everything, not the hot path of ours."""
     tls: bool = False
@@ -82,9 +81,11 @@ class Settings:
         """Refuse what can never work, before anything connects."""
         for _, port in self.addresses:
             port_number(port)
-        for name in ("heartbeat", "connect_timeout", "operation_timeout", "late_after"):
+        for name in ("heartbeat", "connect_timeout", "operation_timeout"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be > 0 seconds, not {getattr(self, name)!r}")
+        if self.late_after < 0:
+            raise SettingsError(f"late_after must be >= 0 seconds, not {self.late_after!r}")
         if self.auth_mechanism not in MECHANISMS:
             raise SettingsError(f"auth_mechanism must be one of {', '.join(MECHANISMS)}")
         for name in ("cacertfile", "certfile", "keyfile", "server_name_indication"):

@@ -12,7 +12,6 @@ import gevent
 import gevent.event
 import gevent.socket
 import pytest
-import trustme
 
 from postage import messaging
 from postage.errors import ConnectionFailed, SettingsError
@@ -22,8 +21,9 @@ from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import close
 from postage.green.amqp.stream import SecureStream
 from postage.settings import Settings
-from postage.testing.rabbitmq import RabbitMQNode, TlsFiles
+from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.waiting import wait_until
+from tests.support.certificates import Certificates
 from tests.support.hammering import hammered
 from tests.support.running import running, value
 
@@ -35,36 +35,10 @@ BIG = os.urandom(MB) * 20
 USER = "tls-client"
 
 
-class Certificates:
-    """An authority, what it issued to a broker and to a client, and an authority nobody trusts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        authority = trustme.CA()
-        self.ca = self.write("ca", authority.cert_pem)
-        self.stranger = self.write("stranger", trustme.CA().cert_pem)
-        broker = authority.issue_cert("localhost", "127.0.0.1")
-        self.broker = TlsFiles(
-            self.ca,
-            self.write("broker", *broker.cert_chain_pems),
-            self.write("broker-key", broker.private_key_pem),
-        )
-        client = authority.issue_cert("client@example.org", common_name=USER)
-        self.client = self.write("client", *client.cert_chain_pems)
-        self.client_key = self.write("client-key", client.private_key_pem)
-        self.client_both = self.write("client-both", client.private_key_and_cert_chain_pem)
-
-    def write(self, name: str, *blobs: Any) -> Path:
-        """Write PEM blobs to a file."""
-        path = self.folder / f"{name}.pem"
-        path.write_bytes(b"".join(blob.bytes() for blob in blobs))
-        return path
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """What all tests of this module use."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
+    return Certificates(tmp_path_factory.mktemp("certificates"), USER)
 
 
 @pytest.fixture(scope="module")

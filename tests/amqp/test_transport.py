@@ -59,7 +59,7 @@ def sink() -> Sink:
 @pytest.fixture
 def where(sink: Sink) -> Iterator[Settings]:
     """The settings for it."""
-    with listening(sink.serve, plain_pika=PLAIN, guard=False) as settings:
+    with listening(sink.serve, plain_pika=PLAIN, late_after=0) as settings:
         yield settings
 
 

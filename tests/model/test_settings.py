@@ -230,7 +230,6 @@ def test_without_either_there_is_no_tls(env):
 OPTIONS = {
     "wait_for_broker": ("true", True),
     "late_after": ("0.5", 0.5),
-    "guard": ("0", False),
     "cacertfile": ("/ca.pem", "/ca.pem"),
     "certfile": ("/me.pem", "/me.pem"),
     "keyfile": ("/me.key", "/me.key"),
@@ -263,7 +262,7 @@ def test_an_option_of_the_url_beats_its_variable(env):
         ({"cacertfile": "/ca.pem"}, "cacertfile is for TLS: write amqps://"),
         ({"certfile": "/me.pem"}, "certfile is for TLS"),
         ({"auth_mechanism": "MAGIC"}, "auth_mechanism must be one of PLAIN, EXTERNAL"),
-        ({"late_after": 0}, "late_after must be > 0 seconds"),
+        ({"late_after": -1}, "late_after must be >= 0 seconds"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values, text):

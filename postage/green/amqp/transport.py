@@ -67,7 +67,8 @@ class Transport(pika.connection.Connection):
     """A pika connection that lives in one hub.
 
     Its callbacks run in the hub and must not block.  All methods are for greenlets of that hub,
-    but for `beat`.  Where *late_after* is given, the guard watches over it from `start` to its end.
+    but for `beat`.  With a *late_after*, in seconds, the guard watches over it from `start` to its
+    end.
     """
 
     def __init__(  # noqa: PLR0913 - the callbacks have names
@@ -78,7 +79,7 @@ class Transport(pika.connection.Connection):
         on_open: Callable[[Any], None],
         on_failure: Callable[[Any, BaseException], None],
         on_close: Callable[[Any, BaseException], None],
-        late_after: float | None = None,
+        late_after: float = 0.0,
     ) -> None:
         self.feed: Feed = super()._on_data_available
         """Takes what was read; the hot path puts itself in its place."""
@@ -103,7 +104,7 @@ class Transport(pika.connection.Connection):
     def start(self) -> None:
         """Begin the AMQP handshake; ends in *on_open* or *on_failure*."""
         self._reader.start(self._on_readable)
-        if self._late_after is not None:
+        if self._late_after:
             guard.watch(self, self._late_after)
         self._on_stream_connected()
 
