@@ -102,10 +102,10 @@ def test_a_heartbeat_that_finds_no_room_is_written_by_the_hub(
     connect: Any, where: Settings
 ) -> None:
     transport = connect(where).transport
-    transport._stream.write, written = _nothing, transport._stream.write
+    transport._write, written = _nothing, transport._write
     transport.beat()
     assert transport.unsent == len(HEARTBEAT)
-    transport._stream.write = written
+    transport._write = written
     wait_until(lambda: transport.unsent == 0, SOON)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import gevent.monkey
@@ -28,6 +29,9 @@ class Stream:
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self.lock: Any = _allocate_lock()
         """Whoever writes or closes holds it: two native threads may write."""
+        self.write: Callable[[memoryview], int] = sock.send
+        """Writes the beginning of some data, at least one byte; returns how much.  After
+        `BlockingIOError`, the next write must begin with the same bytes."""
 
     def fileno(self) -> int:
         """Return the file descriptor, for watchers."""
@@ -36,13 +40,6 @@ class Stream:
     def read(self) -> bytes:
         """Return what has come, about `READ_SIZE` at most; empty at the end of the stream."""
         return self._sock.recv(READ_SIZE)
-
-    def write(self, data: memoryview) -> int:
-        """Write the beginning of *data*, and return how much of it; at least one byte.
-
-        After `BlockingIOError`, the next write must begin with the same bytes.
-        """
-        return self._sock.send(data)
 
     def close(self, *, silently: bool) -> None:  # noqa: ARG002 - see SecureStream
         """Close the socket; *silently*: without a word to the peer, as a forked child must."""
@@ -53,6 +50,10 @@ class SecureStream(Stream):
     """The same over TLS.  OpenSSL lets one thread at a time touch a connection: reads lock, too."""
 
     _sock: gevent.ssl.SSLSocket
+
+    def __init__(self, sock: gevent.ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self.write = self._write
 
     def read(self) -> bytes:
         """Return what has come, decrypted; nothing is left behind that no watcher would see."""
@@ -74,8 +75,7 @@ class SecureStream(Stream):
                 size += len(part)
         return b"".join(parts)
 
-    def write(self, data: memoryview) -> int:
-        """Write the beginning of *data*; after `BlockingIOError` OpenSSL wants the same again."""
+    def _write(self, data: memoryview) -> int:
         sent = self._sock.send(data[:WRITE_SIZE])
         if not sent:  # gevent's way to say that TLS wants to write, or to read, before it goes on
             raise BlockingIOError

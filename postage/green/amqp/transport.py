@@ -85,7 +85,7 @@ class Transport(pika.connection.Connection):
         """Takes what was read; the hot path puts itself in its place."""
         self._late_after = late_after
         self._stream = stream_of(sock)
-        self._lock = self._stream.lock
+        self._lock, self._write = self._stream.lock, self._stream.write
         self._loop = gevent.hub.get_hub().loop
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
@@ -182,7 +182,7 @@ class Transport(pika.connection.Connection):
                 self._push()
 
     def _push(self) -> None:
-        sent = self._stream.write(self._sending)
+        sent = self._write(self._sending)
         self._sending = self._sending[sent:]
         self._sent += sent
 
