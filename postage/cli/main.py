@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from postage._version import __version__
-from postage.cli import broker
 from postage.cli.exits import exit_codes
 
 __all__ = ["main"]
 
+Front = Callable[[Sequence[str] | None], int]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: those of the process); return the exit code."""
-    parser = _parser()
-    known = parser.parse_args(arguments)
-    if known.run is None:
-        parser.print_help()
-        return 0
     with exit_codes():
-        known.run(known)
-    return 0
+        return _front()(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="postage", description="AMQP components on greenlets.")
-    parser.add_argument("-V", "--version", action="version", version=f"postage {__version__}")
-    parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    broker.add_to(commands)
-    return parser
+def _front() -> Front:
+    """Return what reads the command line: click, or, without the extra, what serves a demo."""
+    try:
+        import click  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        from postage.cli.bare import main as without_click  # noqa: PLC0415
+
+        return without_click
+    from postage.cli.commands import main as with_click  # noqa: PLC0415
+
+    return with_click

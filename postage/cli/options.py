@@ -1,0 +1,61 @@
+"""What several commands take: options, types of values, examples."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from postage.url import Url
+
+__all__ = ["Seconds", "examples", "json_option", "url_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """A time in seconds, more than 0 and not for ever."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return *value* as a float; fail where it is none, or none that can be waited."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not (0 < seconds < math.inf):
+            self.fail(f"{value!r} is no number of seconds above 0.", param, ctx)
+        return seconds
+
+
+def url_option(func: F) -> F:
+    """Add ``--url``, which becomes ``POSTAGE_URL``: from here on every component finds it there."""
+    return click.option(
+        "--url",
+        metavar="URL",
+        expose_value=False,
+        callback=_use,
+        help="The broker, as amqp://user:password@host:port/vhost; beats POSTAGE_URL.",
+    )(func)
+
+
+def _use(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        Url.parse(value)
+        os.environ["POSTAGE_URL"] = value
+
+
+def json_option(func: F) -> F:
+    """Add ``--json``, the argument *as_json*."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(func)
+
+
+def examples(*lines: str) -> str:
+    """Return *lines* as the end of a help page, set as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
