@@ -1,0 +1,97 @@
+"""Components: the microthreads that a target stands for, processors above all."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+from postage.cli.exits import Code, CommandFailed
+from postage.cli.targets import Target, show_traceback
+from postage.errors import PostageError
+from postage.green import MicroThread
+
+__all__ = ["components", "found_in"]
+
+
+def components(targets: Iterable[str]) -> Iterator[MicroThread]:
+    """Import what *targets* name, and make it; making processors connects.  Raises `CommandFailed`.
+
+    All modules are imported before anything is made: a mistake in the last one costs nothing.
+    """
+    loaded = [(target, target.load()) for target in map(Target.parse, targets)]
+    for target, thing in loaded:
+        things = found_in(thing) if isinstance(thing, ModuleType) else [thing]
+        if not things:
+            raise CommandFailed(f"module {target} defines no processor; name one: {target}:NAME")
+        for each in things:
+            yield from _made(each, target)
+
+
+def found_in(module: ModuleType) -> list[Any]:
+    """Return the processors that *module* defines: instances, and classes that have none there.
+
+    Classes that others there inherit from are left out, and private ones: they are parts.
+    """
+    instances = [value for value in vars(module).values() if isinstance(value, MicroThread)]
+    classes = [value for name, value in vars(module).items() if _is_its_own(value, name, module)]
+    parts = {base for each in [*classes, *map(type, instances)] for base in each.__mro__[1:]}
+    made = set(map(type, instances))
+    return [
+        *dict.fromkeys(instances),
+        *(c for c in dict.fromkeys(classes) if c not in parts | made),
+    ]
+
+
+def _is_its_own(value: object, name: str, module: ModuleType) -> bool:
+    is_class = isinstance(value, type) and issubclass(value, MicroThread)
+    return is_class and value.__module__ == module.__name__ and not name.startswith("_")
+
+
+def _made(thing: Any, target: Target) -> list[MicroThread]:
+    """Return what *thing*, an instance, a class or a function, gives."""
+    if isinstance(thing, MicroThread):
+        return [thing]
+    if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, MicroThread)):
+        raise CommandFailed(f"{target}: {_name(thing)} is no processor, nor makes one")
+    _check_arguments(thing)
+    made = _called(thing)
+    several = made if isinstance(made, (list, tuple)) else [made]
+    if not several or not all(map(_is_component, several)):
+        raise CommandFailed(f"{target}: {_name(thing)} returned {made!r}, and no processor")
+    return [each for one in several for each in _made(one, target)]
+
+
+def _is_component(value: object) -> bool:
+    is_class = isinstance(value, type) and issubclass(value, MicroThread)
+    return is_class or isinstance(value, MicroThread)
+
+
+def _check_arguments(thing: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(thing).bind()
+    except TypeError as exc:
+        name = _name(thing)
+        raise CommandFailed(
+            f"{name} cannot be made: {exc}; write a function that makes it, and name that"
+        ) from None
+    except ValueError:
+        return  # it has no signature: the call will tell
+
+
+def _called(thing: Callable[..., Any]) -> Any:
+    """Call *thing*; what it raises is its own, but for what we raise on purpose."""
+    try:
+        made = thing()
+        return list(made) if inspect.isgenerator(made) else made
+    except PostageError:
+        raise
+    except Exception as exc:
+        show_traceback(exc)
+        what = f"{type(exc).__name__}: {exc}"
+        raise CommandFailed(f"{_name(thing)} cannot be made: {what}", Code.UNHANDLED) from None
+
+
+def _name(thing: object) -> str:
+    return getattr(thing, "__qualname__", None) or repr(thing)

@@ -1,0 +1,74 @@
+"""One process of components: made, run, and watched by probes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from postage.cli.plan import Plan
+
+if TYPE_CHECKING:
+    from postage.cli.lifeline import Lifeline
+    from postage.green import MicroThread
+
+__all__ = ["run_here"]
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_TIMEOUT = 30.0
+"""Seconds: that of processors which do not say theirs."""
+
+
+def run_here(plan: Plan, worker: Lifeline | None) -> int:
+    """Make the components of *plan* and run them in this process until they have ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to finish yet
+    if worker is not None:
+        worker.hold(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
+    _run(plan, worker.number if worker else 0)
+    return 0
+
+
+def _run(plan: Plan, number: int) -> None:
+    import gevent.monkey  # noqa: PLC0415 - a parent of workers never imports it
+
+    gevent.monkey.patch_all()
+    from postage import green  # noqa: PLC0415 - after patching
+    from postage.cli import probes  # noqa: PLC0415
+    from postage.cli.components import components  # noqa: PLC0415
+
+    running: list[MicroThread] = []
+    with probes.serving(plan.health, number, running):
+        running += components(plan.targets)
+        _adjust(running, plan)
+        _announce(running)
+        green.run(*running)
+    logger.info("All components have ended.")
+
+
+def _adjust(components: Iterable[MicroThread], plan: Plan) -> None:
+    """Set what the command line says of processors."""
+    from postage.green import MessageProcessor  # noqa: PLC0415 - after patching
+
+    for each in components:
+        if not isinstance(each, MessageProcessor):
+            continue
+        if plan.shutdown_timeout is not None:
+            each.shutdown_timeout = plan.shutdown_timeout
+        if plan.concurrency is not None and each.concurrency == MessageProcessor.concurrency:
+            each.concurrency = plan.concurrency
+            each.consumer.prefetch = each.prefetch or plan.concurrency
+
+
+def _announce(components: list[MicroThread]) -> None:
+    from postage.settings import Settings  # noqa: PLC0415 - after patching
+
+    names = ", ".join(type(each).__name__ for each in components[:10])
+    more = ", ..." if len(components) > 10 else ""  # noqa: PLR2004 - as above
+    logger.info("Running %d components: %s%s.", len(components), names, more)
+    if Settings.resolve().embedded is not None:
+        from postage.broker import embedded  # noqa: PLC0415 - most processes have none
+
+        logger.info("Others reach them with --url %s", embedded().url)

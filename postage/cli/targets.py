@@ -1,0 +1,109 @@
+"""Targets: what ``MODULE:NAME`` on a command line names, in the user's own code."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from postage.cli.exits import CommandFailed
+from postage.errors import PostageError
+
+__all__ = ["Target", "show_traceback"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module, and what is meant in it (empty: all that fits)."""
+
+    module: str
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Return *text* taken apart; raises `CommandFailed`."""
+        module, _, name = text.partition(":")
+        if name.startswith("//"):  # it may hold a password, so it is not quoted
+            raise CommandFailed(f"{module}://... is a URL: write --url before it")
+        if "/" in module or module.endswith(".py"):
+            hint = module.removesuffix(".py").strip("./").replace("/", ".")
+            raise CommandFailed(f"{text!r} is a file; give the module, as {hint}")
+        if not all(module.split(".")):
+            raise CommandFailed(f"{text!r} is no MODULE or MODULE:NAME")
+        return cls(module, name)
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}" if self.name else self.module
+
+    def load(self) -> Any:
+        """Import the module, patched; return it, or what the name names in it.
+
+        Raises `CommandFailed`; where the module itself fails, after its traceback.
+        """
+        module = imported(self.module)
+        try:
+            return functools.reduce(getattr, self.name.split(".") if self.name else [], module)
+        except AttributeError:
+            raise CommandFailed(f"module {self.module!r} has no {self.name!r}") from None
+
+
+def imported(name: str) -> ModuleType:
+    """Import the module *name*, from the working directory or wherever Python finds it."""
+    _patch()
+    try:
+        return importlib.import_module(name)
+    except PostageError:
+        raise  # it connects: what that has to say stands in the error
+    except SystemExit as exc:
+        raise CommandFailed(
+            f"module {name!r} ended the program when it was imported ({exc.code!r}); "
+            f"what a program does belongs below `if __name__ == '__main__'`"
+        ) from None
+    except Exception as exc:
+        if _is_missing(name, exc):
+            raise CommandFailed(
+                f"{exc} here; it is sought in {Path.cwd()} and in sys.path"
+            ) from None
+        show_traceback(exc)
+        what = f"{type(exc).__name__}: {exc}"
+        raise CommandFailed(f"module {name!r} cannot be imported: {what}") from None
+
+
+def _patch() -> None:
+    """Make the standard library cooperative before any code of the user's is imported."""
+    import gevent.monkey  # noqa: PLC0415 - `--help` does not wait for gevent
+
+    if not gevent.monkey.is_module_patched("socket"):
+        gevent.monkey.patch_all()
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _is_missing(name: str, exc: Exception) -> bool:
+    """Tell whether it is the module itself, or a package that it is in, which does not exist."""
+    return isinstance(exc, ModuleNotFoundError) and f"{name}.".startswith(f"{exc.name}.")
+
+
+_OURS = str(Path(__file__).parent) + os.sep
+
+
+def show_traceback(exc: BaseException) -> None:
+    """Print the traceback of *exc* from the first line on that is the user's."""
+    traceback.print_exception(type(exc), exc, _theirs(exc.__traceback__))
+
+
+def _theirs(frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    return frames
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(("<frozen importlib", _OURS)) or "/importlib/" in file

@@ -1,0 +1,8 @@
+"""Fails when it is imported."""
+
+
+def fail():
+    raise ValueError("this module is broken")
+
+
+fail()

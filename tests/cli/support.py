@@ -1,0 +1,65 @@
+"""The command ``postage`` as a process, in the folder of the modules that it shall import."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from postage.testing.waiting import wait_until
+from tests.support.programs import ROOT, Finished, Program, run_program
+
+PROGRAMS = ROOT / "tests" / "cli" / "programs"
+#: Seconds for a process to start, connect and say something, on a busy machine.
+SOON = 20.0
+
+
+def running(*arguments: str, env: Mapping[str, str] | None = None) -> Program:
+    """Return ``postage ...``, to be entered as a context."""
+    return Program("-m", "postage", *arguments, env=env, cwd=PROGRAMS)
+
+
+def postage(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+    """Run ``postage ...`` to its end."""
+    return run_program("-m", "postage", *arguments, env=env, cwd=PROGRAMS)
+
+
+def told(*arguments: str) -> Any:
+    """Return the JSON that ``postage ...`` prints, which must do what it is asked for."""
+    ended = postage(*arguments)
+    assert (ended.code, ended.stderr) == (0, ""), ended
+    return json.loads(ended.stdout)
+
+
+def with_url(url: str) -> dict[str, str]:
+    """Return an environment in which *url* alone says where the broker is."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
+    return inherited | {"POSTAGE_URL": url}
+
+
+def children(pid: int) -> dict[int, str]:
+    """Return the children of a process, each with its state: ``Z`` is a zombie."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == pid:
+            found[int(stat.parent.name)] = state
+    return found
+
+
+def wait_for_end(pids: list[int], within: float = SOON) -> None:
+    """Wait until none of the processes is there any more, not even as a zombie of somebody's."""
+    wait_until(lambda: not any(map(runs, pids)), within, f"the end of {pids}")
+
+
+def runs(pid: int) -> bool:
+    """Tell whether the process *pid* runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

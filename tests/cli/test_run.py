@@ -1,0 +1,311 @@
+"""``postage run``: in one process, and in several under a parent."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from postage.cli.lifeline import Lifeline
+from postage.cli.restarts import Restarts
+from postage.cli.workers import worker_command
+from postage.testing.waiting import wait_until
+from tests.cli.support import (
+    SOON,
+    children,
+    postage,
+    running,
+    told,
+    wait_for_end,
+    with_url,
+)
+from tests.support.programs import Program
+from tests.support.raw import raw_to
+
+SECRET = "not-the-password"
+
+
+def process_of(answer: Any = None) -> int:
+    return int((answer or told("call", "cli-fleet", "echo", "process"))["pid"])
+
+
+# --- one process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_module_runs_until_a_signal(broker_env, number: int):
+    with running("run", "fleet") as program:
+        program.wait_for_line("Running 2 components: Echo, Monitor.", SOON)
+        assert process_of() == program.pid
+        program.popen.send_signal(number)
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stdout) == (0, "")
+    assert "All components have ended." in ended.stderr
+
+
+def test_a_name_is_a_class_an_instance_or_a_function(broker_env):
+    targets = ("fleet:Echo", "variety", "variety:instance", "variety:generated", "fleet:two")
+    with running("run", *targets) as program:
+        line = program.wait_for_line("Running ", SOON)
+        ended = program.terminate()
+
+    kinds = "Echo, Made, Whole, Made, Whole, _Hidden, Monitor, Monitor"
+    assert line.endswith(f"Running 8 components: {kinds}.")
+    assert ended.code == 0
+
+
+def test_options_reach_the_processors(broker_env):
+    options = ("--concurrency", "7", "--shutdown-timeout", "1.5")
+    with running("run", "fleet:Echo", *options) as program:
+        told_of = told("call", "cli-fleet", "echo", "process", "--timeout", str(SOON))
+
+        assert told_of == {"pid": program.pid, "at_a_time": 7, "patience": 1.5}
+
+
+def test_the_command_quit_ends_it(broker_env):
+    with running("run", "fleet:Echo") as program:
+        program.wait_for_line("Running", SOON)
+        assert postage("send", "cli-fleet", "echo", "quit").code == 0
+
+        assert program.wait(SOON).code == 0
+
+
+def test_the_log_can_be_json(broker_env):
+    with running("run", "fleet:Echo", "--log-json", "--log-level", "debug") as program:
+        program.wait_for_line("Running", SOON)
+        postage("call", "cli-fleet", "echo", "fail")
+        ended = program.terminate()
+
+    records = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {record["pid"] for record in records} == {program.pid}
+    assert "Echo.fail rejected the message 'fail': not today" in [r["message"] for r in records]
+
+
+def test_embedded_needs_no_broker_and_others_can_reach_it():
+    env = with_url("amqp://127.0.0.1:1/")
+    with running("run", "fleet:Echo", "--embedded", env=env) as program:
+        url = program.wait_for_line("--url", SOON).split()[-1]
+        ended = postage("call", "--url", url, "cli-fleet", "echo", "echo", "hello", env=env)
+
+    assert (ended.code, ended.stdout) == (0, '"hello"\n')
+
+
+def test_it_waits_for_the_broker():
+    from postage.broker import BrokerThread
+
+    with BrokerThread() as first:
+        port = first.port
+    env = with_url(f"amqp://guest:guest@127.0.0.1:{port}/")
+    with running("run", "fleet:Echo", env=env) as program:
+        program.wait_for_line("No connection for consuming", SOON)
+        with BrokerThread(port=port):
+            program.wait_for_line("Running 1 components: Echo.", SOON)
+
+
+def test_a_signal_ends_the_waiting():
+    with running("run", "fleet:Echo", env=with_url("amqp://127.0.0.1:1/")) as program:
+        program.wait_for_line("No connection for consuming", SOON)
+        ended = program.terminate()
+
+    assert ended.code == 0
+    assert "Traceback" not in ended.stderr
+
+
+# --- several processes
+
+
+@pytest.fixture
+def parent(broker_env) -> Iterator[Program]:
+    with running("run", "fleet:Echo", "--workers", "2") as program:
+        wait_until(lambda: program.stderr.count("Running 1 components") == 2, SOON)
+        pids = list(children(program.pid))
+        yield program
+    wait_for_end(pids)
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.channel.queue_delete("cli-echo")  # with what was not handled
+
+
+def test_sigterm_drains_all_workers(parent: Program):
+    pids = list(children(parent.pid))
+    ended = parent.terminate(SOON)
+
+    assert ended.code == 0
+    assert ended.stderr.count("All components have ended.") == 2
+    wait_for_end(pids)
+
+
+def test_a_killed_worker_is_back_in_two_seconds_and_leaves_no_zombie(parent: Program):
+    before = set(children(parent.pid))
+    since = time.monotonic()
+    os.kill(victim := min(before), signal.SIGKILL)
+    wait_until(lambda: parent.stderr.count("Running 1 components") == 3, SOON)
+    taken = time.monotonic() - since
+
+    after = children(parent.pid)
+    assert victim not in after
+    assert len(after) == 2
+    assert "Z" not in after.values()
+    assert "has ended by SIGKILL and is started again" in parent.stderr
+    assert taken < 2
+    assert parent.terminate(SOON).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_no_worker_outlives_its_parent(parent: Program, number: int):
+    pids = list(children(parent.pid))
+    os.kill(parent.pid, number)
+    parent.wait()
+
+    wait_for_end(pids)
+    assert parent.stderr.count("All components have ended.") == 2
+
+
+def test_a_worker_that_restarts_remains_one(parent: Program):
+    pids = set(children(parent.pid))
+    assert postage("send", "cli-fleet", "echo", "restart").code == 0
+    wait_until(lambda: parent.stderr.count("Running 1 components") == 3, SOON)
+
+    assert set(children(parent.pid)) == pids
+    parent.kill()
+    wait_for_end(list(pids))
+
+
+def test_a_second_signal_kills(parent: Program):
+    waiting = ("call", "cli-fleet", "echo", "wait", "60", "--timeout", "60")
+    with running(*waiting), running(*waiting):
+        answers = (told("call", "cli-fleet", "echo", "waiting") for _ in itertools.count())
+        wait_until(lambda: sum(itertools.islice(answers, 2)) == 2, SOON)
+        parent.popen.terminate()
+        wait_until(lambda: parent.stderr.count("finishing what is running") == 2, SOON)
+        ended = parent.terminate()
+
+    assert ended.code == 1
+    assert ended.stderr.count("has ended by SIGKILL") == 2
+
+
+def test_workers_that_all_quit_end_the_parent(parent: Program):
+    for _ in range(2):
+        assert postage("send", "cli-fleet", "echo", "quit").code == 0
+
+    assert parent.wait(SOON).code == 0
+
+
+def test_it_gives_up_on_a_worker_that_ends_again_and_again(broker_env):
+    with running("run", "crashing", "--workers", "1") as program:
+        ended = program.wait(SOON)
+
+    assert ended.code == 6
+    assert ended.stderr.count("has ended with exit code 9 and is started again") == 5
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_a_new_start_does_not_cure_ends_all_at_once(broker_env):
+    ended = postage("run", "faulty:nobody", "--workers", "2")
+
+    assert ended.code == 2
+    assert "module 'faulty' has no 'nobody'" in ended.stderr
+    assert "started again" not in ended.stderr
+
+
+def test_the_pauses_between_restarts_grow_and_it_gives_up():
+    restarts = Restarts(intensity=3, period=60.0, pause=0.1)
+
+    assert [restarts.pause(now) for now in (0.0, 1.0, 2.0, 3.0)] == [0.0, 0.4, 0.8, None]
+    assert restarts.pause(60.5) == 0.8
+    assert restarts.pause(500.0) == 0.0
+
+
+def test_the_command_of_a_worker_is_ours_with_a_lifeline():
+    whole = ["python", "-W", "error", "-m", "postage", "run", "a", "--workers", "2"]
+    command = worker_command(whole, ["/x/postage/__main__.py", *whole[5:]], Lifeline(1, 7))
+
+    assert command[1:] == [*whole[1:6], "--worker", "1:7", *whole[6:]]
+
+
+# --- what cannot be run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (("nowhere",), 2, "Error: No module named 'nowhere' here"),
+        (("nowhere.at.all",), 2, "Error: No module named 'nowhere' here"),
+        (("fleet.py",), 2, "Error: 'fleet.py' is a file; give the module, as fleet"),
+        ((":Echo",), 2, "Error: ':Echo' is no MODULE or MODULE:NAME"),
+        (("exiting",), 2, "Error: module 'exiting' ended the program when it was imported"),
+        (("plain",), 2, "Error: module plain defines no processor; name one: plain:NAME"),
+        (("fleet:Nobody",), 2, "Error: module 'fleet' has no 'Nobody'"),
+        (("faulty:VALUE",), 2, "Error: faulty:VALUE: 5 is no processor, nor makes one"),
+        (("fleet:FleetExchange",), 2, "Error: fleet:FleetExchange: FleetExchange is no processor"),
+        (("faulty:junk",), 2, "Error: faulty:junk: junk returned 'junk', and no processor"),
+        (("faulty:nothing",), 2, "Error: faulty:nothing: nothing returned [], and no processor"),
+        (("faulty:Demanding",), 2, "Error: Demanding cannot be made: missing a required argument"),
+        (("faulty:Mismatching",), 5, "TopologyMismatch: queue 'cli-mismatch' exists with"),
+        ((f"amqp://me:{SECRET}@x/",), 2, "Error: amqp://... is a URL: write --url before it"),
+        (("fleet", "--workers", "0"), 2, "Error: Invalid value for '--workers'"),
+        (("fleet", "--workers", "2", "--embedded"), 2, "Error: --embedded is a broker inside one"),
+        (
+            ("fleet", "--shutdown-timeout", "nan"),
+            2,
+            "Error: Invalid value for '--shutdown-timeout'",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_a_line_and_a_code(broker_env, arguments, code, line):
+    ended = postage("run", *arguments)
+
+    assert (ended.code, ended.stdout) == (code, "")
+    assert ended.stderr.splitlines()[-1].startswith(line)
+    assert "Traceback" not in ended.stderr
+    assert SECRET not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "last", "line"),
+    [
+        ("raising", 2, "Error: module 'raising' cannot be imported: ValueError: ", "    fail()"),
+        ("importing", 2, "Error: module 'importing' cannot be imported: ", "    import not_instal"),
+        (
+            "faulty:Unmakeable",
+            1,
+            "Error: Unmakeable cannot be made: RuntimeError: no luck",
+            "    r",
+        ),
+    ],
+)
+def test_what_fails_in_the_users_code_has_its_traceback(broker_env, target, code, last, line):
+    ended = postage("run", target)
+    lines = ended.stderr.splitlines()
+
+    assert ended.code == code
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith(last)
+    assert lines[2].startswith(line)
+    assert "postage/cli" not in ended.stderr
+
+
+def test_no_broker_and_no_waiting_is_exit_code_3():
+    url = f"amqp://me:{SECRET}@127.0.0.1:1/"
+
+    ended = postage("run", "fleet:Echo", "--no-wait", "--url", url)
+
+    assert ended.code == 3
+    assert ended.stderr.splitlines()[-1].startswith("BrokerUnreachable: no AMQP 0-9-1 broker")
+    assert SECRET not in ended.stderr
+
+
+def test_a_wrong_password_ends_it_at_once_and_is_not_shown(broker_env):
+    url = broker_env.url.replace("guest:guest", f"guest:{SECRET}")
+
+    ended = postage("run", "fleet:Echo", "--url", url, "--workers", "2")
+
+    assert ended.code == 3
+    assert "AuthenticationFailed: " in ended.stderr
+    assert SECRET not in ended.stderr
