@@ -1,0 +1,158 @@
+"""``postage call`` and ``postage send``, against a running fleet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from postage.testing.waiting import wait_until
+from tests.cli.support import SOON, postage, running, told
+from tests.support.broker import exchange_exists
+from tests.support.programs import Program
+from tests.support.raw import raw_to
+
+SECRET = "not-the-password"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fleet(broker_env) -> Iterator[Program]:
+    with running("run", "fleet:Echo") as program:
+        program.wait_for_line("Running 1 components: Echo.", SOON)
+        yield program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (
+            ("cli-fleet", "echo", "echo", "1", "two", "a=[3]"),
+            {"args": [1, "two"], "kwds": {"a": [3]}},
+        ),
+        (("fleet:FleetExchange", "echo.any", "echo", "-7"), -7),
+        (("cli-fleet", "echo", "echo", '"grüße 🙂 \\u001b"'), "grüße 🙂 \x1b"),
+        (("cli-fleet", "echo", "echo", "--exchange-type", "topic", "--timeout", "9"), {}),
+    ],
+)
+def test_the_answer_is_json(arguments, answer):
+    assert told("call", *arguments) == answer
+
+
+def test_nothing_that_a_terminal_obeys_is_printed():
+    assert "\x1b" not in postage("call", "cli-fleet", "echo", "echo", '"\\u001b[31m"').stdout
+
+
+def test_ascii_is_enough_for_every_answer():
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+    ended = postage("call", "cli-fleet", "echo", "echo", "🙂", env=env)
+
+    assert (ended.code, ended.stdout) == (0, '"\\ud83d\\ude42"\n')
+
+
+def test_what_is_sent_arrives():
+    sent = postage("send", "cli-fleet", "echo", "remember", "this=1")
+
+    assert (sent.code, sent.stdout, sent.stderr) == (0, "", "")
+    wait_until(lambda: told("call", "cli-fleet", "echo", "heard") == [{"this": 1}], SOON)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("echo", "fail"), "Error: RejectMessage: not today"),
+        (("echo", "refuse"), "Error: ?[31mno"),
+        (("echo", "unheard-of"), "Error: UnknownCommand: nobody here handles 'unheard-of'"),
+        (("nobody", "echo"), "Error: NoRoute: no queue is bound to key 'nobody'"),
+        (
+            ("echo", "wait", "5", "--timeout", "0.1", "--retries", "1"),
+            "Error: TimeoutError: no reply within 0.1 s, 2 tries",
+        ),
+    ],
+)
+def test_an_error_as_the_answer_is_a_line_and_exit_code_4(arguments, line):
+    ended = postage("call", "cli-fleet", *arguments)
+
+    assert (ended.code, ended.stdout) == (4, "")
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["call", "send"])
+def test_an_exchange_that_does_not_exist_is_not_made(broker_env, command: str):
+    ended = postage(command, "cli-misspelt", "key", "name")
+
+    assert ended.code == 5
+    assert ended.stderr == (
+        "Error: there is no exchange 'cli-misspelt'; --exchange-type TYPE declares it\n"
+    )
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        assert not exchange_exists(raw, "cli-misspelt")
+
+
+def test_an_exchange_is_made_where_its_type_is_given(broker_env):
+    sent = postage("send", "cli-new", "", "name", "--exchange-type", "fanout", "--transient")
+
+    assert (sent.code, sent.stderr) == (0, "")
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        assert exchange_exists(raw, "cli-new")
+
+
+def test_an_exchange_of_another_type_is_left_alone():
+    ended = postage("call", "cli-fleet", "echo", "echo", "--exchange-type", "fanout")
+
+    assert ended.code == 5
+    assert "exists with type = topic" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("call", "cli-fleet", "echo", "echo", "[1,"), "'[1,' is not JSON"),
+        (("send", "cli-fleet", "echo", "echo", "NaN"), "NaN is no number that JSON has"),
+        (("call", "cli-fleet", "echo", "echo", "--timout", "3"), "No such option '--timout'"),
+        (
+            ("call", "cli-fleet", "echo", "echo", "--timeout", "NaN"),
+            "'NaN' is no number of seconds",
+        ),
+        (("call", "cli-fleet", "echo"), "Missing argument 'NAME'"),
+        (("call", "nowhere:Exchange", "echo", "echo"), "No module named 'nowhere'"),
+        (("call", "fleet:Echo", "echo", "echo"), "fleet:Echo is no exchange class"),
+        (("call", "fleet:Lost", "echo", "echo"), "module 'fleet' has no 'Lost'"),
+        (("call", "--url", f"http://me:{SECRET}@x/", "e", "k", "n"), "must begin with amqp://"),
+        (("call", f"amqp://me:{SECRET}@x/", "k", "n"), "is a URL: write --url before it"),
+        (
+            ("call", "x", "k", "n", f"--x=amqp://me:{SECRET}@x/"),
+            "No such option '--x=amqp://me:***@x/'",
+        ),
+    ],
+)
+def test_mistakes_are_a_line_and_exit_code_2(arguments, named):
+    ended = postage(*arguments)
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert named in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+    assert SECRET not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["call", "send"])
+def test_without_a_broker_it_says_so_at_once(command: str):
+    ended = postage(command, "--url", f"amqp://me:{SECRET}@127.0.0.1:1/", "exchange", "key", "name")
+
+    assert ended.code == 3
+    assert ended.stderr.startswith(
+        "BrokerUnreachable: no AMQP 0-9-1 broker answered at 127.0.0.1:1"
+    )
+    assert SECRET not in ended.stderr
+
+
+def test_a_wrong_password_is_not_shown(broker_env):
+    url = broker_env.url.replace("guest:guest", f"guest:{SECRET}")
+
+    ended = postage("call", "--url", url, "cli-fleet", "echo", "echo")
+
+    assert ended.code == 3
+    assert ended.stderr.startswith("AuthenticationFailed: ")
+    assert SECRET not in ended.stderr + ended.stdout

@@ -1,0 +1,57 @@
+"""What the words of a command line are as parameters (behaviours row 25)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from postage.cli.parameters import parameters_of
+from postage.errors import SettingsError
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize(
+    ("words", "parameters"),
+    [
+        ([], {}),
+        (["1"], 1),
+        (["hello"], "hello"),
+        (["1", "hello", "null"], [1, "hello", None]),
+        (["[1, 2]"], [1, 2]),
+        (['{"a": 1}'], {"a": 1}),
+        (["a=1", "b=x=y"], {"a": 1, "b": "x=y"}),
+        (["a="], {"a": ""}),
+        (["7", "a=true"], {"args": [7], "kwds": {"a": True}}),
+        (["parameters=[3]"], [3]),
+        (["parameters=3", "a=4"], {"parameters": 3, "a": 4}),
+        (["größe=3"], {"größe": 3}),
+        (["-1.5e3"], -1500.0),
+        (['"1"'], "1"),
+        (['"a=b"'], "a=b"),
+        (["1=2"], "1=2"),
+        (["2026-11-24"], "2026-11-24"),
+        ([""], ""),
+    ],
+)
+def test_words_become_parameters(words, parameters):
+    assert parameters_of(words) == parameters
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (['{"a": '], "'{\"a\": ' is not JSON"),
+        (["a=[1,"], "'[1,' is not JSON"),
+        (['"open'], "is not JSON"),
+        (["NaN"], "NaN is no number that JSON has"),
+        (["a=-Infinity"], "-Infinity is no number"),
+        (["[NaN]"], "NaN is not JSON"),
+        (["1e999"], "cannot send"),
+        (["a=1", "a=2"], "a is given twice"),
+        (["[" * 1000 + "]" * 1000], "not JSON"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(words, named):
+    with pytest.raises(SettingsError, match=re.escape(named)):
+        parameters_of(words)
