@@ -210,6 +210,10 @@ class GenericConsumer:
 
     # --- what a callback does with a message
 
+    def queue_of(self, method: Delivery) -> str:
+        """Return the name of the queue that a message came from; empty when that was left."""
+        return "" if self._listener is None else self._listener.queue_of(method.consumer_tag)
+
     def ack(self, method: Delivery) -> None:
         """Acknowledge; never switches, and is counted, not raised, on a channel that is gone."""
         method.ack()

@@ -196,8 +196,16 @@ class Listener:
         logger.warning("The channel of %s was closed; opening another: %s", self._names(), error)
         self._mend_later()
 
+    def queue_of(self, tag: str) -> str:
+        """Return the name of the queue with the consumer *tag*, or nothing."""
+        queue = self._queue(tag)
+        return "" if queue is None else queue.name
+
+    def _queue(self, tag: str) -> Queue | None:
+        return next((queue for queue, ours in self._tags.items() if ours == tag), None)
+
     def _on_cancel(self, tag: str) -> None:
-        queue = next((queue for queue, ours in self._tags.items() if ours == tag), None)
+        queue = self._queue(tag)
         if queue is None:
             return
         del self._tags[queue]

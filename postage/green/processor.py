@@ -27,6 +27,7 @@ from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
+from postage.poison import Redeliveries
 from postage.reply import Reply
 from postage.settings import Hup
 
@@ -38,6 +39,10 @@ CLOSE_LIMIT = 0.5
 """Seconds that the end of a processor waits for a broker that does not answer."""
 GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, once its handlers get no more time."""
+
+
+def _redeliveries(_pair: pair.Pair) -> Redeliveries:
+    return Redeliveries()
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
@@ -56,6 +61,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     answer_unknown: bool = True
     """Answer RPCs that nobody here handles with ``UnknownCommand``.  False for a key that several
     processors share."""
+    max_deliveries: int | None = 20
+    """A message that comes more often than that, and was never settled, is rejected to the dead
+    letters instead of being handled: it seems to kill who does.  None: it is handled for ever.
+    On queues other than quorum queues, what came to processes that died is not counted."""
     remote_control: bool = True
     """Obey the commands ``quit`` and ``restart``."""
     shutdown_timeout: float = 30.0
@@ -76,7 +85,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer = self.consumer_class(eqk, hup, vhost)
         self.counts: Counter[str] = self.consumer.counts
         """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-        ``lost_reply``, ``stale``, ``stale_acks``, and what the consumer counts."""
+        ``lost_reply``, ``stale``, ``stale_acks``, ``poisonous``, and what the consumer counts."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
         self._pool: Pool[Delivery] | None = None
@@ -250,6 +259,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             self._count("stale")  # the broker delivers it again
             return
         try:
+            if delivery.redelivered and self._is_poisonous(delivery):
+                delivery.reject(requeue=False)
+                return
             self._dispatch(delivery, self._decoded(delivery))
         except MalformedMessage as exc:
             self._count("malformed")
@@ -259,6 +271,25 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             self._count("failed")
             logger.exception("%r could not handle a message.", self)
             delivery.reject(requeue=False)
+
+    def _is_poisonous(self, delivery: Delivery) -> bool:
+        """Tell whether what comes again has come too often; count and log it then."""
+        if self.max_deliveries is None:
+            return False
+        queue, properties = self.consumer.queue_of(delivery), delivery.properties
+        counts = pair.pair_of(self.consumer.settings).companion(_redeliveries)
+        times = counts.deliveries(queue, properties.message_id, properties.headers)
+        if times <= self.max_deliveries:
+            return False
+        self._count("poisonous")
+        logger.error(
+            "%s rejected a message of queue %r, id %r: it has come %d times and was never settled.",
+            type(self).__name__,
+            queue,
+            properties.message_id,
+            times,
+        )
+        return True
 
     def _dispatch(self, delivery: Delivery, body: dict[str, Any]) -> None:
         logger.debug("<-- %s: %s", type(self).__name__, body)
