@@ -558,7 +558,7 @@ def test_what_the_broker_forbids_is_an_error_at_once_and_disturbs_nobody(
         began = time.monotonic()
         refused, *others = outcomes(
             [
-                trying(publish_confirmed, pair, replace(message, exchange=to), limit=5)
+                trying(publish_confirmed, pair, message._replace(exchange=to), limit=5)
                 for to in (forbidden, *[place.exchange] * 20)
             ],
             SOON,
