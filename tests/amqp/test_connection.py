@@ -9,7 +9,6 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import gevent
