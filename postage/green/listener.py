@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -26,6 +27,7 @@ from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.pair import Pair
 from postage.green.declarations import Declarations, Queue, may_pass
+from postage.green.watchdog import Watchdog
 
 __all__ = ["Listener", "declare"]
 
@@ -118,6 +120,7 @@ class Listener:
 
     def start(self) -> None:
         """Begin to consume, now or as soon as that can be; never switches."""
+        self._pair.companion(Watchdog).add(self)
         self._mend_soon()
 
     def add(self, queue: Queue) -> None:
@@ -147,6 +150,7 @@ class Listener:
         Does not wait for the broker, which may be silent, nor for a connection.
         """
         self._stopped = True
+        self._pair.companion(Watchdog).discard(self)
         if self._keeper is not None:
             self._keeper.kill()
         for tag in self._tags.values():
@@ -221,8 +225,10 @@ class Listener:
 
     def _forget_channel(self) -> None:
         if self._channel is not None:
-            self._channel.on_end.remove(self._lost)
-            self._channel.on_cancel.remove(self._on_cancel)
+            # Absent: that nobody would have told us of its end is what the watchdog found.
+            with contextlib.suppress(ValueError):
+                self._channel.on_end.remove(self._lost)
+                self._channel.on_cancel.remove(self._on_cancel)
         self._channel = None
         self._tags.clear()
         self._left.clear()

@@ -14,6 +14,7 @@ import pytest
 from postage import green, messaging
 from postage.errors import ChannelRefused, ConnectionClosed, ConsumerCancelled, TopologyMismatch
 from postage.generic_application import GenericApplication
+from postage.green import watchdog as watchdog_module
 from postage.testing.waiting import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
@@ -462,3 +463,71 @@ def test_what_spoils_its_channel_again_and_again_does_not_loop_hot(place: Place,
         rate = (processor.counts["restored"] - restored) / (time.monotonic() - began)
 
     assert 0 < rate < 30, "a pause of 0.05 s on average at first, and growing"
+
+
+# --- the watchdog
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have watchdogs that begin from here on look more often."""
+    monkeypatch.setattr(watchdog_module, "EVERY", 0.05)
+
+
+def test_a_consumer_that_is_gone_without_a_word_is_restored(
+    watchful: None, place: Place, hup: Any, raw: Raw, caplog: Any
+) -> None:
+    processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
+    with running(processor):
+        listener: Any = processor.consumer._listener
+        tag = next(tag for queue, tag in listener._tags.items() if queue.name == place.queue)
+        listener._channel.cancel_now(tag)  # behind the back of its owner
+        wait_for_restore(processor)
+        assert value(place.producer().rpc_echo(1, _key="a")) == 1
+        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
+        assert raw.consumers(place.sub("other")) == 1
+
+    assert (processor.counts["amiss"], processor.counts["lost"]) == (1, 0)
+    assert any("gone without a word" in record.getMessage() for record in caplog.records)
+
+
+def test_a_channel_whose_end_was_not_heard_of_is_replaced(
+    watchful: None, place: Place, hup: Any
+) -> None:
+    processor = worker(place, hup)
+    with running(processor):
+        channel: Any = processor.consumer._listener._channel
+        channel.on_end.clear()
+        channel.ack(4711)
+        wait_for_restore(processor)
+        assert value(place.producer().rpc_echo(1)) == 1
+
+    assert processor.counts["amiss"] == 1
+
+
+def test_while_all_is_well_the_watchdog_is_silent(
+    watchful: None, place: Place, hup: Any, caplog: Any
+) -> None:
+    processor = worker(place, hup)
+    looks: list[int] = []
+    with running(processor):
+        listener: Any = processor.consumer._listener
+        watchdog = listener._pair.companion(watchdog_module.Watchdog)
+        watchdog.add(Looked(looks))
+        wait_until(lambda: len(looks) >= 3, SOON)
+        assert processor.consumer.consuming
+
+    assert processor.counts["amiss"] == 0
+    assert len(watchdog._watched) == 1, "who has ended is looked after no more"
+
+
+class Looked:
+    """Notes that it is looked after, and is a nuisance."""
+
+    def __init__(self, looks: list[int]) -> None:
+        self._looks = looks
+
+    def check(self) -> None:
+        self._looks.append(1)
+        if len(self._looks) == 1:
+            raise ValueError("on purpose")
