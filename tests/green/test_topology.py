@@ -1,0 +1,375 @@
+"""Exchanges and queues: what exists otherwise, or not at all, and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from pika import spec
+
+from postage import green, messaging
+from postage.errors import ChannelRefused, TopologyMismatch
+from postage.generic_application import GenericApplication, GenericApplicationExchange
+from postage.green.amqp.pair import pair_of
+from postage.testing.waiting import wait_until
+from tests.faults.proxy import Proxy
+from tests.support.broker import listen, take
+from tests.support.places import Place, exchange
+from tests.support.raw import Raw
+from tests.support.running import SOON, running, value
+from tests.support.tap import tap_to
+from tests.support.trying import outcomes, trying
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+#: What a queue was made with, what we declare, the flag, and both sides as the error tells them.
+QUEUES = {
+    "durable": ({"durable": False}, {}, "durable", "true", "false"),
+    "transient": ({"durable": True}, {"durable": False}, "durable", "false", "true"),
+    "auto_delete": ({}, {"auto_delete": True}, "auto_delete", "true", "false"),
+    "a ttl that differs": (
+        {"arguments": {"x-message-ttl": 5000}},
+        {"arguments": {"x-message-ttl": 6000}},
+        *("x-message-ttl", "6000", "5000"),
+    ),
+    "a ttl that we lack": (
+        {"arguments": {"x-message-ttl": 5000}},
+        {},
+        *("x-message-ttl", "none", "5000"),
+    ),
+    "a ttl that they lack": (
+        {},
+        {"arguments": {"x-message-ttl": 5000}},
+        *("x-message-ttl", "5000", "none"),
+    ),
+    "dead letters": (
+        {"arguments": {"x-dead-letter-exchange": "one"}},
+        {"arguments": {"x-dead-letter-exchange": "other"}},
+        *("x-dead-letter-exchange", "other", "one"),
+    ),
+    "a quorum queue that is a classic one": (
+        {},
+        {"arguments": {"x-queue-type": "quorum"}},
+        *("x-queue-type", "quorum", "classic"),
+    ),
+    "a classic queue that is a quorum one": (
+        {"arguments": {"x-queue-type": "quorum"}},
+        {},
+        *("x-queue-type", "classic", "quorum"),
+    ),
+    "priorities": (
+        {"arguments": {"x-max-priority": 5}},
+        {"arguments": {"x-max-priority": 9}},
+        *("x-max-priority", "9", "5"),
+    ),
+}
+EXCHANGES = {
+    "type": ({"exchange_type": "fanout"}, {}, "type", "direct", "fanout"),
+    "durable": ({"durable": False}, {}, "durable", "true", "false"),
+    "transient": ({}, {"durable": False}, "durable", "false", "true"),
+    "auto_delete": ({}, {"auto_delete": True}, "auto_delete", "true", "false"),
+    "an alternate exchange that differs": (
+        {"arguments": {"alternate-exchange": "one"}},
+        {"arguments": {"alternate-exchange": "other"}},
+        *("alternate-exchange", "other", "one"),
+    ),
+    "an alternate exchange that they lack": (
+        {},
+        {"arguments": {"alternate-exchange": "other"}},
+        *("alternate-exchange", "other", "none"),
+    ),
+}
+
+
+class Witness(messaging.MessageProcessor):
+    """Somebody else in the same process, who must notice nothing."""
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content: Any, reply: Any) -> None:
+        reply(content["parameters"])
+
+
+class Unharmed:
+    """Runs a witness around a block; its channels, and those of publishers, must stay."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = Place(place.sub("witness"))
+        self._witness = Witness({}, self._place.eqk)
+        self._producer = self._place.producer()
+        self._running = running(self._witness)
+
+    def __enter__(self) -> None:
+        self._running.__enter__()
+        assert value(self._producer.rpc_echo(1)) == 1
+        self._producer.message_hello()
+        self._before = self._shared()
+
+    def __exit__(self, *error: object) -> None:
+        assert self._shared() == self._before, "a channel that others use has ended"
+        assert value(self._producer.rpc_echo(2)) == 2
+        self._running.__exit__(*error)
+        assert not {"lost", "cancelled", "amiss"} & self._witness.consumer.counts.keys()
+
+    def _shared(self) -> list[Any]:
+        pair = pair_of(self._producer.settings)
+        connection = pair.publishing.current
+        assert connection is not None
+        shared = [connection.confirming.current, connection.calling.current]
+        return [*shared, pair.publishing.losses, pair.consuming.losses]
+
+
+@pytest.mark.parametrize("case", QUEUES)
+@pytest.mark.parametrize("kind", [messaging.GenericConsumer, messaging.MessageProcessor])
+def test_a_queue_that_exists_otherwise(place: Place, raw: Raw, case: str, kind: Any) -> None:
+    made, declared, flag, ours, theirs = QUEUES[case]
+    raw.declare(place.queue, **made)
+    eqk = place.at(({"name": place.queue, "flags": declared}, place.key))
+
+    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+        kind(eqk=eqk) if kind is messaging.GenericConsumer else kind({}, eqk)
+
+    error = caught.value
+    assert (error.kind, error.name, error.flag) == ("queue", place.queue, flag)
+    assert says(error.ours) == says(ours)
+    assert says(error.theirs) == says(theirs)
+    for words in (repr(place.queue), flag, error.ours, error.theirs):
+        assert words in str(error)
+    remedy = {"name": place.queue, "flags": {"passive": True}}
+    assert repr(remedy).replace("'", '"') in str(error).replace("'", '"')
+    messaging.GenericConsumer(place.at((remedy, place.key)))
+
+
+@pytest.mark.parametrize("case", EXCHANGES)
+@pytest.mark.parametrize("who", ["producer", "consumer", "_eks"])
+def test_an_exchange_that_exists_otherwise(place: Place, raw: Raw, case: str, who: str) -> None:
+    made, declared, flag, ours, theirs = EXCHANGES[case]
+    known = {"exchange_type": "direct", "durable": True, **made}
+    raw.channel.exchange_declare(place.exchange.name, **known)
+    wrong = exchange(place.exchange.name, **declared)
+
+    def use(used: Any) -> None:
+        if who == "producer":
+            place.producer(eks=[(used, "rk")])
+        elif who == "_eks":
+            Place(place.sub("x")).producer().message_hello(_eks=[(used, "rk")])
+        else:
+            messaging.GenericConsumer([(used, [(place.queue, "rk")])])
+
+    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+        use(wrong)
+
+    error = caught.value
+    assert (error.kind, error.name, error.flag) == ("exchange", place.exchange.name, flag)
+    assert (says(error.ours), says(error.theirs)) == (says(ours), says(theirs))
+    assert "passive = True in the exchange class" in str(error)
+    use(exchange(place.exchange.name, passive=True))
+
+
+def says(told: str) -> str:
+    """Return what a side of a mismatch comes to: a queue without a type is a classic one."""
+    return "classic" if told == "none" else told
+
+
+# --- passive, and missing
+
+
+@pytest.mark.parametrize("who", ["producer", "consumer", "_eks"])
+def test_a_passive_exchange_that_does_not_exist(place: Place, raw: Raw, who: str) -> None:
+    passive = exchange(place.exchange.name, passive=True)
+
+    def use() -> None:
+        if who == "producer":
+            place.producer(eks=[(passive, "rk")])
+        elif who == "_eks":
+            Place(place.sub("x")).producer().message_hello(_eks=[(passive, "rk")])
+        else:
+            messaging.GenericConsumer([(passive, [(place.queue, "rk")])])
+
+    began = time.monotonic()
+    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+        use()
+
+    assert time.monotonic() - began < SOON, "not for the whole publish_timeout"
+    error = caught.value
+    assert (error.code, error.kind, error.name) == (404, "exchange", place.exchange.name)
+    assert (error.flag, error.ours, error.theirs) == ("passive", "true", "missing")
+    assert "does not exist (404)" in str(error)
+    assert "leave passive out of the exchange class" in str(error)
+    raw.channel.exchange_declare(place.exchange.name, "direct")
+    use()
+
+
+def test_a_passive_queue_that_does_not_exist(place: Place, raw: Raw) -> None:
+    eqk = place.at(({"name": place.queue, "flags": {"passive": True}}, place.key))
+
+    with Unharmed(place), pytest.raises(TopologyMismatch, match="does not exist") as caught:
+        messaging.GenericConsumer(eqk)
+
+    error = caught.value
+    assert (error.code, error.kind, error.name) == (404, "queue", place.queue)
+    assert "leave passive out of the flags of the queue" in str(error)
+    assert isinstance(error, ChannelRefused)
+    raw.declare(place.queue)
+    messaging.GenericConsumer(eqk)
+
+
+def test_a_passive_exchange_that_is_deleted_is_an_error_when_something_is_sent(
+    place: Place, raw: Raw
+) -> None:
+    raw.channel.exchange_declare(place.exchange.name, "direct")
+    passive = exchange(place.exchange.name, passive=True)
+    producer = place.producer(eks=[(passive, "rk")])
+    other = Place(place.sub("other")).producer()
+    producer.message_hello()
+    raw.channel.exchange_delete(place.exchange.name)
+
+    runs = [trying(each.message_hello) for each in (producer, other, producer, other)]
+    results = outcomes(runs, SOON)
+
+    assert [type(result) for result in results[::2]] == [TopologyMismatch] * 2
+    assert results[1::2] == [None, None]
+
+
+# --- after a reconnect
+
+
+@pytest.mark.parametrize("what", ["queue", "exchange"])
+def test_what_was_made_otherwise_while_the_connection_was_lost_ends_the_processor(
+    place: Place, raw: Raw, broker_env: Any, what: str
+) -> None:
+    with Proxy(broker_env.port) as proxy:
+        processor = Witness({}, place.eqk, {**broker_env.hup, "port": proxy.port})
+        run = trying(green.run, processor)
+        wait_until(lambda: processor.consumer.consuming, SOON)
+        proxy.refuse()
+        proxy.cut()
+        if what == "queue":
+            raw.channel.queue_delete(place.queue)
+            raw.declare(place.queue, arguments={"x-message-ttl": 5000})
+        else:
+            raw.channel.exchange_delete(place.exchange.name)
+            raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
+        with Unharmed(place):  # another connection, it is true, to the same broker
+            proxy.accept()
+            [error] = outcomes([run], SOON)
+        green.close(1.0)
+
+    assert isinstance(error, TopologyMismatch)
+    assert (error.kind, error.name) == (what, place.queue)
+
+
+# --- quorum queues
+
+
+QUORUM = {"arguments": {"x-queue-type": "quorum"}}
+
+
+def quorum(place: Place, **more: Any) -> Any:
+    """Return the eqk of a quorum queue."""
+    flags = {"arguments": {**QUORUM["arguments"], **more}}
+    return place.at(({"name": place.queue, "flags": flags}, place.key))
+
+
+class Worker(Witness):
+    """Keeps what it handles; rejects what is ``bad``."""
+
+    concurrency = 5
+
+    def __init__(self, *args: Any) -> None:
+        self.got: list[Any] = []
+        super().__init__(*args)
+
+    @messaging.MessageHandler("command", "work")
+    def work(self, content: Any) -> None:
+        self.got.append(content["parameters"])
+        if content["parameters"] == "bad":
+            raise messaging.RejectMessage
+
+
+def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
+    dead = listen(raw, exchange(place.sub("dead"), "fanout"), "")
+    worker = Worker({}, quorum(place, **{"x-dead-letter-exchange": place.sub("dead")}))
+    producer = place.producer(mandatory=True)
+
+    with running(worker):
+        runs = [trying(producer.message_work, number) for number in range(100)]
+        assert outcomes(runs, SOON) == [None] * 100
+        producer.message_work("bad")
+        assert value(producer.rpc_echo("x")) == "x"
+        wait_until(lambda: len(worker.got) == 101, SOON)
+
+    assert take(raw, dead)["content"] == {"parameters": "bad"}
+    assert raw.count(place.queue) == 0
+    classic = {"arguments": {"x-dead-letter-exchange": place.sub("dead")}}
+    with pytest.raises(TopologyMismatch) as caught:
+        messaging.GenericConsumer(place.at(({"name": place.queue, "flags": classic}, "rk")))
+    assert caught.value.flag == "x-queue-type", "it is one indeed"
+
+
+def test_a_consumer_on_a_quorum_queue_gives_back_what_it_has_not_settled(
+    place: Place, raw: Raw
+) -> None:
+    consumer = messaging.GenericConsumer(quorum(place))
+    place.producer().message_hello("x")
+    seen: list[Any] = []
+
+    def look(_channel: Any, method: Any, _header: Any, _body: bytes) -> None:
+        seen.append(method.redelivered)
+        if len(seen) == 2:
+            consumer.ack(method)
+            consumer.stop_consuming()
+        else:
+            consumer.reject(method, requeue=True)
+
+    assert outcomes([trying(consumer.start_consuming, look)], SOON) == [None]
+    assert seen == [False, True]
+    assert raw.count(place.queue) == 0
+
+
+# --- what RabbitMQ 4 refuses
+
+
+def test_nothing_that_we_declare_by_default_is_refused_by_rabbitmq_4(
+    place: Place, broker_env: Any
+) -> None:
+    """No transient queue that is shared, and no prefetch for a whole channel."""
+    with tap_to(broker_env.port) as tap:
+        use_everything(place, {**broker_env.hup, "port": tap.port})
+        green.close(1.0)
+
+    declared, limited = tap.of(spec.Queue.Declare), tap.of(spec.Basic.Qos)
+    assert len(declared) >= 8
+    assert len(limited) >= 4
+    assert [each for each in declared if not (each.durable or each.exclusive)] == []
+    assert [each for each in limited if each.global_qos] == []
+    deprecated = {"x-ha-policy", "x-queue-master-locator", "x-queue-mode"}
+    assert not any(deprecated & (each.arguments or {}).keys() for each in declared)
+
+
+def use_everything(place: Place, hup: Any) -> None:
+    """Run an application, a processor and a consumer, and use them in all ways."""
+    name = place.queue[:40]
+    application = GenericApplication({"name": name}, None, [("group")], hup)
+    worker, consumer = (
+        Worker({}, place.eqk, hup),
+        messaging.GenericConsumer(place.at((place.sub("classic"), "classic")), hup),
+    )
+    to_application = [(GenericApplicationExchange, name)]
+    producer = type("Producer", (messaging.GenericProducer,), {"eks": place.eks})(hup=hup)
+    collected: list[Any] = []
+    classic = trying(consumer.start_consuming, lambda *what: collected.append(what[1].ack()))
+
+    with running(application, worker):
+        assert producer.rpc_ping(_eks=to_application)
+        producer.message_join_group({"group_name": "late"}, _eks=to_application)
+        producer.message_leave_group({"group_name": "group"}, _eks=to_application)
+        for number in range(2):
+            assert value(producer.rpc_echo(number)) == number
+        [reply] = producer.consume_rpc(producer.rpc_queue_echo("later"), timeout=SOON)
+        assert value(reply) == "later"
+        producer.message_work(1)
+        producer.message_work(1, _key="classic")
+        wait_until(lambda: worker.got and collected, SOON)
+    consumer.stop_consuming()
+    assert outcomes([classic], SOON) == [None]

@@ -1,0 +1,69 @@
+"""Listens in on what components ask of their broker: every method, as pika decodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import gevent
+import gevent.server
+import gevent.socket
+import pika.frame
+
+T = TypeVar("T")
+
+
+class Tap:
+    """Stands between components and the broker on the port *target*; lives in their hub."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server = gevent.server.StreamServer(("127.0.0.1", 0), self._serve)
+        self._server.start()
+        self.port: int = self._server.server_port
+        self.asked: list[Any] = []
+        """The methods that came from the components."""
+
+    def of(self, kind: type[T]) -> list[T]:
+        """Return the methods of one *kind*, as ``pika.spec.Queue.Declare``."""
+        return [method for method in self.asked if isinstance(method, kind)]
+
+    def close(self) -> None:
+        """Listen no more, and cut what is left."""
+        self._server.stop(timeout=0)
+
+    def _serve(self, client: gevent.socket.socket, _address: object) -> None:
+        with client, gevent.socket.create_connection(("127.0.0.1", self._target)) as broker:
+            pumps = [
+                gevent.spawn(self._pump, broker, client, None),
+                gevent.spawn(self._pump, client, broker, bytearray()),
+            ]
+            gevent.wait(pumps, count=1)
+            gevent.killall(pumps)
+
+    def _pump(self, source: Any, target: Any, heard: bytearray | None) -> None:
+        while data := source.recv(65536):
+            target.sendall(data)
+            if heard is not None:
+                heard += data
+                self._decode(heard)
+
+    def _decode(self, heard: bytearray) -> None:
+        while True:
+            used, frame = pika.frame.decode_frame(bytes(heard))
+            if frame is None:
+                return
+            del heard[:used]
+            if isinstance(frame, pika.frame.Method):
+                self.asked.append(frame.method)
+
+
+@contextmanager
+def tap_to(port: int) -> Iterator[Tap]:
+    """Open a `Tap` and close it."""
+    tap = Tap(port)
+    try:
+        yield tap
+    finally:
+        tap.close()
