@@ -20,12 +20,10 @@ from postage import errors, messaging
 from postage.errors import (
     AuthenticationFailed,
     BrokerUnreachable,
-    ChannelRefused,
     ConnectionClosed,
     ConnectionFailed,
     ConnectionLost,
     OperationTimeout,
-    PublishFailed,
     VhostRefused,
 )
 from postage.exchange import Exchange
@@ -34,7 +32,6 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.link import Link
 from postage.green.amqp.pair import Pair
-from postage.green.publisher import Publication, publish, publish_confirmed
 from postage.settings import Settings
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.waiting import wait_until
@@ -482,100 +479,3 @@ def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
 
 def test_the_mark_is_what_the_design_says() -> None:
     assert transport_module.HIGH_WATER == MB
-
-
-# --- publishing within a limit (the floor above, on the same peers)
-
-
-class Made(Exchange):
-    """An exchange that need not be declared."""
-
-    name = ""
-
-
-def publication() -> Publication:
-    return Publication(Made, "k", Properties(), b"body")
-
-
-def test_a_publisher_that_gets_no_confirm() -> None:
-    end = gevent.event.Event()
-
-    def serve(peer: Peer) -> None:
-        peer.handshake()
-        number = peer.open_channel()
-        peer.expect(spec.Exchange.Declare)
-        peer.send(method(number, spec.Exchange.DeclareOk()))
-        peer.open_channel(confirming=True)
-        end.wait()
-
-    with listening(serve, plain_pika=PLAIN) as where:
-        pair = Pair(where)
-        began = time.monotonic()
-        with pytest.raises(PublishFailed, match=r"within 0\.5 s") as failed:
-            publish_confirmed(pair, Publication(Exchange, "k", Properties(), b""), limit=0.5)
-        assert 0.4 < time.monotonic() - began < 1.5
-        assert isinstance(failed.value.__cause__, OperationTimeout)
-        end.set()
-        pair.publishing.get().close(0.05)
-
-
-def test_a_nack_is_sent_again_with_pauses_until_the_limit(settings: Settings) -> None:
-    place = Place("always-full")
-    pair = Pair(settings)
-    connection = pair.publishing.get()
-    try:
-        connection.declare(place.exchange)
-        with connection.lease() as channel:
-            full = {"x-max-length": 0, "x-overflow": "reject-publish"}
-            channel.queue_declare(place.queue, arguments=full)
-            channel.queue_bind(place.queue, place.queue, place.key)
-        began = time.monotonic()
-        message = Publication(place.exchange, place.key, Properties(), b"")
-        with pytest.raises(PublishFailed):
-            publish_confirmed(pair, message, limit=0.5)
-        assert time.monotonic() - began < 1
-        assert 3 <= connection.confirming.get()._confirms._last <= 20
-    finally:
-        connection.close()
-
-
-def test_what_the_broker_forbids_is_an_error_at_once_and_disturbs_nobody(
-    settings: Settings,
-) -> None:
-    place, forbidden = Place("allowed"), Place("forbidden").exchange
-    pair = Pair(settings)
-    connection = pair.publishing.get()
-    try:
-        with connection.lease() as channel:
-            channel.exchange_declare(**{**forbidden.parameters, "internal": True})
-        # As declared by others: we may not publish to it, whoever we are.
-        connection._declared[forbidden] = connection._declared.setdefault(
-            place.exchange, connection.plain
-        )
-        message = Publication(place.exchange, place.key, Properties(), b"")
-        connection.forget(place.exchange)
-        began = time.monotonic()
-        refused, *others = outcomes(
-            [
-                trying(publish_confirmed, pair, message._replace(exchange=to), limit=5)
-                for to in (forbidden, *[place.exchange] * 20)
-            ],
-            SOON,
-        )
-        assert isinstance(refused, ChannelRefused)
-        assert refused.code == 403
-        assert others == [None] * 20
-        assert time.monotonic() - began < 2
-    finally:
-        connection.close()
-
-
-def test_publishing_waits_no_longer_than_its_limit_for_the_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        pair = Pair(Settings(host="127.0.0.1", port=silent.getsockname()[1], connect_timeout=5))
-        message = Publication(Exchange, "k", Properties(), b"")
-        for how in (publish, publish_confirmed):
-            began = time.monotonic()
-            with pytest.raises(PublishFailed):
-                how(pair, message, limit=0.3)
-            assert time.monotonic() - began < 1
