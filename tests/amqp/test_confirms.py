@@ -11,20 +11,37 @@ from postage.green.amqp.frames import Confirm
 
 
 class ConfirmsMachine(RuleBasedStateMachine):
-    """Publishes and confirms in any order, also confirms for what nobody waits for."""
+    """Publishes, returns and confirms in any order, also such for what nobody waits for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.confirms: Confirms[str] = Confirms()
         self.model: list[tuple[int, str]] = []
+        self.mandatory: set[int] = set()
         self.published = 0
 
-    @rule()
-    def publish(self) -> None:
+    @rule(mandatory=st.booleans())
+    def publish(self, mandatory: bool) -> None:
         self.published += 1
         waiter = f"waiter {self.published}"
-        assert self.confirms.expect(waiter) == self.published
+        message_id = f"id {self.published}" if mandatory else None
+        assert self.confirms.expect(waiter, message_id) == self.published
         self.model.append((self.published, waiter))
+        if mandatory:
+            self.mandatory.add(self.published)
+
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        tag = data.draw(st.integers(1, self.published + 2))
+        waits = [waiter for number, waiter in self.model if number == tag]
+        expected = waits[0] if waits and tag in self.mandatory else None
+        assert self.confirms.come_back(f"id {tag}") == expected
+        if expected is not None:
+            self.model.remove((tag, expected))
+
+    @rule()
+    def come_back_without_an_id(self) -> None:
+        assert self.confirms.come_back(None) is None
 
     @rule(data=st.data(), nack=st.booleans())
     def confirm_one(self, data: st.DataObject, nack: bool) -> None:
@@ -49,6 +66,13 @@ class ConfirmsMachine(RuleBasedStateMachine):
     @invariant()
     def as_many_wait(self) -> None:
         assert len(self.confirms) == len(self.model)
+        assert self.confirms.expected == self.published
+
+    @invariant()
+    def nothing_is_kept_of_those_that_do_not_wait(self) -> None:
+        waiting = {number for number, _ in self.model} & self.mandatory
+        assert self.confirms._ids.keys() == waiting
+        assert set(self.confirms._tags.values()) == waiting
 
 
 ConfirmsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
