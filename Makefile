@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak check format coverage bench clean
+.PHONY: help venv demo test quick soak chaos check format coverage bench clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -20,6 +20,7 @@ help:
 	@echo "make test      run the suite; ARGS are for pytest"
 	@echo "make quick     run the part of the suite that needs no patience"
 	@echo "make soak      run the part that needs minutes: a thousand programs in a row"
+	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
 	@echo "make check     linter, format, types; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show what it did not reach"
@@ -58,6 +59,10 @@ quick: $(VENV)/.test
 soak: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m pytest -m soak $(ARGS)
+
+chaos: $(VENV)/.test
+	@tools/install_rabbitmq.sh
+	$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 check: $(VENV)/.all
 	$(BIN)/ruff check

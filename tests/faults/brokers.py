@@ -5,13 +5,13 @@ from __future__ import annotations
 from tests.faults.account import Limits
 from tests.faults.fault import EMBEDDED, LATE, RABBITMQ, Fault
 from tests.faults.load import Load
-from tests.faults.scene import Scene, aside, lasting
+from tests.faults.scene import Scene, attendant, lasting
 
 
 def killed(scene: Scene, _load: Load) -> None:
     """Kill the node as a crash would, and start it again on its data."""
-    aside(scene.node.kill)
-    aside(scene.node.start)
+    attendant.run(scene.node.kill)
+    attendant.run(scene.node.start)
 
 
 def stopped(scene: Scene, _load: Load) -> None:
@@ -40,7 +40,7 @@ def closed(scene: Scene, _load: Load) -> None:
 def emptied(scene: Scene, _load: Load) -> None:
     """Start anew without anything: exchanges, queues, bindings and messages are gone."""
     scene.proxy.refuse()
-    aside(scene.broker.stop)
+    attendant.run(scene.broker.stop)
     scene.broker.start()
     scene.proxy.target = scene.broker.port
     scene.proxy.accept()

@@ -10,10 +10,14 @@ from pathlib import Path
 import gevent
 
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.login import LOGINS, VHOSTS
+from tests.faults.attendant import Attendant
+from tests.faults.login import PASSWORD, USER
 from tests.faults.proxy import Proxy
-from tests.faults.scene import Scene, aside, led
+from tests.faults.scene import Scene, led
+from tests.support.broker_commands import control
 
+VHOST = "clustered"
+"""One: each takes a cluster a second at its first start."""
 MEMBERS = """
 cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = pause_minority
@@ -24,9 +28,14 @@ class Member(RabbitMQNode):
     """One node of a cluster: it shares epmd and cookie with the others, and knows their names."""
 
     def __init__(self, cookie: str) -> None:
-        super().__init__(VHOSTS, LOGINS)
+        super().__init__([VHOST], {USER: (PASSWORD, [VHOST])})
+        self._attendant = Attendant()
         self._cookie = cookie
         self._others: list[str] = []
+
+    def begin(self) -> None:
+        """Start, while others do; switches."""
+        self._attendant.run(self.start)
 
     def meet(self, members: list[Member]) -> None:
         """Learn who belongs to the cluster; call it before `start`."""
@@ -77,21 +86,21 @@ def cluster() -> Iterator[list[Member]]:
     try:
         for member in members:
             member.meet(members)
-        starts = [gevent.spawn(aside, member.start) for member in members]
+        starts = [gevent.spawn(member.begin) for member in members]
         gevent.joinall(starts, raise_error=True)
-        aside(members[0].ctl, "await_online_nodes", "3")
+        control(members[0], "await_online_nodes", "3")
         yield members
     finally:
         for member in reversed(members):
-            aside(member.close)
+            member.close()
 
 
 @contextmanager
-def on_cluster(members: list[Member], vhost: str) -> Iterator[ClusterScene]:
+def on_cluster(members: list[Member]) -> Iterator[ClusterScene]:
     """Set the scene on a cluster."""
     proxies = [Proxy(member.port) for member in members]
     try:
-        with led(ClusterScene(proxies, vhost, members)) as scene:
+        with led(ClusterScene(proxies, VHOST, members)) as scene:
             yield scene
     finally:
         for proxy in proxies:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import gevent
@@ -13,19 +12,17 @@ import gevent
 from postage import green
 from postage.broker import BrokerThread
 from postage.testing.rabbitmq import RabbitMQNode
+from tests.faults.attendant import Attendant
 from tests.faults.login import PASSWORD, USER
 from tests.faults.proxy import Proxy
+from tests.support.broker_commands import control
 from tests.support.raw import Raw, raw_to
-
-T = TypeVar("T")
 
 HEARTBEAT = 2
 
 
-def aside(function: Callable[..., T], *arguments: Any) -> T:
-    """Run what blocks in a native thread; switches to the hub."""
-    result: T = gevent.get_hub().threadpool.apply(function, arguments)
-    return result
+attendant = Attendant()
+"""Who starts nodes, and ends them."""
 
 
 class Scene:
@@ -77,7 +74,7 @@ class Scene:
 
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` on the node, while greenlets go on."""
-        return aside(self.node.ctl, *arguments)
+        return control(self.node, *arguments)
 
     @contextmanager
     def raw(self) -> Iterator[Raw]:

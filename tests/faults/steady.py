@@ -20,7 +20,7 @@ from tests.faults.exam import Exam
 from tests.faults.load import Shape
 from tests.faults.login import LOGINS, VHOSTS
 from tests.faults.measures import connections_to, greenlets, memory
-from tests.faults.scene import Scene, aside, on_embedded, on_node
+from tests.faults.scene import Scene, attendant, on_embedded, on_node
 from tests.faults.slope import slope
 
 EACH = 5.0
@@ -111,7 +111,7 @@ def opened(broker: str, stack: ExitStack):
         return on_embedded()
     node = RabbitMQNode(VHOSTS, LOGINS)
     stack.callback(node.close)
-    aside(node.start)
+    attendant.run(node.start)
     return on_node(node, VHOSTS[0])
 
 

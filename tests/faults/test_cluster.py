@@ -11,8 +11,6 @@ from tests.faults.account import Account, Limits, judge
 from tests.faults.cluster import ClusterScene, cluster, on_cluster
 from tests.faults.exam import examined
 from tests.faults.load import Load, Shape
-from tests.faults.login import VHOSTS
-from tests.faults.scene import aside
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
@@ -22,7 +20,7 @@ PATIENT = Limits(again=30.0)
 
 @pytest.fixture(scope="module")
 def scene(request: pytest.FixtureRequest) -> Iterator[ClusterScene]:
-    with cluster() as members, on_cluster(members, VHOSTS[0]) as opened:
+    with cluster() as members, on_cluster(members) as opened:
         yield opened
 
 
@@ -30,7 +28,7 @@ def leader_killed(scene: ClusterScene, load: Load) -> None:
     """Kill the node where the queue of messages has its leader; it stays away."""
     leader = scene.leader_of(load.notes)
     sys.stdout.write(f"the leader is {leader!r}\n")
-    aside(leader.kill)
+    leader.kill()
 
 
 @pytest.mark.limit(180)
