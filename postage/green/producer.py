@@ -18,7 +18,7 @@ from postage.green import debug
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.publication import Publication
-from postage.green.publisher import body_of, publish, publish_confirmed
+from postage.green.publisher import body_of, declare, publish, publish_confirmed
 from postage.green.rpc import Calls, Request
 from postage.message import (
     Message,
@@ -96,7 +96,7 @@ class GenericProducer:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         self.default_exchange = self.eks[0][0]
         for exchange, _ in self.eks:
-            self._pair.publishing.get().declare(exchange)
+            declare(self._pair, exchange)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"

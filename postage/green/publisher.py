@@ -12,6 +12,7 @@ from postage.encoding import Encoder
 from postage.errors import (
     ChannelRefused,
     ConnectionFailed,
+    ConnectionLost,
     EncodingError,
     OperationTimeout,
     PostageError,
@@ -24,7 +25,7 @@ from postage.green.amqp.waiting import Lazy
 from postage.green.publication import Publication
 from postage.green.tries import Tries
 
-__all__ = ["body_of", "publish", "publish_confirmed"]
+__all__ = ["body_of", "declare", "publish", "publish_confirmed"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,24 @@ def body_of(encoder: Encoder, message: object) -> bytes:
         return encoded.encode("utf-8")
     except UnicodeEncodeError as exc:
         raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
+
+
+def declare(pair: Pair, exchange: type[Exchange]) -> None:
+    """Connect and declare *exchange*; where the connection is lost meanwhile, on the next one.
+
+    Switches, and goes on for at most ``operation_timeout`` plus the wait for a last connection.
+    Raises `ConnectionFailed`, `TopologyMismatch` or `ChannelRefused`.
+    """
+    tries = Tries(pair.settings.operation_timeout)
+    while True:
+        try:
+            pair.publishing.get().declare(exchange)
+        except ConnectionLost:  # noqa: PERF203 - there is rarely a second turn
+            if tries.pause() is None:
+                raise
+            gevent.sleep(0)  # who connects makes the pauses
+        else:
+            return
 
 
 def publish(pair: Pair, publication: Publication, *, limit: float) -> None:

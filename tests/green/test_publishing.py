@@ -228,6 +228,19 @@ def test_all_exchanges_of_a_message_share_its_limit() -> None:
     assert len(taker.published) == 2
 
 
+def test_a_producer_is_made_although_the_connection_is_lost_meanwhile() -> None:
+    taker = Taker("lose", "refuse", "lose", ack)
+    with listening(taker, plain_pika=PLAIN) as where:
+        hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
+        kind = type("Producer", (messaging.GenericProducer,), {"eks": [(Depot, "rk")]})
+        kind(hup=hup).message_hello()
+        green.close(0.05)
+
+    assert taker.answered_by == ["lose", "refuse", "lose", ack]
+    assert taker.declared[-1] == ["depot"]
+    assert len(taker.published) == 1
+
+
 def test_a_limit_that_is_over_is_no_crash() -> None:
     with pair_with(Taker(ack)) as pair:
         for limit in (0.0, -1.0):

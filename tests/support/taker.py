@@ -49,8 +49,9 @@ class Taker:
     """Serves one connection after the other, each by the next line of its *script*.
 
     A line is an `Answer` for every publish, or the stage at which that connection goes wrong:
-    ``refuse``, ``login``, ``vhost`` (refused there), ``connect``, ``declare``, ``open`` (silent
-    from there on).  The last line holds for all further connections.
+    ``refuse``, ``login``, ``vhost`` (refused there), ``lose`` (when an exchange is declared),
+    ``connect``, ``declare``, ``open`` (silent from there on).  The last line holds for all
+    further connections.
     """
 
     def __init__(self, *script: str | Answer) -> None:
@@ -103,6 +104,10 @@ class Taker:
             self._declare(peer, peer.open_channel())
         elif stage == "declare":
             peer.open_channel()
+        elif stage == "lose":
+            peer.open_channel()
+            peer.expect(spec.Exchange.Declare)
+            return
         peer.until_gone()
 
     def _declare(self, peer: Peer, channel: int) -> None:
