@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from postage._version import __version__
 from postage.addressing import Address
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
@@ -84,6 +87,7 @@ class GenericApplication(MessageProcessor):
         hup: Hup | None = None,
     ) -> None:
         super().__init__(fingerprint, (), hup, vhost)
+        self._made = time.monotonic()
         self.vhost = self.consumer.vhost
         self.logger = self._make_logger(hup, vhost)
         name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
@@ -116,6 +120,38 @@ class GenericApplication(MessageProcessor):
         (own, fan_out), (shared, _) = self.address.group(group)
         self.consumer.queue_unbind(self.exchange_class, own, fan_out)
         self.consumer.leave(shared)
+
+    def description(self) -> dict[str, Any]:
+        """Return what this application is and has done; the RPC ``describe`` answers with it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "key": self.address.unique_key,
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "doc": inspect.cleandoc(vars(type(self)).get("__doc__") or ""),
+            "version": __version__,
+            "groups": list(self.groups),
+            "queues": [{"queue": queue, "key": key} for queue, key in self.consumer.qk_list],
+            "handlers": self._described_handlers(),
+            "counts": dict(self.counts),
+            "uptime": round(time.monotonic() - self._made, 3),
+        }
+
+    def _described_handlers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "category": route.category,
+                "type": route.type,
+                "name": route.name,
+                "handler": attribute,
+                "doc": inspect.getdoc(getattr(self, attribute)) or "",
+            }
+            for route, attribute in self._routes.entries
+        ]
+
+    @RpcHandler("command", "describe")
+    def msg_describe(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
+        """Answer with the description: handlers, queues, groups, counts."""
+        reply_func(MessageResult(self.description()))
 
     @RpcHandler("command", "ping")
     def msg_ping(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
