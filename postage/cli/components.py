@@ -12,7 +12,7 @@ from postage.cli.targets import Target, show_traceback
 from postage.errors import PostageError
 from postage.green import MicroThread
 
-__all__ = ["components", "found_in"]
+__all__ = ["components", "found_in", "made", "name_of", "things"]
 
 
 def components(targets: Iterable[str]) -> Iterator[MicroThread]:
@@ -20,13 +20,18 @@ def components(targets: Iterable[str]) -> Iterator[MicroThread]:
 
     All modules are imported before anything is made: a mistake in the last one costs nothing.
     """
-    loaded = [(target, target.load()) for target in map(Target.parse, targets)]
-    for target, thing in loaded:
-        things = found_in(thing) if isinstance(thing, ModuleType) else [thing]
-        if not things:
+    loaded = [(target, things(target)) for target in map(Target.parse, targets)]
+    for target, found in loaded:
+        if not found:
             raise CommandFailed(f"module {target} defines no processor; name one: {target}:NAME")
-        for each in things:
-            yield from _made(each, target)
+        for each in found:
+            yield from made(each, target)
+
+
+def things(target: Target) -> list[Any]:
+    """Import what *target* names; return it, or the processors in the module that it is."""
+    loaded = target.load()
+    return found_in(loaded) if isinstance(loaded, ModuleType) else [loaded]
 
 
 def found_in(module: ModuleType) -> list[Any]:
@@ -49,18 +54,18 @@ def _is_its_own(value: object, name: str, module: ModuleType) -> bool:
     return is_class and value.__module__ == module.__name__ and not name.startswith("_")
 
 
-def _made(thing: Any, target: Target) -> list[MicroThread]:
+def made(thing: Any, target: Target) -> list[MicroThread]:
     """Return what *thing*, an instance, a class or a function, gives."""
     if isinstance(thing, MicroThread):
         return [thing]
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, MicroThread)):
-        raise CommandFailed(f"{target}: {_name(thing)} is no processor, nor makes one")
+        raise CommandFailed(f"{target}: {name_of(thing)} is no processor, nor makes one")
     _check_arguments(thing)
-    made = _called(thing)
-    several = made if isinstance(made, (list, tuple)) else [made]
+    returned = _called(thing)
+    several = returned if isinstance(returned, (list, tuple)) else [returned]
     if not several or not all(map(_is_component, several)):
-        raise CommandFailed(f"{target}: {_name(thing)} returned {made!r}, and no processor")
-    return [each for one in several for each in _made(one, target)]
+        raise CommandFailed(f"{target}: {name_of(thing)} returned {returned!r}, and no processor")
+    return [each for one in several for each in made(one, target)]
 
 
 def _is_component(value: object) -> bool:
@@ -72,7 +77,7 @@ def _check_arguments(thing: Callable[..., Any]) -> None:
     try:
         inspect.signature(thing).bind()
     except TypeError as exc:
-        name = _name(thing)
+        name = name_of(thing)
         raise CommandFailed(
             f"{name} cannot be made: {exc}; write a function that makes it, and name that"
         ) from None
@@ -83,15 +88,16 @@ def _check_arguments(thing: Callable[..., Any]) -> None:
 def _called(thing: Callable[..., Any]) -> Any:
     """Call *thing*; what it raises is its own, but for what we raise on purpose."""
     try:
-        made = thing()
-        return list(made) if inspect.isgenerator(made) else made
+        returned = thing()
+        return list(returned) if inspect.isgenerator(returned) else returned
     except PostageError:
         raise
     except Exception as exc:
         show_traceback(exc)
         what = f"{type(exc).__name__}: {exc}"
-        raise CommandFailed(f"{_name(thing)} cannot be made: {what}", Code.UNHANDLED) from None
+        raise CommandFailed(f"{name_of(thing)} cannot be made: {what}", Code.UNHANDLED) from None
 
 
-def _name(thing: object) -> str:
+def name_of(thing: object) -> str:
+    """Return what *thing* is called where it was defined."""
     return getattr(thing, "__qualname__", None) or repr(thing)

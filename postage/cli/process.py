@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from postage.cli.plan import Plan
+from postage.cli.targets import patch
 
 if TYPE_CHECKING:
     from postage.cli.lifeline import Lifeline
@@ -32,10 +33,8 @@ def run_here(plan: Plan, worker: Lifeline | None) -> int:
 
 
 def _run(plan: Plan, number: int) -> None:
-    import gevent.monkey  # noqa: PLC0415 - a parent of workers never imports it
-
-    gevent.monkey.patch_all()
-    from postage import green  # noqa: PLC0415 - after patching
+    patch()
+    from postage import green  # noqa: PLC0415 - after patching, and never in a parent of workers
     from postage.cli import probes  # noqa: PLC0415
     from postage.cli.components import components  # noqa: PLC0415
 

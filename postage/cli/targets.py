@@ -15,7 +15,7 @@ from typing import Any
 from postage.cli.exits import CommandFailed
 from postage.errors import PostageError
 
-__all__ = ["Target", "show_traceback"]
+__all__ = ["Target", "patch", "show_traceback"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Target:
 
 def imported(name: str) -> ModuleType:
     """Import the module *name*, from the working directory or wherever Python finds it."""
-    _patch()
+    patch()
     try:
         return importlib.import_module(name)
     except PostageError:
@@ -75,8 +75,11 @@ def imported(name: str) -> ModuleType:
         raise CommandFailed(f"module {name!r} cannot be imported: {what}") from None
 
 
-def _patch() -> None:
-    """Make the standard library cooperative before any code of the user's is imported."""
+def patch() -> None:
+    """Make the standard library cooperative, and the working directory a place of modules.
+
+    Before any code of the user's is imported; doing it twice is fine.
+    """
     import gevent.monkey  # noqa: PLC0415 - `--help` does not wait for gevent
 
     if not gevent.monkey.is_module_patched("socket"):

@@ -1,0 +1,244 @@
+"""``postage ps``, ``describe``, ``health``: looking at a fleet that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from postage import generic_application, messaging
+from postage.cli.fleet import merged
+from postage.cli.output import as_json, table
+from postage.cli.probes import readiness
+from postage.green.amqp.statistics import ConnectionStatistics
+from postage.testing.waiting import wait_until
+from tests.cli.support import SOON, children, postage, running, told
+from tests.support.programs import Program
+from tests.support.running import running as running_here
+
+HOST = socket.gethostname()
+PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)/livez")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fleet(broker_env) -> Iterator[Program]:
+    with running("run", "fleet:Echo", "fleet:two", "--health", "0", "--workers", "2") as program:
+        wait_until(lambda: program.stderr.count("Running 3 components") == 2, SOON)
+        yield program
+
+
+def port_of(program: Program) -> str:
+    return PORTS.findall(program.stderr)[0]
+
+
+# --- ps
+
+
+@pytest.mark.parametrize("key", [None, "monitor", f"monitor@{HOST}", "monitor#blue"])
+def test_ps_lists_all_that_a_key_reaches(fleet: Program, key: str | None):
+    found = told("ps", "--json", *([key] if key else []))
+
+    pids = [int(each["fingerprint"]["pid"]) for each in found]
+    assert sorted(pids) == sorted([*children(fleet.pid)] * 2)
+    assert {each["class"] for each in found} == {"fleet.Monitor"}
+    assert all(each["groups"] == ["blue"] and each["uptime"] > 0 for each in found)
+
+
+def test_ps_prints_a_table(fleet: Program):
+    pid = min(children(fleet.pid))
+
+    ended = postage("ps", f"{pid}@{HOST}")
+
+    assert (ended.code, ended.stderr) == (0, "")
+    head, *rows = ended.stdout.splitlines()
+    assert head.split() == ["NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "CLASS"]
+    assert [row.split()[:3] for row in rows] == [
+        ["monitor", f"{pid}.{number}@{HOST}", "blue"] for number in (0, 1)
+    ]
+
+
+class Old(generic_application.GenericApplication):
+    """Answers ``ping`` alone, as those of classic Postage do."""
+
+    answer_unknown = False
+
+
+Old.msg_describe = None
+
+
+def test_ps_lists_who_knows_ping_alone(broker_env):
+    fingerprint = messaging.Fingerprint("old\x1b", "application").as_dict()
+    with running_here(Old(fingerprint)):
+        row = postage("ps", "old\x1b").stdout.splitlines()[1].split()
+
+    assert row[0] == "old?"
+    assert row[2:] == ["-"] * 5
+
+
+def test_ps_where_nobody_answers(fleet: Program):
+    ended = postage("ps", "nobody", "--wait", "0.2")
+
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "", "Nobody has answered.\n")
+    assert told("ps", "nobody", "--json", "--wait", "0.2") == []
+
+
+def test_ps_makes_nothing_where_there_is_nothing(broker_env):
+    from postage.broker import BrokerThread
+
+    with BrokerThread() as broker:
+        ended = postage("ps", "--url", f"{broker.url}/%2F")
+        described = postage("describe", "monitor", "--url", f"{broker.url}/%2F")
+        statistics = broker.statistics()
+
+    assert (ended.code, ended.stderr) == (0, "Nobody has answered.\n")
+    assert (described.code, described.stderr.partition(":")[2][:9]) == (4, " NoRoute:")
+    assert not statistics.queues
+
+
+def test_answers_are_merged_by_their_number():
+    one, two = ({"name": name, "pid": "1", "host": "h"} for name in ("one", "two"))
+    known = {"fingerprint": one, "key": "1.0@h"}
+
+    assert merged([one, one, two], [known]) == [
+        {"fingerprint": one},
+        known,
+        {"fingerprint": two},
+    ] or merged([one, one, two], [known]) == [known, {"fingerprint": one}, {"fingerprint": two}]
+    assert merged(["odd", None, {}], [7, {"fingerprint": 3}]) == []
+
+
+# --- describe
+
+
+def test_describe_shows_handlers_with_their_docstrings():
+    ended = postage("describe", "monitor")
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "  load\n      Answer with the load of the machine.\n\n      It is that" in ended.stdout
+    assert "  monitor by monitor/rr\n" in ended.stdout
+
+
+def test_describe_as_json(fleet: Program):
+    pid = min(children(fleet.pid))
+    described = told("describe", f"{pid}.1@{HOST}", "--json")
+
+    handlers = {(each["category"], each["name"]) for each in described["handlers"]}
+    assert described["key"] == f"{pid}.1@{HOST}"
+    assert {("rpc", "load"), ("rpc", "describe"), ("message", "quit")} <= handlers
+
+
+def test_describe_of_nobody_is_exit_code_4():
+    ended = postage("describe", "nobody")
+
+    assert (ended.code, ended.stdout) == (4, "")
+    assert ended.stderr.startswith("Error: NoRoute: no queue is bound to key 'nobody'")
+
+
+@pytest.mark.parametrize("arguments", [("ps",), ("describe", "x"), ("tail", "x")])
+def test_without_a_broker_each_says_so(arguments):
+    ended = postage(*arguments, "--url", "amqp://me:secret@127.0.0.1:1/")
+
+    assert (ended.code, ended.stdout) == (3, "")
+    assert ended.stderr.startswith("BrokerUnreachable: ")
+    assert "secret" not in ended.stderr
+
+
+# --- health
+
+
+def test_health_of_a_process_that_consumes(fleet: Program):
+    assert told("health", port_of(fleet)) == {
+        "ready": True,
+        "processors": 3,
+        "idle": [],
+        "connections": [],
+    }
+    assert told("health", port_of(fleet), "--live") == {"live": True}
+
+
+def test_health_of_a_process_that_waits_for_its_broker():
+    options = ("--health", "0", "--url", "amqp://127.0.0.1:1/")
+    with running("run", "fleet:Echo", *options) as program:
+        program.wait_for_line("Probes are at", SOON)
+        port = port_of(program)
+        assert postage("health", port, "--live").code == 0
+        ended = postage("health", port)
+
+    assert ended.code == 4
+    assert ended.stderr == "Error: the process is alive, but not ready (503)\n"
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[int]:
+    """Give a port where somebody listens, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield silent.getsockname()[1]
+
+
+def test_health_of_a_process_that_does_not_answer():
+    with listening() as port:
+        ended = postage("health", str(port), "--timeout", "0.2")
+
+    assert ended.code == 3
+    assert f"nothing at 127.0.0.1:{port} answers /livez as it should: timed out" in ended.stderr
+
+
+def test_a_port_that_is_taken_is_exit_code_2(broker_env):
+    with listening() as port:
+        ended = postage("run", "fleet:Echo", "--health", str(port))
+
+    assert ended.code == 2
+    assert "Address already in use" in ended.stderr.splitlines()[-1]
+
+
+class Consumer:
+    def __init__(self, *, consuming: bool) -> None:
+        self.consuming = consuming
+
+
+class Processor:
+    def __init__(self, *, consuming: bool) -> None:
+        self.consumer = Consumer(consuming=consuming)
+
+
+def connection(role: str, state: str) -> ConnectionStatistics:
+    return ConnectionStatistics(role=role, vhost="/", state=state, losses=0, waiting=0)
+
+
+@pytest.mark.parametrize(
+    ("processors", "connections", "ready"),
+    [
+        ([True, True], [("consuming", "open"), ("publishing", "idle")], True),
+        ([True], [("consuming", "open"), ("publishing", "lost")], True),
+        ([True], [("consuming", "open"), ("consuming", "waiting")], False),
+        ([True], [("consuming", "lost")], False),
+        ([True, False], [("consuming", "open")], False),
+        ([], [], False),
+    ],
+)
+def test_ready_is_who_consumes_over_an_open_connection(processors, connections, ready):
+    made = [Processor(consuming=each) for each in processors]
+
+    assert readiness(made, [connection(*each) for each in connections])["ready"] is ready
+
+
+# --- what is printed
+
+
+def test_tables_are_aligned_and_show_nothing_that_a_terminal_obeys():
+    assert table(("A", "LONG"), [(1, "x\x1b[2J"), ("two", None)]) == [
+        "A    LONG",
+        "1    x?[2J",
+        "two  None",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding", "text"),
+    [("ä", "utf-8", '"ä"'), ("ä", "ascii", '"\\u00e4"'), ("\x9b", "utf-8", '"\\u009b"')],
+)
+def test_json_is_readable_where_it_can_be(value, encoding, text):
+    assert as_json(value, encoding) == text
