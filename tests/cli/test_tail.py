@@ -1,0 +1,129 @@
+"""``postage tail``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from postage.testing.waiting import wait_until
+from tests.cli.support import PROGRAMS, SOON, postage, running
+from tests.support.places import exchange
+from tests.support.programs import ROOT, Program
+from tests.support.raw import Raw, raw_to
+
+
+@pytest.fixture
+def raw(broker_env) -> Any:
+    with raw_to(broker_env.hup, broker_env.vhost) as opened:
+        yield opened
+
+
+def make(raw: Raw, kind: str) -> str:
+    """Make an exchange of that type; return its name."""
+    made = exchange(f"cli-tail-{kind}", kind)
+    raw.channel.exchange_declare(**made.parameters)
+    return made.name
+
+
+def lines(program: Program) -> list[Any]:
+    return [json.loads(line) for line in program.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["topic", "fanout", "headers"])
+def test_it_prints_all_that_passes(raw: Raw, kind: str):
+    name = make(raw, kind)
+    with running("tail", name, "--count", "3") as program:
+        program.wait_for_line("Listening", SOON)
+        raw.send(name, "a", b'{"x": 1}', message_id="17")
+        raw.send(name, "b.c", "no JSON, ä".encode())
+        raw.send(name, "", b"\xff")
+        ended = program.wait(SOON)
+
+    assert ended.code == 0
+    assert lines_of(ended.stdout) == [
+        {"exchange": name, "key": "a", "message_id": "17", "body": {"x": 1}},
+        {"exchange": name, "key": "b.c", "text": "no JSON, ä"},
+        {"exchange": name, "key": "", "base64": "/w=="},
+    ]
+
+
+def lines_of(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_direct_exchange_needs_the_key(raw: Raw):
+    name = make(raw, "direct")
+
+    ended = postage("tail", name)
+
+    assert ended.code == 2
+    assert ended.stderr == f"Error: exchange {name!r} is direct: give the KEY to listen to\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_listens_by_the_key_and_takes_nothing_from_others(raw: Raw, number: int):
+    name = make(raw, "direct")
+    raw.declare("cli-tail-others")
+    raw.channel.queue_bind("cli-tail-others", name, "yes")
+    with running("tail", name, "yes") as program:
+        program.wait_for_line("Listening", SOON)
+        raw.send(name, "no", b"1")
+        raw.send(name, "yes", b"2")
+        program.wait_for_line('"body": 2', SOON)
+        program.popen.send_signal(number)
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stdout.count("\n")) == (0, 1)
+    assert raw.take("cli-tail-others").body == b"2"
+
+
+def tail_into_a_pipe(name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "postage", "tail", name]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=PROGRAMS)
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_it_ends_when_nobody_reads(raw: Raw, more: bool):
+    """Also when nothing more comes that could not be written."""
+    name = make(raw, "topic")
+    tail = tail_into_a_pipe(name)
+    assert tail.stdout is not None
+    assert tail.stderr is not None
+    try:
+        assert tail.stderr.readline().startswith("Listening")
+        raw.send(name, "key", b"1")
+        assert json.loads(tail.stdout.readline())["body"] == 1
+        tail.stdout.close()
+        if more:
+            for _ in range(10):
+                raw.send(name, "key", b"2")
+        wait_until(lambda: tail.poll() is not None, SOON)
+        assert (tail.returncode, tail.stderr.read()) == (0, "")
+    finally:
+        tail.kill()
+        tail.wait()
+        tail.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (("cli-misspelt",), 5, "Error: there is no exchange 'cli-misspelt'; --exchange-type TYPE"),
+        (("cli-misspelt", "key"), 5, "Error: there is no exchange 'cli-misspelt'"),
+        (("fleet:Echo",), 2, "Error: fleet:Echo is no exchange class"),
+        ((), 2, "Error: Missing argument 'EXCHANGE'"),
+    ],
+)
+def test_what_cannot_be_listened_to(broker_env, arguments, code, line):
+    ended = postage("tail", *arguments)
+
+    assert (ended.code, ended.stdout) == (code, "")
+    assert ended.stderr.splitlines()[-1].startswith(line)
