@@ -1,0 +1,108 @@
+"""``postage check``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from postage.addressing import Binding
+from postage.cli.examination import keys_lead_nowhere
+from tests.cli.support import postage, with_url
+from tests.support.places import exchange
+
+NOWHERE = with_url("amqp://127.0.0.1:1/")
+
+FAULTS = {
+    ("Wrong.few", "is called with (self, content), and takes (self)"),
+    ("Wrong.no_reply", "is called with (self, content, reply_func), and takes (self, content)"),
+    ("Wrong.much", "is called with (self, content), and takes (self, content, reply)"),
+    ("Wrong.later", "nothing of it runs: a handler is a plain function, without async or yield"),
+    ("Wrong.in_part", "nothing of it runs: a handler is a plain function, without async or yield"),
+    ("Wrong.forgotten", "is no handler: write @MessageHandler(...)"),
+    ("Wrong.filtered", "its filter 'not callable' cannot be called"),
+    (
+        "Wrong.halved",
+        "its filter half cannot be called with a message: it takes (content, factor)",
+    ),
+    ("Wrong.first", "never answers: second, defined later, answers the call 'command twice', too"),
+    ("Wrong.Classy", "a handler that is a class inherits Handler and defines call(self)"),
+    ("Sender", "no queue is bound to key 'wrong' of exchange 'cli-fleet'"),
+    ("Other", "declares exchange 'cli-fleet' otherwise than FleetExchange does"),
+}
+
+
+def test_it_lists_what_is_there_and_finds_no_fault_without_any_broker():
+    ended = postage("check", "fleet", env=NOWHERE)
+
+    assert (ended.code, ended.stderr) == (0, ""), ended
+    lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
+    assert "Echo cli-fleet topic cli-echo echo" in lines
+    assert "Monitor rpc command load load" in lines
+    assert lines[-1] == "No fault was found."
+
+
+def test_it_finds_every_fault_and_exits_with_4():
+    ended = postage("check", "wrong", "--json", env=NOWHERE)
+
+    told = json.loads(ended.stdout)
+    found = {(f["where"], f["text"]) for f in told["findings"] if f["fault"]}
+    assert found == FAULTS
+    assert (ended.code, ended.stderr) == (4, "Error: 12 faults\n")
+    notes = [f["text"] for f in told["findings"] if not f["fault"]]
+    assert notes == ["nobody here listens to exchange 'cli-elsewhere'"]
+    calls = {row["message"] for row in told["messages"]}
+    assert calls == {"message_letter(text, *copies, urgent=False)", "rpc_stamp(price)"}
+    assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in told["producers"]
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        (
+            "faulty:Unmakeable",
+            "fault: Unmakeable: cannot be run: Unmakeable cannot be made: Runtime",
+        ),
+        ("faulty:Demanding", "fault: Demanding: cannot be run: Demanding cannot be made: missing"),
+        ("faulty:Mismatching", "fault: Mismatching: cannot be run: queue 'cli-mismatch' exists"),
+    ],
+)
+def test_what_cannot_be_made_is_a_fault(target: str, fault: str):
+    ended = postage("check", target, env=NOWHERE)
+
+    assert ended.code == 4
+    assert fault in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("nowhere", "Error: No module named 'nowhere' here"),
+        ("raising", "Error: module 'raising' cannot be imported: ValueError: this module is"),
+        ("fleet:Nobody", "Error: module 'fleet' has no 'Nobody'"),
+    ],
+)
+def test_what_cannot_be_imported_is_exit_code_2(target: str, line: str):
+    ended = postage("check", target)
+
+    assert ended.code == 2
+    assert ended.stderr.splitlines()[-1].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound", "key", "leads"),
+    [
+        ("direct", "a", "a", True),
+        ("direct", "a.*", "a.b", False),
+        ("topic", "a.*", "a.b", True),
+        ("topic", "a.*", "a.b.c", False),
+        ("fanout", "a", "b", True),
+        ("headers", "a", "b", True),
+    ],
+)
+def test_whether_a_key_leads_to_a_queue_depends_on_the_type(kind, bound, key, leads):
+    place = exchange("somewhere", kind)
+
+    found = list(keys_lead_nowhere("Sender", [(place, key)], [Binding(place, "queue", bound)]))
+
+    assert bool(found) is not leads
