@@ -1,0 +1,155 @@
+"""The command ``postage`` itself: help, completion, exit codes, and an install without click."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import pytest
+
+from postage.cli.catalogue import COMMANDS
+from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, complain, exit_codes
+from postage.errors import BrokerUnreachable, ChannelRefused, PostageError, SettingsError
+from tests.cli.support import PROGRAMS, postage
+from tests.support.programs import ROOT, run_program
+
+WITHOUT_CLICK = (
+    "import sys; sys.modules['click'] = None; import postage.cli; sys.exit(postage.cli.main())"
+)
+
+
+def bare(*arguments: str):
+    return run_program("-c", WITHOUT_CLICK, *arguments)
+
+
+def test_help_lists_all_commands_in_a_quarter_of_a_second():
+    """The best of three: this machine may be busy."""
+    taken = []
+    for _ in range(3):
+        since = time.monotonic()
+        ended = postage("--help")
+        taken.append(time.monotonic() - since)
+
+    assert ended.code == 0
+    assert all(
+        f"  {name} " in ended.stdout and text in ended.stdout for name, text in COMMANDS.items()
+    )
+    assert min(taken) <= 0.25
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_and_loads_no_gevent_for_it(name: str):
+    code = (
+        "import sys; from postage.cli import main; code = main(sys.argv[1:])\n"
+        "print({'gevent', 'pika'} & set(sys.modules)); sys.exit(code)"
+    )
+    ended = run_program("-c", code, name, "--help", cwd=PROGRAMS)
+
+    assert ended.code == 0
+    assert ended.stdout.startswith(f"Usage: postage {name} ")
+    assert "Examples:" in ended.stdout or name in ("broker", "completion")
+    assert ended.stdout.endswith("set()\n")
+
+
+def test_an_unknown_command_is_a_mistake_in_usage():
+    ended = postage("rnu")
+
+    assert ended.code == 2
+    assert "No such command 'rnu'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "part"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")]
+)
+def test_the_script_of_a_shell(shell: str, part: str):
+    ended = postage("completion", shell)
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "_POSTAGE_COMPLETE" in ended.stdout
+    assert part in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("postage de", "describe"), ("postage run --wo", "--workers")]
+)
+def test_a_shell_gets_what_completes_a_word(words: str, completed: str):
+    count = str(len(words.split()) - 1)
+    asked = {"_POSTAGE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
+
+    assert postage(env=os.environ | asked).stdout == f"plain,{completed}\n"
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+def test_the_script_is_bash():
+    script = postage("completion", "bash").stdout
+
+    assert "_postage_completion" in script
+    code = (
+        "import subprocess, sys; sys.exit(subprocess.run(['bash', '-nc', sys.argv[1]]).returncode)"
+    )
+    assert run_program("-c", code, script).code == 0
+
+
+# --- without the extra
+
+
+def test_without_click_the_broker_runs():
+    ended = bare("broker", "--port", "70000", "--vhost", "v", "w", "--json")
+
+    assert (ended.code, ended.stderr) == (
+        2,
+        "SettingsError: port must be from 0 to 65535, not 70000\n",
+    )
+
+
+def test_without_click_help_and_version_say_what_is_there():
+    assert bare("--version").stdout.startswith("postage 2.")
+    assert "pip install 'postage[cli]'" in bare("--help").stdout
+    assert bare().stdout == bare("--help").stdout
+
+
+@pytest.mark.parametrize("name", ["run", "ps"])
+def test_without_click_the_others_say_what_to_install(name: str):
+    ended = bare(name, "module", "--workers", "3")
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr == f"Error: `postage {name}` needs click: pip install 'postage[cli]'\n"
+
+
+# --- exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("x"), 2),
+        (BrokerUnreachable("x", host="h", port=1), 3),
+        (ChannelRefused(405, "locked"), 5),
+        (PostageError("x"), 1),
+        (CommandFailed("x", Code.GAVE_UP), 6),
+    ],
+)
+def test_errors_lead_to_exit_codes(
+    error: PostageError, code: int, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        raise error
+
+    assert ended.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_code_has_its_row_in_the_documentation():
+    page = (ROOT / "docs" / "cli.md").read_text()
+
+    assert set(CODES.values()) < set(Code) == set(MEANINGS)
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in page
+
+
+@pytest.mark.parametrize("text", ["amqp://me:secret@h/v", "x amqps://a%40b:secret@h:5/?a=b y"])
+def test_no_password_of_a_url_is_printed(text: str, capsys: pytest.CaptureFixture[str]):
+    complain(text)
+
+    assert capsys.readouterr().err == text.replace("secret", "***") + "\n"
