@@ -21,8 +21,8 @@ class Consumer(Protocol):
     def is_ready(self) -> bool:
         """Whether it takes one more now."""
 
-    def deliver(self, queue: Queue, entry: Entry) -> None:
-        """Take *entry*."""
+    def deliver(self, queue: Queue, entry: Entry) -> bool:
+        """Take *entry*; return whether it is to be kept until it is settled."""
 
     def cancelled(self) -> None:
         """The queue is gone."""

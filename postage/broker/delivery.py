@@ -44,18 +44,17 @@ class Consumer:
         within = not self._prefetch or self.unacked < self._prefetch
         return within and (not channel.prefetch or channel.out < channel.prefetch)
 
-    def deliver(self, queue: Queue, entry: Entry) -> None:
-        """Write basic.deliver with the message, and keep it until it is settled."""
-        channel = self.channel
+    def deliver(self, queue: Queue, entry: Entry) -> bool:
+        """Write basic.deliver with the message; return whether it is kept until it is settled."""
+        channel, keeps = self.channel, not self.no_ack
         channel.last_tag += 1
-        if self.no_ack:
-            queue.forget(entry)
-        else:
+        if keeps:
             queue.unacked += 1
             self.unacked += 1
             channel.out += 1
             channel.unacked[channel.last_tag] = (queue, entry, self)
         self._write(entry, counted_header(entry) if queue.counts else entry.header)
+        return keeps
 
     def deliver_reply(self, message: Message) -> None:
         """Write a direct reply, which was in no queue."""

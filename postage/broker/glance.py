@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from postage.broker.arguments import LONGEST_TTL
 from postage.broker.errors import SyntaxFault
@@ -19,14 +18,10 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct replies (RabbitMQ, direct reply-to)."""
 
 
-class Header(NamedTuple):
-    """A header, from its flags on, and the seconds that it gives the message to live."""
+Header = tuple[bytes, "float | None"]
+"""A header, from its flags on, and the seconds that it gives the message to live."""
 
-    data: bytes
-    ttl: float | None
-
-
-OPAQUE = Header(b"", None)
+OPAQUE: Header = b"", None
 """Stands for any that somebody must look into: it is wrong, or asks for more than time to live."""
 
 _REPLY_TO = bytes((len(REPLY_TO),)) + REPLY_TO.encode()
@@ -66,7 +61,7 @@ def _seen(data: bytes, flags: int) -> Header:
             at = _passed(data, at, after)
     except (_OpaqueError, IndexError):
         return OPAQUE
-    return Header(data, ttl) if at <= len(data) else OPAQUE
+    return (data, ttl) if at <= len(data) else OPAQUE
 
 
 class _OpaqueError(Exception):

@@ -17,8 +17,12 @@ __all__ = ["Link"]
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 18
-"""Bytes taken at once, after which others have their turn."""
+READ_SIZE = 1 << 15
+"""Bytes taken at once, after which others have their turn.
+
+Some hundred small messages: what comes of them is with its receiver, and may be worked on, while
+the next are dealt with here.  Much less costs more turns, much more lets everybody wait in turn.
+"""
 READABLE, WRITABLE = 1, 2
 
 

@@ -88,10 +88,11 @@ class Queue:
 
     def put(self, entry: Entry) -> None:
         """Take *entry*; what is over the limits leaves at the head."""
-        self._account(entry.size)
         if not self._count and (consumer := self._consumers.next()) is not None:
-            consumer.deliver(self, self._marked(entry))
+            if consumer.deliver(self, self._marked(entry)):
+                self._account(entry.size)
             return
+        self._account(entry.size)
         self._levels[entry.priority].append(entry)
         self._added(entry)
         self.dispatch()
@@ -246,7 +247,9 @@ class Queue:
             self._trim()
         self._watch_head()
         while self._count and (consumer := self._consumers.next()) is not None:
-            consumer.deliver(self, self._marked(self._pop()))
+            entry = self._marked(self._pop())
+            if not consumer.deliver(self, entry):
+                self.forget(entry)
             if self._is_mortal:
                 self._watch_head()
 

@@ -66,8 +66,9 @@ class Taker:
     def is_ready(self) -> bool:
         return len(self.taken) < self.room
 
-    def deliver(self, queue: Queue, entry: Entry) -> None:
+    def deliver(self, queue: Queue, entry: Entry) -> bool:
         self.taken.append(entry)
+        return False
 
     def cancelled(self) -> None:
         self.is_cancelled = True
