@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +20,7 @@ from postage.errors import (
     TopologyMismatch,
     VhostRefused,
 )
+from postage.green.amqp.tls_trouble import tls_trouble
 from postage.settings import Settings
 
 __all__ = ["connecting_failed", "declaring", "ended"]
@@ -39,41 +39,53 @@ def connecting_failed(
     settings: Settings, host: str, port: int, exc: BaseException
 ) -> ConnectionFailed:
     """Return the error for a connection to *host* that did not come about because of *exc*."""
-    where = f"{host}:{port}"
     cause = _root(exc)
     error: ConnectionFailed
-    if isinstance(
-        cause, (pika.exceptions.ProbableAuthenticationError, pika.exceptions.AuthenticationError)
-    ):
-        error = AuthenticationFailed(
-            f"{where} refused user {settings.user!r} and the password given; check POSTAGE_USER "
-            f"and POSTAGE_PASSWORD, or the hup argument",
-            host=host,
-            port=port,
-            user=settings.user,
-        )
+    if isinstance(cause, _LOGIN_REFUSED):
+        error = _login_refused(settings, host, port)
     elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and _CLOSED in str(cause):
-        error = VhostRefused(
-            f"{where} refused user {settings.user!r} the virtual host {settings.vhost!r}: it does "
-            f"not exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost "
-            f"argument",
-            host=host,
-            port=port,
-            vhost=settings.vhost,
-        )
-    elif isinstance(cause, ssl.SSLError):
-        error = TlsFailed(
-            f"no TLS connection to {where} came about: {_tls_reason(cause)}", host=host, port=port
-        )
+        error = _vhost_refused(settings, host, port)
+    elif why := tls_trouble(cause, tls=settings.tls):
+        text = f"no TLS connection to {host}:{port} came about: {why}"
+        error = TlsFailed(text, host=host, port=port)
     else:
         error = BrokerUnreachable(
-            f"no AMQP 0-9-1 broker answered at {where} ({_reason(cause)}); start one there, or set "
-            f"POSTAGE_HOST and POSTAGE_PORT, or the hup argument",
+            f"no AMQP 0-9-1 broker answered at {host}:{port} ({_reason(cause)}); start one there, "
+            f"or set POSTAGE_HOST and POSTAGE_PORT, or the hup argument",
             host=host,
             port=port,
         )
     error.__cause__ = exc
     return error
+
+
+_LOGIN_REFUSED = (
+    pika.exceptions.ProbableAuthenticationError,
+    pika.exceptions.AuthenticationError,
+)
+
+
+def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFailed:
+    what = (
+        "the certificate as a login; the name in it must be a user there, and the plugin "
+        "rabbitmq_auth_mechanism_ssl be enabled"
+        if settings.auth_mechanism == "EXTERNAL"
+        else f"user {settings.user!r} and the password given; check POSTAGE_USER and "
+        f"POSTAGE_PASSWORD, or the hup argument"
+    )
+    text = f"{host}:{port} refused {what}"
+    return AuthenticationFailed(text, host=host, port=port, user=settings.user)
+
+
+def _vhost_refused(settings: Settings, host: str, port: int) -> VhostRefused:
+    return VhostRefused(
+        f"{host}:{port} refused user {settings.user!r} the virtual host {settings.vhost!r}: it "
+        f"does not exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost "
+        f"argument",
+        host=host,
+        port=port,
+        vhost=settings.vhost,
+    )
 
 
 def ended(exc: BaseException) -> PostageError:
@@ -123,16 +135,6 @@ def _value(text: str) -> str:
     """Return the value in *text*: ``'true'``, ``none``, or ``the value '5' of type ...``."""
     match = _NONE_SUCH.search(text)
     return match["value"] if match else text.strip("'")
-
-
-def _tls_reason(exc: ssl.SSLError) -> str:
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({exc.verify_message}); give the certificate of its "
-            f"authority as cacertfile, and the name that it is made out to as the host or as "
-            f"server_name_indication"
-        )
-    return f"{exc.reason or exc}; does that port speak TLS, and does it want a client certificate?"
 
 
 def _root(exc: BaseException) -> BaseException:
