@@ -10,7 +10,7 @@ import click
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import examples, json_option
 from postage.cli.output import say, say_json, table
-from postage.cli.targets import patch
+from postage.cli.targets import Target, patch
 
 if TYPE_CHECKING:
     from postage.cli.report import Report
@@ -21,9 +21,9 @@ __all__ = ["command"]
 @click.command(
     epilog=examples("postage check shop.orders shop.stock", "postage check shop.fleet:everything")
 )
-@click.argument("targets", nargs=-1, required=True, metavar="MODULE[:NAME]...")
+@click.argument("targets", nargs=-1, required=True, type=Target.parse, metavar="MODULE[:NAME]...")
 @json_option
-def command(targets: tuple[str, ...], *, as_json: bool) -> None:
+def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
     """Import modules, make their processors on a broker inside, and say what is wrong.
 
     Nothing is run, and your broker is not asked.  Looked for are handlers and filters that cannot

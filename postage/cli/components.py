@@ -15,12 +15,12 @@ from postage.green import MicroThread
 __all__ = ["components", "found_in", "made", "name_of", "things"]
 
 
-def components(targets: Iterable[str]) -> Iterator[MicroThread]:
+def components(targets: Iterable[Target]) -> Iterator[MicroThread]:
     """Import what *targets* name, and make it; making processors connects.  Raises `CommandFailed`.
 
     All modules are imported before anything is made: a mistake in the last one costs nothing.
     """
-    loaded = [(target, things(target)) for target in map(Target.parse, targets)]
+    loaded = [(target, things(target)) for target in targets]
     for target, found in loaded:
         if not found:
             raise CommandFailed(f"module {target} defines no processor; name one: {target}:NAME")

@@ -12,7 +12,10 @@ from postage.errors import (
     ChannelRefused,
     ConnectionFailed,
     ConnectionLost,
+    ConsumerCancelled,
+    OperationTimeout,
     PostageError,
+    PublishFailed,
     SettingsError,
 )
 
@@ -35,9 +38,9 @@ MEANINGS: dict[Code, str] = {
     Code.CLEAN: "done, or ended because it was told to",
     Code.UNHANDLED: "an error that nothing here foresees; its traceback stands before the end",
     Code.USAGE: "the command, a setting, or a module that cannot be imported",
-    Code.UNREACHABLE: "the broker is not there, refuses us, or was lost; `health`: no answer",
+    Code.UNREACHABLE: "the broker is not there, refuses us, is silent or lost; `health`: no answer",
     Code.ERROR_RESULT: "the answer is an error: a call's, `health` not ready, `check` found faults",
-    Code.TOPOLOGY: "the broker refused an exchange or a queue, or it exists otherwise",
+    Code.TOPOLOGY: "the broker refused an exchange or a queue, has it otherwise, or deleted it",
     Code.GAVE_UP: "supervision gave up: something ended again and again",
 }
 
@@ -45,7 +48,10 @@ CODES: dict[type[PostageError], Code] = {
     SettingsError: Code.USAGE,
     ConnectionFailed: Code.UNREACHABLE,
     ConnectionLost: Code.UNREACHABLE,
+    OperationTimeout: Code.UNREACHABLE,
+    PublishFailed: Code.UNREACHABLE,
     ChannelRefused: Code.TOPOLOGY,
+    ConsumerCancelled: Code.TOPOLOGY,
 }
 """Every other error is `Code.UNHANDLED`."""
 

@@ -11,7 +11,10 @@ import signal
 from dataclasses import dataclass
 from time import sleep  # before gevent's takes its place: this one is for a native thread
 
-__all__ = ["Lifeline"]
+__all__ = ["SIGNALLED", "Lifeline"]
+
+SIGNALLED = 128 + signal.SIGTERM
+"""The exit code of a worker that ended because of SIGTERM, not because nothing was left to run."""
 
 LIMIT = 60.0
 """Seconds beyond its shutdown timeout after which a worker without parent is killed."""

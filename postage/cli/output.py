@@ -18,7 +18,7 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """Print *value* as one line of JSON."""
-    say(as_json(value, sys.stdout.encoding or "ascii"))
+    say(as_json(value, getattr(sys.stdout, "encoding", None) or "ascii"))
 
 
 def as_json(value: Any, encoding: str = "utf-8") -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from postage.cli.targets import Target
+
 __all__ = ["Plan"]
 
 
@@ -12,7 +14,7 @@ __all__ = ["Plan"]
 class Plan:
     """What the command line asks for; None: it says nothing."""
 
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     embedded: bool = False
     wait: bool | None = None
     workers: int | None = None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from postage.cli.exits import Code
+from postage.cli.lifeline import SIGNALLED, Lifeline
 from postage.cli.plan import Plan
 from postage.cli.targets import patch
 
 if TYPE_CHECKING:
-    from postage.cli.lifeline import Lifeline
     from postage.green import MicroThread
 
 __all__ = ["run_here"]
@@ -25,14 +27,16 @@ SHUTDOWN_TIMEOUT = 30.0
 
 def run_here(plan: Plan, worker: Lifeline | None) -> int:
     """Make the components of *plan* and run them in this process until they have ended."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to finish yet
+    when_signalled = Code.CLEAN if worker is None else SIGNALLED
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(when_signalled))  # nothing to finish yet
     if worker is not None:
         worker.hold(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
-    _run(plan, worker.number if worker else 0)
-    return 0
+    was_signalled = _run(plan, worker.number if worker else 0)
+    return when_signalled if was_signalled else Code.CLEAN
 
 
-def _run(plan: Plan, number: int) -> None:
+def _run(plan: Plan, number: int) -> bool:
+    """Run until all have ended; return whether SIGTERM was the reason."""
     patch()
     from postage import green  # noqa: PLC0415 - after patching, and never in a parent of workers
     from postage.cli import probes  # noqa: PLC0415
@@ -43,8 +47,23 @@ def _run(plan: Plan, number: int) -> None:
         running += components(plan.targets)
         _adjust(running, plan)
         _announce(running)
-        green.run(*running)
+        with _signals() as signals:
+            green.run(*running)
     logger.info("All components have ended.")
+    return bool(signals)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Note each SIGTERM that comes while the block lasts, beside whoever else does."""
+    import gevent  # noqa: PLC0415 - after patching
+
+    noted: list[int] = []
+    watcher = gevent.signal_handler(signal.SIGTERM, noted.append, signal.SIGTERM)
+    try:
+        yield noted
+    finally:
+        watcher.cancel()
 
 
 def _adjust(components: Iterable[MicroThread], plan: Plan) -> None:

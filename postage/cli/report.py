@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -56,10 +56,9 @@ class Report:
         }
 
 
-def report_on(texts: Iterable[str], sandbox: Sandbox) -> Report:
-    """Import what *texts* name, make it in the *sandbox*, examine it.  Raises `CommandFailed`."""
+def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
+    """Import what *targets* name, make it in the *sandbox*, examine it.  Raises `CommandFailed`."""
     report = Report()
-    targets = [Target.parse(text) for text in texts]
     for target, found in [(target, things(target)) for target in targets]:
         for thing in found:
             _make(report, thing, target, sandbox)

@@ -11,6 +11,7 @@ from postage.cli.lifeline import Lifeline
 from postage.cli.logs import LEVELS, set_up
 from postage.cli.options import Seconds, examples, url_option
 from postage.cli.plan import Plan
+from postage.cli.targets import Target
 
 __all__ = ["command"]
 
@@ -24,7 +25,7 @@ __all__ = ["command"]
         "postage run shop.orders --embedded           with a broker inside: nothing to install",
     )
 )
-@click.argument("targets", nargs=-1, required=True, metavar="MODULE[:NAME]...")
+@click.argument("targets", nargs=-1, required=True, type=Target.parse, metavar="MODULE[:NAME]...")
 @url_option
 @click.option("--embedded", is_flag=True, help="Run a broker inside the process, and use it.")
 @click.option(

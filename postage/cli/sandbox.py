@@ -29,7 +29,7 @@ class Sandbox:
 
     def enter(self) -> None:
         """From now on, components connect here, whatever broker they name."""
-        logging.getLogger("postage.broker").setLevel(logging.ERROR)  # it warns that nothing survives
+        logging.getLogger("postage.broker").setLevel(logging.ERROR)  # nothing is to survive here
         Settings.resolve = staticmethod(_inside)  # type: ignore[method-assign, assignment]
         ExchangeType.parameters = property(_active)  # type: ignore[method-assign, assignment]
         GenericConsumer.queue_bind = self._noting(GenericConsumer.queue_bind)  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from postage.cli.exits import Code
-from postage.cli.lifeline import Lifeline
+from postage.cli.lifeline import SIGNALLED, Lifeline
 from postage.cli.restarts import Restarts
 
 __all__ = ["supervise"]
@@ -151,7 +151,8 @@ class _Parent:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if self._ending or code == Code.CLEAN:
             logger.info("Worker %d has ended %s.", worker.number, how)
-            self.code = self.code or (Code.UNHANDLED if code else Code.CLEAN)
+            if code not in (Code.CLEAN, SIGNALLED):
+                self.code = self.code or Code.UNHANDLED
             return
         pause = worker.restarts.pause(now := time.monotonic())
         if code in FINAL or pause is None:

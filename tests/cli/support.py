@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from postage.cli import main
 from postage.testing.waiting import wait_until
 from tests.support.programs import ROOT, Finished, Program, run_program
 
@@ -24,6 +28,22 @@ def running(*arguments: str, env: Mapping[str, str] | None = None) -> Program:
 def postage(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
     """Run ``postage ...`` to its end."""
     return run_program("-m", "postage", *arguments, env=env, cwd=PROGRAMS)
+
+
+def together(*commands: Sequence[str]) -> list[Finished]:
+    """Run several commands at a time, each to its end."""
+    with contextlib.ExitStack() as stack:
+        programs = [stack.enter_context(running(*arguments)) for arguments in commands]
+        return [program.wait(SOON) for program in programs]
+
+
+def at_once(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
+    """Run ``postage ...`` in this process: for what ends before it does anything."""
+    try:
+        code = main(arguments)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return Finished(code, *capsys.readouterr())
 
 
 def told(*arguments: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from postage.addressing import Binding
 from postage.cli.examination import keys_lead_nowhere
-from tests.cli.support import postage, with_url
+from tests.cli.support import postage, together, with_url
 from tests.support.places import exchange
 
 NOWHERE = with_url("amqp://127.0.0.1:1/")
@@ -56,37 +56,34 @@ def test_it_finds_every_fault_and_exits_with_4():
     assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in told["producers"]
 
 
-@pytest.mark.parametrize(
-    ("target", "fault"),
-    [
-        (
-            "faulty:Unmakeable",
-            "fault: Unmakeable: cannot be run: Unmakeable cannot be made: Runtime",
-        ),
-        ("faulty:Demanding", "fault: Demanding: cannot be run: Demanding cannot be made: missing"),
-        ("faulty:Mismatching", "fault: Mismatching: cannot be run: queue 'cli-mismatch' exists"),
-    ],
-)
-def test_what_cannot_be_made_is_a_fault(target: str, fault: str):
-    ended = postage("check", target, env=NOWHERE)
-
-    assert ended.code == 4
-    assert fault in ended.stdout
+UNMAKEABLE = {
+    "faulty:Unmakeable": "fault: Unmakeable: cannot be run: Unmakeable cannot be made: Runtime",
+    "faulty:Demanding": "fault: Demanding: cannot be run: Demanding cannot be made: missing",
+    "faulty:Mismatching": "fault: Mismatching: cannot be run: queue 'cli-mismatch' exists",
+}
 
 
-@pytest.mark.parametrize(
-    ("target", "line"),
-    [
-        ("nowhere", "Error: No module named 'nowhere' here"),
-        ("raising", "Error: module 'raising' cannot be imported: ValueError: this module is"),
-        ("fleet:Nobody", "Error: module 'fleet' has no 'Nobody'"),
-    ],
-)
-def test_what_cannot_be_imported_is_exit_code_2(target: str, line: str):
-    ended = postage("check", target)
+def test_what_cannot_be_made_is_a_fault():
+    ends = together(*(("check", target) for target in UNMAKEABLE))
 
-    assert ended.code == 2
-    assert ended.stderr.splitlines()[-1].startswith(line)
+    for ended, fault in zip(ends, UNMAKEABLE.values(), strict=True):
+        assert ended.code == 4
+        assert fault in ended.stdout
+
+
+UNIMPORTABLE = {
+    "nowhere": "Error: No module named 'nowhere' here",
+    "raising": "Error: module 'raising' cannot be imported: ValueError: this module is",
+    "fleet:Nobody": "Error: module 'fleet' has no 'Nobody'",
+}
+
+
+def test_what_cannot_be_imported_is_exit_code_2():
+    ends = together(*(("check", target) for target in UNIMPORTABLE))
+
+    for ended, line in zip(ends, UNIMPORTABLE.values(), strict=True):
+        assert ended.code == 2
+        assert ended.stderr.splitlines()[-1].startswith(line)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,16 @@ import pytest
 
 from postage.cli.catalogue import COMMANDS
 from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, complain, exit_codes
-from postage.errors import BrokerUnreachable, ChannelRefused, PostageError, SettingsError
-from tests.cli.support import PROGRAMS, postage
+from postage.errors import (
+    BrokerUnreachable,
+    ChannelRefused,
+    ConsumerCancelled,
+    OperationTimeout,
+    PostageError,
+    PublishFailed,
+    SettingsError,
+)
+from tests.cli.support import at_once, postage
 from tests.support.programs import ROOT, run_program
 
 WITHOUT_CLICK = (
@@ -39,21 +47,25 @@ def test_help_lists_all_commands_in_a_quarter_of_a_second():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_help_and_loads_no_gevent_for_it(name: str):
-    code = (
-        "import sys; from postage.cli import main; code = main(sys.argv[1:])\n"
-        "print({'gevent', 'pika'} & set(sys.modules)); sys.exit(code)"
-    )
-    ended = run_program("-c", code, name, "--help", cwd=PROGRAMS)
+def test_each_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]):
+    ended = at_once(capsys, name, "--help")
 
     assert ended.code == 0
     assert ended.stdout.startswith(f"Usage: postage {name} ")
     assert "Examples:" in ended.stdout or name in ("broker", "completion")
-    assert ended.stdout.endswith("set()\n")
 
 
-def test_an_unknown_command_is_a_mistake_in_usage():
-    ended = postage("rnu")
+def test_help_loads_no_gevent():
+    code = (
+        "import sys\nfrom postage.cli import main\n"
+        "for name in sys.argv[1:]: main([name, '--help'])\n"
+        "print({'gevent', 'pika'} & set(sys.modules))"
+    )
+    assert run_program("-c", code, *COMMANDS).stdout.endswith("\nset()\n")
+
+
+def test_an_unknown_command_is_a_mistake_in_usage(capsys: pytest.CaptureFixture[str]):
+    ended = at_once(capsys, "rnu")
 
     assert ended.code == 2
     assert "No such command 'rnu'" in ended.stderr
@@ -62,8 +74,8 @@ def test_an_unknown_command_is_a_mistake_in_usage():
 @pytest.mark.parametrize(
     ("shell", "part"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")]
 )
-def test_the_script_of_a_shell(shell: str, part: str):
-    ended = postage("completion", shell)
+def test_the_script_of_a_shell(capsys: pytest.CaptureFixture[str], shell: str, part: str):
+    ended = at_once(capsys, "completion", shell)
 
     assert (ended.code, ended.stderr) == (0, "")
     assert "_POSTAGE_COMPLETE" in ended.stdout
@@ -125,7 +137,10 @@ def test_without_click_the_others_say_what_to_install(name: str):
     [
         (SettingsError("x"), 2),
         (BrokerUnreachable("x", host="h", port=1), 3),
+        (OperationTimeout("queue.declare", 1.0), 3),
+        (PublishFailed("x"), 3),
         (ChannelRefused(405, "locked"), 5),
+        (ConsumerCancelled("q"), 5),
         (PostageError("x"), 1),
         (CommandFailed("x", Code.GAVE_UP), 6),
     ],

@@ -17,10 +17,13 @@ from postage.cli.restarts import Restarts
 from postage.cli.workers import worker_command
 from postage.testing.waiting import wait_until
 from tests.cli.support import (
+    PROGRAMS,
     SOON,
+    at_once,
     children,
     postage,
     running,
+    together,
     told,
     wait_for_end,
     with_url,
@@ -141,10 +144,16 @@ def test_sigterm_drains_all_workers(parent: Program):
     wait_for_end(pids)
 
 
-def test_a_killed_worker_is_back_in_two_seconds_and_leaves_no_zombie(parent: Program):
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(signal.SIGKILL, "by SIGKILL"), (signal.SIGTERM, "with exit code 143")],
+)
+def test_a_killed_worker_is_back_in_two_seconds_and_leaves_no_zombie(
+    parent: Program, number: int, how: str
+):
     before = set(children(parent.pid))
     since = time.monotonic()
-    os.kill(victim := min(before), signal.SIGKILL)
+    os.kill(victim := min(before), number)
     wait_until(lambda: parent.stderr.count("Running 1 components") == 3, SOON)
     taken = time.monotonic() - since
 
@@ -152,7 +161,7 @@ def test_a_killed_worker_is_back_in_two_seconds_and_leaves_no_zombie(parent: Pro
     assert victim not in after
     assert len(after) == 2
     assert "Z" not in after.values()
-    assert "has ended by SIGKILL and is started again" in parent.stderr
+    assert f"has ended {how} and is started again" in parent.stderr
     assert taken < 2
     assert parent.terminate(SOON).code == 0
 
@@ -197,6 +206,7 @@ def test_workers_that_all_quit_end_the_parent(parent: Program):
     assert parent.wait(SOON).code == 0
 
 
+@pytest.mark.slow
 def test_it_gives_up_on_a_worker_that_ends_again_and_again(broker_env):
     with running("run", "crashing", "--workers", "1") as program:
         ended = program.wait(SOON)
@@ -233,62 +243,67 @@ def test_the_command_of_a_worker_is_ours_with_a_lifeline():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "line"),
+    ("arguments", "line"),
     [
-        (("nowhere",), 2, "Error: No module named 'nowhere' here"),
-        (("nowhere.at.all",), 2, "Error: No module named 'nowhere' here"),
-        (("fleet.py",), 2, "Error: 'fleet.py' is a file; give the module, as fleet"),
-        ((":Echo",), 2, "Error: ':Echo' is no MODULE or MODULE:NAME"),
-        (("exiting",), 2, "Error: module 'exiting' ended the program when it was imported"),
-        (("plain",), 2, "Error: module plain defines no processor; name one: plain:NAME"),
-        (("fleet:Nobody",), 2, "Error: module 'fleet' has no 'Nobody'"),
-        (("faulty:VALUE",), 2, "Error: faulty:VALUE: 5 is no processor, nor makes one"),
-        (("fleet:FleetExchange",), 2, "Error: fleet:FleetExchange: FleetExchange is no processor"),
-        (("faulty:junk",), 2, "Error: faulty:junk: junk returned 'junk', and no processor"),
-        (("faulty:nothing",), 2, "Error: faulty:nothing: nothing returned [], and no processor"),
-        (("faulty:Demanding",), 2, "Error: Demanding cannot be made: missing a required argument"),
-        (("faulty:Mismatching",), 5, "TopologyMismatch: queue 'cli-mismatch' exists with"),
-        ((f"amqp://me:{SECRET}@x/",), 2, "Error: amqp://... is a URL: write --url before it"),
-        (("fleet", "--workers", "0"), 2, "Error: Invalid value for '--workers'"),
-        (("fleet", "--workers", "2", "--embedded"), 2, "Error: --embedded is a broker inside one"),
-        (
-            ("fleet", "--shutdown-timeout", "nan"),
-            2,
-            "Error: Invalid value for '--shutdown-timeout'",
-        ),
+        (("fleet.py",), "Error: 'fleet.py' is a file; give the module, as fleet"),
+        ((":Echo",), "Error: ':Echo' is no MODULE or MODULE:NAME"),
+        ((f"amqp://me:{SECRET}@x/",), "Error: amqp://... is a URL: write --url before it"),
+        ((), "Error: Missing argument 'MODULE[:NAME]...'"),
+        (("fleet", "--workers", "0"), "Error: Invalid value for '--workers'"),
+        (("fleet", "--workers", "2", "--embedded"), "Error: --embedded is a broker inside one"),
+        (("fleet", "--shutdown-timeout", "nan"), "Error: Invalid value for '--shutdown-timeout'"),
+        (("fleet", "--shutdown-timeout", "-1"), "Error: Invalid value for '--shutdown-timeout'"),
     ],
 )
-def test_what_cannot_be_run_is_a_line_and_a_code(broker_env, arguments, code, line):
-    ended = postage("run", *arguments)
+def test_a_mistake_in_usage_is_a_line_and_exit_code_2(capsys, arguments, line):
+    ended = at_once(capsys, "run", *arguments)
 
-    assert (ended.code, ended.stdout) == (code, "")
+    assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith(line)
-    assert "Traceback" not in ended.stderr
     assert SECRET not in ended.stderr
 
 
-@pytest.mark.parametrize(
-    ("target", "code", "last", "line"),
-    [
-        ("raising", 2, "Error: module 'raising' cannot be imported: ValueError: ", "    fail()"),
-        ("importing", 2, "Error: module 'importing' cannot be imported: ", "    import not_instal"),
-        (
-            "faulty:Unmakeable",
-            1,
-            "Error: Unmakeable cannot be made: RuntimeError: no luck",
-            "    r",
-        ),
-    ],
-)
-def test_what_fails_in_the_users_code_has_its_traceback(broker_env, target, code, last, line):
-    ended = postage("run", target)
-    lines = ended.stderr.splitlines()
+CANNOT_RUN = {
+    "nowhere": (2, "Error: No module named 'nowhere' here"),
+    "nowhere.at.all": (2, "Error: No module named 'nowhere' here"),
+    "exiting": (2, "Error: module 'exiting' ended the program when it was imported"),
+    "plain": (2, "Error: module plain defines no processor; name one: plain:NAME"),
+    "fleet:Nobody": (2, "Error: module 'fleet' has no 'Nobody'"),
+    "faulty:VALUE": (2, "Error: faulty:VALUE: 5 is no processor, nor makes one"),
+    "fleet:FleetExchange": (2, "Error: fleet:FleetExchange: FleetExchange is no processor"),
+    "faulty:junk": (2, "Error: faulty:junk: junk returned 'junk', and no processor"),
+    "faulty:nothing": (2, "Error: faulty:nothing: nothing returned [], and no processor"),
+    "faulty:Demanding": (2, "Error: Demanding cannot be made: missing a required argument"),
+    "faulty:Mismatching": (5, "TopologyMismatch: queue 'cli-mismatch' exists with"),
+}
 
-    assert ended.code == code
-    assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1].startswith(last)
-    assert lines[2].startswith(line)
-    assert "postage/cli" not in ended.stderr
+
+def test_what_cannot_be_run_is_a_line_and_a_code(broker_env):
+    ends = together(*(("run", target) for target in CANNOT_RUN))
+
+    for ended, (code, line) in zip(ends, CANNOT_RUN.values(), strict=True):
+        assert (ended.code, ended.stdout) == (code, ""), ended
+        assert ended.stderr.splitlines()[-1].startswith(line)
+        assert "Traceback" not in ended.stderr
+
+
+FAILS = {
+    "raising": (2, "module 'raising' cannot be imported: ValueError: this", "    fail()"),
+    "importing": (2, "module 'importing' cannot be imported: ModuleNot", "    import not_instal"),
+    "faulty:Unmakeable": (1, "Unmakeable cannot be made: RuntimeError: no luck", "    raise Runt"),
+}
+
+
+def test_what_fails_in_the_users_code_has_its_traceback(broker_env):
+    ends = together(*(("run", target) for target in FAILS))
+
+    for ended, (code, last, first) in zip(ends, FAILS.values(), strict=True):
+        lines = ended.stderr.splitlines()
+        assert ended.code == code
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[2].startswith(first)
+        assert lines[-1].startswith(f"Error: {last}")
+        assert "postage/cli" not in ended.stderr.replace(str(PROGRAMS), "")
 
 
 def test_no_broker_and_no_waiting_is_exit_code_3():

@@ -2,9 +2,4 @@
 
 import os
 
-from postage import green
-
-
-class Crashing(green.MicroThread):
-    def step(self):
-        os._exit(9)
+os._exit(9)
