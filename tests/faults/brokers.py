@@ -20,7 +20,7 @@ def stopped(scene: Scene, _load: Load) -> None:
     scene.control("start_app")
 
 
-def alarmed(scene: Scene, load: Load, seconds: float = 3.0) -> None:
+def alarmed(scene: Scene, load: Load, seconds: float = 2.0) -> None:
     """Be short of memory for a while: publishers are blocked, consumers are not."""
     if scene.kind == "embedded":
         scene.broker.faults.block()
@@ -49,7 +49,7 @@ def emptied(scene: Scene, _load: Load) -> None:
 BROKERS = [
     Fault(name="broker killed and restarted", strike=killed, on=RABBITMQ),
     Fault(name="application stopped", strike=stopped, on=RABBITMQ, brief=()),
-    Fault(name="memory alarm", strike=alarmed, limits=LATE),
+    Fault(name="memory alarm", strike=alarmed, limits=LATE, brief=("rabbitmq",)),
     Fault(name="all connections closed", strike=closed, on=RABBITMQ, brief=()),
     Fault(name="broker empty", strike=emptied, on=EMBEDDED, limits=Limits(lost=100_000)),
 ]

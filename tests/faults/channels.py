@@ -103,10 +103,18 @@ def dropped_before_confirms(scene: Scene, load: Load) -> None:
 
 
 CHANNELS = [
-    Fault(name="exchange deleted, 404", strike=exchange_deleted),
-    Fault(name="queue mismatched, 406", strike=mismatched, limits=UNHARMED),
-    Fault(name="queue of calls deleted", strike=partial(queue_deleted, which="calls")),
-    Fault(name="queue of messages deleted", strike=partial(queue_deleted, which="notes")),
+    Fault(name="exchange deleted, 404", strike=exchange_deleted, brief=("embedded",)),
+    Fault(name="queue mismatched, 406", strike=mismatched, limits=UNHARMED, brief=("rabbitmq",)),
+    Fault(
+        name="queue of calls deleted",
+        strike=partial(queue_deleted, which="calls"),
+        brief=("embedded",),
+    ),
+    Fault(
+        name="queue of messages deleted",
+        strike=partial(queue_deleted, which="notes"),
+        brief=("rabbitmq",),
+    ),
     Fault(name="consumers cancelled", strike=cancelled, on=EMBEDDED, limits=Limits(refused=0)),
     Fault(
         name="reply queue deleted",

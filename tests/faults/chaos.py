@@ -18,6 +18,7 @@ from tests.faults import brokers, channels, deaths, links
 from tests.faults.account import Limits, findings
 from tests.faults.exam import Exam
 from tests.faults.fault import Strike
+from tests.faults.measures import memory
 from tests.faults.scene import Scene, lasting
 from tests.faults.steady import opened, say
 
@@ -70,18 +71,26 @@ def suffer(exam: Exam, name: str, strike: Strike) -> None:
         ledger = exam.load.ledger
         say(
             f"{began - exam.began:7.1f} s  {name:<28} consuming again after {took:5.2f} s; "
-            f"{ledger.lost} unhandled, {ledger.duplicates} duplicates"
+            f"{ledger.lost} unhandled, {ledger.duplicates} duplicates, {memory() / 1e6:.1f} MB"
         )
 
 
 def run(scene: Scene, minutes: float, seed: int) -> list[str]:
-    """Have faults for so long; return what is wrong."""
+    """Have faults for so long; return what is wrong.
+
+    The first tenth of the time is for warming up: only then is the memory before all of it taken.
+    """
     with Exam(scene) as exam:
         exam.begin()
+        warm = False
         for name, strike, rest in faults(seed):
             suffer(exam, name, strike)
             lasting(rest)
-            if time.monotonic() - exam.began > minutes * 60:
+            elapsed = (time.monotonic() - exam.began) / 60
+            if not warm and elapsed > minutes / 10:
+                warm = True
+                exam.weigh()
+            if elapsed > minutes:
                 break
         account = exam.account(f"{minutes:g} minutes of chaos, seed {seed}")
     say(account)

@@ -14,7 +14,7 @@ from tests.faults.scene import Scene
 from tests.support.programs import Program
 
 PROGRAMS = "tests/faults/programs"
-SENT_AT_MOST = 5000
+SENT_AT_MOST = 1000
 
 _publishers = itertools.count(1000)
 

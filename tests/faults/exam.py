@@ -15,11 +15,11 @@ from tests.faults.load import Load, Shape
 from tests.faults.measures import connections_to, greenlets, memory
 from tests.faults.scene import Scene
 
-SETTLED = 5
+SETTLED = 3
 """How often everybody has succeeded before memory is measured."""
 HOPELESS = 1.0
-"""Seconds of patience when they do not consume again."""
-AFTERWARDS = 3
+"""Seconds of patience when they have not consumed again."""
+AFTERWARDS = 2
 """How often everybody must succeed once all consume again."""
 
 
@@ -48,6 +48,10 @@ class Exam:
         self.load.start()
         with contextlib.suppress(AssertionError):  # the account will tell
             wait_until(lambda: self.load.at_work(SETTLED), self._patience)
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Take the memory of now for that before the trouble."""
         self._memory_before = memory()
 
     def suffer(self, strike: Strike) -> float:
@@ -62,13 +66,14 @@ class Exam:
         try:
             wait_until(lambda: self.load.latest() > ended, self._patience)
         except AssertionError:
-            self._patience = HOPELESS
             return math.inf
         return time.monotonic() - ended
 
     def account(self, title: str) -> Account:
         """Let all come to its end, and account for it."""
         load, ledger = self.load, self.load.ledger
+        if math.isinf(self.again):
+            self._patience = HOPELESS
         self._go_on()
         sockets, memory_after = sum(map(connections_to, self.scene.ports)), memory()
         unfinished = load.stop_sending()

@@ -42,7 +42,7 @@ def dark(scene: Scene, _load: Load, seconds: float = 3.0) -> None:
 
 
 def slow(
-    scene: Scene, _load: Load, *, delay: float = 0, rate: float | None = None, seconds: float = 5.0
+    scene: Scene, _load: Load, *, delay: float = 0, rate: float | None = None, seconds: float = 4.0
 ) -> None:
     """Let every byte take its time for a while."""
     scene.proxy.slow(delay=delay, rate=rate)
@@ -65,9 +65,9 @@ def cut_in_mid_frame(scene: Scene, load: Load, sizes: tuple[int, int] = (777, 95
 LINKS = [
     Fault(name="link cut", strike=cut),
     Fault(name="link cut and refused for 2 s", strike=unreachable, brief=("embedded",)),
-    Fault(name="link half-open", strike=half_open, brief=("rabbitmq",)),
+    Fault(name="link half-open", strike=half_open, brief=()),
     Fault(name="network dark for 3 s", strike=dark, brief=()),
-    Fault(name="delay of 2 s", strike=partial(slow, delay=2.0), limits=LATE, brief=("rabbitmq",)),
+    Fault(name="delay of 2 s", strike=partial(slow, delay=2.0), limits=LATE, brief=()),
     Fault(
         name="10 kB/s",
         strike=partial(slow, rate=10_000),

@@ -183,7 +183,7 @@ class Calls(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "examples",
-    [8, pytest.param(MANY, marks=[pytest.mark.soak, pytest.mark.limit(3600)])],
+    [40, pytest.param(MANY, marks=[pytest.mark.soak, pytest.mark.limit(3600)])],
     ids=["few", "many"],
 )
 def test_every_call_has_exactly_one_outcome_in_its_time(examples: int) -> None:
