@@ -137,13 +137,111 @@ def test_rejected_and_requeued(connection: Connection, channel: Channel, queue: 
     assert inbox.wait(3) == [b"again", b"again", b"never"]
 
 
-def test_multiple_ack(connection: Connection, channel: Channel, queue: str) -> None:
+@pytest.fixture
+def written(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """The acks that go out, each with its ``multiple``."""
+    acks: list[tuple[int, bool]] = []
+    passed_on = connection.path.ack
+
+    def ack(channel: Any, tag: int, *, multiple: bool) -> None:
+        acks.append((tag, multiple))
+        passed_on(channel, tag, multiple=multiple)
+
+    monkeypatch.setattr(connection.path, "ack", ack)
+    return acks
+
+
+def test_what_ends_in_one_turn_of_the_hub_is_acknowledged_as_one(
+    connection: Connection, channel: Channel, queue: str, written: list[Any]
+) -> None:
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=4)
+    send(connection, queue, *[bytes((n,)) for n in range(8)])
+    inbox.wait(4)
+    for place in (2, 0, 1):
+        inbox.got[place].ack()
+    assert written == []
+    inbox.wait(7)
+    assert written == [(3, True)]
+    for place in (6, 3, 5):  # 4 is not done
+        inbox.got[place].ack()
+    inbox.wait(8)
+    assert written[1:] == [(4, False), (7, False), (6, False)]
+
+
+def test_acks_of_consumers_that_share_a_channel_never_cover_what_another_holds(
+    connection: Connection, channel: Channel
+) -> None:
+    queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
+    inboxes = [Inbox(settle=False), Inbox(settle=False)]
+    for queue, inbox in zip(queues, inboxes, strict=True):
+        channel.consume(queue, inbox, prefetch=3)
+        send(connection, queue, b"1", b"2", b"3")
+        inbox.wait(3)
+    for delivery in inboxes[1].got:
+        delivery.ack()
+    channel.queue_declare("", exclusive=True)  # the broker has read the acks
+    assert not any(delivery.redelivered for delivery in inboxes[0].got)
+    channel.close()
+    again = [Inbox(), Inbox()]
+    other = connection.open_channel()
+    for queue, inbox in zip(queues, again, strict=True):
+        other.consume(queue, inbox)
+    assert again[0].wait(3) == [b"1", b"2", b"3"]
+    assert again[1].got == []
+
+
+@pytest.mark.parametrize("end", ["channel", "connection", "connection, at exit"])
+def test_what_is_done_is_acknowledged_before_the_end(
+    end: str, connect: Callable[..., Connection], connection: Connection
+) -> None:
+    ending = connect()
+    channel = ending.open_channel()
+    queue = f"acknowledged-before-{end}"
+    connection.open_channel().queue_declare(queue)
     inbox = Inbox(settle=False)
     channel.consume(queue, inbox, prefetch=3)
-    send(connection, queue, *[bytes((n,)) for n in range(5)])
+    send(connection, queue, b"1", b"2", b"3")
     inbox.wait(3)
-    channel.ack(inbox.got[2].delivery_tag, multiple=True)
-    assert inbox.wait(5) == [bytes((n,)) for n in range(5)]
+    for delivery in inbox.got[:2]:
+        delivery.ack()
+    if end == "channel":
+        channel.close()
+    elif end == "connection":
+        ending.close()
+    else:
+        ending.close_now(1.0)
+    again = Inbox()
+    connection.open_channel().consume(queue, again)
+    assert again.wait(1) == [b"3"]
+    assert channel.stale_acks == 0
+
+
+def test_a_second_ack_of_a_delivery_is_counted_and_harms_nobody(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    inbox = Inbox()
+    channel.consume(queue, inbox)
+    send(connection, queue, b"1")
+    inbox.wait(1)
+    inbox.got[0].ack()
+    inbox.got[0].reject(requeue=True)
+    send(connection, queue, b"2")
+    assert inbox.wait(2) == [b"1", b"2"]
+    assert (channel.stale_acks, channel.alive) == (2, True)
+
+
+def test_acks_that_the_end_of_the_channel_overtakes_are_counted(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    inbox = Inbox(settle=False)
+    channel.consume(queue, inbox, prefetch=2)
+    send(connection, queue, b"1", b"2")
+    inbox.wait(2)
+    inbox.got[0].ack()
+    connection.transport._lose(OSError("on purpose"))
+    inbox.got[1].ack()
+    assert channel.stale_acks == 2
 
 
 def test_a_cancelled_consumer_can_settle_what_it_holds(
@@ -224,7 +322,7 @@ def access_refused(channel: Channel) -> None:
 
 
 def unknown_delivery(channel: Channel) -> None:
-    channel.ack(4711)
+    channel._path.ack(channel._pika, 4711, multiple=False)
     channel.queue_declare("", exclusive=True)
 
 

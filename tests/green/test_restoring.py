@@ -24,6 +24,11 @@ from tests.support.running import SOON, consuming, running, value
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
+def spoil(channel: Any) -> None:
+    """Acknowledge what never came: the broker closes the channel over it, and it alone."""
+    channel._path.ack(channel._pika, 4711, multiple=False)
+
+
 class Worker(messaging.MessageProcessor):
     """Keeps what it begins and ends; the ``work`` of messages lasts until the gate is open."""
 
@@ -41,10 +46,9 @@ class Worker(messaging.MessageProcessor):
 
     @messaging.MessageHandler("command", "spoil")
     def spoil(self, content: Any) -> None:
-        """Say something wrong: the broker closes the channel over it, and it alone."""
         self.begun.append(content["parameters"])
         if len(self.begun) <= content["parameters"]:
-            self.consumer._listener._channel.ack(4711)  # type: ignore[union-attr]
+            spoil(self.consumer._listener._channel)  # type: ignore[union-attr]
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content: Any, reply: Any) -> None:
@@ -498,7 +502,7 @@ def test_a_channel_whose_end_was_not_heard_of_is_replaced(
     with running(processor):
         channel: Any = processor.consumer._listener._channel
         channel.on_end.clear()
-        channel.ack(4711)
+        spoil(channel)
         wait_for_restore(processor)
         assert value(place.producer().rpc_echo(1)) == 1
 

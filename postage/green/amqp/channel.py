@@ -21,6 +21,7 @@ from postage.errors import (
     PostageError,
 )
 from postage.green.amqp import border
+from postage.green.amqp.acks import Acks
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties
@@ -64,7 +65,8 @@ class Channel:
         self._confirms: Confirms[AsyncResult[bool]] = Confirms()
         self._ending: BaseException | None = None
         self._cancelling: set[str] = set()
-        self._held: dict[int, str] | None = None
+        self._acks = Acks()
+        self._flush_due = self._shared = False
         self._published = self._delivered = 0
         self._on_return: OnReturn | None = None
         self.alive = True
@@ -147,12 +149,12 @@ class Channel:
         `new_tag`, is for who must know it before the broker can possibly end the consumer.
         """
         tag = tag or new_tag()
-        held = None if no_ack else self._held
+        came = self._acks.came
 
         def on_message(deliver: Deliver, properties: Properties, body: bytes) -> None:
             self._delivered += 1
-            if held is not None:
-                held[deliver.delivery_tag] = tag
+            if not no_ack:
+                came(deliver.delivery_tag, tag)
             on_delivery(Delivery(self, deliver, properties, body))
 
         self._check_alive()
@@ -195,7 +197,7 @@ class Channel:
         """
         if tag in self._cancelling or not self.has_consumer(tag):
             return
-        if self._held is None:
+        if not self._shared:
             # Nowait, for that overtakes what waits; the channel's end forgets the rest.
             self._pika.basic_cancel(tag)
             return
@@ -218,8 +220,8 @@ class Channel:
             self._pika.basic_cancel(consumer_tag=tag)
 
     def share(self) -> None:
-        """Have several consumers use this channel: from now on note what each of them holds."""
-        self._held = {}
+        """Have several consumers use this channel, each of which may leave it to the others."""
+        self._shared = True
 
     def leave(self, tags: Collection[str], limit: float | None = None) -> None:
         """End the consumers *tags* and give back what they hold; a channel of one's own is closed.
@@ -227,34 +229,43 @@ class Channel:
         Switches while a channel closes, at most *limit* seconds, by default ``operation_timeout``.
         The consumers of others on a shared channel notice nothing.
         """
-        if self._held is None:
+        if not self._shared:
             self.close(limit)
             return
         for tag in tags:
             self.cancel_soon(tag)
-        for number in [number for number, tag in self._held.items() if tag in tags]:
+        for number in self._acks.held_by(tags):
             self.reject(number, requeue=True)
 
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge a delivery.  Never switches nor raises; on a dead channel it is counted.
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery, at the end of the present turn of the hub; never switches.
 
-        On a shared channel *multiple* would acknowledge what others hold.
+        Raises nothing: on a dead channel, and for what was settled already, it is counted.
         """
-        if self._may_settle(tag):
-            self._path.ack(self._pika, tag, multiple=multiple)
-        else:
+        if not (self.alive and self._acks.finish(tag)):
             self.stale_acks += 1
+        elif not self._flush_due:
+            self._flush_due = True
+            self._connection.transport.loop.run_callback(self.flush_acks)
+
+    def flush_acks(self) -> None:
+        """Write the acks that are due; never switches."""
+        self._flush_due = False
+        if self.alive:
+            for tag, multiple in self._acks.flush():
+                self._path.ack(self._pika, tag, multiple=multiple)
 
     def reject(self, tag: int, *, requeue: bool) -> None:
-        """Reject a delivery.  Never switches nor raises; on a dead channel it is counted."""
-        if self._may_settle(tag):
+        """Reject a delivery.  Never switches nor raises; where that is too late it is counted."""
+        if self.alive and self._acks.drop(tag):
             self._path.reject(self._pika, tag, requeue=requeue)
         else:
             self.stale_acks += 1
 
-    def _may_settle(self, tag: int) -> bool:
-        # On a shared channel what was given back already: the broker would close it over that.
-        return self.alive and (self._held is None or self._held.pop(tag, None) is not None)
+    def silence(self) -> None:
+        """Write nothing from here on, but for the acks that are due; never switches."""
+        self.flush_acks()
+        self.alive = False
 
     # --- publishing
 
@@ -366,7 +377,7 @@ class Channel:
 
     def give_up(self) -> None:
         """Close the channel without waiting; never switches, and closing twice is fine."""
-        self.alive = False
+        self.silence()
         if not (self._pika.is_closing or self._pika.is_closed):
             self._pika.close()
 
@@ -388,6 +399,7 @@ class Channel:
     def _on_close(self, _channel: pika.channel.Channel, reason: BaseException) -> None:
         self.alive, self._ending = False, reason
         self._path.forget(self._pika)
+        self.stale_acks += self._acks.abandon()
         # A fresh error for each: a shared one would collect the tracebacks of all of them.
         for answer in (*self._waiting, *self._confirms.abandon()):
             answer.set_exception(self._ended())

@@ -299,7 +299,7 @@ class Connection:
     def _silence(self) -> None:
         # What is written to a channel after its close would be a fault of the whole connection.
         for channel in self._channels:
-            channel.alive = False
+            channel.silence()
 
     def close_now(self, limit: float) -> None:
         """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""

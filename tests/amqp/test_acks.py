@@ -1,0 +1,119 @@
+"""Which acks are written: all that is finished is settled, and nothing else ever is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.stateful
+from hypothesis import strategies as st
+
+from postage.green.amqp.acks import Acks
+
+
+def holding(*tags: int) -> Acks:
+    acks = Acks()
+    for tag in tags:
+        acks.came(tag, "one" if tag % 2 else "two")
+    return acks
+
+
+def test_one_ack_covers_a_run_of_finished_deliveries() -> None:
+    acks = holding(1, 2, 3, 4)
+    assert all(acks.finish(tag) for tag in (3, 1, 2))
+    assert acks.flush() == [(3, True)]
+    assert acks.finish(4)
+    assert acks.flush() == [(4, False)]
+    assert acks.flush() == []
+
+
+def test_what_is_still_held_is_never_covered() -> None:
+    acks = holding(1, 2, 3, 4, 5)
+    for tag in (5, 1, 2, 4):
+        acks.finish(tag)
+    assert acks.flush() == [(2, True), (5, False), (4, False)]
+
+
+def test_what_is_rejected_does_not_stand_in_the_way() -> None:
+    acks = holding(1, 2, 3)
+    assert acks.drop(2)
+    acks.finish(3)
+    acks.finish(1)
+    assert acks.flush() == [(3, True)]
+
+
+def test_nothing_is_settled_twice() -> None:
+    acks = holding(1, 2)
+    assert acks.finish(1)
+    assert acks.drop(2)
+    assert not any((acks.finish(1), acks.drop(1), acks.finish(2), acks.drop(2), acks.finish(9)))
+    assert acks.flush() == [(1, False)]
+
+
+def test_what_each_consumer_holds_is_known() -> None:
+    acks = holding(1, 2, 3, 4)
+    acks.finish(3)
+    assert acks.held_by({"one"}) == [1]
+    assert acks.held_by({"one", "two"}) == [1, 2, 4]
+    assert len(acks) == 3
+
+
+def test_an_end_forgets_all_and_says_how_many_acks_are_lost() -> None:
+    acks = holding(1, 2, 3)
+    acks.finish(1)
+    acks.finish(2)
+    assert acks.abandon() == 2
+    assert (len(acks), acks.flush(), acks.finish(3)) == (0, [], False)
+
+
+class Broker(hypothesis.stateful.RuleBasedStateMachine):
+    """A broker that holds what is unsettled, as the specification says, beside the tracker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acks = Acks()
+        self.last = 0
+        self.running: set[int] = set()  # a handler is at it
+        self.unsettled: set[int] = set()  # as the broker sees it
+        self.due: set[int] = set()
+
+    @hypothesis.stateful.rule(skipped=st.integers(1, 3), consumer=st.sampled_from("ab"))
+    def deliver(self, skipped: int, consumer: str) -> None:
+        """A delivery comes; tags between went to consumers that do not acknowledge."""
+        self.last += skipped
+        self.acks.came(self.last, consumer)
+        self.running.add(self.last)
+        self.unsettled.add(self.last)
+
+    @hypothesis.stateful.precondition(lambda self: self.running)
+    @hypothesis.stateful.rule(data=st.data())
+    def end(self, data: Any) -> None:
+        tag = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.remove(tag)
+        self.due.add(tag)
+        assert self.acks.finish(tag)
+
+    @hypothesis.stateful.precondition(lambda self: self.running)
+    @hypothesis.stateful.rule(data=st.data())
+    def reject(self, data: Any) -> None:
+        tag = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.remove(tag)
+        self.unsettled.remove(tag)
+        assert self.acks.drop(tag)
+
+    @hypothesis.stateful.rule()
+    def flush(self) -> None:
+        for tag, multiple in self.acks.flush():
+            assert tag in self.unsettled, "the broker would close the channel (406)"
+            covered = {each for each in self.unsettled if each <= tag} if multiple else {tag}
+            assert not covered & self.running, "before its handler was done"
+            self.unsettled -= covered
+        assert not self.due & self.unsettled, "all that was finished is settled"
+        self.due.clear()
+
+    @hypothesis.stateful.invariant()
+    def what_runs_is_held(self) -> None:
+        assert self.running <= self.unsettled
+        assert len(self.acks) == len(self.running)
+
+
+TestAgainstABroker = Broker.TestCase
