@@ -108,7 +108,7 @@ def test_an_exchange_of_another_type_is_left_alone():
     [
         (("call", "cli-fleet", "echo", "echo", "[1,"), "'[1,' is not JSON"),
         (("send", "cli-fleet", "echo", "echo", "NaN"), "NaN is no number that JSON has"),
-        (("call", "cli-fleet", "echo", "echo", "--timout", "3"), "No such option '--timout'"),
+        (("call", "cli-fleet", "echo", "echo", "--timout", "3"), "--timout"),
         (
             ("call", "cli-fleet", "echo", "echo", "--timeout", "NaN"),
             "'NaN' is no number of seconds",
@@ -118,7 +118,7 @@ def test_an_exchange_of_another_type_is_left_alone():
         (("call", f"amqp://me:{SECRET}@x/", "k", "n"), "is a URL: write --url before it"),
         (
             ("call", "x", "k", "n", f"--x=amqp://me:{SECRET}@x/"),
-            "No such option '--x=amqp://me:***@x/'",
+            "--x=amqp://me:***@x/",
         ),
     ],
 )
@@ -146,15 +146,13 @@ def test_mistakes_in_modules_are_a_line_and_exit_code_2():
         assert ended.stderr.splitlines()[-1].startswith(line)
 
 
-@pytest.mark.parametrize("command", ["call", "send"])
-def test_without_a_broker_it_says_so_at_once(command: str):
-    ended = postage(command, "--url", f"amqp://me:{SECRET}@127.0.0.1:1/", "exchange", "key", "name")
+def test_without_a_broker_they_say_so_at_once():
+    rest = ("--url", f"amqp://me:{SECRET}@127.0.0.1:1/", "exchange", "key", "name")
 
-    assert ended.code == 3
-    assert ended.stderr.startswith(
-        "BrokerUnreachable: no AMQP 0-9-1 broker answered at 127.0.0.1:1"
-    )
-    assert SECRET not in ended.stderr
+    for ended in together(("call", *rest), ("send", *rest)):
+        assert ended.code == 3
+        assert ended.stderr.startswith("BrokerUnreachable: no AMQP 0-9-1 broker answered at ")
+        assert SECRET not in ended.stderr
 
 
 def test_a_wrong_password_is_not_shown(broker_env):

@@ -287,6 +287,16 @@ def test_what_cannot_be_run_is_a_line_and_a_code(broker_env):
         assert "Traceback" not in ended.stderr
 
 
+def test_two_processes_of_the_same_name_and_pid_are_a_line_and_exit_code_5(broker_env):
+    with running("run", "twin") as program:
+        program.wait_for_line("Running", SOON)
+        ended = postage("run", "twin")
+
+    assert ended.code == 5
+    assert ended.stderr.splitlines()[-1].startswith("ChannelRefused: the broker refused it (405)")
+    assert "'1@x'" in ended.stderr
+
+
 FAILS = {
     "raising": (2, "module 'raising' cannot be imported: ValueError: this", "    fail()"),
     "importing": (2, "module 'importing' cannot be imported: ModuleNot", "    import not_instal"),
