@@ -18,6 +18,7 @@ class Plan:
     embedded: bool = False
     wait: bool | None = None
     workers: int | None = None
+    reload: bool = False
     concurrency: int | None = None
     shutdown_timeout: float | None = None
     health: int | None = None

@@ -37,6 +37,7 @@ __all__ = ["command"]
     metavar="N",
     help="Run N processes under a parent that starts again what was killed.",
 )
+@click.option("--reload", is_flag=True, help="Start anew when a Python file here has changed.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 100_000),
@@ -72,10 +73,10 @@ def command(log_level: str, *, log_json: bool, worker: Lifeline | None, **option
         )
     set_up(log_level, as_json=log_json)
     plan.use_settings()
-    if plan.workers and worker is None:
+    if (plan.workers or plan.reload) and worker is None:
         from postage.cli.workers import supervise  # noqa: PLC0415 - one of both is needed
 
-        return supervise(plan.workers, plan.shutdown_timeout)
+        return supervise(plan.workers or 1, plan.shutdown_timeout, reload=plan.reload)
     from postage.cli.process import run_here  # noqa: PLC0415 - as above
 
     return run_here(plan, worker)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from postage.cli.exits import Code
 from postage.cli.lifeline import SIGNALLED, Lifeline
+from postage.cli.reloading import CHANGED, telling_changes
 from postage.cli.restarts import Restarts
 
 __all__ = ["supervise"]
@@ -30,12 +31,17 @@ GRACE = 15.0
 """Seconds that a worker gets beyond its shutdown timeout; then it is killed."""
 
 
-def supervise(count: int, shutdown_timeout: float | None) -> int:
+def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = False) -> int:
     """Run *count* workers with the command line of this process; return the exit code.
 
-    SIGTERM and SIGINT have all of them finish; a second one kills them.
+    SIGTERM and SIGINT have all of them finish; a second one kills them.  With *reload* a change of
+    a source file has them finish and start anew, and nothing that they do ends all.
     """
-    with _signals() as wait, _Parent(count, shutdown_timeout) as parent:
+    with contextlib.ExitStack() as stack:
+        wait, descriptor = stack.enter_context(_signals())
+        if reload:
+            stack.enter_context(telling_changes(descriptor))
+        parent = stack.enter_context(_Parent(count, shutdown_timeout, reload=reload))
         while parent.busy:
             parent.turn(wait(parent.patience()))
     return parent.code
@@ -45,8 +51,11 @@ Wait = Callable[[float | None], set[int]]
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Wait]:
-    """Give a function that waits so many seconds for signals, and returns those that came."""
+def _signals() -> Iterator[tuple[Wait, int]]:
+    """Give a function that waits so many seconds for signals, and returns those that came.
+
+    They come through a pipe; its descriptor is given, too, for others who have something to tell.
+    """
     inside, outside = os.pipe()
     os.set_blocking(outside, False)
     numbers = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
@@ -58,7 +67,7 @@ def _signals() -> Iterator[Wait]:
         return set(os.read(inside, 1024)) if readable else set()
 
     try:
-        yield wait
+        yield wait, outside
     finally:
         signal.set_wakeup_fd(-1)
         for number, handler in zip(numbers, before, strict=True):
@@ -74,16 +83,26 @@ class _Worker:
     number: int
     due: float | None = 0.0
     process: subprocess.Popen[bytes] | None = None
+    outdated: bool = False
     restarts: Restarts = field(default_factory=Restarts)
 
     def start(self, descriptor: int) -> None:
         """Start the process: in a session of its own, as Ctrl-C is for the parent to pass on."""
         command = worker_command(sys.orig_argv, sys.argv, Lifeline(self.number, descriptor))
-        self.due = None
+        self.due, self.outdated = None, False
         self.process = subprocess.Popen(  # noqa: S603 - just ourselves
             command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), start_new_session=True
         )
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
+
+    def renew(self) -> None:
+        """Start anew: at once, or when the process that runs has finished."""
+        self.restarts = Restarts()
+        if self.process is None:
+            self.due = time.monotonic()
+        elif not self.outdated:  # a second signal would not let it finish
+            self.outdated = True
+            self.process.terminate()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there is one, and start it no more."""
@@ -102,8 +121,9 @@ def worker_command(whole: list[str], arguments: list[str], lifeline: Lifeline) -
 class _Parent:
     """The workers, and what becomes of them."""
 
-    def __init__(self, count: int, shutdown_timeout: float | None) -> None:
+    def __init__(self, count: int, shutdown_timeout: float | None, *, reload: bool) -> None:
         self.code = Code.CLEAN
+        self._reload = reload
         self._workers = [_Worker(number) for number in range(count)]
         self._limit = None if shutdown_timeout is None else shutdown_timeout + GRACE
         self._deadline: float | None = None
@@ -120,8 +140,9 @@ class _Parent:
 
     @property
     def busy(self) -> bool:
-        """Whether anything runs, or is about to."""
-        return any(each.process or each.due is not None for each in self._workers)
+        """Whether anything runs, or is about to, or a change may come."""
+        waits = self._reload and not self._ending
+        return waits or any(each.process or each.due is not None for each in self._workers)
 
     def patience(self) -> float | None:
         """Return the seconds until something is due; None: nothing is."""
@@ -133,6 +154,8 @@ class _Parent:
         """Do what *signals*, the clock, and the processes that have ended ask for."""
         if signals & {signal.SIGTERM, signal.SIGINT}:
             self._end_all(signal.SIGKILL if self._ending else signal.SIGTERM)
+        elif CHANGED in signals and not self._ending:
+            self._renew_all()
         for worker in self._workers:
             code = worker.process.poll() if worker.process else None
             if code is not None:
@@ -154,6 +177,9 @@ class _Parent:
             if code not in (Code.CLEAN, SIGNALLED):
                 self.code = self.code or Code.UNHANDLED
             return
+        if worker.outdated:
+            worker.renew()
+            return
         pause = worker.restarts.pause(now := time.monotonic())
         if code in FINAL or pause is None:
             self._give_up(worker, how, Code(code) if code in FINAL else Code.GAVE_UP)
@@ -161,7 +187,15 @@ class _Parent:
         logger.warning("Worker %d has ended %s and is started again.", worker.number, how)
         worker.due = now + pause
 
+    def _renew_all(self) -> None:
+        logger.info("A file has changed: all start anew.")
+        for worker in self._workers:
+            worker.renew()
+
     def _give_up(self, worker: _Worker, how: str, code: Code) -> None:
+        if self._reload:
+            logger.error("Worker %d has ended %s and waits for a change.", worker.number, how)
+            return
         logger.error("Worker %d has ended %s: all end.", worker.number, how)
         self.code = code
         self._end_all(signal.SIGTERM)

@@ -20,9 +20,9 @@ PROGRAMS = ROOT / "tests" / "cli" / "programs"
 SOON = 20.0
 
 
-def running(*arguments: str, env: Mapping[str, str] | None = None) -> Program:
+def running(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = PROGRAMS) -> Program:
     """Return ``postage ...``, to be entered as a context."""
-    return Program("-m", "postage", *arguments, env=env, cwd=PROGRAMS)
+    return Program("-m", "postage", *arguments, env=env, cwd=cwd)
 
 
 def postage(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:

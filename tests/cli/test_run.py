@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.cli.support import (
     wait_for_end,
     with_url,
 )
-from tests.support.programs import Program
+from tests.support.programs import Program, run_program
 from tests.support.raw import raw_to
 
 SECRET = "not-the-password"
@@ -222,6 +223,44 @@ def test_what_a_new_start_does_not_cure_ends_all_at_once(broker_env):
     assert ended.code == 2
     assert "module 'faulty' has no 'nobody'" in ended.stderr
     assert "started again" not in ended.stderr
+
+
+VERSIONED = """
+import gevent
+
+from postage import green
+
+
+class Component{version}(green.MicroThread):
+    def step(self):
+        gevent.sleep(1)
+"""
+
+
+def test_it_reloads_what_has_changed_and_survives_mistakes(broker_env, tmp_path: Path):
+    module = tmp_path / "changing.py"
+    module.write_text(VERSIONED.format(version=1))
+    with running("run", "changing", "--reload", cwd=tmp_path) as program:
+        program.wait_for_line("Running 1 components: Component1.", SOON)
+        module.write_text("a mistake")
+        program.wait_for_line("has ended with exit code 2 and waits for a change", SOON)
+        module.write_text(VERSIONED.format(version=2))
+        program.wait_for_line("Running 1 components: Component2.", SOON)
+        ended = program.terminate()
+
+    assert ended.code == 0
+    assert "SyntaxError" in ended.stderr
+
+
+def test_reload_without_its_extra_says_what_to_install():
+    code = (
+        "import sys; sys.modules['watchfiles'] = None; from postage.cli import main\n"
+        "sys.exit(main(['run', 'x', '--reload']))"
+    )
+    ended = run_program("-c", code)
+
+    assert ended.code == 2
+    assert ended.stderr == "Error: --reload needs watchfiles: pip install 'postage[reload]'\n"
 
 
 def test_the_pauses_between_restarts_grow_and_it_gives_up():
