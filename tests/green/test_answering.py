@@ -1,0 +1,142 @@
+"""Answers: whatever a handler does, its caller gets one result."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import messaging
+from postage.testing.waiting import wait_until
+from tests.support.recorder import Answers, Recorder, at
+from tests.support.running import SOON, running, text, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Answering(Recorder):
+    @Answers("command", "after")
+    def goes_on(self, content, reply_func):
+        reply_func("answered")
+        gevent.sleep(0.01)
+        self.seen.append("code after the reply")
+
+    @Answers("command", "result")
+    def result(self, content, reply_func):
+        reply_func(messaging.MessageResult([1], "well"))
+
+    @Answers("command", "error")
+    def error(self, content, reply_func):
+        reply_func(messaging.MessageResultError("foreseen"))
+
+    @Answers("command", "exception")
+    def exception(self, content, reply_func):
+        reply_func(messaging.MessageResultException("OSError", "gone"))
+
+    @Answers("command", "value")
+    def value(self, content, reply_func):
+        reply_func({"bare": None})
+
+    @Answers("command", "falsy")
+    def falsy(self, content, reply_func):
+        reply_func(None)
+
+    @Answers("command", "raises")
+    def raises(self, content, reply_func):
+        raise ZeroDivisionError("by nought")
+
+    @Answers("command", "silent")
+    def silent(self, content, reply_func):
+        self.seen.append("said nothing")
+
+    @Answers("command", "later")
+    def later(self, content, reply_func):
+        gevent.spawn_later(0.05, reply_func.later(), "in my own time")
+        self.seen.append("returned")
+
+
+RESULTS = {
+    "after": ("success", "answered", ""),
+    "result": ("success", [1], "well"),
+    "error": ("error", None, "foreseen"),
+    "exception": ("exception", "OSError", "gone"),
+    "value": ("success", {"bare": None}, ""),
+    "falsy": ("success", None, ""),
+    "raises": ("exception", "ZeroDivisionError", "by nought"),
+    "silent": ("exception", "NoReply", "the handler of 'silent' did not reply"),
+    "later": ("success", "in my own time", ""),
+    "unknown": ("exception", "UnknownCommand", "nobody here handles 'unknown'"),
+}
+
+
+@pytest.mark.row(42)
+@pytest.mark.parametrize(("call", "expected"), RESULTS.items(), ids=RESULTS.keys())
+def test_whatever_a_handler_does_its_caller_gets_one_result(place, call, expected):
+    with running(at(place, Answering)):
+        result = getattr(place.producer(), f"rpc_{call}")()
+
+    content = result.body["content"]
+    assert (content["type"], content["value"], content["message"]) == expected
+
+
+@pytest.mark.row(42)
+@pytest.mark.parametrize("call", ["after", "later"])
+def test_code_after_the_reply_still_runs(place, call):
+    processor = at(place, Answering)
+    with running(processor):
+        assert getattr(place.producer(), f"rpc_{call}")()
+        wait_until(lambda: processor.seen, SOON)
+
+
+@pytest.mark.row(42)
+def test_processors_that_share_a_key_stay_silent_about_what_they_do_not_handle(place):
+    """One of the two knows the command; the other one's silence leaves the answer to it."""
+
+    class Quiet(Recorder):
+        answer_unknown = False
+
+    class Knows(Quiet):
+        @Answers("command", "special")
+        def special(self, content, reply_func):
+            gevent.sleep(0.05)
+            reply_func("I know")
+
+    eqks = [place.at((place.sub(name), place.key)) for name in "ab"]
+    quiet, knows = at(place, Quiet, eqks[0]), at(place, Knows, eqks[1])
+    producer = place.producer()
+    with running(quiet, knows):
+        assert value(producer.rpc_special()) == "I know"
+        assert value(producer.rpc_nobody(_timeout=0.2)) == "TimeoutError"
+
+    assert quiet.counts["unhandled"] == 2
+
+
+@pytest.mark.row(42)
+def test_a_second_reply_is_counted_and_dropped(place):
+    class Twice(Recorder):
+        @Answers("command", "twice")
+        def twice(self, content, reply_func):
+            reply_func("first")
+            reply_func("second")
+
+    processor = at(place, Twice)
+    with running(processor):
+        producer = place.producer()
+        assert [value(producer.rpc_twice()) for _ in range(3)] == ["first"] * 3
+        wait_until(lambda: processor.counts["second_reply"] == 3, SOON)
+
+
+@pytest.mark.row(42, 43)
+def test_an_rpc_whose_handler_fails_is_answered_rejected_and_logged(place, raw, caplog):
+    raw.declare(place.dead)
+    processor = at(place, Answering, place.strict)
+    with running(processor):
+        result = place.producer().rpc_raises()
+        assert (value(result), text(result)) == ("ZeroDivisionError", "by nought")
+        assert json.loads(raw.take(place.dead).body)["name"] == "raises"
+
+    assert processor.counts["failed"] == 1
+    assert [r.exc_info is not None for r in caplog.records if r.levelno >= logging.ERROR] == [True]

@@ -1,0 +1,106 @@
+"""What a consumer remembers of its declarations, and which refusals it waits out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from postage.errors import ChannelRefused, ConnectionLost, OperationTimeout, TopologyMismatch
+from postage.exchange import Exchange
+from postage.green.declarations import Declarations, Queue, may_pass
+
+
+class One(Exchange):
+    name = "one"
+
+
+class Other(Exchange):
+    name = "other"
+    passive = True
+
+
+def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -> Queue:
+    return Queue(name, name, flags, [(exchange, key) for key in keys])
+
+
+def test_queues_and_keys_are_kept_in_the_order_of_their_declaration() -> None:
+    known = Declarations()
+    for name, key in (("b", "1"), ("a", "2"), ("b", "3"), ("b", "1")):
+        known.note(queue(name, key))
+    assert known.pairs == [("b", "1"), ("b", "3"), ("a", "2")]
+
+
+def test_what_is_noted_twice_is_the_first_one() -> None:
+    known = Declarations()
+    first = known.note(queue("q", "1"))
+    assert known.note(queue("q", "2")) is first
+    assert first in known
+    assert list(known) == [first]
+
+
+def test_who_used_a_queue_as_it_is_and_declares_it_later_declares_it() -> None:
+    known = Declarations()
+    first = known.note(queue("q", "1", passive=True))
+    known.note(queue("q", "2", durable=True))
+    assert first.flags == {"durable": True}
+    known.note(queue("q", "3", passive=True))
+    assert first.flags == {"durable": True}
+
+
+def test_an_unbound_key_is_forgotten_and_a_queue_that_is_left_with_all_of_its_keys() -> None:
+    known = Declarations()
+    known.note(queue("q", "1", "2"))
+    known.note(queue("r", "1"))
+    known.unbind(One, "q", "1")
+    known.unbind(Other, "q", "2")
+    known.unbind(One, "unknown", "1")
+    assert known.pairs == [("q", "2"), ("r", "1")]
+    left = known.leave("q")
+    assert left is not None
+    assert left not in known
+    assert known.pairs == [("r", "1")]
+    assert known.leave("q") is None
+
+
+def refused(code: int, text: str) -> ChannelRefused:
+    return ChannelRefused(code, text)
+
+
+def mismatch(code: int, text: str) -> TopologyMismatch:
+    return TopologyMismatch(
+        code, text, kind="queue", name="q", flag="durable", ours="true", theirs="false"
+    )
+
+
+NODE_DOWN = "NOT_FOUND - home node 'rabbit@b' of durable queue 'q' in vhost '/' is down"
+NO_QUEUE = "NOT_FOUND - no queue 'q' in vhost '/'"
+NO_EXCHANGE = "NOT_FOUND - no exchange 'other' in vhost '/'"
+PASSING = [
+    (ConnectionLost("gone"), queue("q")),
+    (OperationTimeout("queue.declare", 30), queue("q", passive=True)),
+    (refused(404, NO_QUEUE), queue("q")),
+    (refused(404, NODE_DOWN), queue("q")),
+    (refused(404, NODE_DOWN), queue("q", passive=True)),
+    (refused(404, NO_EXCHANGE), queue("q", "k")),
+    (refused(405, "RESOURCE_LOCKED - cannot obtain exclusive access to queue 'q'"), queue("q")),
+]
+FINAL = [
+    (refused(403, "ACCESS_REFUSED - no permission for queue 'q'"), queue("q")),
+    (refused(404, NO_QUEUE), queue("q", passive=True)),
+    (mismatch(404, NO_QUEUE), queue("q", passive=True)),
+    (refused(404, NO_EXCHANGE), queue("q", "k", exchange=Other)),
+    (mismatch(406, "PRECONDITION_FAILED - inequivalent arg"), queue("q")),
+    (refused(406, "PRECONDITION_FAILED - invalid arg 'x-what'"), queue("q")),
+    (refused(530, "every channel of the connection is in use"), queue("q")),
+]
+
+
+@pytest.mark.parametrize(("error", "wanted"), PASSING, ids=lambda each: repr(each)[:40])
+def test_what_may_pass_is_waited_out(error: Any, wanted: Queue) -> None:
+    assert may_pass(error, wanted)
+
+
+@pytest.mark.parametrize(("error", "wanted"), FINAL, ids=lambda each: repr(each)[:40])
+def test_what_stays_as_it_is_is_not(error: Any, wanted: Queue) -> None:
+    assert not may_pass(error, wanted)

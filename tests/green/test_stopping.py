@@ -1,0 +1,154 @@
+"""Processors that are told to stop, by messages, handlers and code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green, microthreads
+from postage.errors import ExitScheduler
+from postage.testing.waiting import wait_until
+from tests.support.recorder import Handles, Recorder, at, through
+from tests.support.running import SOON, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+def in_scheduler(*processors: Any) -> Any:
+    """Run a scheduler with *processors* and return its greenlet."""
+    scheduler = microthreads.MicroScheduler()
+    for processor in processors:
+        scheduler.add_microthread(processor)
+    return gevent.spawn(lambda: [None for _ in scheduler.main()])
+
+
+@pytest.mark.row(44)
+def test_quit_stops_one_processor_and_the_loop_ends_with_the_last(place):
+    one, other = (at(place, eqk=place.at((place.sub(key), key))) for key in "ab")
+    producer = place.producer(eks=[(place.exchange, "a")])
+    loop = in_scheduler(one, other)
+
+    producer.message_quit()
+    assert value(producer.rpc_echo("alive", _key="b")) == "alive"
+    wait_until(lambda: "idle" in repr(one), SOON)
+    assert not loop.dead
+    producer.message_quit(_key="b")
+
+    loop.get(timeout=SOON)
+
+
+@pytest.mark.row(44)
+def test_remote_control_false_refuses_quit_and_restart(place, caplog):
+    class Deaf(Recorder):
+        remote_control = False
+
+    def send(producer: Any) -> None:
+        producer.message_quit()
+        producer.message_restart()
+
+    processor = at(place, Deaf)
+    through(place, processor, send)
+
+    assert processor.counts["handled"] == 3
+    refusals = [record.getMessage() for record in caplog.records]
+    assert [("quit" in text, "restart" in text) for text in refusals] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+class Ending(Recorder):
+    @Handles("command", "stop")
+    def stop(self, content):
+        raise StopIteration
+
+    @Handles("command", "exit")
+    def exit(self, content):
+        raise ExitScheduler
+
+    @Handles("command", "work")
+    def work(self, content):
+        self.seen.append("began")
+        gevent.sleep(content["parameters"])
+        self.seen.append("ended")
+
+
+@pytest.mark.row(44)
+def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
+    one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
+    producer = place.producer(eks=[(place.exchange, "a")])
+    loop = in_scheduler(one, other)
+
+    producer.message_stop()
+    wait_until(lambda: one.counts["handled"] and "idle" in repr(one), SOON)
+    assert value(producer.rpc_echo("alive", _key="b")) == "alive"
+    assert raw.count(place.sub("a")) == 0  # acknowledged
+
+    assert not loop.dead
+    producer.message_exit(_key="b")
+    loop.get(timeout=SOON)
+
+
+@pytest.mark.row(44)
+def test_exit_scheduler_from_a_handler_ends_all_and_the_others_finish_their_messages(place, raw):
+    one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
+    producer = place.producer(eks=[(place.exchange, "b")])
+    loop = in_scheduler(one, other)
+    for _ in range(5):
+        producer.message_work(0.2)
+    wait_until(lambda: other.seen == ["began"] * 5, SOON)
+
+    producer.message_exit(_key="a")
+    loop.get(timeout=SOON)
+
+    assert other.seen == ["began"] * 5 + ["ended"] * 5
+    assert raw.count(place.sub("b")) == 0
+
+
+@pytest.mark.row(44)
+def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
+    processor = at(place, Ending)
+    producer = place.producer()
+    loop = in_scheduler(processor)
+    producer.message_work(0.2)
+    wait_until(lambda: processor.seen, SOON)
+
+    producer.message_quit()
+    loop.get(timeout=SOON)
+
+    assert processor.seen == ["began", "ended"]
+    assert raw.count(place.queue) == 0
+
+
+@pytest.mark.row(44)
+def test_what_a_stopping_processor_has_not_begun_goes_back_to_its_queue(place, raw):
+    class OneByOne(Ending):
+        concurrency = 1
+        prefetch = 10
+
+    processor = at(place, OneByOne)
+    producer = place.producer()
+    for _ in range(5):
+        producer.message_work(0.2)
+    loop = in_scheduler(processor)
+    wait_until(lambda: processor.seen == ["began"], SOON)
+
+    processor.stop_consuming()
+    wait_until(lambda: "idle" in repr(processor), SOON)
+
+    assert processor.seen == ["began", "ended"]
+    assert raw.count(place.queue) == 4
+    loop.kill()
+
+
+@pytest.mark.row(44)
+def test_green_run_returns_when_the_last_processor_has_quit(place):
+    processors = [at(place, eqk=place.at((place.sub(key), key))) for key in "abc"]
+    run = gevent.spawn(green.run, *processors)
+    for key in "abc":
+        place.producer().message_quit(_key=key)
+
+    run.get(timeout=SOON)

@@ -1,0 +1,124 @@
+"""Verdicts: what the broker is told about a message once its handlers are done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import messaging
+from postage.testing.waiting import wait_until
+from tests.support.recorder import Handles, Recorder, at
+from tests.support.running import SOON, running, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Failing(Recorder):
+    concurrency = 1
+
+    @Handles("command", "fail")
+    def fails(self, content):
+        raise ValueError("no good")
+
+    @Handles("command", "fail")
+    def runs_all_the_same(self, content):
+        self.seen.append("ran")
+
+    @Handles("command", "refuse")
+    def refuses(self, content):
+        raise messaging.RejectMessage("not for me")
+
+    @Handles("command", "wait")
+    def waits(self, content):
+        self.seen.append("began")
+        self.gate.wait()
+        self.seen.append("ended")
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.gate = gevent.event.Event()
+        super().__init__(*args, **kwds)
+
+
+@pytest.fixture
+def failing(place, raw):
+    """A processor whose rejected messages can be counted, running, and a producer for it."""
+    raw.declare(place.dead)
+    processor = at(place, Failing, place.strict)
+    with running(processor):
+        yield processor, place.producer()
+
+
+@pytest.mark.row(43)
+def test_a_failed_message_is_rejected_not_requeued_and_logged_with_its_traceback(
+    place, raw, failing, caplog
+):
+    processor, producer = failing
+    producer.message_fail()
+
+    dead = raw.take(place.dead)
+    assert json.loads(dead.body)["name"] == "fail"
+    assert dead.properties.headers["x-death"][0]["reason"] == "rejected"
+    assert value(producer.rpc_echo("alive")) == "alive"
+    assert (processor.seen, processor.counts["failed"]) == (["ran"], 1)
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "Failing.fails" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
+
+
+@pytest.mark.row(43)
+def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog):
+    processor, producer = failing
+    with caplog.at_level(logging.INFO, "postage"):
+        producer.message_refuse()
+        assert json.loads(raw.take(place.dead).body)["name"] == "refuse"
+        assert value(producer.rpc_echo("alive")) == "alive"
+
+    (record,) = [r for r in caplog.records if "not for me" in r.getMessage()]
+    assert not record.exc_info
+    assert processor.counts["failed"] == 1
+
+
+@pytest.mark.row(43)
+def test_an_unhandled_message_is_acknowledged(place, raw, failing):
+    processor, producer = failing
+    producer.message_nobody_handles_this()
+    assert value(producer.rpc_echo("after it")) == "after it"
+
+    assert processor.counts["unhandled"] == 1
+    assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
+
+
+@pytest.mark.row(43)
+def test_a_body_that_is_no_message_is_rejected_counted_and_logged(place, raw, failing, caplog):
+    processor, producer = failing
+    raw.put(place.queue, b"no message")
+
+    assert raw.take(place.dead).body == b"no message"
+    assert value(producer.rpc_echo("alive")) == "alive"
+    assert processor.counts["malformed"] == 1
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "no message" in record.getMessage()
+
+
+@pytest.mark.row(43)
+def test_a_message_is_acknowledged_after_its_handlers(place, raw):
+    """While its handler runs, a message still belongs to the queue: it comes back if we vanish."""
+    processor = at(place, Failing)
+    processor.shutdown_timeout = 0.05
+    place.producer().message_wait()
+    with running(processor):
+        wait_until(lambda: processor.seen == ["began"], SOON)
+        assert raw.count(place.queue) == 0
+
+    assert raw.count(place.queue) == 1
+    processor.gate.set()
+    with running(processor):
+        wait_until(lambda: processor.counts["handled"] == 1, SOON)
+    assert raw.count(place.queue) == 0
+    assert processor.seen == ["began", "began", "ended"]

@@ -1,0 +1,41 @@
+"""Processors that note what they do, for the tests of processors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postage import messaging
+from tests.support.places import Place
+from tests.support.running import running, value
+
+Handles = messaging.MessageHandler
+Answers = messaging.RpcHandler
+
+
+class Recorder(messaging.MessageProcessor):
+    """Keeps what its handlers say in `seen`."""
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.seen: list[Any] = []
+        super().__init__(*args, **kwds)
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content, reply_func):
+        reply_func(content["parameters"])
+
+
+def at(place: Place, kind: type[Any] = Recorder, eqk: Any = None) -> Any:
+    """Return a processor of *kind* at *place*."""
+    return kind({"name": kind.__name__}, place.eqk if eqk is None else eqk, None, None)
+
+
+def through(place: Place, processor: Any, send: Any) -> list[Any]:
+    """Run *processor*, ``send(producer)``, and return what it saw, when all of it is handled."""
+    processor.concurrency = 1
+    processor.consumer.prefetch = 1
+    producer = place.producer()
+    with running(processor):
+        send(producer)
+        assert value(producer.rpc_echo("the end")) == "the end"
+    seen: list[Any] = processor.seen
+    return seen
