@@ -203,7 +203,7 @@ class Channel:
 
     def _new_tag(self) -> str:
         self._tags += 1
-        return f"amq.ctag-{id(self):x}-{self._tags}"
+        return f"amq.ctag-{self.session.id}.{self.number}-{self._tags}"
 
     def _consume_replies(self, consumer: Consumer) -> None:
         if not consumer.no_ack:

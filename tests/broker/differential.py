@@ -26,6 +26,7 @@ from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, Sy
 
 CONTROL = 9
 """The channel on which we look on; no step uses it."""
+VHOST = "t01"
 PATIENCE = 0.02
 """Seconds for RabbitMQ's processes between two steps, when a difference may be one of timing."""
 CONTENTS = (spec.Basic.Deliver, spec.Basic.GetOk)
@@ -473,8 +474,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--port", type=int, help="of a RabbitMQ node; without it one is started")
     options = parser.parse_args(None if arguments is None else list(arguments))
     with contextlib.ExitStack() as stack:
-        port = options.port or stack.enter_context(RabbitMQNode()).port
-        comparison = Comparison("127.0.0.1", port, "t01")
+        port = options.port or stack.enter_context(RabbitMQNode(vhosts=(VHOST,))).port
+        comparison = Comparison("127.0.0.1", port, VHOST)
         stack.callback(comparison.close)
         begun = time.monotonic()
         try:

@@ -76,6 +76,15 @@ WORK = [
     pika.frame.Heartbeat().marshal(),
     method(2, spec.Channel.Close(200, "", 0, 0)),
 ]
+PUBLISHED = [
+    method(1, B.Publish(exchange="", routing_key="p")) + content(1, b"plain", **properties)
+    for properties in ({}, {"correlation_id": "1", "reply_to": "r"}, {"expiration": "9"}, {})
+]
+PLAIN = [
+    *(method(1, Q.Declare(queue="p")), method(1, B.Consume(queue="p", consumer_tag="p"))),
+    *(*PUBLISHED, method(1, B.Ack(1)), method(1, B.Ack(2)), *PUBLISHED, method(1, B.Ack(3))),
+]
+"""What has a short way; see `postage.broker.express`."""
 EVERY = list(METHODS.values())
 CALLS = [each for each in EVERY if each.class_id > 10 and "_ok" not in each.name]
 SIZES = dict(zip("tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))
@@ -144,7 +153,13 @@ class Fuzzer:
 
     def _some(self) -> list[bytes]:
         first = self._random.randrange(8)
-        return OPENING + WORK[:first] + self._random.sample(WORK, self._random.randrange(1, 12))
+        plain = self._random.choice(([], PLAIN))
+        return (
+            OPENING
+            + WORK[:first]
+            + plain
+            + self._random.sample(WORK, self._random.randrange(1, 12))
+        )
 
     def _flipped(self) -> bytes:
         """Valid work with some bytes changed, and perhaps an end that is missing."""
