@@ -94,6 +94,13 @@ class Calls(RuleBasedStateMachine):
         self._server.start_consuming()
         green.close()
 
+        for number in (-2, -1):  # from the second on, calls share a reply queue
+            assert self._echoed([number], 10.0) == ANSWERED
+
+    def _echoed(self, argument: list[int], timeout: float) -> str:
+        result = self._producer.rpc_echo(argument, _timeout=timeout, _max_retry=0)
+        return outcome_of(result.body["content"], argument)
+
     # --- what happens
 
     @rule(times=st.sampled_from(TIMES))
@@ -102,6 +109,11 @@ class Calls(RuleBasedStateMachine):
         call = Call(time.monotonic(), timeout * (retries + 1), [])
         self._calls.append(call)
         self._greenlets.append(gevent.spawn(self._call, call, timeout, retries))
+
+    @rule(times=st.sampled_from(TIMES))
+    def call_and_wait(self, times: tuple[float, int]) -> None:
+        self.call(times)
+        self._greenlets[-1].join()
 
     def _call(self, call: Call, timeout: float, retries: int) -> None:
         argument = [next(self._numbers)]
@@ -175,8 +187,7 @@ class Calls(RuleBasedStateMachine):
             assert len(call.outcomes) == 1, call
             assert call.outcomes[0] in OUTCOMES | ({"ConnectionClosed"} if self._closed else set())
             assert call.took <= call.limit + LATE, call
-        last = self._producer.rpc_echo(["last"], _timeout=5.0, _max_retry=1)
-        assert outcome_of(last.body["content"], ["last"]) == ANSWERED
+        assert self._echoed([-3], 5.0) == ANSWERED, "all is well again"
         self._server.stop_consuming()
 
 
@@ -187,7 +198,12 @@ class Calls(RuleBasedStateMachine):
     ids=["few", "many"],
 )
 def test_every_call_has_exactly_one_outcome_in_its_time(examples: int) -> None:
+    phases = [hypothesis.Phase.reuse, hypothesis.Phase.generate]
+    if examples == MANY:
+        phases.append(hypothesis.Phase.shrink)  # which takes minutes
     settings = hypothesis.settings(
+        phases=phases,
+        report_multiple_bugs=False,
         max_examples=examples,
         stateful_step_count=15,
         deadline=None,
