@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Route", "Routes"]
 
 REMEMBERED = 1024
+LONGEST = 4 + 2 + 256 + 256 + 1 + 1
+"""Bytes of a basic.publish with its end; what is longer has something behind its arguments."""
 
 
 class Route(NamedTuple):
@@ -43,6 +45,8 @@ class Routes(dict[bytes, Route]):
 
     def __missing__(self, payload: bytes) -> Route:
         """Find out, and remember."""
+        if len(payload) > LONGEST:
+            return CLOSER
         if len(self) >= REMEMBERED:
             self.clear()
         self[payload] = route = self._found(payload)

@@ -21,9 +21,11 @@ from postage.broker.glance import OPAQUE, Glances
 from postage.broker.limits import Limits
 from postage.broker.methods import encode
 from postage.broker.node import Node
+from postage.broker.routes import REMEMBERED
 from postage.broker.session import Session, Stage
 from postage.broker.statistics import take
 from postage.broker.timers import ManualTimers
+from postage.broker.vhost import VHost
 from tests.broker.fuzzing import GREETING, Fuzzer, content, frame, method
 from tests.support import wire
 from tests.support.talk import Talk
@@ -408,6 +410,26 @@ def test_what_is_declared_anew_is_found_anew(client: Talk) -> None:
         client.say(name, 1, **arguments)
     client.send(ONE)
     assert len(client.node.vhosts["/"].queues["q"]) == 1
+
+
+def test_little_is_remembered(client: Talk, place: VHost) -> None:
+    """Long methods and headers are not, and of others no more than so many."""
+    for number in range(3000):
+        key = b"%d" % number
+        client.send(encode(1, "basic.publish", routing_key=key) + content(1, b"x"))
+    assert 0 < len(place.routes) <= REMEMBERED
+    before = len(place.routes)
+    padded = struct.pack(">HHH", 60, 40, 0) + b"\0\1q\0" + b"padding" * 1000
+    client.send(frame(1, 1, padded) + content(1, b"x"))
+    assert len(place.routes) == before
+    glances = Glances()
+    for number in range(3000):
+        assert glances[Properties({"app_id": str(number)}).encode()] is not OPAQUE
+    assert 0 < len(glances) <= Glances.REMEMBERED
+    glances.clear()
+    assert glances[Properties({"headers": {"x": "y" * 1000}}).encode()] is not OPAQUE
+    assert glances[Properties({"correlation_id": "1"}).encode()] is not OPAQUE
+    assert not glances
 
 
 # --- headers
