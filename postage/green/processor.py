@@ -18,6 +18,7 @@ import gevent.pool
 
 from postage import envelope
 from postage.addressing import Eqk
+from postage.deadline import Deadline
 from postage.dispatch import After, Bound, Outcome, Verdict, dispatch
 from postage.errors import AckAndRestart, MalformedMessage, PostageError
 from postage.fingerprint import FingerprintLike, complete
@@ -85,7 +86,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer = self.consumer_class(eqk, hup, vhost)
         self.counts: Counter[str] = self.consumer.counts
         """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-        ``lost_reply``, ``stale``, ``stale_acks``, ``poisonous``, and what the consumer counts."""
+        ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, and what the consumer
+        counts."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
         self._pool: Pool[Delivery] | None = None
@@ -293,7 +295,27 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def _dispatch(self, delivery: Delivery, body: dict[str, Any]) -> None:
         logger.debug("<-- %s: %s", type(self).__name__, body)
-        reply = self._reply_to(delivery) if body["category"] == "rpc" else None
+        if body["category"] == "rpc":
+            self._answer(delivery, body)
+        else:
+            self._carry_out(delivery, body, None)
+
+    def _answer(self, delivery: Delivery, body: dict[str, Any]) -> None:
+        """Handle a request while its caller waits for it: calls made meanwhile end by then."""
+        expiration = delivery.properties.expiration
+        if expiration is None:
+            self._carry_out(delivery, body, self._reply_to(delivery, None))
+            return
+        deadline = Deadline.of(expiration, delivery.received)
+        if deadline.is_over:
+            self._count("expired")
+            logger.info("%r dropped a request that nobody awaits any more.", self)
+            delivery.ack()
+            return
+        with deadline:
+            self._carry_out(delivery, body, self._reply_to(delivery, deadline))
+
+    def _carry_out(self, delivery: Delivery, body: dict[str, Any], reply: Reply | None) -> None:
         outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)
         self._settle(delivery, outcome)
         if outcome.after is not After.GO_ON:
@@ -311,8 +333,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         except Exception as exc:  # an encoder of the user's may raise anything
             raise MalformedMessage(str(exc)) from exc
 
-    def _reply_to(self, delivery: Delivery) -> Reply:
+    def _reply_to(self, delivery: Delivery, deadline: Deadline | None) -> Reply:
         def send(result: Any) -> None:
+            if deadline is not None:
+                deadline.lift()  # what the handler does from here on is its own affair
             try:
                 self.consumer.rpc_reply(delivery.properties, result)
             except PostageError as exc:

@@ -17,9 +17,11 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
+from postage.green.call import Request
+from postage.green.method import RpcMethod
 from postage.green.publication import Publication
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
-from postage.green.rpc import Calls, Request
+from postage.green.rpc import Calls
 from postage.message import (
     Message,
     MessageCommand,
@@ -115,7 +117,7 @@ class GenericProducer:
             )
             return partial(self._message_send, build)
         build = self._builder(f"build_rpc_{what}") or partial(_command, RpcCommand, what)
-        return partial(self._rpc_send, build, _queue_only=prefix == "rpc_queue_")
+        return RpcMethod(partial(self._rpc, build, _queue_only=prefix == "rpc_queue_"))
 
     def _builder(self, name: str) -> Callable[..., Message] | None:
         known = name in self.__dict__ or hasattr(type(self), name)  # not through __getattr__
@@ -178,7 +180,7 @@ class GenericProducer:
 
     # --- calls
 
-    def _rpc_send(
+    def _rpc(
         self,
         build: Callable[..., Message],
         /,  # every keyword without underscore is the user's
@@ -189,7 +191,8 @@ class GenericProducer:
         _max_retry: int | None = None,
         _queue_only: bool = False,
         **kwds: Any,
-    ) -> MessageResult | str:
+    ) -> Callable[[], MessageResult | str]:
+        """Return the call, built and encoded, to be made in whichever greenlet."""
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
         exchange, key = self._targets(_key, _eks)[0]
@@ -200,9 +203,12 @@ class GenericProducer:
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
         if _queue_only:
-            return self._calls.send_only(request, timeout=timeout)
+            return partial(self._calls.send_only, request, timeout=timeout)
         retries = self.max_retry if _max_retry is None else _max_retry
-        reply = self._calls.call(request, timeout=timeout, max_retry=retries)
+        return partial(self._call, request, timeout, retries)
+
+    def _call(self, request: Request, timeout: float, max_retry: int) -> MessageResult:
+        reply = self._calls.call(request, timeout=timeout, max_retry=max_retry)
         return reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
 
     def consume_rpc(

@@ -1,24 +1,17 @@
-"""The calling side of RPC: one reply queue per pair, and who waits for which reply.
-
-A call has a correlation id, and its replies find it by that.  Classic Postage (1.2.1) does not echo
-the id, so nothing on a shared queue would tell whose its reply is.  Therefore the first call to a
-destination gets a reply queue of its own; only when the answer has shown that the peer echoes the
-id do further calls to it share the one queue.  A late reply never reaches another call either way.
-"""
+"""The calling side of RPC: a call is sent, and sent again, until it has exactly one outcome."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 
 import gevent
 from gevent.event import AsyncResult
 
+from postage import deadline
 from postage.errors import (
     ChannelRefused,
+    ConnectionClosed,
     ConnectionFailed,
     ConnectionLost,
     OperationTimeout,
@@ -30,85 +23,17 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
+from postage.green.call import Call, Request
+from postage.green.echoes import Echoes
+from postage.green.patience import Patience, expiration
+from postage.green.replies import ReplyQueue, private_queue
 from postage.message import MessageResultException
 
-__all__ = ["Calls", "Request"]
+__all__ = ["Calls"]
 
 logger = logging.getLogger(__name__)
 
-UNCLAIMED_AFTER = 3_600_000
-"""Milliseconds after which the broker drops a private reply queue that nobody reads."""
-
-
-Destination = tuple[str, str]
-"""Exchange and key: who answers there, and how, is learnt by calling."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A call, encoded, and where it goes."""
-
-    exchange: type[Exchange]
-    key: str
-    body: bytes
-    content_type: str
-
-    @property
-    def destination(self) -> Destination:
-        """What decides who answers."""
-        return self.exchange.name, self.key
-
-
-class CallFailed(Exception):
-    """A call that ended without a reply; *result* is what its caller gets."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(name, text)
-        self.result = MessageResultException(name, text)
-
-
-@dataclass(eq=False)
-class _Call:
-    """One call in flight."""
-
-    id: str
-    request: Request
-    answer: AsyncResult[Delivery] = field(default_factory=AsyncResult)
-    own_queue: _OwnQueue | None = None
-    """For the replies to all its tries, while nothing shows that the peer echoes the id."""
-    shares: bool = False
-    """Whether its reply may come on the shared queue."""
-
-    def reply(self) -> Delivery:
-        """Wait for the reply; raises `CallFailed` when there will be none.  Switches."""
-        reply: Delivery = self.answer.get()  # type: ignore[assignment]  # never set to None
-        return reply
-
-
-class _ReplyQueue:
-    """The queue on which the replies to many calls arrive."""
-
-    def __init__(self, calls: Calls) -> None:
-        self.channel = calls.reply_channel.get()
-        self.name = self.channel.queue_declare("", exclusive=True, auto_delete=True)
-        self.channel.consume(self.name, calls.on_reply, no_ack=True)
-
-    @property
-    def alive(self) -> bool:
-        return self.channel.alive
-
-
-class _OwnQueue:
-    """The queue on which the replies to one call alone arrive."""
-
-    def __init__(self, channel: Channel, on_reply: Callable[[Delivery], None]) -> None:
-        self._channel = channel
-        self.name = channel.queue_declare("", exclusive=True, auto_delete=True)
-        self._tag = channel.consume(self.name, on_reply, no_ack=True)
-
-    def close(self) -> None:
-        """End it, as its call has ended; never switches."""
-        self._channel.cancel_now(self._tag)
+Outcome = Delivery | MessageResultException
 
 
 class Calls:
@@ -116,55 +41,52 @@ class Calls:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._pending: dict[str, _Call] = {}
-        self._echoing: set[Destination] = set()  # whose calls share the reply queue
-        self._silent: set[Destination] = set()  # whose replies came without an id: never share
-        self._strays = 0  # calls that shared it, and ended without a reply
+        self._pending: dict[str, Call] = {}
+        self._echoes = Echoes()
+        self._strays = 0  # calls that shared the reply queue, and ended without a reply
         self._request_channel: Channel | None = None
-        self.reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
-        self._shared_queue: Lazy[_ReplyQueue] = Lazy(lambda: _ReplyQueue(self))
+        self._reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
+        self._shared_queue: Lazy[ReplyQueue] = Lazy(self._make_shared_queue)
         self.counts: Counter[str] = Counter()
-        """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests."""
+        """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests,
+        ``repeated`` ones, which were sent once more."""
         pair.on_return.append(self._on_return)
+
+    def __len__(self) -> int:
+        """Return how many calls are in flight."""
+        return len(self._pending)
 
     # --- for callers
 
-    def call(
-        self, request: Request, *, timeout: float, max_retry: int
-    ) -> Delivery | MessageResultException:
+    def call(self, request: Request, *, timeout: float, max_retry: int) -> Outcome:
         """Send *request* and return its reply, or the exception result that says why there is none.
 
-        Switches greenlets.  Waits *timeout* seconds for each try, connecting and writing included;
-        every try has the same correlation id, and expires in its queue when it is no more awaited.
+        Switches greenlets.  Ends within ``timeout * (max_retry + 1)`` seconds, and before the
+        deadline of the request that the calling greenlet handles; that covers connecting, writing,
+        waiting and all tries.  A try is sent again when it has waited *timeout* seconds, or when
+        its connection, channel or reply queue is lost; all have the same correlation id, and each
+        expires in its queue when it is no more awaited.
         """
-        call = _Call(self._pair.new_id(), request)
+        patience = Patience(timeout, max_retry + 1, deadline.left())
+        call = Call(self._pair.new_id(), request)
         self._pending[call.id] = call
         try:
-            for _ in range(max_retry + 1):
-                reply = self._attempt(call, timeout)
-                if reply is not None:
-                    return reply
-            return MessageResultException(
-                "TimeoutError", f"no reply within {timeout:g} s, {max_retry + 1} tries"
-            )
-        except CallFailed as exc:
-            return exc.result
-        except (ConnectionFailed, ConnectionLost) as exc:
-            return MessageResultException("ConnectionLost", str(exc))
-        except OperationTimeout as exc:
-            return MessageResultException("TimeoutError", str(exc))
+            while call.outcome is None and not patience.is_over:
+                self._try(call, patience)
+            # An exception result is false, but it is an outcome.
+            return _given_up(call, patience) if call.outcome is None else call.outcome
         finally:
             del self._pending[call.id]
-            self._strays += call.shares and not call.answer.ready()
+            self._strays += call.shares and not isinstance(call.outcome, Delivery)
             if call.own_queue is not None:
                 call.own_queue.close()
+                call.own_queue = None  # it knows the call: a cycle for the garbage collector
 
     def send_only(self, request: Request, *, timeout: float) -> str:
         """Send *request* and return the name of a new private queue for its reply; switches."""
-        channel = self.reply_channel.get()
-        arguments = {"x-expires": UNCLAIMED_AFTER}
-        queue = channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
-        self._send(request, self._pair.new_id(), queue, timeout)
+        queue = private_queue(self._reply_channel.get())
+        channel = self._channel_for(request.exchange, timeout)
+        self._write(channel, request, self._pair.new_id(), queue, timeout)
         return queue
 
     def collect(self, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
@@ -193,60 +115,86 @@ class Calls:
                 channel.on_end.remove(complete.set_exception)
         return replies, len(replies) == count
 
-    def _attempt(self, call: _Call, timeout: float) -> Delivery | None:
-        """Send the call once and wait; None when *timeout* is over."""
-        over = gevent.Timeout.start_new(timeout)
+    # --- one try
+
+    def _try(self, call: Call, patience: Patience) -> None:
+        """Send the call and wait for what becomes of it; a try that was not written is none."""
+        over = gevent.Timeout.start_new(patience.window)
         try:
-            if call.request.destination not in self._echoing:
-                return self._attempt_alone(call, timeout)
-            call.shares = True
-            self._send(call.request, call.id, self._shared_queue.get().name, timeout)
-            return call.reply()
+            self._send(call, patience)
+            call.wait()
+            if call.outcome is None and isinstance(call.loss, ConnectionClosed):
+                call.settle(_failure("ConnectionLost", str(call.loss)))
         except gevent.Timeout as exc:
             if exc is not over:
                 raise  # the caller's own
-            return None
+        except ConnectionClosed as exc:
+            call.settle(_failure("ConnectionLost", str(exc)))
+        except (ConnectionLost, OperationTimeout) as exc:
+            call.loss = exc
+            gevent.sleep(0)  # who connects makes the pauses
+        except ConnectionFailed as exc:
+            call.settle(_failure("ConnectionLost", str(exc)))
         finally:
             over.close()
 
-    def _attempt_alone(self, call: _Call, timeout: float) -> Delivery:
-        """Send the call with a reply queue of its own; its destination is unknown or classic."""
-        if call.own_queue is None:
-            call.own_queue = _OwnQueue(self.reply_channel.get(), partial(self._settle_own, call))
-        self._send(call.request, call.id, call.own_queue.name, timeout)
-        reply = call.reply()
-        self._learn(call, reply)
-        return reply
+    def _send(self, call: Call, patience: Patience) -> None:
+        request = call.request
+        channel = self._channel_for(request.exchange, patience.left)
+        reply_to = self._reply_queue_of(call).name
+        call.begin_try()
+        if call.outcome is not None:
+            return
+        self._write(channel, request, call.id, reply_to, patience.window)
+        self.counts["repeated"] += patience.used > 0
+        patience.used += 1
 
-    def _learn(self, call: _Call, reply: Delivery) -> None:
-        """Note whether who answers at the destination of *call* echoes the correlation id."""
-        destination = call.request.destination
-        if reply.properties.correlation_id != call.id:
-            self._silent.add(destination)
-            self._echoing.discard(destination)
-        elif destination not in self._silent:
-            self._echoing.add(destination)
-
-    def _send(self, request: Request, id_: str, reply_to: str, timeout: float) -> None:
-        connection = self._pair.publishing.get()
-        connection.declare(request.exchange)
+    def _channel_for(self, exchange: type[Exchange], limit: float) -> Channel:
+        """Return the channel for requests, *exchange* declared on its connection."""
+        connection = self._pair.publishing.get(limit)
+        connection.declare(exchange)
         channel = connection.calling.get()
         if channel is not self._request_channel:
             self._request_channel = channel
-            channel.on_end.append(self._on_end)
+            channel.on_end.append(self._on_requests_lost)
+        return channel
+
+    def _write(
+        self, channel: Channel, request: Request, id_: str, reply_to: str, seconds: float
+    ) -> None:
         properties = Properties(
             content_type=request.content_type,
             correlation_id=id_,
             reply_to=reply_to,
-            expiration=str(int(timeout * 1000)),
+            expiration=expiration(seconds),
         )
-        channel.publish(
-            request.exchange.name, request.key, properties, request.body, mandatory=True
-        )
+        to = request.exchange.name, request.key
+        try:
+            channel.publish(*to, properties, request.body, mandatory=True, limit=seconds)
+        except ChannelRefused as exc:  # over what somebody else had sent
+            raise ConnectionLost(f"the channel for calls was closed: {exc}") from exc
 
-    # --- in the hub
+    # --- reply queues
 
-    def on_reply(self, delivery: Delivery) -> None:
+    def _reply_queue_of(self, call: Call) -> ReplyQueue:
+        """Return the queue for the reply to *call*: the shared one where the peer echoes the id."""
+        if call.own_queue is None and call.request.destination in self._echoes:
+            call.shares = True
+            return self._shared_queue.get()
+        if call.own_queue is None or not call.own_queue.alive:
+            channel = self._reply_channel.get()
+            call.own_queue = ReplyQueue(channel, lambda d: self._on_own_reply(call, d), call.lose)
+        return call.own_queue
+
+    def _make_shared_queue(self) -> ReplyQueue:
+        return ReplyQueue(self._reply_channel.get(), self._on_reply, self._on_replies_lost)
+
+    def _open_reply_channel(self) -> Channel:
+        return self._pair.consuming.get().open_channel()
+
+    # --- in the hub: replies
+
+    def _on_reply(self, delivery: Delivery) -> None:
         """Hand a reply from the shared queue to its caller."""
         id_ = delivery.properties.correlation_id
         if id_ is None:
@@ -262,53 +210,69 @@ class Calls:
         """
         calls = [each for each in self._pending.values() if each.shares]
         for call in calls:
-            self._learn(call, delivery)
+            self._echoes.learn(call.request.destination, echoes=False)
         if len(calls) == 1 and not self._strays:
             self._settle(calls[0], delivery)
             return
         self.counts["unmatched"] += 1
         logger.warning("A reply without correlation id was dropped; its call will be sent again.")
 
-    def _settle_own(self, call: _Call, delivery: Delivery) -> None:
+    def _on_own_reply(self, call: Call, delivery: Delivery) -> None:
         """Take a reply from a call's own queue: it says the call's id, or none at all."""
-        is_its = delivery.properties.correlation_id in (None, call.id)
-        self._settle(call if is_its else None, delivery)
+        id_ = delivery.properties.correlation_id
+        self._echoes.learn(call.request.destination, echoes=id_ == call.id)
+        self._settle(call if id_ in (None, call.id) else None, delivery)
 
-    def _settle(self, call: _Call | None, delivery: Delivery) -> None:
-        """Give *call* its reply, unless nobody waits for one, or it has come already."""
-        if call is None or call.answer.ready():
+    def _settle(self, call: Call | None, delivery: Delivery) -> None:
+        """Give *call* its reply, unless nobody waits for one, or it has an outcome already."""
+        if call is None or not call.settle(delivery):
             self.counts["late"] += 1
             logger.debug("A reply came late, or twice, and was dropped: %r", delivery)
-        else:
-            call.answer.set(delivery)
+
+    # --- in the hub: what ends without a reply
 
     def _on_return(self, reason: str, properties: Properties) -> None:
         self.counts["returned"] += 1
         call = self._pending.get(properties.correlation_id or "")
-        if call is not None:
-            exchange, key = call.request.destination
-            text = (
-                f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
-            )
-            call.answer.set_exception(CallFailed("NoRoute", text))
-        else:
+        if call is None:
             logger.info("A call came back (%s), and nobody waits for it.", reason)
+            return
+        exchange, key = call.request.destination
+        text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
+        call.settle(_failure("NoRoute", text))
 
-    def _open_reply_channel(self) -> Channel:
-        channel = self._pair.consuming.get().open_channel()
-        channel.on_end.append(self._on_end)
-        return channel
-
-    def _on_end(self, error: PostageError) -> None:
-        """A channel for requests or replies is gone, and with it the answers to what is pending."""
-        for call in [each for each in self._pending.values() if not each.answer.ready()]:
-            name, exchange = "ConnectionLost", call.request.exchange
+    def _on_requests_lost(self, error: PostageError) -> None:
+        """The channel for requests is gone; whether the broker has read them, nobody knows."""
+        for call in list(self._pending.values()):
+            exchange = call.request.exchange
             if isinstance(error, ChannelRefused) and error.misses(exchange.name):
-                name = "NoRoute"
                 self._forget(exchange)
-            call.answer.set_exception(CallFailed(name, str(error)))
+                call.settle(_failure("NoRoute", str(error)))
+            else:
+                call.lose(error)
+
+    def _on_replies_lost(self, error: PostageError) -> None:
+        for call in list(self._pending.values()):
+            if call.shares:
+                call.lose(error)
 
     def _forget(self, exchange: type[Exchange]) -> None:
         connection = self._pair.publishing.current
         if connection is not None:
             connection.forget(exchange)
+
+
+def _failure(name: str, text: str) -> MessageResultException:
+    return MessageResultException(name, text)
+
+
+def _given_up(call: Call, patience: Patience) -> MessageResultException:
+    """Return the result of a call that has no outcome, and no try or no time left."""
+    if call.loss is not None:
+        is_late = isinstance(call.loss, OperationTimeout)
+        return _failure("TimeoutError" if is_late else "ConnectionLost", str(call.loss))
+    if not patience.used:
+        return _failure("TimeoutError", "there was no time to send it")
+    return _failure(
+        "TimeoutError", f"no reply within {patience.timeout:g} s, {patience.used} tries"
+    )

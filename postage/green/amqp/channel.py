@@ -404,7 +404,7 @@ class Channel:
         for answer in (*self._waiting, *self._confirms.abandon()):
             answer.set_exception(self._ended())
         self._waiting.clear()
-        for hook in self.on_end:
+        for hook in self.on_end.copy():  # a hook may remove itself
             self._tell(hook)
 
     def _tell(self, hook: Callable[[PostageError], object]) -> None:
@@ -416,7 +416,7 @@ class Channel:
     def _on_cancel(self, frame: Any) -> None:
         tag: str = frame.method.consumer_tag
         self._path.forget(self._pika, tag)
-        for hook in self.on_cancel:
+        for hook in self.on_cancel.copy():
             hook(tag)
 
     def _ended(self) -> PostageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from postage.green.amqp.frames import Deliver, Properties
@@ -25,6 +26,7 @@ class Delivery:
         "delivery_tag",
         "exchange",
         "properties",
+        "received",
         "redelivered",
         "routing_key",
     )
@@ -36,6 +38,8 @@ class Delivery:
         self.consumer_tag, self.delivery_tag, self.redelivered = deliver[:3]
         self.exchange, self.routing_key = deliver[3:]
         self.properties = properties
+        self.received = time.monotonic() if properties.expiration is not None else 0.0
+        """When it came, by `time.monotonic`; 0.0 for what does not expire."""
         self.body = body
 
     def ack(self) -> None:

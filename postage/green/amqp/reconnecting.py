@@ -28,8 +28,10 @@ __all__ = ["Reconnecting"]
 
 logger = logging.getLogger(__name__)
 
-LASTED = 5.0
-"""Seconds after which a connection has lasted: a loss is then a new one, with short pauses."""
+LASTED = 1.0
+"""Seconds after which a connection has lasted: a loss is then a new one, with short pauses.
+
+Not much longer: where trouble comes every few seconds, the pauses would only ever grow."""
 
 Make = Callable[[tuple[str, int]], Connection]
 """Connects to a host and port; raises `ConnectionFailed`."""

@@ -1,0 +1,70 @@
+"""The queues on which the replies to calls arrive.
+
+A call has a correlation id, and its reply finds it by that.  Classic Postage (1.2.1) does not echo
+the id, so nothing on a shared queue would tell whose its reply is.  Therefore the first call to a
+destination gets a reply queue of its own; only when the answer has shown that the peer echoes the
+id do further calls to it share the one queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from postage.errors import ConnectionLost, PostageError
+from postage.green.amqp.channel import Channel, new_tag
+from postage.green.amqp.delivery import Delivery
+
+__all__ = ["OnLoss", "ReplyQueue", "private_queue"]
+
+UNCLAIMED_AFTER = 3_600_000
+"""Milliseconds after which the broker drops a private reply queue that nobody reads."""
+
+OnLoss = Callable[[PostageError], None]
+
+
+class ReplyQueue:
+    """An exclusive queue and its consumer, which hands each reply to *on_reply* in the hub.
+
+    Making one switches.  *on_loss* is called in the hub when no reply can come any more: the
+    channel has ended, or the broker the consumer, as it does when the queue is deleted.
+    """
+
+    def __init__(
+        self, channel: Channel, on_reply: Callable[[Delivery], None], on_loss: OnLoss
+    ) -> None:
+        self.name = channel.queue_declare("", exclusive=True, auto_delete=True)
+        self.alive = True
+        """False once no reply can come."""
+        self._channel, self._on_loss, self._tag = channel, on_loss, new_tag()
+        channel.on_end.append(self._lost)
+        channel.on_cancel.append(self._cancelled)
+        try:
+            channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it, and the queue with it; never switches, and closing twice is fine."""
+        if self.alive:
+            self._forget()
+            self._channel.cancel_now(self._tag)
+
+    def _forget(self) -> None:
+        self.alive = False
+        self._channel.on_end.remove(self._lost)
+        self._channel.on_cancel.remove(self._cancelled)
+
+    def _lost(self, error: PostageError) -> None:
+        self._forget()
+        self._on_loss(error)
+
+    def _cancelled(self, tag: str) -> None:
+        if tag == self._tag:
+            self._lost(ConnectionLost("the broker ended the reply queue: was it deleted?"))
+
+
+def private_queue(channel: Channel) -> str:
+    """Declare a queue for whoever collects from it later; return its name.  Switches."""
+    arguments = {"x-expires": UNCLAIMED_AFTER}
+    return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
