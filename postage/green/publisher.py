@@ -14,6 +14,7 @@ from postage.errors import (
     ConnectionFailed,
     ConnectionLost,
     EncodingError,
+    NotAcknowledged,
     OperationTimeout,
     PostageError,
 )
@@ -146,4 +147,6 @@ def _rest(pair: Pair, publication: Publication, tries: Tries, error: PostageErro
         return
     if isinstance(error, ChannelRefused) and error.misses(exchange.name):
         connection.forget(exchange)
+    if isinstance(error, NotAcknowledged):
+        connection.renew_confirming()
     connection.wait_end(pause)

@@ -575,3 +575,26 @@ def test_thousands_of_consumers(connection: Connection) -> None:
     wait_until(lambda: sum(len(inbox.got) for inbox in inboxes) == 50, SOON)
     assert len(connection.transport._channels) < 2047
     assert time.monotonic() - began < 30
+
+
+def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
+    connection: Connection,
+) -> None:
+    connection.confirming.get()
+    connection._confirming_since = 0.0
+    with connection.lease() as channel:
+        queue = channel.queue_declare("", exclusive=True)
+    old = connection.confirming.get()
+    runs = [
+        trying(old.publish_confirmed, "", queue, Properties(), b"x", limit=SOON) for _ in range(50)
+    ]
+    gevent.sleep(0)  # they are written, and the broker has not been heard
+    assert old.statistics().unconfirmed == 50
+    connection.renew_confirming()
+    new = connection.confirming.get()
+    assert new is not old
+    assert outcomes(runs, SOON) == [None] * 50
+    wait_until(lambda: not old.alive, SOON)
+    assert new.alive
+    connection.renew_confirming()
+    assert connection.confirming.get() is new, "not so soon again"

@@ -68,6 +68,7 @@ class Channel:
         self._acks = Acks()
         self._flush_due = self._shared = False
         self._published = self._delivered = 0
+        self._retired = False
         self._on_return: OnReturn | None = None
         self.alive = True
         """False from the moment that the channel begins to close, whoever closes it."""
@@ -357,6 +358,8 @@ class Channel:
     def _on_confirm(self, confirm: Confirm) -> None:
         for answer in self._confirms.settle(confirm):
             answer.set(not confirm.nack)
+        if self._retired:
+            self.retire()
 
     # --- life
 
@@ -374,6 +377,12 @@ class Channel:
             wait_for(closed, "channel.close", self._limit if limit is None else limit)
         except OperationTimeout:
             logger.warning("%r did not close in time; its connection will end it.", self)
+
+    def retire(self) -> None:
+        """Close the channel once all that it has published is confirmed; never switches."""
+        self._retired = True
+        if not self._confirms:
+            self.give_up()
 
     def give_up(self) -> None:
         """Close the channel without waiting; never switches, and closing twice is fine."""

@@ -34,6 +34,8 @@ OWN_CHANNELS = 1000
 """Consumers that get a channel each; RabbitMQ allows 2,047 on a connection, later ones share."""
 SHARED_CHANNELS = 200
 """How many channels those later ones share."""
+RENEWAL = 1.0
+"""Seconds that a channel on which the broker refuses publishes is used at least."""
 
 
 _number = operator.attrgetter("number")
@@ -77,6 +79,7 @@ class Connection:
         must not end calls."""
         self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
         """The channel for publishes that are."""
+        self._confirming_since = 0.0
         self.transport: Transport
         self.path: Path
         self.transport, self.path = self._connect()
@@ -254,7 +257,20 @@ class Connection:
     def _open_confirming(self) -> Channel:
         channel = self.open_channel()
         channel.confirm_publishes()
+        self._confirming_since = time.monotonic()
         return channel
+
+    def renew_confirming(self) -> None:
+        """Publish on another channel from now on, after a nack; never switches.
+
+        A channel of RabbitMQ may know only the leader that a quorum queue had, and refuse all that
+        is published to that queue after its node went: a new channel finds the new leader.  A queue
+        that is full refuses as well; therefore not more often than every `RENEWAL` seconds.
+        """
+        channel = self.confirming.current
+        if channel is not None and time.monotonic() - self._confirming_since > RENEWAL:
+            self.confirming.renew()
+            channel.retire()
 
     def declare(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""

@@ -52,6 +52,10 @@ class Lazy(Generic[M]):
         """What there is already, alive, or None."""
         return self._value if self._value is not None and self._value.alive else None
 
+    def renew(self) -> None:
+        """Have the next one who asks make it anew, although it is alive; never switches."""
+        self._value = None
+
     def get(self) -> M:
         """Return it, made if need be; switches greenlets then, and raises what making it raises."""
         while True:
