@@ -148,5 +148,5 @@ def _rest(pair: Pair, publication: Publication, tries: Tries, error: PostageErro
     if isinstance(error, ChannelRefused) and error.misses(exchange.name):
         connection.forget(exchange)
     if isinstance(error, NotAcknowledged):
-        connection.renew_confirming()
+        connection.renew(connection.confirming)
     connection.wait_end(pause)

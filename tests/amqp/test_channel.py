@@ -580,8 +580,6 @@ def test_thousands_of_consumers(connection: Connection) -> None:
 def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
     connection: Connection,
 ) -> None:
-    connection.confirming.get()
-    connection._confirming_since = 0.0
     with connection.lease() as channel:
         queue = channel.queue_declare("", exclusive=True)
     old = connection.confirming.get()
@@ -590,11 +588,11 @@ def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
     ]
     gevent.sleep(0)  # they are written, and the broker has not been heard
     assert old.statistics().unconfirmed == 50
-    connection.renew_confirming()
+    assert connection.renew(connection.confirming) is None, "not so soon"
+    old.since -= connection_module.RENEWAL
+    assert connection.renew(connection.confirming) is old
     new = connection.confirming.get()
     assert new is not old
     assert outcomes(runs, SOON) == [None] * 50
     wait_until(lambda: not old.alive, SOON)
     assert new.alive
-    connection.renew_confirming()
-    assert connection.confirming.get() is new, "not so soon again"

@@ -69,6 +69,8 @@ class Channel:
         self._flush_due = self._shared = False
         self._published = self._delivered = 0
         self._retired = False
+        self.since = time.monotonic()
+        """When it was opened, by `time.monotonic`."""
         self._on_return: OnReturn | None = None
         self.alive = True
         """False from the moment that the channel begins to close, whoever closes it."""

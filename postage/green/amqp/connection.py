@@ -79,7 +79,6 @@ class Connection:
         must not end calls."""
         self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
         """The channel for publishes that are."""
-        self._confirming_since = 0.0
         self.transport: Transport
         self.path: Path
         self.transport, self.path = self._connect()
@@ -257,20 +256,22 @@ class Connection:
     def _open_confirming(self) -> Channel:
         channel = self.open_channel()
         channel.confirm_publishes()
-        self._confirming_since = time.monotonic()
         return channel
 
-    def renew_confirming(self) -> None:
-        """Publish on another channel from now on, after a nack; never switches.
+    def renew(self, lazy: Lazy[Channel]) -> Channel | None:
+        """Publish on another channel from now on; return the one that retires.  Never switches.
 
-        A channel of RabbitMQ may know only the leader that a quorum queue had, and refuse all that
-        is published to that queue after its node went: a new channel finds the new leader.  A queue
-        that is full refuses as well; therefore not more often than every `RENEWAL` seconds.
+        For who published, and the broker refused or lost it: a channel of RabbitMQ may know only
+        the leader that a quorum queue had, and after that has gone refuse all that is published to
+        the queue, for ever, while a new one finds the new leader.  As there are other reasons, such
+        as a queue that is full, nothing happens within the first `RENEWAL` seconds of a channel.
         """
-        channel = self.confirming.current
-        if channel is not None and time.monotonic() - self._confirming_since > RENEWAL:
-            self.confirming.renew()
-            channel.retire()
+        channel = lazy.current
+        if channel is None or time.monotonic() - channel.since < RENEWAL:
+            return None
+        lazy.renew()
+        channel.retire()
+        return channel
 
     def declare(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""
