@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gevent.event import Event
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Request"]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A call, encoded, and where it goes."""
 
     exchange: type[Exchange]
@@ -37,39 +35,44 @@ class Request:
 class Call:
     """A call with all its tries, which have one correlation id; the first outcome stays."""
 
-    __slots__ = ("_news", "id", "loss", "outcome", "own_queue", "request", "shares")
+    __slots__ = ("id", "loss", "news", "outcome", "own_queue", "request", "shares", "under_way")
 
     def __init__(self, id_: str, request: Request) -> None:
         self.id, self.request = id_, request
         self.outcome: Delivery | MessageResultException | None = None
         """The reply, or the result that says why there is none."""
         self.loss: PostageError | None = None
-        """Why the present try cannot be answered any more."""
+        """Why the last try cannot be answered any more, or why there was no further one."""
         self.own_queue: ReplyQueue | None = None
         """For the replies to all its tries, while nothing shows that the peer echoes the id."""
         self.shares = False
         """Whether its reply may come on the shared queue."""
-        self._news = Event()
+        self.under_way = False
+        """Whether a try was sent, and is waited for: what is lost now may be its answer."""
+        self.news = Event()
+        """Set when there is an outcome, and when the try that is under way is lost."""
 
     def settle(self, outcome: Delivery | MessageResultException) -> bool:
         """Take *outcome* unless there is one already; tell whether it was the first."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
-        self._news.set()
+        self.news.set()
         return True
 
     def lose(self, error: PostageError) -> None:
-        """The present try will not be answered: the connection, channel or queue is gone."""
-        self.loss = error
-        self._news.set()
+        """End the try that is under way, if one is: the connection, channel or queue is gone."""
+        if self.under_way:
+            self.under_way, self.loss = False, error
+            self.news.set()
 
     def begin_try(self) -> None:
-        """Forget what became of the try before; an outcome stays."""
-        self.loss = None
-        if self.outcome is None:
-            self._news.clear()
+        """Forget what became of the try before."""
+        self.under_way, self.loss = True, None
 
-    def wait(self) -> None:
-        """Wait for an outcome or a loss; switches, without a limit of its own."""
-        self._news.wait()
+    def wait(self, seconds: float) -> None:
+        """Wait for an outcome, or the loss of the try that has begun; switches."""
+        self.news.wait(seconds)
+        self.under_way = False
+        if self.outcome is None:
+            self.news.clear()

@@ -13,12 +13,14 @@ LATE = 0.1
 waits is woken a little after it."""
 LONGEST = 2**32 - 1
 """Milliseconds that every broker takes as an expiration: 49 days."""
+FIRST, LONGEST_PAUSE = 0.01, 0.5
+"""Seconds of the first pause and of any pause at most, while the request cannot be sent."""
 
 
 class Patience:
     """At most *tries* tries of *timeout* seconds each, all of them within *bound* from now."""
 
-    __slots__ = ("_clock", "_until", "timeout", "tries", "used")
+    __slots__ = ("_clock", "_pause", "_until", "timeout", "total", "tries", "used")
 
     def __init__(
         self,
@@ -28,7 +30,8 @@ class Patience:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.timeout, self.tries, self.used = timeout, tries, 0
-        self._clock = clock
+        self._clock, self._pause = clock, 0.0
+        self.total = min(timeout * tries, bound)
         self._until = clock() + min(timeout * tries + LATE, bound)
 
     @property
@@ -50,6 +53,11 @@ class Patience:
     def is_over(self) -> bool:
         """Whether there is no further try, or no time for one."""
         return self.used >= self.tries or self._clock() >= self._until
+
+    def pause(self) -> float:
+        """Return how long to wait before having ready again what failed: at first not at all."""
+        pause, self._pause = self._pause, min(LONGEST_PAUSE, self._pause * 2 or FIRST)
+        return min(pause, self.left)
 
 
 def expiration(seconds: float) -> str:

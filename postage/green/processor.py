@@ -308,12 +308,17 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             return
         deadline = Deadline.of(expiration, delivery.received)
         if deadline.is_over:
-            self._count("expired")
-            logger.info("%r dropped a request that nobody awaits any more.", self)
-            delivery.ack()
+            self._drop(delivery)
             return
         with deadline:
             self._carry_out(delivery, body, self._reply_to(delivery, deadline))
+
+    def _drop(self, delivery: Delivery) -> None:
+        """Leave a request that waited here for longer than its caller did."""
+        self._count("expired")
+        level = logging.INFO if self.counts["expired"] == 1 else logging.DEBUG
+        logger.log(level, "%r drops requests that nobody awaits any more; it counts them.", self)
+        delivery.ack()
 
     def _carry_out(self, delivery: Delivery, body: dict[str, Any], reply: Reply | None) -> None:
         outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)

@@ -18,6 +18,7 @@ from postage.green import debug
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.call import Request
+from postage.green.collecting import collect
 from postage.green.method import RpcMethod
 from postage.green.publication import Publication
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
@@ -103,7 +104,7 @@ class GenericProducer:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Any:
         for prefix in _PREFIXES:
             what = name.removeprefix(prefix)
             if what and what != name:
@@ -225,7 +226,7 @@ class GenericProducer:
         with the results so far.
         """
         timeout = self._timeout(timeout)
-        replies, complete_ = self._calls.collect(queue, result_len, timeout=timeout)
+        replies, complete_ = collect(self._pair, queue, result_len, timeout=timeout)
         results = []
         for reply in replies:
             decoded, result = self._result(reply.body)

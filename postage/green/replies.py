@@ -8,16 +8,22 @@ id do further calls to it share the one queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from postage.errors import ConnectionLost, PostageError
+from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.channel import Channel, new_tag
 from postage.green.amqp.delivery import Delivery
 
-__all__ = ["OnLoss", "ReplyQueue", "private_queue"]
+__all__ = ["OnLoss", "ReplyQueue", "missing_is_lost", "private_queue"]
 
+LEFT_AFTER = 60_000
+"""Milliseconds after which the broker drops a reply queue without a consumer: that of a greenlet
+which was killed between the two."""
 UNCLAIMED_AFTER = 3_600_000
 """Milliseconds after which the broker drops a private reply queue that nobody reads."""
+
+NOT_FOUND = 404
 
 OnLoss = Callable[[PostageError], None]
 
@@ -25,21 +31,23 @@ OnLoss = Callable[[PostageError], None]
 class ReplyQueue:
     """An exclusive queue and its consumer, which hands each reply to *on_reply* in the hub.
 
-    Making one switches.  *on_loss* is called in the hub when no reply can come any more: the
-    channel has ended, or the broker the consumer, as it does when the queue is deleted.
+    Making one switches, and raises `ConnectionLost` where it is lost before it is ready.  *on_loss*
+    is called in the hub when no reply can come any more: the channel has ended, or the broker the
+    consumer, as it does when the queue is deleted.
     """
 
     def __init__(
         self, channel: Channel, on_reply: Callable[[Delivery], None], on_loss: OnLoss
     ) -> None:
-        self.name = channel.queue_declare("", exclusive=True, auto_delete=True)
         self.alive = True
         """False once no reply can come."""
         self._channel, self._on_loss, self._tag = channel, on_loss, new_tag()
         channel.on_end.append(self._lost)
         channel.on_cancel.append(self._cancelled)
         try:
-            channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
+            with missing_is_lost("for replies"):
+                self.name = _declare(channel, LEFT_AFTER)
+                channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
         except BaseException:
             self.close()
             raise
@@ -64,7 +72,23 @@ class ReplyQueue:
             self._lost(ConnectionLost("the broker ended the reply queue: was it deleted?"))
 
 
+@contextmanager
+def missing_is_lost(queue: str) -> Iterator[None]:
+    """Raise `ConnectionLost` for *queue*, which was there, where the broker knows it no more."""
+    try:
+        yield
+    except ChannelRefused as exc:
+        if exc.code != NOT_FOUND:
+            raise
+        text = f"the queue {queue!r} is gone: it ends with its connection, or was deleted ({exc})"
+        raise ConnectionLost(text) from exc
+
+
 def private_queue(channel: Channel) -> str:
     """Declare a queue for whoever collects from it later; return its name.  Switches."""
-    arguments = {"x-expires": UNCLAIMED_AFTER}
+    return _declare(channel, UNCLAIMED_AFTER)
+
+
+def _declare(channel: Channel, expires: int) -> str:
+    arguments = {"x-expires": expires}
     return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)

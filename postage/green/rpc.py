@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-import gevent
-from gevent.event import AsyncResult
-
 from postage import deadline
 from postage.errors import (
     ChannelRefused,
@@ -19,6 +16,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
+from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
@@ -27,6 +25,7 @@ from postage.green.call import Call, Request
 from postage.green.echoes import Echoes
 from postage.green.patience import Patience, expiration
 from postage.green.replies import ReplyQueue, private_queue
+from postage.green.within import within
 from postage.message import MessageResultException
 
 __all__ = ["Calls"]
@@ -74,7 +73,7 @@ class Calls:
             while call.outcome is None and not patience.is_over:
                 self._try(call, patience)
             # An exception result is false, but it is an outcome.
-            return _given_up(call, patience) if call.outcome is None else call.outcome
+            return self._given_up(call, patience) if call.outcome is None else call.outcome
         finally:
             del self._pending[call.id]
             self._strays += call.shares and not isinstance(call.outcome, Delivery)
@@ -85,79 +84,71 @@ class Calls:
     def send_only(self, request: Request, *, timeout: float) -> str:
         """Send *request* and return the name of a new private queue for its reply; switches."""
         queue = private_queue(self._reply_channel.get())
-        channel = self._channel_for(request.exchange, timeout)
+        channel = self._requesting(request.exchange, timeout).calling.get()
         self._write(channel, request, self._pair.new_id(), queue, timeout)
         return queue
-
-    def collect(self, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
-        """Wait for *count* replies on *queue*, at most *timeout* seconds; switches.
-
-        Returns those that came, and whether they are all.  The queue ends with this.
-        """
-        replies: list[Delivery] = []
-        complete: AsyncResult[None] = AsyncResult()
-
-        def take(delivery: Delivery) -> None:
-            if len(replies) < count:
-                replies.append(delivery)
-            if len(replies) == count:
-                complete.set()
-
-        with self._pair.consuming.get().lease() as channel:
-            channel.on_end.append(complete.set_exception)
-            tag = channel.consume(queue, take, no_ack=True)
-            try:
-                complete.wait(timeout)
-                if complete.ready():
-                    complete.get()
-            finally:
-                channel.cancel_now(tag)
-                channel.on_end.remove(complete.set_exception)
-        return replies, len(replies) == count
 
     # --- one try
 
     def _try(self, call: Call, patience: Patience) -> None:
-        """Send the call and wait for what becomes of it; a try that was not written is none."""
-        over = gevent.Timeout.start_new(patience.window)
-        try:
-            self._send(call, patience)
-            call.wait()
-            if call.outcome is None and isinstance(call.loss, ConnectionClosed):
-                call.settle(_failure("ConnectionLost", str(call.loss)))
-        except gevent.Timeout as exc:
-            if exc is not over:
-                raise  # the caller's own
-        except ConnectionClosed as exc:
-            call.settle(_failure("ConnectionLost", str(exc)))
-        except (ConnectionLost, OperationTimeout) as exc:
-            call.loss = exc
-            gevent.sleep(0)  # who connects makes the pauses
-        except ConnectionFailed as exc:
-            call.settle(_failure("ConnectionLost", str(exc)))
-        finally:
-            over.close()
-
-    def _send(self, call: Call, patience: Patience) -> None:
-        request = call.request
-        channel = self._channel_for(request.exchange, patience.left)
-        reply_to = self._reply_queue_of(call).name
-        call.begin_try()
-        if call.outcome is not None:
+        """Send the call and wait for what becomes of it; or have ready what that takes."""
+        route = self._ready(call)
+        if route is None:
+            self._prepare(call, patience)
             return
-        self._write(channel, request, call.id, reply_to, patience.window)
+        self._send(call, patience, *route)
+        call.wait(patience.window)
+        if isinstance(call.loss, ConnectionClosed):
+            call.settle(_failure("ConnectionLost", str(call.loss)))
+
+    def _ready(self, call: Call) -> tuple[Channel, ReplyQueue] | None:
+        """Return what takes *call* and its reply, where all is there: nearly always."""
+        connection = self._pair.publishing.current
+        if connection is None or not connection.has_declared(call.request.exchange):
+            return None
+        channel, queue = connection.calling.current, self._queue_of(call)
+        if channel is not self._request_channel or channel is None or queue is None:
+            return None
+        return (channel, queue) if connection.takes_data else None
+
+    def _send(self, call: Call, patience: Patience, channel: Channel, queue: ReplyQueue) -> None:
+        call.begin_try()
+        call.shares = call.shares or queue is not call.own_queue
+        self._write(channel, call.request, call.id, queue.name, patience.window)
         self.counts["repeated"] += patience.used > 0
         patience.used += 1
 
-    def _channel_for(self, exchange: type[Exchange], limit: float) -> Channel:
-        """Return the channel for requests, *exchange* declared on its connection."""
+    def _prepare(self, call: Call, patience: Patience) -> None:
+        """Have ready what there is not, while *call* has time, and no outcome; switches.
+
+        Waits through reconnects and alarms.  To be late here is no try: nothing was sent.
+        """
+        try:
+            with within(patience.left, call.news):
+                connection = self._requesting(call.request.exchange, patience.left)
+                self._have_queue_of(call)
+                connection.wait_writable(patience.left)
+        except ConnectionClosed as exc:
+            call.settle(_failure("ConnectionLost", str(exc)))
+        except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
+            self._note(exc, call)
+            call.news.wait(patience.pause())
+
+    def _note(self, error: PostageError, call: Call) -> None:
+        """Have *call* go on after *error*, unless there never was a broker."""
+        call.loss = error
+        if isinstance(error, ConnectionFailed) and not self._pair.was_connected:
+            call.settle(_failure("ConnectionLost", str(error)))
+
+    def _requesting(self, exchange: type[Exchange], limit: float) -> Connection:
+        """Return the connection for requests, with *exchange* declared and its channel open."""
         connection = self._pair.publishing.get(limit)
         connection.declare(exchange)
         channel = connection.calling.get()
         if channel is not self._request_channel:
             self._request_channel = channel
             channel.on_end.append(self._on_requests_lost)
-        return channel
+        return connection
 
     def _write(
         self, channel: Channel, request: Request, id_: str, reply_to: str, seconds: float
@@ -169,28 +160,56 @@ class Calls:
             expiration=expiration(seconds),
         )
         to = request.exchange.name, request.key
-        try:
-            channel.publish(*to, properties, request.body, mandatory=True, limit=seconds)
-        except ChannelRefused as exc:  # over what somebody else had sent
-            raise ConnectionLost(f"the channel for calls was closed: {exc}") from exc
+        channel.publish(*to, properties, request.body, mandatory=True, limit=seconds)
 
     # --- reply queues
 
-    def _reply_queue_of(self, call: Call) -> ReplyQueue:
+    def _queue_of(self, call: Call) -> ReplyQueue | None:
         """Return the queue for the reply to *call*: the shared one where the peer echoes the id."""
-        if call.own_queue is None and call.request.destination in self._echoes:
-            call.shares = True
-            return self._shared_queue.get()
-        if call.own_queue is None or not call.own_queue.alive:
+        own = call.own_queue
+        if own is not None:
+            return own if own.alive else None
+        return self._shared_queue.current if call.request.destination in self._echoes else None
+
+    def _have_queue_of(self, call: Call) -> None:
+        own = call.own_queue
+        if own is None and call.request.destination in self._echoes:
+            self._shared_queue.get()
+        elif own is None or not own.alive:
             channel = self._reply_channel.get()
             call.own_queue = ReplyQueue(channel, lambda d: self._on_own_reply(call, d), call.lose)
-        return call.own_queue
 
     def _make_shared_queue(self) -> ReplyQueue:
+        self._strays = 0
         return ReplyQueue(self._reply_channel.get(), self._on_reply, self._on_replies_lost)
 
     def _open_reply_channel(self) -> Channel:
         return self._pair.consuming.get().open_channel()
+
+    # --- no outcome
+
+    def _given_up(self, call: Call, patience: Patience) -> MessageResultException:
+        """Return the result of a call that has no outcome, and no try or no time left."""
+        if call.loss is not None:
+            is_late = isinstance(call.loss, OperationTimeout)
+            return _failure("TimeoutError" if is_late else "ConnectionLost", str(call.loss))
+        if patience.is_spent:
+            text = f"no reply within {patience.timeout:g} s, {patience.tries} tries"
+        elif patience.used:
+            text = f"no reply within {patience.total:.3g} s, {patience.used} tries"
+        else:
+            text = f"it could not be sent within {patience.total:.3g} s: {self._obstacle()}"
+        return _failure("TimeoutError", text)
+
+    def _obstacle(self) -> str:
+        connection = self._pair.publishing.current
+        if not deadline.left():
+            return "nobody awaits the request any more that is being handled here"
+        if connection is None:
+            return "there was no connection to the broker"
+        if connection.blocked is not None:
+            return f"the broker takes no publishes now ({connection.blocked})"
+        return "the broker did not answer"
 
     # --- in the hub: replies
 
@@ -264,15 +283,3 @@ class Calls:
 
 def _failure(name: str, text: str) -> MessageResultException:
     return MessageResultException(name, text)
-
-
-def _given_up(call: Call, patience: Patience) -> MessageResultException:
-    """Return the result of a call that has no outcome, and no try or no time left."""
-    if call.loss is not None:
-        is_late = isinstance(call.loss, OperationTimeout)
-        return _failure("TimeoutError" if is_late else "ConnectionLost", str(call.loss))
-    if not patience.used:
-        return _failure("TimeoutError", "there was no time to send it")
-    return _failure(
-        "TimeoutError", f"no reply within {patience.timeout:g} s, {patience.used} tries"
-    )

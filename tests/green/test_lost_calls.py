@@ -1,0 +1,524 @@
+"""Calls whose connection, channel or reply queue is lost: sent again while they may, then ended."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green, messaging
+from postage.errors import ConnectionLost, ConsumerCancelled
+from postage.green.amqp.pair import Pair
+from postage.testing.rabbitmq import RabbitMQNode
+from postage.testing.waiting import wait_until
+from tests.faults.channels import delete_reply_queues
+from tests.faults.proxy import Proxy
+from tests.faults.scene import Scene, attendant, on_embedded
+from tests.support.places import Place
+from tests.support.running import SOON, running, text, value
+from tests.support.stopwatch import Stopwatch
+from tests.support.trying import outcomes, trying
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+AGES = 300.0
+GRACE = 0.5
+ROLES = ["publishing", "consuming", "both"]
+
+
+class Server(messaging.MessageProcessor):
+    """Answers when its gate is open, and knows what it was asked."""
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.gate = gevent.event.Event()
+        self.asked: list[Any] = []
+        self.headers: list[Any] = []
+        super().__init__(*args, **kwds)
+
+    def _handle(self, delivery: Any) -> None:
+        self.headers.append(delivery.properties)
+        super()._handle(delivery)
+
+    @messaging.RpcHandler("command", "ask")
+    def ask(self, content: Any, reply: Any) -> None:
+        self.asked.append(content["parameters"])
+        self.gate.wait()
+        reply(content["parameters"])
+
+
+@pytest.fixture
+def proxy(broker_env: Any) -> Iterator[Proxy]:
+    """The network between the callers of a test and their broker; servers are not behind it."""
+    with Proxy(broker_env.port) as opened:
+        yield opened
+        green.close(1.0)
+
+
+@pytest.fixture
+def server(place: Place) -> Iterator[Server]:
+    """A server for the calls of the test, whose gate is open at the end."""
+    made = Server({"name": "server"}, place.eqk)
+    with running(made):
+        yield made
+        made.gate.set()
+
+
+@pytest.fixture
+def caller(place: Place, proxy: Proxy, broker_env: Any, server: Server) -> Any:
+    """A producer behind the proxy, whose calls share the reply queue."""
+    hup = {**broker_env.hup, "port": proxy.port}
+    made = place.producer(hup=hup, rpc_timeout=AGES, max_retry=1)
+    warm(made, server)
+    return made
+
+
+def warm(caller: Any, server: Server) -> None:
+    """Have the peer known as one that echoes ids."""
+    server.gate.set()
+    assert value(caller.rpc_ask("warm")) == "warm"
+    server.gate.clear()
+    server.asked.clear()
+    server.headers.clear()
+
+
+def asked(server: Server, *what: Any) -> None:
+    wait_until(lambda: sorted(server.asked) == sorted(what), SOON, f"the server got {what}")
+
+
+def cut(pair: Pair, role: str) -> None:
+    """Cut the open connections of the *role*, as the network does."""
+    roles = ROLES[:2] if role == "both" else [role]
+    connections = [getattr(pair, each).current for each in roles]
+    for connection in connections:
+        connection.transport._stream._sock.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: not any(each.alive for each in connections), SOON)
+
+
+def delete(pair: Pair, queue: str) -> None:
+    """Delete an exclusive queue, as only its own connection may."""
+    with pair.consuming.get().lease() as channel:
+        done = gevent.event.Event()
+        channel._pika.queue_delete(queue, callback=lambda _: done.set())
+        assert done.wait(SOON)
+
+
+def assert_nothing_is_left(caller: Any) -> None:
+    """Nobody waits, and only the shared queue is there."""
+    pair, calls = caller._pair, caller._calls
+    assert len(calls) == 0
+    connection = pair.consuming.current
+    if connection is None:
+        return
+    assert sum(each.consumers for each in connection.figures()["channels"]) <= 1
+    for channel in connection._channels:
+        assert len(channel.on_cancel) <= 1
+        assert len(channel.on_end) <= 2
+
+
+# --- where the loss comes
+
+
+def test_a_connection_that_is_lost_before_the_write_uses_up_no_try(
+    caller: Any, server: Server, proxy: Proxy
+) -> None:
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: not caller._pair.connections, SOON)
+    call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
+    gevent.idle()
+    server.gate.set()
+    proxy.accept()
+
+    assert value(call.get(timeout=SOON)) == 1
+    assert server.asked == [1]
+    assert caller._calls.counts["repeated"] == 0
+    assert_nothing_is_left(caller)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
+def test_a_loss_after_the_write_sends_it_again_with_the_same_id(
+    place: Place, caller: Any, server: Server, role: str, warmed: bool
+) -> None:
+    if not warmed:
+        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+    call = gevent.spawn(caller.rpc_ask, 1)
+    asked(server, 1)
+    cut(caller._pair, role)
+    asked(server, 1, 1)
+    server.gate.set()
+
+    assert value(call.get(timeout=SOON)) == 1
+    assert len({header.correlation_id for header in server.headers}) == 1
+    assert len({header.reply_to for header in server.headers}) == (1 if role == "publishing" else 2)
+    assert caller._calls.counts["repeated"] == 1
+    assert_nothing_is_left(caller)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_without_further_tries_a_loss_is_the_outcome_at_once(
+    caller: Any, server: Server, role: str
+) -> None:
+    call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
+    asked(server, 1)
+    watch = Stopwatch()
+    cut(caller._pair, role)
+    result = call.get(timeout=SOON)
+
+    assert watch.own < GRACE
+    assert value(result) == "ConnectionLost"
+    assert text(result).startswith("the connection to the broker was lost")
+    assert server.asked == [1]
+    assert_nothing_is_left(caller)
+
+
+def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
+    call = gevent.spawn(caller.rpc_ask, 1, _max_retry=2)
+    for times in range(1, 4):
+        asked(server, *[1] * times)
+        cut(caller._pair, "publishing")
+
+    assert value(call.get(timeout=SOON)) == "ConnectionLost"
+    assert len(server.asked) == 3
+    assert_nothing_is_left(caller)
+
+
+def test_the_answer_to_the_first_try_ends_a_call_that_waits_to_be_sent_again(
+    caller: Any, server: Server, proxy: Proxy
+) -> None:
+    call = gevent.spawn(caller.rpc_ask, 1)
+    asked(server, 1)
+    proxy.refuse()
+    cut(caller._pair, "publishing")
+    gevent.idle()
+    assert not call.dead
+    watch = Stopwatch()
+    server.gate.set()
+
+    assert value(call.get(timeout=SOON)) == 1
+    assert watch.own < GRACE
+    assert_nothing_is_left(caller)
+
+
+def test_the_whole_time_of_a_try_is_for_the_reply_however_long_connecting_took(
+    caller: Any, server: Server, proxy: Proxy
+) -> None:
+    proxy.refuse()
+    proxy.cut()
+    call = gevent.spawn(caller.rpc_ask, 1, _timeout=1.0, _max_retry=2)
+    gevent.sleep(0.8)
+    proxy.accept()
+    asked(server, 1)
+    gevent.sleep(0.5)
+    server.gate.set()
+
+    assert value(call.get(timeout=SOON)) == 1
+    assert server.asked == [1]
+
+
+# --- limits
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_broker_that_does_not_come_back_costs_the_time_of_the_call(
+    caller: Any, proxy: Proxy, retries: int
+) -> None:
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: not caller._pair.connections, SOON)
+    watch = Stopwatch()
+    result = caller.rpc_ask(1, _timeout=0.8 / (retries + 1), _max_retry=retries)
+
+    assert watch.seconds >= 0.8
+    assert watch.own < 0.8 + GRACE
+    assert value(result) == "ConnectionLost"
+    assert "no AMQP 0-9-1 broker answered" in text(result)
+    assert_nothing_is_left(caller)
+
+
+def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Proxy) -> None:
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: not caller._pair.connections, SOON)
+    calls = caller._calls
+    runs = [gevent.spawn(caller.rpc_ask, n) for n in range(3)]
+    gevent.idle()
+    watch = Stopwatch()
+    caller._pair.close(1.0)
+
+    assert [value(each) for each in outcomes(runs, SOON)] == ["ConnectionLost"] * 3
+    assert watch.own < GRACE
+    assert len(calls) == 0
+
+
+def test_who_waits_for_a_reply_hears_at_once_that_we_close_and_does_not_send_again(
+    caller: Any, server: Server
+) -> None:
+    calls = caller._calls
+    runs = [gevent.spawn(caller.rpc_ask, n) for n in range(3)]
+    asked(server, 0, 1, 2)
+    caller._pair.close(1.0)  # green.close() would end the server as well
+
+    results = outcomes(runs, SOON)
+    assert [value(each) for each in results] == ["ConnectionLost"] * 3
+    assert server.asked == [0, 1, 2]
+    assert len(calls) == 0
+
+
+@pytest.mark.limit(120)
+def test_the_limits_of_a_thousand_calls_hold_through_a_cut(
+    place: Place, caller: Any, server: Server, proxy: Proxy
+) -> None:
+    server.concurrency = 2000
+    watch = Stopwatch()
+    runs = [gevent.spawn(timed, caller.rpc_ask, n, _timeout=1.5) for n in range(1000)]
+    gevent.sleep(0.5)
+    proxy.cut()
+    ended = outcomes(runs, 60)
+
+    assert watch.seconds >= 1.5
+    assert {value(result) for result, _ in ended} == {"TimeoutError"}
+    assert max(took for _, took in ended) < 3.0 + GRACE
+    assert_nothing_is_left(caller)
+
+
+def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[Any, float]:
+    watch = Stopwatch()
+    return call(*args, **kwds), watch.own
+
+
+# --- reply queues
+
+
+@pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
+    place: Place, caller: Any, server: Server, warmed: bool, retries: int
+) -> None:
+    if not warmed:
+        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+    call = gevent.spawn(caller.rpc_ask, 1, _max_retry=retries)
+    asked(server, 1)
+    delete(caller._pair, server.headers[0].reply_to)
+    if not retries:
+        result = call.get(timeout=SOON)
+        assert value(result) == "ConnectionLost"
+        assert "deleted" in text(result)
+        return
+    asked(server, 1, 1)
+    server.gate.set()
+    assert value(call.get(timeout=SOON)) == 1
+    assert len({header.reply_to for header in server.headers}) == 2
+    assert len({header.correlation_id for header in server.headers}) == 1
+    assert_nothing_is_left(caller)
+
+
+def test_calls_on_other_reply_queues_do_not_notice(
+    place: Place, caller: Any, server: Server
+) -> None:
+    first = gevent.spawn(caller.rpc_ask, 1)
+    asked(server, 1)
+    caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+    second = gevent.spawn(caller.rpc_ask, 2)
+    asked(server, 1, 2)
+    delete(caller._pair, server.headers[0].reply_to)
+    asked(server, 1, 1, 2)
+    server.gate.set()
+
+    assert [value(each) for each in outcomes([first, second], SOON)] == [1, 2]
+    assert server.asked.count(2) == 1
+
+
+def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
+    with on_embedded() as scene:
+        echo = Server({"name": "echo"}, place.eqk)
+        echo.gate.set()
+        producer = place.producer(rpc_timeout=5, max_retry=50)
+        with running(echo):
+            runs = [gevent.spawn(producer.rpc_ask, n) for n in range(50)]
+            while not all(run.dead for run in runs):
+                delete_reply_queues(scene)
+                gevent.sleep(0.1)
+        assert [value(run.value) for run in runs] == list(range(50))
+        assert_nothing_is_left(producer)
+
+
+# --- a broker that goes and comes back
+
+
+def during_a_pause(
+    caller: Any, pause: Callable[[], object], callers: int = 20
+) -> tuple[int, list[Any]]:
+    """Have *callers* call in a row while the broker is away; return how many calls, and errors."""
+    over, numbers, wrong = gevent.event.Event(), itertools.count(), []
+
+    def go_on() -> None:
+        while not over.is_set():
+            number = next(numbers)
+            result = caller.rpc_ask(number, _timeout=5.0, _max_retry=4)
+            if value(result) != number:
+                wrong.append(result)
+
+    runs = [gevent.spawn(go_on) for _ in range(callers)]
+    gevent.sleep(0.2)
+    pause()
+    before = next(numbers)
+    wait_until(lambda: next(numbers) > before + 10 * callers, 25, "calling again")
+    over.set()
+    gevent.joinall(runs, timeout=30, raise_error=True)
+    return next(numbers), wrong
+
+
+def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
+    with on_embedded() as scene:
+        server = Server({"name": "server"}, place.eqk)
+        server.gate.set()
+        caller = place.producer()
+
+        def pause() -> None:
+            scene.proxy.refuse()
+            attendant.run(scene.broker.stop)
+            gevent.sleep(2.0)
+            scene.broker.start()
+            scene.proxy.target = scene.broker.port
+            scene.proxy.accept()
+
+        with running(server):
+            calls, wrong = during_a_pause(caller, pause)
+        assert calls > 200
+        assert no_route_at_most(wrong)
+        assert_nothing_is_left(caller)
+
+
+def no_route_at_most(wrong: list[Any]) -> bool:
+    """Tell whether nothing failed but for the server's queue, which is not there at once."""
+    return {value(each) for each in wrong} <= {"NoRoute"}
+
+
+@pytest.fixture
+def node() -> Iterator[RabbitMQNode]:
+    """A node of the test's own."""
+    with RabbitMQNode() as started:
+        yield started
+
+
+@pytest.mark.limit(120)
+def test_a_rabbitmq_node_that_dies_and_comes_back(
+    rabbitmq: Any, node: RabbitMQNode, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, setting in {"HOST": node.host, "PORT": str(node.port), "VHOST": "/"}.items():
+        monkeypatch.setenv(f"POSTAGE_{name}", setting)
+    server = Server({"name": "server"}, place.eqk)
+    server.gate.set()
+    caller = place.producer()
+
+    def pause() -> None:
+        attendant.run(node.kill)
+        attendant.run(node.start)
+
+    with running(server):
+        calls, wrong = during_a_pause(caller, pause)
+    assert calls > 200
+    assert no_route_at_most(wrong)
+    assert_nothing_is_left(caller)
+    green.close()
+
+
+# --- a broker that takes nothing
+
+
+def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
+    with on_embedded() as scene:
+        server, caller = blocked(place, scene)
+        with running(server):
+            call = gevent.spawn(caller.rpc_ask, 1, _timeout=0.4, _max_retry=20)
+            gevent.sleep(1.0)
+            assert not call.dead
+            scene.broker.faults.unblock()
+            assert value(call.get(timeout=SOON)) == 1
+            assert server.asked == [1]
+
+
+def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
+    with on_embedded() as scene:
+        _, caller = blocked(place, scene)
+        watch = Stopwatch()
+        result = caller.rpc_ask(1, _timeout=0.3, _max_retry=1)
+
+        assert watch.seconds >= 0.6
+        assert watch.own < 0.6 + GRACE
+        assert value(result) == "TimeoutError"
+        assert "low on memory" in text(result)
+
+
+def blocked(place: Place, scene: Scene) -> tuple[Server, Any]:
+    """Return a server, and a caller that knows of the alarm."""
+    server = Server({"name": "server"}, place.eqk)
+    server.gate.set()
+    caller = place.producer()
+    scene.broker.faults.block()
+    trying(caller.message_hello)  # a broker tells those who publish
+    wait_until(lambda: caller._pair.publishing.current.blocked, SOON)
+    return server, caller
+
+
+# --- killed callers
+
+
+@pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
+def test_callers_that_are_killed_anywhere_leave_nothing(
+    place: Place, caller: Any, server: Server, warmed: bool
+) -> None:
+    if not warmed:
+        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+    runs = [gevent.spawn(caller.rpc_ask, n) for n in range(100)]
+    for run in runs:
+        run.kill()
+        gevent.sleep(0.0005)  # the others go on, so each one is killed elsewhere
+    wait_until(lambda: all(run.dead for run in runs), SOON)
+    server.gate.set()
+
+    assert_nothing_is_left(caller)
+    assert value(caller.rpc_ask("after")) == "after"
+
+
+# --- private queues, whose answers are collected later
+
+
+def test_collecting_from_a_queue_that_went_with_its_connection_fails_at_once(
+    caller: Any, server: Server, proxy: Proxy
+) -> None:
+    queue = caller.rpc_queue_ask(1)
+    cut(caller._pair, "consuming")
+    with pytest.raises(ConnectionLost, match="is gone with its connection"):
+        caller.consume_rpc(queue)
+    caller._pair.consuming.get()
+    with pytest.raises(ConnectionLost, match="it ends with its connection, or was deleted"):
+        caller.consume_rpc(queue)
+
+
+def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: Server) -> None:
+    queue = caller.rpc_queue_ask(1)
+    asked(server, 1)
+    collecting = trying(caller.consume_rpc, queue)
+    gevent.sleep(0.1)
+    delete(caller._pair, queue)
+
+    (error,) = outcomes([collecting], SOON)
+    assert isinstance(error, ConsumerCancelled)
+    assert error.queue == queue
+    assert_nothing_is_left(caller)
+
+
+def test_collecting_ends_with_the_connection(caller: Any, server: Server) -> None:
+    collecting = trying(caller.consume_rpc, caller.rpc_queue_ask(1))
+    gevent.sleep(0.1)
+    cut(caller._pair, "consuming")
+
+    (error,) = outcomes([collecting], SOON)
+    assert isinstance(error, ConnectionLost)
