@@ -76,16 +76,18 @@ class Publisher:
         if mandatory and not queues and direct is None:
             self._return(message)
         accepted = all(queue.accepts(message) for queue in queues)
-        for queue in queues:
-            queue.publish(message)
+        self._vhost.spread(queues, lambda queue: queue.publish(message))
         if self.confirms:
             self._confirm(accepted=accepted)
 
     def put(self, route: Route, header: bytes, body: bytes, ttl: float | None) -> None:
         """Carry out a publish of which `Express` knows that it is plain, in one step."""
-        for queue in route.queues:
-            expires_at = None if ttl is None and not queue.ages else queue.deadline(ttl)
-            queue.put(Entry(route.address, header, body, 0, expires_at))
+        if len(route.queues) == 1:
+            _enter(route.queues[0], route.address, header, body, ttl)
+        else:
+            self._vhost.spread(
+                route.queues, lambda queue: _enter(queue, route.address, header, body, ttl)
+            )
         if self.confirms:
             self._last += 1
             self._confirm(accepted=True)
@@ -106,3 +108,8 @@ class Publisher:
 
     def _return(self, message: Message) -> None:
         self._channel.write_message(_NO_ROUTE + message.address, message.header, message.body)
+
+
+def _enter(queue: Queue, address: bytes, header: bytes, body: bytes, ttl: float | None) -> None:
+    expires_at = None if ttl is None and not queue.ages else queue.deadline(ttl)
+    queue.put(Entry(address, header, body, 0, expires_at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from postage.broker.arguments import check_same, check_text
@@ -37,6 +37,8 @@ class VHost:
         self._timers, self._account = timers, account
         self._names = 0
         self._dead: deque[tuple[Queue, Entry, str]] = deque()
+        self._is_spreading = False
+        """Whether a message is on its way to several queues: what is dead waits for that."""
         self.queues: dict[str, Queue] = {}
         self.exchanges = {
             each: Exchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
@@ -334,16 +336,30 @@ class VHost:
         if not found and alternate:  # the default exchange is no alternate (nor is it RabbitMQ's)
             self._route(alternate, keys, message, queues, seen)
 
+    def spread(self, queues: Iterable[Queue], put: Callable[[Queue], None]) -> None:
+        """Call *put* for each of *queues*; what that drives out of any of them goes on after it."""
+        was_spreading, self._is_spreading = self._is_spreading, True
+        try:
+            for queue in queues:
+                put(queue)
+        finally:
+            self._is_spreading = was_spreading
+        if not was_spreading:
+            self._publish_all_dead()
+
     def _dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
         """Publish *entry*, which may make other queues drop something: one after the other."""
         self._dead.append((queue, entry, reason))
-        if len(self._dead) > 1:
-            return  # the loop below is running
+        if not self._is_spreading:
+            self._publish_all_dead()
+
+    def _publish_all_dead(self) -> None:
+        self._is_spreading = True
         try:
             while self._dead:
-                self._publish_dead(*self._dead[0])
-                self._dead.popleft()
+                self._publish_dead(*self._dead.popleft())
         finally:
+            self._is_spreading = False
             self._dead.clear()
 
     def _publish_dead(self, queue: Queue, entry: Entry, reason: str) -> None:

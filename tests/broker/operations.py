@@ -125,6 +125,15 @@ headers = st.fixed_dictionaries(
         "BCC": st.sampled_from((["~q2"], ["a.b"])),
     },
 )
+
+
+def _no_priority_to_die(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a difference that is meant; docs/broker.md says which."""
+    if values.get("expiration") == "0":
+        values.pop("priority", None)
+    return values
+
+
 properties = st.one_of(
     st.none(),
     st.none(),
@@ -139,7 +148,7 @@ properties = st.one_of(
             "message_id": st.just("id"),
             "timestamp": st.just(1_700_000_000),
         },
-    ),
+    ).map(_no_priority_to_die),
     st.fixed_dictionaries({"headers": headers}),
     st.sampled_from(({"user_id": "guest"}, {"user_id": "nobody"})),
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from postage.broker.content import Properties
 from postage.broker.faults import Faults
 from postage.broker.methods import Call, encode
 from postage.broker.node import Node
@@ -773,3 +774,18 @@ def test_capabilities_that_are_none(node: Node) -> None:
     assert answered(talk.hear()) == ["connection.tune"]
     assert talk.session.name == "5"
     assert not any(talk.session.capability(name) for name in EVERYTHING)
+
+
+def test_dead_letters_come_after_all_copies(client: Talk) -> None:
+    """As if queues were processes of their own: a letter must not overtake what caused it."""
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+    client.say("queue.declare", 1, queue="dying", arguments=arguments)
+    client.say("queue.declare", 1, queue="q")
+    for queue in ("dying", "q"):
+        client.say("queue.bind", 1, queue=queue, exchange="amq.fanout")
+    expired = Properties({"expiration": "0"}).encode()
+    for _ in range(2):  # the second time by the short way
+        head = frame(HEADER, 1, struct.pack(">HHQ", 60, 0, 1) + expired)
+        client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))
+        assert len(client.node.vhosts["/"].queues["q"]) == 1
+        client.say("queue.purge", 1, queue="q")
