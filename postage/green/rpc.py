@@ -100,6 +100,16 @@ class Calls:
         call.wait(patience.window)
         if isinstance(call.loss, ConnectionClosed):
             call.settle(_failure("ConnectionLost", str(call.loss)))
+        elif call.outcome is None and call.loss is None:
+            self._renew_requests()
+
+    def _renew_requests(self) -> None:
+        """Send on another channel from now on: what this one sends may go nowhere."""
+        connection = self._pair.publishing.current
+        retired = None if connection is None else connection.renew(connection.calling)
+        if retired is not None and retired is self._request_channel:
+            retired.on_end.remove(self._on_requests_lost)  # what it has written is on its way
+            self._request_channel = None
 
     def _ready(self, call: Call) -> tuple[Channel, ReplyQueue] | None:
         """Return what takes *call* and its reply, where all is there: nearly always."""
