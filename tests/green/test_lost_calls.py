@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -447,13 +448,15 @@ def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
 def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
     with on_embedded() as scene:
         _, caller = blocked(place, scene)
-        watch = Stopwatch()
+        watch, busy = Stopwatch(), time.thread_time()
         result = caller.rpc_ask(1, _timeout=0.3, _max_retry=1)
 
         assert watch.seconds >= 0.6
         assert watch.own < 0.6 + GRACE
+        assert time.thread_time() - busy < 0.2
         assert value(result) == "TimeoutError"
         assert "low on memory" in text(result)
+        scene.broker.faults.unblock()
 
 
 def blocked(place: Place, scene: Scene) -> tuple[Server, Any]:
@@ -461,6 +464,7 @@ def blocked(place: Place, scene: Scene) -> tuple[Server, Any]:
     server = Server({"name": "server"}, place.eqk)
     server.gate.set()
     caller = place.producer()
+    caller.rpc_ask("opens the channel", _timeout=0)
     scene.broker.faults.block()
     trying(caller.message_hello)  # a broker tells those who publish
     wait_until(lambda: caller._pair.publishing.current.blocked, SOON)
