@@ -28,7 +28,7 @@ ONCE = {
     (Link.LOST, Fact.LOST): Link.LOST,
 }
 AGAIN = {
-    (Link.IDLE, Fact.DIAL): Link.OPENING,
+    (Link.IDLE, Fact.PAUSE): Link.WAITING,
     (Link.IDLE, Fact.GIVE_UP): Link.IDLE,
     (Link.IDLE, Fact.CLOSE): Link.CLOSED,
     (Link.OPENING, Fact.OPENED): Link.OPEN,
@@ -40,7 +40,6 @@ AGAIN = {
     (Link.WAITING, Fact.DIAL): Link.OPENING,
     (Link.WAITING, Fact.GIVE_UP): Link.LOST,
     (Link.WAITING, Fact.CLOSE): Link.CLOSED,
-    (Link.LOST, Fact.DIAL): Link.OPENING,
     (Link.LOST, Fact.PAUSE): Link.WAITING,
     (Link.LOST, Fact.GIVE_UP): Link.LOST,
     (Link.LOST, Fact.CLOSE): Link.CLOSED,

@@ -159,6 +159,13 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
     assert "No connection" in failed
 
 
+def test_a_pause_may_be_of_no_length() -> None:
+    broker = Fickle("refuse", "refuse", "stay")
+    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+        line._backoff = Backoff(lambda: 0.0)
+        assert line.get(SOON).alive
+
+
 def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
     with ours(nowhere(), was_connected=True) as line:
         began = time.monotonic()

@@ -30,7 +30,7 @@ class Fact(enum.Enum):
     DIAL = enum.auto()
     OPENED = enum.auto()
     PAUSE = enum.auto()
-    """A try to connect failed, or a connection did not last: the next try comes after a pause."""
+    """Somebody wants it: a try comes after a pause, which is of no length where all was well."""
     GIVE_UP = enum.auto()
     """Nobody waits for a connection any more, or all who wait get an error."""
     LOST = enum.auto()
@@ -52,7 +52,7 @@ ONE_LIFE: Moves = {
 }
 
 MANY_LIVES: Moves = {
-    Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.IDLE, Fact.CLOSE: Link.CLOSED},
+    Link.IDLE: {Fact.PAUSE: Link.WAITING, Fact.GIVE_UP: Link.IDLE, Fact.CLOSE: Link.CLOSED},
     Link.OPENING: {
         Fact.OPENED: Link.OPEN,
         Fact.PAUSE: Link.WAITING,
@@ -62,12 +62,7 @@ MANY_LIVES: Moves = {
     Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
     Link.WAITING: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
     # It is dialled again when somebody wants it; who consumes wants it at once.
-    Link.LOST: {
-        Fact.DIAL: Link.OPENING,
-        Fact.PAUSE: Link.WAITING,
-        Fact.GIVE_UP: Link.LOST,
-        Fact.CLOSE: Link.CLOSED,
-    },
+    Link.LOST: {Fact.PAUSE: Link.WAITING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
     Link.CLOSED: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.CLOSED},
 }
 

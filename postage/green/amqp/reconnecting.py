@@ -162,10 +162,8 @@ class Reconnecting:
         """Return a connection; None when nobody waits any more."""
         level = logging.WARNING
         while self._waiting:
-            pause = self._not_before - time.monotonic()
-            if pause > 0:
-                self._step(Fact.PAUSE)
-                gevent.sleep(pause)
+            self._step(Fact.PAUSE)
+            gevent.sleep(max(0.0, self._not_before - time.monotonic()))
             self._step(Fact.DIAL)
             connection = self._try_each(level)
             if connection is not None and connection.alive:
