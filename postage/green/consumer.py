@@ -85,6 +85,11 @@ class GenericConsumer:
         return self._listener is not None and self._listener.is_settled
 
     @property
+    def stopping(self) -> bool:
+        """True when it was asked to stop, or has failed, and has not ended yet."""
+        return self._over.ready()
+
+    @property
     def qk_list(self) -> list[tuple[str, str]]:
         """The queues and keys that are bound."""
         return self._declarations.pairs

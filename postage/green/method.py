@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gevent
 
 __all__ = ["RpcMethod"]
 
+P = TypeVar("P")
 
-class RpcMethod:
-    """Makes the call X of a producer; with the arguments of its builder, and ``_timeout`` etc."""
 
-    def __init__(self, prepare: Callable[..., Callable[[], Any]]) -> None:
-        self._prepare = prepare
+class RpcMethod(Generic[P]):
+    """Makes the call X of a producer; with the arguments of its builder, and ``_timeout`` etc.
+
+    *prepare* turns them into what *make* takes.  Two steps, for only the second one switches; and
+    not one of them returns the other as a partial: gevent copies the C stack at each switch, and
+    every partial that waits for a reply is more of it (measured: 3 us of a call).
+    """
+
+    __slots__ = ("_make", "_prepare")
+
+    def __init__(self, prepare: Callable[..., P], make: Callable[[P], Any]) -> None:
+        self._prepare, self._make = prepare, make
 
     def __call__(self, /, *args: Any, **kwds: Any) -> Any:
         """Call, and wait for the result; switches."""
-        return self._prepare(*args, **kwds)()
+        return self._make(self._prepare(*args, **kwds))
 
     def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., Any]:
         """Begin the call, and return a greenlet that ends with it; never switches.
@@ -31,4 +40,4 @@ class RpcMethod:
         """
         call = self._prepare(*args, **kwds)
         # gevent gives a new greenlet an empty context: the deadline of a running handler goes along
-        return gevent.spawn(contextvars.copy_context().run, call)
+        return gevent.spawn(contextvars.copy_context().run, self._make, call)

@@ -48,6 +48,11 @@ class Pool(Generic[T]):
         waiting = len(self._waiting)
         return f"<Pool {self._name}: {self._busy} of {self._size} busy, {waiting} waiting>"
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for their turn."""
+        return len(self._waiting)
+
     def submit(self, item: T) -> None:
         """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
         self._waiting.append(item)

@@ -27,6 +27,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
+from postage.green.statistics import ProcessorStatistics
 from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
 from postage.poison import Redeliveries
 from postage.reply import Reply
@@ -35,6 +36,11 @@ from postage.settings import Hup
 __all__ = ["GRACE", "MessageProcessor"]
 
 logger = logging.getLogger(__name__)
+
+_COUNTED = (
+    *("handled", "unhandled", "failed", "malformed", "filtered"),
+    *("expired", "poisonous", "stale", "restored"),
+)
 
 CLOSE_LIMIT = 0.5
 """Seconds that the end of a processor waits for a broker that does not answer."""
@@ -96,6 +102,27 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
+
+    def statistics(self) -> ProcessorStatistics:
+        """Return a picture of it; never switches."""
+        pool, counts = self._pool, self.counts
+        return ProcessorStatistics(
+            name=str(self.fingerprint["name"]),
+            state=self._state,
+            queues=tuple(dict.fromkeys(queue for queue, _ in self.consumer.qk_list)),
+            busy=0 if pool is None else pool.busy,
+            waiting=0 if pool is None else pool.waiting,
+            lost_replies=counts["lost_reply"],
+            **{name: counts[name] for name in _COUNTED},
+        )
+
+    @property
+    def _state(self) -> str:
+        if self._pool is None:
+            return "idle"
+        if self.consumer.consuming:
+            return "consuming"
+        return "draining" if self.consumer.stopping else "restoring"
 
     # --- handlers of this instance
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from postage.green.method import RpcMethod
 from postage.green.publication import Publication
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
 from postage.green.rpc import Calls
+from postage.green.statistics import ProducerStatistics
 from postage.message import (
     Message,
     MessageCommand,
@@ -98,11 +100,25 @@ class GenericProducer:
         if not self.eks:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         self.default_exchange = self.eks[0][0]
+        self._counts: Counter[str] = Counter()
         for exchange, _ in self.eks:
             declare(self._pair, exchange)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
+
+    def statistics(self) -> ProducerStatistics:
+        """Return a picture of it; never switches."""
+        counts = self._counts
+        return ProducerStatistics(
+            name=str(self.fingerprint["name"]),
+            sent=counts["sent"],
+            failed=counts["failed"],
+            calling=counts["calling"],
+            succeeded=counts["success"],
+            erred=counts["error"],
+            excepted=counts["exception"],
+        )
 
     def __getattr__(self, name: str) -> Any:
         for prefix in _PREFIXES:
@@ -118,7 +134,9 @@ class GenericProducer:
             )
             return partial(self._message_send, build)
         build = self._builder(f"build_rpc_{what}") or partial(_command, RpcCommand, what)
-        return RpcMethod(partial(self._rpc, build, _queue_only=prefix == "rpc_queue_"))
+        return RpcMethod(
+            partial(self._prepared, build, _queue_only=prefix == "rpc_queue_"), self._make
+        )
 
     def _builder(self, name: str) -> Callable[..., Message] | None:
         known = name in self.__dict__ or hasattr(type(self), name)  # not through __getattr__
@@ -170,7 +188,12 @@ class GenericProducer:
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
             publication = Publication(exchange, key, properties, encoded, self.mandatory)
-            how(pair, publication, limit=deadline - time.monotonic())
+            try:
+                how(pair, publication, limit=deadline - time.monotonic())
+            except BaseException:
+                self._counts["failed"] += 1
+                raise
+            self._counts["sent"] += 1
 
     def _targets(self, key: str | None, eks: Eks | None) -> Eks:
         if eks is not None:
@@ -181,7 +204,7 @@ class GenericProducer:
 
     # --- calls
 
-    def _rpc(
+    def _prepared(
         self,
         build: Callable[..., Message],
         /,  # every keyword without underscore is the user's
@@ -192,25 +215,32 @@ class GenericProducer:
         _max_retry: int | None = None,
         _queue_only: bool = False,
         **kwds: Any,
-    ) -> Callable[[], MessageResult | str]:
-        """Return the call, built and encoded, to be made in whichever greenlet."""
+    ) -> tuple[Request, float, int | None]:
+        """Return a call, built and encoded, its limit and its retries; None: the queue only."""
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
         exchange, key = self._targets(_key, _eks)[0]
         body = body_of(self.encoder, message.body)
-        request = Request(exchange, key, body, self.encoder.content_type)
-        timeout = self._timeout(_timeout)
         logger.debug(
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
-        if _queue_only:
-            return partial(self._calls.send_only, request, timeout=timeout)
+        request = Request(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry if _max_retry is None else _max_retry
-        return partial(self._call, request, timeout, retries)
+        return request, self._timeout(_timeout), None if _queue_only else retries
 
-    def _call(self, request: Request, timeout: float, max_retry: int) -> MessageResult:
-        reply = self._calls.call(request, timeout=timeout, max_retry=max_retry)
-        return reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
+    def _make(self, call: tuple[Request, float, int | None]) -> MessageResult | str:
+        """Make a call, and return its result or the name of its queue; switches."""
+        request, timeout, retries = call
+        if retries is None:
+            return self._calls.send_only(request, timeout=timeout)
+        self._counts["calling"] += 1
+        try:
+            reply = self._calls.call(request, timeout=timeout, max_retry=retries)
+        finally:
+            self._counts["calling"] -= 1
+        result = reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
+        self._counts[result.body["content"]["type"]] += 1
+        return result
 
     def consume_rpc(
         self,
