@@ -25,9 +25,9 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
+from postage.green.figures import ProcessorStatistics
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.green.statistics import ProcessorStatistics
 from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
 from postage.poison import Redeliveries
 from postage.reply import Reply

@@ -20,11 +20,11 @@ from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.call import Request
 from postage.green.collecting import collect
+from postage.green.figures import ProducerStatistics
 from postage.green.method import RpcMethod
 from postage.green.publication import Publication
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
 from postage.green.rpc import Calls
-from postage.green.statistics import ProducerStatistics
 from postage.message import (
     Message,
     MessageCommand,

@@ -10,7 +10,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import NoRoute
-from postage.green.statistics import ProcessorStatistics, ProducerStatistics
+from postage.green.figures import ProcessorStatistics, ProducerStatistics
 from postage.testing.waiting import wait_until
 from tests.support.places import Place
 from tests.support.running import running
