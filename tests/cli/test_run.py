@@ -126,7 +126,15 @@ def test_a_signal_ends_the_waiting():
 
 
 @pytest.fixture
-def parent(broker_env) -> Iterator[Program]:
+def hangup() -> Iterator[None]:
+    """Have programs end by SIGHUP also where the tests run under nohup, which they inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def parent(broker_env, hangup) -> Iterator[Program]:
     with running("run", "fleet:Echo", "--workers", "2") as program:
         wait_until(lambda: program.stderr.count("Running 1 components") == 2, SOON)
         pids = list(children(program.pid))
