@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gevent.event import Event
-
 from postage.errors import PostageError
 from postage.exchange import Exchange
+from postage.green.bell import Bell
 from postage.green.echoes import Destination
 from postage.message import MessageResultException
 
@@ -49,30 +48,31 @@ class Call:
         """Whether its reply may come on the shared queue."""
         self.under_way = False
         """Whether a try was sent, and is waited for: what is lost now may be its answer."""
-        self.news = Event()
-        """Set when there is an outcome, and when the try that is under way is lost."""
+        self.news = Bell()
+        """Rings when there is an outcome, and when the try that is under way is lost."""
 
     def settle(self, outcome: Delivery | MessageResultException) -> bool:
         """Take *outcome* unless there is one already; tell whether it was the first."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
-        self.news.set()
+        self.news.ring()
         return True
 
     def lose(self, error: PostageError) -> None:
         """End the try that is under way, if one is: the connection, channel or queue is gone."""
         if self.under_way:
             self.under_way, self.loss = False, error
-            self.news.set()
+            self.news.ring()
 
-    def begin_try(self) -> None:
-        """Forget what became of the try before."""
+    def begin_try(self, *, shares: bool) -> None:
+        """Forget what became of the try before; *shares*: the reply comes on the shared queue."""
         self.under_way, self.loss = True, None
+        self.shares = self.shares or shares
 
     def wait(self, seconds: float) -> None:
         """Wait for an outcome, or the loss of the try that has begun; switches."""
         self.news.wait(seconds)
         self.under_way = False
         if self.outcome is None:
-            self.news.clear()
+            self.news.mute()

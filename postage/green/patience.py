@@ -39,10 +39,11 @@ class Patience:
         """Seconds until the end of it all, 0 after it."""
         return max(0.0, self._until - self._clock())
 
-    @property
-    def window(self) -> float:
-        """Seconds that a try which begins now may wait."""
-        return min(self.timeout, self.left)
+    def begin(self) -> float:
+        """Use a try; return the seconds that it may wait from now."""
+        self.used += 1
+        left = self._until - self._clock()
+        return self.timeout if left >= self.timeout else max(0.0, left)
 
     @property
     def is_spent(self) -> bool:

@@ -25,7 +25,6 @@ from postage.green.call import Call, Request
 from postage.green.echoes import Echoes
 from postage.green.patience import Patience, expiration
 from postage.green.replies import ReplyQueue, private_queue
-from postage.green.within import within
 from postage.message import MessageResultException
 
 __all__ = ["Calls"]
@@ -96,20 +95,35 @@ class Calls:
         if route is None:
             self._prepare(call, patience)
             return
-        self._send(call, patience, *route)
-        call.wait(patience.window)
-        if isinstance(call.loss, ConnectionClosed):
-            call.settle(_failure("ConnectionLost", str(call.loss)))
-        elif call.outcome is None and call.loss is None:
+        channel, queue = route
+        seconds = patience.begin()
+        if patience.used > 1:
+            self.counts["repeated"] += 1
+        call.begin_try(shares=queue is not call.own_queue)
+        self._write(channel, call.request, call.id, queue.name, seconds)
+        call.wait(seconds)
+        if call.outcome is None:
+            self._missed(call)
+
+    def _missed(self, call: Call) -> None:
+        """A try ended without an outcome."""
+        if call.loss is None:
             self._renew_requests()
+        elif isinstance(call.loss, ConnectionClosed):
+            call.settle(_failure("ConnectionLost", str(call.loss)))
 
     def _renew_requests(self) -> None:
         """Send on another channel from now on: what this one sends may go nowhere."""
         connection = self._pair.publishing.current
-        retired = None if connection is None else connection.renew(connection.calling)
+        if connection is None:
+            return
+        retired = connection.renew(connection.calling)
         if retired is not None and retired is self._request_channel:
-            retired.on_end.remove(self._on_requests_lost)  # what it has written is on its way
+            # What it has written is on its way, and can only be lost with the connection.
+            retired.on_end.remove(self._on_requests_lost)
             self._request_channel = None
+            if self._on_requests_lost not in connection.on_end:
+                connection.on_end.append(self._on_requests_lost)
 
     def _ready(self, call: Call) -> tuple[Channel, ReplyQueue] | None:
         """Return what takes *call* and its reply, where all is there: nearly always."""
@@ -121,20 +135,13 @@ class Calls:
             return None
         return (channel, queue) if connection.takes_data else None
 
-    def _send(self, call: Call, patience: Patience, channel: Channel, queue: ReplyQueue) -> None:
-        call.begin_try()
-        call.shares = call.shares or queue is not call.own_queue
-        self._write(channel, call.request, call.id, queue.name, patience.window)
-        self.counts["repeated"] += patience.used > 0
-        patience.used += 1
-
     def _prepare(self, call: Call, patience: Patience) -> None:
         """Have ready what there is not, while *call* has time, and no outcome; switches.
 
         Waits through reconnects and alarms.  To be late here is no try: nothing was sent.
         """
         try:
-            with within(patience.left, call.news):
+            with call.news.within(patience.left):
                 connection = self._requesting(call.request.exchange, patience.left)
                 self._have_queue_of(call)
                 connection.wait_writable(patience.left)

@@ -189,6 +189,21 @@ def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
     assert_nothing_is_left(caller)
 
 
+def test_a_channel_that_another_call_has_given_up_can_still_lose_its_calls(
+    caller: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postage.green.amqp.connection.RENEWAL", 0.0)
+    retired = caller._pair.publishing.current.calling.current
+    call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
+    asked(server, 1)
+    assert value(caller.rpc_ask(2, _timeout=0.05, _max_retry=0)) == "TimeoutError"
+    assert not retired.alive
+    assert not call.dead
+    cut(caller._pair, "publishing")
+
+    assert value(call.get(timeout=SOON)) == "ConnectionLost"
+
+
 def test_the_answer_to_the_first_try_ends_a_call_that_waits_to_be_sent_again(
     caller: Any, server: Server, proxy: Proxy
 ) -> None:
