@@ -20,19 +20,17 @@ def admit(message: Message, user: str) -> None:
 
     Raises `SyntaxFault` for properties that cannot be read.
     """
-    Properties.decode(message.header)  # here it fails, and not where a consumer gets it
-    if not message.is_plain:
-        _check_user(message, user)
-        _check_expiration(message.properties.get("expiration"))
-    if b"CC" in message.header:  # far cheaper than decoding every header
+    properties = message.properties  # unreadable ones fail here, and not where a consumer gets them
+    _check_user(properties.get("user_id"), user)
+    _check_expiration(properties.get("expiration"))
+    if b"CC" in message.header:
         _take_keys(message)
-    if message.has_mode and message.properties.get("delivery_mode") not in _DELIVERY_MODES:
-        mode = message.properties.get("delivery_mode")
+    mode = properties.get("delivery_mode")
+    if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
 
 
-def _check_user(message: Message, user: str) -> None:
-    name = message.properties.get("user_id")
+def _check_user(name: str | None, user: str) -> None:
     if name is not None and name != user:
         raise ChannelFault(
             406, f"user_id property set to '{name}' but authenticated user was '{user}'"

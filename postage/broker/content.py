@@ -33,7 +33,6 @@ _SIZES = {"octet": 1, "time": 8}
 
 # The flags of priority, reply_to, expiration and user_id.
 _TELLING = 1 << 11 | 1 << 9 | 1 << 8 | 1 << 4
-_MODE = 1 << 12
 
 
 class Properties:
@@ -108,11 +107,6 @@ class Message:
     def is_plain(self) -> bool:
         """Whether no property asks the broker for anything, so that none need be decoded."""
         return not int.from_bytes(self.header[:2], "big") & _TELLING
-
-    @property
-    def has_mode(self) -> bool:
-        """Whether there is a delivery mode."""
-        return bool(int.from_bytes(self.header[:2], "big") & _MODE)
 
     def replace_header(self, header: bytes) -> None:
         """Take another header before anybody has seen this one."""
