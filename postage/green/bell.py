@@ -15,8 +15,8 @@ __all__ = ["Bell"]
 class Bell:
     """Rings for one greenlet, which waits for it now or will; once rung, it stays so until `mute`.
 
-    A ``gevent.event.Event`` for one waiter, at a third of its price: waiting for that, with a limit,
-    took 4 us of the 60 that a call has.
+    A ``gevent.event.Event`` for one waiter, at a third of its price: to wait for that, with a
+    limit, took 4 us of the 60 that a call has.
     """
 
     __slots__ = ("_wake", "is_rung")
