@@ -51,8 +51,9 @@ class GenericProducer:
 
     Inherit it, set `eks`, and write a ``build_message_X`` or ``build_rpc_X`` method for each
     message that needs more than its parameters.  Then ``message_X(...)`` sends, and ``rpc_X(...)``
-    calls and returns a result message.  Without a builder X is sent as a command with the arguments
-    as its parameters: one positional as it is, several as a list, keywords as a dictionary.
+    calls and returns a result message; ``rpc_X.later(...)`` calls in the background and returns a
+    greenlet.  Without a builder X is sent as a command with the arguments as its parameters: one
+    positional as it is, several as a list, keywords as a dictionary.
 
     Making one connects, and declares every exchange in `eks`; it raises `ConnectionFailed` or
     `TopologyMismatch`.  A producer may be used by any greenlet, and by any native thread (each hub
@@ -72,7 +73,8 @@ class GenericProducer:
     rpc_timeout: float = 30
     """Seconds that an RPC waits for its reply, at each try."""
     max_retry: int = 4
-    """How often an RPC is sent again when it timed out."""
+    """How often an RPC is sent again: when it timed out, or was lost with its connection.  All of it
+    ends within ``rpc_timeout * (max_retry + 1)`` seconds."""
     confirm: bool = True
     """Sending returns when the broker has the message; what it could not take, or never answered as
     the connection was lost, is sent again.  False: it returns at once, and the message is lost when
