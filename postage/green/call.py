@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from postage.errors import PostageError
 from postage.exchange import Exchange
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
     from postage.green.replies import ReplyQueue
 
-__all__ = ["Call", "Request"]
+__all__ = ["Call", "Outcome", "Request"]
+
+Outcome = Union["Delivery", MessageResultException]
+"""The reply, or the result that says why there is none."""
 
 
 class Request(NamedTuple):
@@ -38,8 +41,7 @@ class Call:
 
     def __init__(self, id_: str, request: Request) -> None:
         self.id, self.request = id_, request
-        self.outcome: Delivery | MessageResultException | None = None
-        """The reply, or the result that says why there is none."""
+        self.outcome: Outcome | None = None
         self.loss: PostageError | None = None
         """Why the last try cannot be answered any more, or why there was no further one."""
         self.own_queue: ReplyQueue | None = None
@@ -51,13 +53,17 @@ class Call:
         self.news = Bell()
         """Rings when there is an outcome, and when the try that is under way is lost."""
 
-    def settle(self, outcome: Delivery | MessageResultException) -> bool:
+    def settle(self, outcome: Outcome) -> bool:
         """Take *outcome* unless there is one already; tell whether it was the first."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
         self.news.ring()
         return True
+
+    def fail(self, name: str, why: object) -> None:
+        """End it with an exception result, unless there is an outcome already."""
+        self.settle(MessageResultException(name, str(why)))
 
     def lose(self, error: PostageError) -> None:
         """End the try that is under way, if one is: the connection, channel or queue is gone."""

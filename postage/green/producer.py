@@ -73,8 +73,8 @@ class GenericProducer:
     rpc_timeout: float = 30
     """Seconds that an RPC waits for its reply, at each try."""
     max_retry: int = 4
-    """How often an RPC is sent again: when it timed out, or was lost with its connection.  All of it
-    ends within ``rpc_timeout * (max_retry + 1)`` seconds."""
+    """How often an RPC is sent again: when it timed out, or was lost with its connection.  It ends
+    within ``rpc_timeout * (max_retry + 1)`` seconds, whatever happens."""
     confirm: bool = True
     """Sending returns when the broker has the message; what it could not take, or never answered as
     the connection was lost, is sent again.  False: it returns at once, and the message is lost when

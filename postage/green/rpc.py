@@ -21,7 +21,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
-from postage.green.call import Call, Request
+from postage.green.call import Call, Outcome, Request
 from postage.green.echoes import Echoes
 from postage.green.patience import Patience, expiration
 from postage.green.replies import ReplyQueue, private_queue
@@ -30,8 +30,6 @@ from postage.message import MessageResultException
 __all__ = ["Calls"]
 
 logger = logging.getLogger(__name__)
-
-Outcome = Delivery | MessageResultException
 
 
 class Calls:
@@ -110,7 +108,7 @@ class Calls:
         if call.loss is None:
             self._renew_requests()
         elif isinstance(call.loss, ConnectionClosed):
-            call.settle(_failure("ConnectionLost", str(call.loss)))
+            call.fail("ConnectionLost", call.loss)
 
     def _renew_requests(self) -> None:
         """Send on another channel from now on: what this one sends may go nowhere."""
@@ -146,7 +144,7 @@ class Calls:
                 self._have_queue_of(call)
                 connection.wait_writable(patience.left)
         except ConnectionClosed as exc:
-            call.settle(_failure("ConnectionLost", str(exc)))
+            call.fail("ConnectionLost", exc)
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
             self._note(exc, call)
             call.news.wait(patience.pause())
@@ -155,7 +153,7 @@ class Calls:
         """Have *call* go on after *error*, unless there never was a broker."""
         call.loss = error
         if isinstance(error, ConnectionFailed) and not self._pair.was_connected:
-            call.settle(_failure("ConnectionLost", str(error)))
+            call.fail("ConnectionLost", error)
 
     def _requesting(self, exchange: type[Exchange], limit: float) -> Connection:
         """Return the connection for requests, with *exchange* declared and its channel open."""
@@ -209,14 +207,15 @@ class Calls:
         """Return the result of a call that has no outcome, and no try or no time left."""
         if call.loss is not None:
             is_late = isinstance(call.loss, OperationTimeout)
-            return _failure("TimeoutError" if is_late else "ConnectionLost", str(call.loss))
+            name = "TimeoutError" if is_late else "ConnectionLost"
+            return MessageResultException(name, str(call.loss))
         if patience.is_spent:
             text = f"no reply within {patience.timeout:g} s, {patience.tries} tries"
         elif patience.used:
             text = f"no reply within {patience.total:.3g} s, {patience.used} tries"
         else:
             text = f"it could not be sent within {patience.total:.3g} s: {self._obstacle()}"
-        return _failure("TimeoutError", text)
+        return MessageResultException("TimeoutError", text)
 
     def _obstacle(self) -> str:
         connection = self._pair.publishing.current
@@ -275,7 +274,7 @@ class Calls:
             return
         exchange, key = call.request.destination
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
-        call.settle(_failure("NoRoute", text))
+        call.fail("NoRoute", text)
 
     def _on_requests_lost(self, error: PostageError) -> None:
         """The channel for requests is gone; whether the broker has read them, nobody knows."""
@@ -283,20 +282,16 @@ class Calls:
             exchange = call.request.exchange
             if isinstance(error, ChannelRefused) and error.misses(exchange.name):
                 self._forget(exchange)
-                call.settle(_failure("NoRoute", str(error)))
+                call.fail("NoRoute", error)
             else:
                 call.lose(error)
 
     def _on_replies_lost(self, error: PostageError) -> None:
         for call in list(self._pending.values()):
-            if call.shares:
+            if call.own_queue is None:  # else it has shared no more since its last try
                 call.lose(error)
 
     def _forget(self, exchange: type[Exchange]) -> None:
         connection = self._pair.publishing.current
         if connection is not None:
             connection.forget(exchange)
-
-
-def _failure(name: str, text: str) -> MessageResultException:
-    return MessageResultException(name, text)
