@@ -139,17 +139,15 @@ def test_an_error_that_was_expected_does_not(tmp_path: Path) -> None:
 
 
 def test_what_ends_a_processor_is_raised(tmp_path: Path) -> None:
-    lost = "    postage_broker.faults.cancel_consumers('queue', postage_vhost)\n"
-    lost += "    wait_until(lambda: not server.consumer.consuming)\n"
-    signature = "def test_it(run_processor, postage_broker, postage_vhost)"
-    text = FAILING.replace("def test_it(run_processor)", signature) + lost
+    closing = "    green.close()\n    wait_until(lambda: not server.consumer.consuming)\n"
+    text = FAILING + closing
     text = text.replace("    run_processor(", "    server = run_processor(", 1)
-    text = "from postage.testing import wait_until\n" + text
+    text = "from postage import green\nfrom postage.testing import wait_until\n" + text
     text += "    run_processor.errors.clear()\n"
 
     finished = run(tmp_path, text)
 
-    assert "ConsumerCancelled" in finished.stdout, finished.stdout
+    assert "ConnectionClosed" in finished.stdout, finished.stdout
     assert "1 passed, 1 error" in finished.stdout
 
 
