@@ -7,6 +7,7 @@ ever for a broker whose greenlets live in the same thread.
 from __future__ import annotations
 
 import atexit
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ class BrokerThread:
         self._hub: Any = None
         self._over: gevent.event.Event | None = None
         self._ended: Any = None
+        self._calls: deque[Callable[[], None]] = deque()
+        self._bell: Any = None
 
     def __repr__(self) -> str:
         return f"<BrokerThread {'stopped' if self._broker is None else self.broker.port}>"
@@ -119,6 +122,8 @@ class BrokerThread:
         broker = Broker(*address, **options)
         broker.start()
         self._broker, self._hub = broker, gevent.hub.get_hub()
+        self._bell = self._hub.loop.async_()
+        self._bell.start(self._serve)
         self._over = gevent.event.Event()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -127,9 +132,14 @@ class BrokerThread:
         It must not switch.
         """
         answer = _Answer()
-        self._hub.loop.run_callback_threadsafe(answer.settle, lambda: function(*arguments))
+        self._calls.append(lambda: answer.settle(lambda: function(*arguments)))
+        self._bell.send()  # run_callback_threadsafe counts references of the loop, without a lock
         result: T = answer.get()
         return result
+
+    def _serve(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
 
     def stop(self, within: float = 2.0) -> None:
         """Stop broker and thread, waiting at most *within* seconds; stopping twice is fine."""

@@ -68,6 +68,7 @@ class Guard:
             if not watch.wards:
                 del self._watches[ward.loop]
                 watch.end()
+                watch.close()
             if not self._watches:
                 self._stop()
 

@@ -89,6 +89,9 @@ class Transport(pika.connection.Connection):
         self._loop = gevent.hub.get_hub().loop
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
+        # For another native thread: run_callback_threadsafe counts references, which is a race.
+        self._alarm = self._loop.async_(ref=False)
+        self._alarm.start(self._flush)
         self._timers: set[Any] = set()
         # Whole frames, from the hub alone; and under the lock, what of them is being sent.
         self._out: list[bytes] = []
@@ -199,7 +202,7 @@ class Transport(pika.connection.Connection):
                 self._push()
             self._sending = memoryview(HEARTBEAT)
             self._sent -= len(HEARTBEAT)  # it never was in _emitted
-            self._loop.run_callback_threadsafe(self._flush)
+            self._alarm.send()
             self._push()
 
     @property
@@ -281,7 +284,7 @@ class Transport(pika.connection.Connection):
 
     def _tear_down(self, *, silently: bool = False) -> None:
         self._remove_heartbeat()  # its timers would keep the transport for as long as the hub runs
-        for watcher in (self._reader, self._writer):
+        for watcher in (self._reader, self._writer, self._alarm):
             watcher.stop()
             watcher.close()
         with self._lock:  # or the guard may write to what gets the same file descriptor next

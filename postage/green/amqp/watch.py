@@ -44,7 +44,10 @@ class Watch:
     """
 
     def __init__(self, loop: Any, thread: int, say: Say) -> None:
-        self._loop, self._thread, self._say = loop, thread, say
+        self._thread, self._say = thread, say
+        # Not run_callback_threadsafe: it counts the references of the loop, without a lock.
+        self._question = loop.async_(ref=False)
+        self._question.start(self._answer)
         self.wards: dict[Ward, float] = {}
         """The connections, and after how many seconds each wants to hear who is late."""
         self._beats: dict[Ward, float] = {}  # when the last heartbeat was written here
@@ -67,7 +70,7 @@ class Watch:
         if not self._answer_due:
             self.end()
             self._asked, self._answer_due = planned, True
-            self._loop.run_callback_threadsafe(self._answer)
+            self._question.send()
         held = time.monotonic() - self._asked
         if held >= self.tick:
             self._keep_alive()
@@ -99,6 +102,11 @@ class Watch:
             back = time.monotonic() if self._answer_due else self._answered
             self._say(logging.INFO, BACK, back - self._asked, self._held_by)
             self._held_by = ""
+
+    def close(self) -> None:
+        """Ask no more; for the thread of the hub."""
+        self._question.stop()
+        self._question.close()
 
     def forget(self, ward: Ward) -> None:
         """Leave a connection that has ended to itself."""
