@@ -23,6 +23,7 @@ WITHIN = 60.0 + 3 * RUNS
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.soak,  # tests/faults/test_computing.py runs once in every suite
     pytest.mark.needs_rabbitmq("TLS, and a log of who missed heartbeats"),
 ]
 
