@@ -16,7 +16,9 @@ from postage.testing.waiting import wait_until
 from tests.faults.account import Account, Limits, findings, judge
 from tests.faults.exam import examined
 from tests.faults.load import ANSWERED, WRONG, Load, Shape, Worker, outcome_of
+from tests.faults.measures import memory
 from tests.faults.scene import Scene, on_embedded
+from tests.support.resident import resident
 
 SMALL = Shape(publishers=5, callers=5, processors=4, pause=0.02)
 
@@ -77,8 +79,8 @@ def test_a_greenlet_too_many_is_found(scene: Scene) -> None:
 
 
 def test_memory_that_stays_is_found(scene: Scene) -> None:
-    held: list[bytearray] = []
-    account = examine(scene, lambda *_: held.append(bytearray(50_000_000)))
+    held: list[Any] = []
+    account = examine(scene, lambda *_: held.append(resident(int(memory() / 5))))
     assert account.growth > 0.1
 
 

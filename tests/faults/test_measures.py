@@ -8,6 +8,7 @@ import gevent
 import gevent.event
 
 from tests.faults.measures import connections_to, greenlets, memory
+from tests.support.resident import resident
 
 
 def test_connections_are_counted_by_where_they_lead() -> None:
@@ -33,7 +34,7 @@ def test_greenlets_are_those_that_have_not_ended() -> None:
 
 def test_memory_grows_with_what_is_held() -> None:
     before = memory()
-    held = bytearray(50_000_000)
+    held = resident(50_000_000)
     assert 45_000_000 < memory() - before < 60_000_000
-    del held
+    held.close()
     assert memory() - before < 10_000_000
