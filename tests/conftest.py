@@ -15,6 +15,7 @@ import pytest
 from postage.testing.homes import chosen_broker
 from postage.testing.limits import limited
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
+from tests.support.clock import Clock
 from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
 
 # Our own plugin, also where the package is on the path without being installed.
@@ -169,3 +170,9 @@ def _closed_connections() -> Iterator[None]:
 def _close_connections() -> None:
     if green := sys.modules.get("postage.green"):
         green.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that goes when the test says so."""
+    return Clock()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from postage.cli.exchanges import TYPES
+from postage.cli.exchanges import TYPES, existing
 from postage.cli.options import url_option
 from postage.cli.parameters import value_of
+from postage.exchange import Exchange
 
-__all__ = ["NEGATIVE_NUMBERS", "addressed", "exchange_options"]
+if TYPE_CHECKING:
+    from postage.cli.remote import Remote
+
+__all__ = ["NEGATIVE_NUMBERS", "addressed", "exchange_options", "remote_at"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +50,14 @@ def addressed(func: F) -> F:
     ):
         func = decorate(func)
     return exchange_options(func)
+
+
+def remote_at(exchange: type[Exchange], key: str) -> Remote:
+    """Return a producer for one exchange and key; says what to do where the exchange is missing."""
+    from postage.cli.remote import Remote  # noqa: PLC0415 - `--help` does not wait for gevent
+
+    with existing(exchange):
+        return Remote(exchange, key)
 
 
 def _without_options(

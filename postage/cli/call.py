@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from postage.cli.addressing import NEGATIVE_NUMBERS, addressed
-from postage.cli.exchanges import exchange_of, existing
+from postage.cli.addressing import NEGATIVE_NUMBERS, addressed, remote_at
+from postage.cli.exchanges import exchange_of
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples
 from postage.cli.output import say_json, shown
@@ -53,11 +53,7 @@ def command(  # noqa: PLR0913 - click gives each argument by its name
     object.  Exit code 4: the answer is an error or an exception, or none came in time.
     """
     parameters = parameters_of(words)
-    where = exchange_of(exchange, exchange_type, durable=not transient)
-    from postage.cli.remote import Remote  # noqa: PLC0415 - `--help` does not wait for gevent
-
-    with existing(where):
-        remote = Remote(where, key)
+    remote = remote_at(exchange_of(exchange, exchange_type, durable=not transient), key)
     result = remote.rpc_command(name, parameters, _timeout=timeout, _max_retry=retries)
     content = result.body["content"]
     if not result:

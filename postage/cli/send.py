@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from postage.cli.addressing import NEGATIVE_NUMBERS, addressed
-from postage.cli.exchanges import exchange_of, existing
+from postage.cli.addressing import NEGATIVE_NUMBERS, addressed, remote_at
+from postage.cli.exchanges import exchange_of
 from postage.cli.options import examples
 from postage.cli.parameters import parameters_of
 
@@ -38,9 +38,5 @@ def command(  # noqa: PLR0913 - click gives each argument by its name
     object.  It ends when the broker has the message; where no queue is bound to KEY, it is dropped.
     """
     parameters = parameters_of(words)
-    where = exchange_of(exchange, exchange_type, durable=not transient)
-    from postage.cli.remote import Remote  # noqa: PLC0415 - `--help` does not wait for gevent
-
-    with existing(where):
-        remote = Remote(where, key)
+    remote = remote_at(exchange_of(exchange, exchange_type, durable=not transient), key)
     remote.message_command(name, parameters)

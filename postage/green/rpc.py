@@ -147,7 +147,8 @@ class Calls:
             call.fail("ConnectionLost", exc)
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
             self._note(exc, call)
-            call.news.wait(patience.pause())
+            pause = patience.pause()
+            call.news.wait(patience.left if pause is None else pause)
 
     def _note(self, error: PostageError, call: Call) -> None:
         """Have *call* go on after *error*, unless there never was a broker."""

@@ -1,4 +1,4 @@
-"""The tries to send one message: until when, and after which pauses.  Pure."""
+"""The tries to send one message or call: until when, and after which pauses.  Pure."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -261,16 +262,16 @@ def test_the_pauses_are_short_again_after_a_connection_that_lasted(monkeypatch: 
 # --- several hosts
 
 
+def either(first: Settings, second: Settings) -> Settings:
+    """Return settings that lead to two hosts."""
+    return replace(first, other_hosts=second.addresses, plain_pika=PLAIN)
+
+
 def test_the_next_host_is_tried_at_once() -> None:
     broker = Fickle("stay")
     with listening(broker, plain_pika=PLAIN) as where:
         dead = nowhere()
-        several = Settings(
-            host=dead.host,
-            port=dead.port,
-            other_hosts=((where.host, where.port),),
-            plain_pika=PLAIN,
-        )
+        several = either(dead, where)
         with ours(several) as line:
             assert line.get().port == where.port
 
@@ -278,12 +279,7 @@ def test_the_next_host_is_tried_at_once() -> None:
 def test_after_a_loss_the_other_host_is_tried_first() -> None:
     one, other = Fickle("stay"), Fickle("stay")
     with listening(one, plain_pika=PLAIN) as first, listening(other) as second:
-        several = Settings(
-            host=first.host,
-            port=first.port,
-            other_hosts=((second.host, second.port),),
-            plain_pika=PLAIN,
-        )
+        several = either(first, second)
         with ours(several) as line:
             assert line.get().port == first.port
             one.cut()
@@ -296,9 +292,7 @@ def test_after_a_loss_the_other_host_is_tried_first() -> None:
 
 def test_when_no_host_lets_us_in_the_first_time_that_is_the_error() -> None:
     dead, dying = nowhere(), nowhere()
-    several = Settings(
-        host=dead.host, port=dead.port, other_hosts=((dying.host, dying.port),), plain_pika=PLAIN
-    )
+    several = either(dead, dying)
     with ours(several) as line, pytest.raises(BrokerUnreachable) as failed:
         line.get()
     assert failed.value.port == dying.port

@@ -7,18 +7,12 @@ import itertools
 import pytest
 
 from tests.faults.ledger import KEPT, Ledger
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from postage import green
+from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.raw import Raw, raw_to
 
@@ -23,3 +25,11 @@ def raw(broker_env: Any) -> Iterator[Raw]:
 def place(broker_env: Any, request: pytest.FixtureRequest) -> Place:
     """An exchange, a queue and a key that no other test of the module uses."""
     return Place(re.sub(r"\W+", "-", request.node.name)[:150])
+
+
+@pytest.fixture
+def proxy(broker_env: Any) -> Iterator[Proxy]:
+    """The network between the broker and those components that a test leads through it."""
+    with Proxy(broker_env.port) as opened:
+        yield opened
+        green.close(1.0)

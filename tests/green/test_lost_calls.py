@@ -53,14 +53,6 @@ class Server(messaging.MessageProcessor):
 
 
 @pytest.fixture
-def proxy(broker_env: Any) -> Iterator[Proxy]:
-    """The network between the callers of a test and their broker; servers are not behind it."""
-    with Proxy(broker_env.port) as opened:
-        yield opened
-        green.close(1.0)
-
-
-@pytest.fixture
 def server(place: Place) -> Iterator[Server]:
     """A server for the calls of the test, whose gate is open at the end."""
     made = Server({"name": "server"}, place.eqk)

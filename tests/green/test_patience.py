@@ -8,18 +8,7 @@ import pytest
 
 from postage.green.echoes import Echoes
 from postage.green.patience import LATE, LONGEST, Patience, expiration
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.clock import Clock
 
 
 def test_each_try_has_its_time_and_all_have_theirs(clock: Clock) -> None:

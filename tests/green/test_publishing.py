@@ -374,14 +374,6 @@ def test_without_confirm_what_was_written_is_not_sent_again() -> None:
 
 
 @pytest.fixture
-def proxy(broker_env: Any) -> Iterator[Proxy]:
-    """The network between the producers of a test and their broker."""
-    with Proxy(broker_env.port) as opened:
-        yield opened
-        green.close(1.0)
-
-
-@pytest.fixture
 def queue(raw: Any, place: Place) -> str:
     """A queue that gets what is sent to `place`."""
     return listen(raw, place.exchange, place.key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -58,14 +57,6 @@ class Worker(messaging.MessageProcessor):
 class OneByOne(Worker):
     concurrency = 1
     prefetch = 10
-
-
-@pytest.fixture
-def proxy(broker_env: Any) -> Iterator[Proxy]:
-    """The network between the components of a test and their broker."""
-    with Proxy(broker_env.port) as opened:
-        yield opened
-        green.close(1.0)
 
 
 @pytest.fixture

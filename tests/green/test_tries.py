@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.green.tries import LEAST, LONGEST, Tries
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def pauses(limit: float, each_takes: float = 0.0) -> list[float]:

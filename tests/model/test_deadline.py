@@ -8,18 +8,7 @@ import pytest
 
 from postage import deadline
 from postage.deadline import Deadline
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.clock import Clock
 
 
 def test_what_is_left_shrinks_to_nothing_and_no_further(clock: Clock) -> None:

@@ -90,8 +90,8 @@ class Transport(pika.connection.Connection):
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
         # For another native thread: run_callback_threadsafe counts references, which is a race.
-        self._alarm = self._loop.async_(ref=False)
-        self._alarm.start(self._flush)
+        self._waker = self._loop.async_(ref=False)
+        self._waker.start(self._flush)
         self._timers: set[Any] = set()
         # Whole frames, from the hub alone; and under the lock, what of them is being sent.
         self._out: list[bytes] = []
@@ -202,7 +202,7 @@ class Transport(pika.connection.Connection):
                 self._push()
             self._sending = memoryview(HEARTBEAT)
             self._sent -= len(HEARTBEAT)  # it never was in _emitted
-            self._alarm.send()
+            self._waker.send()
             self._push()
 
     @property
@@ -284,7 +284,7 @@ class Transport(pika.connection.Connection):
 
     def _tear_down(self, *, silently: bool = False) -> None:
         self._remove_heartbeat()  # its timers would keep the transport for as long as the hub runs
-        for watcher in (self._reader, self._writer, self._alarm):
+        for watcher in (self._reader, self._writer, self._waker):
             watcher.stop()
             watcher.close()
         with self._lock:  # or the guard may write to what gets the same file descriptor next
