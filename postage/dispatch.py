@@ -17,7 +17,7 @@ from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMess
 from postage.message import MessageResultException
 from postage.reply import Reply
 
-__all__ = ["Abandoned", "After", "Bound", "Outcome", "Verdict", "dispatch"]
+__all__ = ["Abandoned", "After", "Bound", "Outcome", "Verdict", "dispatch", "perform"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Outcome:
     """What came of one message."""
 
     name: str = ""
-    """The name of the message."""
+    """The name of the message; empty for a job, which has none."""
     verdict: Verdict = Verdict.ACK
     after: After = After.GO_ON
     handlers: int = 0
@@ -101,6 +101,16 @@ def dispatch(
         return outcome
     for place, bound in enumerate(found, 1):
         _hand(bound, body, outcome, shared=place < len(found))
+    return outcome
+
+
+def perform(handler: Callable[[], object]) -> Outcome:
+    """Run a periodic job, by the same rules; raises nothing that it raised, but for `Abandoned`."""
+    outcome = Outcome(handlers=1)
+    try:
+        handler()
+    except BaseException as exc:  # as a handler, a job may raise anything
+        _judge(exc, handler, outcome)
     return outcome
 
 
@@ -186,10 +196,11 @@ def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
     outcome.note(exc)
     if not outcome.failures or outcome.failures[-1] is not exc:
         return
+    what = f"the message {outcome.name!r}" if outcome.name else "one of its turns"
     if isinstance(exc, RejectMessage):
-        logger.info("%s rejected the message %r: %s", name_of(handler), outcome.name, _text_of(exc))
+        logger.info("%s rejected %s: %s", name_of(handler), what, _text_of(exc))
     else:
-        logger.error("%s failed on the message %r.", name_of(handler), outcome.name, exc_info=exc)
+        logger.error("%s failed on %s.", name_of(handler), what, exc_info=exc)
 
 
 def name_of(handler: Any) -> str:

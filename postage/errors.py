@@ -22,6 +22,7 @@ __all__ = [
     "EncodingError",
     "ExitScheduler",
     "FilterError",
+    "GaveUp",
     "MalformedMessage",
     "NoRoute",
     "NotAcknowledged",
@@ -223,6 +224,20 @@ class RejectMessage(PostageError, ValueError):
 
 class AckAndRestart(PostageError, ValueError):
     """Raised by a handler: the message is acknowledged, then the program is run anew."""
+
+
+class GaveUp(PostageError):
+    """A processor crashed once more after all its restarts.  The cause is what it crashed by last.
+
+    *name* is that of the processor, *restarts* how many there were within *period* seconds.
+    """
+
+    def __init__(self, name: str, restarts: int, period: float) -> None:
+        super().__init__(
+            f"processor {name!r} was started again {restarts} times within {period:g} s and has "
+            f"crashed again; the log has all its tracebacks"
+        )
+        self.name, self.restarts, self.period = name, restarts, period
 
 
 class ExitScheduler(PostageError, ValueError):

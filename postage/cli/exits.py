@@ -13,6 +13,7 @@ from postage.errors import (
     ConnectionFailed,
     ConnectionLost,
     ConsumerCancelled,
+    GaveUp,
     OperationTimeout,
     PostageError,
     PublishFailed,
@@ -52,6 +53,7 @@ CODES: dict[type[PostageError], Code] = {
     PublishFailed: Code.UNREACHABLE,
     ChannelRefused: Code.TOPOLOGY,
     ConsumerCancelled: Code.TOPOLOGY,
+    GaveUp: Code.GAVE_UP,
 }
 """Every other error is `Code.UNHANDLED`."""
 

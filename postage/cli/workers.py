@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from postage.cli.exits import Code
 from postage.cli.lifeline import SIGNALLED, Lifeline
 from postage.cli.reloading import CHANGED, telling_changes
-from postage.cli.restarts import Restarts
+from postage.supervision import Restarts
 
 __all__ = ["supervise"]
 

@@ -14,7 +14,8 @@ from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
-from postage.green.scheduler import MicroScheduler, run
+from postage.green.scheduler import MicroScheduler, Scheduler, run
+from postage.periodic import every
 
 __all__ = [
     "GenericApplication",
@@ -24,7 +25,9 @@ __all__ = [
     "MessageProcessor",
     "MicroScheduler",
     "MicroThread",
+    "Scheduler",
     "close",
+    "every",
     "patch_all",
     "run",
     "statistics",

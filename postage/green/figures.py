@@ -61,3 +61,9 @@ class ProcessorStatistics:
     """Replies that could not be sent."""
     restored: int
     """How often it has consumed again after a loss."""
+    jobs: int
+    """Turns of its periodic jobs."""
+    failed_jobs: int
+    """Those that raised an error."""
+    restarts: int
+    """How often its scheduler has started it again."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import types
 from collections import Counter
 from collections.abc import Callable
@@ -19,16 +17,22 @@ import gevent.pool
 from postage import envelope
 from postage.addressing import Eqk
 from postage.deadline import Deadline
-from postage.dispatch import After, Bound, Outcome, Verdict, dispatch
+from postage.dispatch import After, Bound, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage, PostageError
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
 from postage.green.figures import ProcessorStatistics
+from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.handlers import MessageHandler, MessageHandlerType, RouteTable, is_handler
+from postage.handlers import (
+    MessageHandlerFullBody,
+    MessageHandlerType,
+    RouteTable,
+    is_handler,
+)
 from postage.poison import Redeliveries
 from postage.reply import Reply
 from postage.settings import Hup
@@ -40,6 +44,7 @@ logger = logging.getLogger(__name__)
 _COUNTED = (
     *("handled", "unhandled", "failed", "malformed", "filtered"),
     *("expired", "poisonous", "stale", "restored"),
+    *("jobs", "failed_jobs", "restarts"),
 )
 
 CLOSE_LIMIT = 0.5
@@ -77,6 +82,14 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     shutdown_timeout: float = 30.0
     """Seconds that running handlers get to finish when the processor stops; what has not finished
     then goes back to its queue."""
+    restart: str = "transient"
+    """Whether a scheduler starts it again: ``"transient"``, after a crash; ``"permanent"``, also
+    when a handler has ended it by `StopIteration`; ``"temporary"``, never."""
+    restart_intensity: int = 5
+    """How often it is started again in any `restart_period`, after pauses that grow from none to
+    5 s; then the scheduler gives up, and ends."""
+    restart_period: float = 60.0
+    """Seconds."""
 
     ending: After = After.GO_ON
     """What the scheduler shall do once this processor has ended."""
@@ -92,11 +105,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer = self.consumer_class(eqk, hup, vhost)
         self.counts: Counter[str] = self.consumer.counts
         """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-        ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, and what the consumer
-        counts."""
+        ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
+        ``failed_jobs``, ``restarts``, and what the consumer counts."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._timers = gevent.pool.Group()
-        self._pool: Pool[Delivery] | None = None
+        self._pool: Pool[Delivery | Job] | None = None
         self._ended = gevent.event.Event()
         self._ended.set()
 
@@ -170,30 +183,30 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- remote control
 
-    @MessageHandler("command", "quit")
-    def msg_quit(self, content: Any) -> None:  # noqa: ARG002 - the signature of handlers
+    @MessageHandlerFullBody("command", "quit")
+    def msg_quit(self, body: dict[str, Any]) -> None:
         """Stop this processor; when the last one has, the program goes on after its loop."""
-        if self._obeys("quit"):
+        if self._obeys("quit", body):
             self._finish(After.QUIT)
 
-    @MessageHandler("command", "restart")
-    def msg_restart(self, content: Any) -> None:  # noqa: ARG002 - the signature of handlers
+    @MessageHandlerFullBody("command", "restart")
+    def msg_restart(self, body: dict[str, Any]) -> None:
         """Replace the process by a new run of the same program, once all handlers are done."""
-        if self._obeys("restart"):
+        if self._obeys("restart", body):
             raise AckAndRestart
 
-    def _obeys(self, command: str) -> bool:
-        if not self.remote_control:
-            logger.warning("%r refused the command %s: its remote_control is False.", self, command)
+    def _obeys(self, command: str, body: dict[str, Any]) -> bool:
+        sender = body.get("fingerprint")
+        if self.remote_control:
+            logger.info("%r obeys the command %s of %s.", self, command, sender)
+        else:
+            logger.warning(
+                "%r refused the command %s of %s: its remote_control is False.",
+                self,
+                command,
+                sender,
+            )
         return self.remote_control
-
-    def restart(self) -> None:
-        """Replace this process by a new run of the same program and arguments; does not return."""
-        pair.close()
-        for stream in (sys.stdout, sys.stderr):  # the new run gets the file, not what we buffered
-            if stream is not None:
-                stream.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves
 
     # --- running
 
@@ -224,12 +237,14 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         """
         self.ending = After.GO_ON
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
-        pool = self._pool = Pool(self.concurrency, self._handle, name)
+        pool = self._pool = Pool(self.concurrency, self._take, name)
+        jobs = Jobs(self, pool.submit)
         self._ended.clear()
         try:
             self.consumer.begin(pool.submit)
             self.consumer.wait()
         finally:
+            jobs.stop()
             try:
                 self._drain(pool)
             finally:
@@ -264,7 +279,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.ending = max(self.ending, after)
         self.stop_consuming()
 
-    def _drain(self, pool: Pool[Delivery]) -> None:
+    def _drain(self, pool: Pool[Delivery | Job]) -> None:
         """First no new messages, then the running handlers, then the channel.
 
         In this order nothing is handled twice that could be handled once: what runs still has the
@@ -275,15 +290,32 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             at_last.callback(pool.kill)
             at_last.callback(self.consumer.end, CLOSE_LIMIT)
             self.consumer.quiesce()
-            for delivery in pool.withdraw():
-                delivery.reject(requeue=True)
+            for item in pool.withdraw():
+                if isinstance(item, Delivery):
+                    item.reject(requeue=True)
             if not pool.join(self.shutdown_timeout) or pool.busy:
                 logger.warning("%r: handlers did not finish in time; their messages go back.", self)
 
-    # --- one message
+    # --- one message, or one turn of a job
+
+    def _take(self, item: Delivery | Job) -> None:
+        """Do what there is to do; runs in a greenlet of the pool."""
+        if isinstance(item, Job):
+            self._perform(item)
+        else:
+            self._handle(item)
+
+    def _perform(self, job: Job) -> None:
+        try:
+            outcome = perform(job.method)
+        finally:
+            job.end()
+        self.counts["jobs"] += 1
+        self.counts["failed_jobs"] += bool(outcome.failures)
+        self._conclude(outcome)
 
     def _handle(self, delivery: Delivery) -> None:
-        """Handle one delivery, from its bytes to its verdict; runs in a greenlet of the pool."""
+        """Handle one delivery, from its bytes to its verdict."""
         if not delivery.channel.alive:
             self._count("stale")  # the broker delivers it again
             return
@@ -350,6 +382,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _carry_out(self, delivery: Delivery, body: dict[str, Any], reply: Reply | None) -> None:
         outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)
         self._settle(delivery, outcome)
+        self._conclude(outcome)
+
+    def _conclude(self, outcome: Outcome) -> None:
         if outcome.after is not After.GO_ON:
             self._finish(outcome.after)
 

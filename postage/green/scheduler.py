@@ -1,4 +1,4 @@
-"""The scheduler: runs microthreads, processors above all, each in its own greenlet."""
+"""The scheduler: runs microthreads, and supervises processors, each in its own greenlet."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import gevent
 import gevent.event
 
 from postage.dispatch import After
-from postage.errors import ExitScheduler
+from postage.green.child import Child, SupervisedChild, child_of
 from postage.green.microthread import MicroThread
-from postage.green.processor import GRACE, MessageProcessor
+from postage.green.processor import GRACE
+from postage.green.program import run_anew
 
-__all__ = ["MicroScheduler", "run"]
+__all__ = ["MicroScheduler", "Scheduler", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,85 +30,39 @@ HEAD_START = 2.0
 handlers have less than twice that to finish, half of what they have."""
 
 
-class _Run:
-    """One microthread and the greenlet that runs it."""
-
-    def __init__(self, microthread: MicroThread, turned: gevent.event.Event) -> None:
-        self.microthread = microthread
-        self.after = After.GO_ON
-        self.error: BaseException | None = None
-        self._turned = turned
-        self._generator = microthread.main()
-        next(self._generator)  # create() runs when the microthread is added
-        self._leaving = False
-        self.greenlet = gevent.Greenlet(self._drive)
-        self.greenlet.name = repr(type(microthread).__name__)
-        self.greenlet.rawlink(lambda _: turned.set())
-
-    @property
-    def patience(self) -> float:
-        """Seconds that its handlers have to finish."""
-        if isinstance(self.microthread, MessageProcessor):
-            return self.microthread.shutdown_timeout
-        return 0.0
-
-    @property
-    def is_processor(self) -> bool:
-        return isinstance(self.microthread, MessageProcessor)
-
-    def leave(self) -> None:
-        """Have it end: at once where it can, else after its running step."""
-        self._leaving = True
-        if isinstance(self.microthread, MessageProcessor):
-            self.microthread.stop_consuming()
-
-    def abandon(self) -> None:
-        """Give what runs in it no more time."""
-        if isinstance(self.microthread, MessageProcessor):
-            self.microthread.abandon()
-
-    def _drive(self) -> None:
-        try:
-            for _ in self._generator:
-                self._turned.set()
-                gevent.sleep(0)
-                if self._leaving:
-                    return
-        except ExitScheduler:
-            self.after = After.EXIT
-        except RuntimeError as exc:
-            # PEP 479: a generator of the user's own let StopIteration out.
-            if not isinstance(exc.__cause__, StopIteration):
-                self.error = exc
-        except Exception as exc:
-            self.error = exc
-
-
-class MicroScheduler:
+class Scheduler:
     """Runs microthreads until they end: ``for _ in scheduler.main(): pass`` is a whole program.
 
     The loop ends when a processor was told to quit and no other one is left, when a microthread
     raises `ExitScheduler`, at SIGTERM or SIGINT, and, with *autoquit*, when none is left.  Other
-    processors finish their messages first.  An error of a microthread is raised in the loop.
+    processors finish their messages first.
+
+    A processor that crashes leaves the others alone, and is started again as its ``restart`` says;
+    when it has crashed too often, `GaveUp` is raised in the loop.  So is, at once, an error of a
+    microthread that is no processor, and `ConnectionClosed`, when our own side closes what a
+    processor consumes by.
     """
 
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
         self._turned = gevent.event.Event()
-        self._runs: list[_Run] = []
+        self._children: list[Child] = []
         self._after = After.GO_ON
-        self._restarting: MessageProcessor | None = None
+        self._restarting = False
         self._running = False
         self._signalled = False
         self._ended = gevent.event.Event()
         self._ended.set()
 
     def add_microthread(self, mthread: MicroThread) -> None:
-        """Add a microthread and run its ``create()``; it starts with the loop, or joins it."""
-        run_ = _Run(mthread, self._turned)
-        self._runs.append(run_)
+        """Add a microthread and run its ``create()``; it starts with the loop, or joins it.
+
+        Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
+        """
+        child = child_of(mthread, self._turned)
+        self._children.append(child)
         if self._running:
-            run_.greenlet.start()
+            child.greenlet.start()
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
@@ -115,8 +70,8 @@ class MicroScheduler:
         with self._signals():
             self._running = True
             self._ended.clear()
-            for run_ in self._runs:
-                run_.greenlet.start()
+            for child in self._children:
+                child.greenlet.start()
             try:
                 while not self._is_over():
                     self._turned.wait(TURN)
@@ -124,8 +79,8 @@ class MicroScheduler:
                     yield 1
             finally:
                 self._stop()
-        if self._restarting is not None:
-            self._restarting.restart()
+        if self._restarting:
+            run_anew()
 
     def shutdown(self) -> None:
         """End the loop: processors finish the messages they have.  Never switches."""
@@ -141,30 +96,27 @@ class MicroScheduler:
         """
         self.shutdown()
         if not self._ended.wait(timeout):
-            for run_ in self._runs:
-                run_.abandon()
+            for child in self._children:
+                child.abandon()
             self._ended.wait(2 * GRACE)
 
     def _is_over(self) -> bool:
         """Take note of who has ended, and tell whether that is the end of all."""
-        for run_ in [run_ for run_ in self._runs if run_.greenlet.dead]:
-            self._runs.remove(run_)
-            self._note_end(run_)
+        for child in [child for child in self._children if child.greenlet.dead]:
+            self._children.remove(child)
+            self._note_end(child)
         if self._after > After.QUIT:
             return True
         if self._after is After.QUIT:
-            return not any(isinstance(run_.microthread, MessageProcessor) for run_ in self._runs)
-        return self.autoquit and not self._runs
+            return not any(isinstance(child, SupervisedChild) for child in self._children)
+        return self.autoquit and not self._children
 
-    def _note_end(self, run_: _Run) -> None:
-        if run_.error is not None:
-            raise run_.error
-        after, microthread = run_.after, run_.microthread
-        if isinstance(microthread, MessageProcessor):
-            after = max(after, microthread.ending)
-            self._restarting = microthread if after is After.RESTART else self._restarting
-        if after is not After.STOP:
-            self._after = max(self._after, after)
+    def _note_end(self, child: Child) -> None:
+        if child.error is not None:
+            raise child.error
+        if child.after is not After.STOP:
+            self._after = max(self._after, child.after)
+        self._restarting = self._restarting or child.after is After.RESTART
 
     def _stop(self) -> None:
         """End all that runs, the last added first, as who was added later may call who was there.
@@ -173,21 +125,21 @@ class MicroScheduler:
         that stopped while others still call it would leave them waiting for its answer.  When the
         longest ``shutdown_timeout`` is over, none of them gets more time.
         """
-        limit = max((run_.patience for run_ in self._runs), default=0.0)
+        limit = max((child.patience for child in self._children), default=0.0)
         started = time.monotonic()
         head_start = min(HEAD_START, limit / 2)
-        for run_ in reversed(self._runs):
-            run_.leave()
-            if run_.is_processor:
-                run_.greenlet.join(max(0.0, started + head_start - time.monotonic()))
-        processors = [run_ for run_ in self._runs if run_.is_processor]
-        greenlets = [run_.greenlet for run_ in processors]
+        processors = [child for child in self._children if isinstance(child, SupervisedChild)]
+        for child in reversed(self._children):
+            child.leave()
+            if child in processors:
+                child.greenlet.join(max(0.0, started + head_start - time.monotonic()))
+        greenlets = [child.greenlet for child in processors]
         gevent.joinall(greenlets, timeout=max(0.0, started + limit - time.monotonic()))
-        for run_ in processors:
-            run_.abandon()
+        for child in processors:
+            child.abandon()
         gevent.joinall(greenlets, timeout=GRACE)
-        gevent.killall([run_.greenlet for run_ in self._runs], timeout=GRACE)
-        self._runs.clear()
+        gevent.killall([child.greenlet for child in self._children], timeout=GRACE)
+        self._children.clear()
         self._running = False
         self._ended.set()
 
@@ -209,18 +161,22 @@ class MicroScheduler:
         if self._signalled:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self._signalled = True
-        self._restarting = None  # who restarts just now is to end as well
+        self._restarting = False  # who restarts just now is to end as well
         logger.info("%s: finishing what is running.", signal.Signals(number).name)
         self.shutdown()
+
+
+MicroScheduler = Scheduler
+"""The classic name."""
 
 
 def run(*processors: MicroThread) -> None:
     """Run *processors* until the last one has quit; switches, and returns when all have ended.
 
-    SIGTERM and SIGINT end them all.  Raises what ended one of them otherwise, as `ConnectionLost`;
-    the others finish their messages first.
+    SIGTERM and SIGINT end them all.  Raises what the loop of a `Scheduler` does, above all `GaveUp`
+    over a processor that crashed again and again; the others finish their messages first.
     """
-    scheduler = MicroScheduler(autoquit=True)
+    scheduler = Scheduler(autoquit=True)
     for processor in processors:
         scheduler.add_microthread(processor)
     for _ in scheduler.main():

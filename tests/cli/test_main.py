@@ -14,6 +14,7 @@ from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
     ConsumerCancelled,
+    GaveUp,
     OperationTimeout,
     PostageError,
     PublishFailed,
@@ -142,7 +143,8 @@ def test_without_click_the_others_say_what_to_install(name: str):
         (ChannelRefused(405, "locked"), 5),
         (ConsumerCancelled("q"), 5),
         (PostageError("x"), 1),
-        (CommandFailed("x", Code.GAVE_UP), 6),
+        (GaveUp("x", 5, 60.0), 6),
+        (CommandFailed("x", Code.ERROR_RESULT), 4),
     ],
 )
 def test_errors_lead_to_exit_codes(

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from postage.cli.lifeline import Lifeline
-from postage.cli.restarts import Restarts
 from postage.cli.workers import worker_command
 from postage.testing.waiting import wait_until
 from tests.cli.support import (
@@ -269,14 +268,6 @@ def test_reload_without_its_extra_says_what_to_install():
 
     assert ended.code == 2
     assert ended.stderr == "Error: --reload needs watchfiles: pip install 'postage[reload]'\n"
-
-
-def test_the_pauses_between_restarts_grow_and_it_gives_up():
-    restarts = Restarts(intensity=3, period=60.0, pause=0.1)
-
-    assert [restarts.pause(now) for now in (0.0, 1.0, 2.0, 3.0)] == [0.0, 0.4, 0.8, None]
-    assert restarts.pause(60.5) == 0.8
-    assert restarts.pause(500.0) == 0.0
 
 
 def test_the_command_of_a_worker_is_ours_with_a_lifeline():

@@ -84,7 +84,7 @@ def failure_of(run: gevent.Greenlet[..., Any]) -> Any:
 def outcome(processor: Any) -> BaseException | None:
     """Run *processor* and return what ends it."""
     try:
-        green.run(processor)
+        processor.start_consuming()
     except Exception as exc:
         return exc
     return None

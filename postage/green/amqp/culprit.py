@@ -51,9 +51,9 @@ def _calls_a_handler(frame: FrameType) -> bool:
 
 
 def _processor(stack: list[FrameType]) -> str:
-    """Return `` of Class 'name'`` for the processor whose ``_handle`` is in *stack*."""
+    """Return `` of Class 'name'`` for the processor whose ``_take`` is in *stack*."""
     for frame in stack:
-        if frame.f_code.co_name == "_handle":
+        if frame.f_code.co_name == "_take":
             processor = frame.f_locals.get("self")
             # Nothing that is the user's is called here: this is the wrong thread for it.
             name = getattr(processor, "__dict__", {}).get("fingerprint", {}).get("name")

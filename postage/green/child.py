@@ -1,0 +1,161 @@
+"""The children of a scheduler: microthreads, each with the greenlet that runs it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+import gevent
+import gevent.event
+
+from postage.dispatch import After
+from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
+from postage.green.microthread import MicroThread
+from postage.green.processor import MessageProcessor
+from postage.supervision import End, Restarts, starts_again
+
+__all__ = ["Child", "SupervisedChild", "child_of"]
+
+logger = logging.getLogger(__name__)
+
+
+class Child:
+    """A microthread that is not supervised: its error ends the loop.
+
+    Making one runs ``create()``.  *turned* is set whenever there is something to look at.
+    """
+
+    def __init__(self, microthread: MicroThread, turned: gevent.event.Event) -> None:
+        self.microthread = microthread
+        self.error: Exception | None = None
+        """What the loop shall raise."""
+        self._exits = False
+        self._told = gevent.event.Event()
+        self._turned = turned
+        self._life: Iterator[int] | None = self._born()
+        self.greenlet = gevent.Greenlet(self._run)
+        self.greenlet.name = repr(type(microthread).__name__)
+        self.greenlet.rawlink(lambda _: turned.set())
+
+    @property
+    def after(self) -> After:
+        """What becomes of the others, now that it has ended."""
+        return After.EXIT if self._exits else After.GO_ON
+
+    @property
+    def patience(self) -> float:
+        """Seconds that what runs in it gets to finish."""
+        return 0.0
+
+    def leave(self) -> None:
+        """Have it end: at once where it can, else after its running step.  Never switches."""
+        self._told.set()
+
+    def abandon(self) -> None:
+        """Give what runs in it no more time.  Never switches."""
+
+    def _run(self) -> None:
+        self.error = self._live()
+
+    def _born(self) -> Iterator[int]:
+        life = self.microthread.main()
+        next(life, None)
+        return life
+
+    def _live(self) -> Exception | None:
+        """Run it from its birth to its end; return what it has crashed by."""
+        try:
+            life, self._life = self._life or self._born(), None
+            for _ in life:
+                self._turned.set()
+                gevent.sleep(0)
+                if self._told.is_set():
+                    break
+        except ExitScheduler:
+            self._exits = True
+        except RuntimeError as exc:
+            # PEP 479: a generator of the user's own let StopIteration out.
+            return None if isinstance(exc.__cause__, StopIteration) else exc
+        except Exception as exc:  # it may raise anything
+            return exc
+        return None
+
+
+class SupervisedChild(Child):
+    """A processor: when it has ended, its policy says whether it is started again."""
+
+    microthread: MessageProcessor
+
+    def __init__(self, processor: MessageProcessor, turned: gevent.event.Event) -> None:
+        starts_again(processor.restart, End.TOLD)  # a word that is no policy is told of at once
+        self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
+        super().__init__(processor, turned)
+
+    @property
+    def after(self) -> After:
+        """What becomes of the others, now that it has ended."""
+        return max(super().after, self.microthread.ending)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that its handlers get to finish."""
+        return self.microthread.shutdown_timeout
+
+    def leave(self) -> None:
+        """Have it end, after its running handlers.  Never switches."""
+        super().leave()
+        self.microthread.stop_consuming()
+
+    def abandon(self) -> None:
+        """Give its handlers no more time.  Never switches."""
+        self.microthread.abandon()
+
+    def _run(self) -> None:
+        error = self._live()
+        while starts_again(self.microthread.restart, self._end(error)):
+            pause = self._restarts.pause(time.monotonic())
+            if pause is None:
+                self._give_up(error)
+                return
+            self._tell(error, f"it is started again in {pause:g} s")
+            if self._told.wait(pause):
+                return
+            self.microthread.counts["restarts"] += 1
+            error = self._live()
+        self._bury(error)
+
+    def _end(self, error: Exception | None) -> End:
+        """Tell how it has ended."""
+        if self._told.is_set() or self.after > After.STOP or isinstance(error, ConnectionClosed):
+            return End.TOLD
+        if error is not None:
+            return End.CRASHED
+        # Else somebody has called its stop_consuming().
+        return End.FINISHED if self.after is After.STOP else End.TOLD
+
+    def _give_up(self, error: Exception | None) -> None:
+        processor = self.microthread
+        name, most = str(processor.fingerprint["name"]), processor.restart_intensity
+        self._tell(error, "it is not started again, and all others end")
+        self.error = GaveUp(name, most, processor.restart_period)
+        self.error.__cause__ = error
+
+    def _bury(self, error: Exception | None) -> None:
+        if isinstance(error, ConnectionClosed):
+            self.error = error  # our own side did it: that is for whoever runs the loop
+        elif error is not None:
+            self._tell(error, "it is not started again")
+
+    def _tell(self, error: Exception | None, what_follows: str) -> None:
+        if error is None:
+            logger.info("%r has ended; %s.", self.microthread, what_follows)
+        else:
+            logger.error("%r has crashed; %s.", self.microthread, what_follows, exc_info=error)
+
+
+def child_of(microthread: MicroThread, turned: gevent.event.Event) -> Child:
+    """Return the child for *microthread*: processors are supervised."""
+    if isinstance(microthread, MessageProcessor):
+        return SupervisedChild(microthread, turned)
+    return Child(microthread, turned)

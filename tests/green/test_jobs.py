@@ -1,0 +1,154 @@
+"""Periodic jobs of processors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green
+from postage.errors import ExitScheduler
+from postage.testing.waiting import wait_until
+from tests.support.places import Place
+from tests.support.recorder import Handles, Recorder, at
+from tests.support.running import SOON, running, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+BEAT = 0.01
+"""Seconds between two turns."""
+
+
+class Ticking(Recorder):
+    """Its job does what the test wants it to."""
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self.turns = self.now = self.most = 0
+        self.gate = gevent.event.Event()
+        self.gate.set()
+        self.error: BaseException | None = None
+        super().__init__(*args, **kwds)
+
+    @green.every(BEAT)
+    def tick(self) -> None:
+        self.turns += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            self.gate.wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.now -= 1
+
+    @Handles("command", "hold")
+    def hold(self, content: Any) -> None:
+        self.seen.append("holds")
+        self.gate.wait()
+
+
+def turns(processor: Ticking, count: int) -> None:
+    """Wait for so many more turns."""
+    wanted = processor.turns + count
+    wait_until(lambda: processor.turns >= wanted, SOON, f"{count} turns")
+
+
+def test_a_job_runs_while_its_processor_does(place: Place):
+    processor = at(place, Ticking)
+    with running(processor):
+        turns(processor, 3)
+        assert value(place.producer().rpc_echo("and handlers do")) == "and handlers do"
+    ended = processor.turns
+
+    gevent.sleep(5 * BEAT)
+
+    assert processor.turns == ended
+    assert processor.statistics().jobs == ended
+
+
+def test_a_job_never_overlaps_itself(place: Place):
+    processor = at(place, Ticking)
+    processor.gate.clear()
+    with running(processor):
+        turns(processor, 1)
+        gevent.sleep(10 * BEAT)
+        assert processor.turns == 1
+        processor.gate.set()
+        turns(processor, 2)
+
+    assert processor.most == 1
+
+
+def test_a_running_job_finishes_before_its_processor_ends(place: Place):
+    processor = at(place, Ticking)
+    processor.gate.clear()
+    run = gevent.spawn(processor.start_consuming)
+    turns(processor, 1)
+
+    processor.stop_consuming()
+    wait_until(lambda: processor.statistics().state == "draining", SOON)
+    assert processor.now == 1
+    processor.gate.set()
+    run.get(timeout=SOON)
+
+    assert (processor.now, processor.counts["jobs"]) == (0, 1)
+
+
+def test_a_job_that_does_not_end_is_abandoned_after_the_shutdown_timeout(place: Place):
+    processor = at(place, Ticking)
+    processor.shutdown_timeout = 0.1
+    processor.gate.clear()
+    run = gevent.spawn(processor.start_consuming)
+    turns(processor, 1)
+
+    processor.stop_consuming()
+    run.get(timeout=SOON)
+
+    assert processor.now == 0
+
+
+def test_a_job_is_one_of_the_concurrency_so_one_at_a_time_means_jobs_too(place: Place):
+    class OneByOne(Ticking):
+        concurrency = 1
+
+    processor = at(place, OneByOne)
+    with running(processor):
+        processor.gate.clear()
+        place.producer().message_hold()
+        wait_until(lambda: processor.seen or processor.now, SOON)
+        gevent.sleep(5 * BEAT)
+        assert len(processor.seen) + processor.now == 1
+        processor.gate.set()
+
+
+def test_what_a_job_raises_is_logged_and_counted_and_its_next_turn_comes(place: Place, caplog):
+    processor = at(place, Ticking)
+    processor.error = ZeroDivisionError("of a job")
+    with running(processor):
+        turns(processor, 3)
+
+    assert processor.counts["failed_jobs"] >= 2
+    assert "Ticking.tick failed on one of its turns." in caplog.messages
+    assert caplog.records[0].exc_info[1] is processor.error
+
+
+@pytest.mark.parametrize("error", [StopIteration(), ExitScheduler()])
+def test_a_job_can_end_its_processor_as_a_handler_can(place: Place, error: BaseException):
+    processor = at(place, Ticking)
+    processor.error = error
+
+    gevent.spawn(green.run, processor).get(timeout=SOON)
+
+    assert processor.turns == 1
+    assert processor.counts["failed_jobs"] == 0
+
+
+def test_jobs_go_on_while_the_connection_is_lost(place: Place, proxy: Any, broker_env: Any):
+    hup = broker_env.hup | {"port": proxy.port}
+    processor = Ticking({"name": "ticking"}, place.eqk, hup)
+    with running(processor):
+        proxy.cut()
+        turns(processor, 3)
+        wait_until(lambda: processor.consumer.consuming, SOON)

@@ -1,0 +1,222 @@
+"""Processors that crash: who is started again, and what the others notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green
+from postage.errors import ChannelRefused, ConnectionClosed, GaveUp, SettingsError
+from postage.testing.waiting import wait_until
+from tests.support.places import Place
+from tests.support.raw import Raw
+from tests.support.recorder import Handles, Recorder
+from tests.support.running import SOON, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Fragile(Recorder):
+    """Crashes at the beginning of each of its first *crashes* lives."""
+
+    def __init__(self, name: str, eqk: Any, crashes: int = 0) -> None:
+        self.crashes, self.lives = crashes, 0
+        super().__init__({"name": name}, eqk)
+
+    def step(self) -> None:
+        self.lives += 1
+        if self.lives <= self.crashes:
+            raise ZeroDivisionError(f"life {self.lives}")
+        super().step()
+
+    @Handles("command", "stop")
+    def stops(self, content: Any) -> None:
+        raise StopIteration
+
+
+def fragile(place: Place, name: str = "rk", crashes: int = 0, **attributes: Any) -> Any:
+    """Return such a processor, with a queue and a key of its own."""
+    kind = type("Own", (Fragile,), attributes)
+    return kind(name, place.at((place.sub(name), name)), crashes)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Any]]:
+    """Run processors under one scheduler; return that and the greenlet of its loop."""
+    loops: list[tuple[green.Scheduler, gevent.Greenlet[..., Any]]] = []
+
+    def start(*processors: Any) -> tuple[green.Scheduler, Any]:
+        scheduler = green.Scheduler(autoquit=True)
+        for processor in processors:
+            scheduler.add_microthread(processor)
+        loops.append((scheduler, gevent.spawn(lambda: [None for _ in scheduler.main()])))
+        return loops[-1]
+
+    yield start
+    for scheduler, _ in loops:
+        scheduler.stop(1.0)
+    gevent.killall([loop for _, loop in loops])
+
+
+def answers(place: Place, key: str) -> bool:
+    return bool(value(place.producer().rpc_echo("alive", _key=key)) == "alive")
+
+
+@pytest.mark.parametrize("restart", ["transient", "permanent"])
+def test_what_crashes_is_started_again_and_consumes(place: Place, start: Any, caplog, restart):
+    processor = fragile(place, crashes=2, restart=restart)
+    start(processor)
+
+    assert answers(place, "rk")
+    assert (processor.lives, processor.statistics().restarts) == (3, 2)
+    crashes = [record for record in caplog.records if "has crashed" in record.message]
+    assert [str(record.exc_info[1]) for record in crashes] == ["life 1", "life 2"]
+    assert "it is started again in 0 s" in crashes[0].message
+
+
+def test_the_others_go_on_when_one_crashes_and_end_in_order_when_it_is_given_up(
+    place: Place, start: Any, caplog
+):
+    fine = fragile(place, "fine")
+    broken = fragile(place, "broken", crashes=99, restart_intensity=2, restart_period=30.0)
+    _, loop = start(fine, broken)
+    wait_until(lambda: broken.lives == 2, SOON)
+
+    assert answers(place, "fine")
+    with pytest.raises(GaveUp, match="'broken' was started again 2 times within 30 s") as error:
+        loop.get(timeout=SOON)
+
+    assert (error.value.name, error.value.restarts, error.value.period) == ("broken", 2, 30.0)
+    assert str(error.value.__cause__) == "life 3"
+    assert (fine.lives, fine.statistics().state) == (1, "idle")
+    assert "it is not started again, and all others end" in caplog.text
+
+
+def test_a_temporary_one_is_not_started_again_and_the_others_go_on(place: Place, start: Any):
+    fine = fragile(place, "fine")
+    broken = fragile(place, "broken", crashes=99, restart="temporary")
+    _, loop = start(fine, broken)
+    wait_until(lambda: broken.lives, SOON)
+
+    assert answers(place, "fine")
+    assert (broken.lives, broken.counts["restarts"]) == (1, 0)
+    assert not loop.dead
+
+
+@pytest.mark.parametrize(("restart", "lives"), [("transient", 1), ("permanent", 2)])
+def test_what_a_handler_ends_is_started_again_when_it_is_permanent(
+    place: Place, start: Any, restart: str, lives: int
+):
+    processor = fragile(place, restart=restart)
+    other = fragile(place, "other")
+    start(processor, other)
+
+    place.producer().message_stop()
+    ended = lambda: processor.counts["handled"] and processor.statistics().state == "idle"  # noqa: E731
+    again = lambda: processor.lives == lives and processor.consumer.consuming  # noqa: E731
+    wait_until(ended if lives == 1 else again, SOON)
+
+    assert answers(place, "other")
+    assert processor.lives == lives
+
+
+@pytest.mark.parametrize("told", ["quit", "stop_consuming", "stop"])
+def test_what_was_told_to_end_is_not_started_again(place: Place, start: Any, told: str):
+    processor = fragile(place, restart="permanent")
+    _, loop = start(processor)
+    assert answers(place, "rk")
+
+    if told == "quit":
+        place.producer().message_quit()
+    else:
+        getattr(processor, told)()
+    loop.get(timeout=SOON)
+
+    assert processor.lives == 1
+
+
+def test_a_scheduler_ends_at_once_although_a_processor_waits_for_its_restart(
+    place: Place, start: Any
+):
+    processor = fragile(place, crashes=99, restart_intensity=99, restart_period=1e9)
+    scheduler, loop = start(processor)
+    wait_until(lambda: processor.lives == 6, SOON)  # the next pause takes more than three seconds
+    lives = processor.lives
+
+    with gevent.Timeout(0.5):
+        scheduler.stop()
+        loop.get()
+
+    assert processor.lives == lives
+
+
+def test_a_processor_without_its_queue_is_started_again_until_the_queue_is_there(
+    place: Place, start: Any, raw: Raw
+):
+    raw.declare(place.queue)
+    as_it_is = {"name": place.queue, "flags": {"passive": True}}
+    processor = Fragile("rk", place.at((as_it_is, "rk")))
+    fine = fragile(place, "fine")
+    start(processor, fine)
+    assert answers(place, "rk")
+
+    raw.channel.queue_delete(place.queue)
+    wait_until(lambda: processor.counts["restarts"] >= 2, SOON)
+    assert answers(place, "fine")
+    raw.declare(place.queue)
+
+    wait_until(lambda: processor.consumer.consuming, SOON)
+    assert answers(place, "rk")
+
+
+def test_the_last_error_is_the_cause_when_it_gives_up(place: Place, start: Any, raw: Raw):
+    raw.declare(place.queue)
+    as_it_is = {"name": place.queue, "flags": {"passive": True}}
+    processor = Fragile("rk", place.at((as_it_is, "rk")))
+    processor.restart_intensity = 1
+    _, loop = start(processor)
+    assert answers(place, "rk")
+
+    raw.channel.queue_delete(place.queue)
+
+    with pytest.raises(GaveUp) as error:
+        loop.get(timeout=SOON)
+    assert isinstance(error.value.__cause__, ChannelRefused)
+    assert error.value.__cause__.misses(place.queue)
+
+
+def test_what_our_own_side_closes_ends_the_loop_at_once(place: Place, start: Any):
+    processor = fragile(place)
+    _, loop = start(processor)
+    assert answers(place, "rk")
+
+    green.close()
+
+    with pytest.raises(ConnectionClosed):
+        loop.get(timeout=SOON)
+    assert processor.lives == 1
+
+
+def test_an_unknown_policy_is_an_error_before_anything_runs(place: Place):
+    with pytest.raises(SettingsError, match="not 'forever'"):
+        green.Scheduler().add_microthread(fragile(place, restart="forever"))
+
+
+def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(place: Place, start: Any, caplog):
+    class Crooked(Fragile):
+        def step(self) -> None:
+            self.start_consuming()
+            raise ZeroDivisionError("at the end")
+
+    processor = Crooked("crooked", place.eqk)
+    scheduler, loop = start(processor)
+    assert answers(place, "rk")
+
+    scheduler.stop()
+    loop.get(timeout=SOON)
+
+    assert "has crashed; it is not started again" in caplog.text
