@@ -227,17 +227,17 @@ class AckAndRestart(PostageError, ValueError):
 
 
 class GaveUp(PostageError):
-    """A processor crashed once more after all its restarts.  The cause is what it crashed by last.
+    """A processor has ended once more after all its restarts.  The cause is its last error.
 
-    *name* is that of the processor, *restarts* how many there were within *period* seconds.
+    *processor* is its class and name, *restarts* how many there were within *period* seconds.
     """
 
-    def __init__(self, name: str, restarts: int, period: float) -> None:
+    def __init__(self, processor: str, restarts: int, period: float) -> None:
         super().__init__(
-            f"processor {name!r} was started again {restarts} times within {period:g} s and has "
-            f"crashed again; the log has all its tracebacks"
+            f"{processor} was started again {restarts} times within {period:g} s, and has ended "
+            f"once more; the log says each time why"
         )
-        self.name, self.restarts, self.period = name, restarts, period
+        self.processor, self.restarts, self.period = processor, restarts, period
 
 
 class ExitScheduler(PostageError, ValueError):

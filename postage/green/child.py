@@ -136,9 +136,9 @@ class SupervisedChild(Child):
 
     def _give_up(self, error: Exception | None) -> None:
         processor = self.microthread
-        name, most = str(processor.fingerprint["name"]), processor.restart_intensity
+        who = f"{type(processor).__name__} {processor.fingerprint['name']!r}"
         self._tell(error, "it is not started again, and all others end")
-        self.error = GaveUp(name, most, processor.restart_period)
+        self.error = GaveUp(who, processor.restart_intensity, processor.restart_period)
         self.error.__cause__ = error
 
     def _bury(self, error: Exception | None) -> None:
