@@ -417,6 +417,21 @@ def test_what_cannot_be_encoded_does_not_shift_the_confirms_of_others(
     assert len(confirming._confirms) == 0
 
 
+@pytest.mark.parametrize("longest", ["queue", "key", "exchange"])
+def test_a_name_that_is_too_long_is_refused_and_harms_nobody(
+    connection: Connection, channel: Channel, longest: str
+) -> None:
+    """Also while pika waits for another answer, so that it would take the name only later."""
+    names = {"queue": "q", "exchange": "amq.topic", "key": "k"} | {longest: "x" * 256}
+    asking = gevent.spawn(channel.queue_declare, "", exclusive=True)
+    gevent.sleep(0)
+    with pytest.raises(SettingsError, match="255 bytes"):
+        channel.queue_bind(**names)
+
+    assert asking.get(timeout=SOON).startswith("amq.gen-")
+    assert connection.alive
+
+
 def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
     returned: list[Any] = []
     connection = Connection(settings, "a test", lambda *what: returned.append(what))

@@ -24,7 +24,7 @@ from postage.green.amqp import border
 from postage.green.amqp.acks import Acks
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Confirm, Deliver, Properties
+from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
 from postage.green.amqp.hotpath import from_pika
 from postage.green.amqp.statistics import ChannelStatistics
 from postage.green.amqp.waiting import wait_for
@@ -399,6 +399,9 @@ class Channel:
     def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
         """Call a method of pika's channel and wait for the broker's answer to it."""
         self._check_alive()
+        for each in arguments.values():
+            if isinstance(each, str):
+                short_string(each)  # pika finds out when it is its turn, and ends the connection
         answer: AsyncResult[Any] = AsyncResult()
         self._waiting.add(answer)
         try:
