@@ -23,6 +23,7 @@ ECHOES = ("basic_echo", "advanced_echo", "rpc_echo")
 PROGRAMS = [
     *(f"{echo}/echo_{end}.py" for echo in ECHOES for end in ("receive", "send")),
     "many_components/many_components.py",
+    "pipeline/pipeline_run.py",
 ]
 SECRET = "not-the-password"
 READY = "waiting for messages"
@@ -122,6 +123,35 @@ def test_many_components_prints_a_line_a_second(broker_env):
         assert re.fullmatch(
             r"[1-9]\d* calls, [1-9]\d* messages, 0 errors this second; 2 connections", line
         )
+
+
+PIPELINE = ("suppliers:everybody", "ship", "quote", "check")
+WAYS = {
+    "as a program": ((path("pipeline/pipeline_run.py"),), "waiting for orders"),
+    "by postage run": (("-m", "postage", "run", *PIPELINE), "Running 6 components"),
+}
+
+
+@pytest.mark.row(47, 48)
+@pytest.mark.parametrize(("arguments", "ready"), WAYS.values(), ids=WAYS)
+def test_the_pipeline_ships_what_can_be_had_where_it_is_cheapest(
+    broker_env, arguments: tuple[str, ...], ready: str
+):
+    with Program(*arguments, cwd=DEMOS / "pipeline") as program:
+        program.wait_for_line(ready, SOON)
+        assert run_program(path("pipeline/pipeline_send.py")).stdout == "sent\n"
+        wait_until(lambda: len(lines(program)) >= 3 + program.stdout.startswith("waiting"), SOON)
+        ended = program.terminate()
+
+    assert (ended.code, sorted(ended.stdout.splitlines()[-3:])) == (0, SHIPPED)
+    assert "Traceback" not in ended.stderr
+
+
+SHIPPED = [
+    "10 bolt from bolts-r-us: 30",
+    "100 nut from nuts-and-more: 100",
+    "7 screw from nuts-and-more: 28",
+]
 
 
 @pytest.mark.parametrize("echo", ECHOES)
