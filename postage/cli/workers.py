@@ -174,7 +174,7 @@ class _Parent:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if self._ending or code == Code.CLEAN:
             logger.info("Worker %d has ended %s.", worker.number, how)
-            if code not in (Code.CLEAN, SIGNALLED):
+            if code not in (Code.CLEAN, SIGNALLED, -signal.SIGTERM):  # it had not yet begun
                 self.code = self.code or Code.UNHANDLED
             return
         if worker.outdated:
