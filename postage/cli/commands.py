@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from postage._version import __version__
-from postage.cli import output
 from postage.cli.catalogue import COMMANDS
 from postage.cli.exits import complain
+from postage.cli.output import printing
 
 __all__ = ["main", "postage"]
 
@@ -39,13 +39,15 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what stands before the command; ``--help`` prints here, and ends here."""
+        with printing():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; that nobody reads what it prints is no error."""
-        try:
+        """Run the command, which prints what it has found."""
+        with printing():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            output.stop_writing()
-            return 0
 
 
 @click.command(

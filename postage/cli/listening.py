@@ -108,7 +108,8 @@ def _type_on_broker(name: str) -> str:
 def _stop_without_reader(listener: GenericConsumer) -> None:
     """Stop when the reader of our output has gone, although nothing comes that could tell us."""
     watched = select.poll()
-    watched.register(sys.stdout.fileno(), 0)
-    while not watched.poll(0):
-        gevent.sleep(LOOKS)
+    if sys.stdout is not None:  # else it was closed before we started
+        watched.register(sys.stdout.fileno(), 0)
+        while not watched.poll(0):
+            gevent.sleep(LOOKS)
     listener.stop_consuming()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["as_json", "say", "say_json", "shown", "stop_writing", "table"]
+from postage.cli.exits import Code, CommandFailed
+
+__all__ = ["as_json", "printing", "say", "say_json", "shown", "table"]
 
 
 def say(text: str) -> None:
@@ -34,7 +38,11 @@ def as_json(value: Any, encoding: str = "utf-8") -> str:
 def shown(value: object) -> str:
     """Return the text of *value*, which others sent us, without what a terminal would obey."""
     text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(char: str) -> str:
+    return char if char.isprintable() else " " if char.isspace() else "?"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -44,6 +52,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
-def stop_writing() -> None:
-    """Send what is still to be written nowhere: the reader of our output has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def printing() -> Iterator[None]:
+    """End the program where stdout takes no more of what the block prints.
+
+    That nobody reads any more is no error; else a `CommandFailed` says what it is.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if not _is_from_writing(exc):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        if isinstance(exc, BrokenPipeError):
+            sys.exit(Code.CLEAN)
+        text = f"cannot write to stdout: {exc.strerror}"
+        raise CommandFailed(text, Code.UNHANDLED) from None
+
+
+def _is_from_writing(exc: OSError) -> bool:
+    """Tell whether it came when something was printed, by us or, as help is, by click."""
+    *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
+    return frame.f_globals["__name__"] in (__name__, "click.utils")

@@ -1,0 +1,170 @@
+"""Where commands print to: full disks, pipes that nobody reads, closed streams, terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from postage import messaging
+from postage.testing.waiting import wait_until
+from tests.cli.support import PROGRAMS, SOON, running, with_url
+from tests.support.places import exchange
+from tests.support.programs import ROOT, Program
+from tests.support.raw import raw_to
+from tests.support.running import value
+
+#: Every command that prints results, as one that has some.
+COMMANDS = {
+    "help": ("--help",),
+    "help of run": ("run", "--help"),
+    "call": ("call", "cli-fleet", "echo", "echo", "5"),
+    "ps": ("ps", "monitor", "--wait", "0.3"),
+    "describe": ("describe", "monitor"),
+    "tail": ("tail", "cli-fleet", "unheard"),
+    "health": ("health", "PORT"),
+    "check": ("check", "fleet"),
+    "broker": ("broker", "--port", "0"),
+    "completion": ("completion", "zsh"),
+}
+FULL = "Error: cannot write to stdout: No space left on device\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fleet(broker_env) -> Iterator[Program]:
+    with running("run", "fleet", "--health", "0") as program:
+        program.wait_for_line("Running 2 components", SOON)
+        yield program
+
+
+class Started:
+    """Commands as processes with streams of their own; killed with the block that they run in."""
+
+    def __init__(self, fleet: Program) -> None:
+        self._port = fleet.stderr.partition("http://127.0.0.1:")[2].partition("/")[0]
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Started:  # noqa: PYI034 - Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(
+        self, what: str, *, through: Sequence[str] = (), **streams: Any
+    ) -> subprocess.Popen[str]:
+        words = [self._port if word == "PORT" else word for word in COMMANDS[what]]
+        given = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | streams
+        env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+        command = [*through, sys.executable, "-m", "postage", *words]
+        popen = subprocess.Popen(command, text=True, cwd=PROGRAMS, env=env, **given)
+        self._stack.enter_context(popen)
+        self._stack.callback(popen.kill)
+        return popen
+
+
+@pytest.fixture
+def start(fleet: Program) -> Iterator[Started]:
+    with Started(fleet) as started:
+        yield started
+
+
+def end_of(popen: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for its end; return the exit code, and what it wrote to stderr."""
+    wait_until(lambda: popen.poll() is not None, SOON)
+    return popen.returncode, popen.stderr.read() if popen.stderr else ""
+
+
+def test_a_full_disk_is_a_line_and_exit_code_1(start: Started):
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - no path of anybody's
+        what = ("help", "ps", "check", "broker")
+        ends = [end_of(popen) for popen in [start(each, stdout=full) for each in what]]
+
+    assert ends == [(1, FULL)] * len(what)
+
+
+def test_a_full_disk_ends_tail(start: Started, broker_env):
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - as above
+        popen = start("tail", stdout=full)
+    assert popen.stderr is not None
+    assert popen.stderr.readline().startswith("Listening")
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.send("cli-fleet", "unheard", b"1")
+
+    assert end_of(popen) == (1, FULL)
+
+
+def test_that_nobody_reads_is_no_error(start: Started):
+    """For `tail`, which prints by and by, see test_tail.py."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    what = ("help of run", "call", "health", "describe", "completion")
+    all_ = [start(each, stdout=writing) for each in what]
+    os.close(writing)
+
+    assert [end_of(popen) for popen in all_] == [(0, "")] * len(what)
+
+
+def test_closed_streams_are_nobody_who_reads(start: Started):
+    shell = ("sh", "-c", 'exec "$@" <&- >&-', "sh")
+    what = ("help", "ps", "call", "tail")
+    *ends, of_tail = [end_of(popen) for popen in [start(each, through=shell) for each in what]]
+
+    assert ends == [(0, "")] * len(ends)
+    assert of_tail == (0, "Listening to 'cli-fleet' by 'unheard'.\n")
+
+
+@pytest.mark.parametrize("what", ["help", "ps"])
+def test_nothing_is_coloured_in_a_terminal_either(start: Started, what: str):
+    ours, theirs = pty.openpty()
+    popen = start(what, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    printed = all_of(ours)
+
+    assert end_of(popen)[0] == 0
+    assert len(printed.splitlines()) > 1
+    assert "\x1b" not in printed
+
+
+def all_of(terminal: int) -> str:
+    """Return all that comes from *terminal* until nobody has it open any more; close it."""
+    parts = []
+    with os.fdopen(terminal, "rb", buffering=0) as opened:
+        while True:
+            wait_until(lambda: bool(select.select([opened], [], [], 0)[0]), SOON)
+            try:
+                parts.append(opened.read(65536))
+            except OSError:  # Linux says so of a terminal that everybody else has closed
+                return b"".join(parts).decode()
+
+
+class Caller(messaging.GenericProducer):
+    eks = ((exchange("cli-fleet", "topic"), "echo"),)
+
+
+def test_ctrl_c_ends_a_call_without_a_word(fleet: Program):
+    """By the signal itself, as a shell that runs it in a loop has to know."""
+    with running("call", "cli-fleet", "echo", "wait", "30") as program:
+        wait_until(lambda: value(Caller().rpc_waiting()) == 1, SOON)
+        program.popen.send_signal(signal.SIGINT)
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_ends_who_waits_for_a_broker():
+    with running("run", "fleet:Echo", env=with_url("amqp://127.0.0.1:1/")) as program:
+        program.wait_for_line("No connection for consuming", SOON)
+        program.popen.send_signal(signal.SIGINT)
+        ended = program.wait(SOON)
+
+    assert ended.code == -signal.SIGINT
+    assert "Traceback" not in ended.stderr
