@@ -50,7 +50,7 @@ class Broker:
         timers: Timers | None = None,
     ) -> None:
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
-            raise SettingsError(f"to listen on {host}, give users other than guest")
+            raise SettingsError(f"to listen on {host!r}, give users other than guest")
         self.host = host
         self.node = Node(timers or HubTimers(), limits, users, vhosts)
         self.faults = Faults(self.node)

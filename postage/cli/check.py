@@ -43,7 +43,8 @@ def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
     else:
         say("\n".join(page(report)))
     if report.faults:
-        raise CommandFailed(f"{len(report.faults)} faults", Code.ERROR_RESULT)
+        count = len(report.faults)
+        raise CommandFailed(f"{count} fault{'s' * (count > 1)}", Code.ERROR_RESULT)
 
 
 def page(report: Report) -> Iterator[str]:

@@ -10,7 +10,7 @@ import click
 
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples
-from postage.cli.output import say_json
+from postage.cli.output import say_json, shown
 
 __all__ = ["command"]
 
@@ -46,7 +46,7 @@ def _ask(port: int, page: str, timeout: float) -> tuple[int, Any]:
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        why = str(exc) or type(exc).__name__
+        why = shown(exc) or type(exc).__name__
         text = f"nothing at 127.0.0.1:{port} answers {page} as it should: {why}"
         raise CommandFailed(text, Code.UNREACHABLE) from None
     finally:

@@ -16,6 +16,10 @@ __all__ = ["Seconds", "examples", "json_option", "url_option"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+LONGEST = 1_000_000
+"""Seconds: more than 11 days, and what every system call that waits can take."""
+
+
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
     """A time in seconds, more than 0 and not for ever."""
 
@@ -29,8 +33,8 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
             seconds = float(value)
         except ValueError:
             seconds = math.nan
-        if not (0 < seconds < math.inf):
-            self.fail(f"{value!r} is no number of seconds above 0.", param, ctx)
+        if not 0 < seconds <= LONGEST:
+            self.fail(f"{value!r} is no number of seconds above 0, up to {LONGEST}.", param, ctx)
         return seconds
 
 

@@ -21,11 +21,15 @@ def parameters_of(words: Iterable[str]) -> Any:
     One value is the parameters as they are, several are a list, keys and values a dictionary, both
     ``{"args": ..., "kwds": ...}``, and none at all ``{}``.  Raises `SettingsError`.
     """
-    args, kwds = _sorted(words)
+    parameters = _joined(*_sorted(words))
     try:
-        JsonEncoder.encode([args, kwds])  # 1e999 is JSON, and more than a number can be
+        JsonEncoder.encode(parameters)  # 1e999 is JSON, and more than a number can be
     except EncodingError as exc:
         raise SettingsError(str(exc)) from None
+    return parameters
+
+
+def _joined(args: list[Any], kwds: dict[str, Any]) -> Any:
     if not args:
         return kwds["parameters"] if kwds.keys() == {"parameters"} else kwds
     if kwds:

@@ -32,8 +32,7 @@ class Target:
         if name.startswith("//"):  # it may hold a password, so it is not quoted
             raise CommandFailed(f"{module}://... is a URL: write --url before it")
         if "/" in module or module.endswith(".py"):
-            hint = module.removesuffix(".py").strip("./").replace("/", ".")
-            raise CommandFailed(f"{text!r} is a file; give the module, as {hint}")
+            raise CommandFailed(f"{text!r} is a file; give the module, as {_module_in(module)}")
         if not all(module.split(".")):
             raise CommandFailed(f"{text!r} is no MODULE or MODULE:NAME")
         return cls(module, name)
@@ -67,12 +66,23 @@ def imported(name: str) -> ModuleType:
         ) from None
     except Exception as exc:
         if _is_missing(name, exc):
-            raise CommandFailed(
-                f"{exc} here; it is sought in {Path.cwd()} and in sys.path"
-            ) from None
+            raise CommandFailed(_missing(name, exc)) from None
         show_traceback(exc)
         what = f"{type(exc).__name__}: {exc}"
         raise CommandFailed(f"module {name!r} cannot be imported: {what}") from None
+
+
+def _module_in(file: str) -> str:
+    """Return what the module in *file* is called, below the working directory or in its folder."""
+    path = Path(os.path.relpath(file)).with_suffix("")
+    return f"{path.name}, in its folder" if ".." in path.parts else ".".join(path.parts)
+
+
+def _missing(name: str, exc: Exception) -> str:
+    parent, _, last = name.rpartition(".")
+    if hasattr(sys.modules.get(parent), last):
+        return f"{exc}; what is in a module is written {parent}:{last}"
+    return f"{exc} here; it is sought in {Path.cwd()} and in sys.path"
 
 
 def patch() -> None:

@@ -1,4 +1,4 @@
-"""``postage run --workers 4`` at work: nothing that it was given is lost, and nobody is left over."""
+"""``postage run --workers 4`` at work: nothing that it was given is lost, and nobody is left."""
 
 from __future__ import annotations
 

@@ -1,0 +1,10 @@
+"""An application that nobody ends or restarts from elsewhere."""
+
+from postage import generic_application, messaging
+
+
+class Locked(generic_application.GenericApplication):
+    remote_control = False
+
+    def __init__(self):
+        super().__init__(messaging.Fingerprint("locked", "application").as_dict())

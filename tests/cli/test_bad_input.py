@@ -1,0 +1,98 @@
+"""What somebody types by mistake, in the commands that ask a broker: a line, and its code.
+
+Each is judged before anything runs, or by a broker that refuses; so one process is enough for all.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.support import at_once, postage, running
+from tests.support.programs import Program
+
+SECRET = "not-the-password"
+LONG = "k" * 256
+
+USAGE = {
+    ("call", "e", "k", "n", '{"a": '): "SettingsError: '{\"a\": ' is not JSON",
+    ("call", "e", "k", "n", "1e999"): "SettingsError: cannot send this as JSON",
+    ("call", "e", "k", "n", "--timeout", "1e300"): "Error: Invalid value for '--timeout'",
+    ("call", "e", "k", "n", "--retries", "-1"): "Error: Invalid value for '--retries'",
+    ("send", "e", "k", "n", "--exchange-type", "odd"): "Error: Invalid value for '--exchange-type'",
+    ("tail", "e", "--count", "0"): "Error: Invalid value for '--count'",
+    ("ps", "--wait", "0"): "Error: Invalid value for '--wait': '0' is no number of seconds above 0",
+    ("ps", "--wait", "soon"): "Error: Invalid value for '--wait'",
+    ("describe",): "Error: Missing argument 'NAME'.",
+    ("health", "port"): "Error: Invalid value for 'PORT'",
+    ("health", "0"): "Error: Invalid value for 'PORT'",
+    ("health", "1", "--timeout", "1e300"): "Error: Invalid value for '--timeout'",
+    ("completion", "tcsh"): "Error: Invalid value for '{bash|zsh|fish}'",
+    ("broker", "--port", "many"): "Error: Invalid value for '--port'",
+    ("check",): "Error: Missing argument 'MODULE[:NAME]...'",
+    ("run", "a.py"): "Error: 'a.py' is a file; give the module, as a",
+    ("run", "./a/b.py"): "Error: './a/b.py' is a file; give the module, as a.b",
+    ("run", "/nowhere/a.py"): "Error: '/nowhere/a.py' is a file; give the module, as a, in its",
+}
+
+
+@pytest.mark.parametrize(("arguments", "line"), USAGE.items(), ids=map(" ".join, USAGE))
+def test_a_mistake_in_usage_is_exit_code_2(capsys, arguments: tuple[str, ...], line: str):
+    ended = at_once(capsys, *arguments)
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith(line)
+
+
+REFUSED = {
+    ("ps", "--url", "amqp://me:SECRET@no-such-host.invalid/"): (3, "BrokerUnreachable: "),
+    ("describe", "x", "--url", "amqp://me:SECRET@HOST/"): (3, "AuthenticationFailed: "),
+    ("tail", "e", "--url", "amqp://guest:guest@HOST/nowhere"): (3, "VhostRefused: "),
+    ("call", "cli-misspelt", "k", "n"): (5, "Error: there is no exchange 'cli-misspelt'; "),
+    ("send", "amq.direct", "k", "n", "--exchange-type", "topic"): (5, "TopologyMismatch: "),
+    ("call", LONG, "k", "n"): (2, "SettingsError: longer than AMQP's 255 bytes: 'kkk"),
+    ("send", "amq.direct", LONG, "n"): (2, "SettingsError: longer than AMQP's 255 bytes: 'kkk"),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"), REFUSED.items(), ids=[" ".join(each)[:60] for each in REFUSED]
+)
+def test_what_a_broker_refuses_is_one_line(broker_env, capsys, monkeypatch, arguments, end):
+    host = f"{broker_env.host}:{broker_env.port}"
+    monkeypatch.setenv("POSTAGE_URL", broker_env.url)  # which --url replaces
+    given = [each.replace("SECRET", SECRET).replace("HOST", host) for each in arguments]
+    ended = at_once(capsys, *given)
+
+    code, line = end
+    assert (ended.code, ended.stdout) == (code, "")
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
+    assert SECRET not in ended.stderr
+
+
+def test_a_class_that_is_written_as_a_module_is_found_out():
+    ended = postage("check", "fleet.Echo")
+
+    assert ended.code == 2
+    assert ended.stderr == (
+        "Error: No module named 'fleet.Echo'; 'fleet' is not a package; "
+        "what is in a module is written fleet:Echo\n"
+    )
+
+
+@pytest.fixture
+def locked(broker_env):
+    with running("run", "locked") as program:
+        program.wait_for_line("Running 1 components: Locked.", 20.0)
+        yield program
+
+
+@pytest.mark.row(44)
+def test_who_may_not_ends_and_restarts_nobody(locked: Program):
+    for command in ("quit", "restart"):
+        where = ("generic-application-exchange", "locked")
+        assert postage("send", *where, command).code == 0
+        locked.wait_for_line(f"refused the command {command}")
+
+    assert postage("call", "generic-application-exchange", "locked/rr", "ping").code == 0
+    assert locked.running
