@@ -7,6 +7,7 @@ import pytest
 from postage.broker.node import Node
 from postage.broker.timers import ManualTimers
 from postage.broker.vhost import VHost
+from tests.support.talk import Talk
 
 
 @pytest.fixture
@@ -23,3 +24,15 @@ def node(timers: ManualTimers) -> Node:
 def place(node: Node) -> VHost:
     """An empty virtual host."""
     return node.vhosts["/"]
+
+
+@pytest.fixture
+def talk(node: Node) -> Talk:
+    """A connection with nothing said yet."""
+    return Talk(node)
+
+
+@pytest.fixture
+def client(node: Node) -> Talk:
+    """An open connection with channel 1."""
+    return Talk(node).open(1)

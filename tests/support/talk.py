@@ -12,7 +12,17 @@ from postage.broker.parser import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, Par
 from postage.broker.session import Stage
 from postage.broker.timers import ManualTimers
 
-__all__ = ["EVERYTHING", "Talk", "answered", "body", "frame", "header", "new_node"]
+__all__ = [
+    "EVERYTHING",
+    "STEPS",
+    "Talk",
+    "answered",
+    "body",
+    "closed_with",
+    "frame",
+    "header",
+    "new_node",
+]
 
 EVERYTHING = {
     "basic.nack": True,
@@ -148,3 +158,22 @@ class Talk:
         for channel in channels:
             assert self.ask("channel.open", channel).method.name == "channel.open_ok"
         return self
+
+
+STEPS: list[Any] = [
+    lambda talk: talk.greet(),
+    lambda talk: talk.log_in(),
+    lambda talk: talk.tune(),
+    lambda talk: talk.say("connection.open", virtual_host="/"),
+]
+"""The handshake, from a connection with nothing said yet."""
+
+
+def closed_with(talk: Talk, code: int, text: str = "") -> Call:
+    """The last thing that came is connection.close with *code*."""
+    last = talk.hear()[-1]
+    assert (last.method.name, last.reply_code) == ("connection.close", code), last
+    assert text.encode() in last.reply_text.encode()
+    assert talk.stage in (Stage.CLOSING, Stage.CLOSED)
+    assert not talk.session.channels
+    return last
