@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from postage import green
+from postage import green, messaging
 from tests.faults.proxy import Proxy
-from tests.support.places import Place
+from tests.support.broker import listen
+from tests.support.places import Place, exchange
 from tests.support.raw import Raw, raw_to
 
 
@@ -33,3 +34,16 @@ def proxy(broker_env: Any) -> Iterator[Proxy]:
     with Proxy(broker_env.port) as opened:
         yield opened
         green.close(1.0)
+
+
+@pytest.fixture
+def queue(raw: Raw, place: Place) -> str:
+    """A queue that gets what is sent to `place` by the keys ``rk`` and ``other``."""
+    return listen(raw, place.exchange, "rk", "other")
+
+
+@pytest.fixture
+def second(raw: Raw, place: Place) -> tuple[type[messaging.Exchange], str]:
+    """A second exchange, and the queue that gets what is sent to it by the key ``rk2``."""
+    made = exchange(place.sub("second"))
+    return made, listen(raw, made, "rk2")

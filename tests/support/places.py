@@ -62,3 +62,13 @@ class Place:
         """Return a producer that sends here and, unless told otherwise, calls without patience."""
         known = {"eks": self.eks, "rpc_timeout": 10, "max_retry": 0}
         return type("Producer", (kind,), known | attributes)()
+
+
+def producer_at(
+    place: Place,
+    fingerprint: Any = None,
+    kind: type[messaging.GenericProducer] = messaging.GenericProducer,
+    **attributes: Any,
+) -> Any:
+    """Return a producer of *kind* that sends to *place*."""
+    return type("Producer", (kind,), {"eks": place.eks, **attributes})(fingerprint)

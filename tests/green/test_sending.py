@@ -1,0 +1,306 @@
+"""What the methods of a producer send, and where to; read back with plain pika."""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import pytest
+
+from postage import messaging
+from postage.errors import SettingsError
+from postage.testing.waiting import wait_until
+from tests.classic.recorded import FINGERPRINT, SENT
+from tests.support.broker import exchange_exists, listen, take, take_all
+from tests.support.places import exchange, producer_at
+from tests.support.running import value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Builders(messaging.GenericProducer):
+    """A producer with a builder of each kind."""
+
+    def build_message_sum(self, a, b=0):
+        return messaging.MessageCommand("add", {"a": a, "b": b})
+
+    def build_message_online(self):
+        return messaging.MessageStatus("online")
+
+    def build_rpc_sum(self, a, b=0):
+        return messaging.RpcCommand("add up", {"a": a, "b": b})
+
+    def build_rpc_message_log(self, line):
+        return messaging.RpcCommand("log", line)
+
+
+# --- row 25: builders and arguments
+
+CLASSIC = {
+    "command, generated, one positional": lambda p: p.message_echo("A test message"),
+    "command, generated, no arguments": lambda p: p.message_quit(),
+    "command, generated, parameters keyword": lambda p: p.message_join_group(
+        parameters={"group_name": "g"}
+    ),
+    "command, generated, non-ASCII": lambda p: p.message_echo("caff\u00e8 \u20ac \U0001f600"),
+    "rpc, generated, _queue_only": lambda p: p.rpc_echo("RPC test message", _queue_only=True),
+    "generic message, args and kwds": lambda p: p.message(1, "str", values=[1, 2, 3]),
+    "generic message, no arguments": lambda p: p.message(),
+    "forward, any object": lambda p: p.forward([1, 2, "three"]),
+}
+
+
+@pytest.mark.row(25, 27)
+@pytest.mark.parametrize("case", CLASSIC)
+def test_byte_for_byte_what_1_2_1_sent(place, raw, queue, case):
+    CLASSIC[case](producer_at(place, FINGERPRINT))
+
+    assert raw.take(queue).body.decode() == SENT[case]["body"]
+
+
+#: The arguments of a call, and the parameters that are sent.
+ARGUMENTS = [
+    ((), {}, {}),
+    (("one",), {}, "one"),
+    ((None,), {}, None),
+    (([1, 2],), {}, [1, 2]),
+    (({"a": 1},), {}, {"a": 1}),
+    (((1, 2),), {}, [1, 2]),
+    (({3},), {}, [3]),
+    (("a", "b"), {}, ["a", "b"]),
+    ((1, None, [2]), {}, [1, None, [2]]),
+    ((), {"x": 1}, {"x": 1}),
+    ((), {"x": 1, "y": [2]}, {"x": 1, "y": [2]}),
+    ((), {"parameters": "alone"}, "alone"),
+    ((), {"parameters": None}, None),
+    ((), {"parameters": 1, "x": 2}, {"parameters": 1, "x": 2}),
+    (("a",), {"x": 1}, {"args": ["a"], "kwds": {"x": 1}}),
+    (("a", "b"), {"x": 1}, {"args": ["a", "b"], "kwds": {"x": 1}}),
+    (("a",), {"parameters": 1}, {"args": ["a"], "kwds": {"parameters": 1}}),
+    *(((), {name: 1}, {name: 1}) for name in ("args", "kwds", "name", "kind", "build", "self")),
+]
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize(("args", "kwds", "parameters"), ARGUMENTS)
+@pytest.mark.parametrize("category", ["message", "rpc"])
+def test_arguments_become_parameters(place, raw, queue, category, args, kwds, parameters):
+    producer = producer_at(place, FINGERPRINT)
+    if category == "rpc":
+        producer.rpc_echo(*args, _queue_only=True, **kwds)
+    else:
+        producer.message_echo(*args, **kwds)
+
+    assert take(raw, queue) == {
+        "type": "command",
+        "name": "echo",
+        "category": category,
+        "version": "2",
+        "fingerprint": FINGERPRINT,
+        "content": {"parameters": parameters},
+        "_reserved": {},
+    }
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize(
+    ("send", "expected"),
+    [
+        (lambda p: p.message_sum(1), ("message", "add", {"parameters": {"a": 1, "b": 0}})),
+        (lambda p: p.message_sum(1, b=2), ("message", "add", {"parameters": {"a": 1, "b": 2}})),
+        (lambda p: p.message_online(), ("message", "online", {})),
+        (
+            lambda p: p.rpc_sum(1, 2, _queue_only=True),
+            ("rpc", "add up", {"parameters": {"a": 1, "b": 2}}),
+        ),
+        (lambda p: p.rpc_message_log("x", _queue_only=True), ("rpc", "log", {"parameters": "x"})),
+        (lambda p: p.rpc_online(_queue_only=True), ("rpc", "online", {"parameters": {}})),
+    ],
+    ids=["message", "message, keyword", "status", "rpc", "rpc of a long name", "rpc, no builder"],
+)
+def test_a_builder_makes_the_message(place, raw, queue, send, expected):
+    send(producer_at(place, FINGERPRINT, Builders))
+    sent = take(raw, queue)
+
+    assert (sent["category"], sent["name"], sent["content"]) == expected
+    assert sent["fingerprint"] == FINGERPRINT
+
+
+@pytest.mark.row(25)
+def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
+    producer = producer_at(place)
+    producer.build_message_hello = lambda: messaging.MessageStatus("hello")
+    producer.message_hello()
+
+    assert take(raw, queue)["type"] == "status"
+
+
+@pytest.mark.row(25)
+def test_wrong_arguments_for_a_builder_are_a_type_error_and_nothing_is_sent(place, raw, queue):
+    with pytest.raises(TypeError, match="build_message_sum"):
+        producer_at(place, kind=Builders).message_sum()
+
+    assert raw.count(queue) == 0
+
+
+# --- row 26: where it goes
+
+
+@pytest.mark.row(26)
+def test_a_message_goes_to_every_pair_of_eks(place, raw, queue, second):
+    other, at_other = second
+    eks = [(place.exchange, "rk"), (other, "rk2"), (place.exchange, "other")]
+    producer_at(place, eks=eks).message_hello()
+
+    keys = [taken.method.routing_key for taken in take_all(raw, queue, 2)]
+    assert keys == ["rk", "other"]
+    assert len(take_all(raw, at_other, 1)) == 1
+
+
+TARGETS = [
+    ({}, ["rk"], 1),
+    ({"_key": "other"}, ["other"], 0),
+    ({"_eks": "second"}, [], 1),
+    ({"_eks": "both"}, ["other", "rk"], 1),
+    ({"_key": "other", "_eks": "second"}, [], 1),
+]
+WAYS = {
+    "message_X": lambda producer, **to: producer.message_hello(**to),
+    "message_X, built": lambda producer, **to: producer.message_sum(1, **to),
+    "message": lambda producer, **to: producer.message(1, **to),
+    "forward": lambda producer, **to: producer.forward({"a": 1}, **to),
+}
+
+
+@pytest.mark.row(26, 27)
+@pytest.mark.parametrize(("given", "keys", "at_second"), TARGETS, ids=str)
+@pytest.mark.parametrize("way", WAYS)
+def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_second):
+    """``_key`` goes to the first exchange alone; with ``_eks`` it is ignored."""
+    there = (second[0], "rk2")
+    both = [(place.exchange, "other"), there, (place.exchange, "rk")]
+    to = {
+        **given,
+        **({"_eks": [there] if given["_eks"] == "second" else both} if "_eks" in given else {}),
+    }
+    producer = producer_at(place, kind=Builders, eks=[(place.exchange, "rk"), there])
+
+    WAYS[way](producer, **to)
+
+    assert [taken.method.routing_key for taken in take_all(raw, queue, len(keys))] == keys
+    take_all(raw, second[1], at_second)
+
+
+@pytest.mark.row(26, 29)
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({}, "rk"),
+        ({"_key": "other"}, "other"),
+        ({"_eks": True}, "rk2"),
+        ({"_eks": True, "_key": "x"}, "rk2"),
+    ],
+    ids=str,
+)
+def test_a_call_goes_to_one_pair_only(place, raw, queue, second, given, key):
+    there = (second[0], "rk2")
+    to = {**given, **({"_eks": [there, (place.exchange, "rk")]} if "_eks" in given else {})}
+    producer = producer_at(place, eks=[(place.exchange, "rk"), there])
+
+    producer.rpc_sum(1, **to, _queue_only=True)
+
+    at = second[1] if key == "rk2" else queue
+    assert raw.take(at).method.routing_key == key
+    assert raw.count(queue) == raw.count(second[1]) == 0
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize("confirm", [True, False])
+def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
+    new = exchange(place.sub("new"), "fanout", durable=False)
+    producer = producer_at(place, confirm=confirm)
+    assert not exchange_exists(raw, new.name)
+
+    producer.message_hello("lost", _eks=[(new, "rk")])
+    assert exchange_exists(raw, new.name)
+    queue = listen(raw, new, "")  # with the very same parameters
+    producer.message_hello("found", _eks=[(new, "rk")])
+
+    # Unconfirmed, the first one may not have been there yet when the queue was bound.
+    wait_until(lambda: take(raw, queue)["content"] == {"parameters": "found"})
+
+
+@pytest.mark.row(26)
+def test_an_exchange_given_to_a_call_is_declared_on_first_use(place, raw):
+    new = exchange(place.sub("new"))
+
+    assert value(producer_at(place).rpc_hello(_eks=[(new, "rk")])) == "NoRoute"
+    assert exchange_exists(raw, new.name)
+
+
+@pytest.mark.row(26)
+def test_an_empty_eks_is_refused(place):
+    with pytest.raises(SettingsError, match="_eks is empty"):
+        producer_at(place).message_hello(_eks=[])
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_an_exchange_that_was_deleted_is_declared_again(place, raw, queue, confirm):
+    producer = producer_at(place, confirm=confirm)
+    producer.message_hello()
+    take(raw, queue)
+    raw.channel.exchange_delete(place.exchange.name)
+
+    def is_back():
+        producer.message_hello()  # without confirm, the first one only shows that it is gone
+        return exchange_exists(raw, place.exchange.name)
+
+    wait_until(is_back)
+    again = listen(raw, place.exchange, "rk")
+    producer.message_after()
+    wait_until(lambda: take(raw, again)["name"] == "after")
+
+
+# --- row 27: message, forward, serialize_text_file
+
+
+@pytest.mark.row(27)
+def test_message_sends_a_generic_message_with_the_fingerprint(place, raw, queue):
+    producer_at(place, FINGERPRINT).message(1, {2}, three={"four": [5]})
+    sent = take(raw, queue)
+
+    assert (sent["type"], sent["name"], sent["category"]) == ("none", "none", "message")
+    assert sent["content"] == {"args": [1, [2]], "kwds": {"three": {"four": [5]}}}
+    assert sent["fingerprint"] == FINGERPRINT
+
+
+@pytest.mark.row(27)
+@pytest.mark.parametrize(
+    "body", [None, 5, "text", [1, {"a": None}], {}, {"fingerprint": {"name": "other"}, "x": 1}]
+)
+def test_forward_sends_a_body_as_it_is(place, raw, queue, body):
+    producer_at(place, FINGERPRINT).forward(body)
+
+    assert take(raw, queue) == body
+
+
+@pytest.mark.row(27)
+def test_forward_leaves_the_body_of_a_message_alone(place, raw, queue):
+    received = messaging.MessageCommand("log", "line").body
+    before = copy.deepcopy(received)
+    producer_at(place, FINGERPRINT).forward(received)
+
+    assert take(raw, queue) == received == before
+
+
+@pytest.mark.row(27)
+@pytest.mark.parametrize("form", [str, os.fspath, lambda path: path], ids=["str", "fspath", "path"])
+def test_a_text_file_is_its_name_and_its_lines(place, raw, queue, tmp_path, form):
+    path = tmp_path / "poem.txt"
+    path.write_text("roses\n\u20ac violets\nno newline", encoding="utf-8")
+    producer = producer_at(place)
+    expected = {"name": "poem.txt", "content": ["roses\n", "\u20ac violets\n", "no newline"]}
+
+    assert producer.serialize_text_file(form(path)) == expected
+    producer.message_store(producer.serialize_text_file(form(path)))
+    assert take(raw, queue)["content"] == {"parameters": expected}
