@@ -1,10 +1,7 @@
-"""Publishing at least once: through trouble, within one limit, and never longer."""
+"""Publishing at least once: through trouble that peers make, within one limit, and never longer."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -17,71 +14,24 @@ from postage.errors import (
     ChannelRefused,
     ConnectionClosed,
     ConnectionFailed,
-    NoRoute,
     NotAcknowledged,
     OperationTimeout,
     PublishFailed,
-    TopologyMismatch,
 )
-from postage.exchange import Exchange
-from postage.green.amqp.frames import Properties
-from postage.green.amqp.pair import Pair, pair_of
-from postage.green.publication import Publication
+from postage.green.amqp.pair import Pair
 from postage.green.publisher import publish, publish_confirmed
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
 from postage.testing.waiting import wait_until
-from tests.faults.proxy import Proxy
-from tests.support.broker import listen, take, take_all
 from tests.support.peer import Peer, listening
-from tests.support.places import Place, exchange
+from tests.support.publishing import GRACE, PLAIN, SOON, Depot, in_time, message, pair_with
 from tests.support.stopwatch import Stopwatch
 from tests.support.taker import Answer, Taker, ack, close_channel, hang_up, ignore, nack
 from tests.support.trying import outcomes, trying
 from tests.support.wire import method
 
-PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
-SOON = 10.0
-GRACE = 0.5
-"""What a wait may last beyond its limit."""
 FORCED = method(0, spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
 """What a broker says that an operator stops."""
-
-
-class Depot(Exchange):
-    """Where the messages of these tests go."""
-
-    name = "depot"
-
-
-def message(number: int = 1, to: type[Exchange] = Depot, **more: Any) -> Publication:
-    """Return a message whose id is its number."""
-    return Publication(to, "rk", Properties(message_id=str(number)), b"body", **more)
-
-
-@contextmanager
-def pair_with(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Pair]:
-    """A pair whose broker is *serve*."""
-    with listening(serve, plain_pika=PLAIN, **settings) as where:
-        pair = Pair(where)
-        try:
-            yield pair
-        finally:
-            pair.close(0.05)
-
-
-def in_time(
-    runs: list[gevent.Greenlet[..., Any]], limit: float, watch: Stopwatch, *, earliest: float = 1.0
-) -> list[Any]:
-    """Return the outcomes of *runs*, which must end by their *limit*, and not long before.
-
-    *earliest*: the part of the limit that they must have waited.
-    """
-    found = outcomes(runs, limit + 2 * SOON)
-    took = watch.own
-    assert took < limit + GRACE, f"it took {took:.2f} s, not {limit} s"
-    assert watch.seconds >= limit * earliest - 0.05, f"it took only {took:.2f} s"
-    return found
 
 
 # --- sent again
@@ -368,258 +318,3 @@ def test_without_confirm_what_was_written_is_not_sent_again() -> None:
         publish_confirmed(pair, message(2), limit=SOON)
 
     assert taker.ids == [["1"], ["2"]]
-
-
-# --- on a real broker
-
-
-@pytest.fixture
-def queue(raw: Any, place: Place) -> str:
-    """A queue that gets what is sent to `place`."""
-    return listen(raw, place.exchange, place.key)
-
-
-def behind(proxy: Proxy, env: Any, place: Place, **attributes: Any) -> Any:
-    """Return a producer behind the *proxy*."""
-    kind = type("Producer", (messaging.GenericProducer,), {"eks": place.eks, **attributes})
-    return kind(hup={**env.hup, "port": proxy.port})
-
-
-@pytest.mark.parametrize("confirm", [True, False])
-@pytest.mark.parametrize("outage", [0.0, 0.5])
-def test_a_producer_goes_on_after_a_lost_connection(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any, queue: str, outage: float, confirm: bool
-) -> None:
-    producer = behind(proxy, broker_env, place, confirm=confirm)
-    producer.message_before()
-    assert take(raw, queue)["name"] == "before"
-    if outage:
-        proxy.refuse()
-    proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
-    run = trying(producer.message_after)
-    gevent.sleep(outage)
-    proxy.accept()
-
-    assert outcomes([run], SOON) == [None]
-    assert take(raw, queue)["name"] == "after"
-
-
-def test_under_cuts_every_message_arrives_at_least_once(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any
-) -> None:
-    producer = behind(proxy, broker_env, place)
-    queue = listen(raw, place.exchange, place.key)
-    runs = [gevent.spawn(send_many, producer, sender, 40) for sender in range(25)]
-    for _ in range(8):
-        gevent.sleep(0.1)
-        proxy.cut()
-    gevent.joinall(runs, timeout=30, raise_error=True)
-    assert all(run.dead for run in runs)
-
-    sent = {f"{sender}-{number}" for sender in range(25) for number in range(40)}
-    assert pair_of(producer.settings).publishing.losses > 1
-    ids: dict[str, set[str]] = {}
-    for _ in range(raw.count(queue)):
-        taken = raw.take(queue)
-        body = messaging.JsonEncoder.decode(taken.body)
-        ids.setdefault(body["content"]["parameters"], set()).add(taken.properties.message_id)
-    assert ids.keys() == sent
-    assert all(len(known) == 1 for known in ids.values()), "who comes twice has the same id"
-
-
-def send_many(producer: Any, sender: int, count: int) -> None:
-    """Send *count* messages, each after the one before is confirmed."""
-    for number in range(count):
-        producer.message_hello(f"{sender}-{number}")
-        gevent.sleep(0.02)
-
-
-def test_a_broker_that_is_gone_too_long(proxy: Proxy, broker_env: Any, place: Place) -> None:
-    producer = behind(proxy, broker_env, place, publish_timeout=1.0)
-    producer.message_before()
-    proxy.refuse()
-    proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
-    watch = Stopwatch()
-    [error] = in_time([trying(producer.message_after)], 1.0, watch)
-
-    assert type(error) is PublishFailed
-    assert isinstance(error.__cause__, BrokerUnreachable)
-    assert (error.exchange, error.key) == (place.exchange.name, "rk")
-    assert "longer publish_timeout" in str(error)
-
-
-def test_a_half_open_connection_is_an_error_at_the_limit(
-    proxy: Proxy, broker_env: Any, place: Place
-) -> None:
-    producer = behind(proxy, broker_env, place, publish_timeout=1.0)
-    producer.message_before()
-    proxy.half_open()
-    watch = Stopwatch()
-    errors = in_time([trying(producer.message_after) for _ in range(50)], 1.0, watch)
-
-    assert {type(error) for error in errors} == {PublishFailed}
-    assert {type(error.__cause__) for error in errors} == {OperationTimeout}
-
-
-def test_what_the_broker_forbids_is_an_error_at_once_and_disturbs_nobody(
-    broker_env: Any, place: Place
-) -> None:
-    pair = pair_of(Settings.resolve())
-    forbidden = exchange(place.sub("internal"))
-    connection = pair.publishing.get()
-    with connection.lease() as channel:
-        channel.exchange_declare(**{**forbidden.parameters, "internal": True})
-    # As declared by others: we may not publish to it, whoever we are.
-    connection.declare(place.exchange)
-    connection._declared[forbidden] = connection._declared[place.exchange]
-    connection.forget(place.exchange)
-    watch = Stopwatch()
-    refused, *others = outcomes(
-        [
-            trying(publish_confirmed, pair, message(number, to), limit=5)
-            for number, to in enumerate((forbidden, *[place.exchange] * 20))
-        ],
-        SOON,
-    )
-
-    assert (type(refused), refused.code) == (ChannelRefused, 403)
-    assert others == [None] * 20
-    assert watch.own < 2
-
-
-def test_who_may_not_use_a_topic_disturbs_nobody_who_may(
-    rabbitmq: Any, broker_env: Any, place: Place
-) -> None:
-    topic = exchange(place.sub("topic"), "topic")
-    pair = pair_of(Settings.resolve())
-    permissions = ("set_topic_permissions", "--vhost", broker_env.vhost, "guest", topic.name)
-    connection = pair.publishing.get()
-    connection.declare(topic)
-    rabbitmq.ctl(*permissions, "^rk$", ".*")
-    wrong = message(0, topic)._replace(key="secret")
-    refused, *others = outcomes(
-        [
-            trying(publish_confirmed, pair, each, limit=5)
-            for each in (wrong, *(message(number, topic) for number in range(20)))
-        ],
-        SOON,
-    )
-
-    assert (type(refused), refused.code) == (ChannelRefused, 403)
-    assert others == [None] * 20
-
-
-def test_an_exchange_that_was_made_otherwise_meanwhile_is_an_error_at_once(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any
-) -> None:
-    producer = behind(proxy, broker_env, place)
-    producer.message_before()
-    raw.channel.exchange_delete(place.exchange.name)
-    raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
-    proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
-    watch = Stopwatch()
-
-    with pytest.raises(TopologyMismatch) as caught:
-        producer.message_after()
-
-    assert watch.own < 2
-    assert (caught.value.flag, caught.value.ours, caught.value.theirs) == (
-        "type",
-        "direct",
-        "fanout",
-    )
-
-
-def test_a_full_queue_takes_it_when_there_is_room(place: Place, raw: Any) -> None:
-    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
-    messaging.GenericConsumer(place.at(({"name": place.queue, "flags": {"arguments": full}}, "rk")))
-    producer = place.producer()
-    producer.message_first()
-    run = trying(producer.message_second)
-    gevent.sleep(0.2)
-    assert not run.dead
-    assert take(raw, place.queue)["name"] == "first"
-
-    assert outcomes([run], SOON) == [None]
-    assert take(raw, place.queue)["name"] == "second"
-
-
-# --- mandatory
-
-
-def test_a_mandatory_message_for_nobody_is_an_error(place: Place, raw: Any, queue: str) -> None:
-    producer = place.producer(mandatory=True)
-
-    with pytest.raises(NoRoute, match="start its receiver") as caught:
-        producer.message_hello(_key="nobody")
-
-    assert (caught.value.exchange, caught.value.key) == (place.exchange.name, "nobody")
-    producer.message_hello()
-    assert take(raw, queue)["name"] == "hello"
-
-
-def test_a_message_for_nobody_is_no_error_unless_it_is_mandatory(place: Place) -> None:
-    place.producer().message_hello(_key="nobody")
-
-
-@pytest.mark.parametrize("turn", range(3))
-def test_of_many_at_once_those_for_nobody_fail_and_no_others(
-    place: Place, raw: Any, queue: str, turn: int
-) -> None:
-    producer, lenient = place.producer(mandatory=True), place.producer()
-    for each in (producer, lenient):
-        each.message_first()
-    take_all(raw, queue, 2)
-    keys = [("rk", "nobody", "nowhere")[number % 3] for number in range(300)]
-    runs = [trying(producer.message_hello, n, _key=key) for n, key in enumerate(keys)]
-    runs += [trying(lenient.message_hello, n, _key=key) for n, key in enumerate(keys)]
-    results = outcomes(runs, SOON)
-
-    told = [result and (type(result), result.key) for result in results[:300]]
-    assert told == [None if key == "rk" else (NoRoute, key) for key in keys]
-    assert results[300:] == [None] * 300
-    assert len(take_all(raw, queue, 200)) == 200
-
-
-def test_what_an_alternate_exchange_takes_has_a_route(place: Place, raw: Any) -> None:
-    lost = exchange(place.sub("lost"), "fanout")
-    queue = listen(raw, lost, "")
-    made = exchange(place.sub("made"), arguments={"alternate-exchange": lost.name})
-    producer = place.producer(mandatory=True, eks=[(made, "nobody")])
-    producer.message_hello()
-
-    assert take(raw, queue)["name"] == "hello"
-
-
-def test_without_confirm_those_for_nobody_are_logged_and_counted(place: Place, caplog: Any) -> None:
-    producer = place.producer(mandatory=True, confirm=False)
-    before = returned()
-    for _ in range(25):
-        producer.message_hello(_key="nobody")
-    wait_until(lambda: returned() == before + 25, SOON)
-
-    lines = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert 1 <= len(lines) <= 3, "not a line for each"
-    assert all("'nobody'" in line for line in lines)
-
-
-def returned() -> int:
-    """Return how many messages came back on the channels there are."""
-    return sum(c.returned for connection in green.statistics() for c in connection.channels)
-
-
-def test_a_mandatory_message_is_sent_again_like_any_other(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any, queue: str
-) -> None:
-    producer = behind(proxy, broker_env, place, mandatory=True)
-    producer.message_before()
-    take(raw, queue)
-    proxy.cut()
-    producer.message_after()
-    with pytest.raises(NoRoute):
-        producer.message_after(_key="nobody")
-
-    assert take(raw, queue)["name"] == "after"

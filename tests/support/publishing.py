@@ -1,0 +1,59 @@
+"""Publishing within limits, as several tests watch it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+
+from postage.exchange import Exchange
+from postage.green.amqp.frames import Properties
+from postage.green.amqp.pair import Pair
+from postage.green.publication import Publication
+from tests.support.peer import Peer, listening
+from tests.support.stopwatch import Stopwatch
+from tests.support.trying import outcomes
+
+PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
+SOON = 10.0
+GRACE = 0.5
+"""What a wait may last beyond its limit."""
+
+
+class Depot(Exchange):
+    """Where the messages of these tests go."""
+
+    name = "depot"
+
+
+def message(number: int = 1, to: type[Exchange] = Depot, **more: Any) -> Publication:
+    """Return a message whose id is its number."""
+    return Publication(to, "rk", Properties(message_id=str(number)), b"body", **more)
+
+
+@contextmanager
+def pair_with(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Pair]:
+    """A pair whose broker is *serve*."""
+    with listening(serve, plain_pika=PLAIN, **settings) as where:
+        pair = Pair(where)
+        try:
+            yield pair
+        finally:
+            pair.close(0.05)
+
+
+def in_time(
+    runs: list[gevent.Greenlet[..., Any]], limit: float, watch: Stopwatch, *, earliest: float = 1.0
+) -> list[Any]:
+    """Return the outcomes of *runs*, which must end by their *limit*, and not long before.
+
+    *earliest*: the part of the limit that they must have waited.
+    """
+    found = outcomes(runs, limit + 2 * SOON)
+    took = watch.own
+    assert took < limit + GRACE, f"it took {took:.2f} s, not {limit} s"
+    assert watch.seconds >= limit * earliest - 0.05, f"it took only {took:.2f} s"
+    return found
