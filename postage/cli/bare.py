@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from postage._version import __version__
 from postage.cli.catalogue import COMMANDS
 from postage.cli.exits import CommandFailed
+from postage.cli.output import printing
 from postage.cli.serving import OPTIONS, serve
 
 __all__ = ["main"]
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif known.command != "broker":
         raise CommandFailed(f"`postage {known.command}` needs click: {INSTALL}")
     else:
-        serve(known.host, known.port, known.user, known.vhost, as_json=known.json)
+        with printing():
+            serve(known.host, known.port, known.user, known.vhost, as_json=known.json)
     return 0
 
 
@@ -33,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         description="AMQP components on greenlets.",
         epilog=f"Commands other than broker need click: {INSTALL}",
     )
+    parser.color = False  # type: ignore[attr-defined]  # Python 3.14 colours help by itself
     parser.add_argument("-V", "--version", action="version", version=f"postage {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, summary in COMMANDS.items():
