@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +17,12 @@ from postage.errors import (
     SettingsError,
     TopologyMismatch,
 )
-from postage.exchange import Exchange, ExchangeType
-from postage.green.amqp import connection as connection_module
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
 from postage.testing.waiting import wait_until
+from tests.support.deliveries import Inbox, send
+from tests.support.places import exchange
 from tests.support.trying import outcomes, trying
 
 SOON = 10.0
@@ -40,39 +38,6 @@ def channel(connection: Connection) -> Channel:
 def queue(channel: Channel) -> str:
     """A queue of the test's own, that ends with its connection."""
     return channel.queue_declare("", exclusive=True)
-
-
-class Inbox:
-    """Collects deliveries; each is acknowledged unless the test wants to."""
-
-    def __init__(self, *, settle: bool = True) -> None:
-        self.settle = settle
-        self.got: list[Delivery] = []
-
-    def __call__(self, delivery: Delivery) -> None:
-        self.got.append(delivery)
-        if self.settle:
-            delivery.ack()
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [delivery.body for delivery in self.got]
-
-    def wait(self, count: int) -> list[bytes]:
-        """Wait for *count* deliveries and return their bodies."""
-        wait_until(lambda: len(self.got) >= count, SOON, f"{count} deliveries")
-        return self.bodies
-
-
-def send(connection: Connection, queue: str, *bodies: bytes) -> None:
-    """Publish to *queue*, confirmed."""
-    for body in bodies:
-        connection.confirming.get().publish_confirmed("", queue, Properties(), body, limit=SOON)
-
-
-def exchange(name: str, **attributes: Any) -> type[Exchange]:
-    made: type[Exchange] = ExchangeType("Made", (Exchange,), {"name": name, **attributes})
-    return made
 
 
 # --- the ordinary way
@@ -496,118 +461,3 @@ def test_a_greenlet_killed_while_it_opens_a_channel_leaves_none_behind(
     run.kill()
     wait_until(lambda: not connection._channels, SOON)
     assert not connection.transport._channels
-
-
-# --- very many
-
-
-def test_thousands_that_declare_at_once_need_few_channels(connection: Connection) -> None:
-    made = exchange("declared-by-many")
-    runs = [trying(connection.declare, made) for _ in range(3000)]
-    assert set(outcomes(runs, SOON)) == {None}
-    assert len(connection.transport._channels) == 1
-
-
-def test_more_channels_than_there_are(connection: Connection, monkeypatch: Any) -> None:
-    monkeypatch.setattr(connection.transport.params, "_channel_max", 3)
-    for _ in range(3):
-        connection.open_channel()
-    with pytest.raises(ChannelRefused, match="in use"):
-        connection.open_channel()
-    assert connection.alive
-
-
-@pytest.fixture
-def few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "OWN_CHANNELS", 2)
-    monkeypatch.setattr(connection_module, "SHARED_CHANNELS", 2)
-
-
-def test_consumers_share_channels_when_there_are_many(
-    few_channels: None, connection: Connection
-) -> None:
-    channels = outcomes([trying(connection.consuming_channel) for _ in range(8)], SOON)
-    assert len(set(map(id, channels))) == 4
-    own, shared = channels[:2], channels[2:]
-    own[0].leave([])
-    assert not own[0].alive
-    assert own[1].alive
-    shared[0].leave([])
-    assert all(channel.alive for channel in shared)
-    assert connection.consuming_channel() not in channels, "one may have its own again"
-
-
-def test_who_leaves_a_shared_channel_gives_back_what_it_holds_and_harms_nobody(
-    few_channels: None, connection: Connection
-) -> None:
-    channel = [connection.consuming_channel() for _ in range(5)][2]
-    assert channel is connection._shared[0].current
-    queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
-    inboxes = [Inbox(settle=False), Inbox(settle=False)]
-    tags = [
-        channel.consume(queue, inbox, prefetch=2)
-        for queue, inbox in zip(queues, inboxes, strict=True)
-    ]
-    for queue in queues:
-        send(connection, queue, b"1", b"2", b"3")
-    for inbox in inboxes:
-        inbox.wait(2)
-    inboxes[0].got[0].ack()
-    inboxes[0].wait(3)
-    channel.leave([tags[0]])
-    assert channel.alive
-    # What a handler says afterwards is of no interest, and must not cost the others their channel.
-    inboxes[0].got[1].ack()
-    inboxes[0].got[0].ack()
-    assert channel.stale_acks == 2
-    taking_over = Inbox()
-    connection.open_channel().consume(queues[0], taking_over)
-    assert sorted(taking_over.wait(2)) == [b"2", b"3"]
-    assert all(delivery.redelivered for delivery in taking_over.got)
-    inboxes[1].got[0].ack()
-    assert inboxes[1].wait(3) == [b"1", b"2", b"3"]
-    assert channel.alive
-
-
-def test_a_refused_shared_channel_is_replaced(few_channels: None, connection: Connection) -> None:
-    shared = [connection.consuming_channel() for _ in range(4)][2]
-    with pytest.raises(ChannelRefused):
-        not_found(shared)
-    later = [connection.consuming_channel() for _ in range(2)]
-    assert all(channel.alive for channel in later)
-
-
-def test_thousands_of_consumers(connection: Connection) -> None:
-    began = time.monotonic()
-    inboxes = [Inbox() for _ in range(1200)]
-    queue = connection.open_channel().queue_declare("", exclusive=True)
-
-    def start(inbox: Inbox) -> None:
-        connection.consuming_channel().consume(queue, inbox, prefetch=1)
-
-    assert set(outcomes([trying(start, inbox) for inbox in inboxes], 30)) == {None}
-    send(connection, queue, *[b"x"] * 50)
-    wait_until(lambda: sum(len(inbox.got) for inbox in inboxes) == 50, SOON)
-    assert len(connection.transport._channels) < 2047
-    assert time.monotonic() - began < 30
-
-
-def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
-    connection: Connection,
-) -> None:
-    with connection.lease() as channel:
-        queue = channel.queue_declare("", exclusive=True)
-    old = connection.confirming.get()
-    runs = [
-        trying(old.publish_confirmed, "", queue, Properties(), b"x", limit=SOON) for _ in range(50)
-    ]
-    gevent.sleep(0)  # they are written, and the broker has not been heard
-    assert old.statistics().unconfirmed == 50
-    assert connection.renew(connection.confirming) is None, "not so soon"
-    old.since -= connection_module.RENEWAL
-    assert connection.renew(connection.confirming) is old
-    new = connection.confirming.get()
-    assert new is not old
-    assert outcomes(runs, SOON) == [None] * 50
-    wait_until(lambda: not old.alive, SOON)
-    assert new.alive

@@ -1,0 +1,146 @@
+"""Calls while the broker is away, or takes nothing: none is lost, none waits for ever."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green
+from postage.testing.rabbitmq import RabbitMQNode
+from postage.testing.waiting import wait_until
+from tests.faults.scene import Scene, attendant, on_embedded
+from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
+from tests.support.places import Place
+from tests.support.running import SOON, running, text, value
+from tests.support.stopwatch import Stopwatch
+from tests.support.trying import trying
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+# --- a broker that goes and comes back
+
+
+def during_a_pause(
+    caller: Any, pause: Callable[[], object], callers: int = 20
+) -> tuple[int, list[Any]]:
+    """Have *callers* call in a row while the broker is away; return how many calls, and errors."""
+    over, numbers, wrong = gevent.event.Event(), itertools.count(), []
+
+    def go_on() -> None:
+        while not over.is_set():
+            number = next(numbers)
+            result = caller.rpc_ask(number, _timeout=5.0, _max_retry=4)
+            if value(result) != number:
+                wrong.append(result)
+
+    runs = [gevent.spawn(go_on) for _ in range(callers)]
+    gevent.sleep(0.2)
+    pause()
+    before = next(numbers)
+    wait_until(lambda: next(numbers) > before + 10 * callers, 25, "calling again")
+    over.set()
+    gevent.joinall(runs, timeout=30, raise_error=True)
+    return next(numbers), wrong
+
+
+def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
+    with on_embedded() as scene:
+        server = Server({"name": "server"}, place.eqk)
+        server.gate.set()
+        caller = place.producer()
+
+        def pause() -> None:
+            scene.proxy.refuse()
+            attendant.run(scene.broker.stop)
+            gevent.sleep(2.0)
+            scene.broker.start()
+            scene.proxy.target = scene.broker.port
+            scene.proxy.accept()
+
+        with running(server):
+            calls, wrong = during_a_pause(caller, pause)
+        assert calls > 200
+        assert no_route_at_most(wrong)
+        assert_nothing_is_left(caller)
+
+
+def no_route_at_most(wrong: list[Any]) -> bool:
+    """Tell whether nothing failed but for the server's queue, which is not there at once."""
+    return {value(each) for each in wrong} <= {"NoRoute"}
+
+
+@pytest.fixture
+def node() -> Iterator[RabbitMQNode]:
+    """A node of the test's own."""
+    with RabbitMQNode() as started:
+        yield started
+
+
+@pytest.mark.limit(120)
+def test_a_rabbitmq_node_that_dies_and_comes_back(
+    rabbitmq: Any, node: RabbitMQNode, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, setting in {"HOST": node.host, "PORT": str(node.port), "VHOST": "/"}.items():
+        monkeypatch.setenv(f"POSTAGE_{name}", setting)
+    server = Server({"name": "server"}, place.eqk)
+    server.gate.set()
+    caller = place.producer()
+
+    def pause() -> None:
+        attendant.run(node.kill)
+        attendant.run(node.start)
+
+    with running(server):
+        calls, wrong = during_a_pause(caller, pause)
+    assert calls > 200
+    assert no_route_at_most(wrong)
+    assert_nothing_is_left(caller)
+    green.close()
+
+
+# --- a broker that takes nothing
+
+
+def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
+    with on_embedded() as scene:
+        server, caller = blocked(place, scene)
+        with running(server):
+            call = gevent.spawn(caller.rpc_ask, 1, _timeout=0.4, _max_retry=20)
+            gevent.sleep(1.0)
+            assert not call.dead
+            scene.broker.faults.unblock()
+            assert value(call.get(timeout=SOON)) == 1
+            assert server.asked == [1]
+
+
+def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
+    with on_embedded() as scene:
+        _, caller = blocked(place, scene)
+        watch, busy = Stopwatch(), time.thread_time()
+        result = caller.rpc_ask(1, _timeout=0.3, _max_retry=1)
+
+        assert watch.seconds >= 0.6
+        assert watch.own < 0.6 + GRACE
+        assert time.thread_time() - busy < 0.2
+        assert value(result) == "TimeoutError"
+        assert "low on memory" in text(result)
+        scene.broker.faults.unblock()
+
+
+def blocked(place: Place, scene: Scene) -> tuple[Server, Any]:
+    """Return a server, and a caller that knows of the alarm."""
+    server = Server({"name": "server"}, place.eqk)
+    server.gate.set()
+    caller = place.producer()
+    caller.rpc_ask("opens the channel", _timeout=0)
+    scene.broker.faults.block()
+    trying(caller.message_hello)  # a broker tells those who publish
+    wait_until(lambda: caller._pair.publishing.current.blocked, SOON)
+    return server, caller
