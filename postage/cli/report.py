@@ -60,10 +60,13 @@ def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
     """Import what *targets* name, make it in the *sandbox*, examine it.  Raises `CommandFailed`."""
     report = Report()
     for target, found in [(target, things(target)) for target in targets]:
+        producers = list(_producers(sys.modules[target.module]))
+        report.producers += [each for each in producers if each not in report.producers]
         for thing in found:
             _make(report, thing, target, sandbox)
-    modules = [sys.modules[target.module] for target in targets]
-    report.producers = list(dict.fromkeys(p for module in modules for p in _producers(module)))
+        if not found and not producers:
+            nothing = "defines no processor and no producer"
+            report.findings.append(Finding(str(target), nothing, fault=False))
     report.findings += _examined(report)
     return report
 

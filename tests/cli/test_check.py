@@ -56,6 +56,15 @@ def test_it_finds_every_fault_and_exits_with_4():
     assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in told["producers"]
 
 
+def test_where_there_is_nothing_it_says_so():
+    ended = postage("check", "plain", env=NOWHERE)
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout == (
+        "note: plain: defines no processor and no producer\nNo fault was found.\n"
+    )
+
+
 UNMAKEABLE = {
     "faulty:Unmakeable": "fault: Unmakeable: cannot be run: Unmakeable cannot be made: Runtime",
     "faulty:Demanding": "fault: Demanding: cannot be run: Demanding cannot be made: missing",
