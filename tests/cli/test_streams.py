@@ -150,7 +150,15 @@ class Caller(messaging.GenericProducer):
     eks = ((exchange("cli-fleet", "topic"), "echo"),)
 
 
-def test_ctrl_c_ends_a_call_without_a_word(fleet: Program):
+@pytest.fixture
+def interrupt() -> Iterator[None]:
+    """Have programs end by SIGINT also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_a_call_without_a_word(fleet: Program, interrupt: None):
     """By the signal itself, as a shell that runs it in a loop has to know."""
     with running("call", "cli-fleet", "echo", "wait", "30") as program:
         wait_until(lambda: value(Caller().rpc_waiting()) == 1, SOON)
@@ -160,7 +168,7 @@ def test_ctrl_c_ends_a_call_without_a_word(fleet: Program):
     assert (ended.code, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_ctrl_c_ends_who_waits_for_a_broker():
+def test_ctrl_c_ends_who_waits_for_a_broker(interrupt: None):
     with running("run", "fleet:Echo", env=with_url("amqp://127.0.0.1:1/")) as program:
         program.wait_for_line("No connection for consuming", SOON)
         program.popen.send_signal(signal.SIGINT)
