@@ -8,12 +8,14 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 
 import gevent
 import pytest
 
 from postage import messaging
 from postage.errors import ChannelRefused, PublishFailed, TopologyMismatch
+from postage.testing.waiting import wait_until
 from tests.classic.recorded import FINGERPRINT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.places import exchange, producer_at
@@ -288,9 +290,20 @@ def test_without_confirm_all_messages_arrive_in_order(place, raw, queue):
 
 @pytest.fixture
 def silent_broker(rabbitmq):
-    """A function that stops the broker's process; it goes on after the test."""
-    yield lambda: os.kill(rabbitmq.pid, signal.SIGSTOP)
+    """A function that stops the broker's process, all threads of it; it goes on after the test."""
+
+    def stop():
+        os.kill(rabbitmq.pid, signal.SIGSTOP)
+        wait_until(lambda: threads_of(rabbitmq.pid) == {"T"}, 10.0, "the broker's standstill")
+
+    yield stop
     os.kill(rabbitmq.pid, signal.SIGCONT)
+
+
+def threads_of(pid):
+    """Return the states of the threads of a process; T is a stopped one."""
+    stats = (task / "stat" for task in Path(f"/proc/{pid}/task").iterdir())
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
 
 
 def test_without_confirm_the_call_does_not_wait_for_the_broker(
