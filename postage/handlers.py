@@ -140,12 +140,13 @@ class MessageHandlerType(type):
     _cached: tuple[int, RouteTable]
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if name != "_cached":
+        # Others, as what a class counts in an attribute, must not cost a new table each time.
+        if is_handler(value) or is_handler(getattr(cls, name, None)):
             MessageHandlerType._generation += 1
         super().__setattr__(name, value)
 
     def __delattr__(cls, name: str) -> None:
-        MessageHandlerType._generation += 1
+        MessageHandlerType._generation += 1  # what it has hidden in a base may come to light
         super().__delattr__(name)
 
     @property

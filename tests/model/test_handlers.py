@@ -258,3 +258,13 @@ def test_several_filters_stand_innermost_first_wherever_the_handler_decorator_is
 
     assert [each.callable for each in method.filters] == ["inner", "outer"]
     assert is_handler(method)
+
+
+def test_what_a_class_counts_in_an_attribute_costs_no_new_table():
+    class Counting(Base):
+        count = 0
+
+    table = Counting.route_table
+    Counting.count += 1
+
+    assert Counting.route_table is table
