@@ -6,7 +6,7 @@ import enum
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postage.errors import (
     ChannelRefused,
@@ -91,5 +91,10 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^\s]*@")
 
 
 def complain(text: str) -> None:
-    """Print *text* to stderr; a password in a URL, which may stand anywhere, is not shown."""
-    print(_PASSWORD.sub(r"\1***@", text), file=sys.stderr)
+    """Print *text* to stderr; a password in a URL, which may stand anywhere, is not shown.
+
+    Where stderr is closed or full, the exit code has to say it all.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(_PASSWORD.sub(r"\1***@", text), file=sys.stderr, flush=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ SHUTDOWN_TIMEOUT = 30.0
 def run_here(plan: Plan, worker: Lifeline | None) -> int:
     """Make the components of *plan* and run them in this process until they have ended."""
     when_signalled = Code.CLEAN if worker is None else SIGNALLED
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(when_signalled))  # nothing to finish yet
+    # There is nothing to finish yet; and an exception might be caught by the user's own modules.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(when_signalled))
     if worker is not None:
         worker.hold(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
     was_signalled = _run(plan, worker.number if worker else 0)

@@ -159,7 +159,9 @@ class Scheduler:
 
     def _on_signal(self, number: int) -> None:
         if self._signalled:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+            raise SystemExit(
+                128 + number
+            )  # for SIGINT, too: gevent shows a KeyboardInterrupt's traceback
         self._signalled = True
         self._restarting = False  # who restarts just now is to end as well
         logger.info("%s: finishing what is running.", signal.Signals(number).name)

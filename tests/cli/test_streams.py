@@ -176,3 +176,10 @@ def test_ctrl_c_ends_who_waits_for_a_broker(interrupt: None):
 
     assert ended.code == -signal.SIGINT
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_where_stderr_takes_nothing_the_exit_code_says_it(stderr: str):
+    command = f"{sys.executable} -m postage run nosuch {stderr}"
+
+    assert subprocess.run(command, shell=True, check=False, cwd=PROGRAMS).returncode == 2  # noqa: S602
