@@ -27,7 +27,7 @@ FLOORS = {
 }
 #: What a floor may import besides the standard library and lower floors.
 FOREIGN = {
-    0: {"msgspec"},  # where it is installed
+    0: {"msgspec", "orjson"},  # fastjson.py, where they are installed
     1: {"gevent", "greenlet"},
     2: {"gevent", "greenlet", "pika"},
     3: {"gevent", "greenlet"},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from postage.encoding import Encoder, JsonEncoder
 from postage.errors import DecodingError, EncodingError, PostageError
+from tests.support.json_library import by_the_standard_library
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -32,9 +33,10 @@ def test_every_json_value_comes_back_as_it_was(value):
 
 @pytest.mark.row(13)
 @given(value=values)
-def test_what_is_encoded_is_what_the_standard_library_writes(value):
+def test_without_extras_what_is_encoded_is_what_the_standard_library_writes(value):
     """1.2.1 sends that, byte for byte, and any JSON reader takes it."""
-    assert JsonEncoder.encode(value) == json.dumps(value)
+    with by_the_standard_library():
+        assert JsonEncoder.encode(value) == json.dumps(value)
 
 
 @pytest.mark.row(13)
