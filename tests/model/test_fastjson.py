@@ -145,9 +145,21 @@ def test_both_read_the_same_value_or_the_same_error(body: str | bytes):
 
 
 @with_it
+@given(st.floats(), st.lists(st.none() | st.text()))
+def test_none_is_told_from_what_is_no_number(number: float, others: list[Any]):
+    text = fastjson.encode([number, *others])
+
+    assert text is None or math.isfinite(number)
+
+
+@with_it
 @given(
     st.recursive(
-        st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e9, 1e9) | st.text("abc\u20ac"),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**31), 2**31)
+        | st.floats(-1e9, 1e9)
+        | st.text("abc\u20ac"),
         lambda inner: st.lists(inner) | st.dictionaries(st.text("abc\u20ac"), inner),
     )
 )
