@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import gevent
 import gevent.event
-import gevent.pool
 
 from postage.dispatch import Abandoned
+from postage.green.stock import stock_of_hub
 
 __all__ = ["Pool"]
 
@@ -22,20 +21,25 @@ T = TypeVar("T")
 KILL_LIMIT = 0.25
 """Seconds until a handler that swallows `Abandoned` is left to itself."""
 
-SPARE = 8
-"""Idle greenlets that a pool keeps for the next burst; to spawn one costs more than to wake one."""
-
 
 class Pool(Generic[T]):
     """Runs ``handle(item)`` for each item, at most *size* at once, in the order of arrival."""
 
+    __slots__ = (
+        *("_busy", "_handle", "_name", "_over", "_quiet", "_size", "_stock", "_summoned"),
+        *("_waiting", "_workers"),
+    )
+
     def __init__(self, size: int, handle: Callable[[T], None], name: str = "postage") -> None:
         self._size, self._handle, self._name = size, handle, name
-        self._waiting: deque[T] = deque()
-        self._workers = gevent.pool.Group()
-        self._idle: deque[gevent.event.Event] = deque()
+        # An empty deque takes 600 bytes, of each of a thousand pools; few things ever wait here.
+        self._waiting: list[T] = []
+        self._stock = stock_of_hub()
+        self._stock.enter(self)
+        self._workers: set[Any] = set()  # greenlets
         self._summoned = False  # a greenlet was woken or spawned, and has not run yet
         self._busy = 0
+        self._over = False
         self._quiet = gevent.event.Event()
         self._quiet.set()
 
@@ -66,22 +70,13 @@ class Pool(Generic[T]):
         not block, one greenlet handles a whole burst; a switch for each message would cost more
         than the message.
         """
-        if self._summoned:
-            return
-        if self._idle:
-            self._idle.popleft().set()
-        elif len(self._workers) < self._size:
-            worker: gevent.Greenlet[..., object] = gevent.Greenlet(self._work)
-            worker.name = self._name
-            self._workers.start(worker)
-        else:
-            return
-        self._summoned = True
+        if not self._summoned and len(self._workers) < self._size:
+            self._stock.run(self._work)
+            self._summoned = True
 
     def withdraw(self) -> list[T]:
         """Return the items that nobody has begun with; they are no more handled."""
-        items = list(self._waiting)
-        self._waiting.clear()
+        items, self._waiting = self._waiting, []
         self._check_quiet()
         return items
 
@@ -94,45 +89,50 @@ class Pool(Generic[T]):
 
         Never switches; so the handlers have not heard of it yet.
         """
-        self._workers.kill(Abandoned, block=False)
+        self._over = True
+        gevent.killall([*self._workers], Abandoned, block=False)
         self._quiet.set()
 
     def __contains__(self, greenlet: object) -> bool:
-        return any(worker is greenlet for worker in self._workers)
+        return greenlet in self._workers
 
     def kill(self, limit: float = KILL_LIMIT) -> None:
         """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches.
 
         Waits at most *limit* seconds for handlers that will not hear of it.
         """
-        self._workers.kill(Abandoned, timeout=limit)
+        self._over = True
+        workers = [*self._workers]
+        gevent.killall(workers, Abandoned, block=False)
+        gevent.joinall(workers, timeout=limit)
+        self._workers.clear()
+        self._stock.leave(self)
+
+    def retire(self) -> None:
+        """Keep no greenlets for what may be submitted later; never switches."""
+        self._stock.leave(self)
 
     def _work(self) -> None:
+        worker = gevent.getcurrent()
+        self._workers.add(worker)
         try:
             self._handle_all()
         except Abandoned:
-            pass
-        except BaseException:
-            # Somebody killed this greenlet, which is not the end of the pool: another goes on.
-            self._workers.discard(gevent.getcurrent())  # type: ignore[arg-type]  # it is one
-            if self._waiting:
+            raise gevent.GreenletExit from None
+        finally:
+            self._workers.discard(worker)
+            if self._waiting and not self._over:  # it was killed by somebody: another goes on
                 self._summon()
-            raise
+        if self._over:  # it may be about to be killed here, and must not be elsewhere by then
+            raise gevent.GreenletExit
 
     def _handle_all(self) -> None:
-        wake = gevent.event.Event()
-        while True:
-            self._summoned = False
-            while self._waiting:
-                item = self._waiting.popleft()
-                if self._waiting:
-                    self._summon()
-                self._run(item)
-            if len(self._idle) >= SPARE:
-                return
-            wake.clear()
-            self._idle.append(wake)
-            wake.wait()
+        self._summoned = False
+        while self._waiting:
+            item = self._waiting.pop(0)
+            if self._waiting:
+                self._summon()
+            self._run(item)
 
     def _run(self, item: T) -> None:
         self._busy += 1

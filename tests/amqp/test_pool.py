@@ -10,8 +10,8 @@ import pytest
 from gevent.event import Event
 
 from postage.dispatch import Abandoned
-from postage.green import pool as pool_module
 from postage.green.pool import Pool
+from postage.green.stock import SPARE, stock_of_hub
 from postage.testing.waiting import wait_until
 
 SOON = 5.0
@@ -104,9 +104,47 @@ def test_a_burst_after_rest_is_handled_by_greenlets_that_were_kept(
         wait_until(lambda: work.now == 50, SOON)
         work.go.set()
         assert pool.join(SOON)
-        wait_until(lambda: len(pool._workers) <= pool_module.SPARE, SOON)
-        assert len(pool._workers) == len(pool._idle) == pool_module.SPARE
+        wait_until(lambda: not pool._workers, SOON)
+        assert len(stock_of_hub()) == 50
     assert len(work.done) == 150
+
+
+def test_pools_share_the_greenlets_that_were_kept_which_end_with_the_last_pool(
+    work: Work, pool_of: Any
+) -> None:
+    work.go.set()
+    first, *pools = [pool_of(2) for _ in range(100)]
+    for pool in pools:
+        submit(pool, range(2))
+    assert all(pool.join(SOON) for pool in pools)
+    stock = stock_of_hub()
+    wait_until(lambda: len(stock) in (1, 2), SOON)
+    for pool in pools:
+        pool.kill()
+    assert len(stock) in (1, 2)
+    first.kill()
+    wait_until(lambda: not len(stock), SOON)
+
+
+def test_no_more_greenlets_are_kept_than_the_next_burst_may_need(work: Work, pool_of: Any) -> None:
+    pool = pool_of(100)
+    submit(pool, range(100))
+    wait_until(lambda: work.now == 100, SOON)
+    work.go.set()
+    assert pool.join(SOON)
+    wait_until(lambda: not pool._workers, SOON)
+    assert len(stock_of_hub()) == SPARE
+
+
+def test_a_greenlet_of_an_abandoned_pool_is_nobody_elses(work: Work, pool_of: Any) -> None:
+    over, other = pool_of(1), pool_of(1)
+    submit(over, ["first"])
+    wait_until(lambda: work.begun == ["first"], SOON)
+    work.go.set()
+    over.abandon()  # while its handler is about to end by itself
+    submit(other, ["second"])
+    wait_until(lambda: "second" in work.done, SOON)
+    assert not {"second"} & set(work.abandoned)
 
 
 def test_handlers_that_do_not_wait_need_few_greenlets(pool_of: Any, work: Work) -> None:
