@@ -45,7 +45,8 @@ def _run(plan: Plan, number: int) -> bool:
 
     running: list[MicroThread] = []
     with probes.serving(plan.health, number, running):
-        running += components(plan.targets)
+        with green.pipelined():
+            running += components(plan.targets)
         _adjust(running, plan)
         _announce(running)
         with _signals() as signals:

@@ -12,6 +12,7 @@ from postage.green.amqp.pair import close, statistics
 from postage.green.application import GenericApplication, GenericApplicationExchange
 from postage.green.consumer import GenericConsumer
 from postage.green.microthread import MicroThread
+from postage.green.pipelining import pipelined
 from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
 from postage.green.scheduler import MicroScheduler, Scheduler, run
@@ -29,6 +30,7 @@ __all__ = [
     "close",
     "every",
     "patch_all",
+    "pipelined",
     "run",
     "statistics",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeGuard
 
 import gevent.event
@@ -20,6 +22,7 @@ from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.declarations import Declarations, Queue
 from postage.green.listener import Listener, declare
+from postage.green.pipelining import current_pipeline
 from postage.green.publisher import body_of
 from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
@@ -102,21 +105,33 @@ class GenericConsumer:
 
     def add_eqk(self, eqk: Eqk) -> None:
         """Declare and bind what is in *eqk*; while consuming, consume from it as well."""
+        queues: dict[Any, Queue] = {}
         for binding in bindings_of(eqk):
-            self.queue_bind(binding.exchange, binding.queue, binding.key)
+            queue = _queue_of(binding.queue)
+            same = queue.asked, repr(queue.flags)
+            # Each that has no name is one of its own: the broker chooses.
+            queue = queues.setdefault(same if queue.asked else len(queues), queue)
+            queue.bindings.append((binding.exchange, binding.key))
+        for queue in queues.values():
+            self._declare(queue)
 
     def queue_bind(
         self, exchange_class: type[Exchange], queue: QueueSpec, key: str, **flags: Any
     ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
-        name, own_flags = queue_name_and_flags(queue)
-        flags = {**own_flags, **flags}
-        # A broker of today refuses shared queues that do not survive its restart.
-        flags.setdefault("durable", not flags.get("exclusive", False))
-        declared = Queue(name, name, flags, [(exchange_class, key)])
-        pair = self._pair
-        declare(pair, pair.consuming.get(), declared)
-        known = self._declarations.note(declared)
+        declared = _queue_of(queue, flags)
+        declared.bindings.append((exchange_class, key))
+        self._declare(declared)
+
+    def _declare(self, queue: Queue) -> None:
+        pair, pipeline = self._pair, current_pipeline()
+        connection = pair.consuming.get()
+        if pipeline is not None and queue.asked and self._listener is None:
+            pipeline.add(pair, partial(declare, pair, connection, queue))
+            self._declarations.note(queue)
+            return
+        declare(pair, connection, queue)
+        known = self._declarations.note(queue)
         if self._listener is not None:
             self._listener.add(known)
 
@@ -124,6 +139,7 @@ class GenericConsumer:
         """Undo a binding; what is in the queue already is still consumed."""
         name, _ = queue_name_and_flags(queue)
         self._declarations.unbind(exchange_class, name, key)  # first: it may be restored meanwhile
+        self._pair.wait_declared(self.settings.operation_timeout)
         with self._pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
 
@@ -163,14 +179,16 @@ class GenericConsumer:
         if not self._over.ready():
             self._over.set()
 
-    def begin(self, on_delivery: OnDelivery) -> None:
+    def begin(self, on_delivery: OnDelivery, on_over: Callable[[], object] | None = None) -> None:
         """Have a consumer on every queue from now on; *on_delivery* runs in the hub.
 
-        Never switches: where there is no connection, it consumes as soon as there is one.  What
-        comes may be of a channel that has ended by the time one looks at it: the broker delivers
-        that again.
+        So does *on_over*, once `wait` has nothing more to wait for.  Never switches: where there is
+        no connection, it consumes as soon as there is one.  What comes may be of a channel that has
+        ended by the time one looks at it: the broker delivers that again.
         """
         self._on_delivery = on_delivery
+        if on_over is not None:
+            self._over.rawlink(lambda _: on_over())
         self._listener = Listener(
             self._pair, self._declarations, self._receive, self._fail, self.counts
         )
@@ -248,6 +266,15 @@ class GenericConsumer:
         )
         channel = self._pair.publishing.get().calling.get()
         channel.publish("", reply_to, properties, body, mandatory=True)
+
+
+def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> Queue:
+    """Return the queue *spec*, with its own flags under *flags*; nothing is bound yet."""
+    name, own_flags = queue_name_and_flags(spec)
+    flags = {**own_flags, **flags}
+    # A broker of today refuses shared queues that do not survive its restart.
+    flags.setdefault("durable", not flags.get("exclusive", False))
+    return Queue(name, name, flags)
 
 
 def _is_address(reply_to: object) -> TypeGuard[str]:

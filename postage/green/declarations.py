@@ -14,7 +14,7 @@ __all__ = ["Declarations", "Queue", "may_pass"]
 ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 406, 530
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Queue:
     """One queue that a consumer listens to, with what binds it."""
 
@@ -28,6 +28,9 @@ class Queue:
     home: object = None
     """The connection on which it was declared; where that is another one, it must be again."""
 
+    was_cancelled: bool = False
+    """The broker has ended its consumer, and there is no other one yet."""
+
     @property
     def passive(self) -> bool:
         """Whether it is used as it is, so that declaring it makes nothing."""
@@ -36,6 +39,8 @@ class Queue:
 
 class Declarations:
     """The queues of one consumer, each with its flags and bindings, in the order of declaration."""
+
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
         self._queues: list[Queue] = []

@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import gevent.event
@@ -27,6 +28,8 @@ from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.pair import Pair
 from postage.green.declarations import Declarations, Queue, may_pass
+from postage.green.pipelining import AT_ONCE
+from postage.green.starters import Starters
 from postage.green.watchdog import Watchdog
 
 __all__ = ["Listener", "declare"]
@@ -35,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 LASTED = 5.0
 """Seconds after which consuming has lasted: what ends it then is mended at once."""
-AT_ONCE = 32
-"""How many queues of a pair are declared at a time: each takes a channel for as long."""
 
 
 def _gate(_pair: Pair) -> gevent.lock.BoundedSemaphore:
@@ -67,18 +68,24 @@ def _declare(connection: Connection, queue: Queue) -> None:
     for exchange in exchanges:
         connection.declare(exchange)
     with connection.lease() as channel:
-        queue.name = channel.queue_declare(queue.asked, **queue.flags)
-        for exchange, key in queue.bindings.copy():
-            channel.queue_bind(queue.name, exchange.name, key)
+        bindings = [(exchange.name, key) for exchange, key in queue.bindings]
+        queue.name = channel.queue_declare_bound(queue.asked, queue.flags, bindings)
 
 
 class Listener:
     """The AMQP consumers of one component, one for each of its queues.
 
-    While something is amiss (at the beginning everything is) one greenlet, its keeper, waits for
-    the connection, declares what that does not know, and consumes; it ends when all is well.  What
-    cannot be mended goes to *fail*.
+    While something is amiss one greenlet, its keeper, waits for the connection, declares what that
+    does not know, and consumes; it ends when all is well.  At the beginning everything is amiss,
+    and one of the greenlets that all beginners share does what a keeper does.  What cannot be
+    mended goes to *fail*.
     """
+
+    __slots__ = (
+        *("_backoff", "_broken", "_channel", "_counts", "_declarations", "_fail"),
+        *("_hurry", "_keeper", "_left", "_on_delivery", "_pair", "_stopped", "_tags"),
+        *("_well_since", "prefetch"),
+    )
 
     def __init__(
         self,
@@ -94,8 +101,7 @@ class Listener:
         self._channel: Channel | None = None
         self._tags: dict[Queue, str] = {}
         self._left: list[str] = []  # tags of consumers that were ended before the others
-        self._cancelled: set[Queue] = set()
-        self._keeper: gevent.Greenlet[..., None] | None = None
+        self._keeper: Any = None  # a greenlet
         self._stopped = self._broken = False
         self._hurry = gevent.event.Event()
         self._hurry.set()
@@ -120,8 +126,7 @@ class Listener:
 
     def start(self) -> None:
         """Begin to consume, now or as soon as that can be; never switches."""
-        self._pair.companion(Watchdog).add(self)
-        self._mend_soon()
+        self._pair.companion(Starters).submit(self)
 
     def add(self, queue: Queue) -> None:
         """Consume from *queue* as well, which is declared; switches.
@@ -214,7 +219,7 @@ class Listener:
             return
         del self._tags[queue]
         queue.home = None
-        self._cancelled.add(queue)
+        queue.was_cancelled = True
         self._counts["cancelled"] += 1
         logger.warning(
             "The broker ended the consumer of queue %r (was it deleted, or did its leader move?); "
@@ -248,6 +253,24 @@ class Listener:
 
     # --- the keeper
 
+    def begin(self) -> None:
+        """Do what a keeper does, but once, without a greenlet of its own."""
+        if self._keeper is not None or self._stopped:
+            return
+        self._pair.companion(Watchdog).add(self)
+        self._keeper = gevent.getcurrent()
+        try:
+            self._try()
+        except Exception as exc:  # for whoever runs the component
+            self._fail(exc)
+            return
+        finally:
+            self._keeper = None
+        if self._is_well():
+            self._note_success()
+        else:
+            self._mend_soon()
+
     def _mend(self) -> None:
         try:
             while not self._is_well():
@@ -267,7 +290,8 @@ class Listener:
 
     def _note_success(self) -> None:
         self._well_since = time.monotonic()
-        self._cancelled.clear()
+        for queue in self._declarations:
+            queue.was_cancelled = False
         if self._broken:
             self._broken = False
             self._counts["restored"] += 1
@@ -323,7 +347,7 @@ class Listener:
         if self._well_since > -math.inf and may_pass(error, queue):
             logger.warning("Queue %r cannot be had now; trying again: %s", queue.name, error)
             return
-        if queue in self._cancelled:
+        if queue.was_cancelled:
             raise error from ConsumerCancelled(queue.name)
         raise error
 

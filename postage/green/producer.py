@@ -187,6 +187,8 @@ class GenericProducer:
         )
         how = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
+        if pair.declaring:
+            pair.wait_declared(self.publish_timeout)
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
             publication = Publication(exchange, key, properties, encoded, self.mandatory)

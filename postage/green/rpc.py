@@ -128,6 +128,8 @@ class Calls:
         connection = self._pair.publishing.current
         if connection is None or not connection.has_declared(call.request.exchange):
             return None
+        if self._pair.declaring:  # its queue may be among them
+            return None
         channel, queue = connection.calling.current, self._queue_of(call)
         if channel is not self._request_channel or channel is None or queue is None:
             return None
@@ -140,6 +142,7 @@ class Calls:
         """
         try:
             with call.news.within(patience.left):
+                self._pair.wait_declared(patience.left)
                 connection = self._requesting(call.request.exchange, patience.left)
                 self._have_queue_of(call)
                 connection.wait_writable(patience.left)

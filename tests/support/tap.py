@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import gevent
+import gevent.event
 import gevent.server
 import gevent.socket
 import pika.frame
@@ -24,10 +25,20 @@ class Tap:
         self.port: int = self._server.server_port
         self.asked: list[Any] = []
         """The methods that came from the components."""
+        self._answers = gevent.event.Event()
+        self._answers.set()
 
     def of(self, kind: type[T]) -> list[T]:
         """Return the methods of one *kind*, as ``pika.spec.Queue.Declare``."""
         return [method for method in self.asked if isinstance(method, kind)]
+
+    def hold(self) -> None:
+        """Keep back what the broker says, until `release`: who waits for it can be seen waiting."""
+        self._answers.clear()
+
+    def release(self) -> None:
+        """Pass on what the broker has said."""
+        self._answers.set()
 
     def close(self) -> None:
         """Listen no more, and cut what is left."""
@@ -44,6 +55,8 @@ class Tap:
 
     def _pump(self, source: Any, target: Any, heard: bytearray | None) -> None:
         while data := source.recv(65536):
+            if heard is None:
+                self._answers.wait()
             target.sendall(data)
             if heard is not None:
                 heard += data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pika.channel
@@ -128,6 +128,26 @@ class Channel:
         self._ask(
             "queue.bind", self._pika.queue_bind, queue=queue, exchange=exchange, routing_key=key
         )
+
+    def queue_declare_bound(
+        self, queue: str, flags: Mapping[str, Any], bindings: Sequence[tuple[str, str]]
+    ) -> str:
+        """Declare a queue and bind it by *bindings*, exchanges and keys; return its name.
+
+        All in one round trip, unless the broker is to choose the name.
+        """
+        _refuse_long([queue, *itertools.chain.from_iterable(bindings)])
+        if queue and bindings:
+            self._check_alive()
+            self._pika.queue_declare(queue, **flags)  # without a callback: nowait
+        else:
+            queue = self.queue_declare(queue, **flags)
+        with border.declaring("queue", queue):
+            for exchange, key in bindings[:-1]:
+                self._pika.queue_bind(queue, exchange, key)
+            for exchange, key in bindings[-1:]:  # its answer is that all went well
+                self.queue_bind(queue, exchange, key)
+        return queue
 
     def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
         """Undo a binding; one that does not exist is fine."""
@@ -399,9 +419,7 @@ class Channel:
     def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
         """Call a method of pika's channel and wait for the broker's answer to it."""
         self._check_alive()
-        for each in arguments.values():
-            if isinstance(each, str):
-                short_string(each)  # pika finds out when it is its turn, and ends the connection
+        _refuse_long(arguments.values())
         answer: AsyncResult[Any] = AsyncResult()
         self._waiting.add(answer)
         try:
@@ -436,3 +454,13 @@ class Channel:
     def _ended(self) -> PostageError:
         reason = self._ending
         return border.ended(reason) if reason else ConnectionClosed("the channel is closed")
+
+
+def _refuse_long(arguments: Iterable[object]) -> None:
+    """Raise `SettingsError` for text that AMQP cannot hold.
+
+    pika finds out when it writes it, which may be later, and then ends the connection.
+    """
+    for each in arguments:
+        if isinstance(each, str):
+            short_string(each)

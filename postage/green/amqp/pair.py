@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import gevent
 import gevent.hub
 import gevent.monkey
 
@@ -51,6 +52,8 @@ class Pair:
         """Called in the hub for each request that came back: nobody is there to answer it."""
         self.lost_replies = 0
         """Replies that came back: nobody waits for them any more."""
+        self.declaring: set[gevent.Greenlet[..., Any]] = set()
+        """Declarations under way that nobody waits for, but what is sent meanwhile."""
         self._companions: dict[Callable[[Pair], Any], Any] = {}
         self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
 
@@ -71,6 +74,10 @@ class Pair:
             self._companions[make] = make(self)
         companion: T = self._companions[make]
         return companion
+
+    def wait_declared(self, limit: float) -> None:
+        """Wait for what is being declared, at most *limit* seconds; switches."""
+        gevent.joinall([*self.declaring], timeout=limit)
 
     def new_id(self) -> str:
         """Return an id that no other message anywhere has, for a tenth of what a UUID costs."""
