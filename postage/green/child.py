@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from functools import cached_property
 
 import gevent
 import gevent.event
@@ -34,9 +35,19 @@ class Child:
         self._told = gevent.event.Event()
         self._turned = turned
         self._life: Iterator[int] | None = self._born()
-        self.greenlet = gevent.Greenlet(self._run)
-        self.greenlet.name = repr(type(microthread).__name__)
-        self.greenlet.rawlink(lambda _: turned.set())
+
+    @cached_property
+    def greenlet(self) -> gevent.Greenlet[..., None]:
+        """What it runs in, made when it is first needed."""
+        greenlet: gevent.Greenlet[..., None] = gevent.Greenlet(self._run)
+        greenlet.name = repr(type(self.microthread).__name__)
+        greenlet.rawlink(lambda _: self._turned.set())
+        return greenlet
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended for good."""
+        return "greenlet" in vars(self) and self.greenlet.dead
 
     @property
     def after(self) -> After:
@@ -47,6 +58,10 @@ class Child:
     def patience(self) -> float:
         """Seconds that what runs in it gets to finish."""
         return 0.0
+
+    def start(self) -> None:
+        """Have it run.  Never switches."""
+        self.greenlet.start()
 
     def leave(self) -> None:
         """Have it end: at once where it can, else after its running step.  Never switches."""
@@ -102,6 +117,13 @@ class SupervisedChild(Child):
         """Seconds that its handlers get to finish."""
         return self.microthread.shutdown_timeout
 
+    def start(self) -> None:
+        """Have it consume; its greenlet starts when that is over.  Never switches."""
+        if _runs_as_ever(self.microthread):
+            self.microthread.begin(super().start)
+        else:
+            super().start()
+
     def leave(self) -> None:
         """Have it end, after its running handlers.  Never switches."""
         super().leave()
@@ -152,6 +174,14 @@ class SupervisedChild(Child):
             logger.info("%r has ended; %s.", self.microthread, what_follows)
         else:
             logger.error("%r has crashed; %s.", self.microthread, what_follows, exc_info=error)
+
+
+def _runs_as_ever(processor: MessageProcessor) -> bool:
+    """Tell whether nothing is overridden that must be called for it to consume."""
+    names = ("main", "step", "start_consuming")
+    kind = type(processor)
+    inherited = all(getattr(kind, name) is getattr(MessageProcessor, name) for name in names)
+    return inherited and not vars(processor).keys() & {*names}
 
 
 def child_of(microthread: MicroThread, turned: gevent.event.Event) -> Child:

@@ -108,7 +108,6 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
         ``failed_jobs``, ``restarts``, and what the consumer counts."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
-        self._timers = gevent.pool.Group()
         self._pool: Pool[Delivery | Job] | None = None
         self._ended = gevent.event.Event()
         self._ended.set()
@@ -139,6 +138,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- handlers of this instance
 
+    _timers: gevent.pool.Group | None = None
     _own_handlers: dict[str, Any] | None = None
     _own_routes: tuple[RouteTable, RouteTable] | None = None
 
@@ -219,6 +219,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if callback is None:
             gevent.sleep(seconds)
             return
+        if self._timers is None:
+            self._timers = gevent.pool.Group()
         timer = gevent.Greenlet(callback)
         self._timers.add(timer)
         timer.start_later(seconds)
@@ -235,21 +237,31 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         and consumes again.  Raises what keeps it from consuming and will not pass, as
         `TopologyMismatch`, and `ConnectionClosed` when our own side closes the connection.
         """
-        self.ending = After.GO_ON
-        name = f"{type(self).__name__} of {self.fingerprint['name']}"
-        pool = self._pool = Pool(self.concurrency, self._take, name)
-        jobs = Jobs(self, pool.submit)
-        self._ended.clear()
+        if self._pool is None:
+            self.begin()
+        assert self._pool is not None
         try:
-            self.consumer.begin(pool.submit)
             self.consumer.wait()
         finally:
-            jobs.stop()
+            self._jobs.stop()
             try:
-                self._drain(pool)
+                self._drain(self._pool)
             finally:
                 self._pool = None
                 self._ended.set()
+
+    def begin(self, on_over: Callable[[], object] | None = None) -> None:
+        """Begin what `start_consuming` then goes on with; never switches.
+
+        For schedulers: a processor that consumes needs no greenlet of its own, which costs 8 KB.
+        *on_over* is called in the hub when consuming is over, and `start_consuming` has work to do.
+        """
+        name = f"{type(self).__name__} of {self.fingerprint['name']}"
+        pool: Pool[Delivery | Job] = Pool(self.concurrency, self._take, name)
+        self.consumer.begin(pool.submit, on_over)
+        self.ending = After.GO_ON
+        self._pool, self._jobs = pool, Jobs(self, pool.submit)
+        self._ended.clear()
 
     def stop_consuming(self) -> None:
         """Ask the processor to stop; never switches, may be called anywhere, handlers included."""
@@ -286,7 +298,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         channel to acknowledge on, and what has not begun goes back first, to others.
         """
         with ExitStack() as at_last:  # the last one first, whatever ends this greenlet meanwhile
-            at_last.callback(self._timers.kill, timeout=KILL_LIMIT)
+            at_last.callback(self._end_timers)
             at_last.callback(pool.kill)
             at_last.callback(self.consumer.end, CLOSE_LIMIT)
             self.consumer.quiesce()
@@ -295,6 +307,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
                     item.reject(requeue=True)
             if not pool.join(self.shutdown_timeout) or pool.busy:
                 logger.warning("%r: handlers did not finish in time; their messages go back.", self)
+
+    def _end_timers(self) -> None:
+        if self._timers is not None:
+            self._timers.kill(timeout=KILL_LIMIT)
 
     # --- one message, or one turn of a job
 

@@ -62,7 +62,7 @@ class Scheduler:
         child = child_of(mthread, self._turned)
         self._children.append(child)
         if self._running:
-            child.greenlet.start()
+            child.start()
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
@@ -71,7 +71,7 @@ class Scheduler:
             self._running = True
             self._ended.clear()
             for child in self._children:
-                child.greenlet.start()
+                child.start()
             try:
                 while not self._is_over():
                     self._turned.wait(TURN)
@@ -102,7 +102,7 @@ class Scheduler:
 
     def _is_over(self) -> bool:
         """Take note of who has ended, and tell whether that is the end of all."""
-        for child in [child for child in self._children if child.greenlet.dead]:
+        for child in [child for child in self._children if child.is_over]:
             self._children.remove(child)
             self._note_end(child)
         if self._after > After.QUIT:
@@ -131,7 +131,7 @@ class Scheduler:
         processors = [child for child in self._children if isinstance(child, SupervisedChild)]
         for child in reversed(self._children):
             child.leave()
-            if child in processors:
+            if isinstance(child, SupervisedChild):
                 child.greenlet.join(max(0.0, started + head_start - time.monotonic()))
         greenlets = [child.greenlet for child in processors]
         gevent.joinall(greenlets, timeout=max(0.0, started + limit - time.monotonic()))

@@ -1,0 +1,199 @@
+"""Many processors in one process: made without waiting for each other, and cheap once they run."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from pika import spec
+
+from postage import green, messaging
+from postage.errors import TopologyMismatch
+from postage.testing.waiting import wait_until
+from tests.support.places import Place
+from tests.support.raw import Raw
+from tests.support.running import SOON, running, value
+from tests.support.tap import Tap, tap_to
+from tests.support.trying import outcomes, trying
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+FEW = 20
+"""Fewer than are declared at a time."""
+MANY = 300
+
+
+class Named(messaging.MessageProcessor):
+    @messaging.RpcHandler("command", "name")
+    def name(self, content: Any, reply: Any) -> None:
+        reply(self.fingerprint["name"])
+
+
+@pytest.fixture
+def tap(broker_env: Any) -> Iterator[Tap]:
+    with tap_to(broker_env.port) as tap:
+        yield tap
+        tap.release()
+        green.close(1.0)
+
+
+def named(place: Place, hup: Any, names: list[str]) -> list[Named]:
+    return [Named({"name": n}, place.at((place.sub(n), n)), hup) for n in names]
+
+
+def pipelined(place: Place, hup: Any, names: list[str]) -> list[Named]:
+    with green.pipelined():
+        return named(place, hup, names)
+
+
+def names_of(letter: str, count: int = FEW) -> list[str]:
+    return [f"{letter}{number}" for number in range(count)]
+
+
+def test_a_queue_and_all_its_bindings_take_one_round_trip(
+    place: Place, broker_env: Any, tap: Tap
+) -> None:
+    hup = {**broker_env.hup, "port": tap.port}
+    named(place, hup, ["warm"])
+    before = len(tap.asked)
+    tap.hold()
+    making = trying(
+        messaging.GenericConsumer, place.at(*((place.queue, key) for key in "abc")), hup
+    )
+    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == 1 + 3, SOON)
+    assert not making.dead
+    tap.release()
+    outcomes([making], SOON)
+    assert len(tap.asked) == before + 1 + 3
+
+
+def test_in_a_pipelined_block_nobody_waits_for_what_was_made_before(
+    place: Place, broker_env: Any, tap: Tap
+) -> None:
+    hup = {**broker_env.hup, "port": tap.port}
+    pipelined(place, hup, names_of("warm"))  # the channels are there from now on
+    tap.hold()
+    making = trying(pipelined, place, hup, names_of("x"))
+    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == 2 * FEW, SOON)
+    assert not making.dead, "the end of the block waits"
+    tap.release()
+    [made] = outcomes([making], SOON)
+    assert [processor.fingerprint["name"] for processor in made] == names_of("x")
+
+
+def test_outside_of_such_a_block_each_is_waited_for(
+    place: Place, broker_env: Any, tap: Tap
+) -> None:
+    hup = {**broker_env.hup, "port": tap.port}
+    pipelined(place, hup, names_of("warm"))
+    tap.hold()
+    making = trying(named, place, hup, names_of("x"))
+    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == FEW + 1, SOON)
+    gevent.idle()
+    assert len(tap.of(spec.Queue.Bind)) == FEW + 1
+    tap.release()
+    outcomes([making], SOON)
+
+
+def test_the_end_of_the_block_raises_what_making_one_would_have_raised(
+    place: Place, raw: Raw
+) -> None:
+    raw.declare(place.sub("x3"), durable=False)
+    with pytest.raises(TopologyMismatch) as caught:
+        pipelined(place, None, names_of("x"))
+    assert (caught.value.name, caught.value.flag) == (place.sub("x3"), "durable")
+    others = [name for name in names_of("x") if name != "x3"]
+    assert all(raw.channel.queue_declare(place.sub(name), passive=True) for name in others)
+
+
+def test_an_error_in_the_block_is_raised_as_it_is(place: Place) -> None:
+    with pytest.raises(KeyError, match="ours"), green.pipelined():
+        making_fails(place)
+    named(place, None, ["y"])
+
+
+def making_fails(place: Place) -> None:
+    named(place, None, names_of("x"))
+    raise KeyError("ours")
+
+
+def test_a_block_inside_a_block_is_part_of_it(place: Place, raw: Raw) -> None:
+    with green.pipelined():
+        pipelined(place, None, names_of("x"))
+        named(place, None, names_of("y"))
+    for name in (*names_of("x"), *names_of("y")):
+        raw.channel.queue_declare(place.sub(name), passive=True)
+
+
+def test_what_is_sent_in_the_block_reaches_who_was_made_before(place: Place, raw: Raw) -> None:
+    producer = place.producer(mandatory=True)
+    with green.pipelined():
+        named(place, None, names_of("x"))
+        producer.message_hello(_key="x19")
+        assert raw.count(place.sub("x19")) == 1
+
+
+def test_who_was_made_in_the_block_can_be_called_there(place: Place) -> None:
+    producer = place.producer()
+    with green.pipelined():
+        for processor in named(place, None, names_of("x")):
+            gevent.spawn(processor.start_consuming)
+        assert value(producer.rpc_name(_key="x19")) == "x19"
+
+
+def test_a_key_is_unbound_in_the_block_that_bound_it(place: Place) -> None:
+    producer = place.producer()
+    with green.pipelined():
+        [processor] = named(place, None, ["x"])
+        processor.consumer.queue_unbind(place.exchange, place.sub("x"), "x")
+    with running(processor):
+        assert value(producer.rpc_name(_key="x")) == "NoRoute"
+
+
+def test_a_queue_whose_name_the_broker_chooses_has_it_in_the_block(place: Place) -> None:
+    with green.pipelined():
+        consumer = messaging.GenericConsumer(
+            place.at(({"name": "", "flags": {"exclusive": True}}, "x"))
+        )
+        assert consumer.qk_list[0][0] != ""
+
+
+def test_three_hundred_share_two_connections_and_need_no_greenlets_of_their_own(
+    place: Place, broker_env: Any, tap: Tap
+) -> None:
+    herd = pipelined(place, {**broker_env.hup, "port": tap.port}, names_of("x", MANY))
+    run = trying(green.run, *herd)
+    wait_until(lambda: all(each.consumer.consuming for each in herd), SOON)
+    producer = place.producer()
+    calls = [trying(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
+    assert [value(result) for result in outcomes(calls, SOON)] == names_of("x", MANY)
+    assert alive() < MANY / 2
+    assert len(tap.of(spec.Connection.Open)) == 2
+    for each in herd:
+        each.stop_consuming()
+    assert outcomes([run], SOON) == [None]
+
+
+def alive() -> int:
+    """Return how many greenlets there are that have not ended."""
+    gc.collect()
+    return sum(isinstance(each, gevent.Greenlet) and bool(each) for each in gc.get_objects())
+
+
+def test_what_is_overridden_runs_all_the_same(place: Place) -> None:
+    begun = []
+
+    class Eager(Named):
+        def start_consuming(self) -> None:
+            begun.append(self)
+            super().start_consuming()
+
+    processor = Eager({}, place.eqk)
+    run = trying(green.run, processor)
+    wait_until(lambda: processor.consumer.consuming, SOON)
+    assert begun == [processor]
+    processor.stop_consuming()
+    assert outcomes([run], SOON) == [None]
