@@ -11,6 +11,7 @@ import types
 import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from postage.errors import SettingsError
@@ -109,7 +110,7 @@ class Settings:
         """Return the settings for a component with these arguments (None: not given)."""
         port = _port(_part_of(hup, "port"))
         (host, first), *others = addresses(str(_part_of(hup, "host")), port)
-        return cls(
+        settings = cls(
             host=host,
             port=first,
             other_hosts=tuple(others),
@@ -120,6 +121,7 @@ class Settings:
             plain_pika=os.environ.get("POSTAGE_PLAIN_PIKA", "") == "1",
             **_options(),
         )
+        return _shared(settings)
 
 
 class LiveSettings:
@@ -266,7 +268,16 @@ def _port(text: Any) -> int:
 
 
 def _url() -> Url:
-    return Url.parse(os.environ.get("POSTAGE_URL", ""))
+    return _parsed(os.environ.get("POSTAGE_URL", ""))
+
+
+_parsed = lru_cache(maxsize=16)(Url.parse)
+
+
+@lru_cache(maxsize=64)
+def _shared(settings: Settings) -> Settings:
+    """Return the first settings that were equal to these: a thousand components need them once."""
+    return settings
 
 
 _TRUTHS = {

@@ -6,7 +6,6 @@ The words are Erlang's, and mean what they mean there.
 from __future__ import annotations
 
 import enum
-from collections import deque
 
 from postage.errors import SettingsError
 
@@ -62,7 +61,7 @@ class Restarts:
 
     def __init__(self, intensity: int = 5, period: float = 60.0, pause: float = 0.05) -> None:
         self._intensity, self._period, self._pause = intensity, period, pause
-        self._times: deque[float] = deque()
+        self._times: list[float] = []
 
     def pause(self, now: float) -> float | None:
         """Return how many seconds to wait before the next start; None: it is time to give up.
@@ -70,7 +69,7 @@ class Restarts:
         The first restart is at once, the pause before the second one is short, and then doubles.
         """
         while self._times and self._times[0] <= now - self._period:
-            self._times.popleft()
+            del self._times[0]
         if len(self._times) >= self._intensity:
             return None
         self._times.append(now)

@@ -19,7 +19,7 @@ class Limits:
     """Connections at once; one more is closed as it opens."""
     channels: int = 2047
     """Channels of one connection."""
-    queues: int = 10_000
+    queues: int = 100_000
     """Queues of one virtual host; one more is refused (406)."""
     memory: int = 256 << 20
     """Bytes of messages, in queues, unacknowledged or unsent, at which publishers are blocked; they

@@ -35,6 +35,8 @@ class Job:
 class Jobs:
     """The jobs of *processor*; each of their turns goes to *submit*, in the hub."""
 
+    __slots__ = ("_submit", "_timers")
+
     def __init__(self, processor: object, submit: Callable[[Job], None]) -> None:
         self._submit = submit
         # The timers of libev keep to their beat: what a turn takes does not add up.

@@ -23,6 +23,8 @@ class Backoff:
     broker that comes back do not knock all at once.
     """
 
+    __slots__ = ("_bound", "_draw")
+
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
         self._bound = FIRST
