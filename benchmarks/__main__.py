@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 
-from benchmarks import brokers
+from benchmarks import brokers, components
 from benchmarks.broker import broker_url
 from benchmarks.measure import Figures
 from benchmarks.peers import PEERS, Peer
@@ -51,6 +51,9 @@ def interleaved(
 
 def main() -> None:
     """Measure, and print the table."""
+    if sys.argv[1:2] == ["components"]:
+        components.main(sys.argv[2:])
+        return
     args = arguments()
     if args.workload == "broker":
         brokers.run(args.rounds, args.count, args.seconds)
