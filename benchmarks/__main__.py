@@ -3,65 +3,91 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks import brokers, components
-from benchmarks.broker import broker_url
-from benchmarks.measure import Figures
-from benchmarks.peers import PEERS, Peer
-from benchmarks.rounds import WORKLOADS, Round
-from benchmarks.table import table
+from benchmarks import brokers
+from benchmarks.broker import broker
+from benchmarks.contest import available, compete
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.machine import conditions
+from benchmarks.plot import plot
+from benchmarks.report import Outcome, written_into
+from benchmarks.rounds import Round
+from benchmarks.workloads import WORKLOADS, Workload
+
+Program = Callable[[argparse.Namespace], None]
+
+PROGRAMS: dict[str, Program] = {
+    "broker": lambda args: brokers.run(args.rounds, args.count, args.seconds),
+}
+"""Measurements with tables of their own; each is run alone."""
 
 
 def arguments() -> argparse.Namespace:
     """Return the arguments of this process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "workload", choices=[*WORKLOADS, "broker"], help="broker: the embedded one beside RabbitMQ"
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or one of"
+        f" {', '.join(PROGRAMS)}: see the README",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of all peers (%(default)s)")
-    parser.add_argument("--callers", type=int, default=100, help="greenlets (%(default)s)")
+    parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
+    parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
+    parser.add_argument(
+        "--broker", default="rabbitmq", help="rabbitmq, embedded or a URL (%(default)s)"
+    )
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="of calling or publishing (%(default)s)"
     )
     parser.add_argument("--count", type=int, default=20_000, help="to consume (%(default)s)")
-    parser.add_argument("--confirm", action="store_true", help="publish with confirms")
-    parser.add_argument("--broker", metavar="URL", help="amqp://...; else POSTAGE_*, else our own")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="only these")
-    return parser.parse_args()
+    parser.add_argument(
+        "--transient", action="store_true", help="nothing durable, nothing persistent"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with every round")
+    parser.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw bars")
+    parser.add_argument(
+        "--write", metavar="FILE.md", type=Path, help="put the tables between the marks in it"
+    )
+    args = parser.parse_args()
+    known = {*WORKLOADS, *PROGRAMS}
+    if unknown := [one for one in args.workloads if one not in known]:
+        parser.error(f"there is no workload {unknown[0]}; there are {', '.join(known)}")
+    args.peers = args.peers.split(",") if args.peers else list(CONTESTANTS)
+    if unknown := [one for one in args.peers if one not in CONTESTANTS]:
+        parser.error(f"there is no peer {unknown[0]}; there are {', '.join(CONTESTANTS)}")
+    return args
 
 
-def interleaved(
-    each: Round, workload: str, peers: Iterable[Peer], rounds: int
-) -> dict[str, list[Figures]]:
-    """Return the figures of every round, by peer: A B C, A B C, so that all share bad moments."""
-    results: dict[str, list[Figures]] = defaultdict(list)
-    for number in range(1, rounds + 1):
-        for peer in peers:
-            figures = each.run(workload, peer)
-            callers = each.callers_of(peer, workload)
-            results[f"{peer.title}, {callers} at once" if callers > 1 else peer.title].append(
-                figures
-            )
-            print(f"round {number}: {peer.title}: {figures.rate:,.0f}/s", file=sys.stderr)
-    return results
+def contest(args: argparse.Namespace) -> Outcome:
+    """Measure what *args* ask for."""
+    contestants: list[Contestant] = [CONTESTANTS[name] for name in args.peers]
+    workloads: list[Workload] = [WORKLOADS[name] for name in args.workloads or WORKLOADS]
+    versions = available(contestants)
+    with broker(args.broker) as target:
+        each = Round(target.url, target.pid, args.seconds, args.count, not args.transient)
+        results = {one: compete(each, one, contestants, args.rounds) for one in workloads}
+        return Outcome(
+            conditions(target.title, each, args.rounds), versions, contestants, results
+        )
 
 
 def main() -> None:
-    """Measure, and print the table."""
-    if sys.argv[1:2] == ["components"]:
-        components.main(sys.argv[2:])
-        return
+    """Measure, and print."""
     args = arguments()
-    if args.workload == "broker":
-        brokers.run(args.rounds, args.count, args.seconds)
+    if args.workloads and args.workloads[0] in PROGRAMS:
+        PROGRAMS[args.workloads[0]](args)
         return
-    with broker_url(args.broker) as url:
-        each = Round(url, args.callers, args.seconds, args.count, args.confirm)
-        peers = [PEERS[name] for name in args.peers]
-        print(table(interleaved(each, args.workload, peers, args.rounds)))
+    outcome = contest(args)
+    print(outcome.as_json() if args.json else outcome.as_markdown())
+    if args.plot:
+        args.plot.write_text(plot(outcome.results))
+    if args.write:
+        written_into(args.write, outcome.as_markdown())
+
+
 
 
 if __name__ == "__main__":

@@ -1,38 +1,59 @@
-"""The broker of a run: the one that is named, or a private RabbitMQ node."""
+"""The broker of a run: RabbitMQ or the embedded one, in a process of its own, or one that runs."""
 
 from __future__ import annotations
 
-import os
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
+from typing import NamedTuple
+
+from benchmarks.wire import Wire
+from postage.testing.processes import end, orphan_proof
+from postage.testing.rabbitmq import RabbitMQNode
+
+URL = "amqp://guest:guest@127.0.0.1:{}/%2F"
+
+
+class Target(NamedTuple):
+    """Where a broker is, what it is, and its process; None where that is not ours."""
+
+    url: str
+    title: str
+    pid: int | None = None
 
 
 @contextmanager
-def broker_url(named: str | None) -> Iterator[str]:
-    """Give the URL *named*, else what ``POSTAGE_*`` say, else that of a node just for the block."""
-    known = named or from_environment()
-    if known:
-        yield known
-        return
-    from postage.testing.rabbitmq import RabbitMQNode  # noqa: PLC0415 - not needed above
-
-    with RabbitMQNode() as node:
-        yield f"amqp://guest:guest@{node.host}:{node.port}/%2F"
-
-
-def from_environment() -> str | None:
-    """Return the broker which the environment names, as Postage itself reads it; None for none."""
-    if "POSTAGE_URL" in os.environ or "POSTAGE_HOST" not in os.environ:
-        return os.environ.get("POSTAGE_URL")
-    value = {
-        name: quote(os.environ.get(f"POSTAGE_{name}", default), safe="")
-        for name, default in DEFAULTS
-    }
-    return "amqp://{USER}:{PASSWORD}@{HOST}:{PORT}/{VHOST}".format(**value)
+def broker(named: str) -> Iterator[Target]:
+    """Give the broker *named* ``rabbitmq``, ``embedded`` or by its URL; ours ends with the block."""
+    if named == "rabbitmq":
+        with RabbitMQNode() as node:
+            yield Target(URL.format(node.port), product(node.port), node.pid)
+    elif named == "embedded":
+        with embedded() as (port, pid, _):
+            yield Target(URL.format(port), "the embedded broker", pid)
+    else:
+        yield Target(named, "a broker that was there")
 
 
-DEFAULTS = (
-    *(("USER", "guest"), ("PASSWORD", "guest")),
-    *(("HOST", "localhost"), ("PORT", "5672"), ("VHOST", "/")),
-)
+def product(port: int) -> str:
+    """Return what the broker on *port* says it is: its name and version."""
+    wire = Wire(port, "")
+    wire.close()
+    return f"{wire.server['product']} {wire.server['version']}"
+
+
+@contextmanager
+def embedded() -> Iterator[tuple[int, int, float]]:
+    """Run ``postage broker``; give its port, its pid, and the seconds until it was ready."""
+    command = [sys.executable, "-m", "postage", "broker", "--port", "0", "--json"]
+    since = time.perf_counter()
+    process = subprocess.Popen(orphan_proof(command), stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        yield told["port"], told["pid"], time.perf_counter() - since
+    finally:
+        end(process)

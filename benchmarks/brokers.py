@@ -5,22 +5,20 @@ Both run at the same time, each in processes of its own, and take turns.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
+from benchmarks.broker import URL, embedded
+from benchmarks.contestants import CONTESTANTS, OURS
 from benchmarks.echo import Echo
-from benchmarks.peers import PEERS
+from benchmarks.measure import resident
 from benchmarks.rounds import Round
 from benchmarks.wire import BODY, Wire, hear_nothing
-from postage.testing.processes import end, orphan_proof
+from benchmarks.workloads import WORKLOADS
 from postage.testing.rabbitmq import RabbitMQNode
 
 QUEUE = "postage-benchmark-broker"
@@ -42,26 +40,6 @@ for kind in (Broker, BrokerThread):
 Rates = dict[str, dict[str, list[float]]]
 
 
-@contextlib.contextmanager
-def embedded() -> Iterator[tuple[int, int, float]]:
-    """Run ``postage broker``; give its port, its pid, and the seconds until it was ready."""
-    command = [sys.executable, "-m", "postage", "broker", "--port", "0", "--json"]
-    since = time.perf_counter()
-    process = subprocess.Popen(orphan_proof(command), stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        yield told["port"], told["pid"], time.perf_counter() - since
-    finally:
-        end(process)
-
-
-def rss(pid: int) -> int:
-    """Return the resident memory of the process *pid* in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
 def one_round(port: int, count: int, seconds: float) -> dict[str, float]:
     """Return what the broker on *port* does in a second."""
     bursts = [_burst(port, count) for _ in range(BURSTS)]
@@ -69,8 +47,8 @@ def one_round(port: int, count: int, seconds: float) -> dict[str, float]:
     echo = Echo(port, QUEUE, CALLERS)
     answered = echo.run(seconds)
     echo.close()
-    each = Round(f"amqp://guest:guest@127.0.0.1:{port}/%2F", CALLERS, seconds)
-    called = each.run("rpc", PEERS["postage_peer"]).rate
+    each = Round(URL.format(port), seconds=seconds)
+    called = each.run(WORKLOADS["rpc100"], CONTESTANTS[OURS]).rate or 0.0
     return {
         "publish": published,
         "deliver + ack": delivered,
@@ -116,7 +94,7 @@ def print_costs(count: int) -> None:
     for _ in range(5):
         with embedded() as (port, pid, seconds):
             starts.append(seconds)
-            empty = rss(pid)
+            empty = resident(pid)
     print(f"\nready as a process: {statistics.median(starts):.2f} s")
     print(f"ready in process: {greenlets:.1f} ms, in a thread of its own {thread:.1f} ms")
     print(f"memory when empty: {empty / 1e6:.1f} MB")
@@ -129,16 +107,16 @@ def print_costs(count: int) -> None:
 def _queued(port: int, pid: int, count: int) -> float:
     wire = Wire(port, QUEUE)
     wire.publish(100)
-    before = rss(pid)
+    before = resident(pid)
     wire.publish(count)
-    return (rss(pid) - before) / count
+    return (resident(pid) - before) / count
 
 
 def _idle(port: int, pid: int) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2 * IDLE + 100), most))
     wires = [Wire(port, QUEUE) for _ in range(IDLE)]
-    size = rss(pid)
+    size = resident(pid)
     assert hear_nothing(wires), "some were not left alone"
     for wire in wires:
         wire.close()

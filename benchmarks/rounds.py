@@ -1,99 +1,158 @@
-"""One round of one peer: its processes, started, awaited, ended; their figures, read."""
+"""One round of one contestant: its processes, started, awaited, ended, and measured meanwhile."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from benchmarks.measure import Figures
-from benchmarks.peers import Peer
-from benchmarks.workload import Broker
+from benchmarks.actor import Actor, acting
+from benchmarks.contestants import Contestant
+from benchmarks.environments import command, made
+from benchmarks.job import Job
+from benchmarks.measure import Figures, Meter, cpu_seconds, resident
+from benchmarks.queue import Queue
+from benchmarks.workloads import Workload
 
-#: Seconds a process may take beyond what it was told to.
-PATIENCE = 120.0
+MOST = 500_000
+"""Operations of a workload that goes by time: what the queue may have to hold."""
+PATIENCE = 60.0
+"""Seconds that a process may be silent beyond what it was told to take."""
+WARM_UP = 0.5
+"""Seconds of the same work, at most, before the measured part."""
+SETTLING = 0.5
+"""Seconds from the first sign of life until memory is looked at."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What is to be measured, the same for every peer."""
+    """What is the same for every contestant and workload."""
 
     url: str
-    callers: int = 100
+    broker_pid: int | None = None
+    """The broker's process, where it is known: its CPU time is measured."""
     seconds: float = 3.0
-    count: int = 10_000
-    confirm: bool = False
+    """Of calling or publishing."""
+    count: int = 20_000
+    """To be consumed."""
+    persistent: bool = True
+    """Queues are durable, and messages persistent."""
 
-    def run(self, workload: str, peer: Peer) -> Figures:
-        """Measure *workload*, one of `WORKLOADS`, for *peer*, on a fresh queue."""
-        queue = f"postage-benchmark-{os.getpid()}"
-        broker = Broker(self.url, queue)
-        broker.prepare()
+    def run(self, workload: Workload, contestant: Contestant) -> Figures:
+        """Measure; raises `Failed`, `Unavailable` or `TimeoutError`."""
+        made(contestant)
+        play = Play(self, workload, contestant)
+        play.prepare()
         try:
-            figures = WORKLOADS[workload](self, peer, queue)
-            if workload == "consume" and broker.waiting():
-                raise AssertionError(
-                    f"{peer.title} left {broker.waiting()} messages unacknowledged"
-                )
+            figures: Figures = getattr(play, workload.kind)()
         finally:
-            broker.clean()
+            play.clean()
         return figures
 
-    def rpc(self, peer: Peer, queue: str) -> Figures:
-        """Call a server of the same peer."""
-        with server(self._command(peer, "serve", queue)) as pid:
-            return self._measured(peer, "call", queue, "--server-pid", str(pid))
 
-    def publish(self, peer: Peer, queue: str) -> Figures:
-        """Publish, with or without confirms."""
-        return self._measured(peer, "publish", queue, *(["--confirm"] if self.confirm else []))
+class Play:
+    """One round with its queue."""
 
-    def consume(self, peer: Peer, queue: str) -> Figures:
-        """Consume what the same peer published before."""
-        finished(self._command(peer, "fill", queue))
-        return self._measured(peer, "consume", queue)
+    def __init__(self, each: Round, workload: Workload, contestant: Contestant) -> None:
+        self._round, self._workload, self._contestant = each, workload, contestant
+        self._name = f"postage-benchmark-{os.getpid()}"
+        self._queue = Queue(each.url, self._name)
+        served = contestant.queue.format(self._name)
+        self._served = self._queue if served == self._name else Queue(each.url, served)
 
-    def _measured(self, peer: Peer, role: str, queue: str, *more: str) -> Figures:
-        return Figures(**json.loads(finished([*self._command(peer, role, queue), *more])))
+    def prepare(self) -> None:
+        """Have an empty queue, unless the contestant brings its own."""
+        if not self._contestant.declares:
+            self._queue.prepare(durable=self._round.persistent)
 
-    def _command(self, peer: Peer, role: str, queue: str) -> list[str]:
-        options = {
-            "--url": self.url,
-            "--queue": queue,
-            "--callers": self.callers_of(peer, role),
-            "--seconds": self.seconds,
-            "--count": self.count,
-        }
-        program = [sys.executable, "-m", "benchmarks.roles", peer.module, role]
-        return program + [str(part) for option in options.items() for part in option]
+    def clean(self) -> None:
+        """Remove what there is."""
+        self._queue.remove(*(one.format(self._name) for one in self._contestant.leaves))
 
-    def callers_of(self, peer: Peer, role: str) -> int:
-        """Return how many greenlets work: where nobody waits, one is as good as many."""
-        waits = role in {"rpc", "call"} or (role == "publish" and self.confirm)
-        return self.callers if waits and peer.greenlets else 1
+    def calls(self) -> Figures:
+        """Call a server of the same contestant."""
+        with self._acting("serve") as server:
+            self._served.wait_for_consumer(PATIENCE)
+            with self._acting("call") as client:
+                client.report()
+                meter = self._started(client, server)
+                told = client.report()
+                return meter.figures(**told)
 
+    def publishes(self) -> Figures:
+        """Publish, until the broker has it all."""
+        with self._acting("publish") as client:
+            warmed_up: int = client.report()["count"]
+            self._queue.wait_for_messages(warmed_up, PATIENCE)
+            meter = self._started(client)
+            told = client.report()
+            self._queue.wait_for_messages(warmed_up + told["count"], PATIENCE)
+            if not self._workload.confirm:  # how long a call takes that waits for nothing
+                told |= {"p50": None, "p99": None}
+            return meter.figures(**told)
 
-WORKLOADS = {"rpc": Round.rpc, "publish": Round.publish, "consume": Round.consume}
+    def consumption(self) -> Figures:
+        """Consume what the same contestant published before, from the first message to the last."""
+        with self._acting("fill") as filling:
+            filling.report()
+            self._queue.wait_for_messages(self._round.count, PATIENCE)
+        with self._acting("consume") as client:
+            client.report()
+            meter = self._meter(client)
+            meter.start()
+            figures = meter.figures(**client.report())
+            client.finish()
+        if left := self._queue.counts()[0]:
+            raise AssertionError(f"{left} messages were not acknowledged")
+        return figures
 
+    def start(self) -> Figures:
+        """Start a server, and leave it alone."""
+        since = time.perf_counter()
+        with self._acting("serve") as server:
+            self._served.wait_for_consumer(PATIENCE)
+            seconds, cpu = time.perf_counter() - since, cpu_seconds(server.pid)
+            time.sleep(SETTLING)
+            return Figures(seconds=seconds, client=cpu * 1e6, memory=resident(server.pid) / 1e6)
 
-def finished(command: list[str]) -> str:
-    """Run *command* to its end and return what it wrote."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
-    return done.stdout
+    def _started(self, client: Actor, server: Actor | None = None) -> Meter:
+        meter = self._meter(client, server)
+        meter.start()
+        client.go_on()
+        return meter
 
+    def _meter(self, client: Actor, server: Actor | None = None) -> Meter:
+        servers = {} if server is None else {"server": server.pid}
+        return Meter({"client": client.pid, **servers, "broker": self._round.broker_pid})
 
-@contextmanager
-def server(command: list[str]) -> Iterator[int]:
-    """Run *command* beside the block, which begins when it has written a line; give its pid."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            if process.stdout.readline() != "ready\n":
-                raise RuntimeError(f"{command} did not start")
-            yield process.pid
-        finally:
-            process.kill()
+    def _acting(self, role: str) -> AbstractContextManager[Actor]:
+        job = self.job(role)
+        return acting(command(self._contestant, job), job.seconds + PATIENCE)
+
+    def job(self, role: str) -> Job:
+        """Return what a process of *role* is told."""
+        workload, contestant, fixed = self._workload, self._contestant, self._exactly(role)
+        return Job(
+            peer=contestant.name,
+            style=contestant.style,
+            role=role,
+            url=self._round.url,
+            queue=self._name,
+            callers=workload.callers if contestant.many and role != "fill" else 1,
+            seconds=PATIENCE if fixed else self._round.seconds,
+            count=fixed or MOST,
+            warm_up=self._warm_up(),
+            pause=workload.pause,
+            confirm=workload.confirm,
+            persistent=self._round.persistent,
+        )
+
+    def _warm_up(self) -> float:
+        if self._workload.pause:  # a call of each caller; serial handlers would take long for it
+            return 0.0 if self._contestant.serial else self._workload.pause / 2
+        return min(WARM_UP, self._round.seconds)
+
+    def _exactly(self, role: str) -> int:
+        """Return how many operations there are to be; 0: as many as the time allows."""
+        return self._round.count if role in {"fill", "consume"} else self._workload.count

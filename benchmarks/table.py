@@ -1,33 +1,68 @@
-"""Medians over rounds, as a table in markdown."""
+"""Results as tables in markdown."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from benchmarks.measure import Figures
+from benchmarks.contest import Result
+from benchmarks.contestants import Contestant
+from benchmarks.medians import best_peer, median, ratio, span, the_limit
+from benchmarks.workloads import Workload
 
-HEADINGS = ("", "per second", "p50 ms", "p99 ms", "CPU µs", "server CPU µs")
-
-
-def median(rounds: Sequence[Figures]) -> Figures:
-    """Return the median of each figure; None where the rounds have none."""
-    columns = {
-        name: [figures.as_dict()[name] for figures in rounds] for name in rounds[0].as_dict()
-    }
-    medians = {name: statistics.median(c) for name, c in columns.items() if None not in c}
-    return Figures(**medians)
-
-
-def cells(figures: Figures) -> list[str]:
-    """Return the figures as text."""
-    values = figures.as_dict()
-    rate = f"{values.pop('rate'):,.0f}"
-    return [rate, *("-" if value is None else f"{value:.1f}" for value in values.values())]
+HEADINGS = {
+    "rate": "per second",
+    "seconds": "seconds",
+    "p50": "p50 ms",
+    "p99": "p99 ms",
+    "client": "client µs",
+    "server": "server µs",
+    "broker": "broker µs",
+    "memory": "MB",
+}
+FORMATS = {"rate": ",.0f", "seconds": ".3f", "p50": ".2f", "p99": ".2f"}
+"""How a figure is written; others with one digit after the point."""
 
 
-def table(results: dict[str, list[Figures]]) -> str:
-    """Return one line for each key of *results*, with the medians of its rounds."""
-    rows = [[title, *cells(median(rounds))] for title, rounds in results.items()]
-    rule = ["---", *("---:" for _ in HEADINGS[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADINGS, rule, *rows))
+def table(workload: Workload, results: Sequence[Result]) -> str:
+    """Return one line for each of *results*: medians, the first with its least and greatest."""
+    others = [best_peer(workload, results), the_limit(results)]
+    headings = [HEADINGS[name] for name in workload.columns]
+    head = ["", headings[0], "min-max", "x best peer", "x C", *headings[1:]]
+    return markdown([head, *(_row(workload, result, others) for result in results)])
+
+
+def _row(workload: Workload, result: Result, others: Sequence[Result | None]) -> list[str]:
+    if not result.rounds:
+        return [f"{result.contestant.title}: {result.problem}"]
+    key, *rest = workload.columns
+    least_and_most = span(result.rounds, key) or ()
+    return [
+        result.contestant.title,
+        written(key, median(result.rounds, key)),
+        "-".join(written(key, value) for value in least_and_most),
+        *(_times(ratio(workload, result, other)) for other in others),
+        *(written(name, median(result.rounds, name)) for name in rest),
+    ]
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def written(name: str, value: float | None) -> str:
+    """Return the figure *name* as text."""
+    return "" if value is None else format(value, FORMATS.get(name, ".1f"))
+
+
+def settings(contestants: Iterable[Contestant], versions: dict[str, str]) -> str:
+    """Return who the *contestants* are: what they are made of, and how they are used."""
+    rows = [[one.title, versions[one.name], one.settings] for one in contestants]
+    return markdown([["", "versions", "settings"], *rows], aligned=False)
+
+
+def markdown(rows: Sequence[Sequence[str]], *, aligned: bool = True) -> str:
+    """Return *rows*, the first being the headings, as a table; numbers are *aligned* right."""
+    width = len(rows[0])
+    rule = ["---", *["---:" if aligned else "---"] * (width - 1)]
+    filled = [[*row, *[""] * (width - len(row))] for row in (rows[0], rule, *rows[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in filled)

@@ -35,7 +35,7 @@ class Wire:
 
     def _open(self) -> None:
         self.socket.sendall(b"AMQP\x00\x00\x09\x01")
-        self._wait_for(amqp.Connection.Start)
+        self.server = self._wait_for(amqp.Connection.Start).server_properties
         self._send(0, amqp.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"))
         self._wait_for(amqp.Connection.Tune)
         self._send(0, amqp.Connection.TuneOk(2047, 131072, 0))

@@ -1,82 +1,71 @@
-"""What the processes do: serve, call, publish, fill a queue, consume.
+"""What the processes of a peer do: serve, call, publish, fill a queue, consume.
 
-Each function is one role of `benchmarks.roles`; the measured ones return their figures.
+Each function is one role.  The measured ones write a report (`benchmarks.tally`) when they have
+warmed up, wait for a line on standard input, work, report again, and wait for the end of the input:
+until then whoever measures may look at the process' clock.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
+from collections.abc import Iterator
+from typing import Any
 
-from benchmarks.measure import Figures, Meter, Operation, repeat
-from benchmarks.peers import Implementation, Payload
-from benchmarks.workload import Broker, payload
+from benchmarks.callers import Operation, Plain
+from benchmarks.job import Job
+from benchmarks.payload import number_of, payload
+from benchmarks.tally import Tally, report
 
-#: Seconds of the same work before the measured part.
-WARM_UP = 0.5
-
-
-def serve(peer: Implementation, args: argparse.Namespace) -> None:
-    """Answer RPCs until this process is ended."""
-    peer.serve(args.url, args.queue)
+WARM_UP_NUMBERS = 800_000
+"""The numbers of messages before the measured part begin here."""
 
 
-def call(peer: Implementation, args: argparse.Namespace) -> Figures:
-    """Call for some seconds from some greenlets; every answer is compared."""
-    remote = peer.open_caller(args.url, args.queue)
-
-    def compared(number: int) -> None:
-        sent = payload(number)
-        answer = remote(sent)
-        if answer != sent:
-            raise AssertionError(f"sent {sent}, got {answer}")
-
-    meter, numbers = Meter(args.server_pid), itertools.count()
-    repeat(compared, numbers, args.callers, WARM_UP)
-    meter.start()
-    return meter.figures(repeat(meter.timed(compared), numbers, args.callers, args.seconds))
+def serve(peer: Any, job: Job, style: Plain) -> None:
+    """Answer calls until this process is ended."""
+    style.result(peer.serve(job))
 
 
-def publish(peer: Implementation, args: argparse.Namespace) -> Figures:
-    """Publish for some seconds from some greenlets; ends when the broker has everything."""
-    send = peer.open_publisher(args.url, args.queue, confirm=args.confirm)
-    broker, meter, numbers = Broker(args.url, args.queue), Meter(), itertools.count()
-
-    def one(number: int) -> None:
-        send(payload(number))
-
-    def run(operation: Operation, seconds: float, before: int = 0) -> int:
-        sent = repeat(operation, numbers, args.callers, seconds)
-        broker.wait_for(before + sent)
-        return sent
-
-    before = run(one, WARM_UP)
-    meter.start()
-    # How long an unconfirmed publish takes to return tells nothing about the message.
-    return meter.figures(run(meter.timed(one) if args.confirm else one, args.seconds, before))
+def call(peer: Any, job: Job, style: Plain) -> None:
+    """Call from some callers at once; every answer is compared."""
+    _measure(style.result(peer.open_caller(job)), job, style, compare=True)
 
 
-def fill(peer: Implementation, args: argparse.Namespace) -> None:
-    """Put ``--count`` messages into the queue, for `consume`."""
-    send = peer.open_publisher(args.url, args.queue, confirm=False)
-    for number in range(args.count):
-        send(payload(number))
-    Broker(args.url, args.queue).wait_for(args.count)
+def publish(peer: Any, job: Job, style: Plain) -> None:
+    """Publish from some callers at once."""
+    _measure(style.result(peer.open_publisher(job)), job, style, compare=False)
 
 
-def consume(peer: Implementation, args: argparse.Namespace) -> Figures:
-    """Consume ``--count`` messages, from the first handled to the last; each is compared."""
-    meter, missing, figures = Meter(), set(range(args.count)), []
+def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> None:
+    def work(numbers: Iterator[int], seconds: float) -> None:
+        tally = Tally(numbers, seconds, compare=compare)
+        style.run(operation, job.callers, tally)
+        tally.report()
+        style.wait_for_line()
 
-    def handle(message: Payload) -> bool:
-        if len(missing) == args.count:
-            meter.start()
-        missing.remove(message["number"])
-        if message != payload(message["number"]):
+    work(iter(range(WARM_UP_NUMBERS, WARM_UP_NUMBERS + 100_000)), job.warm_up)
+    work(iter(range(job.count)), job.seconds)
+
+
+def fill(peer: Any, job: Job, style: Plain) -> None:
+    """Put ``count`` messages into the queue, for `consume`."""
+    tally = Tally(iter(range(job.count)), job.seconds, compare=False)
+    style.run(style.result(peer.open_publisher(job)), job.callers, tally)
+    tally.report()
+    style.wait_for_line()
+
+
+def consume(peer: Any, job: Job, style: Plain) -> None:
+    """Consume ``count`` messages; reports at the first and at the last, each is compared."""
+    missing = set(range(job.count))
+
+    def handle(message: Any) -> bool:
+        if len(missing) == job.count:
+            report(1)
+        number = number_of(message)
+        missing.remove(number)
+        if message != payload(number):
             raise AssertionError(f"not what was sent: {message}")
         if not missing:
-            figures.append(meter.figures(args.count))
+            report(job.count - 1)
         return bool(missing)
 
-    peer.consume(args.url, args.queue, handle)
-    return figures[0]
+    style.result(peer.consume(job, handle))

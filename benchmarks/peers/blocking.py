@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pika
 
-from benchmarks.peers import Call, Handle, Payload, Publish
-from benchmarks.workload import EXCHANGE, PREFETCH, decoded, encoded
+from benchmarks.job import EXCHANGE, PREFETCH, Job
+from benchmarks.payload import decoded, encoded
 
 
 def channel_to(url: str) -> Any:
@@ -16,32 +17,37 @@ def channel_to(url: str) -> Any:
     return pika.BlockingConnection(pika.URLParameters(url)).channel()
 
 
-def serve(url: str, queue: str) -> None:
+def kept(job: Job) -> Any:
+    """Return the properties of a message that is published."""
+    return pika.BasicProperties(delivery_mode=2 if job.persistent else 1)
+
+
+def serve(job: Job) -> None:
     """Answer requests in the consumer's callback."""
 
     def on_request(channel: Any, method: Any, properties: Any, body: bytes) -> None:
         answer = encoded(decoded(body))
+        channel.connection.sleep(job.pause)
         same_id = pika.BasicProperties(correlation_id=properties.correlation_id)
         channel.basic_publish("", properties.reply_to, answer, same_id)
         channel.basic_ack(method.delivery_tag)
 
-    channel = channel_to(url)
+    channel = channel_to(job.url)
     channel.basic_qos(prefetch_count=PREFETCH)
-    channel.basic_consume(queue, on_request)
-    print("ready", flush=True)
+    channel.basic_consume(job.queue, on_request)
     channel.start_consuming()
 
 
 class Caller:
     """The RPC client of the RabbitMQ tutorial: send, then process events until the answer came."""
 
-    def __init__(self, url: str, queue: str) -> None:
-        self.channel, self.queue = channel_to(url), queue
+    def __init__(self, job: Job) -> None:
+        self.channel, self.queue = channel_to(job.url), job.queue
         self.replies = self.channel.queue_declare("", exclusive=True).method.queue
         self.channel.basic_consume(self.replies, self._on_reply, auto_ack=True)
         self.awaited, self.answer = "", b""
 
-    def __call__(self, payload: Payload) -> Payload:
+    def __call__(self, payload: Any) -> Any:
         """Call and wait."""
         self.awaited, self.answer = str(uuid.uuid4()), b""
         properties = pika.BasicProperties(reply_to=self.replies, correlation_id=self.awaited)
@@ -55,20 +61,18 @@ class Caller:
             self.answer = body
 
 
-def open_caller(url: str, queue: str) -> Call:
-    """Return a caller with its reply queue."""
-    return Caller(url, queue)
+open_caller = Caller
 
 
-def open_publisher(url: str, queue: str, *, confirm: bool) -> Publish:
+def open_publisher(job: Job) -> Callable[[Any], object]:
     """Return ``basic_publish``; confirms, where wanted, are waited for one by one."""
-    channel = channel_to(url)
-    if confirm:
+    channel, properties = channel_to(job.url), kept(job)
+    if job.confirm:
         channel.confirm_delivery()
-    return lambda payload: channel.basic_publish(EXCHANGE, queue, encoded(payload))
+    return lambda payload: channel.basic_publish(EXCHANGE, job.queue, encoded(payload), properties)
 
 
-def consume(url: str, queue: str, handle: Handle) -> None:
+def consume(job: Job, handle: Callable[[Any], bool]) -> None:
     """Handle and acknowledge in the consumer's callback."""
 
     def on_message(channel: Any, method: Any, _properties: Any, body: bytes) -> None:
@@ -77,8 +81,8 @@ def consume(url: str, queue: str, handle: Handle) -> None:
         if not more:
             channel.stop_consuming()
 
-    channel = channel_to(url)
+    channel = channel_to(job.url)
     channel.basic_qos(prefetch_count=PREFETCH)
-    channel.basic_consume(queue, on_message)
+    channel.basic_consume(job.queue, on_message)
     channel.start_consuming()
     channel.connection.close()

@@ -15,9 +15,9 @@ import gevent
 import pika
 from gevent.event import AsyncResult
 
-from benchmarks.peers import Call, Payload, Publish
-from benchmarks.peers.blocking import channel_to, consume, serve
-from benchmarks.workload import EXCHANGE, decoded, encoded
+from benchmarks.job import EXCHANGE, Job
+from benchmarks.payload import decoded, encoded
+from benchmarks.peers.blocking import channel_to, consume, kept, serve
 
 __all__ = ["consume", "open_caller", "open_publisher", "serve"]
 
@@ -44,15 +44,15 @@ class Owner:
 class Caller:
     """RPCs of many greenlets over one connection, told apart by their correlation ids."""
 
-    def __init__(self, url: str, queue: str) -> None:
-        self.owner, self.queue = Owner(url), queue
+    def __init__(self, job: Job) -> None:
+        self.owner, self.queue = Owner(job.url), job.queue
         self.waiting: dict[str, AsyncResult[bytes]] = {}
         channel = self.owner.channel
         self.replies = channel.queue_declare("", exclusive=True).method.queue
         channel.basic_consume(self.replies, self._on_reply, auto_ack=True)
         self.owner.start()
 
-    def __call__(self, payload: Payload) -> Payload:
+    def __call__(self, payload: Any) -> Any:
         """Call and wait; other greenlets run meanwhile."""
         call_id, body = str(uuid.uuid4()), encoded(payload)
         properties = pika.BasicProperties(reply_to=self.replies, correlation_id=call_id)
@@ -66,22 +66,21 @@ class Caller:
         self.waiting.pop(properties.correlation_id).set(body)
 
 
-def open_caller(url: str, queue: str) -> Call:
-    """Return a caller that many greenlets may share."""
-    return Caller(url, queue)
+open_caller = Caller
 
 
-def open_publisher(url: str, queue: str, *, confirm: bool) -> Publish:
+def open_publisher(job: Job) -> Callable[[Any], object]:
     """Return a function for many greenlets; it returns when the owner has published."""
-    owner = Owner(url)
-    if confirm:
+    owner, properties = Owner(job.url), kept(job)
+    if job.confirm:
         owner.channel.confirm_delivery()
     owner.start()
 
-    def publish(payload: Payload) -> None:
+    def publish(payload: Any) -> None:
         body = encoded(payload)
         done: AsyncResult[object] = AsyncResult()
-        owner.hand(lambda: done.set(owner.channel.basic_publish(EXCHANGE, queue, body)))
+        basic_publish = owner.channel.basic_publish
+        owner.hand(lambda: done.set(basic_publish(EXCHANGE, job.queue, body, properties)))
         done.get()
 
     return publish

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -12,8 +13,9 @@ import pika
 from gevent.event import AsyncResult, Event
 from pika.adapters.gevent_connection import GeventConnection
 
-from benchmarks.peers import Call, Handle, Payload, Publish
-from benchmarks.workload import EXCHANGE, PREFETCH, decoded, encoded
+from benchmarks.job import EXCHANGE, PREFETCH, Job
+from benchmarks.payload import decoded, encoded
+from benchmarks.peers.blocking import kept
 
 TIMEOUT = 10.0
 #: Nothing leaves the process before the hub runs, so a publisher must let it run now and then.
@@ -31,35 +33,40 @@ def channel_to(url: str) -> Any:
     return opened.get(timeout=TIMEOUT)
 
 
-def consuming(url: str, queue: str, on_message: Any) -> Any:
-    """Consume *queue* with *on_message*; return the channel."""
-    channel = channel_to(url)
+def consuming(job: Job, on_message: Any) -> Any:
+    """Consume the queue of *job* with *on_message*; return the channel."""
+    channel = channel_to(job.url)
     ready: Any = AsyncResult()
     channel.basic_qos(prefetch_count=PREFETCH)
-    channel.basic_consume(queue, on_message, callback=ready.set)
+    channel.basic_consume(job.queue, on_message, callback=ready.set)
     ready.get(timeout=TIMEOUT)
     return channel
 
 
-def serve(url: str, queue: str) -> None:
-    """Answer requests in the consumer's callback."""
+def serve(job: Job) -> None:
+    """Answer requests in the consumer's callback, or in greenlets where the handler waits."""
 
     def on_request(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        if job.pause:
+            gevent.spawn_later(job.pause, reply, channel, method, properties, body)
+        else:
+            reply(channel, method, properties, body)
+
+    def reply(channel: Any, method: Any, properties: Any, body: bytes) -> None:
         answer = encoded(decoded(body))
         same_id = pika.BasicProperties(correlation_id=properties.correlation_id)
         channel.basic_publish("", properties.reply_to, answer, same_id)
         channel.basic_ack(method.delivery_tag)
 
-    consuming(url, queue, on_request)
-    print("ready", flush=True)
+    consuming(job, on_request)
     Event().wait()
 
 
 class Caller:
     """RPCs of many greenlets over one channel, told apart by their correlation ids."""
 
-    def __init__(self, url: str, queue: str) -> None:
-        self.channel, self.queue = channel_to(url), queue
+    def __init__(self, job: Job) -> None:
+        self.channel, self.queue = channel_to(job.url), job.queue
         self.waiting: dict[str, AsyncResult[bytes]] = {}
         declared: Any = AsyncResult()
         ready: Any = AsyncResult()
@@ -68,7 +75,7 @@ class Caller:
         self.channel.basic_consume(self.replies, self._on_reply, auto_ack=True, callback=ready.set)
         ready.get(timeout=TIMEOUT)
 
-    def __call__(self, payload: Payload) -> Payload:
+    def __call__(self, payload: Any) -> Any:
         """Call and wait; other greenlets run meanwhile."""
         call_id = str(uuid.uuid4())
         properties = pika.BasicProperties(reply_to=self.replies, correlation_id=call_id)
@@ -81,27 +88,26 @@ class Caller:
         self.waiting.pop(properties.correlation_id).set(body)
 
 
-def open_caller(url: str, queue: str) -> Call:
-    """Return a caller that many greenlets may share."""
-    return Caller(url, queue)
+open_caller = Caller
 
 
 class ConfirmedPublisher:
     """Counts delivery tags and waits for each confirm, as pika's asynchronous example does."""
 
-    def __init__(self, url: str, queue: str) -> None:
-        self.channel, self.queue = channel_to(url), queue
+    def __init__(self, job: Job) -> None:
+        self.channel, self.queue = channel_to(job.url), job.queue
+        self.properties = kept(job)
         self.waiting: OrderedDict[int, Event] = OrderedDict()
         self.tags = itertools.count(1)
         ready: Any = AsyncResult()
         self.channel.confirm_delivery(self._on_confirm, callback=ready.set)
         ready.get(timeout=TIMEOUT)
 
-    def __call__(self, payload: Payload) -> None:
+    def __call__(self, payload: Any) -> None:
         """Publish and wait until the broker has taken it."""
         body = encoded(payload)
         self.waiting[next(self.tags)] = confirmed = Event()
-        self.channel.basic_publish(EXCHANGE, self.queue, body)
+        self.channel.basic_publish(EXCHANGE, self.queue, body, self.properties)
         confirmed.wait()
 
     def _on_confirm(self, frame: Any) -> None:
@@ -113,21 +119,21 @@ class ConfirmedPublisher:
             self.waiting.popitem(last=False)[1].set()
 
 
-def open_publisher(url: str, queue: str, *, confirm: bool) -> Publish:
+def open_publisher(job: Job) -> Callable[[Any], None]:
     """Return a function for many greenlets."""
-    if confirm:
-        return ConfirmedPublisher(url, queue)
-    channel, numbers = channel_to(url), itertools.count(1)
+    if job.confirm:
+        return ConfirmedPublisher(job)
+    channel, properties, numbers = channel_to(job.url), kept(job), itertools.count(1)
 
-    def publish(payload: Payload) -> None:
-        channel.basic_publish(EXCHANGE, queue, encoded(payload))
+    def publish(payload: Any) -> None:
+        channel.basic_publish(EXCHANGE, job.queue, encoded(payload), properties)
         if next(numbers) % BREATH == 0:
             gevent.sleep(0)
 
     return publish
 
 
-def consume(url: str, queue: str, handle: Handle) -> None:
+def consume(job: Job, handle: Callable[[Any], bool]) -> None:
     """Handle and acknowledge in the consumer's callback."""
     finished = Event()
 
@@ -137,7 +143,7 @@ def consume(url: str, queue: str, handle: Handle) -> None:
         if not more:
             finished.set()
 
-    channel, closed = consuming(url, queue, on_message), Event()
+    channel, closed = consuming(job, on_message), Event()
     finished.wait()
     channel.add_on_close_callback(lambda _channel, _reason: closed.set())
     channel.close()

@@ -1,4 +1,4 @@
-"""Postage, as its README shows it."""
+"""Postage, as its README shows it, with its defaults."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers import Call, Handle, Payload, Publish
-from benchmarks.workload import EXCHANGE, PREFETCH
+import gevent
+
+from benchmarks.job import EXCHANGE, Job
 from postage import green, messaging
 
 
@@ -15,30 +16,32 @@ class Benchmark(messaging.Exchange):
     """The exchange of all benchmarks."""
 
     name = EXCHANGE
-    durable = False
 
 
-def addressed_to(queue: str) -> list[Any]:
-    """Return where the processor of *queue* listens."""
-    return [(Benchmark, [({"name": queue, "flags": {"durable": False}}, queue)])]
+def addressed_to(job: Job) -> list[Any]:
+    """Return where the processor of *job* listens, at the broker of *job*."""
+    os.environ["POSTAGE_URL"] = job.url
+    queue = {"name": job.queue, "flags": {"durable": job.persistent}}
+    return [(Benchmark, [(queue, job.queue)])]
 
 
 class Server(messaging.MessageProcessor):
     """Answers RPCs with their own parameters."""
 
-    concurrency = PREFETCH
+    pause = 0.0
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content: dict[str, Any], reply_func: Callable[[object], None]) -> None:
         """Answer."""
+        if self.pause:
+            gevent.sleep(self.pause)
         reply_func(content["parameters"])
 
 
-def serve(url: str, queue: str) -> None:
+def serve(job: Job) -> None:
     """Answer requests with a processor."""
-    os.environ["POSTAGE_URL"] = url
-    server = Server({}, addressed_to(queue), None, None)
-    print("ready", flush=True)
+    server = Server(eqk=addressed_to(job))
+    server.pause = job.pause
     green.run(server)
 
 
@@ -46,37 +49,32 @@ class Sender(messaging.GenericProducer):
     """Sends to the queue of the run."""
 
 
-def sender(url: str, queue: str) -> Sender:
+def sender(job: Job) -> Sender:
     """Return a producer."""
-    os.environ["POSTAGE_URL"] = url
-    Sender.eks = [(Benchmark, queue)]
+    os.environ["POSTAGE_URL"] = job.url
+    Sender.eks = [(Benchmark, job.queue)]
     return Sender()
 
 
-def open_caller(url: str, queue: str) -> Call:
+def open_caller(job: Job) -> Callable[[Any], Any]:
     """Return a caller that many greenlets may share."""
-    producer = sender(url, queue)
-
-    def call(payload: Payload) -> Payload:
-        answer: Payload = producer.rpc_echo(payload).body["content"]["value"]
-        return answer
-
-    return call
+    producer = sender(job)
+    return lambda payload: producer.rpc_echo(payload).body["content"]["value"]
 
 
-def open_publisher(url: str, queue: str, *, confirm: bool) -> Publish:
+def open_publisher(job: Job) -> Callable[[Any], None]:
     """Return a function for many greenlets."""
-    producer = sender(url, queue)
-    producer.confirm = confirm
-    publish: Publish = producer.message_take
+    producer = sender(job)
+    producer.confirm = job.confirm
+    producer.delivery_mode = 2 if job.persistent else 1
+    publish: Callable[[Any], None] = producer.message_take
     return publish
 
 
 class Consumer(messaging.MessageProcessor):
     """Gives every payload to its function, and ends when that returns False."""
 
-    concurrency = PREFETCH
-    handle: Handle
+    handle: Callable[[Any], bool]
 
     @messaging.MessageHandler("command", "take")
     def take(self, content: dict[str, Any]) -> None:
@@ -85,9 +83,8 @@ class Consumer(messaging.MessageProcessor):
             raise StopIteration
 
 
-def consume(url: str, queue: str, handle: Handle) -> None:
+def consume(job: Job, handle: Callable[[Any], bool]) -> None:
     """Handle messages with a processor."""
-    os.environ["POSTAGE_URL"] = url
-    consumer = Consumer({}, addressed_to(queue), None, None)
+    consumer = Consumer(eqk=addressed_to(job))
     consumer.handle = handle
     green.run(consumer)

@@ -1,0 +1,69 @@
+"""A process that plays a role, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.environments import ROOT
+from postage.testing.processes import end, orphan_proof
+
+
+class Failed(Exception):
+    """A process ended, or was silent for too long, before it had done its work."""
+
+
+class Actor:
+    """A running process; its standard output has a line of JSON for each thing that it reports."""
+
+    def __init__(self, process: subprocess.Popen[bytes], patience: float) -> None:
+        self._process, self._patience = process, patience
+        self.pid = process.pid
+
+    def report(self) -> dict[str, Any]:
+        """Return what it reports next."""
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], self._patience)[0]:
+            raise Failed(f"nothing came within {self._patience:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise Failed(f"its process ended with exit code {self._process.wait()}")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    def go_on(self) -> None:
+        """Let it do what comes after a report."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """Let it come to its end by itself."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._patience)
+
+
+@contextlib.contextmanager
+def acting(command: list[str], patience: float) -> Iterator[Actor]:
+    """Run *command* beside the block, and end it; it may be silent for *patience* seconds."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(
+        orphan_proof(command),
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    with process:
+        try:
+            yield Actor(process, patience)
+        finally:
+            end(process)

@@ -1,0 +1,67 @@
+"""A whole run: every workload, the contestants in turn, as many rounds as were asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.actor import Failed
+from benchmarks.contestants import Contestant
+from benchmarks.environments import Unavailable, versions
+from benchmarks.measure import Figures
+from benchmarks.rounds import Round
+from benchmarks.workloads import Workload
+
+PROBLEMS = (Failed, Unavailable, TimeoutError, AssertionError, subprocess.SubprocessError)
+
+
+@dataclass
+class Result:
+    """What one contestant reached in one workload."""
+
+    contestant: Contestant
+    rounds: list[Figures] = field(default_factory=list)
+    problem: str | None = None
+    """Why there are no figures, or fewer than there should be."""
+
+
+def compete(
+    each: Round, workload: Workload, contestants: Iterable[Contestant], rounds: int
+) -> list[Result]:
+    """Return the figures of every round: A B C, A B C, so that all share bad moments."""
+    results = [Result(one, problem=one.lacks.get(workload.name)) for one in contestants]
+    for number in range(1, rounds + 1):
+        for result in results:
+            if result.problem is None:
+                _one_round(each, workload, result)
+                print(f"{workload.title}, round {number}: {_last(result)}", file=sys.stderr)
+    return results
+
+
+def _one_round(each: Round, workload: Workload, result: Result) -> None:
+    try:
+        result.rounds.append(each.run(workload, result.contestant))
+    except PROBLEMS as problem:
+        result.problem = str(problem) or repr(problem)
+
+
+def _last(result: Result) -> str:
+    if result.problem is not None:
+        return f"{result.contestant.title}: {result.problem}"
+    figures = result.rounds[-1]
+    said = f"{figures.rate:,.0f}/s" if figures.rate else f"{figures.seconds:.3f} s"
+    return f"{result.contestant.title}: {said}"
+
+
+def available(contestants: Sequence[Contestant]) -> dict[str, str]:
+    """Return the versions of what each of *contestants* was made of, or why it cannot be had."""
+    return {one.name: _version(one) for one in contestants}
+
+
+def _version(contestant: Contestant) -> str:
+    try:
+        return versions(contestant)
+    except Unavailable as why:
+        return str(why)

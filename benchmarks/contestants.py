@@ -1,0 +1,155 @@
+"""Who takes part: what each needs, what its settings are, and what it cannot do.
+
+This belongs to the process that runs the rounds; modules of `benchmarks.peers` are imported by
+processes of their own, in environments of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+
+OURS, LIMIT = "postage", "librabbitmq"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One line of the tables."""
+
+    name: str
+    """Its module in `benchmarks.peers`, and what ``--peers`` calls it."""
+    title: str
+    """Its name in the tables."""
+    style: str
+    """How it does several things at once: one of `benchmarks.callers`; in C by itself."""
+    packages: Sequence[str]
+    """What its environment has, as pip takes it; nothing: it is built from C."""
+    settings: str
+    """How it is used, where there is a choice."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Workloads that it cannot do, and why."""
+    queue: str = "{}"
+    """The queue that it consumes from when the round's queue is filled in."""
+    declares: bool = False
+    """It declares its queue itself, with flags of its own."""
+    leaves: Sequence[str] = ()
+    """Other queues and exchanges that it leaves behind."""
+    serial: bool = False
+    """Its handlers run one after another."""
+
+    @property
+    def many(self) -> bool:
+        """Whether several of its callers may be at work at once."""
+        return self.style != "plain"
+
+
+def own_packages() -> list[str]:
+    """Return what Postage needs, as its metadata have it; its code comes from this checkout."""
+    needed = metadata.requires("postage") or []
+    return [one for one in needed if not re.search(r"extra\s*==", one)]
+
+
+PIKA = ("pika>=1.4,<2", "gevent")
+NO_REPLY = "it has no calls, but for results kept in Redis or Memcached"
+
+CONTESTANTS = {
+    one.name: one
+    for one in (
+        Contestant(
+            OURS,
+            "Postage",
+            "gevent",
+            own_packages(),
+            "the defaults, as in the README: up to 100 handlers at once, each in a greenlet, prefetch"
+            " 100; every call has a deadline, is mandatory, and expires; the message is wrapped in"
+            " Postage's envelope (some 240 bytes more)",
+        ),
+        Contestant(
+            "blocking",
+            "pika BlockingConnection",
+            "plain",
+            PIKA,
+            "one caller, one thing at a time, as in RabbitMQ's tutorials; not patched",
+            serial=True,
+        ),
+        Contestant(
+            "blocking_gevent",
+            "pika BlockingConnection, gevent",
+            "gevent",
+            PIKA,
+            "patched; one greenlet owns the connection, others reach it through"
+            " `add_callback_threadsafe`, as pika's FAQ says; handlers one at a time",
+            serial=True,
+        ),
+        Contestant(
+            "gevent_connection",
+            "pika GeventConnection",
+            "gevent",
+            PIKA,
+            "handlers in the hub's callbacks; those that wait, in greenlets; callers wait for events",
+        ),
+        Contestant(
+            "amqpstorm",
+            "amqpstorm",
+            "gevent",
+            ("amqpstorm", "gevent"),
+            "patched; one connection, a channel for each publishing greenlet; handlers that wait, in"
+            " greenlets",
+        ),
+        Contestant(
+            "kombu",
+            "kombu",
+            "gevent",
+            ("kombu", "gevent"),
+            "patched; over py-amqp; `ConsumerMixin`, and a pool of as many producers (and connections)"
+            " as callers; handlers one at a time",
+            serial=True,
+        ),
+        Contestant(
+            "nameko",
+            "nameko",
+            "eventlet",
+            ("nameko", "eventlet"),
+            "`max_workers` 100; a standalone proxy (and connection) for each caller; its calls are"
+            " persistent; `nameko.amqp.publish.Publisher`, its pool as large as there are callers",
+            queue="rpc-{}",
+            leaves=("rpc-{}", "nameko-rpc"),
+        ),
+        Contestant(
+            "aio_pika",
+            "aio-pika",
+            "asyncio",
+            ("aio-pika", "uvloop"),
+            "uvloop; robust connection; futures by correlation id, as in its RPC tutorial",
+        ),
+        Contestant(
+            "faststream",
+            "FastStream",
+            "asyncio",
+            ("faststream[rabbit]", "uvloop"),
+            "uvloop; `broker.request`, which allows one call in flight; types applied (pydantic)",
+        ),
+        Contestant(
+            "dramatiq",
+            "dramatiq",
+            "gevent",
+            ("dramatiq[rabbitmq]", "gevent"),
+            "patched, as `dramatiq-gevent`; 100 worker greenlets; a connection for each publishing"
+            " greenlet; its queue is durable, its messages are persistent, whatever is asked for",
+            lacks=dict.fromkeys(("rpc", "rpc100", "slow"), NO_REPLY),
+            declares=True,
+            leaves=("{}.DQ", "{}.XQ"),
+        ),
+        Contestant(
+            LIMIT,
+            "C (librabbitmq)",
+            "c",
+            (),
+            "the limit: one thread, no JSON, answers compared byte by byte; 100 in flight where others"
+            " have 100 callers",
+            lacks={"slow": "one thread, which must not sleep"},
+        ),
+    )
+}

@@ -1,0 +1,93 @@
+"""Where the contestants live: a virtual environment for each set of packages, a program for C.
+
+They are made when they are first needed, in ``.cache/benchmarks`` of the checkout, and made anew
+when what they should hold has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.contestants import Contestant
+from benchmarks.job import EXCHANGE, Job
+from benchmarks.payload import encoded, payload
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / ".cache" / "benchmarks"
+SOURCE = Path(__file__).parent / "peers" / "librabbitmq.c"
+NO_LIBRABBITMQ = "it could not be built; Debian: apt-get install librabbitmq-dev gcc"
+VERSIONS = """
+import sys
+from importlib.metadata import version
+print(*(f"{name} {version(name)}" for name in sys.argv[1:]), sep=", ")
+"""
+"""Run by an environment's Python with names of packages."""
+
+
+class Unavailable(Exception):
+    """A contestant cannot be had on this machine; the text says why, or what to install."""
+
+
+def command(contestant: Contestant, job: Job) -> list[str]:
+    """Return what runs *job*, after the contestant was made ready; raises `Unavailable`."""
+    program = made(contestant)
+    if contestant.packages:
+        return [program, "-m", "benchmarks.role", job.as_json()]
+    message = encoded(payload(0)).decode()
+    numbers = (job.callers, job.seconds, job.count, job.warm_up, int(job.confirm))
+    texts = (job.role, job.url, job.queue, EXCHANGE, message)
+    return [program, *texts, *map(str, numbers), str(int(job.persistent))]
+
+
+def made(contestant: Contestant) -> str:
+    """Return the path of the contestant's Python, or of its program, made where it is missing."""
+    packages = contestant.packages
+    key = "\n".join([sys.version, *packages] if packages else [SOURCE.read_text()])
+    home = HOME / f"{contestant.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    program = home / "bin" / "python" if packages else home / contestant.name
+    if not (home / "made").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        print(f"making {home.relative_to(ROOT)}", file=sys.stderr)
+        if packages:
+            _run(sys.executable, "-m", "venv", str(home))
+            _run(str(program), "-m", "pip", "install", "--quiet", *packages)
+        else:
+            _build(program)
+        (home / "made").touch()
+    return str(program)
+
+
+def versions(contestant: Contestant) -> str:
+    """Return the names and versions of what the contestant's environment was asked to hold."""
+    if not contestant.packages:
+        return _run("pkg-config", "--modversion", "librabbitmq").strip()
+    names = [name(one) for one in contestant.packages]
+    return _run(made(contestant), "-c", VERSIONS, *names).strip()
+
+
+def name(requirement: str) -> str:
+    """Return the package's name in *requirement*: ``a`` of ``a[b]>=1``."""
+    end = next((at for at, one in enumerate(requirement) if one in "[<>=!~; "), None)
+    return requirement[:end]
+
+
+def _build(program: Path) -> None:
+    try:
+        _run("gcc", "-O2", "-o", str(program), str(SOURCE), "-lrabbitmq")
+    except Unavailable as cause:
+        raise Unavailable(NO_LIBRABBITMQ) from cause
+
+
+def _run(*words: str) -> str:
+    try:
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError as cause:
+        raise Unavailable(f"{words[0]} is not here") from cause
+    except subprocess.CalledProcessError as cause:
+        last = cause.stderr.strip().rpartition("\n")[2]
+        raise Unavailable(f"{' '.join(words[:4])} ended with {cause.returncode}: {last}") from cause

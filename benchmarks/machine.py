@@ -1,0 +1,20 @@
+"""What a run ran on, in general words: no names of hosts, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from benchmarks.rounds import Round
+
+
+def conditions(broker: str, each: Round, rounds: int) -> dict[str, str]:
+    """Return by name what figures depend on."""
+    kept = "durable queue, persistent messages" if each.persistent else "nothing durable"
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "broker": f"{broker}, on the same machine; {kept}",
+        "run": f"{rounds} rounds, {each.seconds:g} s each of calling or publishing, {each.count:,}"
+        " messages consumed",
+    }

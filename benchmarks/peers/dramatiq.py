@@ -1,0 +1,48 @@
+"""dramatiq in a patched process, as ``dramatiq-gevent`` has it: actors in a worker of 100 greenlets.
+
+It declares its own queue, which is durable, and its messages are always persistent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from gevent.event import Event
+
+from benchmarks.job import PREFETCH, Job
+
+
+def actor_of(job: Job, handle: Callable[[Any], None]) -> Any:
+    """Return an actor of the queue of *job*."""
+    broker = RabbitmqBroker(url=job.url, confirm_delivery=job.confirm)
+    dramatiq.set_broker(broker)
+    return dramatiq.actor(handle, actor_name="take", queue_name=job.queue)
+
+
+def serve(job: Job) -> None:
+    """Work; this is for the start alone, as nothing of it can be awaited."""
+    consume(job, lambda _payload: True)
+
+
+def open_publisher(job: Job) -> Callable[[Any], None]:
+    """Return ``actor.send``; every greenlet gets a connection of its own."""
+    actor = actor_of(job, lambda _payload: None)
+    return lambda payload: actor.send(payload)
+
+
+def consume(job: Job, handle: Callable[[Any], bool]) -> None:
+    """Work, and acknowledge after the actor, until *handle* has returned False."""
+    finished = Event()
+
+    def take(payload: Any) -> None:
+        if not handle(payload):
+            finished.set()
+
+    actor = actor_of(job, take)
+    worker = dramatiq.Worker(actor.broker, worker_threads=PREFETCH)
+    worker.start()
+    finished.wait()
+    worker.stop()

@@ -1,0 +1,85 @@
+"""nameko, on eventlet: services answer, standalone proxies call, its publisher publishes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from eventlet.event import Event
+from kombu import Exchange, Queue, pools
+from nameko.amqp.publish import Publisher
+from nameko.containers import ServiceContainer
+from nameko.messaging import consume as consumes
+from nameko.rpc import rpc
+from nameko.standalone.rpc import ServiceRpcProxy
+
+from benchmarks.job import EXCHANGE, PREFETCH, Job
+
+
+def run(service: type, job: Job, until: Event) -> None:
+    """Run *service* until the event has come."""
+    container = ServiceContainer(service, {"AMQP_URI": job.url, "max_workers": PREFETCH})
+    container.start()
+    until.wait()
+    container.stop()
+
+
+def serve(job: Job) -> None:
+    """Answer calls with a service; its queue is its name after ``rpc-``."""
+
+    class Server:
+        name = job.queue
+
+        @rpc
+        def echo(self, payload: Any) -> Any:
+            if job.pause:
+                time.sleep(job.pause)
+            return payload
+
+    run(Server, job, Event())
+
+
+def open_caller(job: Job) -> Callable[[Any], Any]:
+    """Return a function for many greenlets: a proxy has one user, so each has one of its own."""
+    own, config = threading.local(), {"AMQP_URI": job.url}
+    pools.set_limit(job.callers)
+
+    def call(payload: Any) -> Any:
+        if not hasattr(own, "proxy"):
+            own.proxy = ServiceRpcProxy(job.queue, config).start()
+        return own.proxy.echo(payload)
+
+    return call
+
+
+def open_publisher(job: Job) -> Callable[[Any], None]:
+    """Return the publisher that is beneath `nameko.messaging.Publisher`."""
+    pools.set_limit(job.callers)
+    publisher = Publisher(
+        job.url,
+        use_confirms=job.confirm,
+        delivery_mode=2 if job.persistent else 1,
+        exchange=Exchange(EXCHANGE),
+        routing_key=job.queue,
+    )
+    publish: Callable[[Any], None] = publisher.publish
+    return publish
+
+
+def consume(job: Job, handle: Callable[[Any], bool]) -> None:
+    """Handle messages with a service, which acknowledges them after that."""
+    finished = Event()
+    exchange = Exchange(EXCHANGE, durable=True)
+    queue = Queue(job.queue, exchange, job.queue, durable=job.persistent)
+
+    class Consumer:
+        name = "consumer"
+
+        @consumes(queue)
+        def take(self, payload: Any) -> None:
+            if not handle(payload):
+                finished.send()
+
+    run(Consumer, job, finished)

@@ -1,0 +1,60 @@
+"""A run's outcome as one text: markdown, or JSON with every round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contest import Result
+from benchmarks.contestants import Contestant
+from benchmarks.table import settings, table
+from benchmarks.workloads import Workload
+
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+"""Between these two lines a file is rewritten."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a run has to tell."""
+
+    conditions: Mapping[str, str]
+    versions: dict[str, str]
+    contestants: Sequence[Contestant]
+    results: Mapping[Workload, Sequence[Result]]
+
+    def as_markdown(self) -> str:
+        """Return a table for each workload, then who took part, and on what."""
+        parts = [
+            f"### {workload.title}\n\n{table(workload, results)}"
+            for workload, results in self.results.items()
+        ]
+        parts.append(f"### Who took part\n\n{settings(self.contestants, self.versions)}")
+        parts.append("\n".join(f"- {name}: {text}" for name, text in self.conditions.items()))
+        return "\n\n".join(parts)
+
+    def as_json(self) -> str:
+        """Return every figure of every round."""
+        results = {
+            workload.name: {
+                one.contestant.name: {
+                    "problem": one.problem,
+                    "rounds": [figures.as_dict() for figures in one.rounds],
+                }
+                for one in results
+            }
+            for workload, results in self.results.items()
+        }
+        whole = {**self.conditions, "versions": self.versions, "results": results}
+        return json.dumps(whole, indent=1)
+
+
+def written_into(path: Path, text: str) -> None:
+    """Replace what stands between the two marks in the file at *path*."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")

@@ -1,0 +1,49 @@
+"""What one process did: payloads for so long, how often, how long each took."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.payload import payload
+
+
+class Tally:
+    """Gives *numbers*' payloads for at most *seconds*; compares answers where *compare*."""
+
+    def __init__(self, numbers: Iterator[int], seconds: float, *, compare: bool) -> None:
+        self._numbers, self._compare = numbers, compare
+        self._until = time.perf_counter() + seconds
+        self._durations: list[float] = []
+
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        """Give the next payload until the time is over; any number of callers may do so."""
+        while time.perf_counter() < self._until:
+            number = next(self._numbers, None)
+            if number is None:
+                return
+            yield payload(number)
+
+    def done(self, sent: dict[str, Any], answer: Any, seconds: float) -> None:
+        """Count an operation that took *seconds*; an answer other than what was *sent* raises."""
+        if self._compare and answer != sent:
+            raise AssertionError(f"sent {sent}, got {answer}")
+        self._durations.append(seconds)
+
+    def report(self) -> None:
+        """Tell the process that runs the round."""
+        report(len(self._durations), self._durations)
+
+
+def report(count: int, durations: list[float] | None = None) -> None:
+    """Write how many operations there were, and their percentiles in milliseconds, as a line."""
+    values = sorted(durations or ())
+    p50, p99 = (percentile(values, part) for part in (0.5, 0.99))
+    print(json.dumps({"count": count, "p50": p50, "p99": p99}), flush=True)
+
+
+def percentile(values: list[float], part: float) -> float | None:
+    """Return, in milliseconds, the seconds that *part* of the sorted *values* do not exceed."""
+    return values[int(part * (len(values) - 1))] * 1e3 if values else None
