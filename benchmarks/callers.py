@@ -1,4 +1,4 @@
-"""How a peer does several things at once: in no way, or by gevent, eventlet or asyncio.
+"""How a peer does several things at once: in no way, by gevent, by eventlet or by asyncio.
 
 Peers under asyncio return coroutines where others return values; that difference ends here.
 Standard library only, until a style is chosen; ``patch`` comes before anything else is imported.
@@ -6,14 +6,19 @@ Standard library only, until a style is chosen; ``patch`` comes before anything 
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.tally import Tally
 
 Operation = Callable[[Any], Any]
+Phase = Callable[[], Tally]
+"""Begins a part of the work: the clock of its tally runs from there."""
 
 
 class Plain:
@@ -26,8 +31,16 @@ class Plain:
         """Return *value*, waited for where it is still to come."""
         return value
 
-    def run(self, operation: Operation, callers: int, tally: Tally) -> None:
-        """Repeat *operation* by so many *callers* for as long as *tally* has payloads."""
+    def run(self, operation: Operation, callers: int, phases: Sequence[Phase]) -> None:
+        """Have *callers* repeat *operation* through *phases*; report after each, wait for a line."""
+        for begin in phases:
+            tally = begin()
+            self.together(operation, callers, tally)
+            tally.report()
+            self.wait_for_line()
+
+    def together(self, operation: Operation, callers: int, tally: Tally) -> None:
+        """Have *callers* repeat *operation* for as long as *tally* has payloads."""
         assert callers == 1, "there is but one"
         repeat(operation, tally)
 
@@ -43,24 +56,52 @@ def repeat(operation: Operation, tally: Tally) -> None:
         tally.done(sent, operation(sent), time.perf_counter() - begun)
 
 
-class Gevent(Plain):
-    """Greenlets in a patched process."""
+class Patched(Plain):
+    """Threads of a patched standard library, which are greenlets.
+
+    A caller is the same one in all phases: what it keeps for itself is there when it matters.
+    """
+
+    def run(self, operation: Operation, callers: int, phases: Sequence[Phase]) -> None:
+        """As `Plain.run`; a single caller is the main greenlet itself."""
+        if callers == 1:
+            super().run(operation, callers, phases)
+            return
+        gate, begun = threading.Barrier(callers + 1), list[Tally]()
+
+        def call() -> None:
+            for _ in phases:
+                gate.wait()
+                repeat(operation, begun[-1])
+                gate.wait()
+
+        for _ in range(callers):
+            threading.Thread(target=or_end, args=(call,), daemon=True).start()
+        for begin in phases:
+            begun.append(begin())
+            gate.wait()
+            gate.wait()
+            begun[-1].report()
+            self.wait_for_line()
+
+
+def or_end(work: Callable[[], None]) -> None:
+    """Do *work*; an error in it ends the process, for which others wait."""
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+class Gevent(Patched):
+    """Greenlets of gevent."""
 
     def patch(self) -> None:
         """Patch the standard library."""
         from gevent import monkey  # noqa: PLC0415 - only peers of this style have it
 
         monkey.patch_all()
-
-    def run(self, operation: Operation, callers: int, tally: Tally) -> None:
-        """As `Plain.run`; one caller is this greenlet itself."""
-        import gevent  # noqa: PLC0415
-
-        if callers == 1:
-            repeat(operation, tally)
-            return
-        greenlets = [gevent.spawn(repeat, operation, tally) for _ in range(callers)]
-        gevent.joinall(greenlets, raise_error=True)
 
     def wait_for_line(self) -> None:
         """As `Plain.wait_for_line`, in a native thread."""
@@ -69,21 +110,14 @@ class Gevent(Plain):
         gevent.get_hub().threadpool.apply(sys.stdin.readline)
 
 
-class Eventlet(Plain):
-    """Green threads in a patched process."""
+class Eventlet(Patched):
+    """Greenlets of eventlet."""
 
     def patch(self) -> None:
         """Patch the standard library."""
         import eventlet  # noqa: PLC0415 - only peers of this style have it
 
         eventlet.monkey_patch()
-
-    def run(self, operation: Operation, callers: int, tally: Tally) -> None:
-        """As `Plain.run`."""
-        import eventlet  # noqa: PLC0415
-
-        for thread in [eventlet.spawn(repeat, operation, tally) for _ in range(callers)]:
-            thread.wait()
 
     def wait_for_line(self) -> None:
         """As `Plain.wait_for_line`, in a native thread."""
@@ -105,8 +139,8 @@ class Asyncio(Plain):
         """Run the coroutine *value*."""
         return self._loop.run_until_complete(value)
 
-    def run(self, operation: Operation, callers: int, tally: Tally) -> None:
-        """As `Plain.run`; *operation* is a coroutine function."""
+    def together(self, operation: Operation, callers: int, tally: Tally) -> None:
+        """As `Plain.together`; *operation* is a coroutine function."""
         import asyncio  # noqa: PLC0415
 
         async def repeat_async() -> None:
@@ -121,7 +155,7 @@ class Asyncio(Plain):
 
     def wait_for_line(self) -> None:
         """As `Plain.wait_for_line`, in a native thread."""
-        self._loop.run_until_complete(self._loop.run_in_executor(None, sys.stdin.readline))
+        self.result(self._loop.run_in_executor(None, sys.stdin.readline))
 
 
 STYLES: dict[str, type[Plain]] = {

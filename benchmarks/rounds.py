@@ -95,6 +95,8 @@ class Play:
     def consumption(self) -> Figures:
         """Consume what the same contestant published before, from the first message to the last."""
         with self._acting("fill") as filling:
+            filling.report()  # of its warm-up, which has no message
+            filling.go_on()
             filling.report()
             self._queue.wait_for_messages(self._round.count, PATIENCE)
         with self._acting("consume") as client:
@@ -142,7 +144,7 @@ class Play:
             callers=workload.callers if contestant.many and role != "fill" else 1,
             seconds=PATIENCE if fixed else self._round.seconds,
             count=fixed or MOST,
-            warm_up=self._warm_up(),
+            warm_up=0.0 if role == "fill" else self._warm_up(),
             pause=workload.pause,
             confirm=workload.confirm,
             persistent=self._round.persistent,

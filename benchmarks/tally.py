@@ -19,12 +19,11 @@ class Tally:
         self._durations: list[float] = []
 
     def payloads(self) -> Iterator[dict[str, Any]]:
-        """Give the next payload until the time is over; any number of callers may do so."""
-        while time.perf_counter() < self._until:
-            number = next(self._numbers, None)
-            if number is None:
-                return
+        """Give the next payload until the time is over, but one at least, to any number of callers."""
+        for number in self._numbers:
             yield payload(number)
+            if time.perf_counter() >= self._until:
+                return
 
     def done(self, sent: dict[str, Any], answer: Any, seconds: float) -> None:
         """Count an operation that took *seconds*; an answer other than what was *sent* raises."""

@@ -7,16 +7,17 @@ until then whoever measures may look at the process' clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.callers import Operation, Plain
+from benchmarks.callers import Operation, Phase, Plain
 from benchmarks.job import Job
 from benchmarks.payload import number_of, payload
 from benchmarks.tally import Tally, report
 
 WARM_UP_NUMBERS = 800_000
 """The numbers of messages before the measured part begin here."""
+MOST_WARM_UP = 90_000
+"""So many there may be."""
 
 
 def serve(peer: Any, job: Job, style: Plain) -> None:
@@ -34,23 +35,18 @@ def publish(peer: Any, job: Job, style: Plain) -> None:
     _measure(style.result(peer.open_publisher(job)), job, style, compare=False)
 
 
-def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> None:
-    def work(numbers: Iterator[int], seconds: float) -> None:
-        tally = Tally(numbers, seconds, compare=compare)
-        style.run(operation, job.callers, tally)
-        tally.report()
-        style.wait_for_line()
-
-    work(iter(range(WARM_UP_NUMBERS, WARM_UP_NUMBERS + 100_000)), job.warm_up)
-    work(iter(range(job.count)), job.seconds)
-
-
 def fill(peer: Any, job: Job, style: Plain) -> None:
     """Put ``count`` messages into the queue, for `consume`."""
-    tally = Tally(iter(range(job.count)), job.seconds, compare=False)
-    style.run(style.result(peer.open_publisher(job)), job.callers, tally)
-    tally.report()
-    style.wait_for_line()
+    publish(peer, job, style)
+
+
+def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> None:
+    def phase(numbers: range, seconds: float) -> Phase:
+        return lambda: Tally(iter(numbers), seconds, compare=compare)
+
+    most = MOST_WARM_UP if job.warm_up else 0
+    before = phase(range(WARM_UP_NUMBERS, WARM_UP_NUMBERS + most), job.warm_up)
+    style.run(operation, job.callers, [before, phase(range(job.count), job.seconds)])
 
 
 def consume(peer: Any, job: Job, style: Plain) -> None:

@@ -255,8 +255,7 @@ int main(int count, char **arguments) {
     connect_to_broker();
     if (!strcmp(job.role, "serve")) serve();
     if (!strcmp(job.role, "call")) call_both();
-    if (!strcmp(job.role, "publish")) publish_both();
-    if (!strcmp(job.role, "fill")) publish_for(job.seconds, 0);
+    if (!strcmp(job.role, "publish") || !strcmp(job.role, "fill")) publish_both();
     if (!strcmp(job.role, "consume")) consume();
     return 0;
 }
