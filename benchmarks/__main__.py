@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,9 +70,7 @@ def contest(args: argparse.Namespace) -> Outcome:
     with broker(args.broker) as target:
         each = Round(target.url, target.pid, args.seconds, args.count, not args.transient)
         results = {one: compete(each, one, contestants, args.rounds) for one in workloads}
-        return Outcome(
-            conditions(target.title, each, args.rounds), versions, contestants, results
-        )
+        return Outcome(conditions(target.title, each, args.rounds), versions, contestants, results)
 
 
 def main() -> None:
@@ -86,8 +85,7 @@ def main() -> None:
         args.plot.write_text(plot(outcome.results))
     if args.write:
         written_into(args.write, outcome.as_markdown())
-
-
+    sys.exit(1 if outcome.failed else 0)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 @contextmanager
 def broker(named: str) -> Iterator[Target]:
-    """Give the broker *named* ``rabbitmq``, ``embedded`` or by its URL; ours ends with the block."""
+    """Give the broker *named* rabbitmq, embedded or by its URL; ours ends with the block."""
     if named == "rabbitmq":
         with RabbitMQNode() as node:
             yield Target(URL.format(node.port), product(node.port), node.pid)

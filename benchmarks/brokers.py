@@ -9,7 +9,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections import defaultdict
 
 from benchmarks.broker import URL, embedded
@@ -27,7 +26,6 @@ IDLE = 1000
 BURSTS = 5
 """How often a round fills the queue and empties it again."""
 IN_PROCESS = """
-import time
 from postage.broker import Broker, BrokerThread
 for kind in (Broker, BrokerThread):
     since = time.perf_counter()

@@ -32,7 +32,7 @@ class Plain:
         return value
 
     def run(self, operation: Operation, callers: int, phases: Sequence[Phase]) -> None:
-        """Have *callers* repeat *operation* through *phases*; report after each, wait for a line."""
+        """Have *callers* repeat *operation* in each phase; report after it, wait for a line."""
         for begin in phases:
             tally = begin()
             self.together(operation, callers, tally)

@@ -26,6 +26,16 @@ class Result:
     problem: str | None = None
     """Why there are no figures, or fewer than there should be."""
 
+    @property
+    def lacking(self) -> bool:
+        """Whether the contestant cannot do this, and says so."""
+        return not self.rounds and self.problem in self.contestant.lacks.values()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a round should have worked, and did not."""
+        return self.problem is not None and not self.lacking
+
 
 def compete(
     each: Round, workload: Workload, contestants: Iterable[Contestant], rounds: int

@@ -62,9 +62,9 @@ CONTESTANTS = {
             "Postage",
             "gevent",
             own_packages(),
-            "the defaults, as in the README: up to 100 handlers at once, each in a greenlet, prefetch"
-            " 100; every call has a deadline, is mandatory, and expires; the message is wrapped in"
-            " Postage's envelope (some 240 bytes more)",
+            "the defaults, as in the README: up to 100 handlers at once, each in a greenlet,"
+            " prefetch 100; every call has a deadline, is mandatory, and expires; the message is"
+            " wrapped in Postage's envelope (some 240 bytes more)",
         ),
         Contestant(
             "blocking",
@@ -88,23 +88,24 @@ CONTESTANTS = {
             "pika GeventConnection",
             "gevent",
             PIKA,
-            "handlers in the hub's callbacks; those that wait, in greenlets; callers wait for events",
+            "handlers in the hub's callbacks; those that wait, in greenlets; callers wait for"
+            " events, without a limit",
         ),
         Contestant(
             "amqpstorm",
             "amqpstorm",
             "gevent",
             ("amqpstorm", "gevent"),
-            "patched; one connection, a channel for each publishing greenlet; handlers that wait, in"
-            " greenlets",
+            "patched; one connection, a channel for each publishing greenlet; handlers that wait,"
+            " in greenlets",
         ),
         Contestant(
             "kombu",
             "kombu",
             "gevent",
             ("kombu", "gevent"),
-            "patched; over py-amqp; `ConsumerMixin`, and a pool of as many producers (and connections)"
-            " as callers; handlers one at a time",
+            "patched; over py-amqp; `ConsumerMixin`, and a pool of as many producers (and"
+            " connections) as callers; handlers one at a time",
             serial=True,
         ),
         Contestant(
@@ -112,8 +113,8 @@ CONTESTANTS = {
             "nameko",
             "eventlet",
             ("nameko", "eventlet"),
-            "`max_workers` 100; a standalone proxy (and connection) for each caller; its calls are"
-            " persistent; `nameko.amqp.publish.Publisher`, its pool as large as there are callers",
+            "`max_workers` 100; `RpcProxy` of a service; its calls are persistent and confirmed;"
+            " `nameko.amqp.publish.Publisher`, its pool as large as there are callers",
             queue="rpc-{}",
             leaves=("rpc-{}", "nameko-rpc"),
         ),
@@ -147,8 +148,8 @@ CONTESTANTS = {
             "C (librabbitmq)",
             "c",
             (),
-            "the limit: one thread, no JSON, answers compared byte by byte; 100 in flight where others"
-            " have 100 callers",
+            "the limit: one thread, no JSON, answers compared byte by byte; 100 in flight where"
+            " others have 100 callers",
             lacks={"slow": "one thread, which must not sleep"},
         ),
     )

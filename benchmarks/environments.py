@@ -38,7 +38,7 @@ def command(contestant: Contestant, job: Job) -> list[str]:
     if contestant.packages:
         return [program, "-m", "benchmarks.role", job.as_json()]
     message = encoded(payload(0)).decode()
-    numbers = (job.callers, job.seconds, job.count, job.warm_up, int(job.confirm))
+    numbers = (job.callers, job.seconds, job.operations, job.warm_up, int(job.confirm))
     texts = (job.role, job.url, job.queue, EXCHANGE, message)
     return [program, *texts, *map(str, numbers), str(int(job.persistent))]
 
@@ -47,7 +47,8 @@ def made(contestant: Contestant) -> str:
     """Return the path of the contestant's Python, or of its program, made where it is missing."""
     packages = contestant.packages
     key = "\n".join([sys.version, *packages] if packages else [SOURCE.read_text()])
-    home = HOME / f"{contestant.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    label = name(packages[0]) if packages else contestant.name
+    home = HOME / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     program = home / "bin" / "python" if packages else home / contestant.name
     if not (home / "made").exists():
         shutil.rmtree(home, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What a process of a peer is told, as one argument of JSON.
 
-Standard library only, and little of it: every peer's process imports this, and its start is measured.
+Standard library only, and little of it: every peer imports this, and its start is measured.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Job(NamedTuple):
     """How many at once call or publish."""
     seconds: float = 3.0
     """How long to call or publish at most."""
-    count: int = 20_000
+    operations: int = 20_000
     """How often to call or publish at most; exactly as many are filled in and consumed."""
     warm_up: float = 0.5
     """Seconds of the same work before the measured part; 0 for none."""

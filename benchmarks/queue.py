@@ -32,7 +32,7 @@ class Queue:
         self._channel.queue_bind(self._name, EXCHANGE, self._name)
 
     def counts(self) -> tuple[int, int]:
-        """Return how many messages are ready in it and how many consumers it has; 0 for no queue."""
+        """Return how many messages are ready and how many consumers there are; 0 for no queue."""
         try:
             answer = self._channel.queue_declare(self._name, passive=True).method
         except ChannelClosedByBroker:

@@ -25,6 +25,11 @@ class Outcome:
     contestants: Sequence[Contestant]
     results: Mapping[Workload, Sequence[Result]]
 
+    @property
+    def failed(self) -> bool:
+        """Whether any round failed."""
+        return any(one.failed for results in self.results.values() for one in results)
+
     def as_markdown(self) -> str:
         """Return a table for each workload, then who took part, and on what."""
         parts = [

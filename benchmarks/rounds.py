@@ -143,7 +143,7 @@ class Play:
             queue=self._name,
             callers=workload.callers if contestant.many and role != "fill" else 1,
             seconds=PATIENCE if fixed else self._round.seconds,
-            count=fixed or MOST,
+            operations=fixed or MOST,
             warm_up=0.0 if role == "fill" else self._warm_up(),
             pause=workload.pause,
             confirm=workload.confirm,

@@ -19,7 +19,7 @@ class Tally:
         self._durations: list[float] = []
 
     def payloads(self) -> Iterator[dict[str, Any]]:
-        """Give the next payload until the time is over, but one at least, to any number of callers."""
+        """Give the next payload until the time is over, one at least, to any number of callers."""
         for number in self._numbers:
             yield payload(number)
             if time.perf_counter() >= self._until:

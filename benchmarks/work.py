@@ -36,7 +36,7 @@ def publish(peer: Any, job: Job, style: Plain) -> None:
 
 
 def fill(peer: Any, job: Job, style: Plain) -> None:
-    """Put ``count`` messages into the queue, for `consume`."""
+    """Put ``operations`` messages into the queue, for `consume`."""
     publish(peer, job, style)
 
 
@@ -46,22 +46,22 @@ def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> 
 
     most = MOST_WARM_UP if job.warm_up else 0
     before = phase(range(WARM_UP_NUMBERS, WARM_UP_NUMBERS + most), job.warm_up)
-    style.run(operation, job.callers, [before, phase(range(job.count), job.seconds)])
+    style.run(operation, job.callers, [before, phase(range(job.operations), job.seconds)])
 
 
 def consume(peer: Any, job: Job, style: Plain) -> None:
-    """Consume ``count`` messages; reports at the first and at the last, each is compared."""
-    missing = set(range(job.count))
+    """Consume ``operations`` messages; reports at the first and at the last, each is compared."""
+    missing = set(range(job.operations))
 
     def handle(message: Any) -> bool:
-        if len(missing) == job.count:
+        if len(missing) == job.operations:
             report(1)
         number = number_of(message)
         missing.remove(number)
         if message != payload(number):
             raise AssertionError(f"not what was sent: {message}")
         if not missing:
-            report(job.count - 1)
+            report(job.operations - 1)
         return bool(missing)
 
     style.result(peer.consume(job, handle))

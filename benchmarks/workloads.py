@@ -12,7 +12,7 @@ class Workload:
     name: str
     title: str
     kind: str
-    """``calls``, ``publishes``, ``consumption`` or ``start``: a method of `benchmarks.rounds.Round`."""
+    """``calls``, ``publishes``, ``consumption`` or ``start``: a method of `rounds.Play`."""
     columns: tuple[str, ...]
     """The fields of `Figures` that say something; the first is the one that is compared."""
     callers: int = 1
@@ -43,9 +43,7 @@ WORKLOADS = {
         Workload(
             name="rpc100", title="RPC, 100 callers", kind="calls", columns=CALLING, callers=100
         ),
-        Workload(
-            name="publish", title="Publish without confirm", kind="publishes", columns=TAKING
-        ),
+        Workload(name="publish", title="Publish without confirm", kind="publishes", columns=TAKING),
         Workload(
             name="confirm",
             title="Publish with confirm, 100 at once",

@@ -30,9 +30,7 @@ async def serve(job: Job) -> None:
         async with message.process():
             if job.pause:
                 await asyncio.sleep(job.pause)
-            answer = Message(
-                encoded(decoded(message.body)), correlation_id=message.correlation_id
-            )
+            answer = Message(encoded(decoded(message.body)), correlation_id=message.correlation_id)
             await channel.default_exchange.publish(answer, message.reply_to)
 
     await (await channel.get_queue(job.queue)).consume(on_request)

@@ -1,4 +1,4 @@
-"""dramatiq in a patched process, as ``dramatiq-gevent`` has it: actors in a worker of 100 greenlets.
+"""dramatiq in a patched process, as ``dramatiq-gevent`` has it: actors, 100 worker greenlets.
 
 It declares its own queue, which is durable, and its messages are always persistent.
 """
@@ -27,10 +27,10 @@ def serve(job: Job) -> None:
     consume(job, lambda _payload: True)
 
 
-def open_publisher(job: Job) -> Callable[[Any], None]:
+def open_publisher(job: Job) -> Callable[[Any], object]:
     """Return ``actor.send``; every greenlet gets a connection of its own."""
-    actor = actor_of(job, lambda _payload: None)
-    return lambda payload: actor.send(payload)
+    send: Callable[[Any], object] = actor_of(job, lambda _payload: None).send
+    return send
 
 
 def consume(job: Job, handle: Callable[[Any], bool]) -> None:

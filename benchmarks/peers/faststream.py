@@ -11,7 +11,6 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
 from benchmarks.job import EXCHANGE, PREFETCH, Job
 
-
 # Answers go to direct reply-to as mandatory messages, for which RabbitMQ returns them though it
 # delivers them; a line of the log for each would be what is measured.
 logging.getLogger("aiormq").setLevel(logging.ERROR)

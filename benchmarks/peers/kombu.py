@@ -101,9 +101,7 @@ def open_publisher(job: Job) -> Callable[[Any], None]:
 
     def publish(payload: Any) -> None:
         with producers.acquire(block=True) as producer:
-            producer.publish(
-                payload, exchange=EXCHANGE, routing_key=job.queue, delivery_mode=mode
-            )
+            producer.publish(payload, exchange=EXCHANGE, routing_key=job.queue, delivery_mode=mode)
 
     return publish
 

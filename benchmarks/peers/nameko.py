@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +9,18 @@ from typing import Any
 from eventlet.event import Event
 from kombu import Exchange, Queue, pools
 from nameko.amqp.publish import Publisher
-from nameko.containers import ServiceContainer
+from nameko.containers import ServiceContainer, WorkerContext
+from nameko.extensions import Entrypoint
 from nameko.messaging import consume as consumes
-from nameko.rpc import rpc
-from nameko.standalone.rpc import ServiceRpcProxy
+from nameko.rpc import RpcProxy, rpc
 
 from benchmarks.job import EXCHANGE, PREFETCH, Job
+
+
+class Call(Entrypoint):
+    """What makes a service call: here, the benchmark."""
+
+    method_name = "call"
 
 
 def run(service: type, job: Job, until: Event) -> None:
@@ -42,15 +47,16 @@ def serve(job: Job) -> None:
 
 
 def open_caller(job: Job) -> Callable[[Any], Any]:
-    """Return a function for many greenlets: a proxy has one user, so each has one of its own."""
-    own, config = threading.local(), {"AMQP_URI": job.url}
-    pools.set_limit(job.callers)
+    """Return what a service calls another with; its workers share one queue for replies."""
 
-    def call(payload: Any) -> Any:
-        if not hasattr(own, "proxy"):
-            own.proxy = ServiceRpcProxy(job.queue, config).start()
-        return own.proxy.echo(payload)
+    class Client:
+        name = "client"
+        remote = RpcProxy(job.queue)
 
+    container = ServiceContainer(Client, {"AMQP_URI": job.url, "max_workers": PREFETCH})
+    container.start()
+    (proxy,) = (one for one in container.dependencies if isinstance(one, RpcProxy))
+    call: Callable[[Any], Any] = proxy.get_dependency(WorkerContext(container, None, Call)).echo
     return call
 
 
