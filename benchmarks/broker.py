@@ -50,10 +50,10 @@ def embedded() -> Iterator[tuple[int, int, float]]:
     """Run ``postage broker``; give its port, its pid, and the seconds until it was ready."""
     command = [sys.executable, "-m", "postage", "broker", "--port", "0", "--json"]
     since = time.perf_counter()
-    process = subprocess.Popen(orphan_proof(command), stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        yield told["port"], told["pid"], time.perf_counter() - since
-    finally:
-        end(process)
+    with subprocess.Popen(orphan_proof(command), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            yield told["port"], told["pid"], time.perf_counter() - since
+        finally:
+            end(process)

@@ -26,6 +26,7 @@ IDLE = 1000
 BURSTS = 5
 """How often a round fills the queue and empties it again."""
 IN_PROCESS = """
+import time
 from postage.broker import Broker, BrokerThread
 for kind in (Broker, BrokerThread):
     since = time.perf_counter()

@@ -46,7 +46,9 @@ def compete(
         for result in results:
             if result.problem is None:
                 _one_round(each, workload, result)
-                print(f"{workload.title}, round {number}: {_last(result)}", file=sys.stderr)
+                print(
+                    f"{workload.title}, round {number}: {_last(workload, result)}", file=sys.stderr
+                )
     return results
 
 
@@ -57,11 +59,11 @@ def _one_round(each: Round, workload: Workload, result: Result) -> None:
         result.problem = str(problem) or repr(problem)
 
 
-def _last(result: Result) -> str:
+def _last(workload: Workload, result: Result) -> str:
     if result.problem is not None:
         return f"{result.contestant.title}: {result.problem}"
-    figures = result.rounds[-1]
-    said = f"{figures.rate:,.0f}/s" if figures.rate else f"{figures.seconds:.3f} s"
+    value = getattr(result.rounds[-1], workload.key)
+    said = f"{value:,.0f}/s" if workload.more_is_better else f"{value:.3f} s"
     return f"{result.contestant.title}: {said}"
 
 

@@ -32,10 +32,9 @@ class Unavailable(Exception):
     """A contestant cannot be had on this machine; the text says why, or what to install."""
 
 
-def command(contestant: Contestant, job: Job) -> list[str]:
-    """Return what runs *job*, after the contestant was made ready; raises `Unavailable`."""
-    program = made(contestant)
-    if contestant.packages:
+def command(program: str, job: Job) -> list[str]:
+    """Return what has *program*, a contestant's Python or itself built from C, do *job*."""
+    if job.style != "c":
         return [program, "-m", "benchmarks.role", job.as_json()]
     message = encoded(payload(0)).decode()
     numbers = (job.callers, job.seconds, job.operations, job.warm_up, int(job.confirm))
@@ -44,7 +43,10 @@ def command(contestant: Contestant, job: Job) -> list[str]:
 
 
 def made(contestant: Contestant) -> str:
-    """Return the path of the contestant's Python, or of its program, made where it is missing."""
+    """Return the path of the contestant's Python, or of itself built from C; makes what is missing.
+
+    Raises `Unavailable`.
+    """
     packages = contestant.packages
     key = "\n".join([sys.version, *packages] if packages else [SOURCE.read_text()])
     label = name(packages[0]) if packages else contestant.name

@@ -41,34 +41,32 @@ class Round:
 
     def run(self, workload: Workload, contestant: Contestant) -> Figures:
         """Measure; raises `Failed`, `Unavailable` or `TimeoutError`."""
-        made(contestant)
-        play = Play(self, workload, contestant)
-        play.prepare()
-        try:
-            figures: Figures = getattr(play, workload.kind)()
-        finally:
-            play.clean()
-        return figures
+        play = Play(self, workload, contestant, made(contestant))
+        return play.figures()
 
 
 class Play:
-    """One round with its queue."""
+    """One round, with its queue; *program* runs the contestant's processes."""
 
-    def __init__(self, each: Round, workload: Workload, contestant: Contestant) -> None:
+    def __init__(
+        self, each: Round, workload: Workload, contestant: Contestant, program: str
+    ) -> None:
         self._round, self._workload, self._contestant = each, workload, contestant
+        self._program = program
         self._name = f"postage-benchmark-{os.getpid()}"
         self._queue = Queue(each.url, self._name)
         served = contestant.queue.format(self._name)
         self._served = self._queue if served == self._name else Queue(each.url, served)
 
-    def prepare(self) -> None:
-        """Have an empty queue, unless the contestant brings its own."""
+    def figures(self) -> Figures:
+        """Measure, on an empty queue, which some contestants declare themselves."""
         if not self._contestant.declares:
             self._queue.prepare(durable=self._round.persistent)
-
-    def clean(self) -> None:
-        """Remove what there is."""
-        self._queue.remove(*(one.format(self._name) for one in self._contestant.leaves))
+        try:
+            measured: Figures = getattr(self, self._workload.kind)()
+        finally:
+            self._queue.remove(*(one.format(self._name) for one in self._contestant.leaves))
+        return measured
 
     def calls(self) -> Figures:
         """Call a server of the same contestant."""
@@ -130,7 +128,7 @@ class Play:
 
     def _acting(self, role: str) -> AbstractContextManager[Actor]:
         job = self.job(role)
-        return acting(command(self._contestant, job), job.seconds + PATIENCE)
+        return acting(command(self._program, job), job.seconds + PATIENCE)
 
     def job(self, role: str) -> Job:
         """Return what a process of *role* is told."""
