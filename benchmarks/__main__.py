@@ -8,21 +8,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import brokers
-from benchmarks.broker import broker
+from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.machine import conditions
 from benchmarks.plot import plot
+from benchmarks.profile import profile
 from benchmarks.report import Outcome, written_into
 from benchmarks.rounds import Round
+from benchmarks.variations import compare
 from benchmarks.workloads import WORKLOADS, Workload
 
-Program = Callable[[argparse.Namespace], None]
+Program = Callable[[argparse.Namespace], str]
 
-PROGRAMS: dict[str, Program] = {
-    "broker": lambda args: brokers.run(args.rounds, args.count, args.seconds),
-}
-"""Measurements with tables of their own; each is run alone."""
+
+def _broker(args: argparse.Namespace) -> str:
+    return brokers.run(args.rounds, args.count, args.seconds)
+
+
+def _defaults(args: argparse.Namespace) -> str:
+    with broker(args.broker) as target:
+        return compare(round_of(args, target), args.rounds)
+
+
+def _profile(args: argparse.Namespace) -> str:
+    with broker(args.broker) as target:
+        each = round_of(args, target)
+        named = args.workloads[1:] or ["confirm", "consume", "rpc100"]
+        return "\n\n".join(profile(each, WORKLOADS[one]) for one in named)
+
+
+PROGRAMS: dict[str, Program] = {"broker": _broker, "defaults": _defaults, "profile": _profile}
+"""Measurements with tables of their own; the cost of many components joins here."""
+ALL = "all"
+"""What stands in the marks of the workloads' tables, whichever were measured."""
+
+
+def round_of(args: argparse.Namespace, target: Target) -> Round:
+    """Return what *args* say is the same for every contestant and workload."""
+    return Round(target.url, target.pid, args.seconds, args.count, not args.transient)
 
 
 def arguments() -> argparse.Namespace:
@@ -32,8 +56,8 @@ def arguments() -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
-        help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or one of"
-        f" {', '.join(PROGRAMS)}: see the README",
+        help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or {', '.join(PROGRAMS)},"
+        " each for itself: see the README",
     )
     parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
     parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
@@ -68,7 +92,7 @@ def contest(args: argparse.Namespace) -> Outcome:
     workloads: list[Workload] = [WORKLOADS[name] for name in args.workloads or WORKLOADS]
     versions = available(contestants)
     with broker(args.broker) as target:
-        each = Round(target.url, target.pid, args.seconds, args.count, not args.transient)
+        each = round_of(args, target)
         results = {one: compete(each, one, contestants, args.rounds) for one in workloads}
         return Outcome(conditions(target.title, each, args.rounds), versions, contestants, results)
 
@@ -76,16 +100,19 @@ def contest(args: argparse.Namespace) -> Outcome:
 def main() -> None:
     """Measure, and print."""
     args = arguments()
-    if args.workloads and args.workloads[0] in PROGRAMS:
-        PROGRAMS[args.workloads[0]](args)
-        return
-    outcome = contest(args)
-    print(outcome.as_json() if args.json else outcome.as_markdown())
-    if args.plot:
-        args.plot.write_text(plot(outcome.results))
+    what = args.workloads[0] if args.workloads and args.workloads[0] in PROGRAMS else ALL
+    if what in PROGRAMS:
+        text, failed = PROGRAMS[what](args), False
+        print(text)
+    else:
+        outcome = contest(args)
+        text, failed = outcome.as_markdown(), outcome.failed
+        print(outcome.as_json() if args.json else text)
+        if args.plot:
+            args.plot.write_text(plot(outcome.results))
     if args.write:
-        written_into(args.write, outcome.as_markdown())
-    sys.exit(1 if outcome.failed else 0)
+        written_into(args.write, what, text)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

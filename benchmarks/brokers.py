@@ -16,6 +16,7 @@ from benchmarks.contestants import CONTESTANTS, OURS
 from benchmarks.echo import Echo
 from benchmarks.measure import resident
 from benchmarks.rounds import Round
+from benchmarks.table import markdown
 from benchmarks.wire import BODY, Wire, hear_nothing
 from benchmarks.workloads import WORKLOADS
 from postage.testing.rabbitmq import RabbitMQNode
@@ -76,17 +77,17 @@ def interleaved(ports: dict[str, int], rounds: int, count: int, seconds: float) 
     return rates
 
 
-def print_rates(rates: Rates) -> None:
-    """Print the medians as a table in markdown."""
-    print("| per second | embedded | RabbitMQ | ratio |")
-    print("|---|---:|---:|---:|")
+def rates_table(rates: Rates) -> str:
+    """Return the medians as a table in markdown."""
+    rows = [["per second", "embedded", "RabbitMQ", "ratio"]]
     for what, by_name in rates.items():
         ours, theirs = (statistics.median(by_name[name]) for name in ("embedded", "RabbitMQ"))
-        print(f"| {what} | {ours:,.0f} | {theirs:,.0f} | {ours / theirs:.2f} |")
+        rows.append([what, f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}"])
+    return markdown(rows)
 
 
-def print_costs(count: int) -> None:
-    """Print how fast a broker of ours starts, and how much memory what takes."""
+def costs_table(count: int) -> str:
+    """Return how fast a broker of ours starts, and how much memory what takes."""
     printed = subprocess.check_output([sys.executable, "-c", IN_PROCESS], text=True)
     greenlets, thread = map(float, printed.split())
     starts = []
@@ -94,13 +95,21 @@ def print_costs(count: int) -> None:
         with embedded() as (port, pid, seconds):
             starts.append(seconds)
             empty = resident(pid)
-    print(f"\nready as a process: {statistics.median(starts):.2f} s")
-    print(f"ready in process: {greenlets:.1f} ms, in a thread of its own {thread:.1f} ms")
-    print(f"memory when empty: {empty / 1e6:.1f} MB")
     with embedded() as (port, pid, _):
-        print(f"a queued message with {len(BODY)} bytes: {_queued(port, pid, count):.0f} bytes")
+        queued = _queued(port, pid, count)
     with embedded() as (port, pid, _):
-        print(f"{IDLE} idle connections: {_idle(port, pid) / 1e6:.1f} MB in all")
+        idle = _idle(port, pid)
+    return markdown(
+        [
+            ["", ""],
+            ["ready as a process", f"{statistics.median(starts):.2f} s"],
+            ["ready in process", f"{greenlets:.1f} ms"],
+            ["ready in a thread of its own", f"{thread:.1f} ms"],
+            ["memory when empty", f"{empty / 1e6:.0f} MB"],
+            [f"a queued message of {len(BODY)} bytes", f"{queued:.0f} bytes"],
+            [f"{IDLE:,} idle connections", f"{idle / 1e6:.0f} MB in all"],
+        ]
+    )
 
 
 def _queued(port: int, pid: int, count: int) -> float:
@@ -122,9 +131,9 @@ def _idle(port: int, pid: int) -> int:
     return size
 
 
-def run(rounds: int, count: int, seconds: float) -> None:
-    """Measure, and print."""
+def run(rounds: int, count: int, seconds: float) -> str:
+    """Measure, and return tables."""
     with embedded() as (port, _, _), RabbitMQNode() as node:
         ports = {"embedded": port, "RabbitMQ": node.port}
-        print_rates(interleaved(ports, rounds, count, seconds))
-    print_costs(count)
+        rates = rates_table(interleaved(ports, rounds, count, seconds))
+    return f"{rates}\n\n{costs_table(count)}"

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.contestants import Contestant
@@ -43,32 +44,53 @@ def command(program: str, job: Job) -> list[str]:
 
 
 def made(contestant: Contestant) -> str:
-    """Return the path of the contestant's Python, or of itself built from C; makes what is missing.
+    """Return the path of the contestant's Python, or of itself built from C, made where missing.
 
     Raises `Unavailable`.
     """
-    packages = contestant.packages
-    key = "\n".join([sys.version, *packages] if packages else [SOURCE.read_text()])
-    label = name(packages[0]) if packages else contestant.name
+    return environment(contestant.packages) if contestant.packages else built(contestant.name)
+
+
+def environment(packages: Sequence[str]) -> str:
+    """Return the path of the Python of an environment with *packages*."""
+    key = "\n".join([sys.version, *packages])
+    home, is_new = _home(name(packages[0]), key)
+    python = home / "bin" / "python"
+    if is_new:
+        _run(sys.executable, "-m", "venv", str(home))
+        _run(str(python), "-m", "pip", "install", "--quiet", *packages)
+        (home / "made").touch()
+    return str(python)
+
+
+def built(title: str) -> str:
+    """Return the path of the program in C."""
+    home, is_new = _home(title, SOURCE.read_text())
+    program = home / title
+    if is_new:
+        try:
+            _run("gcc", "-O2", "-o", str(program), str(SOURCE), "-lrabbitmq")
+        except Unavailable as cause:
+            raise Unavailable(NO_LIBRABBITMQ) from cause
+        (home / "made").touch()
+    return str(program)
+
+
+def _home(label: str, key: str) -> tuple[Path, bool]:
+    """Return the folder for what *key* says, and whether it is still to be filled."""
     home = HOME / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-    program = home / "bin" / "python" if packages else home / contestant.name
-    if not (home / "made").exists():
+    is_new = not (home / "made").exists()
+    if is_new:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         print(f"making {home.relative_to(ROOT)}", file=sys.stderr)
-        if packages:
-            _run(sys.executable, "-m", "venv", str(home))
-            _run(str(program), "-m", "pip", "install", "--quiet", *packages)
-        else:
-            _build(program)
-        (home / "made").touch()
-    return str(program)
+    return home, is_new
 
 
 def versions(contestant: Contestant) -> str:
     """Return the names and versions of what the contestant's environment was asked to hold."""
     if not contestant.packages:
-        return _run("pkg-config", "--modversion", "librabbitmq").strip()
+        return f"{contestant.name} {_run(made(contestant), 'version').strip()}"
     names = [name(one) for one in contestant.packages]
     return _run(made(contestant), "-c", VERSIONS, *names).strip()
 
@@ -77,13 +99,6 @@ def name(requirement: str) -> str:
     """Return the package's name in *requirement*: ``a`` of ``a[b]>=1``."""
     end = next((at for at, one in enumerate(requirement) if one in "[<>=!~; "), None)
     return requirement[:end]
-
-
-def _build(program: Path) -> None:
-    try:
-        _run("gcc", "-O2", "-o", str(program), str(SOURCE), "-lrabbitmq")
-    except Unavailable as cause:
-        raise Unavailable(NO_LIBRABBITMQ) from cause
 
 
 def _run(*words: str) -> str:

@@ -37,6 +37,8 @@ class Job(NamedTuple):
     """Seconds of the same work before the measured part; 0 for none."""
     pause: float = 0.0
     """How long the server's handler waits before it answers."""
+    concurrency: int = 100
+    """How many handlers of Postage may be at work at once; others have their own settings."""
     confirm: bool = False
     """A publish returns when the broker has taken the message."""
     persistent: bool = True

@@ -12,7 +12,7 @@ from benchmarks.contestants import Contestant
 from benchmarks.table import settings, table
 from benchmarks.workloads import Workload
 
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+BEGIN, END = "<!-- begin of python -m benchmarks {} -->", "<!-- end of python -m benchmarks {} -->"
 """Between these two lines a file is rewritten."""
 
 
@@ -56,10 +56,11 @@ class Outcome:
         return json.dumps(whole, indent=1)
 
 
-def written_into(path: Path, text: str) -> None:
-    """Replace what stands between the two marks in the file at *path*."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def written_into(path: Path, what: str, text: str) -> None:
+    """Replace by *text* what stands between the two marks of *what* in the file at *path*."""
+    begin, end = BEGIN.format(what), END.format(what)
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{path} has no lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -38,6 +38,8 @@ class Round:
     """To be consumed."""
     persistent: bool = True
     """Queues are durable, and messages persistent."""
+    concurrency: int = 100
+    """Of Postage's processors; this is its default."""
 
     def run(self, workload: Workload, contestant: Contestant) -> Figures:
         """Measure; raises `Failed`, `Unavailable` or `TimeoutError`."""
@@ -144,6 +146,7 @@ class Play:
             operations=fixed or MOST,
             warm_up=0.0 if role == "fill" else self._warm_up(),
             pause=workload.pause,
+            concurrency=self._round.concurrency,
             confirm=workload.confirm,
             persistent=self._round.persistent,
         )

@@ -3,6 +3,7 @@
  * The roles and the lines on standard input and output are those of work.py; "callers" are calls,
  * or unconfirmed messages, in flight.  Every message is compared with what it must be.
  *
+ *     librabbitmq version
  *     librabbitmq ROLE URL QUEUE EXCHANGE PAYLOAD CALLERS SECONDS COUNT WARM_UP CONFIRM PERSISTENT
  */
 #if __has_include(<rabbitmq-c/amqp.h>)
@@ -239,6 +240,7 @@ static void consume(void) {
 }
 
 int main(int count, char **arguments) {
+    if (count == 2 && !strcmp(arguments[1], "version")) return puts(amqp_version()) < 0;
     if (count != 12) fail("reading the arguments");
     char **next = arguments;
     job.role = *++next;

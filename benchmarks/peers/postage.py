@@ -41,7 +41,7 @@ class Server(messaging.MessageProcessor):
 def serve(job: Job) -> None:
     """Answer requests with a processor."""
     server = Server(eqk=addressed_to(job))
-    server.pause = job.pause
+    server.pause, server.concurrency = job.pause, job.concurrency
     green.run(server)
 
 
@@ -86,5 +86,5 @@ class Consumer(messaging.MessageProcessor):
 def consume(job: Job, handle: Callable[[Any], bool]) -> None:
     """Handle messages with a processor."""
     consumer = Consumer(eqk=addressed_to(job))
-    consumer.handle = handle
+    consumer.handle, consumer.concurrency = handle, job.concurrency
     green.run(consumer)

@@ -57,14 +57,15 @@ def test_the_picture_has_a_bar_for_each_that_ran():
 
 def test_only_what_is_between_the_marks_is_rewritten(tmp_path: Path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    written_into(page, "new")
-    assert page.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    begin, end, other = BEGIN.format("all"), END.format("all"), BEGIN.format("broker")
+    page.write_text(f"before\n{begin}\nold\n{end}\n{other}\nafter\n")
+    written_into(page, "all", "new")
+    assert page.read_text() == f"before\n{begin}\n\nnew\n\n{end}\n{other}\nafter\n"
 
 
 def test_a_file_without_marks_is_left_alone(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text("text")
     with pytest.raises(ValueError, match="has no lines"):
-        written_into(page, "new")
+        written_into(page, "all", "new")
     assert page.read_text() == "text"

@@ -1,0 +1,109 @@
+"""Where the time of Postage goes: client and server are sampled while they work.
+
+py-spy looks at their stacks from outside, 250 times a second, and knows greenlets as well as
+threads; it gets an environment of its own, as the contestants do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.actor import Actor
+from benchmarks.contestants import CONTESTANTS, OURS
+from benchmarks.environments import environment, made
+from benchmarks.measure import Meter
+from benchmarks.rounds import Play, Round
+from benchmarks.table import markdown
+from benchmarks.workloads import Workload
+
+RATE = 250
+"""Samples per second."""
+ATTACHING = 0.7
+"""Seconds until it samples."""
+IDLE = ("Guard._run", "gevent/_threading.py")
+"""Native threads that wait, which py-spy takes for work."""
+LEAST = 0.02
+"""The part of the time from which on a function is told of."""
+
+Stack = list[str]
+
+
+class Sampled(Play):
+    """A round whose processes are sampled in the measured part."""
+
+    def __init__(self, each: Round, workload: Workload, folder: Path) -> None:
+        super().__init__(each, workload, CONTESTANTS[OURS], made(CONTESTANTS[OURS]))
+        self._seconds = each.seconds
+        self._folder, self._spies = folder, dict[str, subprocess.Popen[bytes]]()
+
+    def _meter(self, client: Actor, server: Actor | None = None) -> Meter:
+        self._spy("client", client)
+        if server is not None:
+            self._spy("server", server)
+        time.sleep(ATTACHING)
+        return super()._meter(client, server)
+
+    def _spy(self, name: str, actor: Actor) -> None:
+        spy = Path(environment(["py-spy"])).with_name("py-spy")
+        seconds = str(int(self._seconds + ATTACHING + 1))
+        how = ["-r", str(RATE), "-d", seconds, "-f", "raw", "-o", str(self._folder / name)]
+        command = [str(spy), "record", "--pid", str(actor.pid), *how]
+        quiet = subprocess.DEVNULL
+        self._spies[name] = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+
+    def stacks(self) -> dict[str, Counter[tuple[str, ...]]]:
+        """Return how often which stack was seen, by process, when all samples are written."""
+        for spy in self._spies.values():
+            spy.wait(self._seconds + 30)
+        return {name: counted((self._folder / name).read_text()) for name in self._spies}
+
+
+def counted(text: str) -> Counter[tuple[str, ...]]:
+    """Return the stacks in py-spy's *text*, outermost function first, and how often each was."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for line in text.splitlines():
+        stack, _, times = line.rpartition(" ")
+        if not any(one in line for one in IDLE):
+            seen[tuple(named(frame) for frame in stack.split(";"))] += int(times)
+    return seen
+
+
+def named(frame: str) -> str:
+    """Return the function and the file of *frame*, ``function (path:line)``, without the line."""
+    function, _, place = frame.rpartition(" (")
+    return f"{function} ({place.rpartition(':')[0]})"
+
+
+def costs(stacks: Counter[tuple[str, ...]], whole: float) -> Iterator[tuple[str, float, float]]:
+    """Yield each function with its part of *whole*: with all that it calls, and by itself."""
+    inside: Counter[str] = Counter()
+    itself: Counter[str] = Counter()
+    for stack, times in stacks.items():
+        itself[stack[-1]] += times
+        inside.update(dict.fromkeys(stack, times))
+    total = sum(stacks.values())
+    for function, times in inside.most_common():
+        if times >= LEAST * total:
+            yield function, times / total * whole, itself[function] / total * whole
+
+
+def profile(each: Round, workload: Workload) -> str:
+    """Return a table for each process: microseconds of an operation by function."""
+    with TemporaryDirectory() as folder:
+        play = Sampled(each, workload, Path(folder))
+        figures = play.figures()
+        stacks = play.stacks()
+    return "\n\n".join(
+        f"### {workload.title}: {name}\n\n{_table(one, getattr(figures, name))}"
+        for name, one in stacks.items()
+    )
+
+
+def _table(stacks: Counter[tuple[str, ...]], whole: float) -> str:
+    rows = [[name, f"{all_:.1f}", f"{own:.1f}"] for name, all_, own in costs(stacks, whole)]
+    return markdown([[f"of {whole:.1f} µs", "µs", "by itself"], *rows])

@@ -1,0 +1,80 @@
+"""What each default of Postage costs: the same work with one of them changed, in turns."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from benchmarks.contestants import CONTESTANTS, OURS
+from benchmarks.measure import Figures
+from benchmarks.medians import median, span
+from benchmarks.rounds import Round
+from benchmarks.table import markdown, written
+from benchmarks.workloads import WORKLOADS
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One line: a workload, and what is other than by default."""
+
+    title: str
+    workload: str
+    changes: dict[str, object] = field(default_factory=dict)
+    """Of the fields of `Round`."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+VARIATIONS = (
+    Variation("publish, 100 greenlets: the defaults", "confirm"),
+    Variation("transient messages: `delivery_mode = 1`", "confirm", {"persistent": False}),
+    Variation("not confirmed: `confirm = False`", "publish"),
+    Variation("not confirmed, and transient", "publish", {"persistent": False}),
+    Variation("pika's own codec", "confirm", environment={"POSTAGE_PLAIN_PIKA": "1"}),
+    Variation("consume: the defaults", "consume"),
+    Variation("one at a time: `concurrency = 1`", "consume", {"concurrency": 1}),
+    Variation("transient messages", "consume", {"persistent": False}),
+    Variation("pika's own codec", "consume", environment={"POSTAGE_PLAIN_PIKA": "1"}),
+    Variation("RPC, 100 callers: the defaults", "rpc100"),
+    Variation("one at a time: `concurrency = 1`", "rpc100", {"concurrency": 1}),
+    Variation("pika's own codec", "rpc100", environment={"POSTAGE_PLAIN_PIKA": "1"}),
+)
+FIGURES = ("rate", "client", "server", "broker")
+
+
+def compare(each: Round, rounds: int) -> str:
+    """Return a table with one line for each of `VARIATIONS`, measured in turns."""
+    found: list[list[Figures]] = [[] for _ in VARIATIONS]
+    for number in range(1, rounds + 1):
+        for variation, figures in zip(VARIATIONS, found, strict=True):
+            with surroundings(variation.environment):
+                figures.append(_measured(each, variation))
+            print(f"{variation.title}, round {number}: {figures[-1].rate:,.0f}/s", file=sys.stderr)
+    head = ["", "per second", "min-max", "client µs", "server µs", "broker µs"]
+    return markdown([head, *map(_row, VARIATIONS, found)])
+
+
+def _measured(each: Round, variation: Variation) -> Figures:
+    changed = replace(each, **variation.changes)  # type: ignore[arg-type]  # their names are its
+    return changed.run(WORKLOADS[variation.workload], CONTESTANTS[OURS])
+
+
+def _row(variation: Variation, rounds: list[Figures]) -> list[str]:
+    key, *rest = FIGURES
+    outer = "-".join(written(key, value) for value in span(rounds, key) or ())
+    medians = [written(name, median(rounds, name)) for name in rest]
+    return [variation.title, written(key, median(rounds, key)), outer, *medians]
+
+
+@contextmanager
+def surroundings(more: dict[str, str]) -> Iterator[None]:
+    """Have *more* in the environment, which the processes inherit, inside the block."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
