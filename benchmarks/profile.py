@@ -10,10 +10,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.actor import Actor
+from benchmarks.actor import Actor, Failed
 from benchmarks.contestants import CONTESTANTS, OURS
 from benchmarks.environments import environment, made
 from benchmarks.measure import Meter
@@ -25,12 +26,12 @@ RATE = 250
 """Samples per second."""
 ATTACHING = 0.7
 """Seconds until it samples."""
+LEAST_COUNT = 100_000
+"""Messages that are consumed at least: they do not wait until it samples."""
 IDLE = ("Guard._run", "gevent/_threading.py")
 """Native threads that wait, which py-spy takes for work."""
 LEAST = 0.02
 """The part of the time from which on a function is told of."""
-
-Stack = list[str]
 
 
 class Sampled(Play):
@@ -60,7 +61,13 @@ class Sampled(Play):
         """Return how often which stack was seen, by process, when all samples are written."""
         for spy in self._spies.values():
             spy.wait(self._seconds + 30)
-        return {name: counted((self._folder / name).read_text()) for name in self._spies}
+        return {name: self._counted(name) for name in self._spies}
+
+    def _counted(self, name: str) -> Counter[tuple[str, ...]]:
+        samples = self._folder / name
+        if not samples.exists():
+            raise Failed(f"the {name} had ended before it could be sampled; give it more to do")
+        return counted(samples.read_text())
 
 
 def counted(text: str) -> Counter[tuple[str, ...]]:
@@ -94,8 +101,9 @@ def costs(stacks: Counter[tuple[str, ...]], whole: float) -> Iterator[tuple[str,
 
 def profile(each: Round, workload: Workload) -> str:
     """Return a table for each process: microseconds of an operation by function."""
+    longer = replace(each, count=max(each.count, LEAST_COUNT))
     with TemporaryDirectory() as folder:
-        play = Sampled(each, workload, Path(folder))
+        play = Sampled(longer, workload, Path(folder))
         figures = play.figures()
         stacks = play.stacks()
     return "\n\n".join(
