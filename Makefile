@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos check format coverage bench clean
+.PHONY: help venv demo test quick soak chaos check format coverage bench figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -24,7 +24,8 @@ help:
 	@echo "make check     linter, format, types; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show what it did not reach"
-	@echo "make bench     measure; ARGS are for the benchmarks"
+	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
+	@echo "make figures   measure all that docs/performance.md tells, and write it there"
 	@echo "make clean     remove what the other targets made"
 
 # The stamps say what is installed; a changed pyproject.toml installs again.
@@ -78,8 +79,15 @@ coverage: $(VENV)/.all
 	$(BIN)/coverage report
 
 bench: $(VENV)/.runtime
-	@tools/install_rabbitmq.sh || echo "Benchmarks against RabbitMQ will be skipped."
+	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# What docs/performance.md tells; on a machine that does nothing else meanwhile.
+figures: $(VENV)/.runtime
+	@tools/install_rabbitmq.sh
+	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)
+	$(BIN)/python -m benchmarks defaults --write docs/performance.md $(ARGS)
+	$(BIN)/python -m benchmarks profile --write docs/performance.md $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* .cache build dist *.egg-info htmlcov .coverage .coverage.*

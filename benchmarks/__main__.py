@@ -72,7 +72,9 @@ def arguments() -> argparse.Namespace:
         "--transient", action="store_true", help="nothing durable, nothing persistent"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with every round")
-    parser.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw bars")
+    parser.add_argument(
+        "--plot", metavar="FILE.svg", type=Path, help="draw bars; beside the file of --write"
+    )
     parser.add_argument(
         "--write", metavar="FILE.md", type=Path, help="put the tables between the marks in it"
     )
@@ -110,6 +112,7 @@ def main() -> None:
         print(outcome.as_json() if args.json else text)
         if args.plot:
             args.plot.write_text(plot(outcome.results))
+            text = f"![The medians as bars]({args.plot.name})\n\n{text}"
     if args.write:
         written_into(args.write, what, text)
     sys.exit(1 if failed else 0)

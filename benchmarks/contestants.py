@@ -6,10 +6,8 @@ processes of their own, in environments of their own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 
 OURS, LIMIT = "postage", "librabbitmq"
 
@@ -45,13 +43,8 @@ class Contestant:
         return self.style != "plain"
 
 
-def own_packages() -> list[str]:
-    """Return what Postage needs, as its metadata have it; its code comes from this checkout."""
-    needed = metadata.requires("postage") or []
-    return [one for one in needed if not re.search(r"extra\s*==", one)]
-
-
 PIKA = ("pika>=1.4,<2", "gevent")
+"""Of Postage, too, as in pyproject.toml; its own code comes from this checkout."""
 NO_REPLY = "it has no calls, but for results kept in Redis or Memcached"
 
 CONTESTANTS = {
@@ -61,7 +54,7 @@ CONTESTANTS = {
             OURS,
             "Postage",
             "gevent",
-            own_packages(),
+            PIKA,
             "the defaults, as in the README: up to 100 handlers at once, each in a greenlet,"
             " prefetch 100; every call has a deadline, is mandatory, and expires; the message is"
             " wrapped in Postage's envelope (some 240 bytes more)",
