@@ -35,7 +35,7 @@ class Contestant:
     leaves: Sequence[str] = ()
     """Other queues and exchanges that it leaves behind."""
     serial: bool = False
-    """Its handlers run one after another."""
+    """Its handlers, or its calls, run one after another."""
 
     @property
     def many(self) -> bool:
@@ -124,6 +124,7 @@ CONTESTANTS = {
             "asyncio",
             ("faststream[rabbit]", "uvloop"),
             "uvloop; `broker.request`, which allows one call in flight; types applied (pydantic)",
+            serial=True,
         ),
         Contestant(
             "dramatiq",
