@@ -57,7 +57,7 @@ CONTESTANTS = {
             PIKA,
             "the defaults, as in the README: up to 100 handlers at once, each in a greenlet,"
             " prefetch 100; every call has a deadline, is mandatory, and expires; the message is"
-            " wrapped in Postage's envelope (some 240 bytes more)",
+            " wrapped in Postage's envelope (230 bytes more)",
         ),
         Contestant(
             "blocking",
