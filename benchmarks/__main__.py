@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import brokers
+from benchmarks import brokers, components
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
@@ -39,7 +39,7 @@ def _profile(args: argparse.Namespace) -> str:
 
 
 PROGRAMS: dict[str, Program] = {"broker": _broker, "defaults": _defaults, "profile": _profile}
-"""Measurements with tables of their own; the cost of many components joins here."""
+"""Measurements with tables of their own."""
 ALL = "all"
 """What stands in the marks of the workloads' tables, whichever were measured."""
 
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         metavar="WORKLOAD",
         help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or {', '.join(PROGRAMS)},"
-        " each for itself: see the README",
+        " or components, each for itself: see the README",
     )
     parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
     parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
@@ -101,6 +101,9 @@ def contest(args: argparse.Namespace) -> Outcome:
 
 def main() -> None:
     """Measure, and print."""
+    if sys.argv[1:2] == ["components"]:  # it has options of its own
+        components.main(sys.argv[2:])
+        return
     args = arguments()
     what = args.workloads[0] if args.workloads and args.workloads[0] in PROGRAMS else ALL
     if what in PROGRAMS:

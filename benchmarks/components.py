@@ -14,14 +14,15 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from benchmarks.brokers import embedded, rss
+from benchmarks.broker import Target, broker
 from benchmarks.calls import Calls
+from benchmarks.measure import cpu_seconds, resident
 from postage.testing.processes import end, orphan_proof
-from postage.testing.rabbitmq import RabbitMQNode
 
 FLEETS = {"with_postage": "Postage", "with_pika": "GeventConnection, one channel"}
 COUNTS = (500, 1000)
@@ -45,36 +46,14 @@ class Figures:
     """By how much the broker's resident memory has grown until then, in bytes."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """The broker of a run."""
-
-    port: int
-    pid: int
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
-
-
-@contextlib.contextmanager
-def target(kind: str) -> Iterator[Target]:
-    """Run a broker of that *kind*, as a process of its own, for the block."""
-    if kind == "embedded":
-        with embedded() as (port, pid, _):
-            yield Target(port, pid)
-        return
-    with RabbitMQNode() as node:
-        yield Target(node.port, node.pid)
-
-
-def measured(broker: Target, fleet: str, count: int) -> Figures:
+def measured(target: Target, fleet: str, count: int) -> Figures:
     """Start *fleet* with *count* components, call each of them, and end it."""
+    port = urlsplit(target.url).port or 0
+    assert target.pid is not None, "the broker is ours"
     name = f"postage-benchmark-{os.getpid()}-{time.monotonic_ns()}"
-    calls = Calls(broker.port, [f"{name}-{number}" for number in range(count)])
-    before = rss(broker.pid)
-    command = [sys.executable, "-m", f"benchmarks.fleets.{fleet}", broker.url, name, str(count)]
+    calls = Calls(port, [f"{name}-{number}" for number in range(count)])
+    before = resident(target.pid)
+    command = [sys.executable, "-m", f"benchmarks.fleets.{fleet}", target.url, name, str(count)]
     since = time.perf_counter()
     process = subprocess.Popen(orphan_proof(command), stdout=subprocess.PIPE)
     try:
@@ -84,9 +63,9 @@ def measured(broker: Target, fleet: str, count: int) -> Figures:
         declared = time.perf_counter() - since
         calls.make()
         answered = time.perf_counter() - since
-        cpu = time.clock_gettime(~process.pid << 3 | 2)  # see benchmarks.measure
-        connections = connected(process.pid, broker.port)
-        memory, grown = rss(process.pid), rss(broker.pid) - before
+        cpu = cpu_seconds(process.pid)
+        connections = connected(process.pid, port)
+        memory, grown = resident(process.pid), resident(target.pid) - before
     finally:
         end(process, within=60)
         calls.clean()
@@ -113,14 +92,14 @@ def median(rounds: Sequence[Figures]) -> Figures:
 
 
 def interleaved(
-    broker: Target, fleets: Sequence[str], counts: Sequence[int], rounds: int
+    target: Target, fleets: Sequence[str], counts: Sequence[int], rounds: int
 ) -> dict[tuple[str, int], list[Figures]]:
     """Return the figures of every round, by fleet and count: A B, A B, so all share bad moments."""
     results: dict[tuple[str, int], list[Figures]] = defaultdict(list)
     for number in range(1, rounds + 1):
         for count in (1, *counts):
             for fleet in fleets:
-                figures = measured(broker, fleet, count)
+                figures = measured(target, fleet, count)
                 results[fleet, count].append(figures)
                 told = f"{count} of {FLEETS[fleet]}: all answered in {figures.answered:.2f} s"
                 print(f"round {number}: {told}", file=sys.stderr)
@@ -165,5 +144,5 @@ def main(arguments: Sequence[str]) -> None:
         "--fleets", nargs="+", choices=FLEETS, default=list(FLEETS), help="only these"
     )
     args = parser.parse_args(arguments)
-    with target(args.broker) as broker:
-        print_table(interleaved(broker, args.fleets, args.counts, args.rounds))
+    with broker(args.broker) as target:
+        print_table(interleaved(target, args.fleets, args.counts, args.rounds))
