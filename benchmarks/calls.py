@@ -34,7 +34,7 @@ class Calls:
         self._wire = Wire(port, f"{prefix}-answers")
         self._wire.declare()
         self._wire.subscribe(no_ack=True)
-        self._text = re.compile(rb'value": "(%s-\d+)"' % re.escape(prefix).encode())
+        self._text = re.compile(rb'value": ?"(%s-\d+)"' % re.escape(prefix).encode())
         message = RpcCommand("name")
         message.fingerprint({"name": "benchmark"})
         body = json.dumps(message.body).encode()
