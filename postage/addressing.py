@@ -93,13 +93,16 @@ class Address:
         return f"{self.pid}.{self.number}@{self.host}"
 
     def standard(self) -> list[tuple[QueueSpec, str]]:
-        """Return the queues and keys that every application has."""
+        """Return the queues and keys that every application has.
+
+        Its own comes first: who cannot have it leaves nothing on the broker.
+        """
         at_host = f"@{self.host}"
         fan_out = (self.name, at_host, self.name + at_host, self.process_key, self.unique_key)
         return [
+            *((self.uid, key) for key in fan_out),
             (self.sid, f"{self.name}/rr"),
             (self.hid, f"{self.name}{at_host}/rr"),
-            *((self.uid, key) for key in fan_out),
         ]
 
     def group(self, group: str) -> list[tuple[QueueSpec, str]]:

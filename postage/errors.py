@@ -23,6 +23,7 @@ __all__ = [
     "ExitScheduler",
     "FilterError",
     "GaveUp",
+    "IdentityTaken",
     "MalformedMessage",
     "NoRoute",
     "NotAcknowledged",
@@ -142,6 +143,23 @@ class TopologyMismatch(ChannelRefused):
             f"{self.kind} {self.name!r} exists with {self.flag} = {self.theirs}, "
             f"but was declared here with {self.flag} = {self.ours}.  To use it as it is, write "
             f"{as_it_is}; else declare it with the same {self.flag}, or delete it on the broker."
+        )
+
+
+class IdentityTaken(ChannelRefused):
+    """Another process has the queue *queue*, which a generic application has for itself (405)."""
+
+    def __init__(self, code: int, text: str, *, queue: str) -> None:
+        super().__init__(code, text)
+        self.queue = queue
+
+    def __str__(self) -> str:
+        """Say who that may be, and what to change."""
+        return (
+            f"another process is {self.queue!r} already (405).  Where two containers share their "
+            f"host name and process number, give each a host name of its own, or the application "
+            f'a host in its fingerprint: Fingerprint(name, host="other").  Where it is a former '
+            f"run on a machine that has died, the broker lets go of it after two heartbeats."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from postage._version import __version__
 from postage.addressing import Address
+from postage.errors import ChannelRefused, IdentityTaken
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
 from postage.green.processor import MessageProcessor
@@ -20,6 +21,9 @@ from postage.message import MessageResult
 from postage.settings import Hup
 
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
+
+RESOURCE_LOCKED = 405
+"""AMQP's code for a queue that is exclusive to another connection."""
 
 
 class GenericApplicationExchange(Exchange):
@@ -94,9 +98,18 @@ class GenericApplication(MessageProcessor):
         self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
         self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
         self.groups: list[str] = []
-        self.add_eqk([(self.exchange_class, self.address.standard())])
+        self._listen()
         for group in groups:
             self.join_group(group)
+
+    def _listen(self) -> None:
+        try:
+            self.add_eqk([(self.exchange_class, self.address.standard())])
+        except ChannelRefused as exc:
+            queue = self.uid["name"]
+            if exc.code != RESOURCE_LOCKED or not exc.concerns(queue):
+                raise
+            raise IdentityTaken(exc.code, exc.text, queue=queue) from exc
 
     def _make_logger(self, hup: Hup | None, vhost: str | None) -> Any:
         producer = self.logging_producer(self.fingerprint, hup, vhost)

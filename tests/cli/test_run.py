@@ -325,14 +325,16 @@ def test_what_cannot_be_run_is_a_line_and_a_code(broker_env):
         assert "Traceback" not in ended.stderr
 
 
-def test_two_processes_of_the_same_name_and_pid_are_a_line_and_exit_code_5(broker_env):
+def test_two_processes_that_are_the_same_one_are_a_line_and_exit_code_5(broker_env):
     with running("run", "twin") as program:
         program.wait_for_line("Running", SOON)
         ended = postage("run", "twin")
 
-    assert ended.code == 5
-    assert ended.stderr.splitlines()[-1].startswith("ChannelRefused: the broker refused it (405)")
-    assert "'1@x'" in ended.stderr
+    assert (ended.code, ended.stdout) == (5, "")
+    assert ended.stderr.splitlines()[-1].startswith(
+        "IdentityTaken: another process is '1@x' already (405).  Where two containers share their"
+    )
+    assert "Traceback" not in ended.stderr
 
 
 FAILS = {

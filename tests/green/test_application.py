@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from postage import generic_application, messaging
+from postage.errors import IdentityTaken
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.testing.waiting import wait_until
 from tests.support.places import Place, exchange
@@ -203,6 +204,20 @@ def test_the_queues_have_their_names_and_end_with_their_last_application(place, 
     # Exclusive queues cannot be looked at from another connection; a name is free when one is gone.
     for name in names:
         wait_until(lambda queue=name: not raw.exists(queue), SOON)
+
+
+@pytest.mark.row(51)
+def test_who_is_another_process_already_is_told_what_to_do_and_leaves_nothing_behind(place, raw):
+    fingerprint = {"name": place.queue, "pid": place.sub("pid"), "host": "h"}
+    own = f"{place.sub('pid')}@h"
+    raw.declare(own, durable=False, exclusive=True, auto_delete=True)
+
+    with pytest.raises(IdentityTaken, match=r"host name .* Fingerprint\(name, host=") as caught:
+        Local(fingerprint)
+
+    assert (caught.value.code, caught.value.queue) == (405, own)
+    assert not raw.exists(place.queue)
+    assert not raw.exists(f"{place.queue}@h")
 
 
 @pytest.mark.row(51)

@@ -85,9 +85,9 @@ def test_fan_out_keys_lead_to_the_own_queue_and_round_robin_keys_to_the_shared_o
     fan_out = ["monitor", "@host-b", "monitor@host-b", "77@host-b", f"77.{address.number}@host-b"]
 
     assert address.standard() == [
+        *((own, key) for key in fan_out),
         (address.sid, "monitor/rr"),
         (address.hid, "monitor@host-b/rr"),
-        *((own, key) for key in fan_out),
     ]
 
 
