@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import gevent
 
+from postage.cli.descriptions import Description, merged, rated
 from postage.cli.exchanges import named
 from postage.cli.remote import Remote
 from postage.errors import TimeoutError, TopologyMismatch  # noqa: A004 - the classic name
@@ -15,7 +14,7 @@ from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
 from postage.message import MessageResult, MessageResultException
 
-__all__ = ["everybody", "merged", "one"]
+__all__ = ["everybody", "one", "present"]
 
 MANY = 1_000_000
 """More answers than there will be: who asks waits until the time is over."""
@@ -24,18 +23,41 @@ EXCHANGE: type[Exchange] = named(GenericApplicationExchange.name, passive=True)
 """Theirs; asking does not make it."""
 
 
-def everybody(key: str, wait: float) -> list[dict[str, Any]]:
+def everybody(key: str, wait: float) -> list[Description]:
     """Return the descriptions of the applications behind *key* that answer within *wait* seconds.
 
-    Those that know ``ping`` alone, older ones, have nothing but their fingerprint.
+    They are asked for it again in the middle of that time: each has the ``rate`` of messages that
+    it handled since it was asked first.  Those that know ``ping`` alone, older ones, have nothing
+    but their fingerprint.
     """
-    try:
-        remote = Remote(EXCHANGE, key)
-    except TopologyMismatch:
-        return []  # nobody has ever made it
+    remote = _remote(key)
+    if remote is None:
+        return []
+    half = wait / 2
+    asked = [
+        gevent.spawn(_answers, remote, "ping", wait),
+        gevent.spawn(_answers, remote, "describe", wait),
+        gevent.spawn_later(half, _answers, remote, "describe", half),
+    ]
+    pings, first, second = (greenlet.get() for greenlet in asked)
+    return rated(merged([], first), merged(pings, first + second))
+
+
+def present(key: str, wait: float) -> list[Description]:
+    """Return the same, asked once: without the rates."""
+    remote = _remote(key)
+    if remote is None:
+        return []
     asked = [gevent.spawn(_answers, remote, what, wait) for what in ("ping", "describe")]
-    pings, descriptions = (greenlet.get() for greenlet in asked)
-    return merged(pings, descriptions)
+    return merged(*(greenlet.get() for greenlet in asked))
+
+
+def _remote(key: str) -> Remote | None:
+    """Return who asks; None where nobody has ever made the exchange, and so nobody is there."""
+    try:
+        return Remote(EXCHANGE, key)
+    except TopologyMismatch:
+        return None
 
 
 def _answers(remote: Remote, what: str, wait: float) -> list[Any]:
@@ -47,39 +69,10 @@ def _answers(remote: Remote, what: str, wait: float) -> list[Any]:
     return [result.body["content"]["value"] for result in results if result]
 
 
-def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return *descriptions*, and for each fingerprint that pinged more often one with that alone.
-
-    Several applications of a process have one fingerprint: only their number tells who is missing.
-    What is no fingerprint or description is left out.
-    """
-    known = [each for each in descriptions if _is_description(each)]
-    described = Counter(_identity(each["fingerprint"]) for each in known)
-    for fingerprint in filter(_is_fingerprint, pings):
-        if described[_identity(fingerprint)] > 0:
-            described[_identity(fingerprint)] -= 1
-        else:
-            known.append({"fingerprint": fingerprint})
-    return sorted(known, key=lambda each: (_identity(each["fingerprint"]), str(each.get("key"))))
-
-
-def _is_fingerprint(value: Any) -> bool:
-    return isinstance(value, dict) and "name" in value
-
-
-def _is_description(value: Any) -> bool:
-    return isinstance(value, dict) and _is_fingerprint(value.get("fingerprint"))
-
-
-def _identity(fingerprint: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(fingerprint.get(key)) for key in ("name", "host", "pid"))
-
-
 def one(key: str, wait: float) -> MessageResult:
     """Return the first description that comes from behind *key*, or why none came."""
-    try:
-        remote = Remote(EXCHANGE, key)
-    except TopologyMismatch:
+    remote = _remote(key)
+    if remote is None:
         return MessageResultException("NoRoute", f"there are no applications here, nor {key!r}")
     result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
     return result

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import click
 
+from postage.cli.descriptions import Description, figure, handled
 from postage.cli.options import Seconds, examples, json_option, url_option
 from postage.cli.output import say, say_json, table
 from postage.fingerprint import Fingerprint
 
-__all__ = ["command", "row"]
+__all__ = ["HEAD", "command", "row"]
 
-HEAD = ("NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "CLASS")
+HEAD = ("NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "MSG/S", "CLASS")
 
 
 @click.command(
@@ -32,7 +32,8 @@ HEAD = ("NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "CLASS")
 def command(name: str | None, *, as_json: bool, wait: float) -> None:
     """List the generic applications that answer within a second.
 
-    NAME is any key that reaches all of them: a name, @host, name@host, pid@host, name#group.
+    NAME is any key that reaches all of them: a name, @host, name@host, pid@host, name#group.  MSG/S
+    is how many messages a second each has handled in the last half of that time.
     """
     from postage.cli.fleet import everybody  # noqa: PLC0415 - `--help` does not wait for gevent
 
@@ -45,16 +46,19 @@ def command(name: str | None, *, as_json: bool, wait: float) -> None:
         say("\n".join(table(HEAD, [row(each) for each in found])))
 
 
-def row(described: dict[str, Any]) -> tuple[object, ...]:
+def row(described: Description) -> tuple[object, ...]:
     """Return the row of an application; ``-`` stands for what it does not say."""
-    fingerprint = described["fingerprint"]
-    counts, uptime = described.get("counts", {}), described.get("uptime")
-    is_old = "counts" not in described
-    return (
+    fingerprint, groups = described["fingerprint"], described.get("groups")
+    uptime, failed = figure(described, "uptime"), figure(described, "statistics", "failed")
+    rate = figure(described, "rate")
+    cells = (
         fingerprint["name"],
         described.get("key") or "{pid}@{host}".format_map({"pid": "?", "host": "?"} | fingerprint),
-        ",".join(map(str, described.get("groups", ()))) or "-",
-        "-" if uptime is None else timedelta(seconds=int(uptime)),
-        *("-" if is_old else counts.get(key, 0) for key in ("handled", "failed")),
-        described.get("class", "-"),
+        ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
+        None if uptime is None else timedelta(seconds=int(uptime)),
+        handled(described),
+        failed,
+        None if rate is None else f"{rate:.1f}",
+        described.get("class"),
     )
+    return tuple("-" if cell is None else cell for cell in cells)

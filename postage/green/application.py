@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from postage._version import __version__
@@ -92,6 +93,7 @@ class GenericApplication(MessageProcessor):
     ) -> None:
         super().__init__(fingerprint, (), hup, vhost)
         self._made = time.monotonic()
+        self._inquiries = 0
         self.vhost = self.consumer.vhost
         self.logger = self._make_logger(hup, vhost)
         name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
@@ -135,7 +137,12 @@ class GenericApplication(MessageProcessor):
         self.consumer.leave(shared)
 
     def description(self) -> dict[str, Any]:
-        """Return what this application is and has done; the RPC ``describe`` answers with it."""
+        """Return what this application is and has done; the RPC ``describe`` answers with it.
+
+        ``inquiries`` says how many of the messages that were handled only asked for this, or for
+        the fingerprint; ``uptime`` is in seconds.  Two answers give a rate by the clock of whoever
+        gave them.
+        """
         return {
             "fingerprint": self.fingerprint,
             "key": self.address.unique_key,
@@ -145,7 +152,8 @@ class GenericApplication(MessageProcessor):
             "groups": list(self.groups),
             "queues": [{"queue": queue, "key": key} for queue, key in self.consumer.qk_list],
             "handlers": self._described_handlers(),
-            "counts": dict(self.counts),
+            "statistics": asdict(self.statistics()),
+            "inquiries": self._inquiries,
             "uptime": round(time.monotonic() - self._made, 3),
         }
 
@@ -163,13 +171,15 @@ class GenericApplication(MessageProcessor):
 
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
-        """Answer with the description: handlers, queues, groups, counts."""
+        """Answer with the description: handlers, queues, groups, statistics."""
         reply_func(MessageResult(self.description()))
+        self._inquiries += 1  # now, as this one is counted as handled when we return
 
     @RpcHandler("command", "ping")
     def msg_ping(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
         """Answer with the fingerprint."""
         reply_func(MessageResult(self.fingerprint))
+        self._inquiries += 1
 
     @MessageHandler("command", "join_group")
     def msg_join_group(self, content: Any) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 
+import gevent
 import pytest
 
 from postage import generic_application, messaging
-from postage.cli.fleet import merged
 from postage.cli.output import as_json, table
 from postage.cli.probes import readiness
 from postage.green.amqp.statistics import ConnectionStatistics
@@ -56,10 +57,21 @@ def test_ps_prints_a_table(fleet: Program):
 
     assert (ended.code, ended.stderr) == (0, "")
     head, *rows = ended.stdout.splitlines()
-    assert head.split() == ["NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "CLASS"]
+    assert head.split() == [
+        "NAME",
+        "KEY",
+        "GROUPS",
+        "UPTIME",
+        "HANDLED",
+        "FAILED",
+        "MSG/S",
+        "CLASS",
+    ]
     assert [row.split()[:3] for row in rows] == [
         ["monitor", f"{pid}.{number}@{HOST}", "blue"] for number in (0, 1)
     ]
+    # Who asks is not counted, however often.
+    assert [row.split()[4:] for row in rows] == [["0", "0", "0.0", "fleet.Monitor"]] * 2
 
 
 class Old(generic_application.GenericApplication):
@@ -77,7 +89,40 @@ def test_ps_lists_who_knows_ping_alone(broker_env):
         row = postage("ps", "old\x1b").stdout.splitlines()[1].split()
 
     assert row[0] == "old?"
-    assert row[2:] == ["-"] * 5
+    assert row[2:] == ["-"] * 6
+
+
+class Busy(generic_application.GenericApplication):
+    """Does something."""
+
+    @messaging.MessageHandler("command", "work")
+    def work(self, content):
+        """Do it."""
+
+
+class Boss(messaging.GenericProducer):
+    eks = ((generic_application.GenericApplicationExchange, "busy"),)
+
+
+def keep_busy(boss: Boss, times: list[float]) -> None:
+    while True:
+        times.append(time.monotonic())
+        boss.message_work()
+        gevent.sleep(0.01)
+
+
+def test_ps_says_how_many_messages_a_second_are_handled(broker_env):
+    times: list[float] = []
+    with running_here(Busy({"name": "busy"})):
+        driver = gevent.spawn(keep_busy, Boss(), times)
+        try:
+            (found,) = told("ps", "busy", "--json")
+        finally:
+            driver.kill()
+
+    sent = (len(times) - 1) / (times[-1] - times[0])
+    assert found["statistics"]["handled"] > 0
+    assert sent / 3 < found["rate"] < sent * 3  # over another, shorter time
 
 
 def test_ps_where_nobody_answers(fleet: Program):
@@ -99,14 +144,6 @@ def test_ps_makes_nothing_where_there_is_nothing(broker_env):
     assert (ended.code, ended.stderr) == (0, "Nobody has answered.\n")
     assert (described.code, described.stderr.partition(":")[2][:9]) == (4, " NoRoute:")
     assert not statistics.queues
-
-
-def test_answers_are_merged_by_their_number():
-    one, two = ({"name": name, "pid": "1", "host": "h"} for name in ("one", "two"))
-    known = {"fingerprint": one, "key": "1.0@h"}
-
-    assert merged([one, two, one], [known]) == [known, {"fingerprint": one}, {"fingerprint": two}]
-    assert merged(["odd", None, {}], [7, {"fingerprint": 3}]) == []
 
 
 # --- describe

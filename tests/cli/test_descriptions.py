@@ -1,0 +1,93 @@
+"""What answers of applications tell: who is who, how much each does, and what odd ones say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from postage.cli.descriptions import figure, handled, identified, merged, rate, rated
+from postage.cli.ps import row
+
+ONE, TWO = ({"name": name, "pid": "1", "host": "h"} for name in ("one", "two"))
+
+
+def described(number: int = 0, **more: Any) -> dict[str, Any]:
+    return {"fingerprint": ONE, "key": f"1.{number}@h", **more}
+
+
+def busy(count: int, uptime: float, inquiries: int = 0, number: int = 0) -> dict[str, Any]:
+    statistics = {"handled": count, "failed": 0}
+    return described(number, statistics=statistics, inquiries=inquiries, uptime=uptime)
+
+
+# --- who is who
+
+
+def test_answers_are_merged_by_their_number():
+    known = described()
+
+    assert merged([ONE, TWO, ONE], [known]) == [known, {"fingerprint": ONE}, {"fingerprint": TWO}]
+    assert merged(["odd", None, {}], [7, {"fingerprint": 3}]) == []
+
+
+def test_of_two_answers_of_one_application_the_later_counts():
+    first, other, second = busy(1, 1), busy(5, 1, number=1), busy(2, 2)
+
+    assert merged([ONE, ONE], [first, other, second]) == [second, other]
+
+
+def test_who_has_no_key_is_told_apart_by_number():
+    identities = [identity for identity, _ in identified([{"fingerprint": ONE}] * 2 + [busy(1, 1)])]
+
+    assert len(set(identities)) == 3
+
+
+# --- rates
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (busy(10, 100.0), busy(35, 102.5), 10.0),
+        (busy(10, 100.0), busy(10, 101.0), 0.0),
+        (busy(10, 100.0, 4), busy(16, 102.0, 6), 2.0),  # two of the six only asked
+        (busy(10, 100.0), busy(10, 100.0), None),  # one answer
+        (busy(10, 100.0), busy(3, 0.5), None),  # started anew
+        (busy(10, 100.0), busy(3, 101.0), None),
+        ({}, busy(3, 101.0), None),
+        (described(), busy(3, 101.0), None),
+        (busy(3, 101.0), {"fingerprint": ONE}, None),
+    ],
+)
+def test_a_rate_is_what_was_handled_between_two_answers_by_the_clock_of_who_answered(
+    before, after, expected
+):
+    assert rate(before, after) == expected
+
+
+def test_each_gets_its_own_rate():
+    before = [busy(0, 1.0), busy(0, 1.0, number=1)]
+    after = [busy(4, 2.0, number=1), busy(2, 2.0), busy(9, 9.0, number=2), {"fingerprint": TWO}]
+
+    assert [each["rate"] for each in rated(before, after)] == [4.0, 2.0, None, None]
+
+
+# --- odd answers
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "7", [], {}, math.nan, math.inf, -math.inf, 10**400], ids=repr
+)
+def test_what_is_no_figure_shows_as_none(value):
+    odd = described(uptime=value, groups=value, statistics={"handled": value, "failed": value})
+
+    assert figure(odd, "uptime") is None
+    assert handled(odd) is None
+    assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 6)
+
+
+@pytest.mark.parametrize("statistics", [None, 7, "text", [1]])
+def test_statistics_may_be_anything(statistics):
+    assert row(described(statistics=statistics))[4:6] == ("-", "-")
