@@ -32,7 +32,7 @@ FOREIGN = {
     2: {"gevent", "greenlet", "pika"},
     3: {"gevent", "greenlet"},
     4: set(),
-    5: {"click", "gevent", "greenlet", "pytest", "_pytest", "watchfiles"},
+    5: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles"},
 }
 LONGEST = 500
 

@@ -9,6 +9,7 @@ COMMANDS = {
     "call": "Call a component and print its answer.",
     "send": "Send a command to components.",
     "ps": "List the applications that answer.",
+    "top": "Show the applications that answer, live.",
     "describe": "Show what an application handles.",
     "tail": "Print the messages that pass.",
     "health": "Ask whether a running process is alive and ready.",

@@ -10,12 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["Description", "figure", "handled", "identified", "merged", "rate", "rated"]
+__all__ = [
+    "Description",
+    "Identity",
+    "figure",
+    "handled",
+    "identified",
+    "merged",
+    "rate",
+    "rated",
+]
 
 Description = dict[str, Any]
 """An answer to ``describe``; of an application that knows ``ping`` alone, its fingerprint."""
 
 Identity = tuple[str, ...]
+"""What tells an application from all others."""
 
 MOST = 1e13
 """A larger figure is none: not even a time in seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gevent
@@ -9,18 +10,29 @@ import gevent
 from postage.cli.descriptions import Description, merged, rated
 from postage.cli.exchanges import named
 from postage.cli.remote import Remote
-from postage.errors import TimeoutError, TopologyMismatch  # noqa: A004 - the classic name
+from postage.errors import (
+    PostageError,
+    TimeoutError,  # noqa: A004 - the classic name
+    TopologyMismatch,
+)
 from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
 from postage.message import MessageResult, MessageResultException
 
-__all__ = ["everybody", "one", "present"]
+__all__ = ["connect", "everybody", "one", "present"]
 
 MANY = 1_000_000
 """More answers than there will be: who asks waits until the time is over."""
 
+Answers = list[Any] | PostageError
+
 EXCHANGE: type[Exchange] = named(GenericApplicationExchange.name, passive=True)
 """Theirs; asking does not make it."""
+
+
+def connect(key: str) -> None:
+    """Connect, as whoever asks for *key* does; raises `ConnectionFailed`, and switches."""
+    _remote(key)
 
 
 def everybody(key: str, wait: float) -> list[Description]:
@@ -39,7 +51,7 @@ def everybody(key: str, wait: float) -> list[Description]:
         gevent.spawn(_answers, remote, "describe", wait),
         gevent.spawn_later(half, _answers, remote, "describe", half),
     ]
-    pings, first, second = (greenlet.get() for greenlet in asked)
+    pings, first, second = _gathered(asked)
     return rated(merged([], first), merged(pings, first + second))
 
 
@@ -49,7 +61,7 @@ def present(key: str, wait: float) -> list[Description]:
     if remote is None:
         return []
     asked = [gevent.spawn(_answers, remote, what, wait) for what in ("ping", "describe")]
-    return merged(*(greenlet.get() for greenlet in asked))
+    return merged(*_gathered(asked))
 
 
 def _remote(key: str) -> Remote | None:
@@ -60,13 +72,26 @@ def _remote(key: str) -> Remote | None:
         return None
 
 
-def _answers(remote: Remote, what: str, wait: float) -> list[Any]:
-    queue = remote.rpc_queue_command(what, {})
+def _answers(remote: Remote, what: str, wait: float) -> Answers:
+    """Return what is answered within *wait* seconds, or why that cannot be had.
+
+    An error is returned and not raised: of a greenlet's own gevent prints the traceback.
+    """
     try:
-        results = remote.consume_rpc(queue, MANY, timeout=wait)
+        results = remote.consume_rpc(remote.rpc_queue_command(what, {}), MANY, timeout=wait)
     except TimeoutError as late:
         results = list(late.results)
+    except PostageError as exc:
+        return exc
     return [result.body["content"]["value"] for result in results if result]
+
+
+def _gathered(asked: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
+    found = [greenlet.get() for greenlet in asked]
+    for each in found:
+        if isinstance(each, PostageError):
+            raise each
+    return [each for each in found if isinstance(each, list)]
 
 
 def one(key: str, wait: float) -> MessageResult:

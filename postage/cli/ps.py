@@ -13,7 +13,8 @@ from postage.fingerprint import Fingerprint
 
 __all__ = ["HEAD", "command", "row"]
 
-HEAD = ("NAME", "KEY", "GROUPS", "UPTIME", "HANDLED", "FAILED", "MSG/S", "CLASS")
+HEAD = ("NAME", "KEY", "MSG/S", "HANDLED", "FAILED", "UPTIME", "GROUPS", "CLASS")
+"""What a narrow terminal cuts off stands last."""
 
 
 @click.command(
@@ -54,11 +55,11 @@ def row(described: Description) -> tuple[object, ...]:
     cells = (
         fingerprint["name"],
         described.get("key") or "{pid}@{host}".format_map({"pid": "?", "host": "?"} | fingerprint),
-        ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
-        None if uptime is None else timedelta(seconds=int(uptime)),
+        None if rate is None else f"{rate:.1f}",
         handled(described),
         failed,
-        None if rate is None else f"{rate:.1f}",
+        None if uptime is None else timedelta(seconds=int(uptime)),
+        ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
         described.get("class"),
     )
     return tuple("-" if cell is None else cell for cell in cells)

@@ -90,4 +90,4 @@ def test_what_is_no_figure_shows_as_none(value):
 
 @pytest.mark.parametrize("statistics", [None, 7, "text", [1]])
 def test_statistics_may_be_anything(statistics):
-    assert row(described(statistics=statistics))[4:6] == ("-", "-")
+    assert row(described(statistics=statistics))[3:5] == ("-", "-")

@@ -1,0 +1,59 @@
+"""The terminal: whether there is one to draw on, and the keys that are pressed there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from postage.cli.exits import CommandFailed
+
+__all__ = ["ENDED", "need_terminal", "pressed_keys"]
+
+ENDED = ""
+"""What is read in place of a key when the terminal has gone."""
+
+
+def need_terminal(command: str, instead: str) -> None:
+    """Raise `CommandFailed` where *command* cannot draw; *instead* says what can be had there."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CommandFailed(f"{command} needs a terminal, to draw and to read keys; {instead}")
+    name = os.environ.get("TERM", "")
+    if name in ("", "dumb", "unknown"):
+        raise CommandFailed(f"TERM={name}: {command} cannot move the cursor there; {instead}")
+
+
+@contextmanager
+def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
+    """Call *on_key* for each key, at once and without an echo, while the block lasts.
+
+    Then the terminal is as before, whatever ended the block.
+    """
+    import gevent  # noqa: PLC0415 - `--help` does not wait for it
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    reading = gevent.spawn(_read, descriptor, on_key)
+    try:
+        tty.setcbreak(descriptor)
+        yield
+    finally:
+        reading.kill()
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
+    from gevent.socket import wait_read  # noqa: PLC0415 - as above
+
+    text = "?"
+    while text:
+        wait_read(descriptor)
+        try:
+            text = os.read(descriptor, 64).decode(errors="replace")
+        except OSError:
+            text = ENDED
+        for key in text or [ENDED]:
+            on_key(key)

@@ -1,0 +1,316 @@
+"""``postage top``: a terminal shows the fleet, and goes on when its broker does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import gevent
+import pytest
+
+from postage import generic_application, messaging
+from postage.testing.homes import chosen_broker
+from postage.testing.rabbitmq import RabbitMQNode, free_ports
+from postage.testing.waiting import wait_until
+from tests.cli.support import PROGRAMS, SOON, at_once, postage, running
+from tests.faults.scene import attendant
+from tests.support.programs import Program, run_program
+from tests.support.running import running as running_here
+from tests.support.terminal import OnTerminal
+
+HOST = socket.gethostname()
+ALTERNATE, CURSOR = "?1049", "?25"
+"""The private modes by which a program gets a screen of its own, and a cursor."""
+
+
+def top(*arguments: str, env: dict[str, str] | None = None, **size: int) -> OnTerminal:
+    """Return ``postage top`` on a terminal, to be entered as a context."""
+    plain = {"TERM": "xterm-256color", "LINES": "", "COLUMNS": ""}
+    options = ("--interval", "0.3", *arguments)
+    env = os.environ | plain | (env or {})
+    return OnTerminal("-m", "postage", "top", *options, env=env, cwd=PROGRAMS, **size)
+
+
+def shows(terminal: OnTerminal, pattern: str, within: float = SOON) -> re.Match[str]:
+    """Wait until a line of the screen matches *pattern*; return the match."""
+    found: list[re.Match[str]] = []
+
+    def look() -> bool:
+        assert terminal.running, terminal.written
+        found[:] = filter(None, [re.search(pattern, terminal.stdout, re.MULTILINE)])
+        return bool(found)
+
+    try:
+        wait_until(look, within)
+    except AssertionError:
+        raise AssertionError(f"no {pattern!r} in:\n{terminal.stdout}") from None
+    return found[0]
+
+
+def modes(terminal: OnTerminal) -> dict[str, bool]:
+    """Return whether each of the private modes is on, as last said."""
+    said = re.findall(rb"\x1b\[(\?\d+)([hl])", terminal.written)
+    return {mode.decode(): switch == b"h" for mode, switch in said}
+
+
+# --- what it shows
+
+
+@pytest.fixture(scope="module")
+def fleet(broker_env: Any) -> Iterator[Program]:
+    with running("run", "fleet:two") as program:
+        program.wait_for_line("Running", SOON)
+        yield program
+
+
+class Boss(messaging.GenericProducer):
+    eks = ((generic_application.GenericApplicationExchange, "monitor/rr"),)
+
+
+def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
+    def work() -> None:
+        boss = Boss()
+        while True:
+            boss.rpc_load()
+            gevent.sleep(0.02)
+
+    with top() as terminal:
+        shows(
+            terminal, r"^postage top @\S+: 2 here, 0 gone, 0\.0 messages a second, as of \d\d:\d\d:"
+        )
+        assert terminal.screen.display[2].split() == [
+            *("NAME", "KEY", "MSG/S", "HANDLED", "FAILED", "UPTIME", "GROUPS", "CLASS")
+        ]
+        for number in (0, 1):
+            shows(
+                terminal, rf"^monitor  {fleet.pid}\.{number}@{HOST}  0\.0 .* blue +fleet\.Monitor$"
+            )
+        driver = gevent.spawn(work)
+        for number in (0, 1):
+            shows(terminal, rf"^monitor  {fleet.pid}\.{number}@{HOST}  [1-9]")
+        driver.kill()
+        shows(terminal, r"2 here, 0 gone, 0\.0 messages a second")
+
+
+def test_it_takes_a_key(fleet: Program):
+    with top("nobody") as terminal:
+        shows(terminal, r"^postage top nobody: 0 here, 0 gone")
+
+
+class Odd(generic_application.GenericApplication):
+    """Has a name that a terminal would obey, and markup would, too."""
+
+
+def test_who_has_gone_is_shown_as_gone_and_nothing_of_it_is_obeyed(broker_env: Any):
+    name = "odd\x1b[2J[red]\u202e"
+    with top(name) as terminal:
+        with running_here(Odd({"name": name})):
+            row = shows(terminal, r"^odd\?\[2J\[red\]\?  .*").group()
+            assert "gone" not in row
+        shows(terminal, r"^odd\?\[2J\[red\]\?  .* gone ")
+        shows(terminal, r"0 here, 1 gone")
+
+
+def test_it_survives_a_resize(fleet: Program):
+    with top(columns=120, lines=30) as terminal:
+        shows(terminal, r"fleet\.Monitor$")
+        terminal.resize(20, 4)
+        shows(terminal, r"^NAME  KEY .*…\n\.\.\. and 2 more$")
+        terminal.resize(120, 30)
+        shows(terminal, r"fleet\.Monitor$")
+        terminal.resize(10, 1)
+        shows(terminal, r"^postage t…$")
+        terminal.resize(120, 30)
+        shows(terminal, r"fleet\.Monitor$")
+
+
+def test_it_draws_over_what_is_there(fleet: Program):
+    """What was cleared before it is drawn again would flicker."""
+    with top() as terminal:
+        shows(terminal, r"fleet\.Monitor$")
+        wait_until(lambda: terminal.written.count(b"\x1b[H") > 5, SOON)
+
+    cleared = re.findall(rb"\x1b\[\d?[JK]", terminal.written)
+    assert not cleared
+    assert terminal.written.count(b"\x1b[?1049h") == 1
+
+
+@pytest.mark.parametrize(
+    "environment", [{"TERM": "vt100"}, {"NO_COLOR": "1", "LC_ALL": "C"}], ids=str
+)
+def test_it_needs_neither_colour_nor_more_letters_than_there_are(fleet: Program, environment):
+    with top(env=environment, columns=50) as terminal:
+        shows(terminal, r"^monitor ")
+
+    assert not re.findall(rb"\x1b\[[34]\d", terminal.written)
+
+
+# --- how it ends
+
+
+ENDS: dict[str, Callable[[OnTerminal], object]] = {
+    "q": lambda terminal: terminal.type(b"q"),
+    "Q": lambda terminal: terminal.type(b"Q"),
+    "Ctrl-C": lambda terminal: terminal.type(b"\x03"),
+    "Ctrl-backslash": lambda terminal: terminal.type(b"\x1c"),
+    "SIGTERM": lambda terminal: terminal.popen.terminate(),
+    "SIGHUP": lambda terminal: terminal.popen.send_signal(signal.SIGHUP),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_whatever_ends_it_the_terminal_is_as_before(fleet: Program, end: Callable[..., object]):
+    with top() as terminal:
+        before = terminal.settings
+        shows(terminal, r"fleet\.Monitor$")
+        assert modes(terminal) == {ALTERNATE: True, CURSOR: False}
+        assert terminal.settings != before
+        terminal.type(b"x\x1b[A")  # no key of ours
+        end(terminal)
+        assert terminal.wait(SOON).code == 0
+        assert modes(terminal) == {ALTERNATE: False, CURSOR: True}
+        assert terminal.settings == before
+
+
+def test_it_can_be_suspended_as_others_can(fleet: Program):
+    def is_stopped() -> bool:
+        stat = Path(f"/proc/{terminal.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    with top() as terminal:
+        before = terminal.settings
+        shows(terminal, r"fleet\.Monitor$")
+        terminal.type(b"\x1a")  # Ctrl-Z
+        wait_until(is_stopped, SOON)
+        wait_until(lambda: modes(terminal) == {ALTERNATE: False, CURSOR: True}, SOON)
+        assert terminal.settings == before
+        terminal.screen.reset()
+        terminal.popen.send_signal(signal.SIGCONT)
+        shows(terminal, r"fleet\.Monitor$")
+        assert modes(terminal) == {ALTERNATE: True, CURSOR: False}
+        terminal.type(b"q")
+        assert terminal.wait(SOON).code == 0
+
+
+# --- a broker that is restarted
+
+
+class Mortal(Protocol):
+    """A broker that a test may kill."""
+
+    url: str
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Embedded(Program):
+    """``postage broker``, always on the same port."""
+
+    def __init__(self) -> None:
+        (port,) = free_ports(1)
+        super().__init__("-m", "postage", "broker", "--port", str(port))
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
+
+    def start(self) -> None:
+        super().start()
+        self.wait_for_line("is ready", SOON)
+
+
+class RabbitMQ(RabbitMQNode):
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    def start(self) -> None:
+        attendant.run(super().start)
+
+    def kill(self) -> None:
+        attendant.run(super().kill)
+
+
+@contextmanager
+def mortal(config: pytest.Config) -> Iterator[Mortal]:
+    with RabbitMQ() if chosen_broker(config) == "rabbitmq" else Embedded() as broker:
+        yield broker
+
+
+@pytest.mark.limit(120)
+def test_it_survives_a_restart_of_the_broker(request: pytest.FixtureRequest):
+    with mortal(request.config) as broker:
+        at = ("--url", broker.url)
+        with running("run", "fleet:two", *at) as fleet, top(*at) as terminal:
+            fleet.wait_for_line("Running", SOON)
+            shows(terminal, r"2 here, 0 gone")
+
+            broker.kill()
+            trouble = shows(terminal, r"^Trying again: .*").group()
+            assert "lost" in trouble or "BrokerUnreachable" in trouble
+            shows(terminal, r"^monitor .*\nmonitor ")  # as last seen
+            broker.start()
+
+            shows(terminal, r"2 here, 0 gone.*\n\nNAME .*\nmonitor .*\nmonitor ", 60.0)
+            terminal.type(b"q")
+            assert terminal.wait(SOON).code == 0
+            assert b"Traceback" not in terminal.written
+
+
+def test_it_can_be_ended_while_there_is_no_broker(broker_env: Any):
+    with Embedded() as broker, top("--url", broker.url) as terminal:
+        shows(terminal, r"0 here, 0 gone")
+        broker.kill()
+        shows(terminal, r"^Trying again: ")
+        terminal.type(b"q")
+        assert terminal.wait(SOON).code == 0
+
+
+# --- what it cannot do
+
+
+def test_without_rich_it_says_what_to_install():
+    code = (
+        "import sys; sys.modules['rich'] = None; from postage.cli import main\n"
+        "sys.exit(main(['top']))"
+    )
+    ended = run_program("-c", code)
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr == "Error: `postage top` needs rich: pip install 'postage[top]'\n"
+
+
+def test_without_a_terminal_it_says_what_there_is_instead():
+    ended = postage("top")
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert re.fullmatch(r"Error: .* needs a terminal.*`postage ps` .*\n", ended.stderr)
+
+
+@pytest.mark.parametrize("name", ["dumb", ""])
+def test_a_terminal_that_cannot_move_its_cursor_is_exit_code_2(name: str):
+    with top(env={"TERM": name}) as terminal:
+        assert terminal.wait(SOON).code == 2
+
+    assert re.fullmatch(rb"Error: TERM=\w*: .* `postage ps` .*\r\n", terminal.written)
+
+
+def test_without_a_broker_it_is_a_line_and_exit_code_3():
+    with top("--url", "amqp://me:secret@127.0.0.1:1/") as terminal:
+        assert terminal.wait(SOON).code == 3
+
+    assert re.fullmatch(rb"BrokerUnreachable: [^\r\n]*\r\n", terminal.written)
+    assert b"secret" not in terminal.written
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "often", "inf"])
+def test_an_interval_that_cannot_be_waited_is_exit_code_2(capsys: Any, interval: str):
+    ended = at_once(capsys, "top", "--interval", interval)
+
+    assert ended.code == 2
+    assert "--interval" in ended.stderr
