@@ -196,6 +196,17 @@ def test_a_second_ack_of_a_delivery_is_counted_and_harms_nobody(
     assert (channel.stale_acks, channel.alive) == (2, True)
 
 
+def test_a_consumer_that_ended_at_once_leaves_nothing_behind(channel: Channel, queue: str) -> None:
+    tag = channel.consume(queue, Inbox(settle=False), no_ack=True)
+    for _ in range(2):
+        channel.cancel_now(tag)
+    assert tag in repr(vars(channel._pika))
+
+    wait_until(lambda: tag not in repr(vars(channel._pika)), SOON)
+    assert not channel._cancelling
+    assert channel.alive
+
+
 def test_acks_that_the_end_of_the_channel_overtakes_are_counted(
     connection: Connection, channel: Channel, queue: str
 ) -> None:

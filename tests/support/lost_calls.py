@@ -7,6 +7,7 @@ from typing import Any
 import gevent.event
 
 from postage import messaging
+from postage.testing.waiting import wait_until
 
 GRACE = 0.5
 """What a wait may last beyond its limit."""
@@ -33,13 +34,17 @@ class Server(messaging.MessageProcessor):
 
 
 def assert_nothing_is_left(caller: Any) -> None:
-    """Nobody waits, and only the shared queue is there."""
+    """Nobody waits, and only the shared queue is there, once the broker has said so."""
     pair, calls = caller._pair, caller._calls
     assert len(calls) == 0
     connection = pair.consuming.current
     if connection is None:
         return
-    assert sum(each.consumers for each in connection.figures()["channels"]) <= 1
+
+    def consumers() -> int:
+        return sum(each.consumers for each in connection.figures()["channels"])
+
+    wait_until(lambda: consumers() <= 1, 10.0)
     for channel in connection._channels:
         assert len(channel.on_cancel) <= 1
         assert len(channel.on_end) <= 2

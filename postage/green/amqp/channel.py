@@ -224,6 +224,9 @@ class Channel:
             # Nowait, for that overtakes what waits; the channel's end forgets the rest.
             self._pika.basic_cancel(tag)
             return
+        self._cancel(tag)
+
+    def _cancel(self, tag: str) -> None:
         self._cancelling.add(tag)
         self._pika.basic_cancel(tag, callback=self._on_cancelled)
 
@@ -239,8 +242,10 @@ class Channel:
     def cancel_now(self, tag: str) -> None:
         """End a consumer that does not acknowledge, without waiting; never switches."""
         self._path.forget(self._pika, tag)
-        if self.alive and tag in self._pika.consumer_tags:
-            self._pika.basic_cancel(consumer_tag=tag)
+        if tag not in self._cancelling and self.has_consumer(tag):
+            self._cancel(
+                tag
+            )  # not by nowait: pika keeps such tags for as long as the channel lives
 
     def share(self) -> None:
         """Have several consumers use this channel, each of which may leave it to the others."""
