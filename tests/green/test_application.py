@@ -34,27 +34,25 @@ class Marker(messaging.GenericProducer):
 # --- rows 51 and 52: every key, over two processes
 
 
-@pytest.fixture(scope="module")
-def fleet(broker_env):
-    """Four running applications in two processes, as the keys that reach just one of them."""
-    with contextlib.ExitStack() as stack:
-        one = stack.enter_context(Program(SCRIPT, "web#blue", "web", "worker#blue"))
-        two = stack.enter_context(Program(SCRIPT, "web#blue"))
-        for program in (one, two):
-            program.wait_for_line("ready")
-        marker = Marker()
-        keys = {
-            "web 0": f"{one.pid}.0@{HOST}",
-            "web 1": f"{one.pid}.1@{HOST}",
-            "worker": f"{one.pid}.2@{HOST}",
-            "far web": f"{two.pid}.0@{HOST}",
-        }
-        yield Fleet(marker, keys, one.pid, two.pid)
-
-
 class Fleet:
-    def __init__(self, marker: Marker, keys: dict[str, str], one: int, two: int) -> None:
-        self.marker, self.keys, self.one, self.two = marker, keys, one, two
+    """Applications by what the tests call them, each with the key that reaches it alone."""
+
+    def __init__(self, marker: Marker, keys: dict[str, str], **pids: int) -> None:
+        self.marker, self.keys = marker, keys
+        self.names = {"host": HOST, **pids}
+
+    def command(self, command: str, group: str, *whom: str) -> None:
+        """Have each of *whom* join or leave *group*, and wait until it has."""
+        for key in map(self.keys.__getitem__, whom):
+            done = self._done(key)
+            getattr(self.marker, f"message_{command}")(group_name=group, _key=key)
+            wait_until(lambda key=key, done=done: self._done(key) > done, SOON)
+
+    def _done(self, key: str) -> int:
+        """Return how many messages it has done with, while it consumes from all its queues."""
+        told = value(self.marker.rpc_describe(_key=key))
+        is_settled = told["statistics"]["state"] == "consuming"
+        return told["statistics"]["handled"] - told["inquiries"] if is_settled else -1
 
     def marked(self, mark: str) -> dict[str, int]:
         """Return how often the mark reached each of the applications that it reached."""
@@ -64,8 +62,31 @@ class Fleet:
         return {who: count for who, count in counts.items() if count}
 
 
+@pytest.fixture(scope="module")
+def fleet(broker_env):
+    """Four running applications in two processes, which have joined and left groups since."""
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(Program(SCRIPT, "web#blue,left", "web", "worker#blue"))
+        two = stack.enter_context(Program(SCRIPT, "web#blue,left"))
+        for program in (one, two):
+            program.wait_for_line("ready")
+        keys = {
+            "web 0": f"{one.pid}.0@{HOST}",
+            "web 1": f"{one.pid}.1@{HOST}",
+            "worker": f"{one.pid}.2@{HOST}",
+            "far web": f"{two.pid}.0@{HOST}",
+        }
+        fleet = Fleet(Marker(), keys, one=one.pid, two=two.pid)
+        fleet.command("join_group", "late", "web 1", "worker", "far web")
+        fleet.command("join_group", "left", "web 1")
+        fleet.command("leave_group", "left", "web 0")
+        fleet.command("join_group", "brief", "worker")
+        fleet.command("leave_group", "brief", "worker")
+        yield fleet
+
+
 WEBS = {"web 0", "web 1", "far web"}
-BLUE = {"web 0", "worker", "far web"}
+ONE = {"web 0", "web 1", "worker"}
 
 # The key, with {one} and {two} for the processes, and whom it reaches.
 FAN_OUT = {
@@ -74,7 +95,7 @@ FAN_OUT = {
     "@{host}": WEBS | {"worker"},
     "web@{host}": WEBS,
     "worker@{host}": {"worker"},
-    "{one}@{host}": {"web 0", "web 1", "worker"},
+    "{one}@{host}": ONE,
     "{two}@{host}": {"far web"},
     "{one}.0@{host}": {"web 0"},
     "{one}.1@{host}": {"web 1"},
@@ -82,6 +103,9 @@ FAN_OUT = {
     "{two}.0@{host}": {"far web"},
     "web#blue": {"web 0", "far web"},
     "worker#blue": {"worker"},
+    "web#late": {"web 1", "far web"},
+    "worker#late": {"worker"},
+    "web#left": {"web 1", "far web"},
 }
 ROUND_ROBIN = {
     "web/rr": WEBS,
@@ -90,13 +114,27 @@ ROUND_ROBIN = {
     "worker@{host}/rr": {"worker"},
     "web#blue/rr": {"web 0", "far web"},
     "worker#blue/rr": {"worker"},
+    "web#late/rr": {"web 1", "far web"},
+    "worker#late/rr": {"worker"},
+    "web#left/rr": {"web 1", "far web"},
 }
+NOBODY = [
+    *("nobody", "nobody/rr", "@nowhere", "web@nowhere", "web@nowhere/rr", "web#", "web#none"),
+    *(
+        "web#none/rr",
+        "worker#left",
+        "worker#brief",
+        "{one}@nowhere",
+        "{two}.1@{host}",
+        "@{host}/rr",
+    ),
+]
 
 
 @pytest.mark.row(51, 52)
 @pytest.mark.parametrize(("key", "expected"), FAN_OUT.items(), ids=FAN_OUT.keys())
 def test_a_fan_out_key_reaches_every_instance_once(fleet, key, expected):
-    key = key.format(one=fleet.one, two=fleet.two, host=HOST)
+    key = key.format(**fleet.names)
 
     fleet.marker.message_mark(key, _key=key)
 
@@ -106,7 +144,7 @@ def test_a_fan_out_key_reaches_every_instance_once(fleet, key, expected):
 @pytest.mark.row(51, 52)
 @pytest.mark.parametrize(("key", "expected"), ROUND_ROBIN.items(), ids=ROUND_ROBIN.keys())
 def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expected):
-    key = key.format(host=HOST)
+    key = key.format(**fleet.names)
     each = 4
 
     for _ in range(each * len(expected)):
@@ -114,6 +152,12 @@ def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expe
 
     wait_until(lambda: sum(fleet.marked(key).values()) >= each * len(expected), SOON)
     assert fleet.marked(key) == dict.fromkeys(expected, each)
+
+
+@pytest.mark.row(51, 52)
+@pytest.mark.parametrize("key", NOBODY)
+def test_any_other_key_reaches_nobody(fleet, key):
+    assert value(fleet.marker.rpc_ping(_key=key.format(**fleet.names))) == "NoRoute"
 
 
 # --- row 50
@@ -254,19 +298,6 @@ def test_join_group_and_leave_group_come_as_commands(place):
 
     assert sorted(member.marks) == ["fan-out", "round robin", "the end"]
     assert stranger.marks == []
-
-
-@pytest.mark.row(52)
-def test_who_leaves_a_group_leaves_its_round_robin_to_the_other_members(place):
-    leaver, member = local(place, groups=["g"]), local(place, groups=["g"])
-    with running(leaver, member):
-        leaver.leave_group("g")
-        for number in range(4):
-            Marker().message_mark(number, _key=f"{place.queue}#g/rr")
-        Marker().message_mark("all", _key=f"{place.queue}#g")
-        wait_until(lambda: len(member.marks) == 5, SOON)
-
-    assert leaver.marks == []
 
 
 @pytest.mark.row(52)

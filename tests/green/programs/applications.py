@@ -1,4 +1,4 @@
-"""Generic applications in one process: one for each argument, ``name`` or ``name#group``."""
+"""Generic applications in one process: one for each argument, ``name`` or ``name#group,group``."""
 
 import sys
 
@@ -22,9 +22,9 @@ class Application(generic_application.GenericApplication):
 
 
 def application(argument):
-    name, _, group = argument.partition("#")
+    name, _, groups = argument.partition("#")
     fingerprint = messaging.Fingerprint(name, "application").as_dict()
-    return Application(fingerprint, None, [group] if group else [])
+    return Application(fingerprint, None, groups.split(",") if groups else [])
 
 
 if __name__ == "__main__":
