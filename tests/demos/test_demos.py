@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ PROGRAMS = [
     *(f"{echo}/echo_{end}.py" for echo in ECHOES for end in ("receive", "send")),
     "many_components/many_components.py",
     "pipeline/pipeline_run.py",
+    "fleet/fleet.py",
 ]
 SECRET = "not-the-password"
 READY = "waiting for messages"
@@ -152,6 +154,32 @@ SHIPPED = [
     "100 nut from nuts-and-more: 100",
     "7 screw from nuts-and-more: 28",
 ]
+
+
+def ps(*key: str) -> list[dict[str, Any]]:
+    """Return what ``postage ps`` tells of those behind *key*."""
+    ended = run_program("-m", "postage", "ps", *key, "--json")
+    assert (ended.code, ended.stderr) == (0, ""), ended
+    found: list[dict[str, Any]] = json.loads(ended.stdout)
+    return found
+
+
+@pytest.mark.row(50, 51, 52)
+def test_fleet_is_seen_at_work(broker_env):
+    with Program(path("fleet/fleet.py")) as program:
+        program.wait_for_line("the post office is open", SOON)
+        found, in_the_north = ps(), ps("courier#north")
+        ended = program.terminate()
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert [(each["fingerprint"]["name"], each["groups"]) for each in found] == [
+        *[("clerk", [])] * 3,
+        *(("courier", groups) for groups in (["north"], ["south"], ["north", "south"])),
+    ]
+    assert [each["key"] for each in in_the_north] == [found[3]["key"], found[5]["key"]]
+    assert sum(each["rate"] for each in found) > 0
+    assert all(each["statistics"]["failed"] == 0 for each in found + in_the_north)
+    assert all(each["statistics"]["handled"] > each["inquiries"] for each in in_the_north)
 
 
 @pytest.mark.parametrize("echo", ECHOES)
