@@ -15,12 +15,13 @@ import gevent
 import pytest
 
 from postage import generic_application, messaging
+from postage.cli.ps import HEAD
 from postage.testing.homes import chosen_broker
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.waiting import wait_until
 from tests.cli.support import PROGRAMS, SOON, at_once, postage, running
 from tests.faults.scene import attendant
-from tests.support.programs import Program, run_program
+from tests.support.programs import ROOT, Program, run_program
 from tests.support.running import running as running_here
 from tests.support.terminal import OnTerminal
 
@@ -84,9 +85,7 @@ def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
         shows(
             terminal, r"^postage top @\S+: 2 here, 0 gone, 0\.0 messages a second, as of \d\d:\d\d:"
         )
-        assert terminal.screen.display[2].split() == [
-            *("NAME", "KEY", "MSG/S", "HANDLED", "FAILED", "UPTIME", "GROUPS", "CLASS")
-        ]
+        assert tuple(terminal.screen.display[2].split()) == HEAD
         for number in (0, 1):
             shows(
                 terminal, rf"^monitor  {fleet.pid}\.{number}@{HOST}  0\.0 .* blue +fleet\.Monitor$"
@@ -96,6 +95,14 @@ def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
             shows(terminal, rf"^monitor  {fleet.pid}\.{number}@{HOST}  [1-9]")
         driver.kill()
         shows(terminal, r"2 here, 0 gone, 0\.0 messages a second")
+
+
+def test_the_documentation_shows_such_a_screen():
+    page = (ROOT / "docs" / "cli.md").read_text()
+
+    shown = re.search(r"^    postage top @vm: \d here, .*\n\n    (.*)\n", page, re.MULTILINE)
+    assert shown
+    assert tuple(shown[1].split()) == HEAD
 
 
 def test_it_takes_a_key(fleet: Program):
