@@ -24,6 +24,9 @@ __all__ = ["connect", "everybody", "one", "present"]
 MANY = 1_000_000
 """More answers than there will be: who asks waits until the time is over."""
 
+BRIEFLY = {"brief": True}
+"""Parameters of ``describe``: hundreds may answer, and handlers are not shown."""
+
 Answers = list[Any] | PostageError
 
 EXCHANGE: type[Exchange] = named(GenericApplicationExchange.name, passive=True)
@@ -78,7 +81,7 @@ def _answers(remote: Remote, what: str, wait: float) -> Answers:
     An error is returned and not raised: of a greenlet's own gevent prints the traceback.
     """
     try:
-        results = remote.consume_rpc(remote.rpc_queue_command(what, {}), MANY, timeout=wait)
+        results = remote.consume_rpc(remote.rpc_queue_command(what, BRIEFLY), MANY, timeout=wait)
     except TimeoutError as late:
         results = list(late.results)
     except PostageError as exc:

@@ -7,7 +7,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 from postage._version import __version__
@@ -136,25 +135,31 @@ class GenericApplication(MessageProcessor):
         self.consumer.queue_unbind(self.exchange_class, own, fan_out)
         self.consumer.leave(shared)
 
-    def description(self) -> dict[str, Any]:
+    def description(self, *, brief: bool = False) -> dict[str, Any]:
         """Return what this application is and has done; the RPC ``describe`` answers with it.
 
         ``inquiries`` says how many of the messages that were handled only asked for this, or for
         the fingerprint; ``uptime`` is in seconds.  Two answers give a rate by the clock of whoever
-        gave them.
+        gave them.  *brief* leaves out handlers, queues and docstrings: for those who ask
+        hundreds of applications every second.
         """
-        return {
+        described = {
             "fingerprint": self.fingerprint,
             "key": self.address.unique_key,
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
-            "doc": inspect.cleandoc(vars(type(self)).get("__doc__") or ""),
             "version": __version__,
             "groups": list(self.groups),
-            "queues": [{"queue": queue, "key": key} for queue, key in self.consumer.qk_list],
-            "handlers": self._described_handlers(),
-            "statistics": asdict(self.statistics()),
+            "statistics": dict(vars(self.statistics())),
             "inquiries": self._inquiries,
             "uptime": round(time.monotonic() - self._made, 3),
+        }
+        return described if brief else described | self._details()
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "doc": inspect.cleandoc(vars(type(self)).get("__doc__") or ""),
+            "queues": [{"queue": queue, "key": key} for queue, key in self.consumer.qk_list],
+            "handlers": self._described_handlers(),
         }
 
     def _described_handlers(self) -> list[dict[str, Any]]:
@@ -170,9 +175,11 @@ class GenericApplication(MessageProcessor):
         ]
 
     @RpcHandler("command", "describe")
-    def msg_describe(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
-        """Answer with the description: handlers, queues, groups, statistics."""
-        reply_func(MessageResult(self.description()))
+    def msg_describe(self, content: Any, reply_func: Any) -> None:
+        """Answer with the description: handlers, queues, groups, statistics; ``brief``: less."""
+        parameters = content["parameters"]
+        brief = isinstance(parameters, dict) and bool(parameters.get("brief"))
+        reply_func(MessageResult(self.description(brief=brief)))
         self._inquiries += 1  # now, as this one is counted as handled when we return
 
     @RpcHandler("command", "ping")

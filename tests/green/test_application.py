@@ -326,6 +326,21 @@ def test_ping_answers_the_fingerprint(place, key):
     assert value(answer)["pid"] == str(os.getpid())
 
 
+def test_describe_tells_what_it_is_and_does_and_who_asks_is_told_apart(place):
+    asking = Marker()
+    with running(local(place)):
+        full = value(asking.rpc_describe(_key=place.queue))
+        asking.rpc_ping(_key=place.queue)
+        asking.message_mark(1, _key=place.queue)
+        brief = value(asking.rpc_describe(brief=True, _key=place.queue))
+
+    assert full.keys() - brief.keys() == {"handlers", "queues", "doc"}
+    assert full["statistics"]["state"] == brief["statistics"]["state"] == "consuming"
+    assert [each["statistics"]["handled"] for each in (full, brief)] == [0, 3]
+    assert [each["inquiries"] for each in (full, brief)] == [0, 2]
+    assert brief["uptime"] > full["uptime"]
+
+
 @pytest.mark.row(53)
 def test_the_logger_is_a_stub_unless_a_producer_is_given(place):
     assert local(place).logger.log("nobody hears this") is None
