@@ -177,7 +177,7 @@ class GenericApplication(MessageProcessor):
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:
         """Answer with the description: handlers, queues, groups, statistics; ``brief``: less."""
-        parameters = content["parameters"]
+        parameters = content.get("parameters")
         brief = isinstance(parameters, dict) and bool(parameters.get("brief"))
         reply_func(MessageResult(self.description(brief=brief)))
         self._inquiries += 1  # now, as this one is counted as handled when we return

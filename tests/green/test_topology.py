@@ -240,7 +240,7 @@ def test_what_was_made_otherwise_while_the_connection_was_lost_ends_the_processo
 ) -> None:
     with Proxy(broker_env.port) as proxy:
         processor = Witness({}, place.eqk, {**broker_env.hup, "port": proxy.port})
-        run = trying(green.run, processor)
+        run = trying(processor.start_consuming)
         wait_until(lambda: processor.consumer.consuming, SOON)
         proxy.refuse()
         proxy.cut()

@@ -243,9 +243,8 @@ class Channel:
         """End a consumer that does not acknowledge, without waiting; never switches."""
         self._path.forget(self._pika, tag)
         if tag not in self._cancelling and self.has_consumer(tag):
-            self._cancel(
-                tag
-            )  # not by nowait: pika keeps such tags for as long as the channel lives
+            # Not by nowait: pika keeps such tags for as long as the channel lives.
+            self._cancel(tag)
 
     def share(self) -> None:
         """Have several consumers use this channel, each of which may leave it to the others."""
