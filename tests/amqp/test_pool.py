@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -145,6 +147,24 @@ def test_a_greenlet_of_an_abandoned_pool_is_nobody_elses(work: Work, pool_of: An
     submit(other, ["second"])
     wait_until(lambda: "second" in work.done, SOON)
     assert not {"second"} & set(work.abandoned)
+
+
+def test_who_rests_keeps_nothing_of_what_was_handled(work: Work, pool_of: Any) -> None:
+    """Or each idle greenlet of each processor would hold a message, of whatever size, for ever."""
+    pool = pool_of(50)
+    items = [Event() for _ in range(50)]
+    kept = weakref.WeakSet(items)
+    submit(pool, items)
+    wait_until(lambda: work.now == 50, SOON)
+    work.go.set()
+    assert pool.join(SOON)
+    wait_until(lambda: not pool._workers, SOON)
+    assert len(stock_of_hub()), "greenlets that rest"
+    work.begun.clear()
+    work.done.clear()
+    items.clear()
+    gc.collect()
+    assert len(kept) == 0
 
 
 def test_handlers_that_do_not_wait_need_few_greenlets(pool_of: Any, work: Work) -> None:
