@@ -78,6 +78,14 @@ def test_two_threads_write_whole_frames(connect: Any, where: Settings, sink: Sin
     assert sink.beats
 
 
+def test_what_was_sent_is_not_kept(connect: Any, where: Settings, sink: Sink) -> None:
+    sink.may_read.set()
+    connection = connect(where)
+    connection.open_channel().publish("", "q", Properties(), b"x", limit=SOON)
+    wait_until(lambda: sink.body() == b"x", SOON)
+    assert connection.transport._sending.obj == b""
+
+
 def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, sink: Sink) -> None:
     connection = connect(where)
     transport, channel = connection.transport, connection.open_channel()

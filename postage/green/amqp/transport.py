@@ -60,6 +60,8 @@ FIRST_BYTES = (
 
 HEARTBEAT: bytes = pika.frame.Heartbeat().marshal()
 
+NOTHING = memoryview(b"")
+
 Feed = Callable[[bytes], None]
 
 
@@ -95,7 +97,7 @@ class Transport(pika.connection.Connection):
         self._timers: set[Any] = set()
         # Whole frames, from the hub alone; and under the lock, what of them is being sent.
         self._out: list[bytes] = []
-        self._sending = memoryview(b"")
+        self._sending = NOTHING
         self._emitted = self._sent = 0  # bytes; the latter is under the lock, too
         self._flush_due = False
         self._drained = gevent.event.Event()
@@ -183,6 +185,7 @@ class Transport(pika.connection.Connection):
                     self._sending = memoryview(b"".join(self._out))
                     self._out.clear()
                 self._push()
+            self._sending = NOTHING  # its end, however empty, would keep all that it is the end of
 
     def _push(self) -> None:
         sent = self._write(self._sending)
