@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from urllib.parse import quote
 
 import gevent
@@ -26,17 +26,20 @@ attendant = Attendant()
 
 
 class Scene:
-    """Where a fault happens: on a RabbitMQ *node*, or on an embedded *broker*."""
+    """Where a fault happens: on a RabbitMQ *node*, or on an embedded *broker*.
+
+    Without a *proxy* components go straight to the broker, and nothing happens on their way.
+    """
 
     def __init__(
         self,
-        proxy: Proxy,
+        proxy: Proxy | None,
         vhost: str,
         *,
         node: RabbitMQNode | None = None,
         broker: BrokerThread | None = None,
     ) -> None:
-        self.proxy, self.vhost = proxy, vhost
+        self._proxy, self.vhost = proxy, vhost
         self._node, self._broker = node, broker
 
     @property
@@ -57,9 +60,20 @@ class Scene:
         return self._broker
 
     @property
+    def proxy(self) -> Proxy:
+        """The proxy before the broker."""
+        assert self._proxy is not None, "there is no proxy"
+        return self._proxy
+
+    @property
+    def port(self) -> int:
+        """The port of 127.0.0.1 where the broker itself listens."""
+        return self.broker.port if self._node is None else self.node.port
+
+    @property
     def ports(self) -> tuple[int, ...]:
         """The ports of 127.0.0.1 by which components find the broker, through the proxy."""
-        return (self.proxy.port,)
+        return (self.port if self._proxy is None else self._proxy.port,)
 
     @property
     def url(self) -> str:
@@ -79,7 +93,7 @@ class Scene:
     @contextmanager
     def raw(self) -> Iterator[Raw]:
         """Open a connection of plain pika to the broker itself, past the proxy."""
-        hup = {"host": "127.0.0.1", "port": self.proxy.target, "user": USER, "password": PASSWORD}
+        hup = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD}
         with raw_to(hup, self.vhost) as raw:
             yield raw
 
@@ -104,18 +118,23 @@ def led(scene: Scene) -> Iterator[Scene]:
 
 
 @contextmanager
-def on_node(node: RabbitMQNode, vhost: str) -> Iterator[Scene]:
-    """Set the scene on a node that knows our `login`."""
-    with Proxy(node.port) as proxy, led(Scene(proxy, vhost, node=node)) as scene:
+def on_node(node: RabbitMQNode, vhost: str, *, straight: bool = False) -> Iterator[Scene]:
+    """Set the scene on a node that knows our `login`; *straight*: without a proxy before it."""
+    with before(node.port, straight) as proxy, led(Scene(proxy, vhost, node=node)) as scene:
         yield scene
 
 
 @contextmanager
-def on_embedded() -> Iterator[Scene]:
-    """Set the scene on an embedded broker of its own."""
+def on_embedded(*, straight: bool = False) -> Iterator[Scene]:
+    """Set the scene on an embedded broker of its own; *straight*: without a proxy before it."""
     with (
         BrokerThread(users={USER: PASSWORD}) as broker,
-        Proxy(broker.port) as proxy,
+        before(broker.port, straight) as proxy,
         led(Scene(proxy, "/", broker=broker)) as scene,
     ):
         yield scene
+
+
+def before(port: int, straight: bool) -> AbstractContextManager[Proxy | None]:
+    """Return a proxy before *port*, or nothing for who goes *straight*."""
+    return nullcontext() if straight else Proxy(port)
