@@ -1,0 +1,36 @@
+"""What is in use grows with what is held, and falls with it whatever the heap looks like then."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from tests.faults.measures import memory
+from tests.support.heap import blocks, malloced
+
+
+@pytest.mark.parametrize("size", [1_000, 10_000, 1_000_000])
+def test_malloc_has_handed_out_what_is_held(size: int) -> None:
+    before = malloced()
+    held = [bytes(size) for _ in range(20_000_000 // size)]
+    assert 20_000_000 <= malloced() - before < 22_000_000
+    del held
+    assert abs(malloced() - before) < 1_000_000
+
+
+def test_holes_are_not_in_use_although_they_are_resident() -> None:
+    held = [bytes(1_000) for _ in range(40_000)]
+    resident, used = memory(), malloced()
+    del held[::2]
+    assert memory() - resident > -2_000_000
+    assert malloced() - used < -19_000_000
+
+
+def test_blocks_are_counted_one_by_one() -> None:
+    gc.collect()
+    before = blocks()
+    held = [object() for _ in range(10_000)]
+    assert 10_000 <= blocks() - before < 10_100
+    del held
+    assert blocks() - before < 100
