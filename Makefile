@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos check format coverage bench figures clean
+.PHONY: help venv demo test quick soak chaos steady check format coverage bench figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -21,6 +21,7 @@ help:
 	@echo "make quick     run the part of the suite that needs no patience"
 	@echo "make soak      run the part that needs minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
+	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
 	@echo "make check     linter, format, types; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show what it did not reach"
@@ -64,6 +65,10 @@ soak: $(VENV)/.test
 chaos: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+steady: $(VENV)/.test
+	@tools/install_rabbitmq.sh
+	$(BIN)/python -m tests.faults.steady $(ARGS)
 
 check: $(VENV)/.all
 	$(BIN)/ruff check
