@@ -30,6 +30,12 @@ __all__ = ["body_of", "declare", "publish", "publish_confirmed"]
 
 logger = logging.getLogger(__name__)
 
+BURST = 1 << 16
+"""Bytes that are written in one turn of the hub by who does not wait for anything; then others run,
+the hub's timers and sockets among them."""
+A_TURN = 1e-6
+"""Seconds, but for any more than 0 gevent waits until the loop has turned."""
+
 Kind = Callable[[Connection], Lazy[Channel]]
 """Chooses the channel of a connection."""
 
@@ -69,11 +75,15 @@ def declare(pair: Pair, exchange: type[Exchange]) -> None:
 def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
     """Write a message, and do not wait until the broker has it.
 
-    Switches only where there is no connection, or the broker takes no data, at most *limit*
-    seconds; then raises `PublishFailed`.  What was written is lost with a connection that breaks
-    before the broker has read it, and with a broker that fails, or refuses it.
+    Switches for a moment after every `BURST`, lest a loop of it keep all others from running; else
+    only where there is no connection, or the broker takes no data, at most *limit* seconds, and
+    then raises `PublishFailed`.  What was written is lost with a connection that breaks before the
+    broker has read it, and with a broker that fails, or refuses it.
     """
     _publish(pair, publication, Tries(limit), _plain, Channel.publish)
+    connection = pair.publishing.current
+    if connection is not None and connection.transport.unsent > BURST:
+        gevent.sleep(A_TURN)
 
 
 def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> None:

@@ -179,3 +179,24 @@ def test_a_native_thread_with_a_hub_of_its_own_uses_the_same_producer_meanwhile(
     whole = {f"{kind} {number}" for kind in ("main", "thread") for number in range(3)}
     assert answers == {who: [[who, number] for number in range(50)] for who in whole}
     assert sorted(map(tuple, processor.seen)) == sorted((w, n) for w in whole for n in range(50))
+
+
+def test_others_run_while_one_greenlet_sends_in_a_loop_and_waits_for_nothing(place):
+    producer = place.producer(confirm=False, delivery_mode=1)
+    ticks, count = 0, 5000
+
+    def tick() -> None:
+        nonlocal ticks
+        while True:
+            gevent.sleep(0.001)
+            ticks += 1
+
+    ticker = gevent.spawn(tick)
+    gevent.sleep(0.01)  # it has begun
+    ticks = 0
+    for number in range(count):
+        producer.message_note(number)
+    ticker.kill()
+
+    # 5,000 messages are about 1.5 MB; others have their turn after each 64 kB.
+    assert ticks >= 10
