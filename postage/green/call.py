@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from postage.errors import PostageError
 from postage.exchange import Exchange
-from postage.green.bell import Bell
+from postage.green.amqp.bell import Bell
 from postage.green.echoes import Destination
 from postage.message import MessageResultException
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 
 from postage.errors import OperationTimeout
-from postage.green.amqp.waiting import Lazy, wait_for
+from postage.green.amqp.waiting import Answer, Lazy
 from tests.support.trying import outcomes, trying
 
 SOON = 5.0
@@ -123,33 +123,41 @@ def test_one_that_waits_can_be_killed_without_harm() -> None:
     assert make.calls == 1
 
 
-# --- wait_for
+# --- answers
 
 
 def test_the_answer() -> None:
-    answer: AsyncResult[str] = AsyncResult()
+    answer: Answer[str] = Answer()
     gevent.spawn(answer.set, "yes")
-    assert wait_for(answer, "asking", SOON) == "yes"
-    assert wait_for(answer, "asking", 0) == "yes"
+    assert answer.get("asking", SOON) == "yes"
+    assert answer.get("asking", 0) == "yes"
+
+
+def test_the_first_answer_stays() -> None:
+    answer: Answer[str] = Answer()
+    answer.set("first")
+    answer.set_exception(KeyError("second"))
+    answer.set("third")
+    assert answer.get("asking", 0) == "first"
 
 
 def test_the_error() -> None:
-    answer: AsyncResult[str] = AsyncResult()
+    answer: Answer[str] = Answer()
     gevent.spawn(answer.set_exception, KeyError("no"))
     with pytest.raises(KeyError):
-        wait_for(answer, "asking", SOON)
+        answer.get("asking", SOON)
 
 
 @pytest.mark.parametrize("limit", [0, 0.05])
 def test_the_limit(limit: float) -> None:
     began = time.monotonic()
     with pytest.raises(OperationTimeout, match=f"no answer to asking within {limit} s") as late:
-        wait_for(AsyncResult(), "asking", limit)
+        Answer[str]().get("asking", limit)
     assert limit <= time.monotonic() - began < limit + 1
     assert (late.value.operation, late.value.seconds) == ("asking", limit)
 
 
 def test_a_limit_from_outside_passes_through() -> None:
     with pytest.raises(gevent.Timeout) as over, gevent.Timeout(0.02) as ours:
-        wait_for(AsyncResult(), "asking", SOON)
+        Answer[str]().get("asking", SOON)
     assert over.value is ours

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pika.channel
 import pika.exceptions
-from gevent.event import AsyncResult
 
 from postage.errors import (
     ChannelRefused,
@@ -27,7 +26,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
 from postage.green.amqp.hotpath import from_pika
 from postage.green.amqp.statistics import ChannelStatistics
-from postage.green.amqp.waiting import wait_for
+from postage.green.amqp.waiting import Answer
 
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
@@ -57,12 +56,12 @@ class Channel:
     waits leaves the operation to happen or not.
     """
 
-    def __init__(self, connection: Connection, opened: AsyncResult[Any]) -> None:
+    def __init__(self, connection: Connection, opened: Answer[Any]) -> None:
         self._connection = connection
         self._limit = connection.settings.operation_timeout
         self._path = connection.path
-        self._waiting: set[AsyncResult[Any]] = {opened}
-        self._confirms: Confirms[AsyncResult[bool]] = Confirms()
+        self._waiting: set[Answer[Any]] = {opened}
+        self._confirms: Confirms[Answer[bool]] = Confirms()
         self._ending: BaseException | None = None
         self._cancelling: set[str] = set()
         self._acks = Acks()
@@ -333,11 +332,11 @@ class Channel:
         broker may have it or not.
         """
         limit = self._make_room(limit)
-        answer: AsyncResult[bool] = AsyncResult()
+        answer: Answer[bool] = Answer()
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         # Not before: what cannot be encoded gets no number from the broker.
         self._confirms.expect(answer, properties.message_id if mandatory else None)
-        if not wait_for(answer, "basic.publish", limit):
+        if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
 
     def confirm_publishes(self) -> None:
@@ -396,11 +395,11 @@ class Channel:
         """
         if not self.alive or not self._pika.is_open:
             return
-        closed: AsyncResult[Any] = AsyncResult()
+        closed: Answer[Any] = Answer()
         self.on_end.append(closed.set)
         self.give_up()
         try:
-            wait_for(closed, "channel.close", self._limit if limit is None else limit)
+            closed.get("channel.close", self._limit if limit is None else limit)
         except OperationTimeout:
             logger.warning("%r did not close in time; its connection will end it.", self)
 
@@ -424,11 +423,11 @@ class Channel:
         """Call a method of pika's channel and wait for the broker's answer to it."""
         self._check_alive()
         _refuse_long(arguments.values())
-        answer: AsyncResult[Any] = AsyncResult()
+        answer: Answer[Any] = Answer()
         self._waiting.add(answer)
         try:
             method(**arguments, callback=answer.set)
-            return wait_for(answer, operation, self._limit)
+            return answer.get(operation, self._limit)
         finally:
             self._waiting.discard(answer)
 

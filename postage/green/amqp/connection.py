@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 import pika
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 
 from postage.errors import ChannelRefused, OperationTimeout, PostageError, SettingsError
 from postage.exchange import Exchange
@@ -23,7 +23,7 @@ from postage.green.amqp.dialing import dial, parameters
 from postage.green.amqp.hotpath import HotPath, Path, PlainPath
 from postage.green.amqp.link import ONE_LIFE, Fact, Link, step
 from postage.green.amqp.transport import Transport
-from postage.green.amqp.waiting import Lazy, wait_for
+from postage.green.amqp.waiting import Answer, Lazy
 from postage.settings import Settings
 
 __all__ = ["Connection"]
@@ -115,13 +115,13 @@ class Connection:
         logging.getLogger("pika").addHandler(logging.NullHandler())
         settings = self.settings
         self._step(Fact.DIAL)
-        opened: AsyncResult[None] = AsyncResult()
+        opened: Answer[None] = Answer()
         limit = settings.connect_timeout
 
         def on_open(_transport: object) -> None:
             # Here and not by who waits, who wakes later: it may be lost again by then.
             self._step(Fact.OPENED)
-            opened.set()
+            opened.set(None)
 
         transport: Transport | None = None
         try:
@@ -136,7 +136,7 @@ class Connection:
                 )
                 path: Path = PlainPath() if settings.plain_pika else HotPath(transport)
                 transport.start()
-                wait_for(opened, "the AMQP handshake", limit)
+                opened.get("the AMQP handshake", limit)
         except BaseException as exc:
             if transport is not None:
                 transport.abandon()
@@ -186,12 +186,12 @@ class Connection:
         """Return a new channel; switches greenlets."""
         if not self.alive:
             raise self._ended()
-        opened: AsyncResult[Any] = AsyncResult()
+        opened: Answer[Any] = Answer()
         channel = Channel(self, opened)
         self._channels.add(channel)
         channel.on_end.append(lambda _error: self._channels.discard(channel))
         try:
-            wait_for(opened, "channel.open", self.settings.operation_timeout)
+            opened.get("channel.open", self.settings.operation_timeout)
         except BaseException:
             channel.give_up()
             raise

@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from gevent.event import AsyncResult
 
 from postage.errors import OperationTimeout
+from postage.green.amqp.bell import Bell
 
-__all__ = ["Lazy", "Mortal", "wait_for"]
+__all__ = ["Answer", "Lazy", "Mortal"]
 
 
-def wait_for(answer: AsyncResult[Any], operation: str, limit: float) -> Any:
-    """Return what *answer* is set to, or raise its exception; switches greenlets.
+T = TypeVar("T")
 
-    Raises `OperationTimeout` after *limit* seconds; a ``gevent.Timeout`` or kill from outside
-    passes through.
+
+class Answer(Bell, Generic[T]):
+    """What one greenlet waits for: a value or an error, whichever is first.
+
+    Half the price of a ``gevent.event.AsyncResult``, which many may wait for: with the timeout that
+    it needs beside it, that was an eighth of what a confirmed publish takes.
     """
-    answer.wait(limit)
-    if not answer.ready():
-        raise OperationTimeout(operation, limit)
-    return answer.get(block=False)
+
+    __slots__ = ("_error", "_value")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def set(self, value: T) -> None:
+        """Have *value* be it; never switches."""
+        if not self.is_rung:
+            self._value = value
+            self.ring()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Have the waiting greenlet raise *error*; never switches."""
+        if not self.is_rung:
+            self._error = error
+            self.ring()
+
+    def get(self, operation: str, limit: float) -> T:
+        """Return the value, or raise the error; switches greenlets.
+
+        Raises `OperationTimeout` after *limit* seconds; a ``gevent.Timeout`` or kill from outside
+        passes through.
+        """
+        self.wait(limit)
+        if not self.is_rung:
+            raise OperationTimeout(operation, limit)
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # it is set, with whatever T is
 
 
 class Mortal(Protocol):

@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 
-from postage.green.bell import Bell
+from postage.green.amqp.bell import Bell
 from tests.support.stopwatch import Stopwatch
 
 AGES = 60.0
