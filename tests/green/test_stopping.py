@@ -8,7 +8,7 @@ import gevent
 import gevent.event
 import pytest
 
-from postage import green, microthreads
+from postage import green, messaging, microthreads
 from postage.errors import ExitScheduler
 from postage.testing.waiting import wait_until
 from tests.support.recorder import Handles, Recorder, at, through
@@ -45,9 +45,14 @@ def test_remote_control_false_refuses_quit_and_restart(place, caplog):
     class Deaf(Recorder):
         remote_control = False
 
-    def send(producer: Any) -> None:
-        producer.message_quit()
-        producer.message_restart()
+    class Mallory(messaging.GenericProducer):
+        def __init__(self) -> None:
+            super().__init__({"name": "mallory"})
+
+    def send(_producer: Any) -> None:
+        mallory = place.producer(Mallory)
+        mallory.message_quit()
+        mallory.message_restart()
 
     processor = at(place, Deaf)
     through(place, processor, send)
@@ -58,6 +63,7 @@ def test_remote_control_false_refuses_quit_and_restart(place, caplog):
         (True, False),
         (False, True),
     ]
+    assert all("'name': 'mallory'" in text for text in refusals)
 
 
 class Ending(Recorder):
