@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from postage.addressing import Binding, QueueSpec, queue_name_and_flags
+from postage.addressing import Binding
 from postage.exchange import Exchange, ExchangeType
 from postage.green import GenericConsumer
+from postage.green.declarations import Queue
 from postage.settings import Settings, live
 
 __all__ = ["Sandbox"]
@@ -32,24 +33,19 @@ class Sandbox:
         logging.getLogger("postage.broker").setLevel(logging.ERROR)  # nothing is to survive here
         Settings.resolve = staticmethod(_inside)  # type: ignore[method-assign, assignment]
         ExchangeType.parameters = property(_active)  # type: ignore[method-assign, assignment]
-        GenericConsumer.queue_bind = self._noting(GenericConsumer.queue_bind)  # type: ignore[method-assign]
+        GenericConsumer._declare = self._noting(GenericConsumer._declare)  # type: ignore[method-assign]  # noqa: SLF001 - every queue goes that way
 
     def bound_by(self, consumer: GenericConsumer) -> list[Binding]:
         """Return what *consumer* has bound."""
         return self.bindings.get(id(consumer), [])
 
-    def _noting(self, queue_bind: Any) -> Any:
-        @functools.wraps(queue_bind)
-        def noting(
-            consumer: GenericConsumer,
-            exchange: type[Exchange],
-            queue: QueueSpec,
-            key: str,
-            **flags: Any,
-        ) -> None:
+    def _noting(self, declare: Any) -> Any:
+        @functools.wraps(declare)
+        def noting(consumer: GenericConsumer, queue: Queue) -> None:
             known = self.bindings.setdefault(id(consumer), [])
-            known.append(Binding(exchange, queue, key))
-            queue_bind(consumer, exchange, _made_here(queue), key, **flags)
+            known += [Binding(exchange, queue.asked, key) for exchange, key in queue.bindings]
+            queue.flags.pop("passive", None)  # what others make, in earnest, is made here
+            declare(consumer, queue)
 
         return noting
 
@@ -62,8 +58,3 @@ def _active(exchange: type[Exchange]) -> Mapping[str, Any]:
     """Return the parameters; what others make, in earnest, is made here."""
     names = ("exchange_type", "durable", "auto_delete", "arguments")
     return {"exchange": exchange.name, "passive": False} | {n: getattr(exchange, n) for n in names}
-
-
-def _made_here(queue: QueueSpec) -> QueueSpec:
-    name, flags = queue_name_and_flags(queue)
-    return {"name": name, "flags": {flag: flags[flag] for flag in flags.keys() - {"passive"}}}

@@ -126,7 +126,9 @@ class GenericConsumer:
     def _declare(self, queue: Queue) -> None:
         pair, pipeline = self._pair, current_pipeline()
         connection = pair.consuming.get()
-        if pipeline is not None and queue.asked and self._listener is None:
+        # Not what others may hold: whoever makes the component is to hear of that at once.
+        may_wait = queue.asked and not queue.flags.get("exclusive")
+        if pipeline is not None and may_wait and self._listener is None:
             pipeline.add(pair, partial(declare, pair, connection, queue))
             self._declarations.note(queue)
             return

@@ -64,8 +64,9 @@ def pipelined() -> Iterator[None]:
     Making one does not wait for the broker then; the end of the block does, and raises what making
     them would have raised, such as `TopologyMismatch`: of several errors the first.  What is sent,
     by anyone in this hub, waits for the declarations that are under way just then, so that it
-    reaches queues which were made before it.  Queues whose name the broker chooses are waited for
-    as ever.  It is for the greenlet that enters it; a block inside another one is part of that.
+    reaches queues which were made before it.  Exclusive queues, and those whose name the broker
+    chooses, are waited for as ever.  It is for the greenlet that enters it; a block inside another
+    one is part of that.
     """
     if _current.get() is not None:
         yield
