@@ -37,13 +37,17 @@ $(VENV)/.runtime: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+$(VENV)/.quick: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.runtime
+
 $(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[test,peers]'
-	@touch $@ $(VENV)/.runtime
+	@touch $@ $(VENV)/.quick $(VENV)/.runtime
 
 $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[test,peers,dev]'
-	@touch $@ $(VENV)/.test $(VENV)/.runtime
+	@touch $@ $(VENV)/.test $(VENV)/.quick $(VENV)/.runtime
 
 venv: $(VENV)/.all
 
@@ -55,7 +59,7 @@ test: $(VENV)/.test
 	@tools/install_rabbitmq.sh || echo "The tests will run on the embedded broker."
 	$(BIN)/python -m pytest $(ARGS)
 
-quick: $(VENV)/.test
+quick: $(VENV)/.quick
 	$(BIN)/python -m pytest -m "not slow and not soak" $(wildcard tests/test_smoke.py tests/model) $(ARGS)
 
 soak: $(VENV)/.test

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postage.cli.exits import CommandFailed
 
@@ -39,21 +40,41 @@ def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
     reading = gevent.spawn(_read, descriptor, on_key)
     try:
         tty.setcbreak(descriptor)
+        _let_reads_return(descriptor)
         yield
     finally:
         reading.kill()
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it may have gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _let_reads_return(descriptor: int) -> None:
+    """Have a read return nothing, where there is nothing, instead of waiting with all greenlets.
+
+    Ctrl-C and its kind empty what was typed before, which may have been seen already.
+    """
+    attributes = termios.tcgetattr(descriptor)
+    attributes[6][termios.VMIN] = 0
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
 
 
 def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
     from gevent.socket import wait_read  # noqa: PLC0415 - as above
 
     text = "?"
-    while text:
+    while text or not _has_gone(descriptor):
         wait_read(descriptor)
         try:
             text = os.read(descriptor, 64).decode(errors="replace")
         except OSError:
-            text = ENDED
-        for key in text or [ENDED]:
+            break
+        for key in text:
             on_key(key)
+    on_key(ENDED)
+
+
+def _has_gone(descriptor: int) -> bool:
+    """Tell whether nothing will ever be typed there any more."""
+    watched = select.poll()
+    watched.register(descriptor, 0)
+    return bool(watched.poll(0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 from postage import generic_application, messaging
 from postage.cli.ps import HEAD
+from postage.cli.terminal import ENDED, pressed_keys
 from postage.testing.homes import chosen_broker
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.waiting import wait_until
@@ -183,6 +186,21 @@ def test_whatever_ends_it_the_terminal_is_as_before(fleet: Program, end: Callabl
         assert terminal.wait(SOON).code == 0
         assert modes(terminal) == {ALTERNATE: False, CURSOR: True}
         assert terminal.settings == before
+
+
+@pytest.mark.limit(10)
+def test_what_ctrl_c_takes_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """The kernel says that there is a key, Ctrl-C empties the line, then we read."""
+    ours, theirs = pty.openpty()
+    with open(theirs) as terminal:  # noqa: PTH123 - it is a descriptor
+        monkeypatch.setattr(sys, "stdin", terminal)
+        keys: list[str] = []
+        with pressed_keys(keys.append):
+            assert os.read(theirs, 1) == b""
+            os.write(ours, b"k")
+            wait_until(lambda: keys == ["k"], SOON)
+            os.close(ours)
+            wait_until(lambda: keys == ["k", ENDED], SOON)
 
 
 def test_it_can_be_suspended_as_others_can(fleet: Program):
