@@ -57,7 +57,10 @@ class Message:
 
     def fingerprint(self, values: Mapping[str, Any] | None = None, /, **kwds: Any) -> None:
         """Merge a dictionary, keywords, or both into the fingerprint of the message."""
-        self.body["fingerprint"].update(values or {}, **kwds)
+        if values:
+            self.body["fingerprint"].update(values)
+        if kwds:
+            self.body["fingerprint"].update(kwds)
 
     def __bool__(self) -> bool:
         """False for error and exception results, true for everything else."""

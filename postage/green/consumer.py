@@ -18,7 +18,7 @@ from postage.exchange import Exchange
 from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.frames import Form, Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.declarations import Declarations, Queue
 from postage.green.listener import Listener, declare
@@ -30,6 +30,8 @@ from postage.settings import Hup, Settings
 __all__ = ["GenericConsumer"]
 
 logger = logging.getLogger(__name__)
+
+_FORM = Form("correlation_id", "content_type")
 
 Callback = Callable[[Channel, Delivery, Properties, bytes], object]
 
@@ -263,11 +265,10 @@ class GenericConsumer:
         if not _is_address(reply_to):
             logger.warning("An RPC with reply_to = %r cannot be answered.", reply_to)
             return
-        properties = Properties(
-            content_type=self.encoder.content_type, correlation_id=header.correlation_id
-        )
+        kind, id_ = self.encoder.content_type, header.correlation_id
+        own = Properties(content_type=kind) if id_ is None else _FORM.fill(id_, kind)
         channel = self._pair.publishing.get().calling.get()
-        channel.publish("", reply_to, properties, body, mandatory=True)
+        channel.publish("", reply_to, own, body, mandatory=True)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> Queue:

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from postage.addressing import Eks
@@ -16,13 +16,12 @@ from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the class
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.frames import Form
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.call import Request
 from postage.green.collecting import collect
 from postage.green.figures import ProducerStatistics
 from postage.green.method import RpcMethod
-from postage.green.publication import Publication
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
 from postage.green.rpc import Calls
 from postage.message import (
@@ -40,10 +39,15 @@ __all__ = ["GenericProducer"]
 logger = logging.getLogger(__name__)
 
 PERSISTENT = 2
+_FORM = Form("message_id", "content_type", "delivery_mode", "timestamp")
 
-# What __getattr__ serves: the prefix of the attribute, and what of the class sends it.  The order
-# matters, rpc_queue_ before rpc_.
-_PREFIXES = ("message_", "rpc_queue_", "rpc_")
+# What __getattr__ serves: the prefix of the attribute, and that of its builder.  The order matters,
+# rpc_queue_ before rpc_.
+_PREFIXES = {
+    "message_": "build_message_",
+    "rpc_queue_": "build_rpc_",
+    "rpc_": "build_rpc_",
+}
 
 
 class GenericProducer:
@@ -123,26 +127,16 @@ class GenericProducer:
         )
 
     def __getattr__(self, name: str) -> Any:
-        for prefix in _PREFIXES:
-            what = name.removeprefix(prefix)
-            if what and what != name:
-                return self._sender(prefix, what)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _sender(self, prefix: str, what: str) -> Callable[..., Any]:
+        prefix, builder, default = _parsed(name)
+        if default is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        known = builder in self.__dict__ or hasattr(type(self), builder)  # not through __getattr__
+        build = getattr(self, builder) if known else default
         if prefix == "message_":
-            build = self._builder(f"build_message_{what}") or partial(
-                _command, MessageCommand, what
-            )
             return partial(self._message_send, build)
-        build = self._builder(f"build_rpc_{what}") or partial(_command, RpcCommand, what)
         return RpcMethod(
             partial(self._prepared, build, _queue_only=prefix == "rpc_queue_"), self._make
         )
-
-    def _builder(self, name: str) -> Callable[..., Message] | None:
-        known = name in self.__dict__ or hasattr(type(self), name)  # not through __getattr__
-        return getattr(self, name) if known else None
 
     @property
     def _pair(self) -> Pair:
@@ -175,23 +169,20 @@ class GenericProducer:
     ) -> None:
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
-        self._send(message.body, self._targets(_key, _eks))
+        is_usual = _key is None and _eks is None
+        self._send(message.body, self.eks if is_usual else self._targets(_key, _eks))
 
     def _send(self, body: Any, targets: Eks) -> None:
         encoded, pair = body_of(self.encoder, body), self._pair
-        properties = Properties(
-            content_type=self.encoder.content_type,
-            delivery_mode=self.delivery_mode,
-            message_id=pair.new_id(),
-            timestamp=int(time.time()),
-        )
+        kind, now = self.encoder.content_type, int(time.time())
+        properties = _FORM.fill(pair.new_id(), kind, self.delivery_mode, now)
         how = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:
             pair.wait_declared(self.publish_timeout)
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
-            publication = Publication(exchange, key, properties, encoded, self.mandatory)
+            publication = exchange, key, properties, encoded, self.mandatory
             try:
                 how(pair, publication, limit=deadline - time.monotonic())
             except BaseException:
@@ -287,6 +278,17 @@ class GenericProducer:
             logger.warning("A reply could not be decoded: %s", exc)
             return None, MessageResultError(f"Malformed reply {body[:200]!r}")
         return decoded, result_from(decoded)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(name: str) -> tuple[str, str, Callable[..., MessageCommand] | None]:
+    """Return what ``producer.name`` is: its prefix, its builder's name, and what builds without."""
+    for prefix, of_builder in _PREFIXES.items():
+        what = name.removeprefix(prefix)
+        if what and what != name:
+            kind = MessageCommand if prefix == "message_" else RpcCommand
+            return prefix, of_builder + what, partial(_command, kind, what)
+    return "", "", None
 
 
 def _command(kind: type[MessageCommand], name: str, /, *args: Any, **kwds: Any) -> MessageCommand:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import time
 from collections.abc import Callable
 
 import gevent
@@ -23,7 +24,7 @@ from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
-from postage.green.publication import Publication
+from postage.green.publication import Parts, Publication
 from postage.green.tries import Tries
 
 __all__ = ["body_of", "declare", "publish", "publish_confirmed"]
@@ -72,7 +73,7 @@ def declare(pair: Pair, exchange: type[Exchange]) -> None:
             return
 
 
-def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
+def publish(pair: Pair, publication: Parts, *, limit: float) -> None:
     """Write a message, and do not wait until the broker has it.
 
     Switches for a moment after every `BURST`, lest a loop of it keep all others from running; else
@@ -80,13 +81,11 @@ def publish(pair: Pair, publication: Publication, *, limit: float) -> None:
     then raises `PublishFailed`.  What was written is lost with a connection that breaks before the
     broker has read it, and with a broker that fails, or refuses it.
     """
-    _publish(pair, publication, Tries(limit), _plain, Channel.publish)
-    connection = pair.publishing.current
-    if connection is not None and connection.transport.unsent > BURST:
+    if _publish(pair, publication, limit, _plain, Channel.publish).this_turn > BURST:
         gevent.sleep(A_TURN)
 
 
-def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> None:
+def publish_confirmed(pair: Pair, publication: Parts, *, limit: float) -> None:
     """Publish until the broker has taken the message, at most *limit* seconds; switches.
 
     After a nack, a lost connection, or a channel that another publish closed, it is sent again with
@@ -95,7 +94,7 @@ def publish_confirmed(pair: Pair, publication: Publication, *, limit: float) -> 
     message is refused, `ConnectionFailed` where there never was a connection, `ConnectionClosed`
     when our own side closes it.  Closed, failed or killed while it waits: the broker may have it.
     """
-    _publish(pair, publication, Tries(limit), _confirming, Channel.publish_confirmed)
+    _publish(pair, publication, limit, _confirming, Channel.publish_confirmed)
 
 
 _plain = operator.attrgetter("plain")
@@ -103,18 +102,24 @@ _confirming = operator.attrgetter("confirming")
 
 
 def _publish(
-    pair: Pair, publication: Publication, tries: Tries, kind: Kind, write: Callable[..., None]
-) -> None:
+    pair: Pair, publication: Parts, limit: float, kind: Kind, write: Callable[..., None]
+) -> Channel:
+    """Publish, in as many tries as need be; return the channel of the last one."""
     exchange, key, properties, body, mandatory = publication
+    begun, tries, left = time.monotonic(), None, limit
     while True:
         try:
-            channel = _ready(pair, exchange, kind) or _made(pair, exchange, kind, tries)
-            left, name = tries.left, exchange.name
-            write(channel, name, key, properties, body, mandatory=mandatory, limit=left)
+            channel = _ready(pair, exchange, kind)
+            if channel is None:
+                tries = tries or Tries(limit, begun=begun)
+                channel, left = _made(pair, exchange, kind, tries), tries.left
+            write(channel, exchange.name, key, properties, body, mandatory=mandatory, limit=left)
         except PostageError as exc:  # noqa: PERF203 - there is rarely a second turn
-            _rest(pair, publication, tries, exc)
+            tries = tries or Tries(limit, begun=begun)
+            _rest(pair, Publication(*publication), tries, exc)
+            left = tries.left
         else:
-            return
+            return channel
 
 
 def _ready(pair: Pair, exchange: type[Exchange], kind: Kind) -> Channel | None:

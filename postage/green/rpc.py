@@ -18,7 +18,7 @@ from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.frames import Form, Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
 from postage.green.call import Call, Outcome, Request
@@ -30,6 +30,8 @@ from postage.message import MessageResultException
 __all__ = ["Calls"]
 
 logger = logging.getLogger(__name__)
+
+_FORM = Form("correlation_id", "content_type", "reply_to", "expiration")
 
 
 class Calls:
@@ -172,12 +174,7 @@ class Calls:
     def _write(
         self, channel: Channel, request: Request, id_: str, reply_to: str, seconds: float
     ) -> None:
-        properties = Properties(
-            content_type=request.content_type,
-            correlation_id=id_,
-            reply_to=reply_to,
-            expiration=expiration(seconds),
-        )
+        properties = _FORM.fill(id_, request.content_type, reply_to, expiration(seconds))
         to = request.exchange.name, request.key
         channel.publish(*to, properties, request.body, mandatory=True, limit=seconds)
 

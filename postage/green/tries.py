@@ -14,13 +14,22 @@ FIRST, LONGEST = 0.01, 1.0
 
 
 class Tries:
-    """As many as fit into *limit* seconds from now, whatever each of them waits for."""
+    """As many as fit into *limit* seconds from *begun*, whatever each of them waits for.
+
+    *begun* is a moment of *clock*, by default now.
+    """
 
     __slots__ = ("_clock", "_deadline", "_pause", "limit")
 
-    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit: float,
+        clock: Callable[[], float] = time.monotonic,
+        begun: float | None = None,
+    ) -> None:
         self.limit = limit
-        self._clock, self._deadline, self._pause = clock, clock() + limit, 0.0
+        self._deadline = (clock() if begun is None else begun) + limit
+        self._clock, self._pause = clock, 0.0
 
     @property
     def left(self) -> float:

@@ -15,7 +15,7 @@ from pika.spec import Basic
 
 from postage.errors import SettingsError
 from postage.green.amqp import frames
-from postage.green.amqp.frames import Confirm, Deliver, Properties
+from postage.green.amqp.frames import Confirm, Deliver, Form, Properties
 from postage.green.amqp.hotpath import from_pika
 from tests.support.wire import (
     channels,
@@ -75,6 +75,22 @@ def test_a_property_set_to_none_is_absent(values: dict[str, Any], name: str) -> 
     assert properties.as_dict() == values
 
 
+@given(some_properties, st.sampled_from(["message_id", "correlation_id"]), short_strings, st.data())
+def test_a_form_says_what_the_properties_alone_would(
+    values: dict[str, Any], own: str, text: str, data: Any
+) -> None:
+    values = {name: values[name] for name in values.keys() - {own, "headers"}}
+    names = data.draw(st.permutations(sorted(values)))
+
+    filled = Form(own, *names).fill(text, *(values[name] for name in names))
+
+    alone = Properties(**{**values, own: text})
+    assert filled.encode() == alone.encode()
+    filled.app_id = alone.app_id = "changed"
+    assert filled.encode() == alone.encode(), "what is changed does not stay as it was"
+    assert filled == alone
+
+
 @given(st.data(), channels, st.sampled_from([9, 64, 4096, 131072]), some_properties)
 def test_content(data: Any, channel: int, frame_max: int, values: dict[str, Any]) -> None:
     size = data.draw(st.integers(0, min(3 * frame_max, 3000)))
@@ -127,7 +143,8 @@ def test_an_unknown_property_is_refused() -> None:
 
 @given(channels, delivers)
 def test_deliver(channel: int, deliver: Any) -> None:
-    found = frames.decode_deliver(method(channel, deliver), AT)
+    frame = method(channel, deliver)
+    found = frames.decode_deliver(frame, AT, len(frame) - 1)
     assert found == Deliver(
         deliver.consumer_tag,
         deliver.delivery_tag,
@@ -148,7 +165,7 @@ def test_confirm(channel: int, confirm: Any) -> None:
 def test_properties_in(values: dict[str, Any]) -> None:
     frame = pika.frame.Header(1, 0, pika.BasicProperties(**values)).marshal()
     _, theirs = pika.frame.decode_frame(frame)
-    ours = Properties.decode(frame, AT + 12)
+    ours = Properties.decode(payload(frame)[12:])
     assert ours == from_pika(theirs.properties)
     assert ours.as_dict().keys() == values.keys()
 

@@ -13,6 +13,7 @@ import gevent.event
 import pika.frame
 import pytest
 
+from postage.green.amqp import transport as transport_module
 from postage.green.amqp.dialing import dial, parameters
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.transport import Transport
@@ -84,6 +85,21 @@ def test_what_was_sent_is_not_kept(connect: Any, where: Settings, sink: Sink) ->
     connection.open_channel().publish("", "q", Properties(), b"x", limit=SOON)
     wait_until(lambda: sink.body() == b"x", SOON)
     assert connection.transport._sending.obj == b""
+
+
+def test_much_is_sent_before_the_loop_turns(connect: Any, where: Settings) -> None:
+    connection = connect(where)
+    transport, channel = connection.transport, connection.open_channel()
+    written = transport.written
+    channel.publish("", "q", Properties(), b"x")
+    assert transport.unsent == transport.written - written, "a little waits for the end of the turn"
+
+    for _ in range(3):
+        channel.publish("", "q", Properties(), b"x" * transport_module.CHUNK)
+        assert transport.unsent == 0
+    assert transport.this_turn > 3 * transport_module.CHUNK
+    gevent.sleep(0.01)
+    assert transport.this_turn == 0
 
 
 def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, sink: Sink) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 import math
+import uuid
 
 import pytest
 from hypothesis import given
@@ -40,6 +42,18 @@ def test_without_extras_what_is_encoded_is_what_the_standard_library_writes(valu
 
 
 @pytest.mark.row(13)
+class Colour(enum.Enum):
+    RED = "red"
+    MANY = frozenset([1])
+
+
+def test_members_of_enums_are_sent_as_their_values_and_uuids_as_text():
+    one = uuid.UUID(int=7)
+    sent = JsonEncoder.encode({"a": Colour.RED, "b": [Colour.MANY], "c": one})
+
+    assert json.loads(sent) == {"a": "red", "b": [[1]], "c": str(one)}
+
+
 @given(value=st.sets(st.integers()) | st.frozensets(st.text()))
 def test_a_set_is_encoded_as_a_list(value):
     decoded = JsonEncoder.decode(JsonEncoder.encode(value))

@@ -30,7 +30,7 @@ class Bell:
         """Wake who waits, at the next turn of the hub; never switches."""
         self.is_rung = True
         if self._wake is not None:
-            get_hub().loop.run_callback(self._rouse, self._wake)
+            get_hub().loop.run_callback(self._wake, None)
 
     def mute(self) -> None:
         """Have it silent, as it was at first."""
@@ -41,10 +41,10 @@ class Bell:
         if self.is_rung:
             return
         hub = get_hub()
-        waiter: Waiter[None] = Waiter(hub)
+        waiter: Waiter[None] = Waiter(hub)  # wakes nobody any more once its wait is over
+        self._wake = wake = waiter.switch
         timer = hub.loop.timer(seconds)
-        timer.start(waiter.switch, None, update=True)  # the clock of the hub may be behind
-        self._wake = waiter.switch
+        timer.start(wake, None, update=True)  # the clock of the hub may be behind
         try:
             waiter.get()
         finally:
@@ -60,7 +60,13 @@ class Bell:
         """
         over = gevent.Timeout.start_new(0 if self.is_rung else seconds)
         greenlet: Any = gevent.getcurrent()
-        self._wake = lambda _: greenlet.throw(over)  # in the hub, as the timeout itself does it
+
+        def end(_: None) -> None:
+            if self._wake is end:  # still in the block
+                self._wake = None
+                greenlet.throw(over)  # in the hub, as the timeout itself does it
+
+        self._wake = end
         try:
             yield
         except gevent.Timeout as exc:
@@ -69,9 +75,3 @@ class Bell:
         finally:
             self._wake = None
             over.close()
-
-    def _rouse(self, wake: Callable[[None], object]) -> None:
-        """Wake who was waiting when it rang, if they still are; in the hub."""
-        if self._wake is wake:
-            self._wake = None
-            wake(None)

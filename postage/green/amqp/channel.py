@@ -59,7 +59,7 @@ class Channel:
     def __init__(self, connection: Connection, opened: Answer[Any]) -> None:
         self._connection = connection
         self._limit = connection.settings.operation_timeout
-        self._path = connection.path
+        self._path, self._transport = connection.path, connection.transport
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._ending: BaseException | None = None
@@ -107,6 +107,11 @@ class Channel:
             stale_acks=self.stale_acks,
             returned=self.returned,
         )
+
+    @property
+    def this_turn(self) -> int:
+        """Bytes that were written to its connection since the loop has turned."""
+        return self._transport.this_turn
 
     # --- topology
 
@@ -272,7 +277,7 @@ class Channel:
             self.stale_acks += 1
         elif not self._flush_due:
             self._flush_due = True
-            self._connection.transport.loop.run_callback(self.flush_acks)
+            self._transport.loop.run_callback(self.flush_acks)
 
     def flush_acks(self) -> None:
         """Write the acks that are due; never switches."""
@@ -311,7 +316,8 @@ class Channel:
         exist closes the channel (AMQP 0-9-1, basic.publish).  A *mandatory* message that reaches no
         queue comes back: see `on_return`.
         """
-        self._make_room(self._limit if limit is None else limit)
+        if self._transport.congested or self._connection.blocked is not None or not self.alive:
+            self._make_room(self._limit if limit is None else limit)
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         self._published += 1
 
@@ -331,7 +337,8 @@ class Channel:
         have a message id, that reaches no queue.  After `OperationTimeout`, *limit* seconds, the
         broker may have it or not.
         """
-        limit = self._make_room(limit)
+        if self._transport.congested or self._connection.blocked is not None or not self.alive:
+            limit = self._make_room(limit)
         answer: Answer[bool] = Answer()
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         # Not before: what cannot be encoded gets no number from the broker.

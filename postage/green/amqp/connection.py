@@ -66,8 +66,11 @@ class Connection:
         self._flowing.set()
         self._on_return = on_return
         self._link = Link.IDLE
+        self.alive = False
+        """False until it is open, and once it was lost or closed."""
         self._over = Event()
         self._declared: dict[type[Exchange], Lazy[Connection]] = {}
+        self._known: set[type[Exchange]] = set()  # those whose declaration has ended well
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
         self._own = 0  # consumers that have a channel each
@@ -90,11 +93,6 @@ class Connection:
             f"for {self.role}, {self._link.name.lower()}>"
         )
 
-    @property
-    def alive(self) -> bool:
-        """False once it was lost or closed."""
-        return self._link is Link.OPEN
-
     def figures(self) -> dict[str, Any]:
         """Return what `ConnectionStatistics` says of an open connection; never switches."""
         channels = sorted((each.statistics() for each in self._channels), key=_number)
@@ -103,7 +101,7 @@ class Connection:
             "port": self.port,
             "blocked": self.blocked,
             "bytes_unsent": self.transport.unsent,
-            "bytes_sent": self.transport.bytes_sent,
+            "bytes_sent": self.transport.written,
             "bytes_received": self.transport.bytes_received,
             "channels": tuple(channels),
         }
@@ -151,6 +149,7 @@ class Connection:
 
     def _step(self, fact: Fact) -> None:
         self._link = step(ONE_LIFE, self._link, fact)
+        self.alive = self._link is Link.OPEN
 
     # --- alarms
 
@@ -285,16 +284,17 @@ class Connection:
         """Declare; return what the declaration lives as long as."""
         with self.lease() as channel:
             channel.exchange_declare(**exchange.parameters)
+        self._known.add(exchange)
         return self
 
     def has_declared(self, exchange: type[Exchange]) -> bool:
         """Tell whether `declare` has nothing to do, and so would not switch."""
-        declared = self._declared.get(exchange)
-        return declared is not None and declared.current is not None
+        return exchange in self._known
 
     def forget(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again when it is needed: the broker says that it is gone."""
         self._declared.pop(exchange, None)
+        self._known.discard(exchange)
 
     # --- the end
 
@@ -327,7 +327,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Drop the socket without a word, as a forked child must."""
-        self._link = Link.CLOSED
+        self._link, self.alive = Link.CLOSED, False
         self.transport.abandon()
 
     def _on_close(self, _transport: object, reason: BaseException) -> None:

@@ -35,11 +35,16 @@ class Delivery:
         self, channel: Channel, deliver: Deliver, properties: Properties, body: bytes
     ) -> None:
         self.channel = channel
-        self.consumer_tag, self.delivery_tag, self.redelivered = deliver[:3]
-        self.exchange, self.routing_key = deliver[3:]
+        (
+            self.consumer_tag,
+            self.delivery_tag,
+            self.redelivered,
+            self.exchange,
+            self.routing_key,
+        ) = deliver
         self.properties = properties
-        self.received = time.monotonic() if properties.expiration is not None else 0.0
-        """When it came, by `time.monotonic`; 0.0 for what does not expire."""
+        self.received = time.monotonic()
+        """When it came, by `time.monotonic`."""
         self.body = body
 
     def ack(self) -> None:

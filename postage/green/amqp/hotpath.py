@@ -30,8 +30,13 @@ OnConfirm = Callable[[Confirm], None]
 
 FRAME_MAX = 131072
 """The largest frame before the broker has said its own limit; RabbitMQ's default."""
+LEAST_MAX = 4096
+"""Frames up to this size every broker takes (frame-min-size)."""
+SMALL = LEAST_MAX - frames.OVERHEAD
 
 _FRAME = struct.Struct(">BHI")
+_HEAD = struct.Struct(">BHIHHQ")  # a header frame up to the properties
+_KINDS = frozenset((frames.METHOD, frames.HEADER, frames.BODY, 8))
 _METHOD = struct.Struct(">I")
 _SIZE = struct.Struct(">Q")
 _DELIVER = frames.DELIVER.to_bytes(4, "big")
@@ -146,6 +151,7 @@ class HotPath:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._emit = transport._adapter_emit_data  # noqa: SLF001 - see transport
         self._rest = b""
         self._partial: dict[int, _Partial] = {}
         self._consumers: dict[tuple[int, str], OnMessage] = {}
@@ -166,18 +172,18 @@ class HotPath:
     ) -> None:
         number = channel.channel_number
         method = frames.publish_method(number, exchange, key, mandatory)
-        frame_max: int = self._transport.params.frame_max or FRAME_MAX
+        frame_max = LEAST_MAX if len(body) < SMALL else self._frame_max
         self._emit(method + frames.content_frames(number, properties.encode(), body, frame_max))
+
+    @property
+    def _frame_max(self) -> int:
+        return self._transport.params.frame_max or FRAME_MAX
 
     def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
         self._emit(frames.encode_ack(channel.channel_number, tag, multiple=multiple))
 
     def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
         self._emit(frames.encode_reject(channel.channel_number, tag, requeue=requeue))
-
-    def _emit(self, data: bytes) -> None:
-        self._transport.bytes_sent += len(data)
-        self._transport._adapter_emit_data(data)  # noqa: SLF001 - see transport
 
     # --- whom to call
 
@@ -211,7 +217,8 @@ class HotPath:
         at, end = 0, len(data)
         while end - at >= frames.OVERHEAD:
             kind, channel, size = _FRAME.unpack_from(data, at)
-            self._check(kind, size)
+            if size > SMALL or kind not in _KINDS:
+                self._check(kind, size)
             after = at + size + frames.OVERHEAD
             if after > end:
                 break
@@ -228,21 +235,26 @@ class HotPath:
 
         The ordinary case, in one step: the frames one by one cost half as much again.
         """
-        if data[at + 7 : at + 11] != _DELIVER:
+        if data[at + 7 : at + 11] != _DELIVER or len(data) < after + _HEAD.size:
             return 0
-        body_at = _end_of(data, after, frames.HEADER, channel)
-        end = body_at and _end_of(data, body_at, frames.BODY, channel)
-        if not end or _SIZE.unpack_from(data, after + 11)[0] != end - body_at - frames.OVERHEAD:
+        kind, number, size, _, _, length = _HEAD.unpack_from(data, after)
+        body_at = after + size + frames.OVERHEAD
+        end: int = body_at + length + frames.OVERHEAD
+        if kind != frames.HEADER or number != channel or end > len(data):
             return 0
-        deliver = frames.decode_deliver(data, at + 7)
-        properties = Properties.decode(data, after + 19)
+        if data[body_at - 1] != 0xCE or data[end - 1] != 0xCE:  # noqa: PLR2004 - the end of a frame
+            return 0
+        if _FRAME.unpack_from(data, body_at) != (frames.BODY, channel, length):
+            return 0
+        deliver = frames.decode_deliver(data, at + 7, after - 1)
+        properties = Properties.decode(data[after + 19 : body_at - 1])
         self._hand_over(channel, deliver, properties, data[body_at + 7 : end - 1])
         return end
 
     def _check(self, kind: int, size: int) -> None:
-        if kind not in (frames.METHOD, frames.HEADER, frames.BODY, 8):
+        if kind not in _KINDS:
             raise pika.exceptions.InvalidFrameError(f"unknown frame type {kind}")
-        if size > (self._transport.params.frame_max or FRAME_MAX):
+        if size > self._frame_max:
             raise pika.exceptions.InvalidFrameError(
                 f"a frame of {size} bytes is over the limit agreed"
             )
@@ -250,32 +262,32 @@ class HotPath:
     def _frame(self, kind: int, channel: int, data: bytes, at: int, after: int) -> None:
         """Handle the frame in ``data[at:after]``."""
         if kind == frames.METHOD:
-            if self._method(channel, data, at + 7):
+            if self._method(channel, data, at + 7, after):
                 return
         elif channel in self._partial:
             if kind == frames.BODY:
                 self._body(channel, data[at + 7 : after - 1])
             else:
-                self._header(channel, data, at + 7)
+                self._header(channel, data, at + 7, after)
             return
         _, frame = pika.frame.decode_frame(data[at:after])
         self._transport._process_frame(frame)  # noqa: SLF001 - see transport
 
-    def _method(self, channel: int, data: bytes, at: int) -> bool:
+    def _method(self, channel: int, data: bytes, at: int, after: int) -> bool:
         """Handle a method if it is one of the hot ones; say whether it was."""
         (method,) = _METHOD.unpack_from(data, at)
         if method == frames.DELIVER:
-            self._partial[channel] = _Partial(frames.decode_deliver(data, at))
+            self._partial[channel] = _Partial(frames.decode_deliver(data, at, after - 1))
             return True
         if method in (frames.ACK, frames.NACK) and channel in self._confirms:
             self._confirms[channel](frames.decode_confirm(data, at))
             return True
         return False
 
-    def _header(self, channel: int, data: bytes, at: int) -> None:
+    def _header(self, channel: int, data: bytes, at: int, after: int) -> None:
         partial = self._partial[channel]
         (partial.missing,) = _SIZE.unpack_from(data, at + 4)
-        partial.properties = Properties.decode(data, at + 12)
+        partial.properties = Properties.decode(data[at + 12 : after - 1])
         if not partial.missing:
             self._complete(channel, partial)
 
@@ -303,16 +315,6 @@ class HotPath:
             logger.debug("A delivery for the ended consumer %r was passed over.", deliver)
         else:
             callback(deliver, properties, body)
-
-
-def _end_of(data: bytes, at: int, kind: int, channel: int) -> int:
-    """Return where the frame at *at* ends, if it is whole, of *kind* and of *channel*; else 0."""
-    if at + frames.OVERHEAD > len(data):
-        return 0
-    its_kind, its_channel, size = _FRAME.unpack_from(data, at)
-    end: int = at + size + frames.OVERHEAD
-    is_it = its_kind == kind and its_channel == channel and end <= len(data)
-    return end if is_it and data[end - 1] == 0xCE else 0  # noqa: PLR2004 - the end of a frame
 
 
 def _never_called(*_arguments: Any) -> None:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gevent
 import gevent.hub
@@ -108,6 +108,7 @@ class _HubPairs:
     def __init__(self, hub: object) -> None:
         self.hub, self.pid = hub, os.getpid()
         self.pairs: dict[Settings, Pair] = {}
+        self.last: tuple[Settings | None, Pair | None] = None, None
 
     def connections(self) -> list[Connection]:
         return [connection for pair in self.pairs.values() for connection in pair.connections]
@@ -136,10 +137,13 @@ def pair_of(settings: Settings) -> Pair:
     if ours is None or ours.hub is not gevent.hub.get_hub():
         ours = _local.ours = _HubPairs(gevent.hub.get_hub())
         _register_once()
-    pair: Pair | None = ours.pairs.get(settings)
-    if pair is None:
-        pair = ours.pairs[settings] = Pair(located(settings))
-    return pair
+    known, pair = ours.last
+    if settings is not known:  # to hash them for every message costs more than all of this
+        pair = ours.pairs.get(settings)
+        if pair is None:
+            pair = ours.pairs[settings] = Pair(located(settings))
+        ours.last = settings, pair
+    return cast("Pair", pair)
 
 
 def located(settings: Settings) -> Settings:
@@ -173,6 +177,7 @@ def close(limit: float = 5.0) -> None:
         return
     pairs = list(ours.pairs.values())
     ours.pairs.clear()
+    ours.last = None, None
     for pair in pairs:
         pair.close(limit)
 
