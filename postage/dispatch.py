@@ -9,11 +9,12 @@ import copy
 import enum
 import functools
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import types
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMessage
+from postage.handlers import MessageFilter
 from postage.message import MessageResultException
 from postage.reply import Reply
 
@@ -50,20 +51,21 @@ _ENDINGS: dict[type[BaseException], After] = {
 }
 
 
-@dataclass(slots=True)
 class Outcome:
-    """What came of one message."""
+    """What came of one message; there are few that anything was raised for."""
 
-    name: str = ""
-    """The name of the message; empty for a job, which has none."""
     verdict: Verdict = Verdict.ACK
     after: After = After.GO_ON
-    handlers: int = 0
-    """How many handlers were found for it."""
-    failures: list[BaseException] = field(default_factory=list)
-    """What handlers raised, `RejectMessage` included."""
     filtered: int = 0
     """How many handlers did not get it because of a filter."""
+
+    def __init__(self, name: str, handlers: int) -> None:
+        self.name = name
+        """The name of the message; empty for a job, which has none."""
+        self.handlers = handlers
+        """How many handlers were found for it."""
+        self.failures: list[BaseException] = []
+        """What handlers raised, `RejectMessage` included."""
 
     def note(self, exc: BaseException) -> None:
         """Take in what a handler raised."""
@@ -85,17 +87,16 @@ class _Filtered(Exception):
 
 def dispatch(
     body: dict[str, Any],
-    handlers: Iterable[Bound],
+    found: Sequence[Bound],
     *,
     reply: Reply | None = None,
     answer_unknown: bool = True,
 ) -> Outcome:
-    """Run the *handlers* of a checked *body*; *reply* is given for RPCs, and only then.
+    """Run the handlers *found* for a checked *body*; *reply* is given for RPCs, and only then.
 
     Returns what came of it; raises nothing that a handler raised, but for `Abandoned`.
     """
-    found = list(handlers)
-    outcome = Outcome(name=body["name"], handlers=len(found))
+    outcome = Outcome(body["name"], len(found))
     if reply is not None:
         _dispatch_rpc(body, found, reply, answer_unknown, outcome)
         return outcome
@@ -106,7 +107,7 @@ def dispatch(
 
 def perform(handler: Callable[[], object]) -> Outcome:
     """Run a periodic job, by the same rules; raises nothing that it raised, but for `Abandoned`."""
-    outcome = Outcome(handlers=1)
+    outcome = Outcome("", 1)
     try:
         handler()
     except BaseException as exc:  # as a handler, a job may raise anything
@@ -126,7 +127,7 @@ def _hand(bound: Bound, body: dict[str, Any], outcome: Outcome, *, shared: bool)
 
 def _dispatch_rpc(
     body: dict[str, Any],
-    found: list[Bound],
+    found: Sequence[Bound],
     reply: Reply,
     answer_unknown: bool,  # noqa: FBT001 - private, and handed through
     outcome: Outcome,
@@ -171,8 +172,13 @@ def _own(body: dict[str, Any], part: str | None, *, shared: bool) -> Any:
 
 
 def _run(handler: Callable[..., Any], message: Any, *more: Any) -> None:
+    filters = getattr(_target(handler), "filters", None)
+    handler(message if filters is None else _filtered(handler, filters, message), *more)
+
+
+def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> Any:
     try:
-        for each in getattr(_target(handler), "filters", ()):
+        for each in filters:
             message = each.apply(message)
     except Abandoned:
         raise
@@ -187,7 +193,7 @@ def _run(handler: Callable[..., Any], message: Any, *more: Any) -> None:
             exc_info=not expected,
         )
         raise _Filtered from exc
-    handler(message, *more)
+    return message
 
 
 def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
@@ -210,4 +216,6 @@ def name_of(handler: Any) -> str:
 
 def _target(handler: Any) -> Any:
     """Return what was decorated: a `Handler` class comes as a partial with its processor."""
+    if isinstance(handler, types.MethodType):
+        return handler.__func__
     return handler.func if isinstance(handler, functools.partial) else handler

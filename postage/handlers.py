@@ -7,7 +7,8 @@ order of definition; an attribute that overrides another one replaces its handle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 __all__ = [
@@ -110,15 +111,17 @@ class RouteTable:
 
     def __init__(self, entries: Iterable[tuple[Route, str]] = ()) -> None:
         self.entries = tuple(entries)
-        self._by_kind: dict[tuple[str, str], list[tuple[Route, str]]] = {}
-        for route, attribute in self.entries:
-            self._by_kind.setdefault((route.category, route.type), []).append((route, attribute))
+        self.find = lru_cache(maxsize=256)(self._find)
+        """Returns (attribute, part of the body) for the category, type and name of a message, in
+        the order of definition."""
 
-    def find(self, category: str, type_: str, name: str) -> Iterator[tuple[str, str | None]]:
-        """Yield (attribute, part of the body) for the message, in the order of definition."""
-        for route, attribute in self._by_kind.get((category, type_), ()):
-            if route.name is None or route.name == name:
-                yield attribute, route.part
+    def _find(self, category: str, type_: str, name: str) -> tuple[tuple[str, str | None], ...]:
+        kind = category, type_
+        return tuple(
+            (attribute, route.part)
+            for route, attribute in self.entries
+            if (route.category, route.type) == kind and route.name in (None, name)
+        )
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:
         """Return this table with the handlers among *attributes*, which replace older ones."""
@@ -126,6 +129,9 @@ class RouteTable:
         gone = {name for _, name in added}
         gone.update(name for name, value in attributes.items() if not callable(value))
         return RouteTable((*(entry for entry in self.entries if entry[1] not in gone), *added))
+
+
+_NO_HANDLERS = RouteTable()
 
 
 def _routes_of(value: Any) -> list[Route]:
@@ -152,11 +158,11 @@ class MessageHandlerType(type):
     @property
     def route_table(cls) -> RouteTable:
         """The handlers of this class and its bases; follows handlers set on any of them later."""
-        generation, table = vars(cls).get("_cached", (-1, RouteTable()))
+        generation, known = vars(cls).get("_cached", (-1, _NO_HANDLERS))
         if generation != MessageHandlerType._generation:
-            table = RouteTable()
+            known = _NO_HANDLERS
             for base in reversed(cls.__mro__):
-                table = table.extended(dict(vars(base)))
-            cls._cached = MessageHandlerType._generation, table
-        known: RouteTable = table
-        return known
+                known = known.extended(dict(vars(base)))
+            cls._cached = MessageHandlerType._generation, known
+        table: RouteTable = known
+        return table

@@ -32,9 +32,10 @@ class Patience(Tries):
         bound: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(min(timeout * tries + LATE, bound), clock)
+        total = timeout * tries
+        super().__init__(min(total + LATE, bound), clock)
         self.timeout, self.tries, self.used = timeout, tries, 0
-        self.total = min(timeout * tries, bound)
+        self.total = min(total, bound)
 
     def begin(self) -> float:
         """Use a try; return the seconds that it may wait from now."""
@@ -49,7 +50,7 @@ class Patience(Tries):
     @property
     def is_over(self) -> bool:
         """Whether there is no further try, or no time for one."""
-        return self.is_spent or not self.left
+        return self.used >= self.tries or self._clock() >= self._deadline
 
 
 def expiration(seconds: float) -> str:

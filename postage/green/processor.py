@@ -175,11 +175,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         found = self._routes.find(body["category"], body["type"], body["name"])
         return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
 
-    def _bind(self, handler: Any) -> Callable[..., Any]:
-        callable_: Callable[..., Any] = (
-            partial(handler, self) if isinstance(handler, type) else handler
-        )
-        return callable_
+    def _bind(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(handler, self) if isinstance(handler, type) else handler
 
     # --- remote control
 
@@ -436,9 +433,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         counts = self.counts
         counts["handled" if outcome.handlers else "unhandled"] += 1
-        counts["failed"] += bool(outcome.failures)
-        counts["filtered"] += outcome.filtered
-        counts["stale_acks"] += not delivery.channel.alive
+        if outcome.failures:
+            counts["failed"] += 1
+        if outcome.filtered:
+            counts["filtered"] += outcome.filtered
+        if not delivery.channel.alive:
+            counts["stale_acks"] += 1
         if outcome.verdict is Verdict.ACK:
             delivery.ack()
         else:
