@@ -53,7 +53,12 @@ class Actor:
 @contextlib.contextmanager
 def acting(command: list[str], patience: float) -> Iterator[Actor]:
     """Run *command* beside the block, and end it; it may be silent for *patience* seconds."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+        # What is installed brings its bytecode; what runs from the checkout is to have it, too.
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     process = subprocess.Popen(
         orphan_proof(command),
         cwd=ROOT,

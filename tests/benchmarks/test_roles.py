@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.actor import acting
 from benchmarks.broker import Target, broker
 from benchmarks.contestants import CONTESTANTS, OURS
 from benchmarks.environments import command, name
@@ -30,6 +31,13 @@ def test_a_tiny_round_of_postage(target: Target, workload: str):
     told = [getattr(figures, name) for name in WORKLOADS[workload].columns]
     assert told[0] > 0
     assert None not in told
+
+
+def test_processes_have_bytecode_as_what_is_installed_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = "import json, sys; print(json.dumps({'compiles': sys.dont_write_bytecode}))"
+    with acting([sys.executable, "-c", code], 10.0) as actor:
+        assert actor.report() == {"compiles": False}
 
 
 @pytest.mark.parametrize("number", [0, 1, 899_999])
