@@ -53,6 +53,14 @@ def test_a_limit_is_not_taken_for_the_failure_of_one_address(
             dial(Settings(), "rabbit", 5672)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_addresses_are_dialled_as_names_are(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        with dial(Settings(), host, port) as sock:
+            assert sock.getpeername() == ("127.0.0.1", port)
+
+
 def test_the_second_address_is_tried_when_the_first_refuses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
