@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import gevent.pool
-
 from postage.green.amqp.pair import Pair
 
 __all__ = ["AT_ONCE", "Pipeline", "current_pipeline", "pipelined"]
@@ -22,7 +20,9 @@ class Pipeline:
     """Declarations under way that nobody waits for until `settle`."""
 
     def __init__(self) -> None:
-        self._pool = gevent.pool.Pool(AT_ONCE)
+        from gevent.pool import Pool  # noqa: PLC0415 - most programs make their few one by one
+
+        self._pool = Pool(AT_ONCE)
         self._errors: list[Exception] = []
 
     def add(self, pair: Pair, declare: Callable[[], None]) -> None:

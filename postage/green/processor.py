@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
-import gevent.pool
 
 from postage import envelope
 from postage.addressing import Eqk
@@ -36,6 +35,9 @@ from postage.handlers import (
 from postage.poison import Redeliveries
 from postage.reply import Reply
 from postage.settings import Hup
+
+if TYPE_CHECKING:
+    from gevent.pool import Group
 
 __all__ = ["GRACE", "MessageProcessor"]
 
@@ -138,7 +140,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- handlers of this instance
 
-    _timers: gevent.pool.Group | None = None
+    _timers: Group | None = None
     _own_handlers: dict[str, Any] | None = None
     _own_routes: tuple[RouteTable, RouteTable] | None = None
 
@@ -217,7 +219,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             gevent.sleep(seconds)
             return
         if self._timers is None:
-            self._timers = gevent.pool.Group()
+            from gevent.pool import Group  # noqa: PLC0415 - few need it
+
+            self._timers = Group()
         timer = gevent.Greenlet(callback)
         self._timers.add(timer)
         timer.start_later(seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 from collections.abc import Callable
 
 __all__ = ["Backoff"]
@@ -16,6 +16,11 @@ GROWTH = 1.2
 0.4 of the outage.  With the usual 2 whoever was away for 10 seconds would wait up to 13 more."""
 
 
+def evenly() -> float:
+    """Return a number from 0 to 1, each as likely; the module `random` would take 0.2 MB."""
+    return int.from_bytes(os.urandom(4), "big") / (1 << 32)
+
+
 class Backoff:
     """Pauses that grow while nothing succeeds.
 
@@ -25,7 +30,7 @@ class Backoff:
 
     __slots__ = ("_bound", "_draw")
 
-    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, draw: Callable[[], float] = evenly) -> None:
         self._draw = draw
         self._bound = FIRST
 

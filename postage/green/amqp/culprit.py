@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from inspect import getfile
-from pathlib import Path
 from types import FrameType
 
 import gevent.hub
@@ -14,7 +12,8 @@ from postage import dispatch
 
 __all__ = ["culprit"]
 
-_OURS = tuple(f"{Path(getfile(module)).parent}{os.sep}" for module in (dispatch, gevent.hub))
+# Not by pathlib, which every program would load for this.
+_OURS = tuple(str(each.__file__).rpartition(os.sep)[0] + os.sep for each in (dispatch, gevent.hub))
 _INSIDE = (*_OURS, "<frozen ")  # and the interpreter's own way to begin a program
 _DISPATCH = dispatch.__file__
 
