@@ -110,6 +110,16 @@ class Gevent(Patched):
         gevent.get_hub().threadpool.apply(sys.stdin.readline)
 
 
+class Green(Gevent):
+    """The same, patched as the documentation of Postage says."""
+
+    def patch(self) -> None:
+        """Patch the standard library."""
+        from postage import green  # noqa: PLC0415 - only Postage has it
+
+        green.patch_all()
+
+
 class Eventlet(Patched):
     """Greenlets of eventlet."""
 
@@ -161,6 +171,7 @@ class Asyncio(Plain):
 STYLES: dict[str, type[Plain]] = {
     "plain": Plain,
     "gevent": Gevent,
+    "green": Green,
     "eventlet": Eventlet,
     "asyncio": Asyncio,
 }

@@ -55,11 +55,11 @@ CONTESTANTS = {
         Contestant(
             OURS,
             "Postage",
-            "gevent",
+            "green",
             (*PIKA, *FAST),
-            "the defaults, as in the README, and the extra `fast`: up to 100 handlers at once, each"
-            " in a greenlet, prefetch 100; every call has a deadline, is mandatory, and expires;"
-            " the message is wrapped in Postage's envelope (230 bytes more)",
+            "patched; the defaults, as in the README, and the extra `fast`: up to 100 handlers at"
+            " once, each in a greenlet, prefetch 100; every call has a deadline, is mandatory,"
+            " and expires; the message is wrapped in Postage's envelope (230 bytes more)",
         ),
         Contestant(
             "blocking",

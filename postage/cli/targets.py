@@ -92,8 +92,10 @@ def patch() -> None:
     """
     import gevent.monkey  # noqa: PLC0415 - `--help` does not wait for gevent
 
+    from postage import green  # noqa: PLC0415 - nor for this
+
     if not gevent.monkey.is_module_patched("socket"):
-        gevent.monkey.patch_all()
+        green.patch_all()
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

@@ -1,22 +1,25 @@
 """Postage on gevent: producers, consumers, processors and the scheduler that runs them.
 
 Everything here blocks the calling greenlet only, whether or not the process is monkey-patched.
-`patch_all` is for the user's own blocking calls: call it before anything else is imported.
+`patch_all` is for the user's own blocking calls: call it before anything else is imported.  So that
+nothing else is by then, what is named here is loaded when it is first used.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import gevent.monkey
+from postage.green.patching import patch_all
 
-from postage.green.amqp.pair import close, statistics
-from postage.green.application import GenericApplication, GenericApplicationExchange
-from postage.green.consumer import GenericConsumer
-from postage.green.microthread import MicroThread
-from postage.green.pipelining import pipelined
-from postage.green.processor import MessageProcessor
-from postage.green.producer import GenericProducer
-from postage.green.scheduler import MicroScheduler, Scheduler, run
-from postage.periodic import every
+if TYPE_CHECKING:
+    from postage.green.amqp.pair import close, statistics
+    from postage.green.application import GenericApplication, GenericApplicationExchange
+    from postage.green.consumer import GenericConsumer
+    from postage.green.microthread import MicroThread
+    from postage.green.pipelining import pipelined
+    from postage.green.processor import MessageProcessor
+    from postage.green.producer import GenericProducer
+    from postage.green.scheduler import MicroScheduler, Scheduler, run
+    from postage.periodic import every
 
 __all__ = [
     "GenericApplication",
@@ -35,7 +38,31 @@ __all__ = [
     "statistics",
 ]
 
+_HOMES = {
+    "GenericApplication": "postage.green.application",
+    "GenericApplicationExchange": "postage.green.application",
+    "GenericConsumer": "postage.green.consumer",
+    "GenericProducer": "postage.green.producer",
+    "MessageProcessor": "postage.green.processor",
+    "MicroScheduler": "postage.green.scheduler",
+    "MicroThread": "postage.green.microthread",
+    "Scheduler": "postage.green.scheduler",
+    "close": "postage.green.amqp.pair",
+    "every": "postage.periodic",
+    "pipelined": "postage.green.pipelining",
+    "run": "postage.green.scheduler",
+    "statistics": "postage.green.amqp.pair",
+}
 
-def patch_all(**options: Any) -> None:
-    """Make the standard library cooperative; *options* are those of ``gevent.monkey.patch_all``."""
-    gevent.monkey.patch_all(**options)
+
+def __getattr__(name: str) -> Any:
+    """Load what is named here, and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the names here, loaded or not."""
+    return sorted({*globals(), *__all__})
