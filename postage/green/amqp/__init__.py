@@ -1,1 +1,5 @@
-"""The AMQP side of the runtime: the only place that imports pika."""
+"""The only place that imports pika: connections and channels for the greenlets of a hub."""
+
+from postage.green.amqp.lean import import_pika
+
+import_pika()  # before any module here does
