@@ -22,7 +22,6 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
-from postage.green.figures import ProcessorStatistics
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
@@ -38,6 +37,8 @@ from postage.settings import Hup
 
 if TYPE_CHECKING:
     from gevent.pool import Group
+
+    from postage.green.figures import ProcessorStatistics
 
 __all__ = ["GRACE", "MessageProcessor"]
 
@@ -119,6 +120,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def statistics(self) -> ProcessorStatistics:
         """Return a picture of it; never switches."""
+        from postage.green.figures import ProcessorStatistics  # noqa: PLC0415 - for who asks
+
         pool, counts = self._pool, self.counts
         return ProcessorStatistics(
             name=str(self.fingerprint["name"]),

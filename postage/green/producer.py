@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postage.addressing import Eks
 from postage.encoding import Encoder, JsonEncoder
@@ -20,7 +20,6 @@ from postage.green.amqp.frames import Form
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.call import Request
 from postage.green.collecting import collect
-from postage.green.figures import ProducerStatistics
 from postage.green.method import RpcMethod
 from postage.green.publisher import body_of, declare, publish, publish_confirmed
 from postage.green.rpc import Calls
@@ -33,6 +32,9 @@ from postage.message import (
     result_from,
 )
 from postage.settings import Hup, Settings
+
+if TYPE_CHECKING:
+    from postage.green.figures import ProducerStatistics
 
 __all__ = ["GenericProducer"]
 
@@ -115,6 +117,8 @@ class GenericProducer:
 
     def statistics(self) -> ProducerStatistics:
         """Return a picture of it; never switches."""
+        from postage.green.figures import ProducerStatistics  # noqa: PLC0415 - for who asks
+
         counts = self._counts
         return ProducerStatistics(
             name=str(self.fingerprint["name"]),

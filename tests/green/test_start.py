@@ -7,20 +7,13 @@ from typing import Any
 
 from tests.support.programs import run_program
 
-#: Each of them takes a tenth of a megabyte or more, and milliseconds; they are not needed by then.
-NOT_OF_THE_MODEL = (
-    "asyncio",
-    "concurrent",
-    "email",
-    "http",
-    "importlib.metadata",
-    "pathlib",
-    "ssl",
-)
+#: Each of them takes a tenth of a megabyte, or milliseconds; they are not needed by then.
+NOT_OF_THE_MODEL = ("asyncio", "email", "http", "importlib.metadata", "pathlib", "ssl")
 NOT_OF_THE_RUNTIME = (
     *("asyncio.events", "email", "http", "importlib.metadata", "pathlib", "random", "unicodedata"),
-    *("zipfile", "gevent.pool", "gevent.resolver", "gevent.threadpool", "postage.broker"),
-    *("postage.cli", "postage.green.application", "postage.testing"),
+    *("zipfile", "gevent.pool", "gevent.resolver", "gevent.threadpool"),
+    *("postage.broker", "postage.cli", "postage.testing"),
+    *("postage.green.amqp.statistics", "postage.green.application", "postage.green.figures"),
 )
 
 #: The interpreter itself may load some of them, for what is installed beside Postage.

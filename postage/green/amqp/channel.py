@@ -25,11 +25,11 @@ from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
 from postage.green.amqp.hotpath import from_pika
-from postage.green.amqp.statistics import ChannelStatistics
 from postage.green.amqp.waiting import Answer
 
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
+    from postage.green.amqp.statistics import ChannelStatistics
 
 __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
@@ -97,6 +97,8 @@ class Channel:
 
     def statistics(self) -> ChannelStatistics:
         """Return a picture of what went over it; never switches."""
+        from postage.green.amqp.statistics import ChannelStatistics  # noqa: PLC0415 - for who asks
+
         return ChannelStatistics(
             number=self._pika.channel_number,
             state="open" if self.alive else "ended",

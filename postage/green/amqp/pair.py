@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import gevent
 import gevent.hub
@@ -25,8 +25,10 @@ from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.reconnecting import Reconnecting
-from postage.green.amqp.statistics import ConnectionStatistics
 from postage.settings import Settings
+
+if TYPE_CHECKING:
+    from postage.green.amqp.statistics import ConnectionStatistics
 
 __all__ = ["Pair", "close", "pair_of", "statistics"]
 

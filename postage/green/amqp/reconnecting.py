@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -21,8 +21,10 @@ from postage.errors import (
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.link import MANY_LIVES, Fact, Link, step
-from postage.green.amqp.statistics import ConnectionStatistics
 from postage.settings import Settings
+
+if TYPE_CHECKING:
+    from postage.green.amqp.statistics import ConnectionStatistics
 
 __all__ = ["Reconnecting"]
 
@@ -83,6 +85,8 @@ class Reconnecting:
 
     def statistics(self) -> ConnectionStatistics:
         """Return a picture of it, and of the open connection's channels; never switches."""
+        from postage.green.amqp.statistics import ConnectionStatistics  # noqa: PLC0415 - for who asks
+
         own: dict[str, Any] = {
             "role": self.role,
             "vhost": self.settings.vhost,
