@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from postage.broker.arguments import type_name
 from postage.broker.content import Message
 from postage.broker.errors import ChannelFault
 from postage.broker.fields import encode_table
+from postage.broker.patterns import Patterns
 
 __all__ = ["TYPES", "Binding", "Exchange", "topic_matches"]
 
 TYPES = ("direct", "fanout", "topic", "headers")
 _MODES = ("all", "any", "all-with-x", "any-with-x")
+
+Identity = tuple[str, str, str, bytes]
+Bindings = dict[Identity, "Binding"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Binding:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
-    def identity(self) -> tuple[str, str, str, bytes]:
+    def identity(self) -> Identity:
         """Two bindings with the same identity are one."""
         ordered = dict(sorted(self.arguments.items()))
         return self.kind, self.destination, self.key, encode_table(ordered)
@@ -48,8 +52,11 @@ class Exchange:
 
     def __post_init__(self) -> None:
         """Begin without bindings."""
-        self._bindings: dict[tuple[str, str, str, bytes], Binding] = {}
-        self._by_key: dict[str, list[Binding]] = {}
+        self._bindings: Bindings = {}
+        # The same ones by what is asked for: nothing here looks at all of them, but what must.
+        self._by_key: dict[str, Bindings] = {}
+        self._by_destination: dict[tuple[str, str], Bindings] = {}
+        self._patterns = Patterns()
 
     @property
     def bindings(self) -> list[Binding]:
@@ -59,9 +66,13 @@ class Exchange:
     def bind(self, binding: Binding) -> None:
         """Add *binding*; adding it again changes nothing."""
         self.had_bindings = True
-        if binding.identity not in self._bindings:
-            self._bindings[binding.identity] = binding
-            self._by_key.setdefault(binding.key, []).append(binding)
+        identity, destination = binding.identity, (binding.kind, binding.destination)
+        if identity not in self._bindings:
+            self._bindings[identity] = binding
+            self._by_key.setdefault(binding.key, {})[identity] = binding
+            self._by_destination.setdefault(destination, {})[identity] = binding
+            if self.type == "topic":
+                self._patterns.add(binding.key)
 
     def check(self, binding: Binding) -> None:
         """Raise 406 where *binding* makes no sense: for a bad ``x-match``."""
@@ -74,18 +85,17 @@ class Exchange:
 
     def unbind(self, binding: Binding) -> bool:
         """Remove *binding*; tell whether it was there."""
-        known = self._bindings.pop(binding.identity, None)
-        if known is None:
+        identity, destination = binding.identity, (binding.kind, binding.destination)
+        if self._bindings.pop(identity, None) is None:
             return False
-        same_key = self._by_key[known.key]
-        same_key.remove(known)
-        if not same_key:
-            del self._by_key[known.key]
+        if _removed(self._by_key, binding.key, identity) and self.type == "topic":
+            self._patterns.remove(binding.key)
+        _removed(self._by_destination, destination, identity)
         return True
 
     def unbind_destination(self, kind: str, name: str) -> bool:
         """Remove all bindings to a queue or exchange that is gone; tell whether there were any."""
-        gone = [b for b in self._bindings.values() if (b.kind, b.destination) == (kind, name)]
+        gone = [*self._by_destination.get((kind, name), {}).values()]
         for binding in gone:
             self.unbind(binding)
         return bool(gone)
@@ -93,16 +103,27 @@ class Exchange:
     def matching(self, key: str, message: Message) -> Iterator[Binding]:
         """Yield the bindings that *message*, with the routing *key*, matches."""
         if self.type == "direct":
-            yield from self._by_key.get(key, ())
+            yield from self._by_key.get(key, {}).values()
         elif self.type == "fanout":
             yield from self._bindings.values()
         elif self.type == "topic":
-            for pattern, bindings in self._by_key.items():
-                if topic_matches(pattern, key):
-                    yield from bindings
+            for pattern in self._patterns.matching(key):
+                yield from self._by_key[pattern].values()
         else:
             headers = message.headers
             yield from (b for b in self._bindings.values() if _headers_match(b.arguments, headers))
+
+
+T = TypeVar("T")
+
+
+def _removed(index: dict[T, Bindings], entry: T, identity: Identity) -> bool:
+    """Remove a binding from *entry* of *index*; tell whether that was the last one there."""
+    bindings = index[entry]
+    del bindings[identity]
+    if not bindings:
+        del index[entry]
+    return not bindings
 
 
 def topic_matches(pattern: str, key: str) -> bool:

@@ -32,10 +32,11 @@ class Timers(Protocol):
 
 class _Due:
     def __init__(self, at: float, call: Callable[[], None]) -> None:
-        self.at, self.call, self.cancelled = at, call, False
+        self.at = at
+        self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.call = None  # and what it knows
 
 
 class ManualTimers:
@@ -65,6 +66,6 @@ class ManualTimers:
         until = self._now + seconds
         while self._due and self._due[0][0] <= until:
             self._now, _, due = heapq.heappop(self._due)
-            if not due.cancelled:
+            if due.call is not None:
                 due.call()
         self._now = until

@@ -15,7 +15,7 @@ from postage.broker.limits import Limits
 from postage.broker.queue import Queue
 from postage.broker.routes import Routes
 from postage.broker.routing import TYPES, Binding, Exchange
-from postage.broker.timers import Timers
+from postage.broker.timers import Timer, Timers
 
 __all__ = ["VHost"]
 
@@ -45,6 +45,8 @@ class VHost:
         }
         self.routes = Routes(self)
         """Where publishes go, as found out since exchanges, queues or bindings last changed."""
+        self._expiries: dict[str, Timer] = {}
+        """Of queues that are deleted when nobody uses them, by name."""
         self.reply_consumers: dict[str, Any] = {}
         """Who takes direct replies, by the key that reaches it."""
         self.refusals: dict[str, Fault] = {}
@@ -223,8 +225,13 @@ class VHost:
         self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
-            self._timers.later(queue.options.expires, lambda: self._expire_queue(queue))
+            self._look_again(queue, queue.options.expires)
         return queue
+
+    def _look_again(self, queue: Queue, seconds: float) -> None:
+        """See in *seconds* whether anybody still uses *queue*."""
+        expiry = self._timers.later(seconds, lambda: self._expire_queue(queue))
+        self._expiries[queue.name] = expiry
 
     def _check_properties(self, queue: Queue) -> None:
         """Refuse what queues that RabbitMQ replicates cannot be."""
@@ -256,14 +263,13 @@ class VHost:
 
     def _expire_queue(self, queue: Queue) -> None:
         """Delete a queue that nobody has used for as long as its x-expires says."""
-        if self.queues.get(queue.name) is not queue or queue.options.expires is None:
+        if queue.options.expires is None:
             return
         left = queue.last_use + queue.options.expires - self._timers.now()
         if left <= 0 and not queue.consumers:
             self.remove_queue(queue)
             return
-        again = left if left > 0 else queue.options.expires
-        self._timers.later(again, lambda: self._expire_queue(queue))
+        self._look_again(queue, left if left > 0 else queue.options.expires)
 
     def delete_queue(self, queue: Queue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
@@ -280,6 +286,8 @@ class VHost:
         count = len(queue)
         self.routes.clear()
         del self.queues[queue.name]
+        if queue.name in self._expiries:  # else the timer would keep the queue until it is due
+            self._expiries.pop(queue.name).cancel()
         self._forget_destination("queue", queue.name)
         queue.close()
         return count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -248,3 +250,11 @@ def test_streams_are_refused(place: VHost) -> None:
     with pytest.raises(ConnectionFault) as refused:
         new_queue(place, "q", {"x-queue-type": "stream"})
     assert refused.value.code == 540
+
+
+def test_nothing_is_left_of_a_queue_that_was_to_expire(place: VHost) -> None:
+    gone = weakref.ref(new_queue(place, "q", {"x-expires": 60_000}))
+    place.remove_queue(place.queues["q"])
+    gc.collect()
+    assert gone() is None
+    assert not place._expiries

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from postage.broker.content import Message, Properties
 from postage.broker.errors import ChannelFault
 from postage.broker.routing import Binding, Exchange, topic_matches
+from tests.support.steps import steps
 
 words = st.sampled_from(("a", "b", "", "long"))
 keys = st.lists(words, min_size=1, max_size=5).map(".".join)
@@ -103,3 +104,26 @@ def test_a_destination_that_is_gone_takes_its_bindings_with_it() -> None:
         exchange.bind(Binding(kind, "one", key))
     assert exchange.unbind_destination("queue", "one")
     assert [b.kind for b in exchange.bindings] == ["exchange"]
+
+
+@pytest.mark.parametrize("kind", ["direct", "topic"])
+def test_other_bindings_make_nothing_slower(kind: str) -> None:
+    few, many = (crowded(Exchange("e", kind), count) for count in (10, 1000))
+    for exchange in (few, many):
+        exchange.bind(Binding("queue", "one", "key-0"))
+
+    def all_about_it(exchange: Exchange) -> None:
+        assert hits(exchange, "key-0")[-1] == "one"
+        assert exchange.unbind_destination("queue", "one")
+        assert not exchange.unbind_destination("queue", "one")
+
+    all_about_it(crowded(Exchange("e", kind), 0, "one"))  # what is done at the first time alone
+    assert steps(lambda: all_about_it(many)) == steps(lambda: all_about_it(few))
+
+
+def crowded(exchange: Exchange, count: int, *more: str) -> Exchange:
+    for number in range(count):
+        exchange.bind(Binding("queue", f"queue-{number}", f"key-{number}"))
+    for name in more:
+        exchange.bind(Binding("queue", name, "key-0"))
+    return exchange
