@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import gevent
@@ -20,20 +20,23 @@ __all__ = ["Child", "SupervisedChild", "child_of"]
 
 logger = logging.getLogger(__name__)
 
+OnEnd = Callable[["Child"], object]
+
 
 class Child:
     """A microthread that is not supervised: its error ends the loop.
 
-    Making one runs ``create()``.  *turned* is set whenever there is something to look at.
+    Making one runs ``create()``.  *turned* is set whenever there is something to look at; before
+    that *on_end* is called, in the hub, when it has ended for good.
     """
 
-    def __init__(self, microthread: MicroThread, turned: gevent.event.Event) -> None:
+    def __init__(self, microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd) -> None:
         self.microthread = microthread
         self.error: Exception | None = None
         """What the loop shall raise."""
         self._exits = False
         self._told = gevent.event.Event()
-        self._turned = turned
+        self._turned, self._on_end = turned, on_end
         self._life: Iterator[int] | None = self._born()
 
     @cached_property
@@ -41,13 +44,12 @@ class Child:
         """What it runs in, made when it is first needed."""
         greenlet: gevent.Greenlet[..., None] = gevent.Greenlet(self._run)
         greenlet.name = repr(type(self.microthread).__name__)
-        greenlet.rawlink(lambda _: self._turned.set())
+        greenlet.rawlink(self._ended)
         return greenlet
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended for good."""
-        return "greenlet" in vars(self) and self.greenlet.dead
+    def _ended(self, _greenlet: object) -> None:
+        self._on_end(self)
+        self._turned.set()
 
     @property
     def after(self) -> After:
@@ -102,10 +104,12 @@ class SupervisedChild(Child):
 
     microthread: MessageProcessor
 
-    def __init__(self, processor: MessageProcessor, turned: gevent.event.Event) -> None:
+    def __init__(
+        self, processor: MessageProcessor, turned: gevent.event.Event, on_end: OnEnd
+    ) -> None:
         starts_again(processor.restart, End.TOLD)  # a word that is no policy is told of at once
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
-        super().__init__(processor, turned)
+        super().__init__(processor, turned, on_end)
 
     @property
     def after(self) -> After:
@@ -184,8 +188,8 @@ def _runs_as_ever(processor: MessageProcessor) -> bool:
     return inherited and not vars(processor).keys() & {*names}
 
 
-def child_of(microthread: MicroThread, turned: gevent.event.Event) -> Child:
+def child_of(microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd) -> Child:
     """Return the child for *microthread*: processors are supervised."""
     if isinstance(microthread, MessageProcessor):
-        return SupervisedChild(microthread, turned)
-    return Child(microthread, turned)
+        return SupervisedChild(microthread, turned, on_end)
+    return Child(microthread, turned, on_end)

@@ -113,7 +113,7 @@ class GenericConsumer:
             same = queue.asked, repr(queue.flags)
             # Each that has no name is one of its own: the broker chooses.
             queue = queues.setdefault(same if queue.asked else len(queues), queue)
-            queue.bindings.append((binding.exchange, binding.key))
+            queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
             self._declare(queue)
 
@@ -122,7 +122,7 @@ class GenericConsumer:
     ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
         declared = _queue_of(queue, flags)
-        declared.bindings.append((exchange_class, key))
+        declared.bindings[exchange_class, key] = None
         self._declare(declared)
 
     def _declare(self, queue: Queue) -> None:

@@ -23,8 +23,8 @@ class Queue:
     asked: str
     """The name that it is declared by; empty where the broker shall choose."""
     flags: dict[str, Any]
-    bindings: list[tuple[type[Exchange], str]] = field(default_factory=list)
-    """Exchanges and keys, in the order in which they were bound."""
+    bindings: dict[tuple[type[Exchange], str], None] = field(default_factory=dict)
+    """Exchanges and keys, each once, in the order in which they were bound."""
     home: object = None
     """The connection on which it was declared; where that is another one, it must be again."""
 
@@ -40,14 +40,15 @@ class Queue:
 class Declarations:
     """The queues of one consumer, each with its flags and bindings, in the order of declaration."""
 
-    __slots__ = ("_queues",)
+    __slots__ = ("_named", "_queues")
 
     def __init__(self) -> None:
-        self._queues: list[Queue] = []
+        self._queues: dict[Queue, None] = {}
+        self._named: dict[str, Queue] = {}  # the broker may choose other names for the others
 
     def __iter__(self) -> Iterator[Queue]:
         """Iterate over the queues; they may change meanwhile."""
-        return iter(self._queues.copy())
+        return iter([*self._queues])
 
     def __contains__(self, queue: object) -> bool:
         return queue in self._queues
@@ -55,11 +56,14 @@ class Declarations:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """The queues and keys that are bound."""
-        return [(queue.name, key) for queue in self._queues for _, key in queue.bindings]
+        return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
     def get(self, name: str) -> Queue | None:
         """Return the queue of that name, if it is known."""
-        return next((queue for queue in self._queues if queue.name == name), None)
+        if name in self._named or len(self._named) == len(self._queues):
+            return self._named.get(name)
+        nameless = (queue for queue in self._queues if not queue.asked)
+        return next((queue for queue in nameless if queue.name == name), None)
 
     def note(self, declared: Queue) -> Queue:
         """Take in what was declared and bound; return the queue, which may be known already.
@@ -68,23 +72,27 @@ class Declarations:
         """
         known = self.get(declared.name)
         if known is None:
-            self._queues.append(declared)
+            self._queues[declared] = None
+            if declared.asked:
+                self._named[declared.asked] = declared
             return declared
         if known.passive and not declared.passive:
             known.flags = declared.flags
-        known.bindings += [each for each in declared.bindings if each not in known.bindings]
+        known.bindings |= declared.bindings
         return known
 
     def unbind(self, exchange: type[Exchange], name: str, key: str) -> None:
         """Forget one binding; the queue stays."""
         queue = self.get(name)
         if queue is not None:
-            queue.bindings = [each for each in queue.bindings if each != (exchange, key)]
+            queue.bindings.pop((exchange, key), None)
 
     def leave(self, name: str) -> Queue | None:
         """Forget the queue *name* and its bindings; return it, if it was known."""
         queue = self.get(name)
-        self._queues = [each for each in self._queues if each is not queue]
+        if queue is not None:
+            del self._queues[queue]
+            self._named.pop(queue.asked, None)
         return queue
 
 

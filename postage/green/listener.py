@@ -231,7 +231,7 @@ class Listener:
     def _forget_channel(self) -> None:
         if self._channel is not None:
             # Absent: that nobody would have told us of its end is what the watchdog found.
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(KeyError):
                 self._channel.on_end.remove(self._lost)
                 self._channel.on_cancel.remove(self._on_cancel)
         self._channel = None

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,7 +47,8 @@ class Scheduler:
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
         self._turned = gevent.event.Event()
-        self._children: list[Child] = []
+        self._children: dict[Child, None] = {}
+        self._gone: deque[Child] = deque()  # those that have ended since the last turn
         self._after = After.GO_ON
         self._restarting = False
         self._running = False
@@ -59,8 +61,8 @@ class Scheduler:
 
         Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
         """
-        child = child_of(mthread, self._turned)
-        self._children.append(child)
+        child = child_of(mthread, self._turned, self._gone.append)
+        self._children[child] = None
         if self._running:
             child.start()
 
@@ -102,9 +104,11 @@ class Scheduler:
 
     def _is_over(self) -> bool:
         """Take note of who has ended, and tell whether that is the end of all."""
-        for child in [child for child in self._children if child.is_over]:
-            self._children.remove(child)
-            self._note_end(child)
+        while self._gone:
+            child = self._gone.popleft()
+            if child in self._children:  # else it has ended with the loop before this one
+                del self._children[child]
+                self._note_end(child)
         if self._after > After.QUIT:
             return True
         if self._after is After.QUIT:

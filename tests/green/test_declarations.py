@@ -9,6 +9,7 @@ import pytest
 from postage.errors import ChannelRefused, ConnectionLost, OperationTimeout, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green.declarations import Declarations, Queue, may_pass
+from tests.support.steps import steps
 
 
 class One(Exchange):
@@ -21,7 +22,7 @@ class Other(Exchange):
 
 
 def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -> Queue:
-    return Queue(name, name, flags, [(exchange, key) for key in keys])
+    return Queue(name, name, flags, {(exchange, key): None for key in keys})
 
 
 def test_queues_and_keys_are_kept_in_the_order_of_their_declaration() -> None:
@@ -104,3 +105,32 @@ def test_what_may_pass_is_waited_out(error: Any, wanted: Queue) -> None:
 @pytest.mark.parametrize(("error", "wanted"), FINAL, ids=lambda each: repr(each)[:40])
 def test_what_stays_as_it_is_is_not(error: Any, wanted: Queue) -> None:
     assert not may_pass(error, wanted)
+
+
+@pytest.mark.parametrize("kind", ["queues", "bindings"])
+def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
+    few, many = Declarations(), Declarations()
+    for known, count in ((few, 10), (many, 1000)):
+        for number in range(count):
+            known.note(queue(*((f"q{number}", "1") if kind == "queues" else ("q0", f"{number}"))))
+
+    def one_more(known: Declarations) -> None:
+        noted = known.note(queue("one", "1"))
+        known.note(queue("one", "2"))
+        assert noted in known
+        known.unbind(One, "one", "1")
+        assert known.leave("one") is noted
+
+    assert steps(lambda: one_more(many)) == steps(lambda: one_more(few))
+
+
+def test_a_queue_is_known_by_the_name_that_the_broker_has_given_it_last() -> None:
+    known = Declarations()
+    nameless = Queue("amq.gen-1", "", {}, {(One, "1"): None})
+    known.note(queue("q", "1"))
+    known.note(nameless)
+    nameless.name = "amq.gen-2"  # on another connection
+    assert known.get("amq.gen-1") is None
+    assert known.get("amq.gen-2") is nameless
+    assert known.leave("amq.gen-2") is nameless
+    assert known.pairs == [("q", "1")]

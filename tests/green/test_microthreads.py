@@ -12,6 +12,7 @@ from postage.errors import ExitScheduler
 from postage.testing.waiting import wait_until
 from tests.support.programs import run_program
 from tests.support.running import SOON
+from tests.support.steps import steps
 
 
 class Steps(microthreads.MicroThread):
@@ -207,3 +208,14 @@ def test_an_idle_program_does_not_burn_cpu():
 
     assert finished.code == 0, finished.stderr
     assert float(finished.stdout) < 0.05 * 2
+
+
+def test_a_turn_of_the_loop_costs_the_same_however_many_there_are():
+    def crowd(count: int) -> microthreads.MicroScheduler:
+        scheduler = microthreads.MicroScheduler()
+        for _ in range(count):
+            scheduler.add_microthread(microthreads.MicroThread())
+        return scheduler
+
+    few, many = crowd(10), crowd(1000)
+    assert steps(many._is_over) == steps(few._is_over)

@@ -24,6 +24,7 @@ from postage.green.amqp.acks import Acks
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
+from postage.green.amqp.hooks import Hooks
 from postage.green.amqp.hotpath import from_pika
 from postage.green.amqp.waiting import Answer
 
@@ -63,6 +64,7 @@ class Channel:
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._ending: BaseException | None = None
+        self._consumers: set[str] = set()  # those of pika; it copies its own for whoever asks
         self._cancelling: set[str] = set()
         self._acks = Acks()
         self._flush_due = self._shared = False
@@ -77,9 +79,9 @@ class Channel:
         """Acks and rejects that came when the channel was gone; the broker delivers again."""
         self.returned = 0
         """Mandatory messages that came back, as they reached no queue."""
-        self.on_end: list[Callable[[PostageError], None]] = []
+        self.on_end: Hooks[Callable[[PostageError], None]] = Hooks()
         """Called in the hub when the channel ends, whatever ended it."""
-        self.on_cancel: list[Callable[[str], None]] = []
+        self.on_cancel: Hooks[Callable[[str], None]] = Hooks()
         """Called in the hub with the tag of a consumer that the broker ends."""
         try:
             self._pika = connection.transport.channel(on_open_callback=opened.set)
@@ -105,7 +107,7 @@ class Channel:
             published=self._published + self._confirms.expected,
             unconfirmed=len(self._confirms),
             delivered=self._delivered,
-            consumers=len(self._pika.consumer_tags),
+            consumers=len(self._consumers),
             stale_acks=self.stale_acks,
             returned=self.returned,
         )
@@ -191,6 +193,7 @@ class Channel:
         # Nobody waits for its answer, lest the qos of another consumer comes between.
         if not no_ack:
             self._pika.basic_qos(prefetch_count=prefetch)
+        self._consumers.add(tag)
         self._ask(
             "basic.consume",
             self._pika.basic_consume,
@@ -211,13 +214,13 @@ class Channel:
             return
         self._cancelling.add(tag)
         try:
-            if self.alive and tag in self._pika.consumer_tags:
+            if self.has_consumer(tag):
                 self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
         except PostageError as exc:
             logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
         finally:
             self._cancelling.discard(tag)
-        self._path.forget(self._pika, tag)
+        self._forget(tag)
 
     def cancel_soon(self, tag: str) -> None:
         """End a consumer without waiting; never switches.
@@ -229,6 +232,7 @@ class Channel:
         if not self._shared:
             # Nowait, for that overtakes what waits; the channel's end forgets the rest.
             self._pika.basic_cancel(tag)
+            self._consumers.discard(tag)
             return
         self._cancel(tag)
 
@@ -239,11 +243,15 @@ class Channel:
     def _on_cancelled(self, frame: Any) -> None:
         tag: str = frame.method.consumer_tag  # pika calls for whichever was cancelled first
         self._cancelling.discard(tag)
+        self._forget(tag)
+
+    def _forget(self, tag: str) -> None:
+        self._consumers.discard(tag)
         self._path.forget(self._pika, tag)
 
     def has_consumer(self, tag: str) -> bool:
         """Tell whether a consumer is there, or about to be."""
-        return self.alive and tag in self._pika.consumer_tags
+        return self.alive and tag in self._consumers
 
     def cancel_now(self, tag: str) -> None:
         """End a consumer that does not acknowledge, without waiting; never switches."""
@@ -459,7 +467,7 @@ class Channel:
 
     def _on_cancel(self, frame: Any) -> None:
         tag: str = frame.method.consumer_tag
-        self._path.forget(self._pika, tag)
+        self._forget(tag)
         for hook in self.on_cancel.copy():
             hook(tag)
 

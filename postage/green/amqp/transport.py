@@ -20,7 +20,6 @@ from collections.abc import Callable
 from select import POLLIN, POLLOUT
 from typing import Any
 
-import gevent.event
 import gevent.hub
 import gevent.monkey
 import gevent.socket
@@ -31,6 +30,7 @@ import pika.frame
 
 from postage.errors import OperationTimeout
 from postage.green.amqp.guard import guard
+from postage.green.amqp.line import Line
 from postage.green.amqp.stream import stream_of
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
@@ -111,7 +111,7 @@ class Transport(pika.connection.Connection):
         self.congested = False
         """True while more than `HIGH_WATER` bytes wait to be sent."""
         self._flush_due = False
-        self._drained = gevent.event.Event()
+        self._line = Line(lambda: self._torn_down or not self.congested)
         self._heard = self._disconnecting = self._torn_down = False
         super().__init__(
             parameters, on_open, on_failure, on_close, internal_connection_workflow=False
@@ -200,8 +200,7 @@ class Transport(pika.connection.Connection):
             self._writer.stop()
             self._flush_due = False
         self.congested = self.unsent > HIGH_WATER
-        if not self.congested:
-            self._drained.set()
+        self._line.let_in()
 
     def _send(self) -> None:
         with self._lock:
@@ -254,11 +253,8 @@ class Transport(pika.connection.Connection):
 
         Raises `OperationTimeout` after *limit* seconds.
         """
-        deadline = time.monotonic() + limit
-        while self.congested and not self._torn_down:
-            self._drained.clear()
-            if not self._drained.wait(max(0.0, deadline - time.monotonic())):
-                raise OperationTimeout("write: the broker takes no data", limit)
+        if not self._line.wait(limit):
+            raise OperationTimeout("write: the broker takes no data", limit)
 
     # --- the rest of pika's adapter interface
 
@@ -315,7 +311,7 @@ class Transport(pika.connection.Connection):
             self._stream.close(silently=silently)
         guard.forget(self)
         self._out.clear()
-        self._drained.set()
+        self._line.let_in()
 
     # --- ends without the hub
 

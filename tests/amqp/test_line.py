@@ -1,0 +1,92 @@
+"""Greenlets in line for room: the first one first, each woken when its turn has come."""
+
+from __future__ import annotations
+
+import gevent
+
+from postage.green.amqp.line import AT_ONCE, Line
+from postage.testing.waiting import wait_until
+
+
+class Place:
+    """Has room for some; who comes in takes one."""
+
+    def __init__(self) -> None:
+        self.room, self.asked = 0, 0
+        self.came: list[int] = []
+        self.line = Line(self._has_room)
+
+    def _has_room(self) -> bool:
+        self.asked += 1
+        return self.room > 0
+
+    def visitor(self, number: int, limit: float = 10.0) -> gevent.Greenlet:
+        return gevent.spawn(self._visit, number, limit)
+
+    def _visit(self, number: int, limit: float) -> bool:
+        if not self.line.wait(limit):
+            return False
+        self.room -= 1
+        self.came.append(number)
+        return True
+
+    def queue_up(self, count: int) -> list[gevent.Greenlet]:
+        visitors = [self.visitor(number) for number in range(count)]
+        wait_until(lambda: len(self.line) == count)
+        return visitors
+
+    def give(self, room: int) -> None:
+        self.room += room
+        self.line.let_in()
+
+
+def test_so_many_come_in_as_there_is_room_for_in_their_order() -> None:
+    place = Place()
+    visitors = place.queue_up(5)
+    place.give(3)
+    gevent.joinall(visitors[:3], timeout=10)
+    gevent.idle()
+    assert place.came == [0, 1, 2]
+    place.give(2)
+    gevent.joinall(visitors, timeout=10)
+    assert place.came == [0, 1, 2, 3, 4]
+
+
+def test_those_far_behind_are_not_woken_when_there_is_room_for_some() -> None:
+    place = Place()
+    visitors = place.queue_up(20 * AT_ONCE)
+    place.asked = 0
+    for done in range(AT_ONCE, len(visitors) + 1, AT_ONCE):
+        place.give(AT_ONCE)
+        gevent.joinall(visitors[:done], timeout=10)
+    assert place.came == [*range(len(visitors))]
+    assert place.asked <= 2 * len(visitors)  # and not twenty times as often
+
+
+def test_who_has_waited_too_long_goes_and_the_next_comes_in() -> None:
+    place = Place()
+    short, patient = place.visitor(1, 0.01), place.visitor(2)
+    assert short.get(timeout=10) is False
+    place.give(1)
+    assert patient.get(timeout=10) is True
+
+
+def test_who_is_killed_when_it_was_called_leaves_its_room_to_another() -> None:
+    place = Place()
+    first, second = place.queue_up(2)
+    first.kill(block=False)
+    place.give(1)
+    assert second.get(timeout=10) is True
+    assert place.came == [1]
+
+
+def test_who_finds_its_room_taken_stays_the_first() -> None:
+    place = Place()
+    first, second = place.queue_up(2)
+    place.give(1)
+    place.room = 0  # somebody who has never waited was there before it
+    gevent.idle()
+    assert place.came == []
+    place.give(2)
+    gevent.joinall([first, second], timeout=10)
+    assert place.came == [0, 1]
