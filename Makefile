@@ -97,6 +97,9 @@ figures: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)
 	$(BIN)/python -m benchmarks defaults --write docs/performance.md $(ARGS)
 	$(BIN)/python -m benchmarks profile --write docs/performance.md $(ARGS)
+	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg
+	$(BIN)/python -m benchmarks growth --broker embedded --write docs/performance.md \
+	  --plot docs/growth-embedded.svg
 
 clean:
 	rm -rf .venv .venv-* .cache build dist *.egg-info htmlcov .coverage .coverage.*

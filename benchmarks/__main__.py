@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import brokers, components
+from benchmarks import brokers, components, growth
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         metavar="WORKLOAD",
         help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or {', '.join(PROGRAMS)},"
-        " or components, each for itself: see the README",
+        " or components or growth, each for itself: see the README",
     )
     parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
     parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
@@ -101,8 +101,9 @@ def contest(args: argparse.Namespace) -> Outcome:
 
 def main() -> None:
     """Measure, and print."""
-    if sys.argv[1:2] == ["components"]:  # it has options of its own
-        components.main(sys.argv[2:])
+    apart = {"components": components.main, "growth": growth.main}  # with options of their own
+    if sys.argv[1:2] and sys.argv[1] in apart:
+        apart[sys.argv[1]](sys.argv[2:])
         return
     args = arguments()
     what = args.workloads[0] if args.workloads and args.workloads[0] in PROGRAMS else ALL

@@ -8,12 +8,19 @@ import platform
 from benchmarks.rounds import Round
 
 
+def machine() -> dict[str, str]:
+    """Return the machine and the Python."""
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
 def conditions(broker: str, each: Round, rounds: int) -> dict[str, str]:
     """Return by name what figures depend on."""
     kept = "durable queue, persistent messages" if each.persistent else "nothing durable"
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **machine(),
         "broker": f"{broker}, on the same machine; {kept}",
         "run": f"{rounds} rounds, {each.seconds:g} s each of calling or publishing, {each.count:,}"
         " messages consumed",
