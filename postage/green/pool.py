@@ -26,14 +26,16 @@ class Pool(Generic[T]):
     """Runs ``handle(item)`` for each item, at most *size* at once, in the order of arrival."""
 
     __slots__ = (
-        *("_busy", "_handle", "_name", "_over", "_quiet", "_size", "_stock", "_summoned"),
-        *("_waiting", "_workers"),
+        *("_busy", "_handle", "_name", "_next", "_over", "_quiet", "_size", "_stock"),
+        *("_summoned", "_waiting", "_workers"),
     )
 
     def __init__(self, size: int, handle: Callable[[T], None], name: str = "postage") -> None:
         self._size, self._handle, self._name = size, handle, name
         # An empty deque takes 600 bytes, of each of a thousand pools; few things ever wait here.
+        # But where very many do, to take the first of a list moves all others: so there are two.
         self._waiting: list[T] = []
+        self._next: list[T] = []  # what came before those, the last one first
         self._stock = stock_of_hub()
         self._stock.enter(self)
         self._workers: set[Any] = set()  # greenlets
@@ -49,13 +51,12 @@ class Pool(Generic[T]):
         return self._busy
 
     def __repr__(self) -> str:
-        waiting = len(self._waiting)
-        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {waiting} waiting>"
+        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {self.waiting} waiting>"
 
     @property
     def waiting(self) -> int:
         """How many items wait for their turn."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._next)
 
     def submit(self, item: T) -> None:
         """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
@@ -76,7 +77,8 @@ class Pool(Generic[T]):
 
     def withdraw(self) -> list[T]:
         """Return the items that nobody has begun with; they are no more handled."""
-        items, self._waiting = self._waiting, []
+        items = [*reversed(self._next), *self._waiting]
+        self._waiting, self._next = [], []
         self._check_quiet()
         return items
 
@@ -121,18 +123,24 @@ class Pool(Generic[T]):
             raise gevent.GreenletExit from None
         finally:
             self._workers.discard(worker)
-            if self._waiting and not self._over:  # it was killed by somebody: another goes on
+            if self.waiting and not self._over:  # it was killed by somebody: another goes on
                 self._summon()
         if self._over:  # it may be about to be killed here, and must not be elsewhere by then
             raise gevent.GreenletExit
 
     def _handle_all(self) -> None:
         self._summoned = False
-        while self._waiting:
-            item = self._waiting.pop(0)
-            if self._waiting:
+        while self._next or self._turned():
+            item = self._next.pop()
+            if self._next or self._waiting:
                 self._summon()
             self._run(item)
+
+    def _turned(self) -> bool:
+        """Have ready what has come meanwhile; tell whether there is any."""
+        self._next, self._waiting = self._waiting, self._next
+        self._next.reverse()
+        return bool(self._next)
 
     def _run(self, item: T) -> None:
         self._busy += 1
@@ -145,5 +153,5 @@ class Pool(Generic[T]):
             self._check_quiet()
 
     def _check_quiet(self) -> None:
-        if not self._waiting and not self._busy:
+        if not (self._waiting or self._next or self._busy):
             self._quiet.set()

@@ -213,6 +213,18 @@ def test_withdrawn_items_are_not_handled(work: Work, pool_of: Any) -> None:
     assert work.done == [0, 1]
 
 
+def test_what_comes_while_others_wait_is_behind_them(work: Work, pool_of: Any) -> None:
+    pool = pool_of(1)
+    submit(pool, range(3))
+    pool.submit(3)
+    assert pool.waiting == 3
+    assert pool.withdraw() == [1, 2, 3]
+    submit(pool, range(4, 6))
+    work.go.set()
+    assert pool.join(SOON)
+    assert work.done == [0, 4, 5]
+
+
 def test_withdrawing_what_nobody_has_begun_makes_it_quiet(work: Work, pool_of: Any) -> None:
     pool = pool_of(2)
     pool.submit("never seen by a greenlet")
