@@ -28,6 +28,8 @@ class Queue:
     home: object = None
     """The connection on which it was declared; where that is another one, it must be again."""
 
+    tag: str = ""
+    """Of the consumer that it had last."""
     was_cancelled: bool = False
     """The broker has ended its consumer, and there is no other one yet."""
 

@@ -99,7 +99,7 @@ class Listener:
         self._pair, self._declarations = pair, declarations
         self._on_delivery, self._fail, self._counts = on_delivery, fail, counts
         self._channel: Channel | None = None
-        self._tags: dict[Queue, str] = {}
+        self._tags: dict[str, Queue] = {}  # of the consumers that there are
         self._left: list[str] = []  # tags of consumers that were ended before the others
         self._keeper: Any = None  # a greenlet
         self._stopped = self._broken = False
@@ -118,7 +118,7 @@ class Listener:
         if channel is None or not channel.alive:
             return False
         return all(
-            queue in self._tags and channel.has_consumer(self._tags[queue])
+            queue.tag in self._tags and channel.has_consumer(queue.tag)
             for queue in self._declarations
         )
 
@@ -134,7 +134,7 @@ class Listener:
         Where the channel is gone, that happens as soon as it can.  Raises `ChannelRefused`.
         """
         channel = self._channel
-        if channel is None or not channel.alive or queue in self._tags:
+        if channel is None or not channel.alive or queue.tag in self._tags:
             return  # the keeper's, or another greenlet's
         try:
             self._consume(channel, queue)
@@ -144,10 +144,10 @@ class Listener:
 
     def leave(self, queue: Queue) -> None:
         """Consume from *queue* no more; switches."""
-        tag = self._tags.pop(queue, None)
-        if tag is not None and self._channel is not None:
-            self._left.append(tag)
-            self._channel.cancel(tag)
+        known = self._tags.pop(queue.tag, None)
+        if known is not None and self._channel is not None:
+            self._left.append(queue.tag)
+            self._channel.cancel(queue.tag)
 
     def quiesce(self) -> None:
         """End the consumers; what is here can still be settled.
@@ -158,14 +158,14 @@ class Listener:
         self._pair.companion(Watchdog).discard(self)
         if self._keeper is not None:
             self._keeper.kill()
-        for tag in self._tags.values():
+        for tag in self._tags:
             if self._channel is not None:
                 self._channel.cancel_soon(tag)
 
     def end(self, limit: float) -> None:
         """Give back what is here unsettled; switches, at most *limit* seconds."""
         self.quiesce()
-        channel, tags = self._channel, {*self._tags.values(), *self._left}
+        channel, tags = self._channel, {*self._tags, *self._left}
         self._forget_channel()
         if channel is not None:
             channel.leave(tags, limit)
@@ -186,9 +186,9 @@ class Listener:
         if channel is None or not channel.alive:
             self._forget_channel()
             return
-        for queue, tag in list(self._tags.items()):
+        for tag in list(self._tags):
             if not channel.has_consumer(tag):
-                del self._tags[queue]
+                del self._tags[tag]
 
     def _lost(self, error: PostageError) -> None:
         """The channel is gone, or its connection, too."""
@@ -207,17 +207,13 @@ class Listener:
 
     def queue_of(self, tag: str) -> str:
         """Return the name of the queue with the consumer *tag*, or nothing."""
-        queue = self._queue(tag)
+        queue = self._tags.get(tag)
         return "" if queue is None else queue.name
 
-    def _queue(self, tag: str) -> Queue | None:
-        return next((queue for queue, ours in self._tags.items() if ours == tag), None)
-
     def _on_cancel(self, tag: str) -> None:
-        queue = self._queue(tag)
+        queue = self._tags.pop(tag, None)
         if queue is None:
             return
-        del self._tags[queue]
         queue.home = None
         queue.was_cancelled = True
         self._counts["cancelled"] += 1
@@ -303,7 +299,7 @@ class Listener:
             connection = self._pair.consuming.get(math.inf)
             channel = self._channel_of(connection)
             for queue in self._declarations:
-                if queue not in self._tags and channel.alive:
+                if queue.tag not in self._tags and channel.alive:
                     self._restore(connection, channel, queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from %s: %s", self._names(), exc)
@@ -332,12 +328,12 @@ class Listener:
 
     def _consume(self, channel: Channel, queue: Queue) -> None:
         # Known from here on, so that whoever leaves the queue meanwhile, the broker too, is heard.
-        tag = self._tags[queue] = new_tag()
+        tag = queue.tag = new_tag()
+        self._tags[tag] = queue
         try:
             channel.consume(queue.name, self._on_delivery, prefetch=self.prefetch, tag=tag)
         except BaseException:
-            if self._tags.get(queue) == tag:
-                del self._tags[queue]
+            if self._tags.pop(tag, None) is not None:
                 self._left.append(tag)
                 channel.cancel_soon(tag)
             raise

@@ -15,6 +15,7 @@ from postage.testing.waiting import wait_until
 from tests.support.broker_commands import control
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming
+from tests.support.steps import steps
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -41,6 +42,20 @@ def test_a_queue_is_a_name_or_a_dictionary_with_or_without_flags(place):
         wait_until(lambda: len(got) == 3, SOON)
 
     assert {method.routing_key for _, method, _, _ in got} == {"a", "b", "c"}
+
+
+def test_from_which_queue_a_message_came_is_known_at_once_however_many_there_are(place):
+    def to_find_out(count: int) -> int:
+        queues = [(place.sub(f"{count}-{number}"), f"{count}-{number}") for number in range(count)]
+        consumer = messaging.GenericConsumer(place.at(*queues))
+        with consuming(consumer) as got:
+            place.producer(eks=[(place.exchange, queues[-1][1])]).message_hello()
+            wait_until(lambda: len(got) == 1, SOON)
+            method = got[0][1]
+            assert consumer.queue_of(method) == queues[-1][0]
+            return steps(lambda: consumer.queue_of(method))
+
+    assert to_find_out(30) == to_find_out(3)
 
 
 @pytest.mark.row(34)

@@ -339,14 +339,14 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     producer = place.producer()
     with running(processor):
-        tag = dict(processor.consumer._listener._tags)
+        tags = dict(processor.consumer._listener._tags)
         raw.channel.queue_delete(place.queue)
         wait_for_restore(processor)
         assert value(producer.rpc_echo(1, _key="a")) == 1
         assert value(producer.rpc_echo(2, _key="b")) == 2
-        kept = dict(processor.consumer._listener._tags).items() & tag.items()
+        kept = dict(processor.consumer._listener._tags).items() & tags.items()
 
-    assert [queue.name for queue, _ in kept] == [place.sub("other")], "it goes on undisturbed"
+    assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
     assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
     (record,) = [r for r in caplog.records if "ended the consumer" in r.getMessage()]
     assert record.levelname == "WARNING"
@@ -475,7 +475,7 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     with running(processor):
         listener: Any = processor.consumer._listener
-        tag = next(tag for queue, tag in listener._tags.items() if queue.name == place.queue)
+        tag = next(tag for tag, queue in listener._tags.items() if queue.name == place.queue)
         listener._channel.cancel_now(tag)  # behind the back of its owner
         wait_for_restore(processor)
         assert value(place.producer().rpc_echo(1, _key="a")) == 1
