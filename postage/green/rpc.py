@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+import gevent.lock
+
 from postage import deadline
 from postage.errors import (
     ChannelRefused,
@@ -24,6 +26,7 @@ from postage.green.amqp.waiting import Lazy
 from postage.green.call import Call, Outcome, Request
 from postage.green.echoes import Echoes
 from postage.green.patience import Patience, expiration
+from postage.green.pipelining import AT_ONCE
 from postage.green.replies import ReplyQueue, private_queue
 from postage.message import MessageResultException
 
@@ -42,6 +45,8 @@ class Calls:
         self._pending: dict[str, Call] = {}
         self._echoes = Echoes()
         self._strays = 0  # calls that shared the reply queue, and ended without a reply
+        # Of ten thousand at once, none would have its consumer before all had their queues: late.
+        self._making = gevent.lock.BoundedSemaphore(AT_ONCE)
         self._request_channel: Channel | None = None
         self._reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
         self._shared_queue: Lazy[ReplyQueue] = Lazy(self._make_shared_queue)
@@ -192,8 +197,11 @@ class Calls:
         if own is None and call.request.destination in self._echoes:
             self._shared_queue.get()
         elif own is None or not own.alive:
-            channel = self._reply_channel.get()
-            call.own_queue = ReplyQueue(channel, lambda d: self._on_own_reply(call, d), call.lose)
+            with self._making:
+                channel = self._reply_channel.get()
+                call.own_queue = ReplyQueue(
+                    channel, lambda d: self._on_own_reply(call, d), call.lose
+                )
 
     def _make_shared_queue(self) -> ReplyQueue:
         self._strays = 0

@@ -10,6 +10,8 @@ import gevent
 import pytest
 
 from postage import green, messaging
+from postage.green.pipelining import AT_ONCE
+from postage.green.replies import ReplyQueue
 from postage.message import result_from
 from postage.testing.waiting import wait_until
 from tests.support.broker_commands import close_connection, close_connections
@@ -244,6 +246,27 @@ def test_a_late_reply_never_reaches_another_call(place, warmed):
         assert not runs[0].dead
 
     assert [value(result) for result in again] == [f"mine {n}" for n in range(5)]
+
+
+def test_of_very_many_first_calls_some_are_answered_while_others_wait_for_their_queues(
+    place, monkeypatch
+):
+    keys = [f"key-{number}" for number in range(3 * AT_ONCE)]
+    making: list[int] = []
+
+    class Counted(ReplyQueue):
+        def __init__(self, *args: Any) -> None:
+            making.append(making[-1] + 1 if making else 1)
+            super().__init__(*args)
+            making.append(making[-1] - 1)
+
+    monkeypatch.setattr("postage.green.rpc.ReplyQueue", Counted)
+    producer = place.producer()
+    with running(server(place.at(*((place.queue, key) for key in keys)))):
+        calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
+        assert [value(call.get(timeout=SOON)) for call in calls] == keys
+    assert len(making) == 2 * len(keys)
+    assert max(making) <= AT_ONCE
 
 
 # --- row 32: sending now, collecting later
