@@ -3,106 +3,44 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gevent
 import gevent.event
 import gevent.socket
-import pika
-import pika.exceptions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pika.spec import Basic, Channel, Confirm, Connection, Queue
+from pika.spec import Basic, Channel, Connection, Queue
 
 from postage.errors import ConnectionLost, PostageError
 from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.hotpath import HotPath, PlainPath, from_pika
-from postage.green.amqp.transport import Transport
+from postage.green.amqp.hotpath import HotPath
 from postage.testing.waiting import wait_until
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
+from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, pieces
 from tests.support.trying import outcomes, trying
-from tests.support.wire import confirms, content, method, short_strings, some_properties
+from tests.support.wire import (
+    EDGES,
+    ROOMS,
+    beginning,
+    confirms,
+    content,
+    method,
+    short_strings,
+    some_properties,
+)
 
-CHANNELS = (1, 2, 3)
-CONFIRMING = 3
-CONSUMERS = ("ours", "yours")
 SOON = 5.0
 
 
-class Rig:
-    """A real transport with one of the two paths on it; it is fed, and notes what happens."""
-
-    def __init__(self, path: type[HotPath | PlainPath]) -> None:
-        self.events: list[Any] = []
-        self._ends = gevent.socket.socketpair()
-        self.transport = Transport(
-            pika.ConnectionParameters(heartbeat=60),
-            self._ends[0],
-            on_open=lambda _: self.note("open"),
-            on_failure=lambda _, exc: self.note("failed", exc),
-            on_close=lambda _, exc: self.note("closed", type(exc)),
-        )
-        self.path = path(self.transport) if path is HotPath else PlainPath()
-        self.transport.start()
-        self.transport.feed(START + TUNE + OPEN_OK)
-        self.channels = {number: self._channel(number) for number in CHANNELS}
-        self.transport.add_on_connection_blocked_callback(lambda *_: self.note("blocked"))
-        self.transport.add_on_connection_unblocked_callback(lambda *_: self.note("unblocked"))
-        assert self.events == ["open", *(("channel", number) for number in CHANNELS)]
-
-    def note(self, *event: Any) -> None:
-        self.events.append(event if len(event) > 1 else event[0])
-
-    def written(self) -> bytes:
-        """Return what was written and not yet sent, and forget it."""
-        data = b"".join(self.transport._out)
-        self.transport._out.clear()
-        return data
-
-    def close(self) -> None:
-        self.transport.abandon()
-        self._ends[1].close()
-
-    def _channel(self, number: int) -> Any:
-        channel = self.transport.channel(number, lambda _: self.note("channel", number))
-        channel.add_on_close_callback(lambda _, exc: self.note("gone", number, exc.reply_code))
-        channel.add_on_return_callback(
-            lambda _, m, p, body: self.note("return", number, m.reply_text, from_pika(p), body)
-        )
-        channel.add_on_cancel_callback(lambda f: self.note("cancel", number, f.method.consumer_tag))
-        self.transport.feed(method(number, Channel.OpenOk()))
-        for tag in CONSUMERS:
-            called = self.path.on_messages(channel, tag, self._on_message(number))
-            channel.basic_consume("q", called, consumer_tag=tag)
-            self.transport.feed(method(number, Basic.ConsumeOk(tag)))
-        if number == CONFIRMING:
-            note = self.path.on_confirms(channel, lambda c: self.note("confirm", number, c))
-            channel.confirm_delivery(note)
-            self.transport.feed(method(number, Confirm.SelectOk()))
-        return channel
-
-    def _on_message(self, number: int) -> Callable[..., None]:
-        return lambda deliver, properties, body: self.note(
-            "message", number, deliver, properties.as_dict(), body
-        )
-
-
-@contextmanager
-def both() -> Iterator[tuple[Rig, Rig]]:
-    """Yield a rig on the hot path and one on pika's."""
-    rigs = Rig(HotPath), Rig(PlainPath)
-    try:
-        yield rigs
-    finally:
-        for rig in rigs:
-            rig.close()
-
-
-bodies = st.one_of(st.just(b""), st.binary(min_size=1, max_size=40), st.binary(min_size=900))
+bodies = st.one_of(
+    st.just(b""),
+    st.binary(min_size=1, max_size=40),
+    st.binary(min_size=900),
+    st.sampled_from(EDGES).map(beginning),
+)
 deliver_methods = st.builds(
     Basic.Deliver,
     consumer_tag=st.sampled_from(CONSUMERS),
@@ -130,8 +68,8 @@ def items(draw: Any, number: int) -> list[bytes]:
     if kind == "cold":
         return [method(number, Queue.BindOk())]  # nobody waits for it
     what = draw(deliver_methods if kind == "deliver" else return_methods)
-    room = draw(st.sampled_from([1, 7, 300, 4096]))
     body = draw(bodies)
+    room = draw(st.sampled_from([1, 7, 300, *ROOMS] if len(body) < ROOMS[0] - 1 else ROOMS))
     if room == 1:
         body = body[:20]
     return [method(number, what), *content(number, draw(some_properties), body, room)]
@@ -153,15 +91,6 @@ def streams(draw: Any) -> list[bytes]:
     while channels := [frames_ for frames_ in channels if frames_]:
         stream.append(mix.choice(channels).pop(0))
     return stream
-
-
-def pieces(data: bytes, seed: int) -> Iterator[bytes]:
-    """Cut *data* at points that *seed* decides: some byte by byte, some in long pieces."""
-    cut, at = random.Random(seed), 0
-    while at < len(data):
-        after = at + cut.choice((1, 2, 7, 8, 9, 100, 5000))
-        yield data[at:after]
-        at = after
 
 
 @given(streams(), st.integers(0, 2**32))
@@ -211,22 +140,6 @@ def test_what_the_broker_ends_is_noticed_on_both_paths() -> None:
             rig.transport.feed(stream)
             assert [event[0] for event in rig.events[4:]] == ["cancel", "gone", "confirm"]
         assert rigs[0].events == rigs[1].events
-        assert rigs[0].written() == rigs[1].written()
-
-
-@given(st.sampled_from([1, 2]), some_properties, bodies, st.booleans())
-def test_both_paths_publish_the_same_bytes(
-    number: int, values: dict[str, Any], body: bytes, mandatory: bool
-) -> None:
-    with both() as rigs:
-        for rig in rigs:
-            rig.written()
-            rig.path.publish(
-                rig.channels[number], "e", "k", Properties(**values), body, mandatory=mandatory
-            )
-            rig.path.ack(rig.channels[number], 7, multiple=mandatory)
-            rig.path.reject(rig.channels[number], 8, requeue=mandatory)
-        assert rigs[0].transport.written == rigs[1].transport.written
         assert rigs[0].written() == rigs[1].written()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
+import random
 from typing import Any
 
 import pika
@@ -12,6 +14,26 @@ from hypothesis import strategies as st
 from pika.spec import Basic
 
 from postage.green.amqp.frames import Properties
+
+LARGEST = 20_000_000
+"""Bytes of the largest body that the tests of the wire have."""
+FRAME_MAXES = (4096, 131072)
+"""The least that AMQP allows (4.2.3), and RabbitMQ's own."""
+ROOMS = [frame_max - 8 for frame_max in FRAME_MAXES]
+"""Bytes of a body in one frame."""
+EDGES = sorted({max(0, n * room + more) for room in ROOMS for n in range(4) for more in (-1, 0, 1)})
+"""Sizes of bodies that just fill so many frames, or just do not."""
+
+
+@functools.cache
+def _largest() -> bytes:
+    return random.Random(0).randbytes(LARGEST)
+
+
+def beginning(size: int) -> bytes:
+    """Return a body of *size* bytes, the beginning of all that are larger."""
+    return _largest()[:size]
+
 
 channels = st.integers(1, 65535)
 tags = st.integers(0, 2**64 - 1)
