@@ -1,5 +1,5 @@
 # Everything one does with a checkout.  Each target runs on a machine that has only Python, make
-# and, for RabbitMQ, apt-get; what is missing is installed into .venv or named in one line.
+# and, for RabbitMQ and valgrind, apt-get; what is missing is installed into .venv or named in one line.
 #
 #   make test ARGS="-k rpc"      choose tests         make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos steady check format coverage bench figures clean
+.PHONY: help venv demo test quick soak chaos steady check format coverage bench gate figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -26,6 +26,7 @@ help:
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show what it did not reach"
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
+	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
 	@echo "make figures   measure all that docs/performance.md tells, and write it there"
 	@echo "make clean     remove what the other targets made"
 
@@ -90,6 +91,10 @@ coverage: $(VENV)/.all
 bench: $(VENV)/.runtime
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks $(ARGS)
+
+gate: $(VENV)/.runtime
+	@tools/install_valgrind.sh || echo "The gate will compare processor time, which is less steady."
+	$(BIN)/python -m benchmarks gate $(ARGS)
 
 # What docs/performance.md tells; on a machine that does nothing else meanwhile.
 figures: $(VENV)/.runtime

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import brokers, components, growth
+from benchmarks import brokers, components, gate, growth
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         metavar="WORKLOAD",
         help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or {', '.join(PROGRAMS)},"
-        " or components or growth, each for itself: see the README",
+        " or components, gate or growth, each for itself: see the README",
     )
     parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
     parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
@@ -101,7 +101,8 @@ def contest(args: argparse.Namespace) -> Outcome:
 
 def main() -> None:
     """Measure, and print."""
-    apart = {"components": components.main, "growth": growth.main}  # with options of their own
+    # With options of their own:
+    apart = {"components": components.main, "gate": gate.main, "growth": growth.main}
     if sys.argv[1:2] and sys.argv[1] in apart:
         apart[sys.argv[1]](sys.argv[2:])
         return

@@ -24,6 +24,8 @@ class Actor:
     def __init__(self, process: subprocess.Popen[bytes], patience: float) -> None:
         self._process, self._patience = process, patience
         self.pid = process.pid
+        self.cpu = 0.0
+        """Seconds of processor time that it had taken when it made its last report."""
 
     def report(self) -> dict[str, Any]:
         """Return what it reports next."""
@@ -34,6 +36,7 @@ class Actor:
         if not line:
             raise Failed(f"its process ended with exit code {self._process.wait()}")
         told: dict[str, Any] = json.loads(line)
+        self.cpu = told.pop("cpu", 0.0)  # the program in C does not tell
         return told
 
     def go_on(self) -> None:

@@ -35,6 +35,8 @@ class Job(NamedTuple):
     """How often to call or publish at most; exactly as many are filled in and consumed."""
     warm_up: float = 0.5
     """Seconds of the same work before the measured part; 0 for none."""
+    most_warm_up: int = 90_000
+    """Operations of it at most."""
     pause: float = 0.0
     """How long the server's handler waits before it answers."""
     concurrency: int = 100

@@ -61,4 +61,8 @@ class Queue:
             self._channel.queue_delete(queue)
         for exchange in (EXCHANGE, *leavings):
             self._channel.exchange_delete(exchange)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, and leave the queue."""
         self._connection.close()

@@ -16,8 +16,6 @@ from benchmarks.tally import Tally, report
 
 WARM_UP_NUMBERS = 800_000
 """The numbers of messages before the measured part begin here."""
-MOST_WARM_UP = 90_000
-"""So many there may be."""
 
 
 def serve(peer: Any, job: Job, style: Plain) -> None:
@@ -44,7 +42,7 @@ def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> 
     def phase(numbers: range, seconds: float) -> Phase:
         return lambda: Tally(iter(numbers), seconds, compare=compare)
 
-    most = MOST_WARM_UP if job.warm_up else 0
+    most = job.most_warm_up if job.warm_up else 0
     before = phase(range(WARM_UP_NUMBERS, WARM_UP_NUMBERS + most), job.warm_up)
     style.run(operation, job.callers, [before, phase(range(job.operations), job.seconds)])
 

@@ -1,0 +1,44 @@
+"""The process that the gate counts: one contestant in several roles, one after another.
+
+``python -m benchmarks.counted JOB...``, each job being JSON, all of one peer.  It serves beside the
+roles that come after, so that both ends of a call are in it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from benchmarks import work
+from benchmarks.callers import STYLES, or_end
+from benchmarks.job import Job
+
+FAST = ("msgspec", "orjson")
+SCHEDULER = "postage.green.scheduler"
+
+
+def main(texts: Sequence[str]) -> None:
+    """Play the roles."""
+    jobs = [Job.from_json(text) for text in texts]
+    style = STYLES[jobs[0].style]()
+    style.patch()  # before the peer imports what it uses
+    sys.modules.update(dict.fromkeys(FAST))  # not to be imported: all use the same JSON
+    peer = importlib.import_module(f"benchmarks.peers.{jobs[0].peer}")
+    if SCHEDULER in sys.modules:  # its ten turns a second would be one a message, under valgrind
+        sys.modules[SCHEDULER].TURN = 60.0
+    gc.freeze()  # a collection costs by what a role has made, not by what was imported
+    gc.collect()
+    for job in jobs:
+        play = partial(getattr(work, job.role), peer, job, style)
+        if job.role == "serve":
+            threading.Thread(target=or_end, args=(play,), daemon=True).start()
+        else:
+            play()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,102 @@
+"""What is counted of a contestant, in one process: parts, played one after another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from benchmarks.actor import Actor, acting
+from benchmarks.broker import broker
+from benchmarks.clocks import Clock
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.job import Job
+from benchmarks.queue import Queue
+
+PATIENCE = 300.0
+"""Seconds that a process may be silent: it is slow under valgrind, and others may be at work."""
+WARM_UP = 100
+"""Operations before the counted ones: caches are filled, and the interpreter knows the types."""
+
+Costs = Mapping[str, float]
+"""What an operation takes, by the title of its part."""
+
+
+class Part(NamedTuple):
+    """A role, and what its line is called; one without is played for the others."""
+
+    role: str
+    queue: str
+    title: str | None = None
+    callers: int = 1
+    confirm: bool = False
+
+    def job(self, peer: str, url: str, operations: int) -> Job:
+        """Return what the process of *peer* is told."""
+        return Job(
+            peer=peer,
+            style=CONTESTANTS[peer].style,
+            role=self.role,
+            url=url,
+            queue=self.queue,
+            callers=self.callers,
+            seconds=PATIENCE,
+            operations=operations,
+            warm_up=0.0 if self.role == "fill" else PATIENCE,
+            most_warm_up=WARM_UP,
+            confirm=self.confirm,
+        )
+
+
+PARTS = (
+    Part("fill", "taken"),
+    Part("publish", "kept", "publish"),
+    # One at a time: how many of pika's, in pieces, the broker would confirm together is chance.
+    Part("publish", "kept", "publish with confirm", confirm=True),
+    Part("consume", "taken", "consume, acknowledged after the handler"),
+    Part("serve", "called"),
+    Part("call", "called", "RPC, 1 caller, both ends"),
+    Part("call", "called", "RPC, 20 callers, both ends", callers=20),
+)
+"""In the order in which they are played."""
+
+
+def costs(peer: str, kind: type[Clock]) -> Costs:
+    """Return what *peer* takes for an operation of each part; blocks the thread."""
+    with broker("embedded") as target, TemporaryDirectory() as folder:
+        _prepare(target.url)
+        clock = kind(Path(folder))
+        jobs = [part.job(peer, target.url, clock.operations).as_json() for part in PARTS]
+        words = [sys.executable, "-m", "benchmarks.counted", *jobs]
+        with acting(clock.command(words), PATIENCE) as actor:
+            return _played(actor, clock)
+
+
+def _prepare(url: str) -> None:
+    """Make all queues: calls wait in theirs until they are served."""
+    for name in {part.queue for part in PARTS}:
+        queue = Queue(url, name)
+        queue.prepare(durable=True)
+        queue.close()
+
+
+def _played(actor: Actor, clock: Clock) -> Costs:
+    """Let *actor* play all parts; each is counted from its first report to its second."""
+    told, mark = dict[str, float](), 0
+    for part in [part for part in PARTS if part.role != "serve"]:
+        actor.report()
+        before = clock.read(actor, mark + 1)
+        _go_on(actor, part)
+        count = actor.report()["count"]
+        mark += 2
+        if part.title:
+            told[part.title] = (clock.read(actor, mark) - before) / count
+        _go_on(actor, part)
+    return told
+
+
+def _go_on(actor: Actor, part: Part) -> None:
+    if part.role != "consume":  # which waits for nothing
+        actor.go_on()
