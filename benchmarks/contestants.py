@@ -57,8 +57,8 @@ CONTESTANTS = {
             "Postage",
             "green",
             (*PIKA, *FAST),
-            "patched; the defaults, as in the README, and the extra `fast`: up to 100 handlers at"
-            " once, each in a greenlet, prefetch 100; every call has a deadline, is mandatory,"
+            "patched; the defaults, as in the README, and the extra `fast`: up to 250 handlers at"
+            " once, each in a greenlet, prefetch 250; every call has a deadline, is mandatory,"
             " and expires; the message is wrapped in Postage's envelope (230 bytes more)",
         ),
         Contestant(

@@ -39,7 +39,7 @@ class Job(NamedTuple):
     """Operations of it at most."""
     pause: float = 0.0
     """How long the server's handler waits before it answers."""
-    concurrency: int = 100
+    concurrency: int = 250
     """How many handlers of Postage may be at work at once; others have their own settings."""
     confirm: bool = False
     """A publish returns when the broker has taken the message."""

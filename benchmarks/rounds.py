@@ -38,7 +38,7 @@ class Round:
     """To be consumed."""
     persistent: bool = True
     """Queues are durable, and messages persistent."""
-    concurrency: int = 100
+    concurrency: int = 250
     """Of Postage's processors; this is its default."""
 
     def run(self, workload: Workload, contestant: Contestant) -> Figures:

@@ -37,7 +37,10 @@ class Request(NamedTuple):
 class Call:
     """A call with all its tries, which have one correlation id; the first outcome stays."""
 
-    __slots__ = ("id", "loss", "news", "outcome", "own_queue", "request", "shares", "under_way")
+    __slots__ = (
+        *("has_waited", "id", "is_scout", "loss", "news", "outcome", "own_queue", "request"),
+        *("shares", "under_way"),
+    )
 
     def __init__(self, id_: str, request: Request) -> None:
         self.id, self.request = id_, request
@@ -46,6 +49,8 @@ class Call:
         """Why the last try cannot be answered any more, or why there was no further one."""
         self.own_queue: ReplyQueue | None = None
         """For the replies to all its tries, while nothing shows that the peer echoes the id."""
+        self.is_scout = self.has_waited = False
+        """Whether it asks for a receipt, or has waited for that of another call: see `scouts`."""
         self.shares = False
         """Whether its reply may come on the shared queue."""
         self.under_way = False

@@ -24,6 +24,7 @@ from postage.green.declarations import Declarations, Queue
 from postage.green.listener import Listener, declare
 from postage.green.pipelining import current_pipeline
 from postage.green.publisher import body_of
+from postage.green.scouts import RECEIPT
 from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
 
@@ -261,14 +262,21 @@ class GenericConsumer:
         """
         result = message if isinstance(message, Message) else MessageResult(message)
         body = body_of(self.encoder, result.body)
-        reply_to = header.reply_to
+        kind, id_ = self.encoder.content_type, header.correlation_id
+        own = Properties(content_type=kind) if id_ is None else _FORM.fill(id_, kind)
+        self._reply(header.reply_to, own, body)
+
+    def rpc_receipt(self, header: Properties) -> None:
+        """Tell who asks for a receipt that the RPC has come; see `scouts`.  As `rpc_reply`."""
+        receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
+        self._reply(header.reply_to, receipt, b"")
+
+    def _reply(self, reply_to: str | None, properties: Properties, body: bytes) -> None:
         if not _is_address(reply_to):
             logger.warning("An RPC with reply_to = %r cannot be answered.", reply_to)
             return
-        kind, id_ = self.encoder.content_type, header.correlation_id
-        own = Properties(content_type=kind) if id_ is None else _FORM.fill(id_, kind)
         channel = self._pair.publishing.get().calling.get()
-        channel.publish("", reply_to, own, body, mandatory=True)
+        channel.publish("", reply_to, properties, body, mandatory=True)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> Queue:

@@ -26,6 +26,10 @@ class Echoes:
         """Tell whether every reply from *destination* so far had the id of its call."""
         return self._known.get(destination, False)
 
+    def is_known(self, destination: Destination) -> bool:
+        """Tell whether there was any reply."""
+        return destination in self._known
+
     def learn(self, destination: Destination, *, echoes: bool) -> None:
         """Take note of a reply."""
         self._known[destination] = echoes and self._known.get(destination, True)

@@ -25,6 +25,7 @@ from postage.green.consumer import GenericConsumer
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
+from postage.green.scouts import RECEIPT
 from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,
@@ -69,7 +70,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """
 
     consumer_class: type[GenericConsumer] = GenericConsumer
-    concurrency: int = 100
+    concurrency: int = 250
     """How many messages are handled at a time.  1: one after the other, in the queue's order."""
     prefetch: int | None = None
     """How many messages of a queue may be here unacknowledged; None: as many as `concurrency`."""
@@ -382,6 +383,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _answer(self, delivery: Delivery, body: dict[str, Any]) -> None:
         """Handle a request while its caller waits for it: calls made meanwhile end by then."""
         expiration = delivery.properties.expiration
+        if delivery.properties.type == RECEIPT:
+            self._send_receipt(delivery)
         if expiration is None:
             self._carry_out(delivery, body, self._reply_to(delivery, None))
             return
@@ -391,6 +394,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             return
         with deadline:
             self._carry_out(delivery, body, self._reply_to(delivery, deadline))
+
+    def _send_receipt(self, delivery: Delivery) -> None:
+        try:
+            self.consumer.rpc_receipt(delivery.properties)
+        except PostageError as exc:
+            logger.debug("A receipt was lost; its caller can do without: %s", exc)
 
     def _drop(self, delivery: Delivery) -> None:
         """Leave a request that waited here for longer than its caller did."""

@@ -28,6 +28,7 @@ from postage.green.echoes import Echoes
 from postage.green.patience import Patience, expiration
 from postage.green.pipelining import AT_ONCE
 from postage.green.replies import ReplyQueue, private_queue
+from postage.green.scouts import RECEIPT, Scouts
 from postage.message import MessageResultException
 
 __all__ = ["Calls"]
@@ -43,7 +44,7 @@ class Calls:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._pending: dict[str, Call] = {}
-        self._echoes = Echoes()
+        self._echoes, self._scouts = Echoes(), Scouts()
         self._strays = 0  # calls that shared the reply queue, and ended without a reply
         # Of ten thousand at once, none would have its consumer before all had their queues: late.
         self._making = gevent.lock.BoundedSemaphore(AT_ONCE)
@@ -81,6 +82,8 @@ class Calls:
         finally:
             del self._pending[call.id]
             self._strays += call.shares and not isinstance(call.outcome, Delivery)
+            if call.is_scout:
+                self._scouts.come_back(request.destination)
             if call.own_queue is not None:
                 call.own_queue.close()
                 call.own_queue = None  # it knows the call: a cycle for the garbage collector
@@ -105,7 +108,7 @@ class Calls:
         if patience.used > 1:
             self.counts["repeated"] += 1
         call.begin_try(shares=queue is not call.own_queue)
-        self._write(channel, call.request, call.id, queue.name, seconds)
+        self._write(channel, call.request, call.id, queue.name, seconds, scouts=call.is_scout)
         call.wait(seconds)
         if call.outcome is None:
             self._missed(call)
@@ -176,10 +179,19 @@ class Calls:
             channel.on_end.append(self._on_requests_lost)
         return connection
 
-    def _write(
-        self, channel: Channel, request: Request, id_: str, reply_to: str, seconds: float
+    def _write(  # noqa: PLR0913 - one for each property
+        self,
+        channel: Channel,
+        request: Request,
+        id_: str,
+        reply_to: str,
+        seconds: float,
+        *,
+        scouts: bool = False,
     ) -> None:
         properties = _FORM.fill(id_, request.content_type, reply_to, expiration(seconds))
+        if scouts:
+            properties.type = RECEIPT
         to = request.exchange.name, request.key
         channel.publish(*to, properties, request.body, mandatory=True, limit=seconds)
 
@@ -193,15 +205,27 @@ class Calls:
         return self._shared_queue.current if call.request.destination in self._echoes else None
 
     def _have_queue_of(self, call: Call) -> None:
-        own = call.own_queue
-        if own is None and call.request.destination in self._echoes:
+        own, destination = call.own_queue, call.request.destination
+        if own is None and destination in self._echoes:
             self._shared_queue.get()
+        elif own is None and self._may_wait(call):
+            call.has_waited = True
+            self._shared_queue.get()  # it is most likely to be wanted
+            self._scouts.wait(destination)
         elif own is None or not own.alive:
             with self._making:
                 channel = self._reply_channel.get()
                 call.own_queue = ReplyQueue(
                     channel, lambda d: self._on_own_reply(call, d), call.lose
                 )
+
+    def _may_wait(self, call: Call) -> bool:
+        """Tell whether another call finds out what *call* must know; if not, it may be the one."""
+        destination = call.request.destination
+        if call.is_scout or call.has_waited or self._echoes.is_known(destination):
+            return False
+        call.is_scout = self._scouts.leave(destination)
+        return not call.is_scout
 
     def _make_shared_queue(self) -> ReplyQueue:
         self._strays = 0
@@ -263,9 +287,12 @@ class Calls:
 
     def _on_own_reply(self, call: Call, delivery: Delivery) -> None:
         """Take a reply from a call's own queue: it says the call's id, or none at all."""
-        id_ = delivery.properties.correlation_id
-        self._echoes.learn(call.request.destination, echoes=id_ == call.id)
-        self._settle(call if id_ in (None, call.id) else None, delivery)
+        id_, destination = delivery.properties.correlation_id, call.request.destination
+        self._echoes.learn(destination, echoes=id_ == call.id)
+        if delivery.properties.type == RECEIPT:
+            self._scouts.come_back(destination)
+        else:
+            self._settle(call if id_ in (None, call.id) else None, delivery)
 
     def _settle(self, call: Call | None, delivery: Delivery) -> None:
         """Give *call* its reply, unless nobody waits for one, or it has an outcome already."""

@@ -1,0 +1,93 @@
+"""The first calls to a destination, at once: one finds out what the others wait for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+
+from postage import green, messaging
+from postage.green.scouts import RECEIPT
+from postage.testing.waiting import wait_until
+from tests.support.running import SOON, running, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+MANY = 60
+
+
+class Server(messaging.MessageProcessor):
+    """Answers calls when it may."""
+
+    def __init__(self, eqk: Any) -> None:
+        self.began: list[Any] = []
+        self.may_answer = gevent.event.Event()
+        super().__init__(None, eqk)
+
+    @messaging.MessageHandler("command", "keep_busy")
+    def keep_busy(self, _content):
+        self.began.append("busy")
+        self.may_answer.wait(SOON)
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content, reply_func):
+        self.began.append(content["parameters"])
+        self.may_answer.wait(SOON)
+        reply_func(content["parameters"])
+
+
+@pytest.fixture(autouse=True)
+def nobody_else() -> None:
+    """End the consumers that other tests have left."""
+    green.close()
+
+
+def consumers() -> int:
+    """Return how many consumers this process has."""
+    return sum(channel.consumers for c in green.statistics() for channel in c.channels)
+
+
+@pytest.mark.row(29)
+def test_first_calls_at_once_share_a_reply_queue_before_any_is_answered(place):
+    server, producer = Server(place.eqk), place.producer()
+    with running(server):
+        before = consumers()
+        calls = [producer.rpc_echo.later(number) for number in range(MANY)]
+        wait_until(lambda: len(server.began) == MANY, SOON)
+        assert consumers() == before + 2, "the scout's own queue, and that of all others"
+        server.may_answer.set()
+
+        assert [value(call.get(timeout=SOON)) for call in calls] == list(range(MANY))
+    assert sorted(server.began) == list(range(MANY))
+
+
+@pytest.mark.row(29)
+def test_where_no_receipt_comes_every_call_goes_on_with_a_queue_of_its_own(place, raw):
+    """As 1.2.1 is: it does not know what the first call asks for."""
+    queue = raw.declare(place.queue)
+    producer = place.producer()
+    raw.channel.queue_bind(queue, place.exchange.name, place.key)
+    calls = [producer.rpc_echo.later(number) for number in range(MANY)]
+
+    requests = [raw.take(queue, SOON) for _ in range(MANY)]
+
+    assert sum(request.properties.type == RECEIPT for request in requests) == 1
+    assert len({request.properties.reply_to for request in requests}) == MANY
+    gevent.killall(calls)
+
+
+@pytest.mark.row(29)
+def test_calls_wait_for_no_receipt_while_their_server_has_no_time(place):
+    server, producer = Server(place.eqk), place.producer()
+    server.concurrency = 1
+    with running(server):
+        producer.message_keep_busy()
+        wait_until(lambda: server.began, SOON)
+        before = consumers()
+        calls = [producer.rpc_echo.later(number) for number in range(3)]
+        wait_until(lambda: consumers() == before + 4, SOON)  # one of them is shared
+        server.may_answer.set()
+
+        assert [value(call.get(timeout=SOON)) for call in calls] == [0, 1, 2]
