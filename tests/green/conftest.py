@@ -37,6 +37,12 @@ def proxy(broker_env: Any) -> Iterator[Proxy]:
 
 
 @pytest.fixture
+def hup(proxy: Proxy, broker_env: Any) -> dict[str, Any]:
+    """The way to the broker that leads through `proxy`."""
+    return {**broker_env.hup, "port": proxy.port}
+
+
+@pytest.fixture
 def queue(raw: Raw, place: Place) -> str:
     """A queue that gets what is sent to `place` by the keys ``rk`` and ``other``."""
     return listen(raw, place.exchange, "rk", "other")

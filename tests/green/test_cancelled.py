@@ -1,0 +1,217 @@
+"""Consumers or channels that the broker ends, or that end unheard: made anew, or failing aloud."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+import pika.exceptions
+import pytest
+
+from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
+from postage.green import watchdog as watchdog_module
+from postage.testing.waiting import wait_until
+from tests.faults.proxy import Proxy
+from tests.support.places import Place
+from tests.support.raw import Raw
+from tests.support.restoring import failure_of, outcome, spoil, wait_for_restore, worker
+from tests.support.running import SOON, running, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+@pytest.mark.row(35)
+def test_a_queue_that_somebody_deletes_is_made_anew(
+    place: Place, raw: Raw, caplog: Any, hup: Any
+) -> None:
+    processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
+    producer = place.producer()
+    with running(processor):
+        tags = dict(processor.consumer._listener._tags)
+        raw.channel.queue_delete(place.queue)
+        wait_for_restore(processor)
+        assert value(producer.rpc_echo(1, _key="a")) == 1
+        assert value(producer.rpc_echo(2, _key="b")) == 2
+        kept = dict(processor.consumer._listener._tags).items() & tags.items()
+
+    assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
+    assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
+    (record,) = [r for r in caplog.records if "ended the consumer" in r.getMessage()]
+    assert record.levelname == "WARNING"
+    assert repr(place.queue) in record.getMessage()
+
+
+@pytest.mark.row(35)
+def test_where_an_exchange_is_deleted_with_the_queue_both_are_made_anew(
+    place: Place, raw: Raw, hup: Any
+) -> None:
+    processor = worker(place, hup)
+    with running(processor):
+        raw.channel.exchange_delete(place.exchange.name)
+        raw.channel.queue_delete(place.queue)
+        wait_for_restore(processor)
+        assert value(place.producer().rpc_echo(1)) == 1
+
+
+@pytest.mark.row(35, 44)
+def test_a_deleted_queue_that_is_not_ours_to_make_ends_the_run_with_an_error_that_names_it(
+    place: Place, raw: Raw, hup: Any
+) -> None:
+    raw.declare(place.queue)
+    as_it_is = {"name": place.queue, "flags": {"passive": True}}
+    processor = worker(place, hup, eqk=place.at((as_it_is, "rk")))
+    run = gevent.spawn(outcome, processor)
+    wait_until(lambda: processor.consumer.consuming, SOON)
+
+    raw.channel.queue_delete(place.queue)
+
+    error = failure_of(run)
+    assert isinstance(error, ChannelRefused)
+    assert error.misses(place.queue)
+    assert isinstance(error.__cause__, ConsumerCancelled)
+    assert error.__cause__.queue == place.queue
+
+
+def test_what_is_there_otherwise_after_the_loss_ends_the_run(
+    place: Place, raw: Raw, hup: Any, proxy: Proxy
+) -> None:
+    processor = worker(place, hup)
+    run = gevent.spawn(outcome, processor)
+    wait_until(lambda: processor.consumer.consuming, SOON)
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: not processor.consumer.consuming, SOON)
+    raw.channel.queue_delete(place.queue)
+    raw.declare(place.queue, arguments={"x-max-length": 5})
+    proxy.accept()
+
+    error = failure_of(run)
+    assert isinstance(error, TopologyMismatch)
+    assert (error.name, error.flag) == (place.queue, "x-max-length")
+
+
+def seized(raw: Raw, queue: str) -> bool:
+    """Make *queue* another connection's own; tell whether that went well."""
+    try:
+        raw.declare(queue, exclusive=True)
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    return True
+
+
+def test_a_queue_that_another_holds_after_the_loss_is_waited_for(
+    place: Place, raw: Raw, hup: Any, proxy: Proxy
+) -> None:
+    """So it is when the broker has not noticed yet that our old connection is gone."""
+    own = {"name": place.sub("own"), "flags": {"exclusive": True, "durable": True}}
+    processor = worker(place, hup, eqk=place.at((place.queue, "rk"), (own, "own")))
+    producer = place.producer()
+    with running(processor):
+        proxy.refuse()
+        proxy.cut()
+        wait_until(lambda: seized(raw, place.sub("own")), SOON)
+        proxy.accept()
+        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
+        assert value(producer.rpc_echo("the other queue")) == "the other queue"
+        assert processor.counts["restored"] == 0
+        raw.channel.queue_delete(place.sub("own"))
+        wait_for_restore(processor)
+        assert value(producer.rpc_echo(1, _key="own")) == 1
+
+
+def test_a_channel_that_the_broker_closes_is_replaced(
+    place: Place, hup: Any, proxy: Proxy, raw: Raw
+) -> None:
+    processor = worker(place, hup)
+    producer = place.producer()
+    with running(processor):
+        assert value(producer.rpc_echo(0)) == 0
+        links = proxy.links
+        producer.message_spoil(1)
+        wait_until(lambda: processor.begun == [1, 1], SOON)
+        assert value(producer.rpc_echo(1)) == 1
+        assert proxy.links == links, "the connection is the same"
+
+    assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
+    assert raw.count(place.queue) == 0
+
+
+def test_what_spoils_its_channel_again_and_again_does_not_loop_hot(place: Place, hup: Any) -> None:
+    processor = worker(place, hup)
+    with running(processor):
+        place.producer().message_spoil(1_000_000)
+        wait_until(lambda: processor.counts["restored"] >= 3, SOON)
+        began, restored = time.monotonic(), processor.counts["restored"]
+        gevent.sleep(1.0)
+        rate = (processor.counts["restored"] - restored) / (time.monotonic() - began)
+
+    assert 0 < rate < 30, "a pause of 0.05 s on average at first, and growing"
+
+
+# --- the watchdog
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have watchdogs that begin from here on look more often."""
+    monkeypatch.setattr(watchdog_module, "EVERY", 0.05)
+
+
+def test_a_consumer_that_is_gone_without_a_word_is_restored(
+    watchful: None, place: Place, hup: Any, raw: Raw, caplog: Any
+) -> None:
+    processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
+    with running(processor):
+        listener: Any = processor.consumer._listener
+        tag = next(tag for tag, queue in listener._tags.items() if queue.name == place.queue)
+        listener._channel.cancel_now(tag)  # behind the back of its owner
+        wait_for_restore(processor)
+        assert value(place.producer().rpc_echo(1, _key="a")) == 1
+        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
+        assert raw.consumers(place.sub("other")) == 1
+
+    assert (processor.counts["amiss"], processor.counts["lost"]) == (1, 0)
+    assert any("gone without a word" in record.getMessage() for record in caplog.records)
+
+
+def test_a_channel_whose_end_was_not_heard_of_is_replaced(
+    watchful: None, place: Place, hup: Any
+) -> None:
+    processor = worker(place, hup)
+    with running(processor):
+        channel: Any = processor.consumer._listener._channel
+        channel.on_end.clear()
+        spoil(channel)
+        wait_for_restore(processor)
+        assert value(place.producer().rpc_echo(1)) == 1
+
+    assert processor.counts["amiss"] == 1
+
+
+def test_while_all_is_well_the_watchdog_is_silent(
+    watchful: None, place: Place, hup: Any, caplog: Any
+) -> None:
+    processor = worker(place, hup)
+    looks: list[int] = []
+    with running(processor):
+        listener: Any = processor.consumer._listener
+        watchdog = listener._pair.companion(watchdog_module.Watchdog)
+        watchdog.add(Looked(looks))
+        wait_until(lambda: len(looks) >= 3, SOON)
+        assert processor.consumer.consuming
+
+    assert processor.counts["amiss"] == 0
+    assert len(watchdog._watched) == 1, "who has ended is looked after no more"
+
+
+class Looked:
+    """Notes that it is looked after, and is a nuisance."""
+
+    def __init__(self, looks: list[int]) -> None:
+        self._looks = looks
+
+    def check(self) -> None:
+        self._looks.append(1)
+        if len(self._looks) == 1:
+            raise ValueError("on purpose")
