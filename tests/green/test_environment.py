@@ -1,45 +1,23 @@
-"""Where components connect to: environment, globals, arguments; and what if they cannot."""
+"""Where components connect to: environment, globals, arguments."""
 
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import gevent
-import gevent.server
-import pika.exceptions
 import pytest
 
 from postage import messaging
-from postage.errors import (
-    AuthenticationFailed,
-    BrokerUnreachable,
-    ConnectionFailed,
-    VhostRefused,
-)
-from postage.testing.rabbitmq import free_ports
 from postage.testing.waiting import wait_until
 from tests.support.broker import listen, take
-from tests.support.definitions import ALICE, SECRET_OF_ALICE, VHOSTS
+from tests.support.definitions import ALICE, SECRET_OF_ALICE
+from tests.support.meeting import EQK, LOGIN_VHOST, SEND, Meeting, Producer, every_component
 from tests.support.programs import Program, run_program
 from tests.support.raw import raw_to
 from tests.support.running import running, value
 
 pytestmark = pytest.mark.usefixtures("broker_env")
-
-LOGIN_VHOST = VHOSTS[0]
-
-
-class Meeting(messaging.Exchange):
-    name = "environment"
-
-
-class Producer(messaging.GenericProducer):
-    eks = [(Meeting, "rk")]  # noqa: RUF012 - the classic form
-
-
-EQK = [(Meeting, [({"name": "environment", "flags": {"auto_delete": True}}, "rk")])]
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +45,6 @@ def without_postage():
 
 
 # --- rows 2 to 4: the environment of a program
-
-SEND = """
-from postage import messaging
-
-class Meeting(messaging.Exchange):
-    name = "environment"
-
-class Producer(messaging.GenericProducer):
-    eks = [(Meeting, "rk")]
-
-Producer({"name": "program"}).message_hello("caff\u00e8")
-"""
 
 
 def as_variables(env):
@@ -228,24 +194,6 @@ def test_the_globals_are_read_when_a_producer_is_made(elsewhere, other_vhost, mo
 # --- row 5: host, user, password
 
 
-def a_producer(**where):
-    """Return a producer."""
-    return Producer(None, **where)
-
-
-def a_consumer(**where):
-    """Return a consumer."""
-    return messaging.GenericConsumer(EQK, **where)
-
-
-def a_processor(**where):
-    """Return the consumer of a processor."""
-    return messaging.MessageProcessor({"name": "p"}, EQK, **where).consumer
-
-
-every_component = pytest.mark.parametrize("component", [a_producer, a_consumer, a_processor])
-
-
 @pytest.mark.row(5)
 @every_component
 @pytest.mark.parametrize(
@@ -392,194 +340,3 @@ def test_a_component_without_postage_takes_part(broker_env, place, raw):
 def listening(home):
     """Wait until the foreign component has told what it was answered: then it serves, too."""
     wait_until(lambda: "status" in home.logged, 10, "the status of the foreign component")
-
-
-# --- row 8: what cannot be connected to
-
-
-@pytest.fixture
-def impostor():
-    """A function that starts a server which is no broker, and returns its port."""
-    servers = []
-
-    def start(handle):
-        server = gevent.server.StreamServer(("127.0.0.1", 0), handle)
-        server.start()
-        servers.append(server)
-        return server.server_port
-
-    yield start
-    for server in servers:
-        server.stop(timeout=1)
-
-
-def silent(sock, _address):
-    """Accept, and never say a word."""
-    while sock.recv(1000):
-        pass
-
-
-def web(sock, _address):
-    """Answer as a web server would."""
-    sock.recv(8)
-    sock.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-
-
-def hasty(sock, _address):
-    """Hang up at once."""
-
-
-def newer(sock, _address):
-    """Speak another version of AMQP, as the standard tells how to."""
-    sock.recv(8)
-    sock.sendall(b"AMQP\x00\x01\x00\x00")
-
-
-def binary(sock, _address):
-    """Answer what looks like the start of a frame, and is none."""
-    sock.recv(8)
-    sock.sendall(b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0b\xff" * 20)
-    sock.recv(1000)
-
-
-CONNECT_TIMEOUT = 1.0
-
-#: What is changed of the hup, the vhost; what is raised, and what its text names.
-REFUSALS = {
-    "wrong password": ({"password": "hush"}, None, AuthenticationFailed, "user 'guest'"),
-    "unknown user": ({"user": "nobody"}, None, AuthenticationFailed, "user 'nobody'"),
-    "no password": ({"password": ""}, None, AuthenticationFailed, "user 'guest'"),
-    "unknown vhost": ({}, "no-such-vhost", VhostRefused, "'no-such-vhost'"),
-    "forbidden vhost": (
-        {"user": ALICE, "password": SECRET_OF_ALICE},
-        VHOSTS[1],
-        VhostRefused,
-        f"user 'alice' the virtual host '{VHOSTS[1]}'",
-    ),
-    "no such host": ({"host": "no-such-host.invalid"}, None, BrokerUnreachable, "no-such-host"),
-    "nobody listens": ({"port": None}, None, BrokerUnreachable, "127.0.0.1:"),
-}
-# The embedded broker has no permissions: who may log in may enter every virtual host.
-CASES = [
-    pytest.param(case, marks=pytest.mark.needs_rabbitmq("permissions"))
-    if case == "forbidden vhost"
-    else case
-    for case in REFUSALS
-]
-IMPOSTORS = [silent, web, hasty, newer, binary]
-
-
-def assert_clear(error, hup):
-    """Check that *error* says where, in one line, tells no secret, and keeps its cause."""
-    assert isinstance(error, ConnectionFailed)
-    assert (error.host, error.port) == (hup["host"], hup["port"])
-    assert f"{hup['host']}:{hup['port']}" in str(error)
-    assert "\n" not in str(error)
-    assert not any(secret in str(error) for secret in ("hush", SECRET_OF_ALICE))
-    assert isinstance(error.__cause__, (pika.exceptions.AMQPError, OSError))
-
-
-@pytest.fixture
-def quick(monkeypatch, broker_env):
-    """A short connect timeout, by the only way that leads through the whole library."""
-    for name in broker_env.variables():
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("POSTAGE_URL", f"{broker_env.url}?connect_timeout={CONNECT_TIMEOUT}")
-
-
-@pytest.mark.row(8)
-@every_component
-@pytest.mark.parametrize("case", CASES)
-def test_a_refusal_is_one_clear_error_at_once(broker_env, quick, component, case):
-    changes, vhost, kind, named = REFUSALS[case]
-    hup = {**broker_env.hup, **changes}
-    hup["port"] = hup["port"] or free_ports(1)[0]
-    started = time.monotonic()
-
-    with pytest.raises(kind, match=named) as caught:
-        component(hup=hup, vhost=vhost)
-
-    assert time.monotonic() - started < CONNECT_TIMEOUT + 1
-    assert_clear(caught.value, hup)
-
-
-@pytest.mark.row(8)
-@every_component
-@pytest.mark.parametrize("handle", IMPOSTORS, ids=lambda handle: handle.__name__)
-def test_what_is_no_broker_is_one_clear_error_within_the_connect_timeout(
-    impostor, broker_env, quick, component, handle
-):
-    hup = {**broker_env.hup, "port": impostor(handle)}
-    started = time.monotonic()
-
-    with pytest.raises(
-        BrokerUnreachable, match=r"no AMQP 0-9-1 broker answered at 127\.0\.0\.1"
-    ) as caught:
-        component(hup=hup)
-
-    assert time.monotonic() - started < CONNECT_TIMEOUT + 1
-    assert_clear(caught.value, hup)
-
-
-@pytest.mark.row(8)
-def test_the_errors_carry_what_was_refused(broker_env):
-    with pytest.raises(AuthenticationFailed) as caught:
-        Producer(hup={**broker_env.hup, "user": "nobody"})
-    assert caught.value.user == "nobody"
-
-    with pytest.raises(VhostRefused) as refused:
-        Producer(vhost="no-such-vhost")
-    assert refused.value.vhost == "no-such-vhost"
-
-
-@pytest.mark.row(8)
-def test_a_failed_login_is_forgotten_when_the_next_one_is_right(broker_env, raw, queue):
-    with pytest.raises(AuthenticationFailed):
-        Producer(hup={**broker_env.hup, "password": "hush"})
-
-    Producer().message_hello()
-    assert take(raw, queue)["name"] == "hello"
-
-
-@pytest.mark.row(8)
-def test_waiting_for_a_silent_host_leaves_other_greenlets_running(impostor, broker_env, quick):
-    hup = {**broker_env.hup, "port": impostor(silent)}
-    connecting = [gevent.spawn(Producer, None, hup) for _ in range(10)]
-    turns = 0
-    while not all(greenlet.dead for greenlet in connecting):
-        gevent.sleep(0.01)
-        turns += 1
-
-    assert turns > 20
-    assert all(isinstance(greenlet.exception, BrokerUnreachable) for greenlet in connecting)
-
-
-FAILING = """
-from postage.cli import exit_codes
-""" + SEND.replace("\nProducer(", "\nwith exit_codes():\n    Producer(")
-
-WRONG = {
-    "wrong password": {"POSTAGE_PASSWORD": "hush"},
-    "unknown vhost": {"POSTAGE_VHOST": "no-such-vhost"},
-    "unknown host": {"POSTAGE_HOST": "no-such-host.invalid"},
-    "nobody listens": {"POSTAGE_PORT": "1"},
-}
-
-
-@pytest.mark.row(8)
-@pytest.mark.parametrize("case", WRONG)
-def test_a_program_ends_with_one_line_and_exit_code_3(broker_env, case):
-    ended = run_program("-c", FAILING, env=broker_env.environment() | WRONG[case], within=8)
-
-    assert (ended.code, ended.stdout) == (3, "")
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    assert "hush" not in ended.stderr
-
-
-@pytest.mark.row(8)
-def test_a_program_without_that_ends_with_a_traceback_down_to_the_cause(broker_env):
-    ended = run_program("-c", SEND, env=broker_env.environment() | {"POSTAGE_PORT": "1"}, within=8)
-
-    assert ended.code == 1
-    assert "ConnectionRefusedError" in ended.stderr
-    assert "BrokerUnreachable: no AMQP 0-9-1 broker answered at" in ended.stderr.splitlines()[-1]
