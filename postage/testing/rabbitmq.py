@@ -114,10 +114,29 @@ def is_free(port: int) -> bool:
     return True
 
 
+def is_reserved(port: int) -> bool:
+    """Whether *port* is reserved, by this process or another; if not, this process reserves it.
+
+    The reservation is an abstract socket of Linux: the kernel knows who came first, and ends it
+    with the process, however that ends.
+    """
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0postage-port-{port}")
+        except OSError:
+            return True
+        claim.detach()  # open for as long as the process lives
+    return False
+
+
 def free_ports(count: int) -> list[int]:
-    """Return *count* different ports of 127.0.0.1 on which nobody listens now."""
-    candidates = filter(is_free, random.sample(PORTS, len(PORTS)))
-    return list(itertools.islice(candidates, count))
+    """Return *count* different ports of 127.0.0.1 on which nobody listens.
+
+    They are this process's as long as it lives: other test runs, and other workers of this one,
+    are not given them, also while nobody listens yet, or not any more.
+    """
+    candidates = (port for port in random.sample(PORTS, len(PORTS)) if is_free(port))
+    return list(itertools.islice(itertools.filterfalse(is_reserved, candidates), count))
 
 
 def speaks_amqp(port: int) -> bool:
