@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -15,6 +16,7 @@ import pytest
 from postage.testing.homes import chosen_broker
 from postage.testing.limits import limited
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
+from tests.faults.account import HEADER
 from tests.support.clock import Clock
 from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
 
@@ -37,6 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run on RabbitMQ where it is installed, and on the embedded broker where it is not."""
     if config.option.postage_broker is None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the accounts of the tests in tests/faults, wherever they ran."""
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    called = (each for each in reports if getattr(each, "when", None) == "call")
+    kept = [text for each in called for name, text in each.user_properties if name == "account"]
+    if kept:
+        terminalreporter.section("accounts of faults")
+        terminalreporter.write_line("\n".join([HEADER, *kept]))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 ANSWERED = "answered"
@@ -88,6 +88,10 @@ class Account:
             yield "surprise", surprise
 
 
+Keep = Callable[[Account], None]
+"""What keeps an account for the end of the run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What may be in an account."""
@@ -148,12 +152,8 @@ HEADER = (
 )
 
 
-def table(accounts: Iterable[Account]) -> str:
-    """Return the accounts of several runs as one table, a line for each."""
-    return "\n".join([HEADER, *map(_line, accounts)])
-
-
-def _line(account: Account) -> str:
+def line(account: Account) -> str:
+    """Return *account* as a line of a table, below `HEADER`."""
     calls = sum(account.calls.values())
     return (
         f"{account.title[:43]:<44}{account.sent:>7}{account.confirmed:>7}{account.handled:>7}"

@@ -1,22 +1,21 @@
-"""The node that faults happen to, and the table of all accounts at the end of the run."""
+"""The node that faults happen to, and what is kept of their accounts."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from postage.testing.homes import chosen_broker
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.account import Account, table
+from tests.faults.account import Account, Keep, line
 from tests.faults.leaks import spoil
 from tests.faults.login import LOGINS, VHOSTS
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
-
-_accounts: list[Account] = []
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +48,14 @@ def scene(kind: str, request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def accounts() -> list[Account]:
-    """Where the account of a test is left for the table."""
-    return _accounts
+def keep(record_property: Callable[[str, object], None]) -> Keep:
+    """A function that prints an account, and keeps it for the table at the end of the run."""
+
+    def keep(account: Account) -> None:
+        record_property("account", line(account))  # the report takes it to whichever process prints
+        sys.stdout.write(f"{account}\n")
+
+    return keep
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,10 +64,3 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     spoil(report)
     return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
-    if _accounts:
-        terminalreporter.section("accounts of faults")
-        terminalreporter.write_line(table(_accounts))

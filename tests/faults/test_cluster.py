@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.account import Account, Limits, judge
+from tests.faults.account import Keep, Limits, judge
 from tests.faults.cluster import ClusterScene, cluster, on_cluster
 from tests.faults.exam import examined
 from tests.faults.load import Load, Shape
@@ -34,9 +34,8 @@ def leader_killed(scene: ClusterScene, load: Load) -> None:
 @pytest.mark.limit(180)
 @pytest.mark.needs_rabbitmq("cluster")
 def test_the_loss_of_the_leader_loses_no_message_and_publishing_goes_on(
-    scene: ClusterScene, accounts: list[Account]
+    scene: ClusterScene, keep: Keep
 ) -> None:
     account = examined(scene, "leader of a cluster killed", leader_killed, QUORUM, patience=40.0)
-    accounts.append(account)
-    sys.stdout.write(f"{account}\n")
+    keep(account)
     judge(account, PATIENT)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import pytest
 
-from tests.faults.account import Account, judge
+from tests.faults.account import Keep, judge
 from tests.faults.computing import Computes, compute
 from tests.faults.exam import examined
 from tests.faults.fault import EMBEDDED, RABBITMQ, UNHARMED
@@ -34,11 +33,10 @@ def accused(records: list[logging.LogRecord]) -> list[str]:
 @pytest.mark.limit(90)
 @pytest.mark.parametrize(("kind", "run"), RUNS)
 def test_the_connections_stay_and_the_handler_is_named(
-    kind: str, run: int, scene: Scene, accounts: list[Account], caplog: Any
+    kind: str, run: int, scene: Scene, keep: Keep, caplog: Any
 ) -> None:
     account = examined(scene, f"computing for {SECONDS:.0f} s, {run} ({kind})", compute, PATIENT)
-    accounts.append(account)
-    sys.stdout.write(f"{account}\n")
+    keep(account)
 
     judge(account, UNHARMED)
     assert scene.proxy.accepted == 2, "no connection was lost"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.faults.account import Account, judge
+from tests.faults.account import Keep, judge
 from tests.faults.every import FAULTS
 from tests.faults.exam import examined
 from tests.faults.fault import EVERYWHERE, Fault
@@ -26,9 +25,8 @@ def cases(kind: str) -> Iterator[Any]:
 @pytest.mark.limit(120)
 @pytest.mark.parametrize(("kind", "fault"), [case for kind in EVERYWHERE for case in cases(kind)])
 def test_nothing_is_lost_and_nothing_hangs(
-    kind: str, fault: Fault, scene: Scene, accounts: list[Account]
+    kind: str, fault: Fault, scene: Scene, keep: Keep
 ) -> None:
     account = examined(scene, f"{fault.name} ({kind})", fault.strike, fault.shape)
-    accounts.append(account)
-    sys.stdout.write(f"{account}\n")
+    keep(account)
     judge(account, fault.limits)
