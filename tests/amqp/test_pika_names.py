@@ -10,6 +10,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import lru_cache
 
 import pika.adapters.utils.connection_workflow
 import pika.channel
@@ -29,8 +30,13 @@ def private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def defined(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that a module gives to its own functions, classes and attributes."""
+@lru_cache(None)
+def defined(module: Module) -> frozenset[str]:
+    """Return the names that a module gives to its own functions, classes and attributes."""
+    return frozenset(_defined(module.tree))
+
+
+def _defined(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
@@ -38,8 +44,13 @@ def defined(tree: ast.AST) -> Iterator[str]:
             yield node.attr if isinstance(node, ast.Attribute) else node.id
 
 
-def attributes(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield the private attributes that are read, called or deleted anywhere, and the line."""
+@lru_cache(None)
+def attributes(module: Module) -> dict[str, int]:
+    """Return the private attributes that are read, called or deleted anywhere, and the line."""
+    return dict(_attributes(module.tree))
+
+
+def _attributes(tree: ast.AST) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr):
             owner = ast.unparse(node.value)
@@ -81,16 +92,16 @@ def test_the_list_is_sorted_and_has_no_double() -> None:
 
 @pytest.mark.parametrize("name", PIKA_PRIVATE_NAMES)
 def test_it_is_used(name: str) -> None:
-    users = [m.name for m in MODULES if name in {*defined(m.tree), *dict(attributes(m.tree))}]
+    users = [m.name for m in MODULES if name in defined(m) | attributes(m).keys()]
     assert users, f"{name} is used nowhere: take it off the list"
     assert all(user.startswith("postage.green.amqp.") for user in users)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 def test_no_other_private_name_of_anybodys_is_used(module: Module) -> None:
-    ours = {name for m in MODULES for name in defined(m.tree)}
+    ours = {name for m in MODULES for name in defined(m)}
     known = {*ours, *PIKA_PRIVATE_NAMES}
-    foreign = {name: line for name, line in attributes(module.tree) if name not in known}
+    foreign = {name: line for name, line in attributes(module).items() if name not in known}
     assert not foreign, f"{module.name} uses names that are private elsewhere"
 
 
