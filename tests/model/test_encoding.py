@@ -116,7 +116,7 @@ UNSENDABLE = [
 
 
 @pytest.mark.row(13)
-@pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_what_cannot_be_encoded_raises_and_names_the_key(value):
     with pytest.raises(EncodingError, match=r"content\.parameters\.when") as caught:
         JsonEncoder.encode({"content": {"parameters": {"fine": 1, "when": value, "also": 2}}})
