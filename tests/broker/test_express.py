@@ -257,6 +257,7 @@ BEGINNING = b"".join(
 MODES = {"confirms": spec.Confirm.Select(), "tx": spec.Tx.Select()}
 
 
+@pytest.mark.limit(120)  # it computes, and others may, too
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(("confirms", "tx", None)), min_size=2, max_size=2),
