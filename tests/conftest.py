@@ -41,6 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let every report travel between processes: half a surrogate pair in a log could not."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    """Return *value*, which is made of plain data, with texts that UTF-8 can tell."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_encodable, value))
+    return value
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the accounts of the tests in tests/faults, wherever they ran."""
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
