@@ -2,14 +2,24 @@
 # and, for RabbitMQ and valgrind, apt-get; what is missing is installed into .venv or named in one line.
 #
 #   make test ARGS="-k rpc"      choose tests         make test PYTHON=python3.12 VENV=.venv-3.12
+#   make test JOBS=8             for a large machine
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BROKER ?= embedded
+# How many processes share the tests, each with a broker of its own; 0: this one runs them all.
+# Most tests wait, so three are right for two processors; the few that ARGS choose would wait longer
+# for three brokers than they run.
+JOBS ?= $(if $(ARGS),0,3)
 
 BIN := $(VENV)/bin
+# A module stays in one process, for its fixtures; long ones, in the middle, are not left to the end.
+SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Tests start hundreds of programs: without its compiled form each would compile Postage anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test quick soak chaos steady check format coverage bench gate figures clean
@@ -58,7 +68,7 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.test
 	@tools/install_rabbitmq.sh || echo "The tests will run on the embedded broker."
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 quick: $(VENV)/.quick
 	$(BIN)/python -m pytest -m "not slow and not soak" $(wildcard tests/test_smoke.py tests/model) $(ARGS)

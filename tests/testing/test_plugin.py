@@ -103,6 +103,31 @@ def test_it(postage_vhost, postage_url, postage_broker, number):
     passed(run(tmp_path, text), 3)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "postage_broker",
+        pytest.param("postage_rabbitmq", marks=pytest.mark.needs_rabbitmq("nodes")),
+    ],
+)
+def test_processes_that_share_the_tests_have_brokers_of_their_own(
+    tmp_path: Path, users_test: str, kind: str
+) -> None:
+    told = f"""
+@pytest.mark.parametrize("number", range(2))
+def test_where({kind}, postage_url, number):
+    with open({str(tmp_path / "ports")!r}, "a") as ports:
+        ports.write(f"{{{kind}.port}}\\n")
+    assert f":{{{kind}.port}}/" in postage_url
+"""
+    chosen = f"--postage-broker={kind.removeprefix('postage_').replace('broker', 'embedded')}"
+
+    finished = run(tmp_path, "import pytest\n" + users_test + told, "-n", "2", chosen)
+
+    passed(finished, 3)
+    assert len(set((tmp_path / "ports").read_text().split())) == 2
+
+
 FAILING = """
 from postage import messaging
 
@@ -178,10 +203,12 @@ def test_another():
 """
 
 
-def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path) -> None:
-    finished = run(tmp_path, HANGING)
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "shared"])
+def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path, options: tuple[str, ...]) -> None:
+    finished = run(tmp_path, HANGING, *options)
 
     assert finished.code != 0
+    assert "1 failed" in finished.stdout
     assert "hung for more than 0.5 s" in finished.stdout + finished.stderr
     assert "in lonely_greenlet" in finished.stderr
 
