@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -78,17 +79,28 @@ def test_a_late_hub_gets_heartbeats_and_two_lines_in_the_log(
     caplog.set_level(logging.INFO)
     began = time.monotonic()
     hold(1.0)
-    ended = time.monotonic()
     wait_until(lambda: lines(caplog, logging.INFO), SOON)
+    held = time.monotonic() - began  # on a busy machine it is longer
 
     (late,), (back,) = lines(caplog, logging.WARNING), lines(caplog, logging.INFO)
     assert f"{__file__}:" in late
     assert "(hold), called from " in late
     assert "docs/heartbeats.md" in late
-    assert "run again, after 1.0 s" in back or "run again, after 0.9 s" in back
-    assert 7 <= len(ward.beats) <= 11, "one each half heartbeat"
-    assert began < ward.beats[0] < began + 0.2
-    assert ward.beats[-1] < ended + 0.1
+    (said,) = re.findall(r"run again, after (\d\.\d) s", back)
+    assert 0.9 <= float(said) <= held + 0.05
+    assert ward.beats[-1] < began + held + 0.1
+
+
+def test_a_late_hub_gets_a_heartbeat_each_half_of_its_time(ward: Ward) -> None:
+    def comes_in_time() -> bool:
+        ward.beats.clear()
+        began = time.monotonic()
+        hold(1.0)
+        first, *_ = beats = list(ward.beats)
+        gevent.sleep(0.3)
+        return 7 <= len(beats) <= 11 and began < first < began + 0.2
+
+    assert any(comes_in_time() for _ in range(5)), "on a busy machine the guard may be late, too"
 
 
 def test_the_line_in_the_log_comes_while_the_hub_is_held(
