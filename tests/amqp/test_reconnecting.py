@@ -319,6 +319,18 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
         assert line.state is Link.CLOSED
 
 
+def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
+    with ours(nowhere(), was_connected=True) as line:
+        line._backoff = Backoff(lambda: 0.9)  # 0.09 s
+        run = trying(line.get)
+        wait_until(lambda: line.state is Link.WAITING and line._not_before, SOON)
+        gevent.spawn(time.sleep, 0.3)  # both are due when it is over, we first
+        gevent.sleep(0.001)
+        line.close()
+        assert outcomes([run], SOON)[0].__class__ is ConnectionClosed
+        assert line.state is Link.CLOSED
+
+
 def test_a_close_ends_the_dialling_and_its_socket() -> None:
     gone = gevent.event.Event()
 

@@ -242,9 +242,10 @@ class Reconnecting:
 
         Who waits for a connection gets `ConnectionClosed`.  Closing twice is fine.
         """
-        self._step(Fact.CLOSE)
-        if self._dialer is not None:
+        # Who dials may go on once more before it dies, and in a state that it knows.
+        while self._dialer is not None and not self._dialer.dead:
             self._dialer.kill()
             self._answer.set_exception(ConnectionClosed("our side closed it while it connected"))
+        self._step(Fact.CLOSE)
         if self.current is not None:
             self.current.close(limit)
