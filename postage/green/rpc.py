@@ -238,10 +238,12 @@ class Calls:
 
     def _given_up(self, call: Call, patience: Patience) -> MessageResultException:
         """Return the result of a call that has no outcome, and no try or no time left."""
-        if call.loss is not None:
-            is_late = isinstance(call.loss, OperationTimeout)
+        # The time of the call and that of its wait for a connection end together, in any order.
+        loss = call.loss if patience.used else call.loss or self._pair.publishing.trouble
+        if loss is not None:
+            is_late = isinstance(loss, OperationTimeout)
             name = "TimeoutError" if is_late else "ConnectionLost"
-            return MessageResultException(name, str(call.loss))
+            return MessageResultException(name, str(loss))
         if patience.is_spent:
             text = f"no reply within {patience.timeout:g} s, {patience.tries} tries"
         elif patience.used:

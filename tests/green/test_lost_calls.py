@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
+from gevent.event import AsyncResult
 
 from postage.errors import ConnectionLost, ConsumerCancelled
+from postage.green.amqp import reconnecting
 from postage.green.amqp.pair import Pair
 from postage.testing.waiting import wait_until
 from tests.faults.channels import delete_reply_queues
@@ -210,6 +213,22 @@ def test_a_broker_that_does_not_come_back_costs_the_time_of_the_call(
     assert value(result) == "ConnectionLost"
     assert "no AMQP 0-9-1 broker answered" in text(result)
     assert_nothing_is_left(caller)
+
+
+def test_what_was_in_the_way_is_told_also_where_the_machine_stops_at_the_wrong_moment(
+    caller: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(AsyncResult):
+        def wait(self, timeout: float | None = None) -> Any:
+            time.sleep(0.02)  # the limit was reckoned before, its timer starts after it
+            return super().wait(timeout)
+
+    monkeypatch.setattr(reconnecting, "AsyncResult", Interrupted)
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: not caller._pair.connections, SOON)
+
+    assert value(caller.rpc_ask(1, _timeout=0.8, _max_retry=0)) == "ConnectionLost"
 
 
 def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Proxy) -> None:

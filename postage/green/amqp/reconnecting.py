@@ -142,6 +142,11 @@ class Reconnecting:
             self._answer = AsyncResult()
             self._dialer = gevent.spawn(self._dial)
 
+    @property
+    def trouble(self) -> PostageError | None:
+        """Why there is no connection, when a try to make one has failed."""
+        return None if self.current is not None else self._error
+
     def _late(self, limit: float) -> PostageError:
         if self._error is not None:
             return self._error.with_traceback(None)
