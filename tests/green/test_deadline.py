@@ -223,6 +223,7 @@ def test_a_server_drops_what_waited_in_the_process_until_nobody_awaited_it(
         caller.message_note()
         wait_until(lambda: "7 waiting" in repr(server), SOON)
         gevent.joinall(late, timeout=SOON)
+        gevent.sleep(0.2)  # to the server a request has its time from when it came
         gate.set()
         assert value(first.get(timeout=SOON)) is True
         assert value(patient.get(timeout=SOON)) is True
