@@ -23,7 +23,7 @@ class Component(messaging.MessageProcessor):
     def ask(self, kind, what, *numbers):
         """Call one of *kind* and return its answer; meanwhile other messages are handled."""
         result = getattr(self.producer, f"rpc_{what}")(*numbers, _eks=[(Exchange, kind)])
-        tally.update(calls=1, errors=not result)
+        tally.update(calls=1, errors=int(not result))  # an empty Counter would keep False as it is
         if not result:
             raise RuntimeError(str(result))  # is logged, and ends this round
         return result.body["content"]["value"]
