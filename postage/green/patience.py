@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from postage.green.tries import Tries
 
@@ -53,6 +54,7 @@ class Patience(Tries):
         return self.used >= self.tries or self._clock() >= self._deadline
 
 
+@lru_cache(maxsize=256)
 def expiration(seconds: float) -> str:
     """Return *seconds* as the property of a message that nobody awaits after them."""
     return str(int(min(seconds * 1000, LONGEST)))

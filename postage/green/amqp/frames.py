@@ -104,11 +104,12 @@ class Properties:
         """Return what is on the wire or absent; from then on it is an attribute as any other."""
         if name not in _ABSENT:
             raise AttributeError(f"messages have no property {name!r}")
-        values = self.__dict__
-        wire = values.pop("_wire", None)
-        received = {} if wire is None else _decoded(wire)
-        self.__dict__ = {**_ABSENT, **received, **values}
-        return self.__dict__[name]
+        values = _ABSENT.copy()
+        known, self.__dict__ = self.__dict__, values
+        if "_wire" in known:
+            _decode(known.pop("_wire"), values)
+        values.update(known)
+        return values[name]
 
     @property
     def headers(self) -> dict[str, Any] | None:
@@ -229,7 +230,7 @@ _LAYOUT = [
 ]
 
 
-_ABSENT: dict[str, None] = dict.fromkeys(name for _, name, _ in _LAYOUT)
+_ABSENT: dict[str, Any] = dict.fromkeys(name for _, name, _ in _LAYOUT)
 
 
 @lru_cache(maxsize=1024)
@@ -246,13 +247,16 @@ def _reading(flags: int) -> list[tuple[str, Any]]:
     return [(name, _DECODE[kind]) for flag, name, kind in _LAYOUT if flags & flag]
 
 
-def _decoded(wire: bytes) -> dict[str, Any]:
-    """Return the attributes in *wire*."""
-    values: dict[str, Any] = {}
+def _decode(wire: bytes, values: dict[str, Any]) -> None:
+    """Set the attributes in *wire* in *values*."""
     at = 2
     for name, decode in _reading(wire[0] << 8 | wire[1]):
-        values[name], at = decode(wire, at)
-    return values
+        if decode is _short_at:  # as most are; a call for each costs as much again
+            end = at + 1 + wire[at]
+            values[name] = wire[at + 1 : end].decode("utf-8", "surrogateescape")
+            at = end
+        else:
+            values[name], at = decode(wire, at)
 
 
 @lru_cache(maxsize=1024)
