@@ -54,9 +54,10 @@ PIKA_PRIVATE_NAMES = (
 HIGH_WATER = 1 << 20
 """Bytes not yet sent above which publishers wait: a broker that stops reading costs no memory."""
 
-CHUNK = 1 << 13
-"""Bytes that are sent before the turn of the loop ends, so that the broker works while we do.  To
-wait for the end with all that a hundred greenlets write costs them a quarter of their rate."""
+CHUNK = 1 << 18
+"""Bytes that are sent before the turn of the loop ends: more would only take memory.  Much less
+would break up what all sides handle as one: with 8 kB, of a hundred calls each takes a third more.
+"""
 
 FIRST_BYTES = (
     b"\x01\x08A"  # a method frame, a heartbeat, or "AMQP" from a broker of another version
