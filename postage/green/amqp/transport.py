@@ -175,13 +175,13 @@ class Transport(pika.connection.Connection):
         if not self._flush_due:
             self._flush_due = True
             self._loop.run_callback(self._flush)
-        if self.this_turn - self._tried > CHUNK:
+        if self.written - self._sent > CHUNK:
             self._send_early()
 
     def _send_early(self) -> None:
         """Send what there is already.  What goes wrong here goes wrong again in `_flush`."""
-        self._tried = self.this_turn
-        if not self._torn_down:
+        if self.this_turn - self._tried > CHUNK and not self._torn_down:
+            self._tried = self.this_turn
             with contextlib.suppress(OSError):  # BlockingIOError is one
                 self._send()
         self.congested = self.unsent > HIGH_WATER
