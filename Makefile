@@ -111,7 +111,7 @@ figures: $(VENV)/.runtime
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)
 	$(BIN)/python -m benchmarks defaults --write docs/performance.md $(ARGS)
-	$(BIN)/python -m benchmarks profile --write docs/performance.md $(ARGS)
+	$(BIN)/python -m benchmarks profile --write docs/performance.md --plot docs/flame.svg $(ARGS)
 	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg
 	$(BIN)/python -m benchmarks growth --broker embedded --write docs/performance.md \
 	  --plot docs/growth-embedded.svg

@@ -11,9 +11,10 @@ from benchmarks import brokers, components, gate, growth
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.flame import flame
 from benchmarks.machine import conditions
 from benchmarks.plot import plot
-from benchmarks.profile import profile
+from benchmarks.profile import profile, profiles
 from benchmarks.report import Outcome, written_into
 from benchmarks.rounds import Round
 from benchmarks.variations import compare
@@ -35,7 +36,11 @@ def _profile(args: argparse.Namespace) -> str:
     with broker(args.broker) as target:
         each = round_of(args, target)
         named = args.workloads[1:] or ["confirm", "consume", "rpc100"]
-        return "\n\n".join(profile(each, WORKLOADS[one]) for one in named)
+        panels = [panel for one in named for panel in profile(each, WORKLOADS[one])]
+    if args.plot:
+        args.plot.write_text(flame(panels))
+        return f"![Who calls what]({args.plot.name})\n\n{profiles(panels)}"
+    return profiles(panels)
 
 
 PROGRAMS: dict[str, Program] = {"broker": _broker, "defaults": _defaults, "profile": _profile}
@@ -73,7 +78,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with every round")
     parser.add_argument(
-        "--plot", metavar="FILE.svg", type=Path, help="draw bars; beside the file of --write"
+        "--plot", metavar="FILE.svg", type=Path, help="draw it; beside the file of --write"
     )
     parser.add_argument(
         "--write", metavar="FILE.md", type=Path, help="put the tables between the marks in it"

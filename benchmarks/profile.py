@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.actor import Actor, Failed
 from benchmarks.contestants import CONTESTANTS, OURS
 from benchmarks.environments import environment, made
+from benchmarks.flame import Panel, Stacks
 from benchmarks.measure import Meter
 from benchmarks.rounds import Play, Round
 from benchmarks.table import markdown
@@ -86,7 +87,7 @@ def named(frame: str) -> str:
     return f"{function} ({place.rpartition(':')[0]})"
 
 
-def costs(stacks: Counter[tuple[str, ...]], whole: float) -> Iterator[tuple[str, float, float]]:
+def costs(stacks: Stacks, whole: float) -> Iterator[tuple[str, float, float]]:
     """Yield each function with its part of *whole*: with all that it calls, and by itself."""
     inside: Counter[str] = Counter()
     itself: Counter[str] = Counter()
@@ -99,19 +100,23 @@ def costs(stacks: Counter[tuple[str, ...]], whole: float) -> Iterator[tuple[str,
             yield function, times / total * whole, itself[function] / total * whole
 
 
-def profile(each: Round, workload: Workload) -> str:
-    """Return a table for each process: microseconds of an operation by function."""
+def profile(each: Round, workload: Workload) -> list[Panel]:
+    """Return what was seen of each process, and the microseconds that an operation takes there."""
     longer = replace(each, count=max(each.count, LEAST_COUNT))
     with TemporaryDirectory() as folder:
         play = Sampled(longer, workload, Path(folder))
         figures = play.figures()
         stacks = play.stacks()
-    return "\n\n".join(
-        f"### {workload.title}: {name}\n\n{_table(one, getattr(figures, name))}"
-        for name, one in stacks.items()
-    )
+    return [
+        (f"{workload.title}: {name}", one, getattr(figures, name)) for name, one in stacks.items()
+    ]
 
 
-def _table(stacks: Counter[tuple[str, ...]], whole: float) -> str:
+def profiles(panels: Sequence[Panel]) -> str:
+    """Return a table for each process: microseconds of an operation by function."""
+    return "\n\n".join(f"### {title}\n\n{_table(stacks, us)}" for title, stacks, us in panels)
+
+
+def _table(stacks: Stacks, whole: float) -> str:
     rows = [[name, f"{all_:.1f}", f"{own:.1f}"] for name, all_, own in costs(stacks, whole)]
     return markdown([[f"of {whole:.1f} µs", "µs", "by itself"], *rows])

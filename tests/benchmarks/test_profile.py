@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import pytest
 
+from benchmarks.flame import TITLE, WIDTH, flame, nested
 from benchmarks.profile import costs, counted, named
 
 STACKS = """\
@@ -25,3 +28,26 @@ def test_a_function_costs_its_part_with_and_without_what_it_calls():
     told = {name: (inside, itself) for name, inside, itself in costs(counted(STACKS), 50.0)}
     assert told["main (work.py)"] == (50.0, 30.0)
     assert told["send (a/frames.py)"] == pytest.approx((20.0, 15.0))
+
+
+def test_each_function_stands_below_its_caller_and_beside_what_else_that_calls():
+    stacks = {("main", "b"): 30, ("main", "a", "c"): 10, ("main",): 60, ("other",): 5}
+    assert list(nested(stacks)) == [
+        (0, 0, "main", 100),
+        (0, 1, "a", 10),
+        (0, 2, "c", 10),
+        (10, 1, "b", 30),
+        (100, 0, "other", 5),
+    ]
+
+
+def test_the_picture_says_what_each_function_takes():
+    picture = flame([("RPC: client", counted(STACKS), 50.0)] * 2)
+    drawn = ET.fromstring(picture)  # noqa: S314 - our own
+    titles = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    boxes = list(drawn.iter("{http://www.w3.org/2000/svg}rect"))[1:]
+
+    assert titles[:2] == ["main (work.py): 50.0 \u00b5s", "send (a/frames.py): 20.0 \u00b5s"]
+    assert [float(box.attrib["width"]) for box in boxes[:2]] == [WIDTH, 0.4 * WIDTH]
+    assert float(boxes[0].attrib["y"]) == TITLE
+    assert len(titles) == len(boxes) == 6
