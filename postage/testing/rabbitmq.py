@@ -243,21 +243,24 @@ class RabbitMQNode:
     def log_text(self) -> str:
         """Return what node and epmd have logged so far."""
         assert self.base is not None, "the node has not been started"
-        logs = [self.base / "output.log", self.base / "log" / "node.log"]
+        logs = [self.base / "log" / "node.log", self.base / "output.log"]
         return "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
     def ctl(self, *args: str, within: float = 30.0) -> str:
         """Run ``rabbitmqctl`` with *args* for this node and return its output; takes about 1.5 s.
 
-        Raises `subprocess.CalledProcessError`; its ``stderr`` says why.
+        Raises `RabbitMQFailed`, which says why.
         """
         assert self.running, f"{self!r}: rabbitmqctl needs a running node"
         assert self.base is not None
         command = [program("rabbitmqctl"), "--quiet", "--node", self.name, *args]
         env = self._environment(self.base)
-        return subprocess.check_output(
-            command, env=env, stderr=subprocess.PIPE, timeout=within, text=True
-        )
+        try:
+            return subprocess.check_output(
+                command, env=env, stderr=subprocess.PIPE, timeout=within, text=True
+            )
+        except subprocess.CalledProcessError as exc:
+            raise RabbitMQFailed(f"{exc} It said: {exc.stderr}") from exc
 
     def connections(self, *columns: str) -> list[dict[str, Any]]:
         """Return a dict for each AMQP connection; *columns* are those of ``list_connections``."""

@@ -216,7 +216,8 @@ def test_the_code_after_the_loop_runs_when_the_receiver_has_quit(broker_env):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("echo", ECHOES)
 def test_signals_end_a_receiver(broker_env, echo: str, number: int):
-    with receiver(echo) as program:
+    with receiver(echo) as program, raw_to(broker_env.hup, broker_env.vhost) as raw:
+        wait_until(lambda: raw.consumers("echo-queue"), SOON)  # its loop runs, and hears signals
         program.popen.send_signal(number)
         ended = program.wait()
 
