@@ -263,7 +263,10 @@ class GenericConsumer:
         result = message if isinstance(message, Message) else MessageResult(message)
         body = body_of(self.encoder, result.body)
         kind, id_ = self.encoder.content_type, header.correlation_id
-        own = Properties(content_type=kind) if id_ is None else _FORM.fill(id_, kind)
+        if isinstance(id_, str):
+            own = _FORM.fill(id_, kind)
+        else:  # there is none, or it is no text, which pika's codec hands over as bytes
+            own = Properties(content_type=kind, correlation_id=id_)
         self._reply(header.reply_to, own, body)
 
     def rpc_receipt(self, header: Properties) -> None:

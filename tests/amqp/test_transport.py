@@ -96,7 +96,7 @@ def test_much_is_sent_before_the_loop_turns(connect: Any, where: Settings) -> No
 
     for _ in range(3):
         channel.publish("", "q", Properties(), b"x" * transport_module.CHUNK)
-        assert transport.unsent == 0
+        assert transport.unsent < 100, "no more than pika's own codec writes after the body"
     assert transport.this_turn > 3 * transport_module.CHUNK
     gevent.sleep(0.01)
     assert transport.this_turn == 0
