@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,9 +242,13 @@ class RabbitMQNode:
 
     def log_text(self) -> str:
         """Return what node and epmd have logged so far."""
+        return "".join(self._logs())
+
+    def _logs(self) -> Iterator[str]:
         assert self.base is not None, "the node has not been started"
-        logs = [self.base / "log" / "node.log", self.base / "output.log"]
-        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
+        for log in (self.base / "output.log", self.base / "log" / "node.log"):
+            if log.exists():
+                yield log.read_text(errors="replace")
 
     def ctl(self, *args: str, within: float = 30.0) -> str:
         """Run ``rabbitmqctl`` with *args* for this node and return its output; takes about 1.5 s.
@@ -330,7 +334,7 @@ class RabbitMQNode:
             )
 
     def _fail(self, what: str) -> None:
-        log = self.log_text()[-3000:]
+        log = "".join(text[-2000:] for text in self._logs())
         self.close()
         message = f"the RabbitMQ node {self.name} {what}; its log ends with:\n{log}"
         raise RabbitMQFailed(message)
