@@ -173,7 +173,8 @@ def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
 
     sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), place)
 
-    assert [header.expiration for _, _, header, _ in sent] == ["150", "150"]
+    first, second = (int(header.expiration) for _, _, header, _ in sent)
+    assert first == 150 >= second  # less where this machine was late
     assert 0.3 <= time.monotonic() - began < 5
 
 
