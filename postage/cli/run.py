@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -79,4 +80,6 @@ def command(log_level: str, *, log_json: bool, worker: Lifeline | None, **option
         return supervise(plan.workers or 1, plan.shutdown_timeout, reload=plan.reload)
     from postage.cli.process import run_here  # noqa: PLC0415 - as above
 
+    if plan.reload:  # by its bytecode, Python takes a change within a second for none
+        sys.dont_write_bytecode = True
     return run_here(plan, worker)
