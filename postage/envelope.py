@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 from postage.errors import MalformedMessage
@@ -21,7 +20,6 @@ _KINDS: dict[str, type] = {
     "content": dict,
     "_reserved": dict,
 }
-_values, _TYPES = itemgetter(*_KINDS), tuple(_KINDS.values())
 
 
 def check(body: Any) -> dict[str, Any]:
@@ -29,9 +27,6 @@ def check(body: Any) -> dict[str, Any]:
 
     Keys beyond the seven are let through, so that a later version of the form can add some.
     """
-    if _is_well(body):
-        whole: dict[str, Any] = body
-        return whole
     if not isinstance(body, dict):
         raise MalformedMessage(f"the body is a {type(body).__name__}, not an object")
     for key, kind in _KINDS.items():
@@ -46,13 +41,3 @@ def check(body: Any) -> dict[str, Any]:
     if body["category"] not in CATEGORIES:
         raise MalformedMessage(f"category {body['category'][:20]!r} is none of {CATEGORIES}")
     return body
-
-
-def _is_well(body: Any) -> bool:
-    """Tell whether *body* is as most are; False says only that it must be looked at closer."""
-    try:
-        values = _values(body)
-    except (KeyError, TypeError):
-        return False
-    is_dict, kinds = type(body) is dict, tuple(map(type, values))
-    return is_dict and kinds == _TYPES and values[2] in CATEGORIES and values[3] == VERSION

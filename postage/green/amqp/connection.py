@@ -70,7 +70,6 @@ class Connection:
         """False until it is open, and once it was lost or closed."""
         self._over = Event()
         self._declared: dict[type[Exchange], Lazy[Connection]] = {}
-        self._known: set[type[Exchange]] = set()  # those whose declaration has ended well
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
         self._own = 0  # consumers that have a channel each
@@ -284,17 +283,16 @@ class Connection:
         """Declare; return what the declaration lives as long as."""
         with self.lease() as channel:
             channel.exchange_declare(**exchange.parameters)
-        self._known.add(exchange)
         return self
 
     def has_declared(self, exchange: type[Exchange]) -> bool:
         """Tell whether `declare` has nothing to do, and so would not switch."""
-        return exchange in self._known
+        declared = self._declared.get(exchange)
+        return declared is not None and declared.current is not None
 
     def forget(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again when it is needed: the broker says that it is gone."""
         self._declared.pop(exchange, None)
-        self._known.discard(exchange)
 
     # --- the end
 

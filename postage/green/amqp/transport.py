@@ -109,8 +109,6 @@ class Transport(pika.connection.Connection):
         self._tried = 0
         self.this_turn = 0
         """Bytes that were written since the loop has turned, sent or not."""
-        self.congested = False
-        """True while more than `HIGH_WATER` bytes wait to be sent."""
         self._flush_due = False
         self._line = Line(lambda: self._torn_down or not self.congested)
         self._heard = self._disconnecting = self._torn_down = False
@@ -184,7 +182,6 @@ class Transport(pika.connection.Connection):
             self._tried = self.this_turn
             with contextlib.suppress(OSError):  # BlockingIOError is one
                 self._send()
-        self.congested = self.unsent > HIGH_WATER
 
     def _flush(self) -> None:
         """Send what there is; where the socket takes no more, go on when it can."""
@@ -200,7 +197,6 @@ class Transport(pika.connection.Connection):
         else:
             self._writer.stop()
             self._flush_due = False
-        self.congested = self.unsent > HIGH_WATER
         self._line.let_in()
 
     def _send(self) -> None:
@@ -248,6 +244,11 @@ class Transport(pika.connection.Connection):
     def unsent(self) -> int:
         """Bytes that wait to be sent."""
         return self.written - self._sent
+
+    @property
+    def congested(self) -> bool:
+        """True while more than `HIGH_WATER` bytes wait to be sent."""
+        return self.written - self._sent > HIGH_WATER
 
     def wait_writable(self, limit: float) -> None:
         """Wait until at most `HIGH_WATER` bytes are unsent, or the connection ends; switches.
