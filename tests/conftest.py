@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -187,6 +188,16 @@ def broker_env(_port: int, vhost: str) -> Iterator[BrokerEnv]:
             patch.setenv(name, value)
         yield env
         _close_connections()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_heap() -> None:
+    """Spare the tests a search for garbage among all of the suite, at any moment.
+
+    It takes half a second on a busy machine, in which nothing else happens: waits end late.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
