@@ -383,9 +383,8 @@ def test_what_cannot_be_encoded_does_not_shift_the_confirms_of_others(
     key, properties = ("x" * 300, Properties())
     if what == "property":
         key, properties = "k", Properties(correlation_id="x" * 300)
-    with pytest.raises(Exception, match=r"255|ShortStringTooLong|x{60}") as refused:
+    with pytest.raises(SettingsError, match=r"255 bytes: 'x{60}'"):
         confirming.publish_confirmed("", key, properties, b"", limit=SOON)
-    assert isinstance(refused.value, SettingsError) or os.environ.get("POSTAGE_PLAIN_PIKA")
     for _ in range(3):
         with pytest.raises(NotAcknowledged):
             confirming.publish_confirmed("", "full", Properties(), b"", limit=SOON)

@@ -188,7 +188,12 @@ def short_string(text: str) -> bytes:
     try:
         return _LENGTHS[len(data)] + data
     except IndexError:
-        raise SettingsError(f"longer than AMQP's 255 bytes: {text[:60]!r}...") from None
+        raise too_long(text) from None
+
+
+def too_long(text: str) -> SettingsError:
+    """Return the error for *text* that AMQP cannot hold."""
+    return SettingsError(f"longer than AMQP's 255 bytes: {text[:60]!r}...")
 
 
 def _short_at(data: bytes, at: int) -> tuple[str, int]:

@@ -94,7 +94,10 @@ class PlainPath:
         mandatory: bool,
     ) -> None:
         basic = pika.spec.BasicProperties(**properties.as_dict())
-        channel.basic_publish(exchange, key, body, basic, mandatory)
+        try:
+            channel.basic_publish(exchange, key, body, basic, mandatory)
+        except pika.exceptions.ShortStringTooLong as exc:
+            raise frames.too_long(exc.args[0].decode("utf-8", "surrogateescape")) from None
 
     def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
         channel.basic_ack(tag, multiple)
