@@ -12,22 +12,14 @@ import marshal
 import re
 from typing import Any
 
+AVAILABLE: bool
+"""Whether both libraries are installed; who first asks loads them."""
+
 # orjson encodes, as msgspec takes bytes for text; msgspec decodes, as orjson turns integers over
 # 64 bits into floats.
-try:
-    import msgspec
-    import orjson
-except ImportError:
-    AVAILABLE = False
-    """Whether both libraries are installed."""
-else:
-    AVAILABLE = True
-    _decoder = msgspec.json.Decoder()
-    _BUILTIN = (
-        orjson.OPT_PASSTHROUGH_SUBCLASS
-        | orjson.OPT_PASSTHROUGH_DATACLASS
-        | orjson.OPT_PASSTHROUGH_DATETIME
-    )
+_dumps: Any
+_loads: Any
+_BUILTIN: int
 
 __all__ = ["AVAILABLE", "decode", "encode"]
 
@@ -36,10 +28,37 @@ __all__ = ["AVAILABLE", "decode", "encode"]
 _NO_NUMBER = re.compile(rb"[g\xe7].{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
 
 
+def __getattr__(name: str) -> bool:
+    """Load the libraries when it is first asked for them: no program needs them to start.
+
+    They take a megabyte, and as long as a tenth of a start.
+    """
+    if name != "AVAILABLE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = _load()
+    return found
+
+
+def _load() -> bool:
+    global _dumps, _loads, _BUILTIN  # noqa: PLW0603 - once per process
+    try:
+        import msgspec  # noqa: PLC0415 - see __getattr__
+        import orjson  # noqa: PLC0415
+    except ImportError:
+        return False
+    _dumps, _loads = orjson.dumps, msgspec.json.Decoder().decode
+    _BUILTIN = (
+        orjson.OPT_PASSTHROUGH_SUBCLASS
+        | orjson.OPT_PASSTHROUGH_DATACLASS
+        | orjson.OPT_PASSTHROUGH_DATETIME
+    )
+    return True
+
+
 def encode(data: Any) -> bytes | None:
     """Return *data* as JSON in UTF-8; None: the standard library shall do it, or say why not."""
     try:
-        text = orjson.dumps(data, None, _BUILTIN)
+        text = _dumps(data, None, _BUILTIN)
     except TypeError:
         return None
     return None if text.find(b"null") >= 0 and _may_have_no_number(data) else text
@@ -59,6 +78,6 @@ def _may_have_no_number(data: Any) -> bool:
 def decode(data: str | bytes) -> tuple[Any] | None:
     """Return the one value in *data*; None: the standard library shall do it, or say why not."""
     try:
-        return (_decoder.decode(data),)
+        return (_loads(data),)
     except (ValueError, RecursionError):
         return None

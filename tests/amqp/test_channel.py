@@ -17,7 +17,7 @@ from postage.errors import (
     SettingsError,
     TopologyMismatch,
 )
-from postage.green.amqp.channel import Channel
+from postage.green.amqp.channel import CHUNK, Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.testing.waiting import wait_until
@@ -372,6 +372,20 @@ def test_acks_on_a_dead_channel_are_counted_and_not_raised(
     again = Inbox()
     connection.open_channel().consume(queue, again)
     assert sorted(again.wait(3)) == [b"1", b"2", b"3"]
+
+
+def test_confirmed_publishes_do_not_wait_for_the_end_of_the_turn(connection: Connection) -> None:
+    transport, confirming = connection.transport, connection.confirming.get()
+    seen: list[tuple[int, int]] = []
+
+    def publish() -> None:
+        seen.append((transport.unsent, transport.this_turn))
+        confirming.publish_confirmed("", "nowhere", Properties(), bytes(1000), limit=SOON)
+
+    gevent.joinall([gevent.spawn(publish) for _ in range(100)], raise_error=True)
+    unsent, this_turn = map(max, zip(*seen, strict=True))
+    assert this_turn > 5 * CHUNK, "all of them published in one turn"
+    assert CHUNK - 1100 < unsent <= CHUNK
 
 
 @pytest.mark.parametrize("what", ["key", "property"])

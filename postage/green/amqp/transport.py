@@ -174,11 +174,15 @@ class Transport(pika.connection.Connection):
             self._flush_due = True
             self._loop.run_callback(self._flush)
         if self.written - self._sent > CHUNK:
-            self._send_early()
+            self.send_early(CHUNK)
 
-    def _send_early(self) -> None:
-        """Send what there is already.  What goes wrong here goes wrong again in `_flush`."""
-        if self.this_turn - self._tried > CHUNK and not self._torn_down:
+    def send_early(self, chunk: int) -> None:
+        """Send what there is, if it is more than *chunk* bytes, and the turn has not ended yet.
+
+        Never switches.  What goes wrong here goes wrong again at the end of the turn.
+        """
+        # Where the socket takes no more, it is tried again after as much again.
+        if min(self.unsent, self.this_turn - self._tried) > chunk and not self._torn_down:
             self._tried = self.this_turn
             with contextlib.suppress(OSError):  # BlockingIOError is one
                 self._send()
