@@ -23,10 +23,10 @@ SCHEDULER = "postage.green.scheduler"
 
 def main(texts: Sequence[str]) -> None:
     """Play the roles."""
+    sys.modules.update(dict.fromkeys(FAST))  # not to be imported: all use the same JSON
     jobs = [Job.from_json(text) for text in texts]
     style = STYLES[jobs[0].style]()
     style.patch()  # before the peer imports what it uses
-    sys.modules.update(dict.fromkeys(FAST))  # not to be imported: all use the same JSON
     peer = importlib.import_module(f"benchmarks.peers.{jobs[0].peer}")
     if SCHEDULER in sys.modules:  # its ten turns a second would be one a message, under valgrind
         sys.modules[SCHEDULER].TURN = 60.0
