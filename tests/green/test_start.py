@@ -8,9 +8,13 @@ from typing import Any
 from tests.support.programs import run_program
 
 #: Each of them takes a tenth of a megabyte, or milliseconds; they are not needed by then.
-NOT_OF_THE_MODEL = ("asyncio", "email", "http", "importlib.metadata", "pathlib", "ssl")
+NOT_OF_THE_MODEL = (
+    *("asyncio", "email", "http", "importlib.metadata", "pathlib", "ssl"),
+    *("msgspec", "orjson"),  # the first message loads them
+)
 NOT_OF_THE_RUNTIME = (
     *("asyncio.events", "email", "http", "importlib.metadata", "pathlib", "random", "unicodedata"),
+    *("msgspec", "orjson"),
     *("zipfile", "gevent.pool", "gevent.resolver", "gevent.threadpool"),
     *("postage.broker", "postage.cli", "postage.testing"),
     *("postage.green.amqp.statistics", "postage.green.application", "postage.green.figures"),
