@@ -12,7 +12,7 @@ from gevent.hub import Waiter, get_hub
 
 __all__ = ["SPARE", "Stock", "stock_of_hub"]
 
-SPARE = 64
+SPARE = 32
 """Idle greenlets kept for the next burst; to spawn one costs more than to wake one, and 8 KB."""
 
 Task = Callable[[], object]

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 OWN_CHANNELS = 50
 """Consumers that get a channel each; later ones share.  A channel costs 6 KB here and 50 KB in
-RabbitMQ, which allows 2,047 of them on a connection; a hundred keep all of its cores busy."""
-SHARED_CHANNELS = 50
+RabbitMQ, which allows 2,047 of them on a connection; eighty keep all of its cores busy."""
+SHARED_CHANNELS = 30
 """How many channels those later ones share."""
 RENEWAL = 1.0
 """Seconds that a channel on which the broker refuses publishes is used at least."""
