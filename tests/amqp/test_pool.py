@@ -99,16 +99,16 @@ def test_one_at_a_time_keeps_the_order(work: Work, pool_of: Any) -> None:
 def test_a_burst_after_rest_is_handled_by_greenlets_that_were_kept(
     work: Work, pool_of: Any
 ) -> None:
-    pool = pool_of(50)
+    pool = pool_of(SPARE)
     for _ in range(3):
         work.go.clear()
-        submit(pool, range(50))
-        wait_until(lambda: work.now == 50, SOON)
+        submit(pool, range(SPARE))
+        wait_until(lambda: work.now == SPARE, SOON)
         work.go.set()
         assert pool.join(SOON)
         wait_until(lambda: not pool._workers, SOON)
-        assert len(stock_of_hub()) == 50
-    assert len(work.done) == 150
+        assert len(stock_of_hub()) == SPARE
+    assert len(work.done) == 3 * SPARE
 
 
 def test_pools_share_the_greenlets_that_were_kept_which_end_with_the_last_pool(
