@@ -46,6 +46,8 @@ class Calls:
         self._pending: dict[str, Call] = {}
         self._echoes, self._scouts = Echoes(), Scouts()
         self._strays = 0  # calls that shared the reply queue, and ended without a reply
+        self._shared_tries = 0
+        self._mixed = 0  # how many of those there were when a reply could be anybody's
         # Of ten thousand at once, none would have its consumer before all had their queues: late.
         self._making = gevent.lock.BoundedSemaphore(AT_ONCE)
         self._request_channel: Channel | None = None
@@ -107,7 +109,9 @@ class Calls:
         seconds = patience.begin()
         if patience.used > 1:
             self.counts["repeated"] += 1
-        call.begin_try(shares=queue is not call.own_queue)
+        shares = queue is not call.own_queue
+        self._shared_tries += shares
+        call.begin_try(shares=shares)
         self._write(channel, call.request, call.id, queue.name, seconds, scouts=call.is_scout)
         call.wait(seconds)
         if call.outcome is None:
@@ -278,14 +282,29 @@ class Calls:
         With one call on the queue, and none that left it unanswered, it can only be that one's.
         Else nothing says whose it is, and it must be sent again; but none of them shares any more.
         """
+        call = self._only_sharer()
+        if call is not None:
+            self._settle(call, delivery)
+            return
+        self.counts["unmatched"] += 1
+        level = logging.WARNING if self.counts["unmatched"] == 1 else logging.DEBUG
+        logger.log(level, "A reply without correlation id was dropped; its call is sent again.")
+
+    def _only_sharer(self) -> Call | None:
+        """Return the only call whose reply may come on the shared queue, if there is one.
+
+        Whatever shares it now shares it no more: those are looked through once, not for each of
+        their replies.
+        """
+        if self._mixed == self._shared_tries:
+            return None
         calls = [each for each in self._pending.values() if each.shares]
         for call in calls:
             self._echoes.learn(call.request.destination, echoes=False)
         if len(calls) == 1 and not self._strays:
-            self._settle(calls[0], delivery)
-            return
-        self.counts["unmatched"] += 1
-        logger.warning("A reply without correlation id was dropped; its call will be sent again.")
+            return calls[0]
+        self._mixed = self._shared_tries
+        return None
 
     def _on_own_reply(self, call: Call, delivery: Delivery) -> None:
         """Take a reply from a call's own queue: it says the call's id, or none at all."""

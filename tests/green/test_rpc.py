@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
 import gevent
 import pytest
 
-from postage import green, messaging
+from postage import messaging
 from postage.green.pipelining import AT_ONCE
 from postage.green.replies import ReplyQueue
 from postage.message import result_from
 from postage.testing.waiting import wait_until
 from tests.support.broker_commands import close_connection, close_connections
-from tests.support.old_server import answer_without_ids
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming, running, text, value
 
@@ -461,58 +459,3 @@ def test_collecting_answers_ends_with_the_connection(place, rabbitmq, vhost):
 
     with pytest.raises(messaging.PostageError, match="connection to the broker was lost"):
         collecting.get(timeout=SOON)
-
-
-# --- replies without correlation ids, as 1.2.1 sends them
-
-
-@pytest.fixture
-def old_server(place, broker_env):
-    """Answer *count* calls, *batch* at a time in reverse order, from a native thread."""
-    threads: list[threading.Thread] = []
-
-    def start(count: int, batch: int) -> None:
-        arguments = (broker_env.hup, broker_env.vhost, place.queue, count, batch)
-        threads.append(threading.Thread(target=answer_without_ids, args=arguments))
-        threads[-1].start()
-
-    yield start
-    for thread in threads:
-        thread.join(SOON)
-        assert not thread.is_alive()
-
-
-@pytest.mark.row(29, 31)
-def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw, old_server):
-    messaging.GenericConsumer(place.eqk)
-    producer = place.producer()
-    old_server(20, batch=20)
-
-    calls = [gevent.spawn(producer.rpc_echo, number) for number in range(20)]
-    gevent.joinall(calls, timeout=SOON)
-
-    assert [value(call.get(block=False)) for call in calls] == list(range(20))
-
-
-@pytest.mark.row(29, 31)
-def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_server):
-    green.close()  # and with it the memory of calls that other tests left unanswered
-    producer = place.producer()
-    with running(server(place.eqk)):
-        warm(producer)
-    old_server(1, batch=1)  # the only call in flight: its answer can be no other's
-
-    assert value(producer.rpc_echo("x", _max_retry=0)) == "x"
-
-
-@pytest.mark.row(29, 31)
-def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_server):
-    producer = place.producer()
-    with running(server(place.eqk)):
-        warm(producer)
-    old_server(4, batch=2)  # both calls, and both again: on reply queues of their own
-
-    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=0.5, _max_retry=1) for n in range(2)]
-    gevent.joinall(calls, timeout=SOON)
-
-    assert [value(call.get(block=False)) for call in calls] == [0, 1]

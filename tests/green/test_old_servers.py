@@ -1,0 +1,102 @@
+"""Calls to servers whose replies carry no correlation id, as those of 1.2.1."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import gevent
+import pytest
+
+from postage import green, messaging
+from postage.green.echoes import Echoes
+from tests.support.old_server import answer_without_ids
+from tests.support.running import SOON, running, value
+
+pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+class Server(messaging.MessageProcessor):
+    """Answers with what it was sent."""
+
+    @messaging.RpcHandler("command", "echo")
+    def echo(self, content, reply_func):
+        reply_func(content["parameters"])
+
+
+def warm(producer: messaging.GenericProducer) -> None:
+    """Make a first call: later ones to the same key share one reply queue."""
+    assert value(producer.rpc_echo("warm")) == "warm"
+
+
+@pytest.fixture
+def old_server(place, broker_env):
+    """Answer *count* calls, *batch* at a time in reverse order, from a native thread."""
+    threads: list[threading.Thread] = []
+
+    def start(count: int, batch: int) -> None:
+        arguments = (broker_env.hup, broker_env.vhost, place.queue, count, batch)
+        threads.append(threading.Thread(target=answer_without_ids, args=arguments))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(SOON)
+        assert not thread.is_alive()
+
+
+@pytest.mark.row(29, 31)
+def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw, old_server):
+    messaging.GenericConsumer(place.eqk)
+    producer = place.producer()
+    old_server(20, batch=20)
+
+    calls = [gevent.spawn(producer.rpc_echo, number) for number in range(20)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == list(range(20))
+
+
+@pytest.mark.row(29, 31)
+def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_server):
+    green.close()  # and with it the memory of calls that other tests left unanswered
+    producer = place.producer()
+    with running(Server({"name": "server"}, place.eqk)):
+        warm(producer)
+    old_server(1, batch=1)  # the only call in flight: its answer can be no other's
+
+    assert value(producer.rpc_echo("x", _max_retry=0)) == "x"
+
+
+@pytest.mark.row(29, 31)
+def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_server):
+    producer = place.producer()
+    with running(Server({"name": "server"}, place.eqk)):
+        warm(producer)
+    old_server(4, batch=2)  # both calls, and both again: on reply queues of their own
+
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=0.5, _max_retry=1) for n in range(2)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == [0, 1]
+
+
+@pytest.mark.row(29, 31)
+def test_many_replies_without_ids_do_not_have_all_calls_looked_through_for_each(
+    place, old_server, monkeypatch, caplog
+):
+    green.close()  # and with it the count of such replies
+    producer = place.producer()
+    with running(Server({"name": "server"}, place.eqk)):
+        warm(producer)
+    learnt: list[Any] = []
+    learn = Echoes.learn
+    monkeypatch.setattr(Echoes, "learn", lambda *a, **k: learnt.append(a) or learn(*a, **k))
+    old_server(200, batch=100)
+
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=1.0, _max_retry=1) for n in range(100)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [value(call.get(block=False)) for call in calls] == list(range(100))
+    assert len(learnt) <= 200, "once for each call, and once for its reply"
+    assert caplog.text.count("A reply without correlation id") == 1
