@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from benchmarks.contestants import CONTESTANTS, OURS
+from benchmarks.contestants import CONTESTANTS, OURS, PIKA
 from benchmarks.measure import Figures
 from benchmarks.medians import median, span
 from benchmarks.rounds import Round
@@ -25,20 +25,27 @@ class Variation:
     changes: dict[str, object] = field(default_factory=dict)
     """Of the fields of `Round`."""
     environment: dict[str, str] = field(default_factory=dict)
+    packages: Sequence[str] = CONTESTANTS[OURS].packages
+    """What is installed beside Postage."""
 
+
+STANDARD = "JSON by the standard library: without `fast`"
 
 VARIATIONS = (
     Variation("publish, 100 greenlets: the defaults", "confirm"),
     Variation("transient messages: `delivery_mode = 1`", "confirm", {"persistent": False}),
     Variation("not confirmed: `confirm = False`", "publish"),
     Variation("not confirmed, and transient", "publish", {"persistent": False}),
+    Variation(STANDARD, "confirm", packages=PIKA),
     Variation("pika's own codec", "confirm", environment={"POSTAGE_PLAIN_PIKA": "1"}),
     Variation("consume: the defaults", "consume"),
     Variation("one at a time: `concurrency = 1`", "consume", {"concurrency": 1}),
     Variation("transient messages", "consume", {"persistent": False}),
+    Variation(STANDARD, "consume", packages=PIKA),
     Variation("pika's own codec", "consume", environment={"POSTAGE_PLAIN_PIKA": "1"}),
     Variation("RPC, 100 callers: the defaults", "rpc100"),
     Variation("one at a time: `concurrency = 1`", "rpc100", {"concurrency": 1}),
+    Variation(STANDARD, "rpc100", packages=PIKA),
     Variation("pika's own codec", "rpc100", environment={"POSTAGE_PLAIN_PIKA": "1"}),
 )
 FIGURES = ("rate", "client", "server", "broker")
@@ -58,7 +65,8 @@ def compare(each: Round, rounds: int) -> str:
 
 def _measured(each: Round, variation: Variation) -> Figures:
     changed = replace(each, **variation.changes)  # type: ignore[arg-type]  # their names are its
-    return changed.run(WORKLOADS[variation.workload], CONTESTANTS[OURS])
+    contestant = replace(CONTESTANTS[OURS], packages=variation.packages)
+    return changed.run(WORKLOADS[variation.workload], contestant)
 
 
 def _row(variation: Variation, rounds: list[Figures]) -> list[str]:
