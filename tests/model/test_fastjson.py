@@ -155,11 +155,7 @@ def test_none_is_told_from_what_is_no_number(number: float, others: list[Any]):
 @with_it
 @given(
     st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers(-(2**31), 2**31)
-        | st.floats(-1e9, 1e9)
-        | st.text("abc\u20ac"),
+        st.booleans() | st.integers(-(2**31), 2**31) | st.floats(-1e9, 1e9) | st.text("abc\u20ac"),
         lambda inner: st.lists(inner) | st.dictionaries(st.text("abc\u20ac"), inner),
     )
 )
@@ -168,6 +164,17 @@ def test_ordinary_values_are_no_matter_for_the_standard_library(value: Any):
 
     assert text is not None
     assert fastjson.decode(text) == (value,)
+
+
+@with_it
+@pytest.mark.parametrize(
+    "beside", [1, -1, 1.5, 0.1, -0.0, True, "text", "\u20ac", [None], {"a": None}]
+)
+def test_nor_are_those_with_a_none_among_them_but_for_a_rare_number(beside: Any):
+    text = fastjson.encode([None, beside])
+
+    assert text is not None
+    assert fastjson.decode(text) == ([None, beside],)
 
 
 @pytest.mark.parametrize("missing", ["orjson", "msgspec"])
