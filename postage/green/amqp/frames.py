@@ -162,7 +162,8 @@ class Form:
 
     def __init__(self, own: str, *common: str) -> None:
         self._own, self._common = own, common
-        self._around = lru_cache(maxsize=256)(self._encoded)
+        # Timestamps are among it, of which only that of this second is asked for again.
+        self._around = lru_cache(maxsize=32)(self._encoded)
 
     def fill(self, own: str, *common: str | int) -> Properties:
         """Return properties with these values, in the order of their names."""
