@@ -293,8 +293,8 @@ class Calls:
     def _only_sharer(self) -> Call | None:
         """Return the only call whose reply may come on the shared queue, if there is one.
 
-        Whatever shares it now shares it no more: those are looked through once, not for each of
-        their replies.
+        Takes note that none of those who are called there echoes.  Where there are several calls,
+        they are looked through once, and not again for each of their replies.
         """
         if self._mixed == self._shared_tries:
             return None

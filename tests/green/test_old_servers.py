@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.green.echoes import Echoes
 from tests.support.old_server import answer_without_ids
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running, value, warm
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -22,11 +22,6 @@ class Server(messaging.MessageProcessor):
     @messaging.RpcHandler("command", "echo")
     def echo(self, content, reply_func):
         reply_func(content["parameters"])
-
-
-def warm(producer: messaging.GenericProducer) -> None:
-    """Make a first call: later ones to the same key share one reply queue."""
-    assert value(producer.rpc_echo("warm")) == "warm"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from postage.message import result_from
 from postage.testing.waiting import wait_until
 from tests.support.broker_commands import close_connection, close_connections
 from tests.support.places import exchange
-from tests.support.running import SOON, consuming, running, text, value
+from tests.support.running import SOON, consuming, running, text, value, warm
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -52,11 +52,6 @@ class Server(messaging.MessageProcessor):
 
 def server(eqk: Any) -> Server:
     return Server({"name": "server"}, eqk, None, None)
-
-
-def warm(producer: messaging.GenericProducer) -> None:
-    """Make a first call: later ones to the same key share one reply queue."""
-    assert value(producer.rpc_echo("warm")) == "warm"
 
 
 # --- row 29: results, and where a call goes

@@ -26,6 +26,11 @@ def text(result: Any) -> str:
     return found
 
 
+def warm(producer: messaging.GenericProducer) -> None:
+    """Make a first call: later ones to the same key share one reply queue."""
+    assert value(producer.rpc_echo("warm")) == "warm"
+
+
 @contextmanager
 def running(*processors: messaging.MessageProcessor) -> Iterator[list[gevent.Greenlet]]:
     """Run *processors* while the block lasts; then let them finish, and raise what ended one."""
