@@ -14,9 +14,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from postage.testing.homes import chosen_broker
-from postage.testing.limits import limited
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
+from postage.testing.time_limit import limited
+from postage.testing.vhosts import chosen_broker
 from tests.faults.account import HEADER
 from tests.support.clock import Clock
 from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS

@@ -6,13 +6,13 @@ The core has no socket and no clock: a `Session` takes bytes and gives bytes, ti
 RabbitMQ in production.
 """
 
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.limits import Limits
 from postage.broker.embedding import embedded
 from postage.broker.faults import Faults
-from postage.broker.limits import Limits
 from postage.broker.server import Broker
-from postage.broker.statistics import Statistics
+from postage.broker.snapshot import Statistics
 from postage.broker.thread import BrokerThread
-from postage.broker.timers import ManualTimers
 
 __all__ = [
     "Broker",

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from postage.broker import parser
-from postage.broker.errors import ChannelFault
+from postage.broker.wire import parser
+from postage.broker.wire.exceptions import ChannelFault
 
 if TYPE_CHECKING:
-    from postage.broker.node import Node
-    from postage.broker.session import Session
+    from postage.broker.session.client_connection import Session
+    from postage.broker.session.node import Node
 
 __all__ = ["Faults", "Tap"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import gevent.hub
 
-from postage.broker.timers import Timer
+from postage.broker.core.clock import Timer
 
 __all__ = ["HubTimers"]
 

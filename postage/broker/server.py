@@ -11,13 +11,13 @@ from urllib.parse import quote
 import gevent
 import gevent.server
 
-from postage.broker import statistics
+from postage.broker import snapshot as statistics
+from postage.broker.client_socket import Link
+from postage.broker.core.clock import Timers
+from postage.broker.core.limits import Limits
 from postage.broker.faults import Faults
 from postage.broker.hubtimers import HubTimers
-from postage.broker.limits import Limits
-from postage.broker.link import Link
-from postage.broker.node import Node
-from postage.broker.timers import Timers
+from postage.broker.session.node import Node
 from postage.errors import SettingsError
 
 __all__ = ["Broker"]

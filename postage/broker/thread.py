@@ -18,7 +18,7 @@ import gevent.monkey
 
 from postage.broker.faults import Faults
 from postage.broker.server import Broker
-from postage.broker.statistics import Statistics
+from postage.broker.snapshot import Statistics
 
 __all__ = ["BrokerThread"]
 

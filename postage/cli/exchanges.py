@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from postage.cli.exits import Code, CommandFailed
-from postage.cli.targets import Target
+from postage.cli.running.targets import Target
 from postage.errors import TopologyMismatch
 from postage.exchange import Exchange, ExchangeType
 

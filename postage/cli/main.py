@@ -38,6 +38,6 @@ def _front() -> Front:
         from postage.cli.bare import main as without_click  # noqa: PLC0415
 
         return without_click
-    from postage.cli.commands import main as with_click  # noqa: PLC0415
+    from postage.cli.app import main as with_click  # noqa: PLC0415
 
     return with_click

@@ -20,11 +20,11 @@ from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Form, Properties
 from postage.green.amqp.pair import Pair, pair_of
-from postage.green.declarations import Declarations, Queue
-from postage.green.listener import Listener, declare
 from postage.green.pipelining import current_pipeline
-from postage.green.publisher import body_of
-from postage.green.scouts import RECEIPT
+from postage.green.publishing import body_of
+from postage.green.rpc.scouts import RECEIPT
+from postage.green.subscription import Listener, declare
+from postage.green.topology import Declarations, Queue
 from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
 

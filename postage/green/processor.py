@@ -25,21 +25,21 @@ from postage.green.consumer import GenericConsumer
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.green.scouts import RECEIPT
+from postage.green.rpc.scouts import RECEIPT
 from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,
     RouteTable,
     is_handler,
 )
-from postage.poison import Redeliveries
+from postage.redelivery import Redeliveries
 from postage.reply import Reply
 from postage.settings import Hup
 
 if TYPE_CHECKING:
     from gevent.pool import Group
 
-    from postage.green.figures import ProcessorStatistics
+    from postage.statistics import ProcessorStatistics
 
 __all__ = ["GRACE", "MessageProcessor"]
 
@@ -121,7 +121,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def statistics(self) -> ProcessorStatistics:
         """Return a picture of it; never switches."""
-        from postage.green.figures import ProcessorStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics import ProcessorStatistics  # noqa: PLC0415 - for who asks
 
         pool, counts = self._pool, self.counts
         return ProcessorStatistics(

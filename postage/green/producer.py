@@ -18,11 +18,11 @@ from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import Form
 from postage.green.amqp.pair import Pair, pair_of
-from postage.green.call import Request
-from postage.green.collecting import collect
 from postage.green.method import RpcMethod
-from postage.green.publisher import body_of, declare, publish, publish_confirmed
-from postage.green.rpc import Calls
+from postage.green.publishing import body_of, declare, publish, publish_confirmed
+from postage.green.rpc.calls import Calls
+from postage.green.rpc.collecting import collect
+from postage.green.rpc.pending import Request
 from postage.message import (
     Message,
     MessageCommand,
@@ -34,7 +34,7 @@ from postage.message import (
 from postage.settings import Hup, Settings
 
 if TYPE_CHECKING:
-    from postage.green.figures import ProducerStatistics
+    from postage.statistics import ProducerStatistics
 
 __all__ = ["GenericProducer"]
 
@@ -117,7 +117,7 @@ class GenericProducer:
 
     def statistics(self) -> ProducerStatistics:
         """Return a picture of it; never switches."""
-        from postage.green.figures import ProducerStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics import ProducerStatistics  # noqa: PLC0415 - for who asks
 
         counts = self._counts
         return ProducerStatistics(

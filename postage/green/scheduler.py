@@ -14,10 +14,10 @@ import gevent
 import gevent.event
 
 from postage.dispatch import After
-from postage.green.child import Child, SupervisedChild, child_of
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE
 from postage.green.program import run_anew
+from postage.green.supervisor import Child, SupervisedChild, child_of
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 

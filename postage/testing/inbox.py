@@ -10,7 +10,7 @@ import gevent
 
 from postage.exchange import Exchange
 from postage.green import GenericConsumer
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 __all__ = ["Inbox", "Receive"]
 

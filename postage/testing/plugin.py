@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from postage.testing.homes import EmbeddedHome, Home, RabbitMQHome, UrlHome, chosen_broker
-from postage.testing.limits import close_stderr, keep_stderr, limited
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode
+from postage.testing.time_limit import close_stderr, keep_stderr, limited
+from postage.testing.vhosts import EmbeddedHome, Home, RabbitMQHome, UrlHome, chosen_broker
 
 if TYPE_CHECKING:
     from postage.broker import BrokerThread

@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from postage.green import MessageProcessor
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 __all__ = ["RunProcessor"]
 

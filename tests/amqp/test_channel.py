@@ -20,7 +20,7 @@ from postage.errors import (
 from postage.green.amqp.channel import CHUNK, Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.deliveries import Inbox, send
 from tests.support.places import exchange
 from tests.support.trying import outcomes, trying

@@ -29,12 +29,12 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp import transport as transport_module
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.connection_states import Link
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.link import Link
 from postage.green.amqp.pair import Pair
 from postage.settings import Settings
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
-from postage.testing.waiting import wait_until
 from tests.amqp.conftest import PLAIN
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening

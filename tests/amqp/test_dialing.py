@@ -12,8 +12,8 @@ import gevent.socket
 import pytest
 
 from postage.errors import OperationTimeout
-from postage.green.amqp import dialing
-from postage.green.amqp.dialing import dial
+from postage.green.amqp import connecting as dialing
+from postage.green.amqp.connecting import dial
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
 

@@ -15,8 +15,8 @@ from pika.spec import Basic
 
 from postage.errors import SettingsError
 from postage.green.amqp import frames
+from postage.green.amqp.codec import from_pika
 from postage.green.amqp.frames import Confirm, Deliver, Form, Properties
-from postage.green.amqp.hotpath import from_pika
 from tests.support.wire import (
     channels,
     confirms,

@@ -19,9 +19,9 @@ import pytest
 
 from postage import messaging
 from postage.green.amqp import watch
-from postage.green.amqp.culprit import culprit
-from postage.green.amqp.guard import Guard
-from postage.testing.waiting import wait_until
+from postage.green.amqp.blocker import culprit
+from postage.green.amqp.hub_monitor import Guard
+from postage.testing.polling import wait_until
 from tests.support.programs import Finished, run_program
 
 SOON = 10.0
@@ -66,7 +66,8 @@ def hold(seconds: float) -> None:
 
 def lines(caplog: pytest.LogCaptureFixture, level: int, about: str = "(hold)") -> list[str]:
     """Return what the guard logged; of `hold` only, for the machine itself may stop for a while."""
-    texts = [r.getMessage() for r in caplog.records if "guard" in r.name and r.levelno == level]
+    records = [r for r in caplog.records if "hub_monitor" in r.name and r.levelno == level]
+    texts = [record.getMessage() for record in records]
     return [text for text in texts if about in text]
 
 
@@ -149,7 +150,7 @@ def test_a_log_that_waits_does_not_hold_up_the_heartbeats(ward: Ward) -> None:
             entered.set()
             release.wait(SOON)
 
-    logger, handler = logging.getLogger("postage.green.amqp.guard"), Slow()
+    logger, handler = logging.getLogger("postage.green.amqp.hub_monitor"), Slow()
     logger.addHandler(handler)
     try:
         hold(1.0)
@@ -256,7 +257,7 @@ if "patch" in sys.argv:
     from postage import green
     green.patch_all()
 import logging, gevent
-from postage.green.amqp.guard import guard
+from postage.green.amqp.hub_monitor import guard
 
 class Ward:
     interval, beats, loop = 0.1, 0, gevent.get_hub().loop

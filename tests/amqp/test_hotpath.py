@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pika.spec import Basic, Channel, Connection, Queue
 
 from postage.errors import ConnectionLost, PostageError
+from postage.green.amqp.codec import HotPath
 from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.hotpath import HotPath
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
 from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, pieces
 from tests.support.trying import outcomes, trying

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 
 from postage.green.amqp.line import AT_ONCE, Line
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 
 class Place:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from postage.green.amqp.link import MANY_LIVES, ONE_LIFE, Fact, Link, step
+from postage.green.amqp.connection_states import MANY_LIVES, ONE_LIFE, Fact, Link, step
 
 ONCE = {
     (Link.IDLE, Fact.DIAL): Link.OPENING,

@@ -14,7 +14,7 @@ from gevent.event import Event
 from postage.dispatch import Abandoned
 from postage.green.pool import Pool
 from postage.green.stock import SPARE, stock_of_hub
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 SOON = 5.0
 

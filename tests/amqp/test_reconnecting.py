@@ -25,11 +25,11 @@ from postage.errors import (
 from postage.green.amqp import reconnecting as reconnecting_module
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.link import Link
+from postage.green.amqp.connection_states import Link
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
-from postage.testing.waiting import wait_until
 from tests.amqp.conftest import PLAIN
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch

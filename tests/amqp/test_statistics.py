@@ -10,9 +10,9 @@ import pytest
 from postage import green, messaging
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.statistics import ChannelStatistics, ConnectionStatistics
 from postage.settings import Settings
-from postage.testing.waiting import wait_until
+from postage.statistics import ChannelStatistics, ConnectionStatistics
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 
 SOON = 10.0

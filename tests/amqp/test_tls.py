@@ -15,14 +15,14 @@ import pytest
 
 from postage import messaging
 from postage.errors import ConnectionFailed, SettingsError
+from postage.green.amqp.connecting import dial
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.dialing import dial
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import close
 from postage.green.amqp.stream import SecureStream
 from postage.settings import Settings
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
-from postage.testing.waiting import wait_until
 from tests.support.certificates import Certificates
 from tests.support.hammering import hammered
 from tests.support.running import running, value

@@ -14,11 +14,11 @@ import pika.frame
 import pytest
 
 from postage.green.amqp import transport as transport_module
-from postage.green.amqp.dialing import dial, parameters
+from postage.green.amqp.connecting import dial, parameters
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.transport import Transport
 from postage.settings import Settings
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.amqp.conftest import PLAIN
 from tests.support.hammering import hammered
 from tests.support.peer import HEARTBEAT, Peer, listening

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postage.broker.node import Node
-from postage.broker.timers import ManualTimers
-from postage.broker.vhost import VHost
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.vhost import VHost
+from postage.broker.session.node import Node
 from tests.support.talk import Talk
 
 

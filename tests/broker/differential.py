@@ -18,8 +18,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from pika import spec
 
-from postage.broker.node import Node
-from postage.broker.timers import ManualTimers
+from postage.broker.core.clock import ManualTimers
+from postage.broker.session.node import Node
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.broker.operations import QUEUES, Step, examples
 from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, SyncClient, Wire

@@ -16,11 +16,11 @@ import pika
 import pika.frame
 from pika import spec
 
-from postage.broker.limits import Limits
-from postage.broker.methods import METHODS
-from postage.broker.node import Node
-from postage.broker.session import Session, Stage
-from postage.broker.timers import ManualTimers
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.limits import Limits
+from postage.broker.session.client_connection import Session, Stage
+from postage.broker.session.node import Node
+from postage.broker.wire.methods import METHODS
 from tests.support.sync_client import PROTOCOL_HEADER
 
 LIMITS = Limits(channels=16, queues=50, memory=1 << 20, message_max=1 << 16)
@@ -84,7 +84,7 @@ PLAIN = [
     *(method(1, Q.Declare(queue="p")), method(1, B.Consume(queue="p", consumer_tag="p"))),
     *(*PUBLISHED, method(1, B.Ack(1)), method(1, B.Ack(2)), *PUBLISHED, method(1, B.Ack(3))),
 ]
-"""What has a short way; see `postage.broker.express`."""
+"""What has a short way; see `postage.broker.fastpath.fast_publish`."""
 EVERY = list(METHODS.values())
 CALLS = [each for each in EVERY if each.class_id > 10 and "_ok" not in each.name]
 SIZES = dict(zip("tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))

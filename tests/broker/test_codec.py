@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import spec
 
-from postage.broker.content import Properties
-from postage.broker.errors import SyntaxFault
-from postage.broker.fields import MAX_DEPTH, Timestamp, decode_table, encode_table
-from postage.broker.methods import METHODS, Method, decode, encode
+from postage.broker.wire.content import Properties
+from postage.broker.wire.exceptions import SyntaxFault
+from postage.broker.wire.fields import MAX_DEPTH, Timestamp, decode_table, encode_table
+from postage.broker.wire.methods import METHODS, Method, decode, encode
 from tests.support.wire import short_strings, some_properties, tables
 
 ITS_NAMES = {"global_": "global_qos"}

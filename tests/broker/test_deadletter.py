@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from postage.broker.content import Message
-from postage.broker.timers import ManualTimers
-from postage.broker.vhost import VHost
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.vhost import VHost
+from postage.broker.wire.content import Message
 from tests.support.core import drain, fill, message, new_queue, publish
 
 TO_DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
@@ -105,7 +105,7 @@ def test_without_a_key_it_keeps_its_own(place: VHost) -> None:
 
 
 def bind(place: VHost, queue: str, exchange: str, key: str) -> None:
-    from postage.broker.routing import Binding
+    from postage.broker.core.routing import Binding
 
     place.bind(exchange, Binding("queue", queue, key), None)
 

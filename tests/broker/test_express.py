@@ -13,19 +13,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pika import spec
 
-from postage.broker.admission import admit
-from postage.broker.content import Message, Properties
-from postage.broker.errors import Fault
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.limits import Limits
+from postage.broker.core.validation import admit
+from postage.broker.core.vhost import VHost
+from postage.broker.fastpath.header_scan import OPAQUE, Glances
+from postage.broker.fastpath.route_cache import REMEMBERED
 from postage.broker.faults import Faults
-from postage.broker.glance import OPAQUE, Glances
-from postage.broker.limits import Limits
-from postage.broker.methods import encode
-from postage.broker.node import Node
-from postage.broker.routes import REMEMBERED
-from postage.broker.session import Session, Stage
-from postage.broker.statistics import take
-from postage.broker.timers import ManualTimers
-from postage.broker.vhost import VHost
+from postage.broker.session.client_connection import Session, Stage
+from postage.broker.session.node import Node
+from postage.broker.snapshot import take
+from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.exceptions import Fault
+from postage.broker.wire.methods import encode
 from tests.broker.fuzzing import GREETING, Fuzzer, content, frame, method
 from tests.support import wire
 from tests.support.talk import Talk

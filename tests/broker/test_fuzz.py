@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import spec
 
-from postage.broker.node import Node
-from postage.broker.session import Stage
-from postage.broker.timers import ManualTimers
+from postage.broker.core.clock import ManualTimers
+from postage.broker.session.client_connection import Stage
+from postage.broker.session.node import Node
 from tests.broker.fuzzing import GREETING, OPENING, WORK, Fuzzer, frame, method
 
 INPUTS = 20_000

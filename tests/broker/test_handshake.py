@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
-from postage.broker.methods import encode
-from postage.broker.node import Node
-from postage.broker.parser import BODY, PROTOCOL
-from postage.broker.session import Stage
-from postage.broker.timers import ManualTimers
+from postage.broker.core.clock import ManualTimers
+from postage.broker.session.client_connection import Stage
+from postage.broker.session.node import Node
+from postage.broker.wire.methods import encode
+from postage.broker.wire.parser import BODY, PROTOCOL
 from tests.support.talk import STEPS, Talk, answered, closed_with
 
 

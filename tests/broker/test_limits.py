@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 
-from postage.broker.content import Properties
 from postage.broker.faults import Faults
-from postage.broker.methods import encode
-from postage.broker.node import Node
-from postage.broker.parser import HEADER
+from postage.broker.session.node import Node
+from postage.broker.wire.content import Properties
+from postage.broker.wire.methods import encode
+from postage.broker.wire.parser import HEADER
 from tests.support.talk import EVERYTHING, STEPS, Talk, answered, body, closed_with, frame, new_node
 
 

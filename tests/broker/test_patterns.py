@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.patterns import Patterns
-from postage.broker.routing import topic_matches
+from postage.broker.core.patterns import Patterns
+from postage.broker.core.routing import topic_matches
 from tests.support.steps import steps
 
 words = st.sampled_from(("a", "b", "", "*", "#"))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from postage.broker.errors import ChannelFault, ConnectionFault
-from postage.broker.timers import ManualTimers
-from postage.broker.vhost import VHost
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.vhost import VHost
+from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from tests.support.core import Taker, drain, fill, message, new_queue
 
 

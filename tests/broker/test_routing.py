@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.content import Message, Properties
-from postage.broker.errors import ChannelFault
-from postage.broker.routing import Binding, Exchange, topic_matches
+from postage.broker.core.routing import Binding, Exchange, topic_matches
+from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.exceptions import ChannelFault
 from tests.support.steps import steps
 
 words = st.sampled_from(("a", "b", "", "long"))

@@ -19,9 +19,9 @@ import pytest
 from pika import spec
 
 from postage.broker import Broker, BrokerThread, Limits
-from postage.broker.methods import encode
-from postage.broker.node import Node
-from postage.broker.parser import PROTOCOL
+from postage.broker.session.node import Node
+from postage.broker.wire.methods import encode
+from postage.broker.wire.parser import PROTOCOL
 from postage.errors import SettingsError
 from postage.testing.processes import wait_blocking
 from tests.support.sync_client import SocketWire, SyncClient

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 
+from postage.broker.core.clock import ManualTimers
 from postage.broker.faults import Faults
-from postage.broker.methods import encode
-from postage.broker.node import Node
-from postage.broker.parser import HEARTBEAT, METHOD
-from postage.broker.session import Stage
-from postage.broker.timers import ManualTimers
+from postage.broker.session.client_connection import Stage
+from postage.broker.session.node import Node
+from postage.broker.wire.methods import encode
+from postage.broker.wire.parser import HEARTBEAT, METHOD
 from tests.support.talk import Talk, answered, body, closed_with, frame, header
 
 # --- channels

@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from postage.broker import BrokerThread
-from postage.broker import statistics as module
+from postage.broker import snapshot as module
 
 
 @pytest.fixture

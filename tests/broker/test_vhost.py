@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from postage.broker.errors import ChannelFault, ConnectionFault
-from postage.broker.limits import Limits
-from postage.broker.node import Node
-from postage.broker.routing import Binding
-from postage.broker.timers import ManualTimers
-from postage.broker.vhost import VHost
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.limits import Limits
+from postage.broker.core.routing import Binding
+from postage.broker.core.vhost import VHost
+from postage.broker.session.node import Node
+from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from tests.support.core import Taker, fill, message, new_exchange, new_queue, publish
 
 ME, OTHER = object(), object()

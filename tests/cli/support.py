@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from postage.cli import main
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.programs import ROOT, Finished, Program, run_program
 
 PROGRAMS = ROOT / "tests" / "cli" / "programs"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.cli.support import SOON, at_once, postage, running, together, told
 from tests.support.broker import exchange_exists
 from tests.support.programs import Program

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from postage.addressing import Binding
-from postage.cli.examination import keys_lead_nowhere
+from postage.cli.checking.rules import keys_lead_nowhere
 from tests.cli.support import postage, together, with_url
 from tests.support.places import exchange
 

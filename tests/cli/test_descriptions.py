@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from postage.cli.descriptions import figure, handled, identified, merged, rate, rated
-from postage.cli.ps import row
+from postage.cli.commands.ps import row
+from postage.cli.fleet.descriptions import figure, handled, identified, merged, rate, rated
 
 ONE, TWO = ({"name": name, "pid": "1", "host": "h"} for name in ("one", "two"))
 

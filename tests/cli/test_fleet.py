@@ -14,9 +14,9 @@ import pytest
 
 from postage import generic_application, messaging
 from postage.cli.output import as_json, table
-from postage.cli.probes import readiness
-from postage.green.amqp.statistics import ConnectionStatistics
-from postage.testing.waiting import wait_until
+from postage.cli.running.probes import readiness
+from postage.statistics import ConnectionStatistics
+from postage.testing.polling import wait_until
 from tests.cli.support import SOON, children, postage, running, together, told
 from tests.support.programs import Program
 from tests.support.running import running as running_here

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.cli.support import SOON, children, running, wait_for_end
 from tests.support.places import exchange
 from tests.support.programs import Program

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from postage.cli.descriptions import Description
-from postage.cli.roster import KEPT, Roster
+from postage.cli.fleet.descriptions import Description
+from postage.cli.fleet.roster import KEPT, Roster
 from tests.support.clock import Clock
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from postage.cli.lifeline import Lifeline
-from postage.cli.workers import worker_command
-from postage.testing.waiting import wait_until
+from postage.cli.running.lifeline import Lifeline
+from postage.cli.running.workers import worker_command
+from postage.testing.polling import wait_until
 from tests.cli.support import (
     PROGRAMS,
     SOON,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.cli.support import PROGRAMS, SOON, running, with_url
 from tests.support.places import exchange
 from tests.support.programs import ROOT, Program

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.cli.support import PROGRAMS, SOON, postage, running, together
 from tests.support.places import exchange
 from tests.support.programs import ROOT, Program

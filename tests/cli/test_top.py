@@ -17,11 +17,11 @@ import gevent
 import pytest
 
 from postage import generic_application, messaging
-from postage.cli.ps import HEAD
+from postage.cli.commands.ps import HEAD
 from postage.cli.terminal import ENDED, pressed_keys
-from postage.testing.homes import chosen_broker
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
-from postage.testing.waiting import wait_until
+from postage.testing.vhosts import chosen_broker
 from tests.cli.support import PROGRAMS, SOON, at_once, postage, running
 from tests.faults.scene import attendant
 from tests.support.programs import ROOT, Program, run_program

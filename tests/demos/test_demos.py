@@ -14,7 +14,7 @@ import gevent.server
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import exchange
 from tests.support.programs import ROOT, Program, run_program
 from tests.support.raw import raw_to

@@ -8,7 +8,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import TopologyMismatch
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import ANSWERED, Limits
 from tests.faults.fault import EMBEDDED, RABBITMQ, UNHARMED, Fault
 from tests.faults.load import Load, Shape

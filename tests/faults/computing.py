@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.load import Load
 from tests.faults.scene import Scene
 from tests.support.running import running

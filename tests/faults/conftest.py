@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from postage.testing.homes import chosen_broker
 from postage.testing.rabbitmq import RabbitMQNode
+from postage.testing.vhosts import chosen_broker
 from tests.faults.account import Account, Keep, line
 from tests.faults.leaks import spoil
 from tests.faults.login import LOGINS, VHOSTS

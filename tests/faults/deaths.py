@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import ANSWERED, Limits
 from tests.faults.fault import Fault
 from tests.faults.load import Load

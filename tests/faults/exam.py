@@ -8,7 +8,7 @@ import time
 from types import MappingProxyType
 
 from postage import green
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import Account
 from tests.faults.fault import Strike
 from tests.faults.load import Load, Shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import Limits
 from tests.faults.fault import LATE, Fault
 from tests.faults.load import Load

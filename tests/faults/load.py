@@ -14,7 +14,7 @@ import gevent
 import gevent.event
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import ANSWERED, WRONG
 from tests.faults.ledger import Ledger
 from tests.support.places import Place

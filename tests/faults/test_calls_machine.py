@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from postage import green, messaging
 from postage.errors import ConnectionClosed
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import ANSWERED, OUTCOMES
 from tests.faults.channels import delete_reply_queues
 from tests.faults.hubthread import HubThread

@@ -12,7 +12,7 @@ import gevent
 import gevent.event
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.account import Account, Limits, findings, judge
 from tests.faults.exam import examined
 from tests.faults.load import ANSWERED, WRONG, Load, Shape, Worker, outcome_of

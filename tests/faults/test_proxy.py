@@ -13,7 +13,7 @@ import gevent.server
 import gevent.socket
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import CHUNK, HELD, Proxy
 
 SOON = 5.0

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.deaths import PROGRAMS, said
 from tests.support.places import Place
 from tests.support.programs import Program

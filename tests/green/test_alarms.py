@@ -12,8 +12,8 @@ from postage import green, messaging
 from postage.broker import BrokerThread
 from postage.errors import OperationTimeout, PublishFailed
 from postage.green.amqp.pair import pair_of
-from postage.testing.homes import chosen_broker
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
+from postage.testing.vhosts import chosen_broker
 from tests.faults.measures import memory
 from tests.support.broker import listen
 from tests.support.places import Place

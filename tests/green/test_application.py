@@ -12,7 +12,7 @@ import pytest
 from postage import generic_application, messaging
 from postage.errors import IdentityTaken
 from postage.generic_application import GenericApplication, GenericApplicationExchange
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place, exchange
 from tests.support.programs import Program
 from tests.support.running import SOON, consuming, running, value

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.bad_bodies import BAD, GOOD, ODD, body
 from tests.support.bad_errors import RAISERS
 from tests.support.places import Place

@@ -12,8 +12,8 @@ import gevent.event
 import pytest
 
 from postage import green
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
-from postage.testing.waiting import wait_until
 from tests.faults.scene import Scene, attendant, on_embedded
 from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place

@@ -11,7 +11,7 @@ import pytest
 
 from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
 from postage.green import watchdog as watchdog_module
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.raw import Raw

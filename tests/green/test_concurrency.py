@@ -13,7 +13,7 @@ import gevent.event
 import pytest
 
 from postage import green, messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.programs import Program
 from tests.support.running import SOON, running, value
 

@@ -11,7 +11,7 @@ import pytest
 from postage import messaging
 from postage.errors import SettingsError, TopologyMismatch
 from postage.green.amqp.frames import Properties
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.broker_commands import control
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming

@@ -13,7 +13,7 @@ import gevent.event
 import pytest
 
 from postage import deadline, messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.running import SOON, consuming, running, text, value

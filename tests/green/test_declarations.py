@@ -8,7 +8,7 @@ import pytest
 
 from postage.errors import ChannelRefused, ConnectionLost, OperationTimeout, TopologyMismatch
 from postage.exchange import Exchange
-from postage.green.declarations import Declarations, Queue, may_pass
+from postage.green.topology import Declarations, Queue, may_pass
 from tests.support.steps import steps
 
 

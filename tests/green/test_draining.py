@@ -14,7 +14,7 @@ import pytest
 
 from postage import green, messaging, microthreads
 from postage.dispatch import Abandoned
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.programs import Program

@@ -16,9 +16,9 @@ import gevent
 import pika
 import pytest
 
+from postage.testing.polling import wait_until
 from postage.testing.processes import orphan_proof
 from postage.testing.rabbitmq import RabbitMQNode
-from postage.testing.waiting import wait_until
 from tests.support.programs import ROOT, Program, run_program
 from tests.support.raw import Raw, raw_to
 

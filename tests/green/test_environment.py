@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.broker import listen, take
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.meeting import EQK, LOGIN_VHOST, SEND, Meeting, Producer, every_component

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.running import SOON, running, text, value
 
 pytestmark = pytest.mark.usefixtures("broker_env")

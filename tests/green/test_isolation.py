@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.broker_commands import connections_of
 from tests.support.running import SOON, running, value
 

@@ -10,7 +10,7 @@ import pytest
 
 from postage import green
 from postage.errors import ExitScheduler
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.recorder import Handles, Recorder, at
 from tests.support.running import SOON, running, value

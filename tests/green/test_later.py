@@ -12,8 +12,8 @@ import pytest
 
 from postage import green, messaging
 from postage.errors import EncodingError
-from postage.green.call import Call
-from postage.testing.waiting import wait_until
+from postage.green.rpc.pending import Call
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.running import SOON, running, value
 from tests.support.stopwatch import Stopwatch

@@ -15,7 +15,7 @@ from gevent.event import AsyncResult
 from postage.errors import ConnectionLost, ConsumerCancelled
 from postage.green.amqp import reconnecting
 from postage.green.amqp.pair import Pair
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.channels import delete_reply_queues
 from tests.faults.proxy import Proxy
 from tests.faults.scene import on_embedded

@@ -9,7 +9,7 @@ import pytest
 
 from postage import microthreads
 from postage.errors import ExitScheduler
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.programs import run_program
 from tests.support.running import SOON
 from tests.support.steps import steps

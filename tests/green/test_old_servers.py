@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from postage import green, messaging
-from postage.green.echoes import Echoes
+from postage.green.rpc.peers import Echoes
 from tests.support.old_server import answer_without_ids
 from tests.support.running import SOON, running, value, warm
 

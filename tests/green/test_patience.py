@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from postage.green.echoes import Echoes
-from postage.green.patience import LATE, LONGEST, Patience, expiration
+from postage.green.retry import LATE, LONGEST, Patience, expiration
+from postage.green.rpc.peers import Echoes
 from tests.support.clock import Clock
 
 

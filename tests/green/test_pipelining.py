@@ -12,7 +12,7 @@ from pika import spec
 
 from postage import green, messaging
 from postage.errors import TopologyMismatch
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.running import SOON, running, value

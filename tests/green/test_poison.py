@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.programs import Program

@@ -9,7 +9,7 @@ import gevent.event
 import pytest
 
 from postage import messaging, microthreads
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.recorder import Answers, Handles, Recorder, at, through
 from tests.support.running import SOON, running, value
 

@@ -15,7 +15,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import ChannelRefused, PublishFailed, TopologyMismatch
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.places import exchange, producer_at

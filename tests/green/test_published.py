@@ -17,9 +17,9 @@ from postage.errors import (
     TopologyMismatch,
 )
 from postage.green.amqp.pair import pair_of
-from postage.green.publisher import publish_confirmed
+from postage.green.publishing import publish_confirmed
 from postage.settings import Settings
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.broker import listen, take, take_all
 from tests.support.places import Place, exchange

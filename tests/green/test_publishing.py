@@ -19,10 +19,10 @@ from postage.errors import (
     PublishFailed,
 )
 from postage.green.amqp.pair import Pair
-from postage.green.publisher import publish, publish_confirmed
+from postage.green.publishing import publish, publish_confirmed
 from postage.settings import Settings
+from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
-from postage.testing.waiting import wait_until
 from tests.support.peer import Peer, listening
 from tests.support.publishing import GRACE, PLAIN, SOON, Depot, in_time, message, pair_with
 from tests.support.stopwatch import Stopwatch

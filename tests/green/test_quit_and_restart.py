@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.running import SOON, value

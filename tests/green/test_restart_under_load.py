@@ -15,7 +15,7 @@ import gevent
 import gevent.event
 import pytest
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.running import SOON, value

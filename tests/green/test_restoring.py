@@ -12,7 +12,7 @@ import pytest
 from postage import green, messaging
 from postage.errors import ConnectionClosed
 from postage.generic_application import GenericApplication
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.raw import Raw

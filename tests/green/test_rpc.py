@@ -10,9 +10,9 @@ import pytest
 
 from postage import messaging
 from postage.green.pipelining import AT_ONCE
-from postage.green.replies import ReplyQueue
+from postage.green.rpc.replies import ReplyQueue
 from postage.message import result_from
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.broker_commands import close_connection, close_connections
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming, running, text, value, warm
@@ -254,7 +254,7 @@ def test_of_very_many_first_calls_some_are_answered_while_others_wait_for_their_
             super().__init__(*args)
             making.append(making[-1] - 1)
 
-    monkeypatch.setattr("postage.green.rpc.ReplyQueue", Counted)
+    monkeypatch.setattr("postage.green.rpc.calls.ReplyQueue", Counted)
     producer = place.producer()
     with running(server(place.at(*((place.queue, key) for key in keys)))):
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]

@@ -9,8 +9,8 @@ import gevent.event
 import pytest
 
 from postage import green, messaging
-from postage.green.scouts import RECEIPT
-from postage.testing.waiting import wait_until
+from postage.green.rpc.scouts import RECEIPT
+from postage.testing.polling import wait_until
 from tests.support.running import SOON, running, value
 
 pytestmark = pytest.mark.usefixtures("broker_env")

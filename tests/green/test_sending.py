@@ -9,7 +9,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import SettingsError
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT, SENT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.json_library import by_the_standard_library

@@ -10,8 +10,8 @@ import pytest
 
 from postage import messaging
 from postage.errors import NoRoute
-from postage.green.figures import ProcessorStatistics, ProducerStatistics
-from postage.testing.waiting import wait_until
+from postage.statistics import ProcessorStatistics, ProducerStatistics
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.running import running
 from tests.support.trying import outcomes, trying

@@ -10,7 +10,7 @@ import pytest
 
 from postage import green, messaging, microthreads
 from postage.errors import ExitScheduler
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.recorder import Handles, Recorder, at, through
 from tests.support.running import SOON, value
 

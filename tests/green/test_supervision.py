@@ -11,7 +11,7 @@ import pytest
 
 from postage import green
 from postage.errors import ChannelRefused, ConnectionClosed, GaveUp, SettingsError
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.recorder import Handles, Recorder

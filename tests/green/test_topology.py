@@ -12,7 +12,7 @@ from postage import green, messaging
 from postage.errors import ChannelRefused, TopologyMismatch
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.green.amqp.pair import pair_of
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.broker import listen, take
 from tests.support.places import Place, exchange

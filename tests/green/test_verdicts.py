@@ -11,7 +11,7 @@ import gevent.event
 import pytest
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.recorder import Handles, Recorder, at
 from tests.support.running import SOON, running, value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.poison import Redeliveries
+from postage.redelivery import Redeliveries
 
 
 def test_a_quorum_queue_says_it() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from postage.broker.content import Message, Properties
-from postage.broker.entry import Entry
-from postage.broker.queue import Queue
-from postage.broker.vhost import VHost
+from postage.broker.core.entry import Entry
+from postage.broker.core.queue import Queue
+from postage.broker.core.vhost import VHost
+from postage.broker.wire.content import Message, Properties
 
 
 def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:

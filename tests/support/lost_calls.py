@@ -7,7 +7,7 @@ from typing import Any
 import gevent.event
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 GRACE = 0.5
 """What a wait may last beyond its limit."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from postage.testing.polling import wait_until
 from postage.testing.processes import kill_group, orphan_proof
-from postage.testing.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

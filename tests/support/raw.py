@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pika
 import pika.exceptions
 
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 NOT_FOUND = 404
 

@@ -8,7 +8,7 @@ import gevent
 import gevent.event
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.running import SOON
 

@@ -13,7 +13,7 @@ import gevent.socket
 import pika
 from pika.spec import Basic, Channel, Confirm, Connection
 
-from postage.green.amqp.hotpath import HotPath, PlainPath, from_pika
+from postage.green.amqp.codec import HotPath, PlainPath, from_pika
 from postage.green.amqp.transport import Transport
 from tests.support.peer import FRAME_MAX, OPEN_OK, START
 from tests.support.wire import method

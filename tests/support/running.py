@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from postage import messaging
-from postage.testing.waiting import wait_until
+from postage.testing.polling import wait_until
 
 #: Seconds for whatever is only a few round trips to the broker away.
 SOON = 10.0

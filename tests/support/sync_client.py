@@ -12,8 +12,8 @@ import pika
 import pika.frame
 from pika import spec
 
-from postage.broker.node import Node
-from postage.broker.session import Stage
+from postage.broker.session.client_connection import Stage
+from postage.broker.session.node import Node
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 FRAME_MAX = 131072

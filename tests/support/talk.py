@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from postage.broker.limits import Limits
-from postage.broker.methods import Call, decode, encode
-from postage.broker.node import Node
-from postage.broker.parser import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, Parser
-from postage.broker.session import Stage
-from postage.broker.timers import ManualTimers
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.limits import Limits
+from postage.broker.session.client_connection import Stage
+from postage.broker.session.node import Node
+from postage.broker.wire.methods import Call, decode, encode
+from postage.broker.wire.parser import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, Parser
 
 __all__ = [
     "EVERYTHING",

@@ -19,18 +19,18 @@ from postage.errors import (
     OperationTimeout,
     PostageError,
 )
-from postage.green.amqp import border
+from postage.green.amqp import error_translation as border
 from postage.green.amqp.acks import Acks
+from postage.green.amqp.codec import from_pika
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
 from postage.green.amqp.hooks import Hooks
-from postage.green.amqp.hotpath import from_pika
 from postage.green.amqp.waiting import Answer
 
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
-    from postage.green.amqp.statistics import ChannelStatistics
+    from postage.statistics import ChannelStatistics
 
 __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
@@ -106,7 +106,7 @@ class Channel:
 
     def statistics(self) -> ChannelStatistics:
         """Return a picture of what went over it; never switches."""
-        from postage.green.amqp.statistics import ChannelStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics import ChannelStatistics  # noqa: PLC0415 - for who asks
 
         return ChannelStatistics(
             number=self._pika.channel_number,

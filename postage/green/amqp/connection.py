@@ -17,11 +17,11 @@ from gevent.event import Event
 
 from postage.errors import ChannelRefused, OperationTimeout, PostageError, SettingsError
 from postage.exchange import Exchange
-from postage.green.amqp import border
+from postage.green.amqp import error_translation as border
 from postage.green.amqp.channel import Channel, OnReturn
-from postage.green.amqp.dialing import dial, parameters
-from postage.green.amqp.hotpath import HotPath, Path, PlainPath
-from postage.green.amqp.link import ONE_LIFE, Fact, Link, step
+from postage.green.amqp.codec import HotPath, Path, PlainPath
+from postage.green.amqp.connecting import dial, parameters
+from postage.green.amqp.connection_states import ONE_LIFE, Fact, Link, step
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Lazy
 from postage.settings import Settings

@@ -28,7 +28,7 @@ from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 
 if TYPE_CHECKING:
-    from postage.green.amqp.statistics import ConnectionStatistics
+    from postage.statistics import ConnectionStatistics
 
 __all__ = ["Pair", "close", "pair_of", "statistics"]
 

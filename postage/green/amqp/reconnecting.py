@@ -20,11 +20,11 @@ from postage.errors import (
 )
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.link import MANY_LIVES, Fact, Link, step
+from postage.green.amqp.connection_states import MANY_LIVES, Fact, Link, step
 from postage.settings import Settings
 
 if TYPE_CHECKING:
-    from postage.green.amqp.statistics import ConnectionStatistics
+    from postage.statistics import ConnectionStatistics
 
 __all__ = ["Reconnecting"]
 
@@ -85,7 +85,7 @@ class Reconnecting:
 
     def statistics(self) -> ConnectionStatistics:
         """Return a picture of it, and of the open connection's channels; never switches."""
-        from postage.green.amqp.statistics import ConnectionStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics import ConnectionStatistics  # noqa: PLC0415 - for who asks
 
         own: dict[str, Any] = {
             "role": self.role,

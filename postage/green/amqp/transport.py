@@ -29,7 +29,7 @@ import pika.exceptions
 import pika.frame
 
 from postage.errors import OperationTimeout
-from postage.green.amqp.guard import guard
+from postage.green.amqp.hub_monitor import guard
 from postage.green.amqp.line import Line
 from postage.green.amqp.stream import stream_of
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from postage.green.amqp.culprit import culprit
+from postage.green.amqp.blocker import culprit
 
 __all__ = ["Ward", "Watch"]
 

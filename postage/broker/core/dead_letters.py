@@ -1,0 +1,73 @@
+"""Dead letters: what a message looks like when it leaves a queue unwillingly (RabbitMQ, DLX)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postage.broker.core.queue import Queue
+from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.fields import Timestamp
+
+__all__ = ["dead_letter", "has_cycle"]
+
+
+def dead_letter(message: Message, queue: Queue, reason: str, wall: float) -> Message:
+    """Return *message* as it is published to the dead letter exchange of *queue*."""
+    values = dict(message.properties.values)
+    headers = dict(values.get("headers") or {})
+    expiration = values.pop("expiration", None)
+    headers["x-death"] = _deaths(
+        headers.get("x-death"), message, queue.name, reason, wall, expiration
+    )
+    headers.setdefault("x-first-death-reason", reason)
+    headers.setdefault("x-first-death-queue", queue.name)
+    headers.setdefault("x-first-death-exchange", message.exchange)
+    values["headers"] = headers
+    key = queue.options.dead_letter_key
+    if key is not None:
+        headers.pop("CC", None)  # the key of the queue replaces all keys of the message
+    letter = Message(
+        queue.options.dead_letter_exchange or "",
+        message.key if key is None else key,
+        Properties(values).encode(),
+        message.body,
+    )
+    letter.more_keys = message.more_keys if key is None else ()
+    return letter
+
+
+def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
+    before: Any, message: Message, queue: str, reason: str, wall: float, expiration: str | None
+) -> list[dict[str, Any]]:
+    """Return the x-death table: the newest first, one entry for each (queue, reason)."""
+    deaths = (
+        [dict(each) for each in before if isinstance(each, dict)]
+        if isinstance(before, list)
+        else []
+    )
+    same = [each for each in deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
+    copies = message.headers.get("CC")
+    keys = [message.key, *(each for each in copies or () if isinstance(each, str))]
+    newest: dict[str, Any] = {
+        "count": int(same[0].get("count", 0)) + 1 if same else 1,
+        "reason": reason,
+        "queue": queue,
+        "time": same[0].get("time", Timestamp(wall)) if same else Timestamp(wall),
+        "exchange": same[0].get("exchange", message.exchange) if same else message.exchange,
+        "routing-keys": same[0].get("routing-keys", keys) if same else keys,
+    }
+    if expiration is not None:
+        newest["original-expiration"] = expiration
+    return [newest, *(each for each in deaths if each not in same)]
+
+
+def has_cycle(message: Message, queue: str, reason: str) -> bool:
+    """Tell whether *message* came back to *queue* without anybody having rejected it on the way."""
+    deaths = message.headers.get("x-death")
+    if reason == "rejected" or not isinstance(deaths, list):
+        return False
+    path = [each for each in deaths if isinstance(each, dict)]
+    names = [each.get("queue") for each in path]
+    if queue not in names:
+        return False
+    return all(each.get("reason") != "rejected" for each in path[: names.index(queue) + 1])

@@ -1,0 +1,262 @@
+"""The optional arguments of a queue (``x-...``): read, checked, compared (RabbitMQ, queues)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
+from postage.broker.wire.fields import Timestamp
+
+__all__ = [
+    "LONGEST_TTL",
+    "QueueArguments",
+    "check_same",
+    "check_text",
+    "consumer_priority",
+    "type_name",
+]
+
+_PRIORITIES = 255
+LONGEST_TTL = 315_360_000_000
+"""Milliseconds, ten years: no time to live may be longer (RabbitMQ)."""
+_OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
+_TYPES = ("classic", "quorum", "stream")
+_MODES = ("default", "lazy")
+
+# What queues of one type take and those of another do not.
+_OF_STREAMS = ("x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size")
+_OF_QUORUMS = (
+    "x-delivery-limit",
+    "x-quorum-initial-group-size",
+    "x-dead-letter-strategy",
+    "x-queue-leader-locator",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+)
+_OF_CLASSICS = ("x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator")
+_FOREIGN = {"classic": (*_OF_QUORUMS, *_OF_STREAMS), "quorum": (*_OF_CLASSICS, *_OF_STREAMS)}
+
+
+@dataclass(frozen=True)
+class QueueArguments:
+    """What a queue's arguments ask for; None where they ask for nothing.  Times are seconds."""
+
+    expires: float | None = None
+    message_ttl: float | None = None
+    max_length: int | None = None
+    max_bytes: int | None = None
+    overflow: str = "drop-head"
+    dead_letter_exchange: str | None = None
+    dead_letter_key: str | None = None
+    max_priority: int | None = None
+    delivery_limit: int | None = None
+    single_active: bool = False
+    type: str = "classic"
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], queue: str, vhost: str = "/") -> QueueArguments:
+        """Read *raw*; raise 406 naming the argument that is wrong, 540 for streams.
+
+        What is asked first decides which of several errors is told, and is RabbitMQ's order.
+        """
+        subject = f"queue '{queue}' in vhost '{vhost}'"
+        check_text(raw, "x-dead-letter-exchange", subject)
+        read = _Reader(raw, subject)
+        parsed = cls(
+            expires=read.milliseconds("x-expires", least=1),
+            message_ttl=read.milliseconds("x-message-ttl", least=0),
+            dead_letter_exchange=raw.get("x-dead-letter-exchange"),
+            dead_letter_key=read.dead_letter_key(),
+            max_length=read.number("x-max-length"),
+            max_bytes=read.number("x-max-length-bytes"),
+            max_priority=read.priority(),
+            overflow=read.one_of("x-overflow", _OVERFLOWS, "invalid_overflow") or "drop-head",
+            single_active=read.flag("x-single-active-consumer"),
+            type=read.type(),
+            delivery_limit=read.number("x-delivery-limit"),
+        )
+        read.mode()
+        read.check_type(parsed.type)
+        return parsed
+
+
+class _Reader:
+    """Reads single arguments of one queue."""
+
+    def __init__(self, raw: dict[str, Any], subject: str) -> None:
+        self._raw, self._subject = raw, subject
+
+    def refuse(self, name: str, why: str) -> NoReturn:
+        raise ChannelFault(406, f"invalid arg '{name}' for {self._subject}: {why}")
+
+    def integer(self, name: str) -> int | None:
+        if name not in self._raw:
+            return None
+        value = self._raw[name]
+        if type_name(value) not in ("signedint", "long"):
+            self.refuse(name, f'"expected integer, got {type_name(value)}"')
+        number: int = value
+        return number
+
+    def number(self, name: str, least: int = 0, most: int | None = None) -> int | None:
+        value = self.integer(name)
+        if value is None:
+            return None
+        if value < 0:
+            self.refuse(name, f"{{value_negative,{value}}}")
+        if value < least:
+            self.refuse(name, f"{{value_zero,{value}}}")
+        if most is not None and value > most:
+            self.refuse(name, f"{{value_too_large,{value}}}")
+        return value
+
+    def milliseconds(self, name: str, least: int) -> float | None:
+        value = self.number(name, least, LONGEST_TTL)
+        return None if value is None else value / 1000
+
+    def priority(self) -> int | None:
+        value = self.number("x-max-priority")
+        if value is not None and value > _PRIORITIES:
+            self.refuse("x-max-priority", f"{{max_value_exceeded,{value}}}")
+        return value
+
+    def text(self, name: str) -> str | None:
+        value = self._raw.get(name)
+        if name in self._raw and not isinstance(value, str):
+            self.refuse(name, f"{{unacceptable_type,{type_name(value)}}}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._raw.get(name, False)
+        if not isinstance(value, bool):
+            self.refuse(name, f"{{unacceptable_type,{type_name(value)}}}")
+        return value
+
+    def dead_letter_key(self) -> str | None:
+        key = self.text("x-dead-letter-routing-key")
+        if key is not None and "x-dead-letter-exchange" not in self._raw:
+            self.refuse("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+        return key
+
+    def one_of(self, name: str, allowed: tuple[str, ...], otherwise: str) -> str | None:
+        value = self.text(name)
+        if value is not None and value not in allowed:
+            self.refuse(name, otherwise)
+        return value
+
+    def type(self) -> str:
+        wrong = f"\"unsupported queue type '{self._raw.get('x-queue-type')}'\""
+        kind = self.one_of("x-queue-type", _TYPES, wrong) or "classic"
+        if kind == "stream":
+            raise ConnectionFault(540, "queues of type stream are not supported by this broker")
+        return kind
+
+    def mode(self) -> None:
+        wrong = f"\"unsupported queue mode '{self._raw.get('x-queue-mode')}'\""
+        self.one_of("x-queue-mode", _MODES, wrong)
+
+    def check_type(self, kind: str) -> None:
+        for name in _FOREIGN[kind]:
+            if name in self._raw:
+                text = f"invalid arg '{name}' for {self._subject} of queue type rabbit_{kind}_queue"
+                raise ChannelFault(406, text)
+
+
+def consumer_priority(raw: dict[str, Any], queue: str, vhost: str) -> int:
+    """Return what the arguments of a consumer say of its priority."""
+    read = _Reader(raw, f"queue '{queue}' in vhost '{vhost}'")
+    return read.integer("x-priority") or 0
+
+
+def check_text(raw: dict[str, Any], name: str, subject: str) -> None:
+    """Raise 406 where the argument *name*, which is the name of an exchange, is no string."""
+    if name in raw and not isinstance(raw[name], str):
+        kind = type_name(raw[name])
+        raise ChannelFault(406, f"invalid type '{kind}' for arg '{name}' in {subject}")
+
+
+_COMPARED = (
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    "x-queue-type",
+    "x-delivery-limit",
+    "alternate-exchange",
+)
+_DEFAULTS = {"x-queue-type": "classic"}
+"""What stands for an argument that is not there."""
+
+
+def check_same(  # noqa: PLR0913 - what the error names
+    kind: str,
+    name: str,
+    vhost: str,
+    asked: dict[str, Any],
+    known: dict[str, Any],
+    arguments: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Raise 406 where a declaration differs from what exists; *arguments*: asked, known."""
+    subject = f"for {kind} '{name}' in vhost '{vhost}'"
+    for flag, value in asked.items():
+        if known[flag] != value:
+            raise ChannelFault(
+                406,
+                f"inequivalent arg '{flag}' {subject}: received '{_word(value)}' but current is "
+                f"'{_word(known[flag])}'",
+            )
+    for argument in _COMPARED:
+        default = _DEFAULTS.get(argument)
+        one, other = (each.get(argument, default) for each in arguments)
+        if one != other or isinstance(one, bool) != isinstance(other, bool):
+            received, current = _described(argument, arguments)
+            text = f"inequivalent arg '{argument}' {subject}: received {received} but current is "
+            raise ChannelFault(406, text + current)
+
+
+def _described(argument: str, arguments: tuple[dict[str, Any], dict[str, Any]]) -> tuple[str, ...]:
+    """Return how RabbitMQ shows both values: alone if there are two, else with the type."""
+    if all(argument in each for each in arguments):
+        return tuple(f"'{_word(each[argument])}'" for each in arguments)
+    return tuple(
+        f"the value '{_word(each[argument])}' of type '{type_name(each[argument])}'"
+        if argument in each
+        else "none"
+        for each in arguments
+    )
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_SIGNED = 1 << 31
+# In the order of asking: a bool and a timestamp are ints as well.
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (Timestamp, "timestamp"),
+    (float, "double"),
+    (str, "longstr"),
+    (bytes, "binary"),
+    (dict, "table"),
+    (list, "array"),
+    (Decimal, "decimal"),
+    (type(None), "void"),
+)
+
+
+def type_name(value: Any) -> str:
+    """Return what RabbitMQ calls the type of a value in a table."""
+    for kind, name in _TYPE_NAMES:
+        if isinstance(value, kind):
+            return name
+    return "signedint" if -_SIGNED <= value < _SIGNED else "long"

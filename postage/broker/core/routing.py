@@ -1,0 +1,162 @@
+"""Exchanges: which bindings a message matches (AMQP 0-9-1, 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from postage.broker.core.patterns import Patterns
+from postage.broker.core.queue_arguments import type_name
+from postage.broker.wire.content import Message
+from postage.broker.wire.exceptions import ChannelFault
+from postage.broker.wire.fields import encode_table
+
+__all__ = ["TYPES", "Binding", "Exchange", "topic_matches"]
+
+TYPES = ("direct", "fanout", "topic", "headers")
+_MODES = ("all", "any", "all-with-x", "any-with-x")
+
+Identity = tuple[str, str, str, bytes]
+Bindings = dict[Identity, "Binding"]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """From an exchange to a queue or another exchange."""
+
+    kind: str
+    """``queue`` or ``exchange``: what *destination* names."""
+    destination: str
+    key: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Two bindings with the same identity are one."""
+        ordered = dict(sorted(self.arguments.items()))
+        return self.kind, self.destination, self.key, encode_table(ordered)
+
+
+@dataclass(eq=False)
+class Exchange:
+    """An exchange and the bindings that begin at it."""
+
+    name: str
+    type: str
+    durable: bool = False
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    had_bindings: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin without bindings."""
+        self._bindings: Bindings = {}
+        # The same ones by what is asked for: nothing here looks at all of them, but what must.
+        self._by_key: dict[str, Bindings] = {}
+        self._by_destination: dict[tuple[str, str], Bindings] = {}
+        self._patterns = Patterns()
+
+    @property
+    def bindings(self) -> list[Binding]:
+        """All bindings, in the order they were made."""
+        return list(self._bindings.values())
+
+    def bind(self, binding: Binding) -> None:
+        """Add *binding*; adding it again changes nothing."""
+        self.had_bindings = True
+        identity, destination = binding.identity, (binding.kind, binding.destination)
+        if identity not in self._bindings:
+            self._bindings[identity] = binding
+            self._by_key.setdefault(binding.key, {})[identity] = binding
+            self._by_destination.setdefault(destination, {})[identity] = binding
+            if self.type == "topic":
+                self._patterns.add(binding.key)
+
+    def check(self, binding: Binding) -> None:
+        """Raise 406 where *binding* makes no sense: for a bad ``x-match``."""
+        if self.type == "headers":
+            _check_match(binding.arguments)
+
+    def has(self, binding: Binding) -> bool:
+        """Tell whether *binding* is there."""
+        return binding.identity in self._bindings
+
+    def unbind(self, binding: Binding) -> bool:
+        """Remove *binding*; tell whether it was there."""
+        identity, destination = binding.identity, (binding.kind, binding.destination)
+        if self._bindings.pop(identity, None) is None:
+            return False
+        if _removed(self._by_key, binding.key, identity) and self.type == "topic":
+            self._patterns.remove(binding.key)
+        _removed(self._by_destination, destination, identity)
+        return True
+
+    def unbind_destination(self, kind: str, name: str) -> bool:
+        """Remove all bindings to a queue or exchange that is gone; tell whether there were any."""
+        gone = [*self._by_destination.get((kind, name), {}).values()]
+        for binding in gone:
+            self.unbind(binding)
+        return bool(gone)
+
+    def matching(self, key: str, message: Message) -> Iterator[Binding]:
+        """Yield the bindings that *message*, with the routing *key*, matches."""
+        if self.type == "direct":
+            yield from self._by_key.get(key, {}).values()
+        elif self.type == "fanout":
+            yield from self._bindings.values()
+        elif self.type == "topic":
+            for pattern in self._patterns.matching(key):
+                yield from self._by_key[pattern].values()
+        else:
+            headers = message.headers
+            yield from (b for b in self._bindings.values() if _headers_match(b.arguments, headers))
+
+
+T = TypeVar("T")
+
+
+def _removed(index: dict[T, Bindings], entry: T, identity: Identity) -> bool:
+    """Remove a binding from *entry* of *index*; tell whether that was the last one there."""
+    bindings = index[entry]
+    del bindings[identity]
+    if not bindings:
+        del index[entry]
+    return not bindings
+
+
+def topic_matches(pattern: str, key: str) -> bool:
+    """Tell whether *key* matches: ``*`` is exactly one word, ``#`` any number of words."""
+    words, ends = key.split("."), {0}
+    for part in pattern.split("."):
+        if part == "#":
+            ends = set(range(min(ends), len(words) + 1)) if ends else ends
+        else:
+            ends = {e + 1 for e in ends if e < len(words) and part in ("*", words[e])}
+    return len(words) in ends
+
+
+def _check_match(arguments: dict[str, Any]) -> None:
+    mode = arguments.get("x-match", "all")
+    if not isinstance(mode, str):
+        shown = "undefined" if mode is None else mode
+        text = f"Invalid x-match field type {type_name(mode)} (value {shown}); expected longstr"
+        raise ChannelFault(406, text)
+    if mode not in _MODES:
+        expected = "all, any, all-with-x, or any-with-x"
+        raise ChannelFault(406, f'Invalid x-match field value <<"{mode}">>; expected {expected}')
+
+
+def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
+    mode = str(arguments.get("x-match", "all"))
+    names = [n for n in arguments if mode.endswith("-with-x") or not n.startswith("x-")]
+    if mode.endswith("-with-x"):
+        names = [n for n in names if n != "x-match"]
+    hits = (_value_matches(arguments[n], headers, n) for n in names)
+    return any(hits) if mode.startswith("any") else all(hits)
+
+
+def _value_matches(wanted: Any, headers: dict[str, Any], name: str) -> bool:
+    """A binding's None asks only that the header is there."""
+    return name in headers and (wanted is None or headers[name] == wanted)

@@ -1,0 +1,1 @@
+"""One client of the broker: its connection, its channels, its consumers.  Bytes in, bytes out."""

@@ -1,0 +1,31 @@
+"""Who logs in: the two mechanisms that clients know (RabbitMQ, authentication mechanisms)."""
+
+from __future__ import annotations
+
+import hmac
+
+from postage.broker.wire.exceptions import ConnectionFault
+from postage.broker.wire.fields import decode_table
+
+__all__ = ["MECHANISMS", "credentials", "same"]
+
+MECHANISMS = "PLAIN AMQPLAIN"
+
+
+def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
+    """Return user and password from a SASL response; raises `ConnectionFault` for another one."""
+    if mechanism == "PLAIN":
+        parts = response.split(b"\x00")
+        if len(parts) == 3:  # noqa: PLR2004 - who to act as, user, password (RFC 4616)
+            return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
+    elif mechanism == "AMQPLAIN":
+        table, _ = decode_table(len(response).to_bytes(4, "big") + response, 0)
+        return str(table.get("LOGIN", "")), str(table.get("PASSWORD", ""))
+    else:
+        raise ConnectionFault(503, f"unknown authentication mechanism '{mechanism}'")
+    return "", ""
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two secrets without telling by the time it takes where they differ."""
+    return hmac.compare_digest(*(each.encode("utf-8", "surrogatepass") for each in (one, other)))

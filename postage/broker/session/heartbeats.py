@@ -1,0 +1,45 @@
+"""Heartbeats of one connection, both ways (AMQP 0-9-1, 4.2.7)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from postage.broker.session.client_connection import Session
+
+__all__ = ["Heartbeats"]
+
+logger = logging.getLogger(__name__)
+
+FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+PATIENCE = 4
+"""Halves of the interval that a client may be silent for: two whole ones."""
+
+
+class Heartbeats:
+    """Sends a frame where nothing else was sent, and ends a client that is silent."""
+
+    def __init__(self, session: Session, seconds: int) -> None:
+        self._session, self._half = session, seconds / 2
+        self._silent = 0
+        self._wait()
+
+    def _wait(self) -> None:
+        self._session.node.timers.later(self._half, self._check)
+
+    def _check(self) -> None:
+        session = self._session
+        if session.has_ended:
+            return
+        if not session.sent:
+            session.write(FRAME)
+        # A client from which we do not read cannot be heard.
+        heard = session.received or session.is_held_back
+        self._silent = 0 if heard else self._silent + 1
+        session.sent = session.received = False
+        if self._silent >= PATIENCE:
+            logger.info("%r missed its heartbeats.", session)
+            session.drop()
+        else:
+            self._wait()

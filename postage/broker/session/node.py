@@ -1,0 +1,109 @@
+"""The broker without its sockets: users, virtual hosts, sessions, memory."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+
+from postage.broker.core.clock import Timers
+from postage.broker.core.limits import Limits
+from postage.broker.core.vhost import VHost
+from postage.broker.session.auth import same
+from postage.broker.session.client_connection import Session
+
+__all__ = ["Node"]
+
+logger = logging.getLogger(__name__)
+
+RESUME = 0.8
+"""The part of the memory limit below which blocked publishers go on."""
+
+
+class Node:
+    """Everything that the sessions of one broker share.  No I/O, and no clock of its own."""
+
+    def __init__(
+        self,
+        timers: Timers,
+        limits: Limits | None = None,
+        users: Mapping[str, str] | None = None,
+        vhosts: tuple[str, ...] = ("/",),
+    ) -> None:
+        self.timers = timers
+        self.limits = limits or Limits()
+        self._users = dict(users or {"guest": "guest"})
+        self.vhosts: dict[str, VHost] = {}
+        self.sessions: set[Session] = set()
+        self.memory = 0
+        """Bytes of the queued messages, about."""
+        self.alarm: str | None = None
+        """Why publishers are blocked, or None."""
+        self.alarm_held = False
+        """True while somebody holds the alarm, whatever the memory says."""
+        self.published = self.delivered = 0
+        """Messages of the sessions that have ended."""
+        self.on_session: Callable[[Session], object] | None = None
+        """Called with every new session; see `postage.broker.faults`."""
+        self._ids = itertools.count(1)
+        for name in vhosts:
+            self.add_vhost(name)
+
+    def __repr__(self) -> str:
+        return f"<Node: {len(self.sessions)} sessions, {len(self.vhosts)} virtual hosts>"
+
+    def add_vhost(self, name: str) -> VHost:
+        """Return the virtual host *name*, made if need be."""
+        if name not in self.vhosts:
+            self.vhosts[name] = VHost(name, self.limits, self.timers, self.account)
+        return self.vhosts[name]
+
+    def remove_vhost(self, name: str) -> None:
+        """Forget a virtual host; connections to it are closed."""
+        vhost = self.vhosts.pop(name, None)
+        for session in [s for s in self.sessions if getattr(s, "vhost", None) is vhost]:
+            session.shut_down(320, f"vhost '{name}' is down")
+        for queue in list(vhost.queues.values()) if vhost else ():
+            queue.close()
+
+    def open_session(self, on_output: Callable[[], None], *, loopback: bool = True) -> Session:
+        """Return the session of a new connection; *on_output*: it has output, or has ended."""
+        session = Session(self, next(self._ids), on_output, loopback=loopback)
+        self.sessions.add(session)
+        if self.on_session is not None:
+            self.on_session(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The session has ended."""
+        if session in self.sessions:
+            self.sessions.remove(session)
+            self.published += session.publishes
+            self.delivered += session.deliveries
+
+    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
+        """Tell whether *password* is the user's; guest comes in from this machine alone."""
+        known = self._users.get(user)
+        return known is not None and same(known, password) and (loopback or user != "guest")
+
+    # --- memory
+
+    def account(self, change: int) -> None:
+        """Count *change* bytes of messages in queues, in hands, or in the making."""
+        self.memory += change
+        if self.alarm_held:
+            return
+        if self.alarm is None and self.memory > self.limits.memory:
+            self.set_alarm("low on memory")
+        elif self.alarm is not None and self.memory <= RESUME * self.limits.memory:
+            self.set_alarm(None)
+
+    def set_alarm(self, reason: str | None) -> None:
+        """Block the connections that publish, for *reason*; None: let them go on."""
+        if self.alarm == reason:
+            return
+        self.alarm = reason
+        logger.warning("Publishers are %s.", f"blocked: {reason}" if reason else "unblocked")
+        for session in list(self.sessions):
+            if session.publishes:
+                session.block(reason)

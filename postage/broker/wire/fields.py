@@ -1,0 +1,185 @@
+"""AMQP field values and tables: Python objects to bytes and back (AMQP 0-9-1, 4.2.5).
+
+The type letters are those that RabbitMQ uses (https://www.rabbitmq.com/amqp-0-9-1-errata, section
+3), which differ from the specification's in a few places.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from postage.broker.wire.exceptions import SyntaxFault
+
+__all__ = ["Timestamp", "decode_table", "encode_table", "long_string", "short_string"]
+
+MAX_DEPTH = 16
+"""How deep tables may nest in tables; beyond it the reader's stack is at risk."""
+
+
+class Timestamp(int):
+    """Seconds since the epoch, in a table."""
+
+
+def short_string(value: str | bytes) -> bytes:
+    """Return *value* with its length in one byte before it; longer ones are cut at 255 bytes."""
+    data = _bytes(value)[:255]
+    return bytes((len(data),)) + data
+
+
+def long_string(value: str | bytes) -> bytes:
+    """Return *value* with its length in four bytes before it."""
+    data = _bytes(value)
+    return len(data).to_bytes(4, "big") + data
+
+
+def encode_table(table: dict[str, Any]) -> bytes:
+    """Return *table* as bytes, its length first."""
+    return long_string(b"".join(short_string(k) + _encode(v) for k, v in table.items()))
+
+
+def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], int]:
+    """Return the table at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    end = _end_of_block(data, at, depth)
+    at, table = at + 4, {}
+    while at < end:
+        name, at = short_at(data, at)
+        table[name], at = _decode(data, at, depth)
+    if at != end:
+        raise SyntaxFault("a field of a table runs over its end")
+    return table, end
+
+
+def short_at(data: bytes, at: int) -> tuple[str, int]:
+    """Return the short string at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    if at >= len(data) or at + 1 + data[at] > len(data):
+        raise SyntaxFault("a short string runs over the end")
+    end = at + 1 + data[at]
+    return data[at + 1 : end].decode("utf-8", "surrogateescape"), end
+
+
+def long_at(data: bytes, at: int) -> tuple[bytes, int]:
+    """Return the long string at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    end = _end_of_block(data, at, 0)
+    return data[at + 4 : end], end
+
+
+def _end_of_block(data: bytes, at: int, depth: int) -> int:
+    if depth > MAX_DEPTH:
+        raise SyntaxFault(f"tables nest deeper than {MAX_DEPTH} levels")
+    end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+    if at + 4 > len(data) or end > len(data):
+        raise SyntaxFault("a table or long string runs over the end")
+    return end
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+
+
+# --- single values
+
+_NUMBERS = {
+    "b": struct.Struct(">b"),
+    "B": struct.Struct(">B"),
+    "s": struct.Struct(">h"),
+    "u": struct.Struct(">H"),
+    "I": struct.Struct(">i"),
+    "i": struct.Struct(">I"),
+    "l": struct.Struct(">q"),
+    "L": struct.Struct(">q"),
+    "f": struct.Struct(">f"),
+    "d": struct.Struct(">d"),
+}
+_DECIMAL = struct.Struct(">Bi")
+
+
+def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    kind = data[at : at + 1].decode("latin-1")
+    at += 1
+    number = _NUMBERS.get(kind)
+    try:
+        if number is not None:
+            return number.unpack_from(data, at)[0], at + number.size
+        return _DECODERS[kind](data, at, depth)
+    except (KeyError, struct.error):
+        raise SyntaxFault(f"a field of type {kind!r} cannot be read") from None
+
+
+def _decode_array(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
+    end = _end_of_block(data, at, depth)
+    at, values = at + 4, []
+    while at < end:
+        value, at = _decode(data, at, depth + 1)
+        values.append(value)
+    if at != end:
+        raise SyntaxFault("a value of an array runs over its end")
+    return values, end
+
+
+def _decode_string(data: bytes, at: int, _depth: int) -> tuple[str | bytes, int]:
+    value, end = long_at(data, at)
+    try:
+        return value.decode("utf-8"), end
+    except UnicodeDecodeError:
+        return value, end
+
+
+def _decode_decimal(data: bytes, at: int, _depth: int) -> tuple[Decimal, int]:
+    scale, value = _DECIMAL.unpack_from(data, at)
+    return Decimal(value).scaleb(-scale), at + _DECIMAL.size
+
+
+def _decode_timestamp(data: bytes, at: int, _depth: int) -> tuple[Timestamp, int]:
+    if at + 8 > len(data):
+        raise SyntaxFault("a timestamp runs over the end")
+    return Timestamp(int.from_bytes(data[at : at + 8], "big")), at + 8
+
+
+_DECODERS: dict[str, Callable[[bytes, int, int], tuple[Any, int]]] = {
+    "t": lambda data, at, _: (struct.unpack_from(">?", data, at)[0], at + 1),
+    "V": lambda _data, at, _: (None, at),
+    "S": _decode_string,
+    "x": lambda data, at, _: long_at(data, at),
+    "A": _decode_array,
+    "F": lambda data, at, depth: decode_table(data, at, depth + 1),
+    "T": _decode_timestamp,
+    "D": _decode_decimal,
+}
+
+
+def _encode(value: Any) -> bytes:
+    for kind, encoder in _ENCODERS:
+        if isinstance(value, kind):
+            return encoder(value)
+    raise TypeError(f"{type(value).__name__} has no place in an AMQP table")
+
+
+def _encode_int(value: int) -> bytes:
+    return (
+        b"I" + value.to_bytes(4, "big", signed=True)
+        if -(1 << 31) <= value < 1 << 31
+        else (b"l" + value.to_bytes(8, "big", signed=True))
+    )
+
+
+def _encode_decimal(value: Decimal) -> bytes:
+    scale = max(0, -int(value.as_tuple().exponent))
+    return b"D" + _DECIMAL.pack(scale, int(value.scaleb(scale)))
+
+
+# In the order of asking: bool and Timestamp are ints as well.
+_ENCODERS: list[tuple[type | tuple[type, ...], Callable[[Any], bytes]]] = [
+    (bool, lambda value: b"t" + bytes((value,))),
+    (Timestamp, lambda value: b"T" + int(value).to_bytes(8, "big")),
+    (int, _encode_int),
+    (float, lambda value: b"d" + struct.pack(">d", value)),
+    (str, lambda value: b"S" + long_string(value)),
+    (bytes, lambda value: b"x" + long_string(value)),
+    (dict, lambda value: b"F" + encode_table(value)),
+    ((list, tuple), lambda value: b"A" + long_string(b"".join(map(_encode, value)))),
+    (type(None), lambda _: b"V"),
+    (Decimal, _encode_decimal),
+]

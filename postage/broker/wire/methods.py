@@ -1,0 +1,258 @@
+"""The methods of AMQP 0-9-1 with RabbitMQ's extensions, as a table, and their codec.
+
+A line of the table: class id, method id, name, and the arguments in order with their types.  Names
+in brackets are reserved: read and thrown away, written as zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from postage.broker.wire.exceptions import SyntaxFault
+from postage.broker.wire.fields import (
+    decode_table,
+    encode_table,
+    long_at,
+    long_string,
+    short_at,
+    short_string,
+)
+
+__all__ = ["METHODS", "Call", "Method", "decode", "encode"]
+
+_TABLE = """
+10 10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
+10 11 connection.start_ok client_properties:table mechanism:shortstr response:longstr locale:shortstr
+10 20 connection.secure challenge:longstr
+10 21 connection.secure_ok response:longstr
+10 30 connection.tune channel_max:short frame_max:long heartbeat:short
+10 31 connection.tune_ok channel_max:short frame_max:long heartbeat:short
+10 40 connection.open virtual_host:shortstr [capabilities]:shortstr [insist]:bit
+10 41 connection.open_ok [known_hosts]:shortstr
+10 50 connection.close reply_code:short reply_text:shortstr class_id:short method_id:short
+10 51 connection.close_ok
+10 60 connection.blocked reason:shortstr
+10 61 connection.unblocked
+10 70 connection.update_secret new_secret:longstr reason:shortstr
+10 71 connection.update_secret_ok
+20 10 channel.open [out_of_band]:shortstr
+20 11 channel.open_ok [channel_id]:longstr
+20 20 channel.flow active:bit
+20 21 channel.flow_ok active:bit
+20 40 channel.close reply_code:short reply_text:shortstr class_id:short method_id:short
+20 41 channel.close_ok
+40 10 exchange.declare [ticket]:short exchange:shortstr type:shortstr passive:bit durable:bit auto_delete:bit internal:bit nowait:bit arguments:table
+40 11 exchange.declare_ok
+40 20 exchange.delete [ticket]:short exchange:shortstr if_unused:bit nowait:bit
+40 21 exchange.delete_ok
+40 30 exchange.bind [ticket]:short destination:shortstr source:shortstr routing_key:shortstr nowait:bit arguments:table
+40 31 exchange.bind_ok
+40 40 exchange.unbind [ticket]:short destination:shortstr source:shortstr routing_key:shortstr nowait:bit arguments:table
+40 51 exchange.unbind_ok
+50 10 queue.declare [ticket]:short queue:shortstr passive:bit durable:bit exclusive:bit auto_delete:bit nowait:bit arguments:table
+50 11 queue.declare_ok queue:shortstr message_count:long consumer_count:long
+50 20 queue.bind [ticket]:short queue:shortstr exchange:shortstr routing_key:shortstr nowait:bit arguments:table
+50 21 queue.bind_ok
+50 30 queue.purge [ticket]:short queue:shortstr nowait:bit
+50 31 queue.purge_ok message_count:long
+50 40 queue.delete [ticket]:short queue:shortstr if_unused:bit if_empty:bit nowait:bit
+50 41 queue.delete_ok message_count:long
+50 50 queue.unbind [ticket]:short queue:shortstr exchange:shortstr routing_key:shortstr arguments:table
+50 51 queue.unbind_ok
+60 10 basic.qos prefetch_size:long prefetch_count:short global_:bit
+60 11 basic.qos_ok
+60 20 basic.consume [ticket]:short queue:shortstr consumer_tag:shortstr no_local:bit no_ack:bit exclusive:bit nowait:bit arguments:table
+60 21 basic.consume_ok consumer_tag:shortstr
+60 30 basic.cancel consumer_tag:shortstr nowait:bit
+60 31 basic.cancel_ok consumer_tag:shortstr
+60 40 basic.publish [ticket]:short exchange:shortstr routing_key:shortstr mandatory:bit immediate:bit
+60 50 basic.return reply_code:short reply_text:shortstr exchange:shortstr routing_key:shortstr
+60 60 basic.deliver consumer_tag:shortstr delivery_tag:longlong redelivered:bit exchange:shortstr routing_key:shortstr
+60 70 basic.get [ticket]:short queue:shortstr no_ack:bit
+60 71 basic.get_ok delivery_tag:longlong redelivered:bit exchange:shortstr routing_key:shortstr message_count:long
+60 72 basic.get_empty [cluster_id]:shortstr
+60 80 basic.ack delivery_tag:longlong multiple:bit
+60 90 basic.reject delivery_tag:longlong requeue:bit
+60 100 basic.recover_async requeue:bit
+60 110 basic.recover requeue:bit
+60 111 basic.recover_ok
+60 120 basic.nack delivery_tag:longlong multiple:bit requeue:bit
+85 10 confirm.select nowait:bit
+85 11 confirm.select_ok
+90 10 tx.select
+90 11 tx.select_ok
+90 20 tx.commit
+90 21 tx.commit_ok
+90 30 tx.rollback
+90 31 tx.rollback_ok
+"""
+
+_FRAME = struct.Struct(">BHI")
+_ID = struct.Struct(">HH")
+_INTEGERS = {"octet": 1, "short": 2, "long": 4, "longlong": 8}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of the protocol: its ids, its name, and its (argument, type) in order."""
+
+    class_id: int
+    method_id: int
+    name: str
+    arguments: tuple[tuple[str, str], ...]
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Class and method id, as a close quotes them."""
+        return self.class_id, self.method_id
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a header and a body follow."""
+        return self.name in ("basic.publish", "basic.return", "basic.deliver", "basic.get_ok")
+
+
+class Call:
+    """A method that a client called, with its arguments as attributes."""
+
+    def __init__(self, method: Method, arguments: dict[str, Any]) -> None:
+        self.method = method
+        self.__dict__.update(arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.method.name} has no argument {name!r}")
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in vars(self).items() if name != "method"}
+        return f"<{self.method.name} {shown}>"
+
+
+def _parsed(line: str) -> Method:
+    class_id, method_id, name, *arguments = line.split()
+    pairs = (argument.split(":") for argument in arguments)
+    return Method(int(class_id), int(method_id), name, tuple((a, kind) for a, kind in pairs))
+
+
+_ALL = [_parsed(line) for line in _TABLE.strip().splitlines()]
+METHODS = {method.name: method for method in _ALL}
+_BY_ID = {method.ids: method for method in _ALL}
+
+
+def decode(payload: bytes) -> Call:
+    """Return the method in the *payload* of a method frame; raise `SyntaxFault`."""
+    hot = _HOT.get(payload[:4])
+    if hot is not None:
+        return hot(payload)
+    if len(payload) < _ID.size:
+        raise SyntaxFault("a method frame without a method")
+    method = _BY_ID.get(_ID.unpack_from(payload))
+    if method is None:
+        raise SyntaxFault(f"method {_ID.unpack_from(payload)} is unknown", 503)
+    values: dict[str, Any] = {}
+    at, bit = _ID.size, 0
+    for name, kind in method.arguments:
+        if kind == "bit":
+            values[name], at, bit = _bit_at(payload, at, bit)
+        else:
+            at, bit = at + (bit > 0), 0
+            values[name], at = _value_at(payload, at, kind)
+    if at + (bit > 0) != len(payload):
+        raise SyntaxFault(f"{method.name} is longer than its arguments")
+    return Call(method, {name: value for name, value in values.items() if name[0] != "["})
+
+
+def _publish(payload: bytes) -> Call:
+    """Decode basic.publish: written out, because most of all calls are of these two."""
+    exchange, at = _text_at(payload, 6)
+    key, at = short_at(payload, at)  # RabbitMQ does not look into this one
+    if at >= len(payload):
+        raise SyntaxFault("a method frame ends in mid-method")
+    bits = payload[at]
+    arguments = {
+        "exchange": exchange,
+        "routing_key": key,
+        "mandatory": bits & 1 != 0,
+        "immediate": bits & 2 != 0,
+    }
+    return Call(METHODS["basic.publish"], arguments)
+
+
+def _ack(payload: bytes) -> Call:
+    if len(payload) < 13:  # noqa: PLR2004 - ids, tag, bits
+        raise SyntaxFault("a method frame ends in mid-method")
+    tag = int.from_bytes(payload[4:12], "big")
+    multiple = payload[12] & 1 != 0
+    return Call(METHODS["basic.ack"], {"delivery_tag": tag, "multiple": multiple})
+
+
+_HOT = {_ID.pack(60, 40): _publish, _ID.pack(60, 80): _ack}
+
+
+def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:
+    """Bits that follow each other share an octet (4.2.5.2)."""
+    if at >= len(payload):
+        raise SyntaxFault("a method frame ends in mid-method")
+    value = bool(payload[at] >> bit & 1)
+    return (value, at + 1, 0) if bit == 7 else (value, at, bit + 1)  # noqa: PLR2004 - 8 bits
+
+
+def _text_at(payload: bytes, at: int) -> tuple[str, int]:
+    """Return the short string at *at*; those of methods are UTF-8 (RabbitMQ)."""
+    text, end = short_at(payload, at)
+    if not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text):
+        raise SyntaxFault("Malformed UTF-8 in shortstr")
+    return text, end
+
+
+def _value_at(payload: bytes, at: int, kind: str) -> tuple[Any, int]:
+    if kind in _INTEGERS:
+        end = at + _INTEGERS[kind]
+        if end > len(payload):
+            raise SyntaxFault("a method frame ends in mid-method")
+        return int.from_bytes(payload[at:end], "big"), end
+    return _READERS[kind](payload, at)
+
+
+def encode(channel: int, name: str, **arguments: Any) -> bytes:
+    """Return the frame of the method *name* with *arguments*."""
+    method = METHODS[name]
+    parts = [_ID.pack(*method.ids)]
+    bits, count = 0, 0
+    for argument, kind in method.arguments:
+        value = arguments.get(argument, _ZEROS.get(kind, 0))
+        if kind == "bit":
+            bits, count = bits | bool(value) << count, count + 1
+            continue
+        if count:
+            parts.append(bytes((bits,)))
+            bits, count = 0, 0
+        parts.append(_encoded(value, kind))
+    if count:
+        parts.append(bytes((bits,)))
+    payload = b"".join(parts)
+    return _FRAME.pack(1, channel, len(payload)) + payload + b"\xce"
+
+
+_ZEROS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
+
+
+def _encoded(value: Any, kind: str) -> bytes:
+    if kind in _INTEGERS:
+        data: bytes = value.to_bytes(_INTEGERS[kind], "big")
+        return data
+    return _WRITERS[kind](value)
+
+
+_READERS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
+    "shortstr": _text_at,
+    "longstr": long_at,
+    "table": decode_table,
+}
+_WRITERS: dict[str, Callable[[Any], bytes]] = {
+    "shortstr": short_string,
+    "longstr": long_string,
+    "table": encode_table,
+}

@@ -1,0 +1,1 @@
+"""``postage check``: the rules, the report, and making components without a broker."""

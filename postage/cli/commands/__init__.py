@@ -1,0 +1,1 @@
+"""The commands of ``postage``, one module for each, named as the command."""

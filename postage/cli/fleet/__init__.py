@@ -1,0 +1,1 @@
+"""Running generic applications, as seen from the command line: asked, described, shown."""
