@@ -53,6 +53,12 @@ class Module:
                     inner = f"{base}.{alias.name}"
                     yield Import(inner if inner in known else base, node.lineno)
 
+    def classes(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and the line of every class."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ClassDef):
+                yield node.name, node.lineno
+
     def calls_of(self, name: str) -> Iterator[int]:
         """Yield the line of every call of the plain *name*."""
         for node in ast.walk(self.tree):
