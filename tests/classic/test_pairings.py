@@ -32,7 +32,19 @@ def client_and_server(classic, broker_env, pairing) -> tuple[Finished, Finished]
         return said_by_client, serving.wait()
 
 
-@pytest.mark.row(7, 15, 16, 17, 19, 25, 27, 38, 41, 43, 47)
+@pytest.mark.behaviour(
+    "other-languages",
+    "message-arguments",
+    "message-types",
+    "message-command",
+    "message-status",
+    "producer-builders",
+    "producer-forward",
+    "handler-decorators",
+    "handler-classes",
+    "message-outcomes",
+    "filters",
+)
 def test_every_kind_of_message_arrives_as_it_was_sent(client_and_server):
     """Also: a handler that raises or rejects, and a message nobody handles, stop nothing."""
     server = events(client_and_server[1])
@@ -42,13 +54,15 @@ def test_every_kind_of_message_arrives_as_it_was_sent(client_and_server):
 KINDS = {event["event"] for event in expected.MESSAGES}
 
 
-@pytest.mark.row(7, 20, 29, 32, 42)
+@pytest.mark.behaviour(
+    "other-languages", "message-results", "rpc-call", "rpc-queue-only", "rpc-handlers"
+)
 @pytest.mark.parametrize("call", expected.RESULTS)
 def test_each_kind_of_result_comes_back(client_and_server, call):
     assert table(client_and_server[0])[call] == expected.RESULTS[call]
 
 
-@pytest.mark.row(31, 42)
+@pytest.mark.behaviour("rpc-timeout", "rpc-handlers")
 @pytest.mark.parametrize("call", expected.FAILURES["old"])
 def test_a_call_without_an_answer_ends_in_an_exception_result(client_and_server, pairing, call):
     outcome = table(client_and_server[0])[call]
@@ -56,7 +70,7 @@ def test_a_call_without_an_answer_ends_in_an_exception_result(client_and_server,
     assert (outcome["type"], outcome["true"]) == ("exception", False)
 
 
-@pytest.mark.row(44, 49)
+@pytest.mark.behaviour("quit-and-restart", "microthreads")
 def test_quit_ends_the_server_and_the_code_after_its_loop_runs(client_and_server):
     client, server = client_and_server
     assert (client.code, events(client)[-1]) == (0, {"event": "ended"})

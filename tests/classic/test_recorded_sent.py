@@ -104,7 +104,18 @@ def test_every_recorded_message_is_in_a_table():
     assert OURS.keys() <= WIRE.keys()
 
 
-@pytest.mark.row(7, 13, 14, 15, 17, 19, 25, 26, 27, 32)
+@pytest.mark.behaviour(
+    "other-languages",
+    "encoders",
+    "message-seven-keys",
+    "message-arguments",
+    "message-command",
+    "message-status",
+    "producer-builders",
+    "producer-destinations",
+    "producer-forward",
+    "rpc-queue-only",
+)
 @pytest.mark.parametrize("case", SAME)
 def test_the_body_is_the_one_that_1_2_1_sends(wire, producer, case):
     queue = wire.listen(*KEYS)
@@ -114,7 +125,7 @@ def test_the_body_is_the_one_that_1_2_1_sends(wire, producer, case):
     assert got.routing_key == SENT[case]["routing_key"]
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("case", SAME)
 def test_the_properties_are_those_of_1_2_1_and_some_that_it_ignores(wire, producer, case):
     queue = wire.listen(*KEYS)
@@ -126,7 +137,13 @@ def test_the_properties_are_those_of_1_2_1_and_some_that_it_ignores(wire, produc
     assert all(name.startswith("postage-") for name in properties.get("headers", ()))
 
 
-@pytest.mark.row(13, 25, 26, 28, 32)
+@pytest.mark.behaviour(
+    "encoders",
+    "producer-builders",
+    "producer-destinations",
+    "producer-method-names",
+    "rpc-queue-only",
+)
 @pytest.mark.parametrize("case", OURS)
 def test_what_1_2_1_promised_and_did_not_do_is_done(wire, producer, case):
     send, name, key, content = OURS[case]
@@ -138,12 +155,12 @@ def test_what_1_2_1_promised_and_did_not_do_is_done(wire, producer, case):
     assert got.value.keys() == FORWARDED.keys()
 
 
-@pytest.mark.row(28)
+@pytest.mark.behaviour("producer-method-names")
 def test_an_unknown_attribute_is_not_there(producer):
     assert not hasattr(producer, "no_such")
 
 
-@pytest.mark.row(30, 31)
+@pytest.mark.behaviour("rpc-retries", "rpc-timeout")
 def test_an_rpc_is_sent_again_as_often_as_the_caller_said(wire, producer):
     """1.2.1 took no notice of ``_max_retry`` and sent the request five times."""
     queue = wire.listen("rk")
@@ -159,7 +176,7 @@ def test_an_rpc_is_sent_again_as_often_as_the_caller_said(wire, producer):
     assert (returned.body, bool(returned)) == (recorded, False)
 
 
-@pytest.mark.row(30, 31)
+@pytest.mark.behaviour("rpc-retries", "rpc-timeout")
 def test_an_rpc_without_any_time_times_out(wire, producer):
     wire.listen("rk")
     returned = producer.rpc_echo("x", _timeout=0)

@@ -63,21 +63,21 @@ def left_in(wire, queue: str) -> int:
     return count
 
 
-@pytest.mark.row(7, 38, 44)
+@pytest.mark.behaviour("other-languages", "handler-decorators", "quit-and-restart")
 def test_every_recorded_message_reaches_its_handler_and_quit_ends_the_processor(wire, broker_env):
     listener = served(wire, *MESSAGES)
     assert listener.seen == [json.loads(SENT[case]["body"]) for case in MESSAGES]
     assert left_in(wire, QUEUE["name"]) == 0
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_body_that_is_no_message_is_rejected_and_those_after_it_are_served(wire, broker_env):
     listener = served(wire, NO_MESSAGE, MESSAGES[0])
     assert listener.seen == [json.loads(SENT[MESSAGES[0]]["body"])]
     assert left_in(wire, QUEUE["name"]) == 0
 
 
-@pytest.mark.row(7, 35, 42)
+@pytest.mark.behaviour("other-languages", "consumer-operations", "rpc-handlers")
 @pytest.mark.parametrize("case", RPCS)
 def test_a_recorded_rpc_is_answered_in_the_form_of_1_2_1(wire, broker_env, case):
     replies = wire.listen()
@@ -106,7 +106,7 @@ def test_every_recorded_reply_is_in_the_table():
     assert {case for case, replies in REPLIES.items() if replies} == RESULTS.keys()
 
 
-@pytest.mark.row(7, 20, 29)
+@pytest.mark.behaviour("other-languages", "message-results", "rpc-call")
 @pytest.mark.parametrize("case", RESULTS)
 def test_a_recorded_reply_without_any_property_ends_the_call(wire, broker_env, case):
     requests = wire.listen("rk")
@@ -119,7 +119,7 @@ def test_a_recorded_reply_without_any_property_ends_the_call(wire, broker_env, c
     assert result == RESULTS[case]()
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("case", RESULTS)
 def test_recorded_replies_are_collected_from_their_queue(wire, broker_env, case):
     wire.listen("rk")
@@ -133,7 +133,7 @@ def test_recorded_replies_are_collected_from_their_queue(wire, broker_env, case)
     assert len(results) == len(seen)
 
 
-@pytest.mark.row(31)
+@pytest.mark.behaviour("rpc-timeout")
 def test_a_second_reply_to_one_call_does_not_answer_the_next_call(wire, broker_env):
     requests, caller = wire.listen("rk"), Caller(FINGERPRINT)
     for case, value in (("twice", 1), ("bare", {"plain": 1})):

@@ -38,19 +38,19 @@ def called(caller: Caller, count: int) -> list[object]:
     return [call.get(block=False).body["content"]["value"] for call in calls]
 
 
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_each_of_many_callers_gets_the_answer_to_its_own_call(old_server):
     assert called(Caller(), 50) == list(range(50))
 
 
-@pytest.mark.row(31)
+@pytest.mark.behaviour("rpc-timeout")
 def test_a_late_reply_does_not_answer_the_next_call(old_server):
     caller = Caller()
     assert caller.rpc_sleep(0.6, _timeout=0.2).body["content"]["value"] == "TimeoutError"
     assert caller.rpc_bare("mine").body["content"]["value"] == "mine"
 
 
-@pytest.mark.row(7, 46)
+@pytest.mark.behaviour("other-languages", "round-robin-and-fan-out")
 def test_old_and_new_servers_share_one_queue(old_server):
     """A fleet is moved to this package one program at a time."""
     with program("new", "server.py", "many") as new_server:

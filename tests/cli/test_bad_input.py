@@ -87,7 +87,7 @@ def locked(broker_env):
         yield program
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_who_may_not_ends_and_restarts_nobody(locked: Program):
     for command in ("quit", "restart"):
         where = ("generic-application-exchange", "locked")

@@ -1,4 +1,4 @@
-"""What the words of a command line are as parameters (behaviours row 25)."""
+"""What the words of a command line are as parameters (behaviour ``producer-builders``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postage.cli.parameters import parameters_of
 from postage.errors import SettingsError
 
 
-@pytest.mark.row(25)
+@pytest.mark.behaviour("producer-builders")
 @pytest.mark.parametrize(
     ("words", "parameters"),
     [

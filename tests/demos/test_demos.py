@@ -66,7 +66,7 @@ def _empty_queue(broker_env: Any) -> Iterator[None]:
 # --- what they show
 
 
-@pytest.mark.row(1, 54)
+@pytest.mark.behaviour("package-and-version", "demos")
 def test_basic_echo_prints_what_was_sent(broker_env):
     with receiver("basic_echo") as program:
         assert send("basic_echo") == "sent\n"
@@ -76,7 +76,7 @@ def test_basic_echo_prints_what_was_sent(broker_env):
     assert (ended.code, ended.stderr) == (0, "")
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_basic_echo_finds_what_was_sent_while_nobody_received(broker_env):
     with receiver("basic_echo") as program:
         program.terminate()
@@ -86,7 +86,7 @@ def test_basic_echo_finds_what_was_sent_while_nobody_received(broker_env):
         program.wait_for_line("A test message")
 
 
-@pytest.mark.row(38, 39, 46, 54)
+@pytest.mark.behaviour("handler-decorators", "several-handlers", "round-robin-and-fan-out", "demos")
 def test_advanced_echo_serves_receivers_in_turn_and_all_at_once(broker_env):
     with receiver("advanced_echo") as one, receiver("advanced_echo") as other:
         for _ in range(4):
@@ -100,14 +100,14 @@ def test_advanced_echo_serves_receivers_in_turn_and_all_at_once(broker_env):
         assert "'name': 'echo_send', 'type': 'application'" in one.stdout
 
 
-@pytest.mark.row(29, 38, 54)
+@pytest.mark.behaviour("rpc-call", "handler-decorators", "demos")
 def test_rpc_echo_prints_the_answer(broker_env):
     with receiver("rpc_echo") as program:
         assert send("rpc_echo") == "RPC message received\n"
         program.wait_for_line("RPC test message")
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 def test_rpc_echo_says_at_once_that_no_server_runs(broker_env):
     ended = run_program(path("rpc_echo/echo_send.py"), within=SOON)
 
@@ -134,7 +134,7 @@ WAYS = {
 }
 
 
-@pytest.mark.row(47, 48)
+@pytest.mark.behaviour("filters", "filter-errors")
 @pytest.mark.parametrize(("arguments", "ready"), WAYS.values(), ids=WAYS)
 def test_the_pipeline_ships_what_can_be_had_where_it_is_cheapest(
     broker_env, arguments: tuple[str, ...], ready: str
@@ -164,7 +164,7 @@ def ps(*key: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.row(50, 51, 52)
+@pytest.mark.behaviour("application-arguments", "application-keys", "application-groups")
 def test_fleet_is_seen_at_work(broker_env):
     with Program(path("fleet/fleet.py")) as program:
         program.wait_for_line("the post office is open", SOON)
@@ -196,7 +196,7 @@ class Controller(messaging.GenericProducer):
     eks = ((exchange("echo-exchange"), "echo-rk"),)
 
 
-@pytest.mark.row(44, 54)
+@pytest.mark.behaviour("quit-and-restart", "demos")
 @pytest.mark.parametrize("echo", ECHOES)
 def test_the_command_quit_ends_a_receiver(broker_env, echo: str):
     with receiver(echo) as program:
@@ -206,7 +206,7 @@ def test_the_command_quit_ends_a_receiver(broker_env, echo: str):
     assert (ended.code, ended.stderr) == (0, "")
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_the_code_after_the_loop_runs_when_the_receiver_has_quit(broker_env):
     with receiver("basic_echo") as program:
         Controller().message_quit()
@@ -249,7 +249,7 @@ def assert_one_clear_line(name: str, error: str, env: dict[str, str]) -> str:
     return ended.stderr
 
 
-@pytest.mark.row(8, 54)
+@pytest.mark.behaviour("login-failure", "demos")
 @pytest.mark.parametrize("name", PROGRAMS)
 class TestBrokerProblems:
     def test_nobody_listens_there(self, broker_env, name: str):
@@ -301,7 +301,7 @@ def test_a_port_that_is_no_number_is_a_mistake_in_usage(broker_env):
     assert (ended.code, ended.stderr) == (2, "SettingsError: port must be a number, not 'five'\n")
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_a_queue_with_other_flags_is_one_clear_line(broker_env):
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
         raw.declare("echo-queue", auto_delete=True)
@@ -311,7 +311,7 @@ def test_a_queue_with_other_flags_is_one_clear_line(broker_env):
     assert re.fullmatch(r"TopologyMismatch: queue 'echo-queue' [^\n]+\n", ended.stderr)
 
 
-@pytest.mark.row(54)
+@pytest.mark.behaviour("demos")
 def test_demo_files_are_short():
     files = sorted(DEMOS.rglob("*.py"))
     long = [str(file) for file in files if len(file.read_text().splitlines()) >= 40]

@@ -55,7 +55,7 @@ def test_the_programs_of_a_page_run_until_they_are_told_to_end(broker_env, rabbi
     assert (ended.code, ended.stderr) == (0, "")
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_the_readme_shows_the_echo_in_twelve_lines():
     echo = blocks(ROOT / "README.md")[0]
 

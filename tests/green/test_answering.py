@@ -72,7 +72,7 @@ RESULTS = {
 }
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize(("call", "expected"), RESULTS.items(), ids=RESULTS.keys())
 def test_whatever_a_handler_does_its_caller_gets_one_result(place, call, expected):
     with running(at(place, Answering)):
@@ -82,7 +82,7 @@ def test_whatever_a_handler_does_its_caller_gets_one_result(place, call, expecte
     assert (content["type"], content["value"], content["message"]) == expected
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("call", ["after", "later"])
 def test_code_after_the_reply_still_runs(place, call):
     processor = at(place, Answering)
@@ -91,7 +91,7 @@ def test_code_after_the_reply_still_runs(place, call):
         wait_until(lambda: processor.seen, SOON)
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_processors_that_share_a_key_stay_silent_about_what_they_do_not_handle(place):
     """One of the two knows the command; the other one's silence leaves the answer to it."""
 
@@ -114,7 +114,7 @@ def test_processors_that_share_a_key_stay_silent_about_what_they_do_not_handle(p
     assert quiet.counts["unhandled"] == 2
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_second_reply_is_counted_and_dropped(place):
     class Twice(Recorder):
         @Answers("command", "twice")
@@ -129,7 +129,7 @@ def test_a_second_reply_is_counted_and_dropped(place):
         wait_until(lambda: processor.counts["second_reply"] == 3, SOON)
 
 
-@pytest.mark.row(42, 43)
+@pytest.mark.behaviour("rpc-handlers", "message-outcomes")
 def test_an_rpc_whose_handler_fails_is_answered_rejected_and_logged(place, raw, caplog):
     raw.declare(place.dead)
     processor = at(place, Answering, place.strict)

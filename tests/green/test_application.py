@@ -31,7 +31,7 @@ class Marker(messaging.GenericProducer):
     max_retry = 0
 
 
-# --- rows 51 and 52: every key, over two processes
+# --- every key, over two processes
 
 
 class Fleet:
@@ -131,7 +131,7 @@ NOBODY = [
 ]
 
 
-@pytest.mark.row(51, 52)
+@pytest.mark.behaviour("application-keys", "application-groups")
 @pytest.mark.parametrize(("key", "expected"), FAN_OUT.items(), ids=FAN_OUT.keys())
 def test_a_fan_out_key_reaches_every_instance_once(fleet, key, expected):
     key = key.format(**fleet.names)
@@ -141,7 +141,7 @@ def test_a_fan_out_key_reaches_every_instance_once(fleet, key, expected):
     assert fleet.marked(key) == dict.fromkeys(expected, 1)
 
 
-@pytest.mark.row(51, 52)
+@pytest.mark.behaviour("application-keys", "application-groups")
 @pytest.mark.parametrize(("key", "expected"), ROUND_ROBIN.items(), ids=ROUND_ROBIN.keys())
 def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expected):
     key = key.format(**fleet.names)
@@ -154,16 +154,16 @@ def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expe
     assert fleet.marked(key) == dict.fromkeys(expected, each)
 
 
-@pytest.mark.row(51, 52)
+@pytest.mark.behaviour("application-keys", "application-groups")
 @pytest.mark.parametrize("key", NOBODY)
 def test_any_other_key_reaches_nobody(fleet, key):
     assert value(fleet.marker.rpc_ping(_key=key.format(**fleet.names))) == "NoRoute"
 
 
-# --- row 50
+# --- what an application is
 
 
-@pytest.mark.row(50)
+@pytest.mark.behaviour("application-arguments")
 def test_the_exchange_of_generic_applications():
     assert GenericApplicationExchange.parameters == {
         "exchange": "generic-application-exchange",
@@ -193,7 +193,7 @@ def local(place: Place, suffix: str = "", **kwds: Any) -> Local:
     return Local({"name": place.queue + suffix}, **kwds)
 
 
-@pytest.mark.row(50)
+@pytest.mark.behaviour("application-arguments")
 def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(place, broker_env):
     with pytest.MonkeyPatch.context() as patch:
         for variable in broker_env.variables():
@@ -206,7 +206,7 @@ def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(place, broker_env):
         assert value(Marker().rpc_ping(_key=place.queue)) == plain.fingerprint
 
 
-@pytest.mark.row(50)
+@pytest.mark.behaviour("application-arguments")
 def test_groups_are_not_shared_between_instances(place):
     one, other = local(place), local(place)
     one.join_group("mine")
@@ -215,7 +215,7 @@ def test_groups_are_not_shared_between_instances(place):
     assert Local({"name": place.queue}, None, ["given"]).groups == ["given"]
 
 
-@pytest.mark.row(50)
+@pytest.mark.behaviour("application-arguments")
 def test_another_exchange_class_replaces_the_exchange(place):
     own = exchange(place.sub("own"))
 
@@ -228,10 +228,10 @@ def test_another_exchange_class_replaces_the_exchange(place):
         assert value(Marker().rpc_ping(_key=place.queue)) == "NoRoute"
 
 
-# --- row 51: queues
+# --- queues
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 def test_the_queues_have_their_names_and_end_with_their_last_application(place, raw):
     pid = place.sub("pid")
     fingerprint = {"name": place.queue, "pid": pid, "host": "h"}
@@ -250,7 +250,7 @@ def test_the_queues_have_their_names_and_end_with_their_last_application(place, 
         wait_until(lambda queue=name: not raw.exists(queue), SOON)
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 def test_who_is_another_process_already_is_told_what_to_do_and_leaves_nothing_behind(place, raw):
     fingerprint = {"name": place.queue, "pid": place.sub("pid"), "host": "h"}
     own = f"{place.sub('pid')}@h"
@@ -264,7 +264,7 @@ def test_who_is_another_process_already_is_told_what_to_do_and_leaves_nothing_be
     assert not raw.exists(f"{place.queue}@h")
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 def test_numbers_count_the_applications_of_this_process():
     one, two = (Local({"name": f"number-{number}"}) for number in range(2))
 
@@ -272,10 +272,10 @@ def test_numbers_count_the_applications_of_this_process():
     assert two.address.number == one.address.number + 1
 
 
-# --- row 52: groups
+# --- groups
 
 
-@pytest.mark.row(52)
+@pytest.mark.behaviour("application-groups")
 def test_join_group_and_leave_group_come_as_commands(place):
     member, stranger = local(place, "-a"), local(place, "-b")
     key, group = member.fingerprint["name"], {"group_name": "late"}
@@ -300,7 +300,7 @@ def test_join_group_and_leave_group_come_as_commands(place):
     assert stranger.marks == []
 
 
-@pytest.mark.row(52)
+@pytest.mark.behaviour("application-groups")
 def test_joining_twice_and_leaving_what_one_never_joined_is_fine(place):
     member = local(place, groups=["g"])
     with running(member):
@@ -312,10 +312,10 @@ def test_joining_twice_and_leaving_what_one_never_joined_is_fine(place):
     assert member.groups == ["g"]
 
 
-# --- row 53: ping and logging
+# --- ping and logging
 
 
-@pytest.mark.row(53)
+@pytest.mark.behaviour("application-ping-and-log")
 @pytest.mark.parametrize("key", ["{name}", "{name}/rr", "{name}@{host}", "{name}@{host}/rr"])
 def test_ping_answers_the_fingerprint(place, key):
     application = local(place)
@@ -341,13 +341,13 @@ def test_describe_tells_what_it_is_and_does_and_who_asks_is_told_apart(place):
     assert brief["uptime"] > full["uptime"]
 
 
-@pytest.mark.row(53)
+@pytest.mark.behaviour("application-ping-and-log")
 def test_the_logger_is_a_stub_unless_a_producer_is_given(place):
     assert local(place).logger.log("nobody hears this") is None
     assert Local.logging_producer is generic_application.GenericApplication.logging_producer
 
 
-@pytest.mark.row(53)
+@pytest.mark.behaviour("application-ping-and-log")
 @pytest.mark.parametrize("own_method", [False, True], ids=["any-producer", "with-log-method"])
 def test_the_logger_works_with_a_real_producer(place, own_method):
     class Logs(messaging.GenericProducer):

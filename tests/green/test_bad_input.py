@@ -150,7 +150,7 @@ def test_the_table_is_as_long_as_promised():
 # --- bodies
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
 def test_a_body_that_is_no_message_is_rejected_counted_and_logged_once(case, data):
     case.put(data)
@@ -164,7 +164,7 @@ def test_a_body_that_is_no_message_is_rejected_counted_and_logged_once(case, dat
     assert case.victim.seen == [{"parameters": "alive"}]
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD.keys())
 def test_an_odd_message_is_handled_or_ignored(case, data):
     case.put(data)
@@ -178,7 +178,7 @@ def test_an_odd_message_is_handled_or_ignored(case, data):
     assert case.logged() == []
 
 
-@pytest.mark.row(7, 43)
+@pytest.mark.behaviour("other-languages", "message-outcomes")
 @pytest.mark.parametrize(
     "properties",
     [
@@ -203,7 +203,7 @@ def test_odd_properties_do_not_matter(case, properties):
     assert case.logged() == []
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_flood_of_bad_bodies_does_not_hold_the_good_ones_up(case):
     small = [data for data in BAD.values() if len(data) < 10_000]
     for data in small:
@@ -225,7 +225,7 @@ def call(name: str, parameters: Any = None) -> bytes:
     return json.dumps(GOOD | {"category": "rpc", "name": name, "content": content}).encode()
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("reply_to", [{}, {"reply_to": b"\xff\xfe"}], ids=["none", "not UTF-8"])
 @pytest.mark.parametrize("name", ["echo", "nobody_handles_this"])
 def test_a_call_that_cannot_be_answered_is_handled_and_logged(case, name, reply_to):
@@ -237,7 +237,7 @@ def test_a_call_that_cannot_be_answered_is_handled_and_logged(case, name, reply_
     assert "reply_to" in record.getMessage()
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize(
     "reply_to",
     ["no.such.queue", "x" * 255, "\u20ac \n%s"],
@@ -261,7 +261,7 @@ green.run(messaging.MessageProcessor({}, [(messaging.Exchange, [(sys.argv[1], "k
 """
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_program_that_only_answers_logs_lost_replies_too(place, raw):
     raw.declare(place.queue)
     raw.put(place.queue, call("echo"), reply_to="no.such.queue")
@@ -271,7 +271,7 @@ def test_a_program_that_only_answers_logs_lost_replies_too(place, raw):
         program.wait_for_line("its caller is gone")
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("correlation_id", ["", "x" * 255, b"\xff\xfe", "\u20ac"], ids=repr)
 def test_any_correlation_id_comes_back_as_it_was(case, correlation_id):
     replies = case.raw.declare("", exclusive=True, durable=False)
@@ -281,7 +281,7 @@ def test_any_correlation_id_comes_back_as_it_was(case, correlation_id):
     case.assert_lives()
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_call_with_content_that_its_handler_cannot_use_is_an_exception_result(case):
     replies = case.raw.declare("", exclusive=True, durable=False)
     data = json.dumps(GOOD | {"category": "rpc", "name": "echo", "content": {}}).encode()
@@ -293,7 +293,7 @@ def test_a_call_with_content_that_its_handler_cannot_use_is_an_exception_result(
     case.assert_lives()
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_malformed_call_is_rejected_without_an_answer(case):
     replies = case.raw.declare("", exclusive=True, durable=False)
     data = call("echo").replace(b'"2"', b'"1"')
@@ -307,7 +307,7 @@ def test_a_malformed_call_is_rejected_without_an_answer(case):
 # --- handlers
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("what", RAISERS)
 def test_whatever_a_handler_raises_its_message_is_rejected_and_logged_once(case, what):
     data = body(name="fail", content={"parameters": what})
@@ -325,7 +325,7 @@ def test_whatever_a_handler_raises_its_message_is_rejected_and_logged_once(case,
         assert type(record.exc_info[1]).__name__ == RAISERS[what][0]
 
 
-@pytest.mark.row(42, 43)
+@pytest.mark.behaviour("rpc-handlers", "message-outcomes")
 @pytest.mark.parametrize("what", RAISERS)
 def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
     result = case.producer.rpc_fail(what)
@@ -338,7 +338,7 @@ def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
     assert len(case.logged(logging.INFO)) == 1
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("what", ["ValueError", "SystemExit", "GreenletExit"])
 def test_an_answer_given_before_the_handler_raised_stands(case, what):
     assert value(case.producer.rpc_answer_then_fail(what)) == "answered"
@@ -352,7 +352,7 @@ def test_an_answer_given_before_the_handler_raised_stands(case, what):
 # --- replies
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("times", [2, 5])
 def test_replies_after_the_first_are_counted_and_dropped(case, times):
     assert value(case.producer.rpc_chatter(times)) == 0
@@ -362,7 +362,7 @@ def test_replies_after_the_first_are_counted_and_dropped(case, times):
     assert len(case.logged()) == times - 1
 
 
-@pytest.mark.row(13, 42)
+@pytest.mark.behaviour("encoders", "rpc-handlers")
 @pytest.mark.parametrize("what", UNSENDABLE)
 def test_a_reply_that_cannot_be_encoded_is_an_exception_result(case, what):
     result = case.producer.rpc_unsendable(what)
@@ -373,14 +373,14 @@ def test_a_reply_that_cannot_be_encoded_is_an_exception_result(case, what):
     case.assert_lives()
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_after_a_reply_that_could_not_be_encoded_another_one_may_follow(case):
     assert value(case.producer.rpc_second_thoughts()) == "something else, then"
     case.assert_lives()
     assert case.logged() == []
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 def test_a_reply_that_is_no_result_is_malformed_for_its_caller(case):
     result = case.producer.rpc_no_result()
 
@@ -404,7 +404,7 @@ def waiting(case):
 REPLY = json.dumps(messaging.MessageResult("mine").body).encode()
 
 
-@pytest.mark.row(31)
+@pytest.mark.behaviour("rpc-timeout")
 @pytest.mark.parametrize(
     ("ids", "count"),
     [
@@ -431,7 +431,7 @@ def test_a_reply_to_nobody_is_counted_and_dropped(waiting, ids, count, stray):
     assert value(caller.get(timeout=SOON)) == "mine"
 
 
-@pytest.mark.row(31)
+@pytest.mark.behaviour("rpc-timeout")
 def test_a_second_reply_to_the_same_call_is_dropped(waiting):
     case, caller, request = waiting
     before = case.producer._calls.counts["late"]
@@ -442,7 +442,7 @@ def test_a_second_reply_to_the_same_call_is_dropped(waiting):
     wait_until(lambda: case.producer._calls.counts["late"] == before + 1, SOON)
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize(
     "reply", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 10_000, b'{"content": 7}']
 )

@@ -21,7 +21,7 @@ from tests.support.running import SOON, running, value
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_a_queue_that_somebody_deletes_is_made_anew(
     place: Place, raw: Raw, caplog: Any, hup: Any
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     assert repr(place.queue) in record.getMessage()
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_where_an_exchange_is_deleted_with_the_queue_both_are_made_anew(
     place: Place, raw: Raw, hup: Any
 ) -> None:
@@ -54,7 +54,7 @@ def test_where_an_exchange_is_deleted_with_the_queue_both_are_made_anew(
         assert value(place.producer().rpc_echo(1)) == 1
 
 
-@pytest.mark.row(35, 44)
+@pytest.mark.behaviour("consumer-operations", "quit-and-restart")
 def test_a_deleted_queue_that_is_not_ours_to_make_ends_the_run_with_an_error_that_names_it(
     place: Place, raw: Raw, hup: Any
 ) -> None:

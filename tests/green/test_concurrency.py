@@ -58,7 +58,7 @@ def seconds_of(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-@pytest.mark.row(37)
+@pytest.mark.behaviour("processor-arguments")
 def test_handlers_that_wait_do_not_hold_others_up(place):
     """200 calls, 100 at a time, 0.1 s each: 0.2 s and what the calls themselves cost."""
     producer = place.producer()
@@ -75,7 +75,7 @@ def test_handlers_that_wait_do_not_hold_others_up(place):
     assert best < 0.5
 
 
-@pytest.mark.row(37)
+@pytest.mark.behaviour("processor-arguments")
 def test_concurrency_one_keeps_the_order_of_the_queue(place):
     processor = Waiting({}, place.eqk)
     in_order = type("InOrder", (Waiting,), {"concurrency": 1})({}, place.eqk)
@@ -93,7 +93,7 @@ def test_concurrency_one_keeps_the_order_of_the_queue(place):
     assert sorted(processor.seen) == list(range(100))
 
 
-@pytest.mark.row(37)
+@pytest.mark.behaviour("processor-arguments")
 @pytest.mark.parametrize("concurrency", [1, 7])
 def test_concurrency_bounds_the_handlers_and_the_messages_taken(place, raw, concurrency):
     bounded = type("Bounded", (Waiting,), {"concurrency": concurrency})({}, place.eqk)
@@ -109,7 +109,7 @@ def test_concurrency_bounds_the_handlers_and_the_messages_taken(place, raw, conc
     assert bounded.most == concurrency
 
 
-@pytest.mark.row(37)
+@pytest.mark.behaviour("processor-arguments")
 def test_prefetch_can_be_more_than_concurrency(place, raw):
     eager = type("Eager", (Waiting,), {"concurrency": 1, "prefetch": 5})({}, place.eqk)
     for _ in range(20):
@@ -125,7 +125,7 @@ def test_prefetch_can_be_more_than_concurrency(place, raw):
 
 
 @pytest.mark.slow
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_ten_thousand_calls_of_a_hundred_greenlets_get_their_own_replies(place):
     producer = place.producer(eks=[(place.exchange, "one")], rpc_timeout=30)
     wrong: list[Any] = []
@@ -147,7 +147,7 @@ def test_ten_thousand_calls_of_a_hundred_greenlets_get_their_own_replies(place):
     assert sum(one.get(block=False) for one in callers) == 10_000
 
 
-@pytest.mark.row(24, 29)
+@pytest.mark.behaviour("producer-declares-exchanges", "rpc-call")
 @pytest.mark.parametrize("tidy", [False, True], ids=["just-ends", "closes-and-destroys-its-hub"])
 def test_a_native_thread_with_a_hub_of_its_own_uses_the_same_producer_meanwhile(place, tidy):
     producer = place.producer()

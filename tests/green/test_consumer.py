@@ -25,10 +25,10 @@ def names(got: list[Any]) -> list[str]:
     return [json.loads(body)["name"] for _, _, _, body in got]
 
 
-# --- row 34: what a consumer listens to
+# --- what a consumer listens to
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_a_queue_is_a_name_or_a_dictionary_with_or_without_flags(place):
     queues = [
         (place.sub("plain"), "a"),
@@ -58,7 +58,7 @@ def test_from_which_queue_a_message_came_is_known_at_once_however_many_there_are
     assert to_find_out(30) == to_find_out(3)
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_eqk_may_name_several_exchanges(place):
     other = exchange(place.sub("other"), "fanout")
     eqk = [(place.exchange, [(place.queue, "rk")]), (other, [(place.queue, "")])]
@@ -72,7 +72,7 @@ def test_eqk_may_name_several_exchanges(place):
     assert {method.exchange for _, method, _, _ in got} == {place.exchange.name, other.name}
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_flags_go_to_the_declaration_of_the_queue(place, rabbitmq, vhost):
     limit = {"x-max-length": 5}
     queues = {
@@ -102,7 +102,7 @@ def test_flags_go_to_the_declaration_of_the_queue(place, rabbitmq, vhost):
     assert dict(consumer.qk_list) == {name: name for name in queues}
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_a_flag_that_does_not_exist_is_refused_by_name(place):
     with pytest.raises(SettingsError, match="no flag 'autodelete'"):
         messaging.GenericConsumer(place.at(({"name": "q", "flags": {"autodelete": True}}, "k")))
@@ -122,7 +122,7 @@ class Reversed(messaging.JsonEncoder):
         return super().decode(string.decode()[::-1])
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_class_attributes_say_where_and_how_a_consumer_listens(place, broker_env):
     class Own(messaging.GenericConsumer):
         eqk = place.eqk
@@ -145,7 +145,7 @@ def test_class_attributes_say_where_and_how_a_consumer_listens(place, broker_env
     assert consumer.decode(body)["content"] == {"parameters": "you"}
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_arguments_beat_the_class_attributes(place, broker_env):
     class Own(messaging.GenericConsumer):
         vhost = "no such"
@@ -158,10 +158,10 @@ def test_arguments_beat_the_class_attributes(place, broker_env):
     assert consumer.vhost == broker_env.vhost
 
 
-# --- row 35: bindings and consumers
+# --- bindings and consumers
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_a_queue_with_many_keys_has_one_amqp_consumer(place, raw):
     keys = [f"key{number}" for number in range(5)]
     consumer = messaging.GenericConsumer(place.at(*((place.queue, key) for key in keys)))
@@ -178,7 +178,7 @@ def test_a_queue_with_many_keys_has_one_amqp_consumer(place, raw):
     wait_until(lambda: raw.consumers(place.queue) == 0, SOON)
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_a_queue_that_many_greenlets_bind_at_once_has_one_amqp_consumer(place, raw):
     consumer = messaging.GenericConsumer()
 
@@ -191,7 +191,7 @@ def test_a_queue_that_many_greenlets_bind_at_once_has_one_amqp_consumer(place, r
         assert raw.consumers(place.queue) == 1
 
 
-@pytest.mark.row(35, 52)
+@pytest.mark.behaviour("consumer-operations", "application-groups")
 def test_a_queue_can_be_left_while_its_consumer_is_being_started(place, raw):
     queues = [place.sub(name) for name in "abc"]
     consumer = messaging.GenericConsumer(place.at(*((queue, place.key) for queue in queues)))
@@ -203,7 +203,7 @@ def test_a_queue_can_be_left_while_its_consumer_is_being_started(place, raw):
         assert [raw.consumers(queue) for queue in queues] == [0, 0, 1]
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_eqk_can_be_added_before_and_while_consuming(place):
     consumer = messaging.GenericConsumer()
     consumer.add_eqk(place.at((place.sub("before"), "a")))
@@ -217,7 +217,7 @@ def test_eqk_can_be_added_before_and_while_consuming(place):
     assert {method.routing_key for _, method, _, _ in got} == {"a", "b"}
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_queue_bind_takes_flags_and_queue_unbind_ends_a_key_while_consuming(place, raw):
     consumer = messaging.GenericConsumer(place.eqk)
     end = place.producer(eks=[(place.exchange, "end")])
@@ -236,7 +236,7 @@ def test_queue_bind_takes_flags_and_queue_unbind_ends_a_key_while_consuming(plac
     wait_until(lambda: not raw.exists(place.sub("short")), SOON)
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_a_callback_gets_channel_method_header_and_body_until_consuming_stops(place):
     consumer = messaging.GenericConsumer(place.eqk)
     got: list[Any] = []
@@ -261,7 +261,7 @@ def test_a_callback_gets_channel_method_header_and_body_until_consuming_stops(pl
     assert consumer.decode(body)["content"] == {"parameters": 1}
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_stop_consuming_twice_and_consuming_again_is_fine(place):
     consumer = messaging.GenericConsumer(place.eqk)
     for _ in range(2):
@@ -273,7 +273,7 @@ def test_stop_consuming_twice_and_consuming_again_is_fine(place):
     assert names(got) == ["hello"]
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_what_is_not_acknowledged_goes_back_to_its_queue(place, raw):
     consumer = messaging.GenericConsumer(place.eqk)
     got: list[Any] = []
@@ -288,7 +288,7 @@ def test_what_is_not_acknowledged_goes_back_to_its_queue(place, raw):
     wait_until(lambda: raw.count(place.queue) == 1, SOON)
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_ack_and_reject_settle_a_message(place, raw):
     """The first is acknowledged, the second put back once and then dropped for good."""
     consumer = messaging.GenericConsumer(place.strict)
@@ -314,7 +314,7 @@ def test_ack_and_reject_settle_a_message(place, raw):
     assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 def test_discard_all_messages_rejects_everything(place, raw):
     raw.declare(place.dead)
     consumer = messaging.GenericConsumer(place.strict)
@@ -332,7 +332,7 @@ def test_discard_all_messages_rejects_everything(place, raw):
     assert names(got) == ["welcome"]
 
 
-@pytest.mark.row(35)
+@pytest.mark.behaviour("consumer-operations")
 @pytest.mark.parametrize(
     ("answer", "content"),
     [
@@ -358,7 +358,7 @@ def test_rpc_reply_echoes_the_correlation_id_and_says_the_content_type(place, ra
     assert (sent["type"], sent["value"], sent["message"]) == content
 
 
-@pytest.mark.row(13, 35)
+@pytest.mark.behaviour("encoders", "consumer-operations")
 def test_rpc_reply_uses_the_encoder_of_the_consumer(place, raw):
     class Own(messaging.GenericConsumer):
         encoder_class = Reversed
@@ -371,10 +371,10 @@ def test_rpc_reply_uses_the_encoder_of_the_consumer(place, raw):
     assert Reversed.decode(reply.body)["content"]["value"] == 7
 
 
-# --- row 36: plain queues
+# --- plain queues
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_a_plain_queue_keeps_messages_while_nobody_consumes(place):
     messaging.GenericConsumer(place.eqk)
     producer = place.producer()
@@ -389,7 +389,7 @@ def test_a_plain_queue_keeps_messages_while_nobody_consumes(place):
     assert (names(got), names(later)) == (["first"], ["second"])
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_a_plain_queue_is_shared_by_its_consumers(place):
     with (
         consuming(messaging.GenericConsumer(place.eqk)) as one,
@@ -410,7 +410,7 @@ MISMATCHES = {
 }
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 @pytest.mark.parametrize(
     ("existing", "flag", "ours", "theirs"), MISMATCHES.values(), ids=MISMATCHES.keys()
 )
@@ -432,7 +432,7 @@ def test_a_queue_with_other_flags_is_an_error_that_says_what_to_write(
     assert f'{{"name": {place.queue!r}, "flags": {{"passive": True}}}}' in said
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_what_the_error_says_to_write_uses_the_queue_as_it_is(place, raw):
     raw.declare(place.queue, durable=False)
     with pytest.raises(TopologyMismatch):
@@ -444,7 +444,7 @@ def test_what_the_error_says_to_write_uses_the_queue_as_it_is(place, raw):
         wait_until(lambda: got, SOON)
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_a_refused_queue_ends_nothing_else(place, raw):
     """The broker closes the channel of the declaration; other components do not notice."""
     raw.declare(place.sub("other"), durable=False)
@@ -455,7 +455,7 @@ def test_a_refused_queue_ends_nothing_else(place, raw):
         wait_until(lambda: got, SOON)
 
 
-@pytest.mark.row(36)
+@pytest.mark.behaviour("shared-queues")
 def test_an_exchange_with_another_type_is_an_error_that_names_both(place):
     messaging.GenericConsumer(place.eqk)
     same_name = exchange(place.exchange.name, "topic")

@@ -202,7 +202,7 @@ def numbers(program: Program, word: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_under_load_every_message_is_finished_or_back_in_the_queue(
     place: Place, raw: Raw, program: Program, number: int
@@ -224,7 +224,7 @@ def test_under_load_every_message_is_finished_or_back_in_the_queue(
 
 
 @pytest.mark.slow
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_a_program_with_a_handler_that_never_ends_is_over_in_time(
     place: Place, raw: Raw, program: Program
 ) -> None:
@@ -242,7 +242,7 @@ def test_a_program_with_a_handler_that_never_ends_is_over_in_time(
 
 
 @pytest.mark.slow
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("fault", ["cut", "half_open"])
 def test_a_program_ends_during_the_loss_of_its_connection(
     place: Place, broker_env: Any, fault: str

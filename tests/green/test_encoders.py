@@ -52,7 +52,7 @@ SENDING = {
 }
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("encoder", [messaging.JsonEncoder, Toy])
 @pytest.mark.parametrize("way", SENDING)
@@ -66,7 +66,7 @@ def test_every_way_of_sending_uses_the_encoder_and_its_content_type(
     assert "x" in json.dumps(encoder.decode(taken.body))
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_the_plain_encoder_sends_bytes_and_text_without_a_content_type(place, raw, queue):
     producer = producer_at(place, encoder_class=messaging.Encoder)
     producer.forward(b"\x00\xff")
@@ -77,7 +77,7 @@ def test_the_plain_encoder_sends_bytes_and_text_without_a_content_type(place, ra
     assert not any(each.properties.content_type for each in taken)
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_calls_and_their_replies_use_the_encoder(place):
     producer = producer_at(place, encoder_class=Toy, rpc_timeout=10)
     with running(ToyServer({"name": "toys"}, place.eqk)):
@@ -87,7 +87,7 @@ def test_calls_and_their_replies_use_the_encoder(place):
     assert value(result) == [1, "a", 1, "a"]
 
 
-@pytest.mark.row(13, 35)
+@pytest.mark.behaviour("encoders", "consumer-operations")
 def test_the_content_type_of_a_reply_is_that_of_the_encoder(place, raw):
     answers = raw.declare("", durable=False, exclusive=True)
     with running(ToyServer({"name": "toys"}, place.eqk)):
@@ -122,7 +122,7 @@ UNSENDABLE = {
 }
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("case", UNSENDABLE)
 def test_what_cannot_be_encoded_raises_before_anything_is_sent(place, raw, queue, case, confirm):
@@ -137,7 +137,7 @@ def test_what_cannot_be_encoded_raises_before_anything_is_sent(place, raw, queue
     assert json.loads(taken.body)["name"] == "good"
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_what_cannot_be_encoded_does_not_even_declare(place, raw):
     new = exchange(place.sub("new"))
     with pytest.raises(EncodingError):
@@ -146,13 +146,13 @@ def test_what_cannot_be_encoded_does_not_even_declare(place, raw):
     assert not exchange_exists(raw, new.name)
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_a_fingerprint_that_cannot_be_encoded_is_named(place):
     with pytest.raises(EncodingError, match=r"fingerprint\.pid "):
         producer_at(place, {"pid": object()}).message_hello()
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_an_encoder_must_return_text_or_bytes(place, raw, queue):
     with pytest.raises(EncodingError, match=r"Odd\.encode must return str or bytes, not list"):
         producer_at(place, encoder_class=Odd).message_hello()

@@ -44,7 +44,7 @@ def without_postage():
     return {name: value for name, value in os.environ.items() if not name.startswith("POSTAGE_")}
 
 
-# --- rows 2 to 4: the environment of a program
+# --- the environment of a program
 
 
 def as_variables(env):
@@ -57,7 +57,7 @@ def as_url(env):
     return {"POSTAGE_URL": env.url}
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 @pytest.mark.parametrize("form", [as_variables, as_url])
 def test_a_program_goes_where_its_environment_says(broker_env, raw, queue, form):
     ended = run_program("-c", SEND, env=without_postage() | form(broker_env))
@@ -66,7 +66,7 @@ def test_a_program_goes_where_its_environment_says(broker_env, raw, queue, form)
     assert take(raw, queue)["content"] == {"parameters": "caff\u00e8"}
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_the_fingerprint_tells_the_vhost_of_the_environment(broker_env, raw, queue):
     run_program("-c", SEND, env=broker_env.environment())
 
@@ -87,7 +87,7 @@ def alice(broker_env):
     return broker_env.environment() | names | {"POSTAGE_VHOST": LOGIN_VHOST}
 
 
-@pytest.mark.row(3)
+@pytest.mark.behaviour("deprecated-variables")
 def test_a_program_with_deprecated_variables_logs_in_and_is_warned(alice, at_login_vhost):
     queue = listen(at_login_vhost, Meeting, "rk")
     for name in ("USER", "PASSWORD"):
@@ -102,7 +102,7 @@ def test_a_program_with_deprecated_variables_logs_in_and_is_warned(alice, at_log
     assert take(at_login_vhost, queue)["name"] == "hello"
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
 def test_debug_mode_shows_what_is_sent_and_no_password(alice, at_login_vhost, value):
     listen(at_login_vhost, Meeting, "rk")
@@ -114,7 +114,7 @@ def test_debug_mode_shows_what_is_sent_and_no_password(alice, at_login_vhost, va
     assert SECRET_OF_ALICE not in ended.stdout + ended.stderr
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 @pytest.mark.parametrize("value", ["", "false", "1"])
 def test_without_debug_mode_a_program_is_quiet(broker_env, value):
     ended = run_program("-c", SEND, env=broker_env.environment() | {"POSTAGE_DEBUG_MODE": value})
@@ -128,7 +128,7 @@ logging.basicConfig(stream=sys.stdout, format="own form: %(name)s %(message)s")
 """
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 def test_debug_output_goes_where_the_program_logs_to(broker_env):
     env = broker_env.environment() | {"POSTAGE_DEBUG_MODE": "true"}
 
@@ -156,7 +156,7 @@ for _ in scheduler.main():
 """
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 def test_debug_mode_shows_what_is_received(alice):
     with Program("-c", RECEIVE, env=alice | {"POSTAGE_DEBUG_MODE": "true"}) as program:
         program.wait_for_line("ready")
@@ -168,7 +168,7 @@ def test_debug_mode_shows_what_is_received(alice):
     assert SECRET_OF_ALICE not in ended.stdout + ended.stderr
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_the_environment_is_read_when_a_producer_is_made(
     raw, queue, elsewhere, other_vhost, monkeypatch
 ):
@@ -181,7 +181,7 @@ def test_the_environment_is_read_when_a_producer_is_made(
     assert raw.count(queue) == elsewhere.count(there) == 0
 
 
-@pytest.mark.row(2, 6)
+@pytest.mark.behaviour("environment-variables", "separate-vhosts")
 def test_the_globals_are_read_when_a_producer_is_made(elsewhere, other_vhost, monkeypatch):
     there = listen(elsewhere, Meeting, "rk")
     monkeypatch.setattr(messaging, "global_vhost", other_vhost)
@@ -191,10 +191,10 @@ def test_the_globals_are_read_when_a_producer_is_made(elsewhere, other_vhost, mo
     assert take(elsewhere, there)["name"] == "there"
 
 
-# --- row 5: host, user, password
+# --- host, user, password
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @every_component
 @pytest.mark.parametrize(
     "keys", [("host", "user", "password"), ("host", "user", "password", "port")]
@@ -209,7 +209,7 @@ def test_a_hup_is_an_argument_of_every_component(broker_env, monkeypatch, compon
     assert made.settings.port == broker_env.port
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @pytest.mark.parametrize("base", [messaging.GenericProducer, messaging.GenericConsumer])
 def test_a_hup_is_a_class_attribute_which_an_argument_beats(broker_env, monkeypatch, base):
     for name in ("HOST", "PORT", "USER", "PASSWORD"):
@@ -220,7 +220,7 @@ def test_a_hup_is_a_class_attribute_which_an_argument_beats(broker_env, monkeypa
     assert type("Made", (base,), {"hup": wrong})(None, right).settings.port == broker_env.port
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @every_component
 def test_the_default_is_global_hup(broker_env, monkeypatch, component):
     monkeypatch.setattr(messaging, "global_hup", broker_env.hup)
@@ -230,7 +230,7 @@ def test_the_default_is_global_hup(broker_env, monkeypatch, component):
     assert component().settings.port == broker_env.port
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @every_component
 def test_a_hup_names_who_logs_in(rabbitmq, broker_env, component):
     hup = {**broker_env.hup, "user": ALICE, "password": SECRET_OF_ALICE}
@@ -238,7 +238,7 @@ def test_a_hup_names_who_logs_in(rabbitmq, broker_env, component):
     assert component(hup=hup, vhost=LOGIN_VHOST).settings.user == ALICE
 
 
-# --- row 6: virtual hosts
+# --- virtual hosts
 
 
 def by_environment(monkeypatch, vhost):
@@ -257,7 +257,7 @@ def by_argument(monkeypatch, vhost):
     return type("There", (Producer,), {"vhost": "nonsense"})(None, None, vhost)
 
 
-@pytest.mark.row(6, 23)
+@pytest.mark.behaviour("separate-vhosts", "producer-arguments")
 @pytest.mark.parametrize("way", [by_environment, by_attribute, by_argument])
 def test_vhosts_separate_what_has_the_same_names(
     raw, queue, elsewhere, other_vhost, monkeypatch, way
@@ -275,7 +275,7 @@ class Answering(messaging.MessageProcessor):
         reply_func(self.consumer.vhost)
 
 
-@pytest.mark.row(6)
+@pytest.mark.behaviour("separate-vhosts")
 def test_processors_in_two_vhosts_answer_their_own_callers(broker_env, other_vhost):
     class Other(messaging.GenericConsumer):
         vhost = other_vhost
@@ -290,7 +290,7 @@ def test_processors_in_two_vhosts_answer_their_own_callers(broker_env, other_vho
     assert answers == [broker_env.vhost, other_vhost]
 
 
-# --- row 7: components in other languages
+# --- components in other languages
 
 
 class Home(messaging.MessageProcessor):
@@ -313,7 +313,7 @@ class Home(messaging.MessageProcessor):
         self.logged.append("status")
 
 
-@pytest.mark.row(7)
+@pytest.mark.behaviour("other-languages")
 def test_a_component_without_postage_takes_part(broker_env, place, raw):
     home = Home({"name": "home"}, place.at((place.queue, "log"), (place.queue, "rk")), None, None)
     home.concurrency = home.consumer.prefetch = 1  # in the order of the queue

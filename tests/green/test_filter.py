@@ -134,7 +134,7 @@ def handled(processor: Filtered, producer: Any) -> list[Any]:
     return processor.seen
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_filters_stand_above_or_below_and_run_innermost_first_on_a_copy(filtered):
     processor, producer = filtered
     producer.message_hello(["x"])
@@ -147,7 +147,7 @@ def test_filters_stand_above_or_below_and_run_innermost_first_on_a_copy(filtered
     ]
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 @pytest.mark.parametrize(
     ("name", "parameters", "expected"),
     [
@@ -163,14 +163,14 @@ def test_what_a_filter_returns_goes_to_the_handler(filtered, name, parameters, e
     assert handled(processor, producer) == [expected]
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_a_filter_works_on_an_rpc_handler(filtered):
     _, producer = filtered
 
     assert value(producer.rpc_filtered_echo(["x"])) == ["x", "filtered"]
 
 
-@pytest.mark.row(48)
+@pytest.mark.behaviour("filter-errors")
 def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(
     filtered, raw, place
 ):
@@ -183,7 +183,7 @@ def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(
     assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)  # acknowledged
 
 
-@pytest.mark.row(48)
+@pytest.mark.behaviour("filter-errors")
 @pytest.mark.parametrize(
     ("call", "name", "said"),
     [
@@ -201,7 +201,7 @@ def test_an_rpc_that_a_filter_discards_is_an_exception_result(filtered, call, na
     assert handled(processor, producer) == []
 
 
-@pytest.mark.row(48)
+@pytest.mark.behaviour("filter-errors")
 def test_a_filter_that_breaks_is_logged_and_one_that_refuses_is_not_worth_a_warning(
     filtered, caplog
 ):

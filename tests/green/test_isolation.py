@@ -44,7 +44,7 @@ class Dogs(messaging.MessageProcessor):
         reply_func("woof")
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_handlers_of_the_same_name_in_different_classes_never_see_each_others_messages(place):
     cats = Cats({"name": "cats"}, place.at((place.sub("cats"), "cats")))
     dogs = Dogs({"name": "dogs"}, place.at((place.sub("dogs"), "dogs")))
@@ -62,7 +62,7 @@ def test_handlers_of_the_same_name_in_different_classes_never_see_each_others_me
     assert dogs.seen == [f"bone {number}" for number in range(10)]
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_processors_of_one_class_have_messages_of_their_own(place):
     one, other = (Cats({}, place.at((place.sub(key), key))) for key in "ab")
 
@@ -90,7 +90,7 @@ def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.Messa
     return processor
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_a_call_inside_a_handler_to_its_own_processor_is_answered(place):
     with running(counting(place, "self", "self", 100)):
         result = place.producer().rpc_count_down(5, _key="self")
@@ -98,7 +98,7 @@ def test_a_call_inside_a_handler_to_its_own_processor_is_answered(place):
     assert value(result) == [5, 4, 3, 2, 1, 0]
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 @pytest.mark.parametrize("concurrency", [100, 1])
 def test_a_call_inside_a_handler_to_another_processor_of_the_process_is_answered(
     place, concurrency
@@ -111,7 +111,7 @@ def test_a_call_inside_a_handler_to_another_processor_of_the_process_is_answered
     assert value(result) == [5, 4, 3, 2, 1, 0]
 
 
-@pytest.mark.row(37, 46)
+@pytest.mark.behaviour("processor-arguments", "round-robin-and-fan-out")
 def test_two_hundred_processors_share_two_connections(place, rabbitmq):
     keys = [f"key{number}" for number in range(200)]
     herd = [Cats({"name": key}, place.at((place.sub(key), key))) for key in keys]

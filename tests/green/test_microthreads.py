@@ -37,7 +37,7 @@ def run(scheduler: microthreads.MicroScheduler) -> None:
         pass
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_create_runs_once_and_step_again_and_again_until_stop_iteration():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler(autoquit=True)
@@ -49,7 +49,7 @@ def test_create_runs_once_and_step_again_and_again_until_stop_iteration():
     assert log == [("one", "create")] + [("one", "step")] * 3
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_stop_iteration_ends_that_microthread_alone():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler(autoquit=True)
@@ -62,7 +62,7 @@ def test_stop_iteration_ends_that_microthread_alone():
     assert log.count(("long", "step")) == 50
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_microthreads_take_turns():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler(autoquit=True)
@@ -76,7 +76,7 @@ def test_microthreads_take_turns():
     assert "ba" in "".join(steps[:10])
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_exit_scheduler_ends_all():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler()
@@ -89,7 +89,7 @@ def test_exit_scheduler_ends_all():
     assert log.count(("endless", "step")) >= 1
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_the_loop_gets_a_turn_after_each_turn_of_a_microthread():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler()
@@ -105,7 +105,7 @@ def test_the_loop_gets_a_turn_after_each_turn_of_a_microthread():
     assert seen[-1] > seen[1]
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_an_empty_scheduler_idles_until_somebody_comes():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler()
@@ -120,12 +120,12 @@ def test_an_empty_scheduler_idles_until_somebody_comes():
     assert len(turns.value) < 20  # it idled; it did not spin
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_autoquit_ends_a_scheduler_that_has_nothing_to_run():
     run(microthreads.MicroScheduler(autoquit=True))
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_each_microthread_is_a_greenlet_so_one_may_wait_while_others_run():
     log: list[Any] = []
 
@@ -144,7 +144,7 @@ def test_each_microthread_is_a_greenlet_so_one_may_wait_while_others_run():
     assert log.count(("other", "step")) > 10
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_an_error_of_a_microthread_is_raised_in_the_loop():
     scheduler = microthreads.MicroScheduler()
     scheduler.add_microthread(Steps([], "broken", 1, ZeroDivisionError))
@@ -153,7 +153,7 @@ def test_an_error_of_a_microthread_is_raised_in_the_loop():
         run(scheduler)
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_a_microthread_may_be_a_generator_of_its_own_as_in_classic_programs():
     class Classic(microthreads.MicroThread):
         def main(self):
@@ -170,7 +170,7 @@ def test_a_microthread_may_be_a_generator_of_its_own_as_in_classic_programs():
     assert log == [0, 1, 2]
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 def test_a_microthread_can_be_added_by_another_one():
     log: list[Any] = []
 
@@ -201,7 +201,7 @@ print(time.process_time() - used)
 """
 
 
-@pytest.mark.row(49)
+@pytest.mark.behaviour("microthreads")
 @pytest.mark.usefixtures("broker_env")
 def test_an_idle_program_does_not_burn_cpu():
     finished = run_program("-c", IDLE)

@@ -40,7 +40,7 @@ def old_server(place, broker_env):
         assert not thread.is_alive()
 
 
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw, old_server):
     messaging.GenericConsumer(place.eqk)
     producer = place.producer()
@@ -52,7 +52,7 @@ def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw
     assert [value(call.get(block=False)) for call in calls] == list(range(20))
 
 
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_server):
     green.close()  # and with it the memory of calls that other tests left unanswered
     producer = place.producer()
@@ -63,7 +63,7 @@ def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_se
     assert value(producer.rpc_echo("x", _max_retry=0)) == "x"
 
 
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_server):
     producer = place.producer()
     with running(Server({"name": "server"}, place.eqk)):
@@ -76,7 +76,7 @@ def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_s
     assert [value(call.get(block=False)) for call in calls] == [0, 1]
 
 
-@pytest.mark.row(29, 31)
+@pytest.mark.behaviour("rpc-call", "rpc-timeout")
 def test_many_replies_without_ids_do_not_have_all_calls_looked_through_for_each(
     place, old_server, monkeypatch, caplog
 ):

@@ -16,10 +16,10 @@ from tests.support.running import SOON, running, value
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
-# --- row 37: what a processor is
+# --- what a processor is
 
 
-@pytest.mark.row(37)
+@pytest.mark.behaviour("processor-arguments")
 def test_a_processor_is_a_microthread_with_a_consumer_and_a_fingerprint(place, broker_env):
     class OwnConsumer(messaging.GenericConsumer):
         pass
@@ -37,14 +37,14 @@ def test_a_processor_is_a_microthread_with_a_consumer_and_a_fingerprint(place, b
     assert set(processor.fingerprint) == set(messaging.Fingerprint().as_dict())
 
 
-@pytest.mark.row(12, 37)
+@pytest.mark.behaviour("fingerprint-as-dictionary", "processor-arguments")
 def test_a_fingerprint_may_be_an_object_of_any_class_with_as_dict(place):
     processor = messaging.MessageProcessor(messaging.Fingerprint("me", "kind"), place.eqk)
 
     assert processor.fingerprint == messaging.Fingerprint("me", "kind").as_dict()
 
 
-# --- row 38: decorators
+# --- decorators
 
 
 class Decorated(Recorder):
@@ -68,7 +68,7 @@ class Online(messaging.GenericProducer):
         return messaging.MessageStatus("online")
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_a_handler_gets_the_content_or_the_whole_body(place):
     def send(producer: Any) -> None:
         producer.message_content([1])
@@ -81,14 +81,14 @@ def test_a_handler_gets_the_content_or_the_whole_body(place):
     assert body["fingerprint"]["pid"]
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_an_rpc_handler_gets_the_content_and_a_reply_function(place):
     seen = through(place, at(place, Decorated), lambda p: p.rpc_answer({"a": 1}))
 
     assert seen == [{"parameters": {"a": 1}}]
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_a_decorated_method_can_be_called_directly(place):
     processor = at(place, Decorated)
     replies: list[Any] = []
@@ -100,7 +100,7 @@ def test_a_decorated_method_can_be_called_directly(place):
     assert replies == [messaging.MessageResult("answered")]
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_type_name_and_category_must_all_fit(place):
     def send(producer: Any) -> None:
         producer.message_answer()  # an RPC handler, not a message handler
@@ -113,7 +113,7 @@ def test_type_name_and_category_must_all_fit(place):
     assert processor.counts["unhandled"] == 3
 
 
-# --- row 39: several handlers
+# --- several handlers
 
 
 class Several(Recorder):
@@ -142,14 +142,14 @@ class Several(Recorder):
         reply_func("another")
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_all_handlers_run_in_definition_order_each_with_a_copy_of_its_own(place):
     seen = through(place, at(place, Several), lambda p: p.message_hello(["x"]))
 
     assert seen == [("first", ["x"]), ("second", ["x"]), ("third", ["x"])]
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_of_several_rpc_handlers_the_last_one_defined_answers(place):
     answers: list[Any] = []
 
@@ -159,7 +159,7 @@ def test_of_several_rpc_handlers_the_last_one_defined_answers(place):
     assert seen == ["another"]
 
 
-# --- row 40: whose handlers they are
+# --- whose handlers they are
 
 
 class Parent(Recorder):
@@ -194,7 +194,7 @@ def greet(producer: Any) -> None:
     producer.message_bye()
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -208,7 +208,7 @@ def test_handlers_belong_to_their_class_and_its_subclasses(place, kind, expected
     assert through(place, at(place, kind), greet) == expected
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_a_handler_can_be_added_to_a_class_whose_processors_run(place):
     class Open(Recorder):
         pass
@@ -226,7 +226,7 @@ def test_a_handler_can_be_added_to_a_class_whose_processors_run(place):
     assert through(place, at(place, Open), send) == ["plugged in"]
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 @pytest.mark.parametrize("how", ["add_handler", "attribute"])
 def test_a_handler_can_be_added_to_one_instance(place, how):
     @Handles("command", "late")
@@ -244,7 +244,7 @@ def test_a_handler_can_be_added_to_one_instance(place, how):
     assert other.seen == []
 
 
-# --- row 41: handlers that are classes
+# --- handlers that are classes
 
 
 class WithClasses(Recorder):
@@ -264,7 +264,7 @@ class WithClasses(Recorder):
             self.reply_func(self.data["parameters"] * 2)
 
 
-@pytest.mark.row(41)
+@pytest.mark.behaviour("handler-classes")
 def test_a_nested_class_handles_messages_and_calls(place):
     answers: list[Any] = []
 
@@ -279,10 +279,10 @@ def test_a_nested_class_handles_messages_and_calls(place):
     assert answers == [42]
 
 
-# --- row 45: more to listen to, and things to do later
+# --- more to listen to, and things to do later
 
 
-@pytest.mark.row(45)
+@pytest.mark.behaviour("processor-timeouts")
 def test_a_running_processor_can_listen_to_more_queues(place):
     processor = at(place)
     producer = place.producer()
@@ -293,7 +293,7 @@ def test_a_running_processor_can_listen_to_more_queues(place):
         assert value(producer.rpc_echo(3)) == 3
 
 
-@pytest.mark.row(45)
+@pytest.mark.behaviour("processor-timeouts")
 def test_add_timeout_calls_back_later_from_a_handler_too(place):
     class Timing(Recorder):
         @Answers("command", "remind")
@@ -307,7 +307,7 @@ def test_add_timeout_calls_back_later_from_a_handler_too(place):
         wait_until(lambda: processor.seen == ["reminded"], SOON)
 
 
-@pytest.mark.row(45)
+@pytest.mark.behaviour("processor-timeouts")
 def test_add_timeout_without_a_callback_sleeps_and_lets_others_run(place):
     class Sleepy(Recorder):
         @Answers("command", "sleep")
@@ -323,7 +323,7 @@ def test_add_timeout_without_a_callback_sleeps_and_lets_others_run(place):
         assert value(sleeping.get(timeout=SOON)) == "slept"
 
 
-# --- row 46: shared and private queues
+# --- shared and private queues
 
 
 class Counting(Recorder):
@@ -332,7 +332,7 @@ class Counting(Recorder):
         self.seen.append(content["parameters"])
 
 
-@pytest.mark.row(46)
+@pytest.mark.behaviour("round-robin-and-fan-out")
 def test_a_shared_queue_is_served_round_robin(place, raw):
     three = [at(place, Counting) for _ in range(3)]
     producer = place.producer()
@@ -346,7 +346,7 @@ def test_a_shared_queue_is_served_round_robin(place, raw):
     assert sorted(number for one in three for number in one.seen) == list(range(30))
 
 
-@pytest.mark.row(46)
+@pytest.mark.behaviour("round-robin-and-fan-out")
 def test_private_queues_are_a_fan_out(place):
     three = [at(place, Counting, place.at((place.sub(name), place.key))) for name in "abc"]
     with running(*three):

@@ -24,10 +24,10 @@ from tests.support.running import text
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
-# --- row 23: arguments and attributes
+# --- arguments and attributes
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_the_defaults():
     producer = messaging.GenericProducer()
 
@@ -38,7 +38,7 @@ def test_the_defaults():
     assert producer.hup is None
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_the_default_eks_is_the_exchange_noname_and_nokey(raw):
     queue = listen(raw, messaging.Exchange, "nokey")
     messaging.GenericProducer().message_hello()
@@ -46,14 +46,14 @@ def test_the_default_eks_is_the_exchange_noname_and_nokey(raw):
     assert raw.take(queue).method.exchange == "noname"
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_the_default_exchange_is_the_first_of_eks(place, second):
     producer = producer_at(place, eks=[(place.exchange, "rk"), (second[0], "rk2")])
 
     assert producer.default_exchange is place.exchange
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, place):
     kind = type("Producer", (messaging.GenericProducer,), {"eks": place.eks})
     known = {"fingerprint": {"name": "p"}, "hup": broker_env.hup, "vhost": broker_env.vhost}
@@ -64,7 +64,7 @@ def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, place):
         assert producer.settings.port == broker_env.port
 
 
-@pytest.mark.row(5, 23)
+@pytest.mark.behaviour("hup", "producer-arguments")
 @pytest.mark.parametrize("by", ["argument", "attribute", "both"])
 def test_a_hup_can_be_argument_or_attribute_and_the_argument_wins(
     broker_env, monkeypatch, place, raw, queue, by
@@ -79,7 +79,7 @@ def test_a_hup_can_be_argument_or_attribute_and_the_argument_wins(
     assert take(raw, queue)["name"] == "hello"
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_rpc_timeout_and_max_retry_of_the_class_hold_and_arguments_beat_them(place, queue):
     producer = producer_at(place, rpc_timeout=0.05, max_retry=2)
 
@@ -88,7 +88,7 @@ def test_rpc_timeout_and_max_retry_of_the_class_hold_and_arguments_beat_them(pla
     assert text(producer.rpc_echo(_max_retry=0)) == "no reply within 0.05 s, 1 tries"
 
 
-@pytest.mark.row(23)
+@pytest.mark.behaviour("producer-arguments")
 def test_the_repr_tells_the_producer_and_no_password(place, broker_env):
     shown = repr(producer_at(place, {"name": "camera"}))
 
@@ -96,7 +96,7 @@ def test_the_repr_tells_the_producer_and_no_password(place, broker_env):
     assert broker_env.password not in shown
 
 
-# --- row 12: fingerprints
+# --- fingerprints
 
 
 class Badge:
@@ -104,7 +104,7 @@ class Badge:
         return {"name": "badge", "type": "person"}
 
 
-@pytest.mark.row(12)
+@pytest.mark.behaviour("fingerprint-as-dictionary")
 @pytest.mark.parametrize(
     ("given", "known"),
     [
@@ -125,7 +125,7 @@ def test_the_fingerprint_on_the_wire_is_the_given_one_over_a_bare_one(
     assert take(raw, queue)["fingerprint"] == messaging.Fingerprint().as_dict() | known
 
 
-@pytest.mark.row(12)
+@pytest.mark.behaviour("fingerprint-as-dictionary")
 @pytest.mark.parametrize("given", [{"name": "camera"}, Badge(), None])
 def test_a_processor_merges_its_fingerprint_likewise(place, given):
     bare = messaging.Fingerprint().as_dict()
@@ -134,10 +134,10 @@ def test_a_processor_merges_its_fingerprint_likewise(place, given):
     assert messaging.MessageProcessor(given, place.eqk).fingerprint == bare | known
 
 
-# --- rows 22 and 24: exchanges
+# --- exchanges
 
 
-@pytest.mark.row(24)
+@pytest.mark.behaviour("producer-declares-exchanges")
 def test_making_one_declares_every_exchange_in_eks(raw, place):
     names = [place.sub(suffix) for suffix in "abc"]
     eks = [(exchange(name), "rk") for name in names] + [(exchange(names[0]), "again")]
@@ -148,7 +148,7 @@ def test_making_one_declares_every_exchange_in_eks(raw, place):
     assert all(exchange_exists(raw, name) for name in names)
 
 
-@pytest.mark.row(22, 24)
+@pytest.mark.behaviour("exchange-attributes", "producer-declares-exchanges")
 def test_pika_and_postage_declare_the_same_exchange_by_its_parameters(raw, place):
     unrouted = exchange(place.sub("unrouted"), "fanout")
     made = exchange(
@@ -167,7 +167,7 @@ def test_pika_and_postage_declare_the_same_exchange_by_its_parameters(raw, place
     assert raw.take(queue).method.routing_key == "lamp.on"  # by way of the arguments
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_a_passive_exchange_must_exist(raw, place):
     passive = exchange(place.sub("passive"), passive=True)
     with pytest.raises(ChannelRefused, match="404") as caught:
@@ -178,7 +178,7 @@ def test_a_passive_exchange_must_exist(raw, place):
     producer_at(place, eks=[(passive, "rk")]).message_hello()
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_an_exchange_declared_elsewhere_with_another_type_is_an_error_with_both(raw, place):
     raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
 
@@ -191,10 +191,10 @@ def test_an_exchange_declared_elsewhere_with_another_type_is_an_error_with_both(
     assert "passive = True" in str(error)
 
 
-# --- row 28: names and attributes
+# --- names and attributes
 
 
-@pytest.mark.row(28)
+@pytest.mark.behaviour("producer-method-names")
 @pytest.mark.parametrize(
     ("attribute", "name", "category"),
     [
@@ -216,7 +216,7 @@ def test_only_the_prefix_is_cut_from_the_name(place, raw, queue, attribute, name
     assert (sent["name"], sent["category"]) == (name, category)
 
 
-@pytest.mark.row(28)
+@pytest.mark.behaviour("producer-method-names")
 @pytest.mark.parametrize(
     "name",
     [
@@ -244,7 +244,7 @@ def pickled(producer):
     return pickle.loads(pickle.dumps(producer))  # noqa: S301 - our own
 
 
-@pytest.mark.row(28)
+@pytest.mark.behaviour("producer-method-names")
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickled])
 def test_a_copy_sends_like_the_original(raw, monkeypatch, duplicate):
     named = messaging.Exchange  # pickle finds classes by their names
@@ -260,7 +260,7 @@ def test_a_copy_sends_like_the_original(raw, monkeypatch, duplicate):
     assert take(raw, queue)["fingerprint"] == original.fingerprint
 
 
-@pytest.mark.row(28)
+@pytest.mark.behaviour("producer-method-names")
 def test_a_producer_that_was_never_initialised_can_be_looked_at():
     """As pickle and debuggers do; it must not end in a recursion."""
     empty = object.__new__(messaging.GenericProducer)

@@ -31,7 +31,7 @@ def quit_both(producer: Any) -> None:
     producer.message_quit(_key="two")
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_the_code_after_the_loop_runs_when_the_last_processor_has_quit(component):
     program, producer = component
     producer.message_quit()
@@ -46,7 +46,7 @@ def test_the_code_after_the_loop_runs_when_the_last_processor_has_quit(component
     assert finished.stderr == ""
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_restart_runs_the_same_program_with_the_same_arguments_once(component, raw, place):
     program, producer = component
     first = program.wait_for_line("run 1 of")
@@ -63,7 +63,7 @@ def test_restart_runs_the_same_program_with_the_same_arguments_once(component, r
     assert "run 3" not in finished.stdout
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_a_restart_waits_for_the_messages_of_other_processors(component, raw, place):
     program, producer = component
     for _ in range(3):
@@ -78,7 +78,7 @@ def test_a_restart_waits_for_the_messages_of_other_processors(component, raw, pl
     assert before.count("finished") == 3  # and nothing that was printed is lost
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_restart_works_for_a_program_run_as_a_module(place):
     producer = place.producer(eks=[(place.exchange, "one")])
     module = SCRIPT.removesuffix(".py").replace("/", ".")
@@ -90,7 +90,7 @@ def test_restart_works_for_a_program_run_as_a_module(place):
         assert program.wait().code == 0
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, place, number):
     program, producer = component
@@ -105,7 +105,7 @@ def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, place
     assert raw.count(place.sub("one")) == 0
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_a_second_signal_ends_the_program_at_once_and_its_messages_go_back(component, raw, place):
     program, producer = component
     producer.message_work(30)

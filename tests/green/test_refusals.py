@@ -114,7 +114,7 @@ def quick(monkeypatch, broker_env):
     monkeypatch.setenv("POSTAGE_URL", f"{broker_env.url}?connect_timeout={CONNECT_TIMEOUT}")
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 @every_component
 @pytest.mark.parametrize("case", CASES)
 def test_a_refusal_is_one_clear_error_at_once(broker_env, quick, component, case):
@@ -130,7 +130,7 @@ def test_a_refusal_is_one_clear_error_at_once(broker_env, quick, component, case
     assert_clear(caught.value, hup)
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 @every_component
 @pytest.mark.parametrize("handle", IMPOSTORS, ids=lambda handle: handle.__name__)
 def test_what_is_no_broker_is_one_clear_error_within_the_connect_timeout(
@@ -148,7 +148,7 @@ def test_what_is_no_broker_is_one_clear_error_within_the_connect_timeout(
     assert_clear(caught.value, hup)
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 def test_the_errors_carry_what_was_refused(broker_env):
     with pytest.raises(AuthenticationFailed) as caught:
         Producer(hup={**broker_env.hup, "user": "nobody"})
@@ -159,7 +159,7 @@ def test_the_errors_carry_what_was_refused(broker_env):
     assert refused.value.vhost == "no-such-vhost"
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 def test_a_failed_login_is_forgotten_when_the_next_one_is_right(broker_env, raw):
     queue = listen(raw, Meeting, "rk")
     with pytest.raises(AuthenticationFailed):
@@ -169,7 +169,7 @@ def test_a_failed_login_is_forgotten_when_the_next_one_is_right(broker_env, raw)
     assert take(raw, queue)["name"] == "hello"
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 def test_waiting_for_a_silent_host_leaves_other_greenlets_running(impostor, broker_env, quick):
     hup = {**broker_env.hup, "port": impostor(silent)}
     connecting = [gevent.spawn(Producer, None, hup) for _ in range(10)]
@@ -194,7 +194,7 @@ WRONG = {
 }
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 @pytest.mark.parametrize("case", WRONG)
 def test_a_program_ends_with_one_line_and_exit_code_3(broker_env, case):
     ended = run_program("-c", FAILING, env=broker_env.environment() | WRONG[case], within=8)
@@ -204,7 +204,7 @@ def test_a_program_ends_with_one_line_and_exit_code_3(broker_env, case):
     assert "hush" not in ended.stderr
 
 
-@pytest.mark.row(8)
+@pytest.mark.behaviour("login-failure")
 def test_a_program_without_that_ends_with_a_traceback_down_to_the_cause(broker_env):
     ended = run_program("-c", SEND, env=broker_env.environment() | {"POSTAGE_PORT": "1"}, within=8)
 

@@ -75,7 +75,7 @@ class Traffic:
         assert all(each.dead for each in self._greenlets)
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.limit(90)
 def test_a_restart_under_load_fails_no_call_and_loses_no_message(place: Place, tmp_path: Path):
     notes = tmp_path / "notes"

@@ -54,10 +54,10 @@ def server(eqk: Any) -> Server:
     return Server({"name": "server"}, eqk, None, None)
 
 
-# --- row 29: results, and where a call goes
+# --- results, and where a call goes
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 @pytest.mark.parametrize(
     ("call", "kind", "said", "expected"),
     [
@@ -75,7 +75,7 @@ def test_each_kind_of_result_is_rebuilt_from_the_reply(place, call, kind, said, 
     assert bool(result) is (call == "echo")
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_a_call_blocks_its_greenlet_and_no_other(place):
     turns: list[int] = []
 
@@ -106,7 +106,7 @@ def three(place):
         yield servers, producer, other
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_a_call_goes_to_the_first_pair_alone(three):
     servers, producer, _ = three
 
@@ -115,7 +115,7 @@ def test_a_call_goes_to_the_first_pair_alone(three):
     assert [s.ran for s in servers] == [["warm"], [], []]
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_key_sends_a_call_to_the_first_exchange_with_that_key(three):
     servers, producer, _ = three
 
@@ -124,7 +124,7 @@ def test_key_sends_a_call_to_the_first_exchange_with_that_key(three):
     assert [s.ran for s in servers] == [[], ["x"], []]
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
     servers, producer, other = three
 
@@ -134,7 +134,7 @@ def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
     assert [s.ran for s in servers] == [[], [], ["x"]]
 
 
-# --- rows 30 and 31: time
+# --- time
 
 
 def requests_of(call: Any, place: Any) -> list[Any]:
@@ -146,7 +146,7 @@ def requests_of(call: Any, place: Any) -> list[Any]:
     return got
 
 
-@pytest.mark.row(30, 31)
+@pytest.mark.behaviour("rpc-retries", "rpc-timeout")
 def test_an_unanswered_call_is_sent_again_max_retry_times_with_one_id(place):
     producer = place.producer(rpc_timeout=0.1, max_retry=2)
 
@@ -159,7 +159,7 @@ def test_an_unanswered_call_is_sent_again_max_retry_times_with_one_id(place):
     assert {header.expiration for _, _, header, _ in sent} == {"100"}
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
     producer = place.producer(rpc_timeout=30, max_retry=4)
     began = time.monotonic()
@@ -171,12 +171,12 @@ def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
     assert 0.3 <= time.monotonic() - began < 5
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_the_time_and_the_retries_when_nobody_says_otherwise():
     assert (messaging.GenericProducer.rpc_timeout, messaging.GenericProducer.max_retry) == (30, 4)
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_tries_on_the_shared_reply_queue_have_one_id_and_expire_too(place):
     producer = place.producer(rpc_timeout=0.1, max_retry=2)
     with running(server(place.eqk)):
@@ -188,7 +188,7 @@ def test_tries_on_the_shared_reply_queue_have_one_id_and_expire_too(place):
     assert len({(h.correlation_id, h.expiration, h.reply_to) for _, _, h, _ in sent}) == 1
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_a_server_that_starts_later_runs_nothing_that_nobody_awaits(place, raw):
     late = server(place.eqk)
     producer = place.producer()
@@ -202,7 +202,7 @@ def test_a_server_that_starts_later_runs_nothing_that_nobody_awaits(place, raw):
     assert late.ran == ["awaited"]
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_a_later_try_can_be_answered(place):
     """The first request expires unread; a later one finds a server."""
     late = server(place.eqk)
@@ -216,7 +216,7 @@ def test_a_later_try_can_be_answered(place):
     assert 1 <= len(late.ran) < len(requests)
 
 
-@pytest.mark.row(30)
+@pytest.mark.behaviour("rpc-retries")
 def test_a_reply_to_an_earlier_try_answers_the_call(place):
     slow = {"seconds": 0.4, "answer": "in the end"}
 
@@ -226,7 +226,7 @@ def test_a_reply_to_an_earlier_try_answers_the_call(place):
     assert value(result) == "in the end"
 
 
-@pytest.mark.row(31)
+@pytest.mark.behaviour("rpc-timeout")
 @pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
 def test_a_late_reply_never_reaches_another_call(place, warmed):
     producer = place.producer()
@@ -263,10 +263,10 @@ def test_of_very_many_first_calls_some_are_answered_while_others_wait_for_their_
     assert max(making) <= AT_ONCE
 
 
-# --- row 32: sending now, collecting later
+# --- sending now, collecting later
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("form", ["argument", "name"])
 def test_queue_only_returns_the_private_queue_where_the_answer_appears(place, form):
     producer = place.producer()
@@ -281,7 +281,7 @@ def test_queue_only_returns_the_private_queue_where_the_answer_appears(place, fo
     assert results == [messaging.MessageResult([1, 2], "as you said")]
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
     producer = place.producer()
     with running(server(place.eqk)):
@@ -293,7 +293,7 @@ def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
         assert value(producer.consume_rpc(queues[number])[0]) == number
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 def test_consume_rpc_collects_several_answers_and_gives_each_decoded_one_to_the_callback(place):
     """A fan-out key reaches two servers, and both answer."""
     both = [server(place.at((place.sub(name), place.key))) for name in "ab"]
@@ -309,7 +309,7 @@ def test_consume_rpc_collects_several_answers_and_gives_each_decoded_one_to_the_
     assert {reply["type"] for reply in seen} == {"result"}
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
     producer = place.producer()
     with running(server(place.eqk)):
@@ -320,7 +320,7 @@ def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
     assert [value(result) for result in late.value.results] == ["x"]
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 def test_the_limit_of_consume_rpc_is_the_rpc_timeout_unless_given(place):
     producer = place.producer(rpc_timeout=0.1)
     messaging.GenericConsumer(place.eqk)  # somebody's queue, so that the call arrives
@@ -347,7 +347,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.row(32)
+@pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("reply", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_reply_is_an_error_result(place, raw, reply):
     producer = place.producer()
@@ -361,7 +361,7 @@ def test_a_malformed_reply_is_an_error_result(place, raw, reply):
     assert text(result).startswith("Malformed reply ")
 
 
-@pytest.mark.row(29, 32)
+@pytest.mark.behaviour("rpc-call", "rpc-queue-only")
 @pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
 def test_a_malformed_reply_to_a_waiting_caller_is_an_error_result(place, raw, warmed):
     producer = place.producer()
@@ -377,10 +377,10 @@ def test_a_malformed_reply_to_a_waiting_caller_is_an_error_result(place, raw, wa
     assert text(call.get(timeout=SOON)).startswith("Malformed reply ")
 
 
-# --- row 33: nobody there, or nobody any more
+# --- nobody there, or nobody any more
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
     began = time.monotonic()
 
@@ -393,7 +393,7 @@ def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
     assert repr(place.exchange.name) in text(result)
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 def test_a_server_that_went_away_is_no_route_for_callers_of_the_shared_reply_queue(place):
     queue = {"name": place.queue, "flags": {"auto_delete": True}}
     producer = place.producer()
@@ -406,7 +406,7 @@ def test_a_server_that_went_away_is_no_route_for_callers_of_the_shared_reply_que
     assert [value(call.get(block=False)) for call in calls] == ["NoRoute"] * 10
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
     producer = place.producer()
     with running(server(place.eqk)):
@@ -416,7 +416,7 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
         assert value(producer.rpc_echo("x")) == "NoRoute"  # now there is one, without bindings
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 @pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
 def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
     place, rabbitmq, vhost, lost
@@ -442,7 +442,7 @@ def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
         assert value(producer.rpc_echo("again", _key="new")) == "again"
 
 
-@pytest.mark.row(33)
+@pytest.mark.behaviour("rpc-immediate-failures")
 def test_collecting_answers_ends_with_the_connection(place, rabbitmq, vhost):
     producer = place.producer()
     messaging.GenericConsumer(place.eqk)

@@ -49,7 +49,7 @@ def consumers() -> int:
     return sum(channel.consumers for c in green.statistics() for channel in c.channels)
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_first_calls_at_once_share_a_reply_queue_before_any_is_answered(place):
     server, producer = Server(place.eqk), place.producer()
     with running(server):
@@ -63,7 +63,7 @@ def test_first_calls_at_once_share_a_reply_queue_before_any_is_answered(place):
     assert sorted(server.began) == list(range(MANY))
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_where_no_receipt_comes_every_call_goes_on_with_a_queue_of_its_own(place, raw):
     """As 1.2.1 is: it does not know what the first call asks for."""
     queue = raw.declare(place.queue)
@@ -78,7 +78,7 @@ def test_where_no_receipt_comes_every_call_goes_on_with_a_queue_of_its_own(place
     gevent.killall(calls)
 
 
-@pytest.mark.row(29)
+@pytest.mark.behaviour("rpc-call")
 def test_calls_wait_for_no_receipt_while_their_server_has_no_time(place):
     server, producer = Server(place.eqk), place.producer()
     server.concurrency = 1

@@ -35,7 +35,7 @@ class Builders(messaging.GenericProducer):
         return messaging.RpcCommand("log", line)
 
 
-# --- row 25: builders and arguments
+# --- builders and arguments
 
 CLASSIC = {
     "command, generated, one positional": lambda p: p.message_echo("A test message"),
@@ -51,7 +51,7 @@ CLASSIC = {
 }
 
 
-@pytest.mark.row(25, 27)
+@pytest.mark.behaviour("producer-builders", "producer-forward")
 @pytest.mark.parametrize("case", CLASSIC)
 def test_byte_for_byte_what_1_2_1_sent(place, raw, queue, case):
     with by_the_standard_library():
@@ -83,7 +83,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.row(25)
+@pytest.mark.behaviour("producer-builders")
 @pytest.mark.parametrize(("args", "kwds", "parameters"), ARGUMENTS)
 @pytest.mark.parametrize("category", ["message", "rpc"])
 def test_arguments_become_parameters(place, raw, queue, category, args, kwds, parameters):
@@ -104,7 +104,7 @@ def test_arguments_become_parameters(place, raw, queue, category, args, kwds, pa
     }
 
 
-@pytest.mark.row(25)
+@pytest.mark.behaviour("producer-builders")
 @pytest.mark.parametrize(
     ("send", "expected"),
     [
@@ -128,7 +128,7 @@ def test_a_builder_makes_the_message(place, raw, queue, send, expected):
     assert sent["fingerprint"] == FINGERPRINT
 
 
-@pytest.mark.row(25)
+@pytest.mark.behaviour("producer-builders")
 def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
     producer = producer_at(place)
     producer.build_message_hello = lambda: messaging.MessageStatus("hello")
@@ -137,7 +137,7 @@ def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
     assert take(raw, queue)["type"] == "status"
 
 
-@pytest.mark.row(25)
+@pytest.mark.behaviour("producer-builders")
 def test_wrong_arguments_for_a_builder_are_a_type_error_and_nothing_is_sent(place, raw, queue):
     with pytest.raises(TypeError, match="build_message_sum"):
         producer_at(place, kind=Builders).message_sum()
@@ -145,10 +145,10 @@ def test_wrong_arguments_for_a_builder_are_a_type_error_and_nothing_is_sent(plac
     assert raw.count(queue) == 0
 
 
-# --- row 26: where it goes
+# --- where it goes
 
 
-@pytest.mark.row(26)
+@pytest.mark.behaviour("producer-destinations")
 def test_a_message_goes_to_every_pair_of_eks(place, raw, queue, second):
     other, at_other = second
     eks = [(place.exchange, "rk"), (other, "rk2"), (place.exchange, "other")]
@@ -174,7 +174,7 @@ WAYS = {
 }
 
 
-@pytest.mark.row(26, 27)
+@pytest.mark.behaviour("producer-destinations", "producer-forward")
 @pytest.mark.parametrize(("given", "keys", "at_second"), TARGETS, ids=str)
 @pytest.mark.parametrize("way", WAYS)
 def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_second):
@@ -193,7 +193,7 @@ def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_s
     take_all(raw, second[1], at_second)
 
 
-@pytest.mark.row(26, 29)
+@pytest.mark.behaviour("producer-destinations", "rpc-call")
 @pytest.mark.parametrize(
     ("given", "key"),
     [
@@ -216,7 +216,7 @@ def test_a_call_goes_to_one_pair_only(place, raw, queue, second, given, key):
     assert raw.count(queue) == raw.count(second[1]) == 0
 
 
-@pytest.mark.row(26)
+@pytest.mark.behaviour("producer-destinations")
 @pytest.mark.parametrize("confirm", [True, False])
 def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
     new = exchange(place.sub("new"), "fanout", durable=False)
@@ -232,7 +232,7 @@ def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
     wait_until(lambda: take(raw, queue)["content"] == {"parameters": "found"})
 
 
-@pytest.mark.row(26)
+@pytest.mark.behaviour("producer-destinations")
 def test_an_exchange_given_to_a_call_is_declared_on_first_use(place, raw):
     new = exchange(place.sub("new"))
 
@@ -240,7 +240,7 @@ def test_an_exchange_given_to_a_call_is_declared_on_first_use(place, raw):
     assert exchange_exists(raw, new.name)
 
 
-@pytest.mark.row(26)
+@pytest.mark.behaviour("producer-destinations")
 def test_an_empty_eks_is_refused(place):
     with pytest.raises(SettingsError, match="_eks is empty"):
         producer_at(place).message_hello(_eks=[])
@@ -263,10 +263,10 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw, queue, confi
     wait_until(lambda: take(raw, again)["name"] == "after")
 
 
-# --- row 27: message, forward, serialize_text_file
+# --- message, forward, serialize_text_file
 
 
-@pytest.mark.row(27)
+@pytest.mark.behaviour("producer-forward")
 def test_message_sends_a_generic_message_with_the_fingerprint(place, raw, queue):
     producer_at(place, FINGERPRINT).message(1, {2}, three={"four": [5]})
     sent = take(raw, queue)
@@ -276,7 +276,7 @@ def test_message_sends_a_generic_message_with_the_fingerprint(place, raw, queue)
     assert sent["fingerprint"] == FINGERPRINT
 
 
-@pytest.mark.row(27)
+@pytest.mark.behaviour("producer-forward")
 @pytest.mark.parametrize(
     "body", [None, 5, "text", [1, {"a": None}], {}, {"fingerprint": {"name": "other"}, "x": 1}]
 )
@@ -286,7 +286,7 @@ def test_forward_sends_a_body_as_it_is(place, raw, queue, body):
     assert take(raw, queue) == body
 
 
-@pytest.mark.row(27)
+@pytest.mark.behaviour("producer-forward")
 def test_forward_leaves_the_body_of_a_message_alone(place, raw, queue):
     received = messaging.MessageCommand("log", "line").body
     before = copy.deepcopy(received)
@@ -295,7 +295,7 @@ def test_forward_leaves_the_body_of_a_message_alone(place, raw, queue):
     assert take(raw, queue) == received == before
 
 
-@pytest.mark.row(27)
+@pytest.mark.behaviour("producer-forward")
 @pytest.mark.parametrize("form", [str, os.fspath, lambda path: path], ids=["str", "fspath", "path"])
 def test_a_text_file_is_its_name_and_its_lines(place, raw, queue, tmp_path, form):
     path = tmp_path / "poem.txt"

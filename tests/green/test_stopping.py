@@ -25,7 +25,7 @@ def in_scheduler(*processors: Any) -> Any:
     return gevent.spawn(lambda: [None for _ in scheduler.main()])
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_quit_stops_one_processor_and_the_loop_ends_with_the_last(place):
     one, other = (at(place, eqk=place.at((place.sub(key), key))) for key in "ab")
     producer = place.producer(eks=[(place.exchange, "a")])
@@ -40,7 +40,7 @@ def test_quit_stops_one_processor_and_the_loop_ends_with_the_last(place):
     loop.get(timeout=SOON)
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_remote_control_false_refuses_quit_and_restart(place, caplog):
     class Deaf(Recorder):
         remote_control = False
@@ -82,7 +82,7 @@ class Ending(Recorder):
         self.seen.append("ended")
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
     one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
     producer = place.producer(eks=[(place.exchange, "a")])
@@ -98,7 +98,7 @@ def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
     loop.get(timeout=SOON)
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_exit_scheduler_from_a_handler_ends_all_and_the_others_finish_their_messages(place, raw):
     one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
     producer = place.producer(eks=[(place.exchange, "b")])
@@ -114,7 +114,7 @@ def test_exit_scheduler_from_a_handler_ends_all_and_the_others_finish_their_mess
     assert raw.count(place.sub("b")) == 0
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
     processor = at(place, Ending)
     producer = place.producer()
@@ -129,7 +129,7 @@ def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
     assert raw.count(place.queue) == 0
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_what_a_stopping_processor_has_not_begun_goes_back_to_its_queue(place, raw):
     class OneByOne(Ending):
         concurrency = 1
@@ -150,7 +150,7 @@ def test_what_a_stopping_processor_has_not_begun_goes_back_to_its_queue(place, r
     loop.kill()
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_green_run_returns_when_the_last_processor_has_quit(place):
     processors = [at(place, eqk=place.at((place.sub(key), key))) for key in "abc"]
     run = gevent.spawn(green.run, *processors)

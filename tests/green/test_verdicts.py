@@ -53,7 +53,7 @@ def failing(place, raw):
         yield processor, place.producer()
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_failed_message_is_rejected_not_requeued_and_logged_with_its_traceback(
     place, raw, failing, caplog
 ):
@@ -71,7 +71,7 @@ def test_a_failed_message_is_rejected_not_requeued_and_logged_with_its_traceback
     assert isinstance(record.exc_info[1], ValueError)
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog):
     processor, producer = failing
     with caplog.at_level(logging.INFO, "postage"):
@@ -84,7 +84,7 @@ def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog)
     assert processor.counts["failed"] == 1
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_an_unhandled_message_is_acknowledged(place, raw, failing):
     processor, producer = failing
     producer.message_nobody_handles_this()
@@ -94,7 +94,7 @@ def test_an_unhandled_message_is_acknowledged(place, raw, failing):
     assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_body_that_is_no_message_is_rejected_counted_and_logged(place, raw, failing, caplog):
     processor, producer = failing
     raw.put(place.queue, b"no message")
@@ -106,7 +106,7 @@ def test_a_body_that_is_no_message_is_rejected_counted_and_logged(place, raw, fa
     assert "no message" in record.getMessage()
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_message_is_acknowledged_after_its_handlers(place, raw):
     """While its handler runs, a message still belongs to the queue: it comes back if we vanish."""
     processor = at(place, Failing)

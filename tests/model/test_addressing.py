@@ -13,7 +13,7 @@ class Other(Exchange):
     name = "other"
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_bindings_come_in_the_order_of_the_eqk():
     queue = {"name": "b", "flags": {"durable": False}}
     eqk = [(Exchange, [("a", "k1"), ("a", "k2")]), (Other, [(queue, "k1")]), (Other, [])]
@@ -25,7 +25,7 @@ def test_bindings_come_in_the_order_of_the_eqk():
     ]
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 @pytest.mark.parametrize(
     ("queue", "expected"),
     [
@@ -40,19 +40,19 @@ def test_a_queue_is_a_name_or_a_dictionary_in_which_flags_may_be_missing(queue, 
     assert queue_name_and_flags(queue) == expected
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 @pytest.mark.parametrize("flag", ["durable", "auto_delete", "exclusive", "arguments", "passive"])
 def test_the_flags_are_those_of_queue_declare(flag):
     assert queue_name_and_flags({"name": "a", "flags": {flag: 1}}) == ("a", {flag: 1})
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_an_unknown_flag_is_refused_by_name():
     with pytest.raises(SettingsError, match=r"queue 'a': no flag 'autodelete'.*auto_delete"):
         queue_name_and_flags({"name": "a", "flags": {"autodelete": True}})
 
 
-@pytest.mark.row(34)
+@pytest.mark.behaviour("consumer-queues")
 def test_the_flags_of_the_user_are_not_changed():
     flags = {"exclusive": True}
     queue_name_and_flags({"name": "a", "flags": flags})[1]["durable"] = False
@@ -64,21 +64,21 @@ FIRST = Address("monitor", "77", "host-b")
 THIRD = Address("monitor", "77", "host-b", 2)
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 def test_the_shared_queues_have_the_classic_names_and_flags():
     assert FIRST.sid == {"name": "monitor", "flags": {"auto_delete": True}}
     assert FIRST.hid == {"name": "monitor@host-b", "flags": {"auto_delete": True}}
     assert (THIRD.sid, THIRD.hid) == (FIRST.sid, FIRST.hid)
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 @pytest.mark.parametrize(("address", "name"), [(FIRST, "77@host-b"), (THIRD, "77.2@host-b")])
 def test_each_instance_has_an_exclusive_queue_of_its_own(address, name):
     assert address.uid["name"] == name
     assert address.uid["flags"] == {"exclusive": True, "auto_delete": True}
 
 
-@pytest.mark.row(51)
+@pytest.mark.behaviour("application-keys")
 @pytest.mark.parametrize("address", [FIRST, THIRD])
 def test_fan_out_keys_lead_to_the_own_queue_and_round_robin_keys_to_the_shared_ones(address):
     own = address.uid
@@ -91,6 +91,6 @@ def test_fan_out_keys_lead_to_the_own_queue_and_round_robin_keys_to_the_shared_o
     ]
 
 
-@pytest.mark.row(52)
+@pytest.mark.behaviour("application-groups")
 def test_a_group_has_a_fan_out_and_a_round_robin_key():
     assert THIRD.group("g1") == [(THIRD.uid, "monitor#g1"), ("monitor#g1", "monitor#g1/rr")]

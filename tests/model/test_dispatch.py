@@ -59,7 +59,7 @@ ENDINGS = [
 # --- messages
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_message_that_was_handled_is_acknowledged():
     got = []
     outcome = dispatch(command(), on_content(got.append))
@@ -69,14 +69,14 @@ def test_a_message_that_was_handled_is_acknowledged():
     assert (outcome.name, outcome.handlers, outcome.filtered) == ("sum", 1, 0)
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_message_that_nobody_handles_is_acknowledged():
     outcome = dispatch(command(), [])
 
     assert (outcome.verdict, outcome.handlers) == (Verdict.ACK, 0)
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_all_handlers_run_in_the_order_given():
     got: list[str] = []
     dispatch(command(), on_content(*(lambda _, n=n: got.append(n) for n in "abc")))
@@ -84,7 +84,7 @@ def test_all_handlers_run_in_the_order_given():
     assert got == ["a", "b", "c"]
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("exc", FAILURES, ids=lambda exc: type(exc).__name__)
 def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(exc):
     got = []
@@ -95,7 +95,7 @@ def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(ex
     assert got == [CONTENT, CONTENT]
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
 def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, after):
     got = []
@@ -105,14 +105,14 @@ def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, afte
     assert got == [CONTENT]
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_of_several_wishes_the_greatest_wins():
     handlers = on_content(*(raising(exc) for exc, _ in (ENDINGS[2], ENDINGS[0], ENDINGS[1])))
 
     assert dispatch(command(), handlers).after is After.RESTART
 
 
-@pytest.mark.row(44)
+@pytest.mark.behaviour("quit-and-restart")
 def test_an_ending_does_not_hide_a_failure():
     outcome = dispatch(command(), on_content(raising(StopIteration()), raising(ValueError())))
 
@@ -127,7 +127,7 @@ def test_abandoned_passes_through_without_a_verdict():
     assert got == []
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_failure_is_logged_once_with_its_traceback(caplog):
     dispatch(command(), on_content(raising(ValueError("bad"))))
 
@@ -138,7 +138,7 @@ def test_a_failure_is_logged_once_with_its_traceback(caplog):
     assert str(record.exc_info[1]) == "bad"
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_rejection_is_logged_without_a_traceback(caplog):
     caplog.set_level(logging.INFO)
     dispatch(command(), on_content(raising(RejectMessage("not for me"))))
@@ -151,7 +151,7 @@ def test_a_rejection_is_logged_without_a_traceback(caplog):
 # --- copies
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 @pytest.mark.parametrize("part", ["content", None])
 def test_each_handler_gets_its_own_deep_copy(part):
     got = []
@@ -169,7 +169,7 @@ def test_each_handler_gets_its_own_deep_copy(part):
     assert len({id(message) for message in got}) == 3
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_who_gets_the_content_cannot_spoil_it_for_who_gets_the_body():
     got = []
     dispatch(command(), [(dict.clear, "content"), (got.append, None)])
@@ -177,7 +177,7 @@ def test_who_gets_the_content_cannot_spoil_it_for_who_gets_the_body():
     assert got == [command()]
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_a_body_as_deep_as_the_decoder_lets_through_can_be_copied():
     depth = JsonEncoder.max_depth - 2
     body = command(parameters=JsonEncoder.decode("[" * depth + "]" * depth))
@@ -194,7 +194,7 @@ class Uncopied:
         raise TypeError("there is only one of me")
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 def test_a_copy_that_fails_is_a_failure_of_that_handler():
     got = []
     outcome = dispatch(command(parameters=Uncopied()), on_content(got.append, got.append))
@@ -222,7 +222,7 @@ def discard(exc):
     return raising(exc)
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_the_handler_gets_what_the_filters_make_of_the_message():
     got: list[object] = []
     handler = filtered(got.append, lambda m: [m, "inner"], lambda m: [m, "outer"])
@@ -231,7 +231,7 @@ def test_the_handler_gets_what_the_filters_make_of_the_message():
     assert got == [[[CONTENT, "inner"], "outer"]]
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_a_filter_cannot_spoil_the_message_for_other_handlers():
     got: list[object] = []
     spoiled = filtered(got.append, lambda m: m.clear() or "spoiled")
@@ -240,7 +240,7 @@ def test_a_filter_cannot_spoil_the_message_for_other_handlers():
     assert got == ["spoiled", CONTENT, "spoiled"]
 
 
-@pytest.mark.row(48)
+@pytest.mark.behaviour("filter-errors")
 @pytest.mark.parametrize("exc", [FilterError("no"), ValueError("bad"), StopIteration(), KeyError()])
 def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(exc):
     got: list[object] = []
@@ -252,7 +252,7 @@ def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(e
     assert outcome.after is After.GO_ON
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_filters_of_a_handler_class_apply():
     got: list[object] = []
 
@@ -282,7 +282,7 @@ def exception(name, text):
     return [MessageResultException(name, text)]
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_the_handler_of_a_call_gets_the_content_and_the_reply_function():
     outcome, answers = ask(lambda content, reply: reply(content["parameters"]["list"]))
 
@@ -290,7 +290,7 @@ def test_the_handler_of_a_call_gets_the_content_and_the_reply_function():
     assert (outcome.verdict, outcome.failures) == (Verdict.ACK, [])
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_code_after_the_reply_still_runs():
     ran = []
     _, answers = ask(lambda content, reply: (reply(1), ran.append("after")))
@@ -298,14 +298,14 @@ def test_code_after_the_reply_still_runs():
     assert (answers, ran) == ([1], ["after"])
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_of_several_handlers_of_a_call_only_the_last_one_answers():
     _, answers = ask(lambda _, reply: reply("first"), lambda _, reply: reply("last"))
 
     assert answers == ["last"]
 
 
-@pytest.mark.row(42, 43)
+@pytest.mark.behaviour("rpc-handlers", "message-outcomes")
 @pytest.mark.parametrize(
     ("exc", "text"),
     [
@@ -327,7 +327,7 @@ def test_an_exception_reaches_the_caller_and_rejects_the_message(exc, text):
     assert (outcome.verdict, outcome.failures) == (Verdict.REJECT, [exc])
 
 
-@pytest.mark.row(42, 44)
+@pytest.mark.behaviour("rpc-handlers", "quit-and-restart")
 @pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
 def test_a_caller_hears_of_an_ending_too(exc, after):
     outcome, answers = ask(raising(exc))
@@ -336,7 +336,7 @@ def test_a_caller_hears_of_an_ending_too(exc, after):
     assert (outcome.verdict, outcome.after) == (Verdict.ACK, after)
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_an_exception_after_the_reply_does_not_send_a_second_one():
     def handler(_, reply):
         reply("fine")
@@ -348,7 +348,7 @@ def test_an_exception_after_the_reply_does_not_send_a_second_one():
     assert outcome.verdict is Verdict.REJECT
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_handler_that_returns_without_reply_is_answered_for():
     outcome, answers = ask(lambda *_: None)
 
@@ -356,7 +356,7 @@ def test_a_handler_that_returns_without_reply_is_answered_for():
     assert outcome.verdict is Verdict.ACK
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_call_that_nobody_handles_is_answered_at_once():
     outcome, answers = ask()
 
@@ -364,7 +364,7 @@ def test_a_call_that_nobody_handles_is_answered_at_once():
     assert (outcome.verdict, outcome.handlers) == (Verdict.ACK, 0)
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_unless_the_key_is_shared_with_those_who_may_handle_it():
     outcome, answers = ask(answer_unknown=False)
 
@@ -372,7 +372,7 @@ def test_unless_the_key_is_shared_with_those_who_may_handle_it():
     assert outcome.verdict is Verdict.ACK
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_handler_may_promise_to_answer_later():
     kept: list[Reply] = []
     _, answers = ask(lambda _, reply: kept.append(reply.later()))
@@ -382,7 +382,7 @@ def test_a_handler_may_promise_to_answer_later():
     assert answers == ["now"]
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_promise_does_not_outlive_an_exception():
     def handler(_, reply):
         reply.later()
@@ -391,7 +391,7 @@ def test_a_promise_does_not_outlive_an_exception():
     assert ask(handler)[1] == exception("ValueError", "bad")
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_value_that_cannot_be_sent_is_the_handlers_error_and_the_caller_hears_of_it():
     sent: list[object] = []
 
@@ -408,7 +408,7 @@ def test_a_value_that_cannot_be_sent_is_the_handlers_error_and_the_caller_hears_
     assert "when" in sent[0]["content"]["message"]
 
 
-@pytest.mark.row(48)
+@pytest.mark.behaviour("filter-errors")
 @pytest.mark.parametrize("exc", [FilterError("no"), ValueError("bad")])
 def test_a_filter_that_discards_a_call_is_an_exception_result(exc):
     outcome, answers = ask(filtered(lambda *_: pytest.fail("ran"), discard(exc)))
@@ -417,7 +417,7 @@ def test_a_filter_that_discards_a_call_is_an_exception_result(exc):
     assert (outcome.verdict, outcome.filtered) == (Verdict.ACK, 1)
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_filters_apply_to_calls():
     handler = filtered(lambda message, reply: reply(message), lambda message: [message])
 

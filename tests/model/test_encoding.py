@@ -26,14 +26,14 @@ values = st.recursive(
 )
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @given(value=values)
 def test_every_json_value_comes_back_as_it_was(value):
     assert JsonEncoder.decode(JsonEncoder.encode(value)) == value
     assert JsonEncoder.decode(JsonEncoder.encode(value).encode("utf-8")) == value
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @given(value=values)
 def test_without_extras_what_is_encoded_is_what_the_standard_library_writes(value):
     """1.2.1 sends that, byte for byte, and any JSON reader takes it."""
@@ -41,7 +41,7 @@ def test_without_extras_what_is_encoded_is_what_the_standard_library_writes(valu
         assert JsonEncoder.encode(value) == json.dumps(value)
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 class Colour(enum.Enum):
     RED = "red"
     MANY = frozenset([1])
@@ -62,14 +62,14 @@ def test_a_set_is_encoded_as_a_list(value):
     assert (len(decoded), set(decoded)) == (len(value), value)
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_a_set_deep_inside_is_encoded_as_a_list():
     assert (
         JsonEncoder.encode({"kwds": {"values": [{1}, (2,)]}}) == '{"kwds": {"values": [[1], [2]]}}'
     )
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize(
     ("encoder", "content_type"), [(Encoder, ""), (JsonEncoder, "application/json")]
 )
@@ -77,7 +77,7 @@ def test_content_types(encoder, content_type):
     assert encoder.content_type == encoder().content_type == content_type
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("encoder", [Encoder, Encoder()])
 @pytest.mark.parametrize("data", [b"\x00\xff", "text", {"a": 1}, None])
 def test_the_plain_encoder_passes_everything_through(encoder, data):
@@ -85,13 +85,13 @@ def test_the_plain_encoder_passes_everything_through(encoder, data):
     assert encoder.decode(data) is data
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("encoder", [JsonEncoder, JsonEncoder()])
 def test_the_json_encoder_works_as_class_and_as_instance(encoder):
     assert encoder.decode(encoder.encode({"a": [1]})) == {"a": [1]}
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_it_can_be_inherited():
     class Compact(JsonEncoder):
         content_type = "application/vnd.compact"
@@ -115,7 +115,7 @@ UNSENDABLE = [
 ]
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_what_cannot_be_encoded_raises_and_names_the_key(value):
     with pytest.raises(EncodingError, match=r"content\.parameters\.when") as caught:
@@ -139,7 +139,7 @@ def buried(path):
     return value, key
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @given(path=paths)
 def test_the_error_names_the_very_key_however_deep_it_is(path):
     value, key = buried(path)
@@ -159,7 +159,7 @@ BAD_JSON = [
 ]
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("body", BAD_JSON, ids=lambda body: repr(body[:20]))
 def test_what_is_no_json_is_a_decoding_error_with_a_short_text(body):
     with pytest.raises(DecodingError) as caught:
@@ -207,7 +207,7 @@ def test_any_kind_of_bytes_is_decoded(kind):
     assert JsonEncoder.decode(kind('"€"'.encode())) == "€"
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 def test_what_no_reader_of_ours_would_take_is_not_sent_either():
     limit = JsonEncoder.max_depth
     fine, deep = json.loads(nested(limit - 2)), json.loads(nested(limit - 1))
@@ -218,7 +218,7 @@ def test_what_no_reader_of_ours_would_take_is_not_sent_either():
     assert caught.value.key == "content.parameters[0]"
 
 
-@pytest.mark.row(13)
+@pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 def test_a_value_nested_beyond_recursion_is_an_encoding_error(depth):
     value: object = 1

@@ -27,7 +27,7 @@ def body(**changes):
     return MessageCommand("sum", {"a": 1}).body | changes
 
 
-@pytest.mark.row(14, 16)
+@pytest.mark.behaviour("message-seven-keys", "message-types")
 @pytest.mark.parametrize(
     "message",
     [
@@ -44,13 +44,13 @@ def test_keys_of_a_later_form_are_let_through():
     assert check(body(trace="1"))["trace"] == "1"
 
 
-@pytest.mark.row(16)
+@pytest.mark.behaviour("message-types")
 def test_types_and_names_are_free():
     assert check(body(type="", name=""))
     assert check(body(type="alarm", name="f\u00fcr \u20ac"))
 
 
-@pytest.mark.row(16, 43)
+@pytest.mark.behaviour("message-types", "message-outcomes")
 @pytest.mark.parametrize("category", ["", "MESSAGE", "RPC", "event", "rpc ", "x" * 10_000])
 def test_categories_are_not(category):
     with pytest.raises(MalformedMessage, match=r"category .* is none of") as caught:
@@ -58,7 +58,7 @@ def test_categories_are_not(category):
     assert len(str(caught.value)) < 100
 
 
-@pytest.mark.row(14, 43)
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
 @pytest.mark.parametrize("version", ["1", "3", "", "2.0", " 2", "2" * 10_000])
 def test_no_other_version_is_understood(version):
     with pytest.raises(MalformedMessage, match=r"version .* is not '2'") as caught:
@@ -66,14 +66,14 @@ def test_no_other_version_is_understood(version):
     assert len(str(caught.value)) < 100
 
 
-@pytest.mark.row(43)
+@pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("other", [None, 1, 1.5, True, "text", b"bytes", [], [1, 2], ()])
 def test_what_is_no_object_is_no_message(other):
     with pytest.raises(MalformedMessage, match=f"is a {type(other).__name__}, not an object"):
         check(other)
 
 
-@pytest.mark.row(14, 43)
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_must_be_there(key):
     incomplete = body()
@@ -83,7 +83,7 @@ def test_each_key_must_be_there(key):
         check(incomplete)
 
 
-@pytest.mark.row(14, 43)
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
 @pytest.mark.parametrize("value", [None, 2, 2.0, True, [], ["a"]], ids=repr)
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_must_have_its_kind_of_value(key, value):
@@ -91,7 +91,7 @@ def test_each_key_must_have_its_kind_of_value(key, value):
         check(body(**{key: value}))
 
 
-@pytest.mark.row(14, 43)
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
 @pytest.mark.parametrize("key", KEYS)
 def test_strings_are_no_objects_and_objects_no_strings(key):
     with pytest.raises(MalformedMessage, match=f"'{key}' is a"):

@@ -26,12 +26,12 @@ class Delayed(Lamps):
     arguments = {"alternate-exchange": "unrouted"}  # noqa: RUF012 - as users write it
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_the_defaults():
     assert Exchange.parameters == DEFAULTS
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 @pytest.mark.parametrize(
     ("attribute", "keyword", "value"),
     [
@@ -49,7 +49,7 @@ def test_each_class_attribute_is_one_parameter(attribute, keyword, value):
     assert changed.parameters == DEFAULTS | {keyword: value}
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_subclasses_inherit_what_they_do_not_set():
     assert Lamps.parameters == DEFAULTS | {"exchange": "lamps", "exchange_type": "topic"}
     assert Delayed.parameters == Lamps.parameters | {
@@ -58,20 +58,20 @@ def test_subclasses_inherit_what_they_do_not_set():
     }
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_parameters_follow_the_attributes(monkeypatch):
     monkeypatch.setattr(Lamps, "name", "renamed")
 
     assert Delayed.parameters["exchange"] == "renamed"
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_parameters_belong_to_the_class_and_not_to_instances():
     with pytest.raises(AttributeError):
         Exchange().parameters  # noqa: B018 - reading it is the test
 
 
-@pytest.mark.row(22)
+@pytest.mark.behaviour("exchange-attributes")
 def test_what_is_done_to_the_parameters_stays_there():
     Delayed.parameters["arguments"]["left"] = "behind"
 

@@ -24,7 +24,7 @@ def vhost(monkeypatch):
     return "/somewhere"
 
 
-@pytest.mark.row(9)
+@pytest.mark.behaviour("fingerprint-arguments")
 def test_pid_host_user_and_vhost_come_from_the_system(vhost):
     made = Fingerprint("camera", "device")
 
@@ -34,20 +34,20 @@ def test_pid_host_user_and_vhost_come_from_the_system(vhost):
     )
 
 
-@pytest.mark.row(9)
+@pytest.mark.behaviour("fingerprint-arguments")
 def test_all_six_can_be_given_in_order_and_by_name():
     assert Fingerprint(*GIVEN).as_tuple() == GIVEN
     assert Fingerprint(**dict(zip(KEYS, GIVEN, strict=True))).as_tuple() == GIVEN
 
 
-@pytest.mark.row(10)
+@pytest.mark.behaviour("fingerprint-six-keys")
 def test_as_dict_has_exactly_the_six_keys_in_the_order_of_as_tuple():
     made = Fingerprint(*GIVEN)
 
     assert list(made.as_dict().items()) == list(zip(KEYS, GIVEN, strict=True))
 
 
-@pytest.mark.row(10)
+@pytest.mark.behaviour("fingerprint-six-keys")
 @pytest.mark.parametrize("key", KEYS)
 def test_every_value_is_a_string_whatever_was_given(key):
     made = Fingerprint(**{key: 7})
@@ -56,7 +56,7 @@ def test_every_value_is_a_string_whatever_was_given(key):
     assert all(type(value) is str for value in made.as_tuple())
 
 
-@pytest.mark.row(11)
+@pytest.mark.behaviour("fingerprint-when-made")
 def test_a_missing_name_or_type_is_none_here_and_the_classic_text_on_the_wire():
     made = Fingerprint()
 
@@ -65,7 +65,7 @@ def test_a_missing_name_or_type_is_none_here_and_the_classic_text_on_the_wire():
     assert made.as_tuple()[:2] == ("None", "None")
 
 
-@pytest.mark.row(11)
+@pytest.mark.behaviour("fingerprint-when-made")
 def test_the_vhost_is_read_when_the_object_is_made(vhost, monkeypatch):
     before = Fingerprint()
     monkeypatch.setenv("POSTAGE_VHOST", "/elsewhere")
@@ -73,14 +73,14 @@ def test_the_vhost_is_read_when_the_object_is_made(vhost, monkeypatch):
     assert (before.vhost, Fingerprint().vhost) == (vhost, "/elsewhere")
 
 
-@pytest.mark.row(11)
+@pytest.mark.behaviour("fingerprint-when-made")
 def test_the_user_is_read_when_the_object_is_made(monkeypatch):
     monkeypatch.setenv("LOGNAME", "somebody-else")
 
     assert Fingerprint().user == "somebody-else"
 
 
-@pytest.mark.row(11)
+@pytest.mark.behaviour("fingerprint-when-made")
 def test_the_host_is_read_when_the_object_is_made(monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "renamed")
 
@@ -100,7 +100,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), before.pid == str(os.g
 """
 
 
-@pytest.mark.row(11)
+@pytest.mark.behaviour("fingerprint-when-made")
 def test_the_pid_is_right_in_a_forked_child():
     assert run_program("-c", FORKING).stdout == "0 True\n"
 
@@ -112,7 +112,7 @@ class Badge:
         return {"name": "badge", "rank": "captain"}
 
 
-@pytest.mark.row(12)
+@pytest.mark.behaviour("fingerprint-as-dictionary")
 @pytest.mark.parametrize(
     ("partial", "known"),
     [
@@ -132,7 +132,7 @@ def test_what_is_given_is_merged_over_a_bare_fingerprint(partial, known):
     assert complete(partial) == Fingerprint().as_dict() | known
 
 
-@pytest.mark.row(12)
+@pytest.mark.behaviour("fingerprint-as-dictionary")
 def test_completing_leaves_the_dictionary_of_the_user_alone():
     partial = {"name": "camera"}
     complete(partial)["name"] = "changed"

@@ -43,12 +43,12 @@ def found(cls, name="a", type_="command", category="message"):
     return [attribute for attribute, _ in cls.route_table.find(category, type_, name)]
 
 
-@pytest.mark.row(39)
+@pytest.mark.behaviour("several-handlers")
 def test_all_handlers_of_a_message_are_found_in_definition_order():
     assert found(Base) == ["first", "second", "third"]
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_each_kind_of_handler_gets_its_part_of_the_body():
     table = Base.route_table
 
@@ -58,7 +58,7 @@ def test_each_kind_of_handler_gets_its_part_of_the_body():
     assert list(table.find("rpc", "command", "a")) == [("answer", "content")]
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 @pytest.mark.parametrize(
     ("category", "type_", "name"),
     [("message", "command", "b"), ("message", "status", "a"), ("rpc", "status", "a")],
@@ -67,7 +67,7 @@ def test_name_type_and_category_must_all_match(category, type_, name):
     assert found(Base, name, type_, category) == []
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_decorated_methods_can_still_be_called():
     answers = []
     Base().answer({"x": 1}, answers.append)
@@ -78,7 +78,7 @@ def test_decorated_methods_can_still_be_called():
     assert not is_handler(Base.plain)
 
 
-@pytest.mark.row(38)
+@pytest.mark.behaviour("handler-decorators")
 def test_decorated_functions_can_still_be_pickled():
     assert pickle.loads(pickle.dumps(Base.first)) is Base.first  # noqa: S301 - our own
 
@@ -122,23 +122,23 @@ class GrandChild(Child):
     third = None
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_handlers_of_a_class_are_those_of_its_bases_and_then_its_own():
     assert found(Child) == ["first", "third", "fourth"]
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_an_overriding_method_replaces_the_handler_of_its_parent():
     assert (found(Child, "b"), found(Base, "b")) == (["second"], [])
     assert Child().first(1) == ("first of child", 1)
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_an_override_that_is_no_method_removes_the_handler():
     assert found(GrandChild) == ["first", "fourth"]
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_siblings_do_not_share_handlers():
     class Sibling(Base):
         @MessageHandler("command", "mine")
@@ -148,7 +148,7 @@ def test_siblings_do_not_share_handlers():
     assert found(Base, "mine") == found(Child, "mine") == []
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_two_classes_with_a_handler_of_the_same_name_keep_their_own():
     class Other(metaclass=MessageHandlerType):
         @MessageHandler("command", "other")
@@ -158,7 +158,7 @@ def test_two_classes_with_a_handler_of_the_same_name_keep_their_own():
     assert found(Base, "other") == []
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_mixins_bring_their_handlers_also_when_they_are_plain_classes():
     class Mixin:
         @MessageHandler("command", "mixed")
@@ -170,7 +170,7 @@ def test_mixins_bring_their_handlers_also_when_they_are_plain_classes():
     assert found(Mixed) == found(Base)
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_a_handler_added_to_a_class_at_run_time_is_known_to_it_and_its_subclasses():
     class Parent(Base): ...
 
@@ -189,7 +189,7 @@ def test_a_handler_added_to_a_class_at_run_time_is_known_to_it_and_its_subclasse
     assert found(Parent, "plugged") == found(Heir, "plugged") == []
 
 
-@pytest.mark.row(40)
+@pytest.mark.behaviour("handler-inheritance")
 def test_a_handler_replaced_at_run_time_is_found_once():
     class Parent(Base): ...
 
@@ -200,7 +200,7 @@ def test_a_handler_replaced_at_run_time_is_found_once():
     assert found(Parent) == ["second", "third", "first"]
 
 
-@pytest.mark.row(41)
+@pytest.mark.behaviour("handler-classes")
 def test_a_nested_class_can_be_a_handler():
     class Processor(metaclass=MessageHandlerType):
         @MessageHandler("command", "a")
@@ -215,7 +215,7 @@ def test_a_nested_class_can_be_a_handler():
     assert data == [("processor", "reply")]
 
 
-@pytest.mark.row(41)
+@pytest.mark.behaviour("handler-classes")
 def test_the_mark_of_a_handler_class_is_not_its_subclasses_parents():
     @MessageHandler("command", "a")
     class Parent(Handler): ...
@@ -230,7 +230,7 @@ def test_the_mark_of_a_handler_class_is_not_its_subclasses_parents():
     assert found(Processor, "b") == ["heir"]
 
 
-@pytest.mark.row(41)
+@pytest.mark.behaviour("handler-classes")
 def test_a_handler_class_without_call_says_what_is_missing():
     class Lazy(Handler): ...
 
@@ -238,7 +238,7 @@ def test_a_handler_class_without_call_says_what_is_missing():
         Lazy(None, {})
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_a_filter_keeps_its_arguments_and_returns_the_function():
     def method(self, content): ...
 
@@ -249,7 +249,7 @@ def test_a_filter_keeps_its_arguments_and_returns_the_function():
     assert kept.apply("m") == ("m", (1,), {"a": 2})
 
 
-@pytest.mark.row(47)
+@pytest.mark.behaviour("filters")
 def test_several_filters_stand_innermost_first_wherever_the_handler_decorator_is():
     @MessageFilter("outer")
     @MessageHandler("command", "a")

@@ -58,21 +58,28 @@ EVERY = {
 every = pytest.mark.parametrize(("message", "expected"), EVERY.values(), ids=EVERY)
 
 
-@pytest.mark.row(14, 15, 16, 17, 19, 20)
+@pytest.mark.behaviour(
+    "message-seven-keys",
+    "message-arguments",
+    "message-types",
+    "message-command",
+    "message-status",
+    "message-results",
+)
 @every
 def test_the_whole_body(message, expected):
     assert message.body == expected
     assert list(message.body) == KEYS
 
 
-@pytest.mark.row(14)
+@pytest.mark.behaviour("message-seven-keys")
 @every
 def test_a_body_is_plain_data_that_any_json_reader_understands(message, expected):
     assert type(message.body) is dict
     assert json.loads(json.dumps(message.body)) == expected
 
 
-@pytest.mark.row(15)
+@pytest.mark.behaviour("message-arguments")
 def test_empty_arguments_are_given_arguments():
     assert Message(()).body["content"] == {"args": [()]}
     assert Message(None).body["content"] == {"args": [None]}
@@ -87,12 +94,12 @@ class Alarm(Message):
     category = "rpc"
 
 
-@pytest.mark.row(16)
+@pytest.mark.behaviour("message-types")
 def test_types_are_free():
     assert Alarm(3).body == body("alarm", "fire", {"args": [3]}, "rpc")
 
 
-@pytest.mark.row(16)
+@pytest.mark.behaviour("message-types")
 @pytest.mark.parametrize(
     ("kind", "type_", "category"),
     [
@@ -109,14 +116,14 @@ def test_the_predefined_types_and_categories(kind, type_, category):
     assert (kind.type, kind.category) == (type_, category)
 
 
-@pytest.mark.row(17)
+@pytest.mark.behaviour("message-command")
 @pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
 def test_the_name_of_a_command_is_its_text(kind):
     assert kind(7).body["name"] == "7"
     assert kind("echo").body["name"] == "echo"
 
 
-@pytest.mark.row(17)
+@pytest.mark.behaviour("message-command")
 @pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
 @pytest.mark.parametrize("parameters", [None, 0, "", [], {}, {"a": 1}, "text"])
 def test_the_parameters_of_a_command_are_kept_as_they_are(kind, parameters):
@@ -124,7 +131,7 @@ def test_the_parameters_of_a_command_are_kept_as_they_are(kind, parameters):
     assert kind("echo", parameters=parameters) == kind("echo", parameters)
 
 
-@pytest.mark.row(17)
+@pytest.mark.behaviour("message-command")
 @pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
 def test_the_default_parameters_are_not_shared(kind):
     kind("first").body["content"]["parameters"]["left"] = "behind"
@@ -132,7 +139,7 @@ def test_the_default_parameters_are_not_shared(kind):
     assert kind("second").body["content"]["parameters"] == {}
 
 
-@pytest.mark.row(14)
+@pytest.mark.behaviour("message-seven-keys")
 @pytest.mark.parametrize("key", ["fingerprint", "content", "_reserved"])
 def test_no_two_messages_share_a_part(key):
     Message().body[key]["left"] = "behind"
@@ -140,7 +147,7 @@ def test_no_two_messages_share_a_part(key):
     assert Message().body[key] == {}
 
 
-@pytest.mark.row(18)
+@pytest.mark.behaviour("message-fingerprint")
 def test_fingerprint_merges_keywords():
     message = Message()
     message.fingerprint(name="a", pid="1")
@@ -149,7 +156,7 @@ def test_fingerprint_merges_keywords():
     assert message.body["fingerprint"] == {"name": "b", "pid": "1", "colour": "red"}
 
 
-@pytest.mark.row(18)
+@pytest.mark.behaviour("message-fingerprint")
 def test_fingerprint_takes_one_dictionary_or_both():
     message, known = Message(), {"name": "a", "pid": "1"}
     message.fingerprint(known)
@@ -166,7 +173,7 @@ class Gauge:
         return "at 70 %"
 
 
-@pytest.mark.row(19)
+@pytest.mark.behaviour("message-status")
 @pytest.mark.parametrize(
     ("status", "name"), [("online", "online"), (200, "200"), (None, "None"), (Gauge(), "at 70 %")]
 )
@@ -174,13 +181,13 @@ def test_the_name_of_a_status_is_the_status(status, name):
     assert MessageStatus(status).body == body("status", name, {})
 
 
-@pytest.mark.row(20)
+@pytest.mark.behaviour("message-results")
 @pytest.mark.parametrize("value", [None, 0, "", [], {"a": [1]}, "text"])
 def test_the_value_of_a_result_is_kept_as_it_is(value):
     assert MessageResult(value).body == result("success", value)
 
 
-@pytest.mark.row(21)
+@pytest.mark.behaviour("message-truth-and-equality")
 @every
 def test_only_error_and_exception_results_are_false(message, expected):
     true = expected["content"].get("type") not in ("error", "exception")
@@ -188,7 +195,7 @@ def test_only_error_and_exception_results_are_false(message, expected):
     assert bool(message) is message.boolean_value is true
 
 
-@pytest.mark.row(21)
+@pytest.mark.behaviour("message-truth-and-equality")
 def test_messages_are_equal_when_their_bodies_are():
     assert MessageCommand("a", {"b": 1}) == MessageCommand("a", {"b": 1})
     assert MessageCommand("a", {}) == MessageCommand("a")
@@ -197,7 +204,7 @@ def test_messages_are_equal_when_their_bodies_are():
     assert MessageResultError("x") == MessageResultError("x")
 
 
-@pytest.mark.row(21)
+@pytest.mark.behaviour("message-truth-and-equality")
 @pytest.mark.parametrize("other", [None, 1, "text", {}, Message().body, object()])
 def test_comparing_with_something_else_is_simply_false(other):
     assert (Message() == other) is False
@@ -205,7 +212,7 @@ def test_comparing_with_something_else_is_simply_false(other):
     assert Message() != other
 
 
-@pytest.mark.row(21)
+@pytest.mark.behaviour("message-truth-and-equality")
 @every
 def test_str_shows_the_body(message, expected):
     assert str(message) == str(expected)
@@ -225,7 +232,7 @@ results = (
 )
 
 
-@pytest.mark.row(20)
+@pytest.mark.behaviour("message-results")
 @given(sent=results)
 def test_a_result_is_rebuilt_from_its_body_as_the_class_it_was(sent):
     got = result_from(json.loads(json.dumps(sent.body)))

@@ -25,7 +25,7 @@ CLASSIC = {
 }
 
 
-@pytest.mark.row(1)
+@pytest.mark.behaviour("package-and-version")
 def test_the_three_modules_are_imported_from_the_package():
     from postage import generic_application, messaging, microthreads
 
@@ -34,7 +34,7 @@ def test_the_three_modules_are_imported_from_the_package():
     assert generic_application.GenericApplication
 
 
-@pytest.mark.row(1)
+@pytest.mark.behaviour("package-and-version")
 @pytest.mark.parametrize(
     ("module", "name"), [(m, n) for m, names in CLASSIC.items() for n in names]
 )
@@ -45,7 +45,7 @@ def test_classic_names_are_where_they_were(module, name):
     assert name in found.__all__
 
 
-@pytest.mark.row(1)
+@pytest.mark.behaviour("package-and-version")
 def test_a_classic_name_and_the_new_one_are_the_same_object():
     from postage import green, messaging
 
@@ -53,12 +53,12 @@ def test_a_classic_name_and_the_new_one_are_the_same_object():
     assert messaging.Message is postage.Message
 
 
-@pytest.mark.row(1)
+@pytest.mark.behaviour("package-and-version")
 def test_versions_are_three_numbers_and_begin_with_2():
     assert re.fullmatch(r"2\.\d+\.\d+(\.dev\d+)?", postage.__version__)
 
 
-@pytest.mark.row(1)
+@pytest.mark.behaviour("package-and-version")
 def test_the_command_line_tells_the_version():
     told = run_program("-m", "postage", "--version")
 

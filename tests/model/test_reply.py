@@ -17,7 +17,7 @@ def reply(sent):
     return Reply(sent.append)
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("value", [None, 0, "", {"a": 1}])
 def test_any_value_is_sent(reply, sent, value):
     reply(value)
@@ -26,7 +26,7 @@ def test_any_value_is_sent(reply, sent, value):
     assert not reply.is_due
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_second_reply_is_counted_logged_and_dropped(sent, caplog):
     dropped = []
     reply = Reply(sent.append, lambda: dropped.append("one"))
@@ -37,7 +37,7 @@ def test_a_second_reply_is_counted_logged_and_dropped(sent, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_reply_is_due_until_it_was_sent_or_promised(reply, sent):
     assert reply.is_due
     assert reply.later() is reply
@@ -47,7 +47,7 @@ def test_a_reply_is_due_until_it_was_sent_or_promised(reply, sent):
     assert sent == ["late"]
 
 
-@pytest.mark.row(42)
+@pytest.mark.behaviour("rpc-handlers")
 def test_a_reply_that_could_not_be_sent_can_be_tried_again():
     attempts = []
 

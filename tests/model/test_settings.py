@@ -43,7 +43,7 @@ def parts(hup=None, vhost=None):
 # --- the environment
 
 
-@pytest.mark.row(2, 5)
+@pytest.mark.behaviour("environment-variables", "hup")
 def test_the_defaults():
     assert parts() == DEFAULTS
     assert (messaging.global_vhost, messaging.global_user, messaging.global_password) == (
@@ -52,7 +52,7 @@ def test_the_defaults():
     assert messaging.global_hup["host"] == "localhost"
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -71,7 +71,7 @@ def test_each_variable_sets_its_part_when_it_is_used_and_not_at_import(
     assert parts() == expected
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -89,14 +89,14 @@ def test_the_url_sets_the_parts_that_it_names(env, url, expected):
     assert parts() == expected
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_the_url_beats_the_single_variables_and_leaves_them_the_rest(env):
     env(URL="amqp://alice@rabbit", HOST="other", USER="bob", PASSWORD="hush", VHOST="/lab")
 
     assert parts() == ("rabbit", 5672, "alice", "hush", "/lab")
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_durations_stand_after_the_question_mark_of_the_url(env):
     env(URL="amqp://rabbit/lab?heartbeat=30&connect_timeout=2.5&operation_timeout=7")
     settings = Settings.resolve()
@@ -280,7 +280,7 @@ def test_a_switch_is_on_or_off(env):
 # --- deprecated variables
 
 
-@pytest.mark.row(3)
+@pytest.mark.behaviour("deprecated-variables")
 @pytest.mark.parametrize(("old", "new"), [("RMQ_USER", "USER"), ("RMQ_PASSWORD", "PASSWORD")])
 def test_a_deprecated_variable_works_and_warns(env, old, new):
     env(**{old: "alice"})
@@ -291,7 +291,7 @@ def test_a_deprecated_variable_works_and_warns(env, old, new):
     assert getattr(settings, new.lower()) == "alice"
 
 
-@pytest.mark.row(3)
+@pytest.mark.behaviour("deprecated-variables")
 @pytest.mark.parametrize(("old", "new"), [("RMQ_USER", "USER"), ("RMQ_PASSWORD", "PASSWORD")])
 @pytest.mark.filterwarnings("error")
 def test_a_deprecated_variable_is_a_fall_back_only(env, old, new):
@@ -300,7 +300,7 @@ def test_a_deprecated_variable_is_a_fall_back_only(env, old, new):
     assert getattr(Settings.resolve(), new.lower()) == "new"
 
 
-@pytest.mark.row(3)
+@pytest.mark.behaviour("deprecated-variables")
 @pytest.mark.filterwarnings("error")
 def test_nothing_warns_of_what_is_not_used(env):
     env(RMQ_USER="old", RMQ_PASSWORD="old")
@@ -311,7 +311,7 @@ def test_nothing_warns_of_what_is_not_used(env):
 # --- debug mode
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("true", True), ("True", True), ("TRUE", True), ("", False), ("1", False), ("false", False)],
@@ -322,7 +322,7 @@ def test_debug_mode_is_the_word_true_in_any_case(env, value, expected):
     assert live.debug_mode is expected
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 def test_without_the_variable_there_is_no_debug_mode():
     assert live.debug_mode is False
 
@@ -330,27 +330,27 @@ def test_without_the_variable_there_is_no_debug_mode():
 # --- host, user, password
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 def test_a_hup_says_where_and_who():
     hup = {"host": "rabbit", "user": "alice", "password": "hush"}
 
     assert parts(hup) == ("rabbit", 5672, "alice", "hush", "/")
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @pytest.mark.parametrize("port", [5673, "5673"])
 def test_a_hup_may_have_a_port(port):
     assert parts({"host": "rabbit", "port": port}) == ("rabbit", 5673, "guest", "guest", "/")
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 @pytest.mark.parametrize("port", ["five", None, "", 0, -1, 70_000])
 def test_a_port_that_is_none_is_refused(port):
     with pytest.raises(SettingsError, match="port must be"):
         parts({"host": "rabbit", "port": port})
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 def test_what_a_hup_leaves_out_comes_from_the_global_one_and_then_the_environment(env):
     messaging.global_hup = {"user": "global", "password": "global"}
     env(USER="environment", PASSWORD="environment", PORT="5673")
@@ -358,7 +358,7 @@ def test_what_a_hup_leaves_out_comes_from_the_global_one_and_then_the_environmen
     assert parts({"host": "rabbit", "user": "alice"})[:4] == ("rabbit", 5673, "alice", "global")
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 def test_arguments_beat_everything(env):
     env(URL="amqp://u:p@url:1/url", HOST="env", USER="env", PASSWORD="env", VHOST="env")
     messaging.global_hup = {"host": "global", "user": "global", "password": "global"}
@@ -371,7 +371,7 @@ def test_arguments_beat_everything(env):
 # --- the live globals
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_globals_read_what_the_environment_says_now(env):
     env(VHOST="/a", USER="alice", PASSWORD="hush", HOST="rabbit")
     first = (messaging.global_vhost, messaging.global_user, messaging.global_password)
@@ -383,7 +383,7 @@ def test_globals_read_what_the_environment_says_now(env):
     assert dict(hup) == {"host": "other", "user": "alice", "password": "hush"}
 
 
-@pytest.mark.row(2, 6)
+@pytest.mark.behaviour("environment-variables", "separate-vhosts")
 @pytest.mark.parametrize("name", ["vhost", "user", "password"])
 def test_assigning_a_global_beats_the_environment(env, name):
     env(**{name.upper(): "environment"})
@@ -393,7 +393,7 @@ def test_assigning_a_global_beats_the_environment(env, name):
     assert getattr(Settings.resolve(), name) == "assigned"
 
 
-@pytest.mark.row(2, 5)
+@pytest.mark.behaviour("environment-variables", "hup")
 def test_assigning_global_hup_beats_the_environment(env):
     env(HOST="environment", USER="environment")
     messaging.global_hup = {"host": "rabbit", "user": "alice", "password": "hush"}
@@ -401,7 +401,7 @@ def test_assigning_global_hup_beats_the_environment(env):
     assert parts()[:4] == ("rabbit", 5672, "alice", "hush")
 
 
-@pytest.mark.row(2, 5)
+@pytest.mark.behaviour("environment-variables", "hup")
 def test_assigning_one_key_of_global_hup_leaves_the_others_live(env):
     messaging.global_hup["host"] = "rabbit"
     env(HOST="environment", USER="alice")
@@ -409,7 +409,7 @@ def test_assigning_one_key_of_global_hup_leaves_the_others_live(env):
     assert parts()[:3] == ("rabbit", 5672, "alice")
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_deleting_what_was_assigned_makes_it_live_again(env):
     messaging.global_vhost = "/assigned"
     messaging.global_hup["host"] = "assigned"
@@ -419,7 +419,7 @@ def test_deleting_what_was_assigned_makes_it_live_again(env):
     assert (messaging.global_vhost, messaging.global_hup["host"]) == ("/lab", "rabbit")
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 @pytest.mark.parametrize("name", ["global_vhost", "global_user", "global_password"])
 def test_a_global_is_live_again_after_a_monkeypatch(env, name):
     with pytest.MonkeyPatch.context() as patch:
@@ -430,7 +430,7 @@ def test_a_global_is_live_again_after_a_monkeypatch(env, name):
     assert getattr(messaging, name) == "changed"
 
 
-@pytest.mark.row(2)
+@pytest.mark.behaviour("environment-variables")
 def test_global_hup_is_live_again_after_a_monkeypatch(env):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(messaging.global_hup, "host", "patched")
@@ -442,7 +442,7 @@ def test_global_hup_is_live_again_after_a_monkeypatch(env):
     assert (messaging.global_hup["host"], parts()[0]) == ("changed", "changed")
 
 
-@pytest.mark.row(5)
+@pytest.mark.behaviour("hup")
 def test_global_hup_has_a_port_only_where_one_was_set(env):
     assert dict(messaging.global_hup) == {"host": "localhost", "user": "guest", "password": "guest"}
     env(PORT="5673")
@@ -461,7 +461,7 @@ def test_global_hup_has_no_other_keys(key):
 # --- secrets and limits
 
 
-@pytest.mark.row(4)
+@pytest.mark.behaviour("debug-mode")
 def test_no_repr_shows_a_password():
     messaging.global_password = "hush"
     settings = Settings.resolve()
