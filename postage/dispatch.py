@@ -18,7 +18,7 @@ from postage.handlers import MessageFilter
 from postage.message import MessageResultException
 from postage.reply import Reply
 
-__all__ = ["Abandoned", "After", "Bound", "Outcome", "Verdict", "dispatch", "perform"]
+__all__ = ["Bound", "HandlerKilled", "NextAction", "Outcome", "Verdict", "dispatch", "perform"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ class Verdict(enum.Enum):
     REJECT = enum.auto()
 
 
-class After(enum.IntEnum):
+class NextAction(enum.IntEnum):
     """What becomes of the processor afterwards; of several wishes the greatest wins."""
 
-    GO_ON = 0
+    CONTINUE = 0
     STOP = 1
     QUIT = 2
     EXIT = 3
@@ -44,10 +44,10 @@ class After(enum.IntEnum):
 
 
 # A handler's way to say what becomes of the processor; the message counts as handled.
-_ENDINGS: dict[type[BaseException], After] = {
-    StopIteration: After.STOP,
-    ExitScheduler: After.EXIT,
-    AckAndRestart: After.RESTART,
+_ENDINGS: dict[type[BaseException], NextAction] = {
+    StopIteration: NextAction.STOP,
+    ExitScheduler: NextAction.EXIT,
+    AckAndRestart: NextAction.RESTART,
 }
 
 
@@ -55,7 +55,7 @@ class Outcome:
     """What came of one message; there are few that anything was raised for."""
 
     verdict: Verdict = Verdict.ACK
-    after: After = After.GO_ON
+    next_action: NextAction = NextAction.CONTINUE
     filtered: int = 0
     """How many handlers did not get it because of a filter."""
 
@@ -71,13 +71,13 @@ class Outcome:
         """Take in what a handler raised."""
         ending = next((after for kind, after in _ENDINGS.items() if isinstance(exc, kind)), None)
         if ending is not None:
-            self.after = max(self.after, ending)
+            self.next_action = max(self.next_action, ending)
             return
         self.verdict = Verdict.REJECT
         self.failures.append(exc)
 
 
-class Abandoned(BaseException):
+class HandlerKilled(BaseException):
     """Thrown into a handler that its processor can wait for no longer: no verdict, no reply."""
 
 
@@ -94,7 +94,7 @@ def dispatch(
 ) -> Outcome:
     """Run the handlers *found* for a checked *body*; *reply* is given for RPCs, and only then.
 
-    Returns what came of it; raises nothing that a handler raised, but for `Abandoned`.
+    Returns what came of it; raises nothing that a handler raised, but for `HandlerKilled`.
     """
     outcome = Outcome(body["name"], len(found))
     if reply is not None:
@@ -106,7 +106,7 @@ def dispatch(
 
 
 def perform(handler: Callable[[], object]) -> Outcome:
-    """Run a periodic job, by the same rules; raises nothing that it raised, but for `Abandoned`."""
+    """Run a periodic job by the same rules; of its exceptions only `HandlerKilled` passes."""
     outcome = Outcome("", 1)
     try:
         handler()
@@ -160,7 +160,7 @@ def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
     except BaseException as second:  # an exception of the user's own may not even say what it is
-        if isinstance(second, Abandoned):
+        if isinstance(second, HandlerKilled):
             raise
         return f"(its text cannot be had: {type(second).__name__})"
 
@@ -180,7 +180,7 @@ def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> A
     try:
         for each in filters:
             message = each.apply(message)
-    except Abandoned:
+    except HandlerKilled:
         raise
     except BaseException as exc:  # a filter may raise anything, as a handler may
         expected = isinstance(exc, FilterError)
@@ -197,7 +197,7 @@ def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> A
 
 
 def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
-    if isinstance(exc, Abandoned):
+    if isinstance(exc, HandlerKilled):
         raise exc
     outcome.note(exc)
     if not outcome.failures or outcome.failures[-1] is not exc:

@@ -23,8 +23,8 @@ from postage.green.amqp.pair import Pair, pair_of
 from postage.green.pipelining import current_pipeline
 from postage.green.publishing import body_of
 from postage.green.rpc.scouts import RECEIPT
-from postage.green.subscription import Listener, declare
-from postage.green.topology import Declarations, Queue
+from postage.green.subscription import Subscription, declare
+from postage.green.topology import QueueDeclaration, Topology
 from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
 
@@ -73,22 +73,22 @@ class GenericConsumer:
         self.counts: Counter[str] = Counter()
         """``lost`` channels, ``cancelled`` consumers, ``amiss`` (the watchdog found consumers
         gone), ``restored``: how often it consumed again after any of them."""
-        self._declarations = Declarations()
-        self._listener: Listener | None = None
+        self._topology = Topology()
+        self._subscription: Subscription | None = None
         self._on_delivery: OnDelivery | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
     def __repr__(self) -> str:
-        state = "idle" if self._listener is None else "waiting for the broker"
+        state = "idle" if self._subscription is None else "waiting for the broker"
         state = "consuming" if self.consuming else state
-        queues = sorted(queue.name for queue in self._declarations)
+        queues = sorted(queue.name for queue in self._topology)
         return f"<{type(self).__name__} of {queues}, {state}>"
 
     @property
     def consuming(self) -> bool:
         """True while there is a consumer on the broker for every queue."""
-        return self._listener is not None and self._listener.is_settled
+        return self._subscription is not None and self._subscription.is_settled
 
     @property
     def stopping(self) -> bool:
@@ -98,7 +98,7 @@ class GenericConsumer:
     @property
     def qk_list(self) -> list[tuple[str, str]]:
         """The queues and keys that are bound."""
-        return self._declarations.pairs
+        return self._topology.pairs
 
     @property
     def _pair(self) -> Pair:
@@ -108,7 +108,7 @@ class GenericConsumer:
 
     def add_eqk(self, eqk: Eqk) -> None:
         """Declare and bind what is in *eqk*; while consuming, consume from it as well."""
-        queues: dict[Any, Queue] = {}
+        queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
             queue = _queue_of(binding.queue)
             same = queue.asked, repr(queue.flags)
@@ -126,24 +126,24 @@ class GenericConsumer:
         declared.bindings[exchange_class, key] = None
         self._declare(declared)
 
-    def _declare(self, queue: Queue) -> None:
+    def _declare(self, queue: QueueDeclaration) -> None:
         pair, pipeline = self._pair, current_pipeline()
         connection = pair.consuming.get()
         # Not what others may hold: whoever makes the component is to hear of that at once.
         may_wait = queue.asked and not queue.flags.get("exclusive")
-        if pipeline is not None and may_wait and self._listener is None:
+        if pipeline is not None and may_wait and self._subscription is None:
             pipeline.add(pair, partial(declare, pair, connection, queue))
-            self._declarations.note(queue)
+            self._topology.note(queue)
             return
         declare(pair, connection, queue)
-        known = self._declarations.note(queue)
-        if self._listener is not None:
-            self._listener.add(known)
+        known = self._topology.note(queue)
+        if self._subscription is not None:
+            self._subscription.add(known)
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
         """Undo a binding; what is in the queue already is still consumed."""
         name, _ = queue_name_and_flags(queue)
-        self._declarations.unbind(exchange_class, name, key)  # first: it may be restored meanwhile
+        self._topology.unbind(exchange_class, name, key)  # first: it may be restored meanwhile
         self._pair.wait_declared(self.settings.operation_timeout)
         with self._pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
@@ -151,9 +151,9 @@ class GenericConsumer:
     def leave(self, queue: QueueSpec) -> None:
         """Stop consuming from *queue*, whose bindings others may rely on."""
         name, _ = queue_name_and_flags(queue)
-        known = self._declarations.leave(name)
-        if known is not None and self._listener is not None:
-            self._listener.leave(known)
+        known = self._topology.leave(name)
+        if known is not None and self._subscription is not None:
+            self._subscription.leave(known)
 
     # --- consuming
 
@@ -194,11 +194,11 @@ class GenericConsumer:
         self._on_delivery = on_delivery
         if on_over is not None:
             self._over.rawlink(lambda _: on_over())
-        self._listener = Listener(
-            self._pair, self._declarations, self._receive, self._fail, self.counts
+        self._subscription = Subscription(
+            self._pair, self._topology, self._receive, self._fail, self.counts
         )
-        self._listener.prefetch = self.prefetch
-        self._listener.start()
+        self._subscription.prefetch = self.prefetch
+        self._subscription.start()
 
     def wait(self) -> None:
         """Wait until `stop_consuming` is called; raises what ends consuming before that."""
@@ -208,19 +208,19 @@ class GenericConsumer:
         """End the consumers on the broker, without waiting; what is here can still be settled."""
         if not self._over.ready():
             self._over.set()  # what comes from here on goes back
-        if self._listener is not None:
-            self._listener.quiesce()
+        if self._subscription is not None:
+            self._subscription.quiesce()
 
     def end(self, limit: float = 5.0) -> None:
         """End the consumers, and give back what is here unsettled; switches.
 
         Waits at most *limit* seconds for a broker that does not answer.
         """
-        listener, self._listener = self._listener, None
+        subscription, self._subscription = self._subscription, None
         self._on_delivery = None
         try:
-            if listener is not None:
-                listener.end(limit)
+            if subscription is not None:
+                subscription.end(limit)
         finally:
             self._over = gevent.event.AsyncResult()
 
@@ -240,7 +240,9 @@ class GenericConsumer:
 
     def queue_of(self, method: Delivery) -> str:
         """Return the name of the queue that a message came from; empty when that was left."""
-        return "" if self._listener is None else self._listener.queue_of(method.consumer_tag)
+        return (
+            "" if self._subscription is None else self._subscription.queue_of(method.consumer_tag)
+        )
 
     def ack(self, method: Delivery) -> None:
         """Acknowledge; never switches, and is counted, not raised, on a channel that is gone."""
@@ -282,13 +284,13 @@ class GenericConsumer:
         channel.publish("", reply_to, properties, body, mandatory=True)
 
 
-def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> Queue:
+def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
     """Return the queue *spec*, with its own flags under *flags*; nothing is bound yet."""
     name, own_flags = queue_name_and_flags(spec)
     flags = {**own_flags, **flags}
     # A broker of today refuses shared queues that do not survive its restart.
     flags.setdefault("durable", not flags.get("exclusive", False))
-    return Queue(name, name, flags)
+    return QueueDeclaration(name, name, flags)
 
 
 def _is_address(reply_to: object) -> TypeGuard[str]:

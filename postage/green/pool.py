@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import gevent
 import gevent.event
 
-from postage.dispatch import Abandoned
+from postage.dispatch import HandlerKilled
 from postage.green.stock import stock_of_hub
 
 __all__ = ["Pool"]
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KILL_LIMIT = 0.25
-"""Seconds until a handler that swallows `Abandoned` is left to itself."""
+"""Seconds until a handler that swallows `HandlerKilled` is left to itself."""
 
 
 class Pool(Generic[T]):
@@ -87,25 +87,25 @@ class Pool(Generic[T]):
         return bool(self._quiet.wait(limit))
 
     def abandon(self) -> None:
-        """Wait no more for what runs: `join` returns, and `Abandoned` is raised in the handlers.
+        """Wait no more for what runs: `join` returns, and handlers get `HandlerKilled`.
 
         Never switches; so the handlers have not heard of it yet.
         """
         self._over = True
-        gevent.killall([*self._workers], Abandoned, block=False)
+        gevent.killall([*self._workers], HandlerKilled, block=False)
         self._quiet.set()
 
     def __contains__(self, greenlet: object) -> bool:
         return greenlet in self._workers
 
     def kill(self, limit: float = KILL_LIMIT) -> None:
-        """End all greenlets; `Abandoned` is raised in the handlers that run.  Switches.
+        """End all greenlets; `HandlerKilled` is raised in the handlers that run.  Switches.
 
         Waits at most *limit* seconds for handlers that will not hear of it.
         """
         self._over = True
         workers = [*self._workers]
-        gevent.killall(workers, Abandoned, block=False)
+        gevent.killall(workers, HandlerKilled, block=False)
         gevent.joinall(workers, timeout=limit)
         self._workers.clear()
         self._stock.leave(self)
@@ -119,7 +119,7 @@ class Pool(Generic[T]):
         self._workers.add(worker)
         try:
             self._handle_all()
-        except Abandoned:
+        except HandlerKilled:
             raise gevent.GreenletExit from None
         finally:
             self._workers.discard(worker)

@@ -16,7 +16,7 @@ import gevent.event
 from postage import envelope
 from postage.addressing import Eqk
 from postage.deadline import Deadline
-from postage.dispatch import After, Bound, Outcome, Verdict, dispatch, perform
+from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage, PostageError
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
@@ -95,7 +95,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     restart_period: float = 60.0
     """Seconds."""
 
-    ending: After = After.GO_ON
+    ending: NextAction = NextAction.CONTINUE
     """What the scheduler shall do once this processor has ended."""
 
     def __init__(
@@ -190,7 +190,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def msg_quit(self, body: dict[str, Any]) -> None:
         """Stop this processor; when the last one has, the program goes on after its loop."""
         if self._obeys("quit", body):
-            self._finish(After.QUIT)
+            self._finish(NextAction.QUIT)
 
     @MessageHandlerFullBody("command", "restart")
     def msg_restart(self, body: dict[str, Any]) -> None:
@@ -264,7 +264,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._take, name)
         self.consumer.begin(pool.submit, on_over)
-        self.ending = After.GO_ON
+        self.ending = NextAction.CONTINUE
         self._pool, self._jobs = pool, Jobs(self, pool.submit)
         self._ended.clear()
 
@@ -292,7 +292,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if self._pool is not None:
             self._pool.abandon()
 
-    def _finish(self, after: After) -> None:
+    def _finish(self, after: NextAction) -> None:
         self.ending = max(self.ending, after)
         self.stop_consuming()
 
@@ -414,8 +414,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self._conclude(outcome)
 
     def _conclude(self, outcome: Outcome) -> None:
-        if outcome.after is not After.GO_ON:
-            self._finish(outcome.after)
+        if outcome.next_action is not NextAction.CONTINUE:
+            self._finish(outcome.next_action)
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         if len(delivery.body) > self.consumer.max_body:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import gevent
 import gevent.event
 
-from postage.dispatch import After
+from postage.dispatch import NextAction
+from postage.green.amqp import pair
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE
-from postage.green.program import run_anew
-from postage.green.supervisor import Child, SupervisedChild, child_of
+from postage.green.supervisor import MicrothreadRunner, SupervisedProcessor, runner_for
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
@@ -47,9 +50,9 @@ class Scheduler:
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
         self._turned = gevent.event.Event()
-        self._children: dict[Child, None] = {}
-        self._gone: deque[Child] = deque()  # those that have ended since the last turn
-        self._after = After.GO_ON
+        self._runners: dict[MicrothreadRunner, None] = {}
+        self._ended_runners: deque[MicrothreadRunner] = deque()
+        self._next_action = NextAction.CONTINUE
         self._restarting = False
         self._running = False
         self._signalled = False
@@ -61,10 +64,10 @@ class Scheduler:
 
         Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
         """
-        child = child_of(mthread, self._turned, self._gone.append)
-        self._children[child] = None
+        runner = runner_for(mthread, self._turned, self._ended_runners.append)
+        self._runners[runner] = None
         if self._running:
-            child.start()
+            runner.start()
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
@@ -72,8 +75,8 @@ class Scheduler:
         with self._signals():
             self._running = True
             self._ended.clear()
-            for child in self._children:
-                child.start()
+            for runner in self._runners:
+                runner.start()
             try:
                 while not self._is_over():
                     self._turned.wait(TURN)
@@ -82,11 +85,11 @@ class Scheduler:
             finally:
                 self._stop()
         if self._restarting:
-            run_anew()
+            restart_program()
 
     def shutdown(self) -> None:
         """End the loop: processors finish the messages they have.  Never switches."""
-        self._after = After.EXIT
+        self._next_action = NextAction.EXIT
         self._turned.set()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -98,29 +101,29 @@ class Scheduler:
         """
         self.shutdown()
         if not self._ended.wait(timeout):
-            for child in self._children:
-                child.abandon()
+            for runner in self._runners:
+                runner.kill()
             self._ended.wait(2 * GRACE)
 
     def _is_over(self) -> bool:
         """Take note of who has ended, and tell whether that is the end of all."""
-        while self._gone:
-            child = self._gone.popleft()
-            if child in self._children:  # else it has ended with the loop before this one
-                del self._children[child]
-                self._note_end(child)
-        if self._after > After.QUIT:
+        while self._ended_runners:
+            runner = self._ended_runners.popleft()
+            if runner in self._runners:  # else it has ended with the loop before this one
+                del self._runners[runner]
+                self._note_end(runner)
+        if self._next_action > NextAction.QUIT:
             return True
-        if self._after is After.QUIT:
-            return not any(isinstance(child, SupervisedChild) for child in self._children)
-        return self.autoquit and not self._children
+        if self._next_action is NextAction.QUIT:
+            return not any(isinstance(runner, SupervisedProcessor) for runner in self._runners)
+        return self.autoquit and not self._runners
 
-    def _note_end(self, child: Child) -> None:
-        if child.error is not None:
-            raise child.error
-        if child.after is not After.STOP:
-            self._after = max(self._after, child.after)
-        self._restarting = self._restarting or child.after is After.RESTART
+    def _note_end(self, runner: MicrothreadRunner) -> None:
+        if runner.error is not None:
+            raise runner.error
+        if runner.next_action is not NextAction.STOP:
+            self._next_action = max(self._next_action, runner.next_action)
+        self._restarting = self._restarting or runner.next_action is NextAction.RESTART
 
     def _stop(self) -> None:
         """End all that runs, the last added first, as who was added later may call who was there.
@@ -129,21 +132,21 @@ class Scheduler:
         that stopped while others still call it would leave them waiting for its answer.  When the
         longest ``shutdown_timeout`` is over, none of them gets more time.
         """
-        limit = max((child.patience for child in self._children), default=0.0)
+        limit = max((runner.shutdown_timeout for runner in self._runners), default=0.0)
         started = time.monotonic()
         head_start = min(HEAD_START, limit / 2)
-        processors = [child for child in self._children if isinstance(child, SupervisedChild)]
-        for child in reversed(self._children):
-            child.leave()
-            if isinstance(child, SupervisedChild):
-                child.greenlet.join(max(0.0, started + head_start - time.monotonic()))
-        greenlets = [child.greenlet for child in processors]
+        processors = [runner for runner in self._runners if isinstance(runner, SupervisedProcessor)]
+        for runner in reversed(self._runners):
+            runner.stop()
+            if isinstance(runner, SupervisedProcessor):
+                runner.greenlet.join(max(0.0, started + head_start - time.monotonic()))
+        greenlets = [runner.greenlet for runner in processors]
         gevent.joinall(greenlets, timeout=max(0.0, started + limit - time.monotonic()))
-        for child in processors:
-            child.abandon()
+        for runner in processors:
+            runner.kill()
         gevent.joinall(greenlets, timeout=GRACE)
-        gevent.killall([child.greenlet for child in self._children], timeout=GRACE)
-        self._children.clear()
+        gevent.killall([runner.greenlet for runner in self._runners], timeout=GRACE)
+        self._runners.clear()
         self._running = False
         self._ended.set()
 
@@ -187,3 +190,16 @@ def run(*processors: MicroThread) -> None:
         scheduler.add_microthread(processor)
     for _ in scheduler.main():
         pass
+
+
+def restart_program() -> NoReturn:
+    """Replace this process by a new run of the same program; does not return.
+
+    Arguments, interpreter's options, environment, working directory and process id stay.  The
+    connections are closed first, so what is unsettled goes back to its queues.
+    """
+    pair.close()
+    for stream in (sys.stdout, sys.stderr):  # the new run gets the file, not what we buffered
+        if stream is not None:
+            stream.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves

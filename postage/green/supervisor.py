@@ -1,4 +1,4 @@
-"""The children of a scheduler: microthreads, each with the greenlet that runs it."""
+"""The runners of a scheduler: microthreads, each with the greenlet that runs it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from functools import cached_property
 import gevent
 import gevent.event
 
-from postage.dispatch import After
+from postage.dispatch import NextAction
 from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
 from postage.supervision import End, Restarts, starts_again
 
-__all__ = ["Child", "SupervisedChild", "child_of"]
+__all__ = ["MicrothreadRunner", "SupervisedProcessor", "runner_for"]
 
 logger = logging.getLogger(__name__)
 
-OnEnd = Callable[["Child"], object]
+OnEnd = Callable[["MicrothreadRunner"], object]
 
 
-class Child:
+class MicrothreadRunner:
     """A microthread that is not supervised: its error ends the loop.
 
     Making one runs ``create()``.  *turned* is set whenever there is something to look at; before
@@ -35,9 +35,9 @@ class Child:
         self.error: Exception | None = None
         """What the loop shall raise."""
         self._exits = False
-        self._told = gevent.event.Event()
+        self._stop_requested = gevent.event.Event()
         self._turned, self._on_end = turned, on_end
-        self._life: Iterator[int] | None = self._born()
+        self._life: Iterator[int] | None = self._create()
 
     @cached_property
     def greenlet(self) -> gevent.Greenlet[..., None]:
@@ -52,12 +52,12 @@ class Child:
         self._turned.set()
 
     @property
-    def after(self) -> After:
+    def next_action(self) -> NextAction:
         """What becomes of the others, now that it has ended."""
-        return After.EXIT if self._exits else After.GO_ON
+        return NextAction.EXIT if self._exits else NextAction.CONTINUE
 
     @property
-    def patience(self) -> float:
+    def shutdown_timeout(self) -> float:
         """Seconds that what runs in it gets to finish."""
         return 0.0
 
@@ -65,29 +65,29 @@ class Child:
         """Have it run.  Never switches."""
         self.greenlet.start()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Have it end: at once where it can, else after its running step.  Never switches."""
-        self._told.set()
+        self._stop_requested.set()
 
-    def abandon(self) -> None:
+    def kill(self) -> None:
         """Give what runs in it no more time.  Never switches."""
 
     def _run(self) -> None:
-        self.error = self._live()
+        self.error = self._run_once()
 
-    def _born(self) -> Iterator[int]:
+    def _create(self) -> Iterator[int]:
         life = self.microthread.main()
         next(life, None)
         return life
 
-    def _live(self) -> Exception | None:
+    def _run_once(self) -> Exception | None:
         """Run it from its birth to its end; return what it has crashed by."""
         try:
-            life, self._life = self._life or self._born(), None
+            life, self._life = self._life or self._create(), None
             for _ in life:
                 self._turned.set()
                 gevent.sleep(0)
-                if self._told.is_set():
+                if self._stop_requested.is_set():
                     break
         except ExitScheduler:
             self._exits = True
@@ -99,7 +99,7 @@ class Child:
         return None
 
 
-class SupervisedChild(Child):
+class SupervisedProcessor(MicrothreadRunner):
     """A processor: when it has ended, its policy says whether it is started again."""
 
     microthread: MessageProcessor
@@ -112,75 +112,79 @@ class SupervisedChild(Child):
         super().__init__(processor, turned, on_end)
 
     @property
-    def after(self) -> After:
+    def next_action(self) -> NextAction:
         """What becomes of the others, now that it has ended."""
-        return max(super().after, self.microthread.ending)
+        return max(super().next_action, self.microthread.ending)
 
     @property
-    def patience(self) -> float:
+    def shutdown_timeout(self) -> float:
         """Seconds that its handlers get to finish."""
         return self.microthread.shutdown_timeout
 
     def start(self) -> None:
         """Have it consume; its greenlet starts when that is over.  Never switches."""
-        if _runs_as_ever(self.microthread):
+        if _is_plain(self.microthread):
             self.microthread.begin(super().start)
         else:
             super().start()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Have it end, after its running handlers.  Never switches."""
-        super().leave()
+        super().stop()
         self.microthread.stop_consuming()
 
-    def abandon(self) -> None:
+    def kill(self) -> None:
         """Give its handlers no more time.  Never switches."""
         self.microthread.abandon()
 
     def _run(self) -> None:
-        error = self._live()
+        error = self._run_once()
         while starts_again(self.microthread.restart, self._end(error)):
             pause = self._restarts.pause(time.monotonic())
             if pause is None:
                 self._give_up(error)
                 return
-            self._tell(error, f"it is started again in {pause:g} s")
-            if self._told.wait(pause):
+            self._log_end(error, f"it is started again in {pause:g} s")
+            if self._stop_requested.wait(pause):
                 return
             self.microthread.counts["restarts"] += 1
-            error = self._live()
-        self._bury(error)
+            error = self._run_once()
+        self._finish(error)
 
     def _end(self, error: Exception | None) -> End:
         """Tell how it has ended."""
-        if self._told.is_set() or self.after > After.STOP or isinstance(error, ConnectionClosed):
+        if (
+            self._stop_requested.is_set()
+            or self.next_action > NextAction.STOP
+            or isinstance(error, ConnectionClosed)
+        ):
             return End.TOLD
         if error is not None:
             return End.CRASHED
         # Else somebody has called its stop_consuming().
-        return End.FINISHED if self.after is After.STOP else End.TOLD
+        return End.FINISHED if self.next_action is NextAction.STOP else End.TOLD
 
     def _give_up(self, error: Exception | None) -> None:
         processor = self.microthread
         who = f"{type(processor).__name__} {processor.fingerprint['name']!r}"
-        self._tell(error, "it is not started again, and all others end")
+        self._log_end(error, "it is not started again, and all others end")
         self.error = GaveUp(who, processor.restart_intensity, processor.restart_period)
         self.error.__cause__ = error
 
-    def _bury(self, error: Exception | None) -> None:
+    def _finish(self, error: Exception | None) -> None:
         if isinstance(error, ConnectionClosed):
             self.error = error  # our own side did it: that is for whoever runs the loop
         elif error is not None:
-            self._tell(error, "it is not started again")
+            self._log_end(error, "it is not started again")
 
-    def _tell(self, error: Exception | None, what_follows: str) -> None:
+    def _log_end(self, error: Exception | None, what_follows: str) -> None:
         if error is None:
             logger.info("%r has ended; %s.", self.microthread, what_follows)
         else:
             logger.error("%r has crashed; %s.", self.microthread, what_follows, exc_info=error)
 
 
-def _runs_as_ever(processor: MessageProcessor) -> bool:
+def _is_plain(processor: MessageProcessor) -> bool:
     """Tell whether nothing is overridden that must be called for it to consume."""
     names = ("main", "step", "start_consuming")
     kind = type(processor)
@@ -188,8 +192,10 @@ def _runs_as_ever(processor: MessageProcessor) -> bool:
     return inherited and not vars(processor).keys() & {*names}
 
 
-def child_of(microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd) -> Child:
-    """Return the child for *microthread*: processors are supervised."""
+def runner_for(
+    microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd
+) -> MicrothreadRunner:
+    """Return the runner for *microthread*: processors are supervised."""
     if isinstance(microthread, MessageProcessor):
-        return SupervisedChild(microthread, turned, on_end)
-    return Child(microthread, turned, on_end)
+        return SupervisedProcessor(microthread, turned, on_end)
+    return MicrothreadRunner(microthread, turned, on_end)

@@ -9,13 +9,13 @@ from typing import Any
 from postage.errors import ChannelRefused, PostageError, TopologyMismatch
 from postage.exchange import Exchange
 
-__all__ = ["Declarations", "Queue", "may_pass"]
+__all__ = ["QueueDeclaration", "Topology", "may_pass"]
 
 ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 406, 530
 
 
 @dataclass(eq=False, slots=True)
-class Queue:
+class QueueDeclaration:
     """One queue that a consumer listens to, with what binds it."""
 
     name: str
@@ -39,16 +39,16 @@ class Queue:
         return bool(self.flags.get("passive"))
 
 
-class Declarations:
+class Topology:
     """The queues of one consumer, each with its flags and bindings, in the order of declaration."""
 
     __slots__ = ("_named", "_queues")
 
     def __init__(self) -> None:
-        self._queues: dict[Queue, None] = {}
-        self._named: dict[str, Queue] = {}  # the broker may choose other names for the others
+        self._queues: dict[QueueDeclaration, None] = {}
+        self._named: dict[str, QueueDeclaration] = {}  # not those that the broker names
 
-    def __iter__(self) -> Iterator[Queue]:
+    def __iter__(self) -> Iterator[QueueDeclaration]:
         """Iterate over the queues; they may change meanwhile."""
         return iter([*self._queues])
 
@@ -60,14 +60,14 @@ class Declarations:
         """The queues and keys that are bound."""
         return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
-    def get(self, name: str) -> Queue | None:
+    def get(self, name: str) -> QueueDeclaration | None:
         """Return the queue of that name, if it is known."""
         if name in self._named or len(self._named) == len(self._queues):
             return self._named.get(name)
         nameless = (queue for queue in self._queues if not queue.asked)
         return next((queue for queue in nameless if queue.name == name), None)
 
-    def note(self, declared: Queue) -> Queue:
+    def note(self, declared: QueueDeclaration) -> QueueDeclaration:
         """Take in what was declared and bound; return the queue, which may be known already.
 
         Who first used a queue as it is, and declares it later, declares it from then on.
@@ -89,7 +89,7 @@ class Declarations:
         if queue is not None:
             queue.bindings.pop((exchange, key), None)
 
-    def leave(self, name: str) -> Queue | None:
+    def leave(self, name: str) -> QueueDeclaration | None:
         """Forget the queue *name* and its bindings; return it, if it was known."""
         queue = self.get(name)
         if queue is not None:
@@ -98,7 +98,7 @@ class Declarations:
         return queue
 
 
-def may_pass(error: PostageError, queue: Queue) -> bool:
+def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     """Tell whether *queue* may be had later, although *error* has refused it just now.
 
     What another owner holds (405) is let go some day, and a queue whose node is down (404) comes
@@ -112,7 +112,7 @@ def may_pass(error: PostageError, queue: Queue) -> bool:
     return not (is_final or isinstance(error, TopologyMismatch))
 
 
-def _misses_what_we_do_not_make(error: ChannelRefused, queue: Queue) -> bool:
+def _misses_what_we_do_not_make(error: ChannelRefused, queue: QueueDeclaration) -> bool:
     """Tell whether it is gone, and declaring it does not make it."""
     made_by_others = [("queue", queue.name)] if queue.passive else []
     made_by_others += [("exchange", each.name) for each, _ in queue.bindings if each.passive]

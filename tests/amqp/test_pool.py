@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from postage.dispatch import Abandoned
+from postage.dispatch import HandlerKilled
 from postage.green.pool import Pool
 from postage.green.stock import SPARE, stock_of_hub
 from postage.testing.polling import wait_until
@@ -38,7 +38,7 @@ class Work:
             if isinstance(item, BaseException):
                 raise item
             self.done.append(item)
-        except Abandoned:
+        except HandlerKilled:
             self.abandoned.append(item)
             raise
         finally:

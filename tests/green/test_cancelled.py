@@ -10,7 +10,7 @@ import pika.exceptions
 import pytest
 
 from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
-from postage.green import watchdog as watchdog_module
+from postage.green import subscription as subscription_module
 from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
@@ -28,12 +28,12 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     producer = place.producer()
     with running(processor):
-        tags = dict(processor.consumer._listener._tags)
+        tags = dict(processor.consumer._subscription._tags)
         raw.channel.queue_delete(place.queue)
         wait_for_restore(processor)
         assert value(producer.rpc_echo(1, _key="a")) == 1
         assert value(producer.rpc_echo(2, _key="b")) == 2
-        kept = dict(processor.consumer._listener._tags).items() & tags.items()
+        kept = dict(processor.consumer._subscription._tags).items() & tags.items()
 
     assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
     assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
@@ -155,7 +155,7 @@ def test_what_spoils_its_channel_again_and_again_does_not_loop_hot(place: Place,
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have watchdogs that begin from here on look more often."""
-    monkeypatch.setattr(watchdog_module, "EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "CHECK_INTERVAL", 0.05)
 
 
 def test_a_consumer_that_is_gone_without_a_word_is_restored(
@@ -163,9 +163,9 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
 ) -> None:
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     with running(processor):
-        listener: Any = processor.consumer._listener
-        tag = next(tag for tag, queue in listener._tags.items() if queue.name == place.queue)
-        listener._channel.cancel_now(tag)  # behind the back of its owner
+        subscription: Any = processor.consumer._subscription
+        tag = next(tag for tag, queue in subscription._tags.items() if queue.name == place.queue)
+        subscription._channel.cancel_now(tag)  # behind the back of its owner
         wait_for_restore(processor)
         assert value(place.producer().rpc_echo(1, _key="a")) == 1
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
@@ -180,7 +180,7 @@ def test_a_channel_whose_end_was_not_heard_of_is_replaced(
 ) -> None:
     processor = worker(place, hup)
     with running(processor):
-        channel: Any = processor.consumer._listener._channel
+        channel: Any = processor.consumer._subscription._channel
         channel.on_end.clear()
         spoil(channel)
         wait_for_restore(processor)
@@ -195,14 +195,14 @@ def test_while_all_is_well_the_watchdog_is_silent(
     processor = worker(place, hup)
     looks: list[int] = []
     with running(processor):
-        listener: Any = processor.consumer._listener
-        watchdog = listener._pair.companion(watchdog_module.Watchdog)
-        watchdog.add(Looked(looks))
+        subscription: Any = processor.consumer._subscription
+        check = subscription._pair.companion(subscription_module.ConsumerCheck)
+        check.add(Looked(looks))
         wait_until(lambda: len(looks) >= 3, SOON)
         assert processor.consumer.consuming
 
     assert processor.counts["amiss"] == 0
-    assert len(watchdog._watched) == 1, "who has ended is looked after no more"
+    assert len(check._checked) == 1, "who has ended is looked after no more"
 
 
 class Looked:

@@ -8,7 +8,7 @@ import pytest
 
 from postage.errors import ChannelRefused, ConnectionLost, OperationTimeout, TopologyMismatch
 from postage.exchange import Exchange
-from postage.green.topology import Declarations, Queue, may_pass
+from postage.green.topology import QueueDeclaration, Topology, may_pass
 from tests.support.steps import steps
 
 
@@ -21,19 +21,19 @@ class Other(Exchange):
     passive = True
 
 
-def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -> Queue:
-    return Queue(name, name, flags, {(exchange, key): None for key in keys})
+def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -> QueueDeclaration:
+    return QueueDeclaration(name, name, flags, {(exchange, key): None for key in keys})
 
 
 def test_queues_and_keys_are_kept_in_the_order_of_their_declaration() -> None:
-    known = Declarations()
+    known = Topology()
     for name, key in (("b", "1"), ("a", "2"), ("b", "3"), ("b", "1")):
         known.note(queue(name, key))
     assert known.pairs == [("b", "1"), ("b", "3"), ("a", "2")]
 
 
 def test_what_is_noted_twice_is_the_first_one() -> None:
-    known = Declarations()
+    known = Topology()
     first = known.note(queue("q", "1"))
     assert known.note(queue("q", "2")) is first
     assert first in known
@@ -41,7 +41,7 @@ def test_what_is_noted_twice_is_the_first_one() -> None:
 
 
 def test_who_used_a_queue_as_it_is_and_declares_it_later_declares_it() -> None:
-    known = Declarations()
+    known = Topology()
     first = known.note(queue("q", "1", passive=True))
     known.note(queue("q", "2", durable=True))
     assert first.flags == {"durable": True}
@@ -50,7 +50,7 @@ def test_who_used_a_queue_as_it_is_and_declares_it_later_declares_it() -> None:
 
 
 def test_an_unbound_key_is_forgotten_and_a_queue_that_is_left_with_all_of_its_keys() -> None:
-    known = Declarations()
+    known = Topology()
     known.note(queue("q", "1", "2"))
     known.note(queue("r", "1"))
     known.unbind(One, "q", "1")
@@ -98,23 +98,23 @@ FINAL = [
 
 
 @pytest.mark.parametrize(("error", "wanted"), PASSING, ids=lambda each: repr(each)[:40])
-def test_what_may_pass_is_waited_out(error: Any, wanted: Queue) -> None:
+def test_what_may_pass_is_waited_out(error: Any, wanted: QueueDeclaration) -> None:
     assert may_pass(error, wanted)
 
 
 @pytest.mark.parametrize(("error", "wanted"), FINAL, ids=lambda each: repr(each)[:40])
-def test_what_stays_as_it_is_is_not(error: Any, wanted: Queue) -> None:
+def test_what_stays_as_it_is_is_not(error: Any, wanted: QueueDeclaration) -> None:
     assert not may_pass(error, wanted)
 
 
 @pytest.mark.parametrize("kind", ["queues", "bindings"])
 def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
-    few, many = Declarations(), Declarations()
+    few, many = Topology(), Topology()
     for known, count in ((few, 10), (many, 1000)):
         for number in range(count):
             known.note(queue(*((f"q{number}", "1") if kind == "queues" else ("q0", f"{number}"))))
 
-    def one_more(known: Declarations) -> None:
+    def one_more(known: Topology) -> None:
         noted = known.note(queue("one", "1"))
         known.note(queue("one", "2"))
         assert noted in known
@@ -125,8 +125,8 @@ def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
 
 
 def test_a_queue_is_known_by_the_name_that_the_broker_has_given_it_last() -> None:
-    known = Declarations()
-    nameless = Queue("amq.gen-1", "", {}, {(One, "1"): None})
+    known = Topology()
+    nameless = QueueDeclaration("amq.gen-1", "", {}, {(One, "1"): None})
     known.note(queue("q", "1"))
     known.note(nameless)
     nameless.name = "amq.gen-2"  # on another connection

@@ -13,7 +13,7 @@ import gevent.event
 import pytest
 
 from postage import green, messaging, microthreads
-from postage.dispatch import Abandoned
+from postage.dispatch import HandlerKilled
 from postage.testing.polling import wait_until
 from tests.faults.proxy import Proxy
 from tests.support.places import Place
@@ -46,7 +46,7 @@ class Worker(messaging.MessageProcessor):
     def deaf(self, content: Any) -> None:
         self.seen.append("began")
         while not self.gate.is_set():
-            with suppress(Abandoned):
+            with suppress(HandlerKilled):
                 self.gate.wait()
 
     @messaging.MessageHandler("command", "stop_myself")

@@ -9,7 +9,7 @@ import gevent
 import greenlet
 import pytest
 
-from postage.dispatch import Abandoned, After, Verdict, dispatch
+from postage.dispatch import HandlerKilled, NextAction, Verdict, dispatch
 from postage.encoding import JsonEncoder
 from postage.errors import AckAndRestart, EncodingError, ExitScheduler, FilterError, RejectMessage
 from postage.handlers import Handler, MessageFilter
@@ -50,9 +50,9 @@ FAILURES = [
     RejectMessage("not for me"),
 ]
 ENDINGS = [
-    (StopIteration(), After.STOP),
-    (ExitScheduler(), After.EXIT),
-    (AckAndRestart(), After.RESTART),
+    (StopIteration(), NextAction.STOP),
+    (ExitScheduler(), NextAction.EXIT),
+    (AckAndRestart(), NextAction.RESTART),
 ]
 
 
@@ -65,7 +65,11 @@ def test_a_message_that_was_handled_is_acknowledged():
     outcome = dispatch(command(), on_content(got.append))
 
     assert got == [CONTENT]
-    assert (outcome.verdict, outcome.after, outcome.failures) == (Verdict.ACK, After.GO_ON, [])
+    assert (outcome.verdict, outcome.next_action, outcome.failures) == (
+        Verdict.ACK,
+        NextAction.CONTINUE,
+        [],
+    )
     assert (outcome.name, outcome.handlers, outcome.filtered) == ("sum", 1, 0)
 
 
@@ -90,18 +94,22 @@ def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(ex
     got = []
     outcome = dispatch(command(), on_content(got.append, raising(exc), got.append))
 
-    assert (outcome.verdict, outcome.after) == (Verdict.REJECT, After.GO_ON)
+    assert (outcome.verdict, outcome.next_action) == (Verdict.REJECT, NextAction.CONTINUE)
     assert outcome.failures == [exc]
     assert got == [CONTENT, CONTENT]
 
 
 @pytest.mark.behaviour("quit-and-restart")
-@pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
-def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, after):
+@pytest.mark.parametrize(("exc", "next_action"), ENDINGS, ids=lambda it: getattr(it, "name", None))
+def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, next_action):
     got = []
     outcome = dispatch(command(), on_content(raising(exc), got.append))
 
-    assert (outcome.verdict, outcome.after, outcome.failures) == (Verdict.ACK, after, [])
+    assert (outcome.verdict, outcome.next_action, outcome.failures) == (
+        Verdict.ACK,
+        next_action,
+        [],
+    )
     assert got == [CONTENT]
 
 
@@ -109,20 +117,20 @@ def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, afte
 def test_of_several_wishes_the_greatest_wins():
     handlers = on_content(*(raising(exc) for exc, _ in (ENDINGS[2], ENDINGS[0], ENDINGS[1])))
 
-    assert dispatch(command(), handlers).after is After.RESTART
+    assert dispatch(command(), handlers).next_action is NextAction.RESTART
 
 
 @pytest.mark.behaviour("quit-and-restart")
 def test_an_ending_does_not_hide_a_failure():
     outcome = dispatch(command(), on_content(raising(StopIteration()), raising(ValueError())))
 
-    assert (outcome.verdict, outcome.after) == (Verdict.REJECT, After.STOP)
+    assert (outcome.verdict, outcome.next_action) == (Verdict.REJECT, NextAction.STOP)
 
 
 def test_abandoned_passes_through_without_a_verdict():
     got: list[object] = []
-    with pytest.raises(Abandoned):
-        dispatch(command(), on_content(raising(Abandoned()), got.append))
+    with pytest.raises(HandlerKilled):
+        dispatch(command(), on_content(raising(HandlerKilled()), got.append))
 
     assert got == []
 
@@ -249,7 +257,7 @@ def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(e
 
     assert got == [CONTENT]
     assert (outcome.verdict, outcome.filtered, outcome.failures) == (Verdict.ACK, 1, [])
-    assert outcome.after is After.GO_ON
+    assert outcome.next_action is NextAction.CONTINUE
 
 
 @pytest.mark.behaviour("filters")
@@ -328,12 +336,12 @@ def test_an_exception_reaches_the_caller_and_rejects_the_message(exc, text):
 
 
 @pytest.mark.behaviour("rpc-handlers", "quit-and-restart")
-@pytest.mark.parametrize(("exc", "after"), ENDINGS, ids=lambda it: getattr(it, "name", None))
-def test_a_caller_hears_of_an_ending_too(exc, after):
+@pytest.mark.parametrize(("exc", "next_action"), ENDINGS, ids=lambda it: getattr(it, "name", None))
+def test_a_caller_hears_of_an_ending_too(exc, next_action):
     outcome, answers = ask(raising(exc))
 
     assert answers == exception(type(exc).__name__, "")
-    assert (outcome.verdict, outcome.after) == (Verdict.ACK, after)
+    assert (outcome.verdict, outcome.next_action) == (Verdict.ACK, next_action)
 
 
 @pytest.mark.behaviour("rpc-handlers")

@@ -37,7 +37,7 @@ class Worker(messaging.MessageProcessor):
     def spoil(self, content: Any) -> None:
         self.begun.append(content["parameters"])
         if len(self.begun) <= content["parameters"]:
-            spoil(self.consumer._listener._channel)  # type: ignore[union-attr]
+            spoil(self.consumer._subscription._channel)  # type: ignore[union-attr]
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content: Any, reply: Any) -> None:

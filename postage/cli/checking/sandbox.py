@@ -13,7 +13,7 @@ from typing import Any
 from postage.addressing import Binding
 from postage.exchange import Exchange, ExchangeType
 from postage.green import GenericConsumer
-from postage.green.topology import Queue
+from postage.green.topology import QueueDeclaration
 from postage.settings import Settings, live
 
 __all__ = ["Sandbox"]
@@ -41,7 +41,7 @@ class Sandbox:
 
     def _noting(self, declare: Any) -> Any:
         @functools.wraps(declare)
-        def noting(consumer: GenericConsumer, queue: Queue) -> None:
+        def noting(consumer: GenericConsumer, queue: QueueDeclaration) -> None:
             known = self.bindings.setdefault(id(consumer), [])
             known += [Binding(exchange, queue.asked, key) for exchange, key in queue.bindings]
             queue.flags.pop("passive", None)  # what others make, in earnest, is made here
