@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from postage import fastjson
 from postage.errors import DecodingError, EncodingError
 
-__all__ = ["Encoder", "JsonEncoder"]
+__all__ = ["Encoder", "JsonEncoder", "body_of"]
 
 
 class Encoder:
@@ -80,6 +80,20 @@ class JsonEncoder(Encoder):
             return False
         brackets = text.count(b"[") + text.count(b"{")
         return brackets > cls.max_depth and _depth(value) > cls.max_depth
+
+
+def body_of(encoder: Encoder, message: object) -> bytes:
+    """Return *message* as the bytes of a body; raise `EncodingError` if it cannot be sent."""
+    encoded = encoder.encode(message)
+    if isinstance(encoded, bytes):
+        return encoded
+    if not isinstance(encoded, str):
+        name = type(encoder).__name__
+        raise EncodingError(f"{name}.encode must return str or bytes, not {type(encoded).__name__}")
+    try:
+        return encoded.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
 
 
 def _as_json(value: object) -> Any:

@@ -13,7 +13,7 @@ import gevent.event
 import gevent.queue
 
 from postage.addressing import Eqk, QueueSpec, bindings_of, queue_name_and_flags
-from postage.encoding import Encoder, JsonEncoder
+from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.exchange import Exchange
 from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
@@ -21,8 +21,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Form, Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.pipelining import current_pipeline
-from postage.green.publishing import body_of
-from postage.green.rpc.scouts import RECEIPT
+from postage.green.rpc.peers import RECEIPT
 from postage.green.subscription import Subscription, declare
 from postage.green.topology import QueueDeclaration, Topology
 from postage.message import Message, MessageResult

@@ -25,7 +25,7 @@ from postage.green.consumer import GenericConsumer
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.green.rpc.scouts import RECEIPT
+from postage.green.rpc.peers import RECEIPT
 from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,

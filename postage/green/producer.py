@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import gevent
 
 from postage.addressing import Eks
-from postage.encoding import Encoder, JsonEncoder
+from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import Form
 from postage.green.amqp.pair import Pair, pair_of
-from postage.green.method import RpcMethod
-from postage.green.publishing import body_of, declare, publish, publish_confirmed
+from postage.green.publishing import declare_exchange, publish, publish_confirmed
 from postage.green.rpc.calls import Calls
-from postage.green.rpc.collecting import collect
-from postage.green.rpc.pending import Request
+from postage.green.rpc.pending import CallRequest
+from postage.green.rpc.replies import collect
 from postage.message import (
     Message,
     MessageCommand,
@@ -36,9 +38,11 @@ from postage.settings import Hup, Settings
 if TYPE_CHECKING:
     from postage.statistics import ProducerStatistics
 
-__all__ = ["GenericProducer"]
+__all__ = ["GenericProducer", "RpcMethod"]
 
 logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
 
 PERSISTENT = 2
 _FORM = Form("message_id", "content_type", "delivery_mode", "timestamp")
@@ -110,7 +114,7 @@ class GenericProducer:
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
         for exchange, _ in self.eks:
-            declare(self._pair, exchange)
+            declare_exchange(self._pair, exchange)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
@@ -214,7 +218,7 @@ class GenericProducer:
         _max_retry: int | None = None,
         _queue_only: bool = False,
         **kwds: Any,
-    ) -> tuple[Request, float, int | None]:
+    ) -> tuple[CallRequest, float, int | None]:
         """Return a call, built and encoded, its limit and its retries; None: the queue only."""
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
@@ -223,11 +227,11 @@ class GenericProducer:
         logger.debug(
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
-        request = Request(exchange, key, body, self.encoder.content_type)
+        request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry if _max_retry is None else _max_retry
         return request, self._timeout(_timeout), None if _queue_only else retries
 
-    def _make(self, call: tuple[Request, float, int | None]) -> MessageResult | str:
+    def _make(self, call: tuple[CallRequest, float, int | None]) -> MessageResult | str:
         """Make a call, and return its result or the name of its queue; switches."""
         request, timeout, retries = call
         if retries is None:
@@ -304,3 +308,31 @@ def _command(kind: type[MessageCommand], name: str, /, *args: Any, **kwds: Any) 
     if kwds:
         return kind(name, {"args": list(args), "kwds": kwds})
     return kind(name, args[0] if len(args) == 1 else list(args))
+
+
+class RpcMethod(Generic[P]):
+    """Makes the call X of a producer; with the arguments of its builder, and ``_timeout`` etc.
+
+    *prepare* turns them into what *make* takes; only *make* switches.
+    """
+
+    __slots__ = ("_make", "_prepare")
+
+    def __init__(self, prepare: Callable[..., P], make: Callable[[P], Any]) -> None:
+        self._prepare, self._make = prepare, make
+
+    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
+        """Call, and wait for the result; switches."""
+        return self._make(self._prepare(*args, **kwds))
+
+    def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., Any]:
+        """Begin the call, and return a greenlet that ends with it; never switches.
+
+        Its ``get()`` waits for the result message, ``ready()`` tells whether there is one, and
+        ``gevent.wait`` waits for many.  The limits of the call hold from when the greenlet begins,
+        which is at the next turn of the hub; to kill it gives the call up.  Raises what building
+        and encoding the message raises.
+        """
+        call = self._prepare(*args, **kwds)
+        # gevent gives a new greenlet an empty context: the deadline of a running handler goes along
+        return gevent.spawn(contextvars.copy_context().run, self._make, call)

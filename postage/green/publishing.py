@@ -1,4 +1,4 @@
-"""Publishing within a limit: what was not taken for a passing reason is published again."""
+"""Publishing within a time limit: a message that failed for a passing reason is published again."""
 
 from __future__ import annotations
 
@@ -6,95 +6,148 @@ import logging
 import operator
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import gevent
 
-from postage.encoding import Encoder
 from postage.errors import (
     ChannelRefused,
     ConnectionFailed,
     ConnectionLost,
-    EncodingError,
     NotAcknowledged,
     OperationTimeout,
     PostageError,
+    PublishFailed,
+    TopologyMismatch,
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
-from postage.green.publication import Parts, Publication
-from postage.green.tries import Tries
+from postage.green.retry import RetryTimer
 
-__all__ = ["body_of", "declare", "publish", "publish_confirmed"]
+__all__ = ["Publication", "PublishArgs", "declare_exchange", "publish", "publish_confirmed"]
 
 logger = logging.getLogger(__name__)
 
-BURST = 1 << 16
-"""Bytes that are written in one turn of the hub by who does not wait for anything; then others run,
-the hub's timers and sockets among them."""
-A_TURN = 1e-6
-"""Seconds, but for any more than 0 gevent waits until the loop has turned."""
+MAX_BURST = 1 << 16
+"""Bytes that unconfirmed publishes write in one turn of the hub.  After that the publisher switches
+once, so that timers, sockets and other greenlets run."""
+ONE_LOOP_ITERATION = 1e-6
+"""Seconds to sleep: any value > 0 makes ``gevent.sleep`` run one iteration of the event loop."""
 
-Kind = Callable[[Connection], Lazy[Channel]]
-"""Chooses the channel of a connection."""
+ChannelChooser = Callable[[Connection], Lazy[Channel]]
+"""Chooses the channel of a connection to publish on."""
+
+_RESTART = "is it running?  A longer publish_timeout outlasts its restart"
+_REMEDIES: tuple[tuple[type[PostageError], str], ...] = (
+    (NotAcknowledged, "is a queue full (x-overflow), or a quorum queue without its majority?"),
+    (ConnectionFailed, _RESTART),
+    (ConnectionLost, _RESTART),
+    (ChannelRefused, "what others publish is refused again and again: correct that"),
+    (OperationTimeout, "is it overloaded?  It may have the message"),
+)
+
+PublishArgs = tuple[type[Exchange], str, Properties, bytes, bool]
+"""The fields of a `Publication` as a plain tuple, which costs less.  Only a message that has to be
+published again becomes a `Publication`."""
 
 
-def body_of(encoder: Encoder, message: object) -> bytes:
-    """Return *message* as the bytes of a body; raise `EncodingError` where it cannot be sent."""
-    encoded = encoder.encode(message)
-    if isinstance(encoded, bytes):
-        return encoded
-    if not isinstance(encoded, str):
-        name = type(encoder).__name__
-        raise EncodingError(f"{name}.encode must return str or bytes, not {type(encoded).__name__}")
-    try:
-        return encoded.encode("utf-8")
-    except UnicodeEncodeError as exc:
-        raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
+class Publication(NamedTuple):
+    """An encoded message and its destination."""
+
+    exchange: type[Exchange]
+    key: str
+    properties: Properties
+    body: bytes
+    mandatory: bool = False
+
+    def is_retryable(self, error: PostageError) -> bool:
+        """Return whether another try may succeed after *error*.
+
+        It cannot when our own side caused the error, or when this very message did.
+        """
+        if isinstance(error, ChannelRefused):
+            return not self._caused(error)
+        return isinstance(error, (ConnectionLost, NotAcknowledged, OperationTimeout))
+
+    def _caused(self, error: ChannelRefused) -> bool:
+        """Return whether this message, or its existing exchange, made the broker close the channel.
+
+        Publishers share a channel, and a refused publish closes it for all of them.  Only the text
+        of the error says whose publish was refused.
+        """
+        if isinstance(error, TopologyMismatch):
+            return True  # exchanges are declared on a channel that nobody shares
+        if "topic '" in error.text:
+            return f"topic '{self.key}' in exchange '{self.exchange.name}'" in error.text
+        if f"message size {len(self.body)} " in error.text:
+            return True
+        return error.concerns(self.exchange.name) and not error.misses(self.exchange.name)
+
+    def failed(self, seconds: float, cause: PostageError, alarm: str | None) -> PublishFailed:
+        """Return the error for a message that the broker did not accept within *seconds*.
+
+        *alarm* is the reason that the broker gave for blocking publishes, if it does.
+        """
+        remedy = next(text for error, text in _REMEDIES if isinstance(cause, error))
+        if alarm is not None:
+            remedy = f"an alarm keeps it from taking any ({alarm}): see rabbitmqctl status"
+        return PublishFailed(
+            f"the broker did not take a message for exchange {self.exchange.name!r}, key "
+            f"{self.key!r}, within {seconds:.3g} s ({cause}): {remedy}",
+            exchange=self.exchange.name,
+            key=self.key,
+        )
 
 
-def declare(pair: Pair, exchange: type[Exchange]) -> None:
-    """Connect and declare *exchange*; where the connection is lost meanwhile, on the next one.
+def declare_exchange(pair: Pair, exchange: type[Exchange]) -> None:
+    """Connect and declare *exchange*; try again when the connection is lost meanwhile.
 
-    Switches, and goes on for at most ``operation_timeout`` plus the wait for a last connection.
-    Raises `ConnectionFailed`, `TopologyMismatch` or `ChannelRefused`.
+    Switches.  Takes at most ``operation_timeout`` plus the wait for one last connection.  Raises
+    `ConnectionFailed`, `TopologyMismatch` or `ChannelRefused`.
     """
-    tries = Tries(pair.settings.operation_timeout)
+    timer = RetryTimer(pair.settings.operation_timeout)
     while True:
         try:
             pair.publishing.get().declare(exchange)
         except ConnectionLost:  # noqa: PERF203 - there is rarely a second turn
-            if tries.pause() is None:
+            if timer.next_pause() is None:
                 raise
-            gevent.sleep(0)  # who connects makes the pauses
+            gevent.sleep(0)  # connecting makes the pauses
         else:
             return
 
 
-def publish(pair: Pair, publication: Parts, *, limit: float) -> None:
-    """Write a message, and do not wait until the broker has it.
+def publish(pair: Pair, message: PublishArgs, *, limit: float) -> None:
+    """Write a message without waiting until the broker has it.
 
-    Switches for a moment after every `BURST`, lest a loop of it keep all others from running; else
-    only where there is no connection, or the broker takes no data, at most *limit* seconds, and
-    then raises `PublishFailed`.  What was written is lost with a connection that breaks before the
-    broker has read it, and with a broker that fails, or refuses it.
+    Switches once after every `MAX_BURST` bytes, so that a loop of publishes does not block other
+    greenlets.  Otherwise switches only while there is no connection or the broker reads no data: at
+    most *limit* seconds, then raises `PublishFailed`.  A written message is lost if the connection
+    breaks before the broker has read it, or if the broker fails or refuses it.
     """
-    if _publish(pair, publication, limit, _plain, Channel.publish).this_turn > BURST:
-        gevent.sleep(A_TURN)
+    if _publish(pair, message, limit, _plain, Channel.publish).this_turn > MAX_BURST:
+        gevent.sleep(ONE_LOOP_ITERATION)
 
 
-def publish_confirmed(pair: Pair, publication: Parts, *, limit: float) -> None:
-    """Publish until the broker has taken the message, at most *limit* seconds; switches.
+def publish_confirmed(pair: Pair, message: PublishArgs, *, limit: float) -> None:
+    """Publish until the broker has confirmed the message, at most *limit* seconds; switches.
 
     After a nack, a lost connection, or a channel that another publish closed, it is sent again with
-    the same ``message_id``: it can arrive twice.  Raises `PublishFailed` at the limit; and at once
-    `NoRoute` for a mandatory message that reaches no queue, `ChannelRefused` where this very
-    message is refused, `ConnectionFailed` where there never was a connection, `ConnectionClosed`
-    when our own side closes it.  Closed, failed or killed while it waits: the broker may have it.
+    the same ``message_id``: it can arrive twice.  Raises `PublishFailed` at the limit.  Raises at
+    once:
+
+    - `NoRoute` when the message is mandatory and reaches no queue;
+    - `ChannelRefused` when the broker refuses this very message;
+    - `ConnectionFailed` when there never was a connection;
+    - `ConnectionClosed` when our own side closes the connection.
+
+    If it is closed, fails or is killed while it waits, the broker may have the message or not.
     """
-    _publish(pair, publication, limit, _confirming, Channel.publish_confirmed)
+    _publish(pair, message, limit, _confirming, Channel.publish_confirmed)
 
 
 _plain = operator.attrgetter("plain")
@@ -102,63 +155,80 @@ _confirming = operator.attrgetter("confirming")
 
 
 def _publish(
-    pair: Pair, publication: Parts, limit: float, kind: Kind, write: Callable[..., None]
+    pair: Pair,
+    message: PublishArgs,
+    limit: float,
+    choose: ChannelChooser,
+    write: Callable[..., None],
 ) -> Channel:
-    """Publish, in as many tries as need be; return the channel of the last one."""
-    exchange, key, properties, body, mandatory = publication
-    begun, tries, left = time.monotonic(), None, limit
+    """Publish, in as many tries as necessary; return the channel of the last one."""
+    exchange, key, properties, body, mandatory = message
+    started, timer, remaining = time.monotonic(), None, limit
     while True:
         try:
-            channel = _ready(pair, exchange, kind)
+            channel = _ready_channel(pair, exchange, choose)
             if channel is None:
-                tries = tries or Tries(limit, begun=begun)
-                channel, left = _made(pair, exchange, kind, tries), tries.left
-            write(channel, exchange.name, key, properties, body, mandatory=mandatory, limit=left)
+                timer = timer or RetryTimer(limit, started=started)
+                channel, remaining = _open_channel(pair, exchange, choose, timer), timer.remaining
+            write(
+                channel, exchange.name, key, properties, body, mandatory=mandatory, limit=remaining
+            )
         except PostageError as exc:  # noqa: PERF203 - there is rarely a second turn
-            tries = tries or Tries(limit, begun=begun)
-            _rest(pair, Publication(*publication), tries, exc)
-            left = tries.left
+            timer = timer or RetryTimer(limit, started=started)
+            _wait_for_retry(pair, Publication(*message), timer, exc)
+            remaining = timer.remaining
         else:
             return channel
 
 
-def _ready(pair: Pair, exchange: type[Exchange], kind: Kind) -> Channel | None:
-    """Return the channel where all is there: nearly always; a timer costs as much as a publish."""
+def _ready_channel(pair: Pair, exchange: type[Exchange], choose: ChannelChooser) -> Channel | None:
+    """Return the channel if it is open and *exchange* declared: nearly always.
+
+    This needs no timer, which would cost as much as the publish.
+    """
     connection = pair.publishing.current
     if connection is None or not connection.has_declared(exchange):
         return None
-    return kind(connection).current
+    return choose(connection).current
 
 
-def _made(pair: Pair, exchange: type[Exchange], kind: Kind, tries: Tries) -> Channel:
-    """Connect, declare, and open the channel, as far as need be; return it."""
-    connection = pair.publishing.get(tries.left)
-    # A timeout and no error: others wait for what this greenlet makes, and have other limits.
-    over = gevent.Timeout.start_new(tries.left)
+def _open_channel(
+    pair: Pair, exchange: type[Exchange], choose: ChannelChooser, timer: RetryTimer
+) -> Channel:
+    """Connect, declare *exchange* and open the channel, as far as necessary; return the channel."""
+    connection = pair.publishing.get(timer.remaining)
+    # A gevent.Timeout in this greenlet alone: other greenlets with other limits may wait for the
+    # same connection and declaration.
+    timeout = gevent.Timeout.start_new(timer.remaining)
     try:
         connection.declare(exchange)
-        return kind(connection).get()
+        return choose(connection).get()
     except gevent.Timeout as exc:
-        if exc is not over:
+        if exc is not timeout:
             raise  # the caller's own
-        raise OperationTimeout("exchange.declare and channel.open", tries.limit) from exc
+        raise OperationTimeout("exchange.declare and channel.open", timer.limit) from exc
     finally:
-        over.close()
+        timeout.close()
 
 
-def _rest(pair: Pair, publication: Publication, tries: Tries, error: PostageError) -> None:
-    """Pause before the next try; raise *error*, or `PublishFailed`, where there is none."""
-    is_late = isinstance(error, ConnectionFailed) and pair.was_connected
-    if not (is_late or publication.may_pass(error)):
+def _wait_for_retry(
+    pair: Pair, publication: Publication, timer: RetryTimer, error: PostageError
+) -> None:
+    """Pause before the next try.
+
+    Raises *error* when another try cannot help, and `PublishFailed` when no time remains for one.
+    """
+    reconnects = isinstance(error, ConnectionFailed) and pair.was_connected
+    if not (reconnects or publication.is_retryable(error)):
         raise error
-    pause, connection = tries.pause(), pair.publishing.current
+    pause, connection = timer.next_pause(), pair.publishing.current
     if pause is None:
         alarm = connection.blocked if connection is not None else None
-        raise publication.failed(tries.limit, error, alarm) from error
+        raise publication.failed(timer.limit, error, alarm) from error
     exchange = publication.exchange
     logger.debug("Publishing to %r again: %s", exchange.name, error)
     if connection is None:
-        gevent.sleep(0)  # who connects it makes the pauses
+        gevent.sleep(0)  # connecting makes the pauses
         return
     if isinstance(error, ChannelRefused) and error.misses(exchange.name):
         connection.forget(exchange)

@@ -1,4 +1,8 @@
-"""How long a call waits, and how often it is sent.  Pure."""
+"""How long one message or call is retried, and after which pauses.  Pure: no gevent, no I/O.
+
+Publishing uses a `RetryTimer`: as many tries as fit into one limit, with growing pauses.  A call
+uses a `CallBudget`: a number of tries, each of which may wait for its reply, within one bound.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,59 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from postage.green.tries import Tries
+__all__ = ["CallBudget", "RetryTimer", "expiration"]
 
-__all__ = ["Patience", "expiration"]
+MIN_TRY_TIME = 0.01
+"""Seconds that must remain for another try.  A shorter one would send a message and give up before
+the broker can answer."""
+FIRST_PAUSE = 0.01
+"""Seconds of the first pause; each further one is twice as long, up to `MAX_PAUSE`."""
+MAX_PAUSE = 1.0
+"""Seconds of the longest pause."""
+WAKE_UP_GRACE = 0.1
+"""Seconds that a call may exceed the sum of its tries.  Each waiting greenlet is woken slightly
+late; without this allowance, the last try would be short by the sum of these delays."""
+MAX_EXPIRATION = 2**32 - 1
+"""Milliseconds of the longest expiration that every broker accepts: 49 days."""
 
-LATE = 0.1
-"""Seconds that all tries together may end late, before the last one gets less than its time: who
-waits is woken a little after it."""
-LONGEST = 2**32 - 1
-"""Milliseconds that every broker takes as an expiration: 49 days."""
+
+class RetryTimer:
+    """The time until *limit* seconds after *started*, and the pauses between the tries in it.
+
+    *started* is a moment of *clock*, by default now.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_pause", "limit")
+
+    def __init__(
+        self,
+        limit: float,
+        clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
+    ) -> None:
+        self.limit = limit
+        self._deadline = (clock() if started is None else started) + limit
+        self._clock, self._pause = clock, 0.0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the limit, 0 after it."""
+        return max(0.0, self._deadline - self._clock())
+
+    def next_pause(self) -> float | None:
+        """Return the seconds to wait before the next try; None when no time remains for another.
+
+        The second try comes at once; each pause after that is twice as long as the one before.
+        """
+        pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 2 or FIRST_PAUSE)
+        return pause if self.remaining >= pause + MIN_TRY_TIME else None
 
 
-class Patience(Tries):
-    """At most *tries* tries of *timeout* seconds each, all of them within *bound* from now.
+class CallBudget(RetryTimer):
+    """The tries and the time of a call: at most *tries* of *timeout* seconds, within *bound*.
 
-    Only what is sent is a try; the pauses are for what keeps it from being sent.
+    Only a request that is sent counts as a try.  Preparations, such as reconnecting, use time but
+    no try.
     """
 
     __slots__ = ("timeout", "total", "tries", "used")
@@ -34,27 +76,27 @@ class Patience(Tries):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         total = timeout * tries
-        super().__init__(min(total + LATE, bound), clock)
+        super().__init__(min(total + WAKE_UP_GRACE, bound), clock)
         self.timeout, self.tries, self.used = timeout, tries, 0
         self.total = min(total, bound)
 
-    def begin(self) -> float:
-        """Use a try; return the seconds that it may wait from now."""
+    def start_try(self) -> float:
+        """Use one try; return the seconds that it may wait for its reply."""
         self.used += 1
-        return min(self.timeout, self.left)
+        return min(self.timeout, self.remaining)
 
     @property
-    def is_spent(self) -> bool:
-        """Whether every try was used."""
+    def exhausted(self) -> bool:
+        """Whether every try has been used."""
         return self.used >= self.tries
 
     @property
-    def is_over(self) -> bool:
-        """Whether there is no further try, or no time for one."""
+    def expired(self) -> bool:
+        """Whether the call must end: no try or no time remains."""
         return self.used >= self.tries or self._clock() >= self._deadline
 
 
 @lru_cache(maxsize=256)
 def expiration(seconds: float) -> str:
-    """Return *seconds* as the property of a message that nobody awaits after them."""
-    return str(int(min(seconds * 1000, LONGEST)))
+    """Return *seconds* as the property ``expiration``: the broker then drops the message."""
+    return str(int(min(seconds * 1000, MAX_EXPIRATION)))

@@ -12,7 +12,7 @@ import pytest
 
 from postage import green, messaging
 from postage.errors import EncodingError
-from postage.green.rpc.pending import Call
+from postage.green.rpc.pending import PendingCall
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.running import SOON, running, value
@@ -134,7 +134,7 @@ def test_a_call_that_nobody_waits_for_leaves_nothing(caller: Any, server: Server
     wait_until(lambda: not len(caller._calls), SOON)
 
     gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is Call]
+    assert not [each for each in gc.get_objects() if type(each) is PendingCall]
 
 
 def test_to_kill_it_gives_the_call_up(caller: Any, server: Server) -> None:

@@ -19,7 +19,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green.amqp.frames import Properties
-from postage.green.publication import Publication
+from postage.green.publishing import Publication
 
 
 class Depot(Exchange):
@@ -72,12 +72,12 @@ FINAL = {
 
 @pytest.mark.parametrize("what", PASSING)
 def test_what_another_try_may_overcome(what: str) -> None:
-    assert MESSAGE.may_pass(PASSING[what])
+    assert MESSAGE.is_retryable(PASSING[what])
 
 
 @pytest.mark.parametrize("what", FINAL)
 def test_what_would_end_the_same(what: str) -> None:
-    assert not MESSAGE.may_pass(FINAL[what])
+    assert not MESSAGE.is_retryable(FINAL[what])
 
 
 REMEDIES: list[tuple[PostageError, str | None, str]] = [

@@ -12,7 +12,7 @@ import gevent
 from postage.exchange import Exchange
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
-from postage.green.publication import Publication
+from postage.green.publishing import Publication
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes

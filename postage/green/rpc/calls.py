@@ -24,11 +24,10 @@ from postage.green.amqp.frames import Form, Properties
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import Lazy
 from postage.green.pipelining import AT_ONCE
-from postage.green.retry import Patience, expiration
-from postage.green.rpc.peers import Echoes
-from postage.green.rpc.pending import Call, Outcome, Request
+from postage.green.retry import CallBudget, expiration
+from postage.green.rpc.peers import RECEIPT, Echoes, Scouts
+from postage.green.rpc.pending import CallRequest, Outcome, PendingCall
 from postage.green.rpc.replies import ReplyQueue, private_queue
-from postage.green.rpc.scouts import RECEIPT, Scouts
 from postage.message import MessageResultException
 
 __all__ = ["Calls"]
@@ -43,7 +42,7 @@ class Calls:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._pending: dict[str, Call] = {}
+        self._pending: dict[str, PendingCall] = {}
         self._echoes, self._scouts = Echoes(), Scouts()
         self._strays = 0  # calls that shared the reply queue, and ended without a reply
         self._shared_tries = 0
@@ -64,7 +63,7 @@ class Calls:
 
     # --- for callers
 
-    def call(self, request: Request, *, timeout: float, max_retry: int) -> Outcome:
+    def call(self, request: CallRequest, *, timeout: float, max_retry: int) -> Outcome:
         """Send *request* and return its reply, or the exception result that says why there is none.
 
         Switches greenlets.  Ends within ``timeout * (max_retry + 1)`` seconds, and before the
@@ -73,14 +72,14 @@ class Calls:
         its connection, channel or reply queue is lost; all have the same correlation id, and each
         expires in its queue when it is no more awaited.
         """
-        patience = Patience(timeout, max_retry + 1, deadline.left())
-        call = Call(self._pair.new_id(), request)
+        budget = CallBudget(timeout, max_retry + 1, deadline.left())
+        call = PendingCall(self._pair.new_id(), request)
         self._pending[call.id] = call
         try:
-            while call.outcome is None and not patience.is_over:
-                self._try(call, patience)
+            while call.outcome is None and not budget.expired:
+                self._try(call, budget)
             # An exception result is false, but it is an outcome.
-            return self._given_up(call, patience) if call.outcome is None else call.outcome
+            return self._given_up(call, budget) if call.outcome is None else call.outcome
         finally:
             del self._pending[call.id]
             self._strays += call.shares and not isinstance(call.outcome, Delivery)
@@ -90,7 +89,7 @@ class Calls:
                 call.own_queue.close()
                 call.own_queue = None  # it knows the call: a cycle for the garbage collector
 
-    def send_only(self, request: Request, *, timeout: float) -> str:
+    def send_only(self, request: CallRequest, *, timeout: float) -> str:
         """Send *request* and return the name of a new private queue for its reply; switches."""
         queue = private_queue(self._reply_channel.get())
         channel = self._requesting(request.exchange, timeout).calling.get()
@@ -99,15 +98,15 @@ class Calls:
 
     # --- one try
 
-    def _try(self, call: Call, patience: Patience) -> None:
+    def _try(self, call: PendingCall, budget: CallBudget) -> None:
         """Send the call and wait for what becomes of it; or have ready what that takes."""
         route = self._ready(call)
         if route is None:
-            self._prepare(call, patience)
+            self._prepare(call, budget)
             return
         channel, queue = route
-        seconds = patience.begin()
-        if patience.used > 1:
+        seconds = budget.start_try()
+        if budget.used > 1:
             self.counts["repeated"] += 1
         shares = queue is not call.own_queue
         self._shared_tries += shares
@@ -117,7 +116,7 @@ class Calls:
         if call.outcome is None:
             self._missed(call)
 
-    def _missed(self, call: Call) -> None:
+    def _missed(self, call: PendingCall) -> None:
         """A try ended without an outcome."""
         if call.loss is None:
             self._renew_requests()
@@ -137,7 +136,7 @@ class Calls:
             if self._on_requests_lost not in connection.on_end:
                 connection.on_end.append(self._on_requests_lost)
 
-    def _ready(self, call: Call) -> tuple[Channel, ReplyQueue] | None:
+    def _ready(self, call: PendingCall) -> tuple[Channel, ReplyQueue] | None:
         """Return what takes *call* and its reply, where all is there: nearly always."""
         connection = self._pair.publishing.current
         if connection is None or not connection.has_declared(call.request.exchange):
@@ -149,25 +148,25 @@ class Calls:
             return None
         return (channel, queue) if connection.takes_data else None
 
-    def _prepare(self, call: Call, patience: Patience) -> None:
+    def _prepare(self, call: PendingCall, budget: CallBudget) -> None:
         """Have ready what there is not, while *call* has time, and no outcome; switches.
 
         Waits through reconnects and alarms.  To be late here is no try: nothing was sent.
         """
         try:
-            with call.news.within(patience.left):
-                self._pair.wait_declared(patience.left)
-                connection = self._requesting(call.request.exchange, patience.left)
+            with call.news.within(budget.remaining):
+                self._pair.wait_declared(budget.remaining)
+                connection = self._requesting(call.request.exchange, budget.remaining)
                 self._have_queue_of(call)
-                connection.wait_writable(patience.left)
+                connection.wait_writable(budget.remaining)
         except ConnectionClosed as exc:
             call.fail("ConnectionLost", exc)
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
             self._note(exc, call)
-            pause = patience.pause()
-            call.news.wait(patience.left if pause is None else pause)
+            pause = budget.next_pause()
+            call.news.wait(budget.remaining if pause is None else pause)
 
-    def _note(self, error: PostageError, call: Call) -> None:
+    def _note(self, error: PostageError, call: PendingCall) -> None:
         """Have *call* go on after *error*, unless there never was a broker."""
         call.loss = error
         if isinstance(error, ConnectionFailed) and not self._pair.was_connected:
@@ -186,7 +185,7 @@ class Calls:
     def _write(  # noqa: PLR0913 - one for each property
         self,
         channel: Channel,
-        request: Request,
+        request: CallRequest,
         id_: str,
         reply_to: str,
         seconds: float,
@@ -201,14 +200,14 @@ class Calls:
 
     # --- reply queues
 
-    def _queue_of(self, call: Call) -> ReplyQueue | None:
+    def _queue_of(self, call: PendingCall) -> ReplyQueue | None:
         """Return the queue for the reply to *call*: the shared one where the peer echoes the id."""
         own = call.own_queue
         if own is not None:
             return own if own.alive else None
         return self._shared_queue.current if call.request.destination in self._echoes else None
 
-    def _have_queue_of(self, call: Call) -> None:
+    def _have_queue_of(self, call: PendingCall) -> None:
         own, destination = call.own_queue, call.request.destination
         if own is None and destination in self._echoes:
             self._shared_queue.get()
@@ -223,7 +222,7 @@ class Calls:
                     channel, lambda d: self._on_own_reply(call, d), call.lose
                 )
 
-    def _may_wait(self, call: Call) -> bool:
+    def _may_wait(self, call: PendingCall) -> bool:
         """Tell whether another call finds out what *call* must know; if not, it may be the one."""
         destination = call.request.destination
         if call.is_scout or call.has_waited or self._echoes.is_known(destination):
@@ -240,20 +239,20 @@ class Calls:
 
     # --- no outcome
 
-    def _given_up(self, call: Call, patience: Patience) -> MessageResultException:
+    def _given_up(self, call: PendingCall, budget: CallBudget) -> MessageResultException:
         """Return the result of a call that has no outcome, and no try or no time left."""
         # The time of the call and that of its wait for a connection end together, in any order.
-        loss = call.loss if patience.used else call.loss or self._pair.publishing.trouble
+        loss = call.loss if budget.used else call.loss or self._pair.publishing.trouble
         if loss is not None:
             is_late = isinstance(loss, OperationTimeout)
             name = "TimeoutError" if is_late else "ConnectionLost"
             return MessageResultException(name, str(loss))
-        if patience.is_spent:
-            text = f"no reply within {patience.timeout:g} s, {patience.tries} tries"
-        elif patience.used:
-            text = f"no reply within {patience.total:.3g} s, {patience.used} tries"
+        if budget.exhausted:
+            text = f"no reply within {budget.timeout:g} s, {budget.tries} tries"
+        elif budget.used:
+            text = f"no reply within {budget.total:.3g} s, {budget.used} tries"
         else:
-            text = f"it could not be sent within {patience.total:.3g} s: {self._obstacle()}"
+            text = f"it could not be sent within {budget.total:.3g} s: {self._obstacle()}"
         return MessageResultException("TimeoutError", text)
 
     def _obstacle(self) -> str:
@@ -290,7 +289,7 @@ class Calls:
         level = logging.WARNING if self.counts["unmatched"] == 1 else logging.DEBUG
         logger.log(level, "A reply without correlation id was dropped; its call is sent again.")
 
-    def _only_sharer(self) -> Call | None:
+    def _only_sharer(self) -> PendingCall | None:
         """Return the only call whose reply may come on the shared queue, if there is one.
 
         Takes note that none of those who are called there echoes.  Where there are several calls,
@@ -306,7 +305,7 @@ class Calls:
         self._mixed = self._shared_tries
         return None
 
-    def _on_own_reply(self, call: Call, delivery: Delivery) -> None:
+    def _on_own_reply(self, call: PendingCall, delivery: Delivery) -> None:
         """Take a reply from a call's own queue: it says the call's id, or none at all."""
         id_, destination = delivery.properties.correlation_id, call.request.destination
         self._echoes.learn(destination, echoes=id_ == call.id)
@@ -315,7 +314,7 @@ class Calls:
         else:
             self._settle(call if id_ in (None, call.id) else None, delivery)
 
-    def _settle(self, call: Call | None, delivery: Delivery) -> None:
+    def _settle(self, call: PendingCall | None, delivery: Delivery) -> None:
         """Give *call* its reply, unless nobody waits for one, or it has an outcome already."""
         if call is None or not call.settle(delivery):
             self.counts["late"] += 1

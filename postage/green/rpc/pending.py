@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
     from postage.green.rpc.replies import ReplyQueue
 
-__all__ = ["Call", "Outcome", "Request"]
+__all__ = ["CallRequest", "Outcome", "PendingCall"]
 
 Outcome = Union["Delivery", MessageResultException]
 """The reply, or the result that says why there is none."""
 
 
-class Request(NamedTuple):
+class CallRequest(NamedTuple):
     """A call, encoded, and where it goes."""
 
     exchange: type[Exchange]
@@ -34,7 +34,7 @@ class Request(NamedTuple):
         return self.exchange.name, self.key
 
 
-class Call:
+class PendingCall:
     """A call with all its tries, which have one correlation id; the first outcome stays."""
 
     __slots__ = (
@@ -42,7 +42,7 @@ class Call:
         *("shares", "under_way"),
     )
 
-    def __init__(self, id_: str, request: Request) -> None:
+    def __init__(self, id_: str, request: CallRequest) -> None:
         self.id, self.request = id_, request
         self.outcome: Outcome | None = None
         self.loss: PostageError | None = None

@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from postage.errors import ChannelRefused, ConnectionLost, PostageError
-from postage.green.amqp.channel import Channel, new_tag
-from postage.green.amqp.delivery import Delivery
+from gevent.event import AsyncResult
 
-__all__ = ["OnLoss", "ReplyQueue", "missing_is_lost", "private_queue"]
+from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, PostageError
+from postage.green.amqp.channel import Channel, new_tag
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.pair import Pair
+
+__all__ = ["OnLoss", "ReplyQueue", "collect", "private_queue"]
 
 LEFT_AFTER = 60_000
 """Milliseconds after which the broker drops a reply queue without a consumer: that of a greenlet
@@ -45,7 +49,7 @@ class ReplyQueue:
         channel.on_end.append(self._lost)
         channel.on_cancel.append(self._cancelled)
         try:
-            with missing_is_lost("for replies"):
+            with _missing_is_lost("for replies"):
                 self.name = _declare(channel, LEFT_AFTER)
                 channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
         except BaseException:
@@ -73,7 +77,7 @@ class ReplyQueue:
 
 
 @contextmanager
-def missing_is_lost(queue: str) -> Iterator[None]:
+def _missing_is_lost(queue: str) -> Iterator[None]:
     """Raise `ConnectionLost` for *queue*, which was there, where the broker knows it no more."""
     try:
         yield
@@ -92,3 +96,46 @@ def private_queue(channel: Channel) -> str:
 def _declare(channel: Channel, expires: int) -> str:
     arguments = {"x-expires": expires}
     return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
+
+
+def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
+    """Wait for *count* replies on *queue*, at most *timeout* seconds; switches.
+
+    Returns those that came, and whether they are all.  The queue ends with this, and with the
+    connection that it was made on: then, or where it was deleted, raises `ConnectionLost` at once;
+    `ConsumerCancelled` where it is deleted meanwhile.
+    """
+    replies: list[Delivery] = []
+    complete: AsyncResult[None] = AsyncResult()
+    tag = new_tag()
+
+    def take(delivery: Delivery) -> None:
+        if len(replies) < count:
+            replies.append(delivery)
+        if len(replies) == count:
+            complete.set()
+
+    def cancelled(cancelled_tag: str) -> None:
+        if cancelled_tag == tag:
+            complete.set_exception(ConsumerCancelled(queue))
+
+    with _missing_is_lost(queue), _home(pair, queue).lease() as channel:
+        channel.on_end.append(complete.set_exception)
+        channel.on_cancel.append(cancelled)
+        try:
+            channel.consume(queue, take, no_ack=True, tag=tag)
+            complete.wait(timeout)
+            if complete.ready():
+                complete.get()
+        finally:
+            channel.cancel_now(tag)
+            channel.on_end.remove(complete.set_exception)
+            channel.on_cancel.remove(cancelled)
+    return replies, len(replies) == count
+
+
+def _home(pair: Pair, queue: str) -> Connection:
+    connection = pair.consuming.current
+    if connection is None:
+        raise ConnectionLost(f"the queue {queue!r} is gone with its connection to the broker")
+    return connection

@@ -9,7 +9,7 @@ import gevent.event
 import pytest
 
 from postage import green, messaging
-from postage.green.rpc.scouts import RECEIPT
+from postage.green.rpc.peers import RECEIPT
 from postage.testing.polling import wait_until
 from tests.support.running import SOON, running, value
 
