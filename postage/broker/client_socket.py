@@ -1,4 +1,4 @@
-"""A client's socket around its `Session`: reads and writes from gevent's hub."""
+"""A client's socket around its `ClientConnection`: reads and writes from gevent's hub."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import gevent.event
 import gevent.hub
 import gevent.socket
 
-from postage.broker.session.client_connection import Session
+from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
 
-__all__ = ["Link"]
+__all__ = ["ClientSocket"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ the next are dealt with here.  Much less costs more turns, much more lets everyb
 READABLE, WRITABLE = 1, 2
 
 
-class Link:
+class ClientSocket:
     """One connection; its greenlet waits for the end, all else happens in the hub."""
 
     def __init__(self, node: Node, sock: Any, *, loopback: bool) -> None:
@@ -44,7 +44,7 @@ class Link:
         self._due = False
         """True while `flush` will be called anyway."""
         self._over = gevent.event.Event()
-        self.session: Session = node.open_session(self._on_output, loopback=loopback)
+        self.connection: ClientConnection = node.open_connection(self._on_output, loopback=loopback)
 
     def run(self) -> None:
         """Serve until the connection ends; switches."""
@@ -57,12 +57,12 @@ class Link:
     # --- in
 
     def _read_on(self) -> None:
-        if not self._reads and not self.session.is_held_back:
+        if not self._reads and not self.connection.is_held_back:
             self._reads = True
             self._reader.start(self._on_readable)
 
     def _on_readable(self) -> None:
-        if self.session.is_held_back:
+        if self.connection.is_held_back:
             # Held back, not refused: the client's own socket fills, and the client waits.
             self._reads = False
             self._reader.stop()
@@ -76,21 +76,21 @@ class Link:
         if data:
             self._feed(data)
         else:
-            self.session.drop()
+            self.connection.drop()
             self._over.set()
 
     def _feed(self, data: bytes) -> None:
         try:
-            self.session.feed(data)
+            self.connection.feed(data)
         except Exception:  # a mistake of ours: it ends this connection, and no other
-            logger.exception("%r has met a mistake of the broker.", self.session)
-            self.session.shut_down(541, "a mistake of the broker")
+            logger.exception("%r has met a mistake of the broker.", self.connection)
+            self.connection.shut_down(541, "a mistake of the broker")
 
     # --- out
 
     def _on_output(self) -> None:
-        """The session has output, or has ended, or takes input again."""
-        if not self._due or self.session.has_ended:
+        """The connection has output, or has ended, or takes input again."""
+        if not self._due or self.connection.has_ended:
             self._due = True
             self._loop.run_callback(self.flush)
 
@@ -104,7 +104,7 @@ class Link:
             self._wait_for_room()
             return
         except OSError:
-            self.session.drop()
+            self.connection.drop()
         self._writer.stop()
         self._due = False
         self._count(0)
@@ -113,7 +113,7 @@ class Link:
     def _send(self) -> None:
         while True:
             if not self._sending:
-                self._sending = memoryview(self.session.take_output())
+                self._sending = memoryview(self.connection.take_output())
             if not self._sending:
                 return
             sent = self.sock.send(self._sending)
@@ -122,7 +122,7 @@ class Link:
     def _wait_for_room(self) -> None:
         self._writer.start(self.flush)
         self._count(len(self._sending))
-        if self.session.has_ended and not self._lingers:
+        if self.connection.has_ended and not self._lingers:
             self._lingers = True
             self._node.timers.later(self._node.limits.handshake, self._over.set)
 
@@ -134,10 +134,10 @@ class Link:
 
     def _go_on(self) -> None:
         """All is sent: see what waited for that."""
-        if self.session.has_ended:
+        if self.connection.has_ended:
             self._over.set()
         else:
-            self.session.resume()
+            self.connection.resume()
             self._read_on()
 
     # --- the end
@@ -145,12 +145,12 @@ class Link:
     def finish(self) -> None:
         """Send what the socket takes now, and end."""
         self.flush()
-        self.session.drop()
+        self.connection.drop()
         self._over.set()
 
     def _end(self) -> None:
         self._over.set()
-        self.session.drop()
+        self.connection.drop()
         self._count(0)
         for watcher in (self._reader, self._writer):
             watcher.stop()

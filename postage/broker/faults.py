@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from postage.broker.wire import parser
+from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault
 
 if TYPE_CHECKING:
-    from postage.broker.session.client_connection import Session
+    from postage.broker.session.client_connection import ClientConnection
     from postage.broker.session.node import Node
 
-__all__ = ["Faults", "Tap"]
+__all__ = ["Faults", "FrameInterceptor"]
 
 Run = Callable[[Callable[[], Any]], Any]
 """Runs a function where the broker runs, and returns what it returns."""
@@ -28,14 +28,14 @@ _ACK, _NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 
 
 class _Rule(Protocol):
-    """One kind of trouble, for the sessions whose name contains *name*."""
+    """One kind of trouble, for the connections whose name contains *name*."""
 
     name: str
 
-    def incoming(self, tap: Tap) -> None:
+    def incoming(self, interceptor: FrameInterceptor) -> None:
         """A frame of the client has been dealt with."""
 
-    def outgoing(self, tap: Tap, frame: bytes) -> bytes:
+    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
         """Return what is to be sent instead of *frame*."""
 
 
@@ -47,12 +47,12 @@ class _DropAfter:
     frames: int
     seen: Counter[int] = field(default_factory=Counter)
 
-    def incoming(self, tap: Tap) -> None:
-        self.seen[tap.session.id] += 1
-        if self.seen[tap.session.id] == self.frames:
-            tap.drop()
+    def incoming(self, interceptor: FrameInterceptor) -> None:
+        self.seen[interceptor.connection.id] += 1
+        if self.seen[interceptor.connection.id] == self.frames:
+            interceptor.drop()
 
-    def outgoing(self, tap: Tap, frame: bytes) -> bytes:  # noqa: ARG002
+    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002
         return frame
 
 
@@ -62,23 +62,23 @@ class _Confirms:
 
     name: str
     left: int
-    change: Callable[[Tap, bytes], bytes]
+    change: Callable[[FrameInterceptor, bytes], bytes]
 
-    def incoming(self, tap: Tap) -> None:
+    def incoming(self, interceptor: FrameInterceptor) -> None:
         pass
 
-    def outgoing(self, tap: Tap, frame: bytes) -> bytes:
+    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
         if not self.left or frame[:1] != b"\x01" or frame[7:11] != _ACK:
             return frame
         self.left -= 1
-        return self.change(tap, frame)
+        return self.change(interceptor, frame)
 
 
 @dataclass
-class Tap:
-    """Sits between a session and its frames, and lets the rules meddle with them."""
+class FrameInterceptor:
+    """Sits between a connection and its frames, and lets the rules meddle with them."""
 
-    session: Session
+    connection: ClientConnection
     rules: list[_Rule]
     silent: bool = False
     """True: nothing goes in or out, and the socket stays open."""
@@ -100,7 +100,7 @@ class Tap:
         if self.silent or self._lost:
             return b""
         parts, self._released = self._released, []
-        if data == parser.PROTOCOL:  # no frame, but a word to a client of another version
+        if data == framing.PROTOCOL:  # no frame, but a word to a client of another version
             return data
         parts += (self._changed(frame) for frame in _frames(data))
         return b"".join(parts)
@@ -111,21 +111,21 @@ class Tap:
         return frame
 
     def _mine(self) -> Iterator[_Rule]:
-        return (rule for rule in list(self.rules) if rule.name in self.session.name)
+        return (rule for rule in list(self.rules) if rule.name in self.connection.name)
 
     def drop(self) -> None:
         """End the connection without a word; what was not sent yet is lost."""
         self._lost = True
-        self.session.drop()
+        self.connection.drop()
 
     def send_later(self, seconds: float, frame: bytes) -> None:
         """Send *frame* in *seconds*, past the rules."""
 
         def send() -> None:
             self._released.append(frame)
-            self.session.write(b"")
+            self.connection.write(b"")
 
-        self.session.node.timers.later(seconds, send)
+        self.connection.node.timers.later(seconds, send)
 
 
 class Faults:
@@ -153,13 +153,13 @@ class Faults:
         return int(self._run(lambda: self._drop(connection, after_frames)))
 
     def _drop(self, connection: str, after_frames: int) -> int:
-        taps = self._taps(connection)
+        interceptors = self._interceptors(connection)
         if after_frames:
             self._rules.append(_DropAfter(connection, after_frames))
         else:
-            for tap in taps:
-                tap.drop()
-        return len(taps)
+            for interceptor in interceptors:
+                interceptor.drop()
+        return len(interceptors)
 
     def silence(self, connection: str = "") -> int:
         """Let connections be half-open: the socket stays, nothing is read, nothing is sent.
@@ -170,10 +170,10 @@ class Faults:
         return int(self._run(lambda: self._silence(connection)))
 
     def _silence(self, connection: str) -> int:
-        taps = self._taps(connection)
-        for tap in taps:
-            tap.silent = True
-        return len(taps)
+        interceptors = self._interceptors(connection)
+        for interceptor in interceptors:
+            interceptor.silent = True
+        return len(interceptors)
 
     def block(self, reason: str = "low on memory") -> None:
         """Send Connection.Blocked to those who publish, and read from them no more."""
@@ -201,29 +201,29 @@ class Faults:
         One confirm may stand for several messages, those that were published at the same time.
         """
 
-        def change(tap: Tap, frame: bytes) -> bytes:
-            tap.send_later(seconds, frame)
+        def change(interceptor: FrameInterceptor, frame: bytes) -> bytes:
+            interceptor.send_later(seconds, frame)
             return b""
 
         self._on_confirms(change, count, connection)
 
     def lose_confirms(self, count: int = 1, connection: str = "") -> None:
         """Do not send the next *count* confirms; the messages are in their queues."""
-        self._on_confirms(lambda _tap, _frame: b"", count, connection)
+        self._on_confirms(lambda _intercept, _frame: b"", count, connection)
 
     def nack_confirms(self, count: int = 1, connection: str = "") -> None:
         """Turn the next *count* confirms into Basic.Nack; the messages are in their queues."""
 
-        def change(_tap: Tap, frame: bytes) -> bytes:
+        def change(_intercept: FrameInterceptor, frame: bytes) -> bytes:
             return frame.replace(_ACK, _NACK, 1)
 
         self._on_confirms(change, count, connection)
 
     def _on_confirms(
-        self, change: Callable[[Tap, bytes], bytes], count: int, connection: str
+        self, change: Callable[[FrameInterceptor, bytes], bytes], count: int, connection: str
     ) -> None:
         def add() -> None:
-            self._taps(connection)
+            self._interceptors(connection)
             self._rules.append(_Confirms(connection, count, change))
 
         self._run(add)
@@ -232,7 +232,7 @@ class Faults:
 
     def deliver_twice(self, queue: str, count: int = 1, vhost: str = "/") -> None:
         """Put the next *count* messages for *queue* into it twice, as a repeated publish does."""
-        self._run(lambda: self._node.vhosts[vhost].twice.update({queue: count}))
+        self._run(lambda: self._node.vhosts[vhost].duplicates.update({queue: count}))
 
     def cancel_consumers(self, queue: str, vhost: str = "/") -> int:
         """Send Basic.Cancel to the consumers of *queue*, which stays; return how many they were."""
@@ -260,30 +260,32 @@ class Faults:
 
     def _clear(self) -> None:
         self._rules.clear()
-        self._node.on_session = None
+        self._node.on_connection = None
         for vhost in self._node.vhosts.values():
-            vhost.twice.clear()
+            vhost.duplicates.clear()
             vhost.refusals.clear()
-        for session in list(self._node.sessions):
-            if session.tap is not None and session.tap.silent:
-                session.tap.drop()
+        for connection in list(self._node.connections):
+            if connection.interceptor is not None and connection.interceptor.silent:
+                connection.interceptor.drop()
         if self._node.alarm_held:
             self._node.alarm_held = False
             self._node.set_alarm(None)
 
-    # --- taps
+    # --- interceptors
 
-    def _taps(self, connection: str) -> list[Tap]:
-        """Return the taps of the sessions meant; from now on every session has one."""
-        self._node.on_session = self._tap
-        sessions = sorted(self._node.sessions, key=lambda session: session.id)
-        taps = [self._tap(session) for session in sessions]
-        return [tap for tap in taps if connection in tap.session.name]
+    def _interceptors(self, connection: str) -> list[FrameInterceptor]:
+        """Return the interceptors of the connections meant; from now on all have one."""
+        self._node.on_connection = self._intercept
+        connections = sorted(self._node.connections, key=lambda connection: connection.id)
+        interceptors = [self._intercept(connection) for connection in connections]
+        return [
+            interceptor for interceptor in interceptors if connection in interceptor.connection.name
+        ]
 
-    def _tap(self, session: Session) -> Tap:
-        if session.tap is None:
-            session.tap = Tap(session, self._rules)
-        return session.tap
+    def _intercept(self, connection: ClientConnection) -> FrameInterceptor:
+        if connection.interceptor is None:
+            connection.interceptor = FrameInterceptor(connection, self._rules)
+        return connection.interceptor
 
 
 def _frames(data: bytes) -> Iterator[bytes]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import gevent
+import gevent.hub
 import gevent.server
 
 from postage.broker import snapshot as statistics
-from postage.broker.client_socket import Link
-from postage.broker.core.clock import Timers
+from postage.broker.client_socket import ClientSocket
+from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.limits import Limits
 from postage.broker.faults import Faults
-from postage.broker.hubtimers import HubTimers
 from postage.broker.session.node import Node
 from postage.errors import SettingsError
 
-__all__ = ["Broker"]
+__all__ = ["Broker", "HubTimers"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Broker:
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))
         self._address = host, port
         self._server: gevent.server.StreamServer | None = None
-        self._links: set[Link] = set()
+        self._clients: set[ClientSocket] = set()
         self._is_over = False
 
     def __enter__(self) -> Broker:  # noqa: PYI034 - Self needs Python 3.11
@@ -98,38 +99,38 @@ class Broker:
     def stop(self) -> None:
         """Close all connections and stop listening; nothing is kept."""
         self._is_over = True
-        for session in list(self.node.sessions):
-            session.shut_down(320, "the broker shuts down")
+        for connection in list(self.node.connections):
+            connection.shut_down(320, "the broker shuts down")
         if self._server is not None:
             self._server.stop(timeout=0)
-        for link in list(self._links):
-            link.finish()
-        gevent.joinall([link.greenlet for link in self._links], timeout=1)
+        for client in list(self._clients):
+            client.finish()
+        gevent.joinall([client.greenlet for client in self._clients], timeout=1)
 
     def abandon(self) -> None:
         """Leave all sockets to the parent process, as a forked child must."""
         listeners = [self._server.socket] if self._server is not None else []
-        for sock in [*listeners, *(link.sock for link in self._links)]:
+        for sock in [*listeners, *(client.sock for client in self._clients)]:
             os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
-        link = self._linked(sock, address)
-        if link is None:
+        client = self._new_client(sock, address)
+        if client is None:
             sock.close()
             return
-        self._links.add(link)
+        self._clients.add(client)
         try:
-            link.run()
+            client.run()
         finally:
-            self._links.discard(link)
+            self._clients.discard(client)
 
-    def _linked(self, sock: Any, address: Any) -> Link | None:
-        """Return the link for a new connection, or None where it is not to be served."""
-        crowded = len(self.node.sessions) >= HANDSHAKING * self.node.limits.connections
+    def _new_client(self, sock: Any, address: Any) -> ClientSocket | None:
+        """Return the client for a new connection, or None where it is not to be served."""
+        crowded = len(self.node.connections) >= HANDSHAKING * self.node.limits.connections
         if self._is_over or crowded:
             return None
         try:
-            return Link(self.node, sock, loopback=_is_loopback(address[0]))
+            return ClientSocket(self.node, sock, loopback=_is_loopback(address[0]))
         except OSError as exc:  # it has gone already
             logger.debug("A connection ended as it began: %s.", exc)
             return None
@@ -152,3 +153,41 @@ def _listening(host: str, port: int) -> gevent.socket.socket:
 
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class _HubTimer:
+    """A call that is due later in the hub."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timer = gevent.hub.get_hub().loop.timer(seconds, ref=False)
+        self._timer.start(self._fire)
+        self._call: Callable[[], None] | None = call
+
+    def _fire(self) -> None:
+        call = self._call
+        self.cancel()
+        if call is not None:
+            call()
+
+    def cancel(self) -> None:
+        """Not any more; also where it has been already."""
+        if self._call is not None:
+            self._call = None
+            self._timer.stop()
+            self._timer.close()
+
+
+class HubTimers:
+    """Timers of the hub of whoever calls `later`."""
+
+    def now(self) -> float:
+        """Return the seconds since some moment, never going back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return the seconds since the epoch."""
+        return time.time()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Have *call* called in the hub after *seconds*."""
+        return _HubTimer(seconds, call)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from postage.broker.core.vhost import VHost
-    from postage.broker.session.client_connection import Session
+    from postage.broker.session.client_connection import ClientConnection
     from postage.broker.session.node import Node
 
-__all__ = ["ConnectionStatistics", "QueueStatistics", "Rates", "Statistics", "take"]
+__all__ = ["ClientStatistics", "QueueStatistics", "Rates", "Statistics", "take"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConnectionStatistics:
+class ClientStatistics:
     """One connection."""
 
     id: int
@@ -73,7 +73,7 @@ class Statistics:
 
     at: float
     """When: seconds on the broker's clock, which never goes back."""
-    connections: tuple[ConnectionStatistics, ...]
+    connections: tuple[ClientStatistics, ...]
     """All connections, the oldest first."""
     channels: int
     """The open channels of all connections."""
@@ -106,39 +106,39 @@ class Statistics:
 
 def take(node: Node) -> Statistics:
     """Return the picture of *node* now."""
-    sessions = sorted(node.sessions, key=lambda session: session.id)
+    connections = sorted(node.connections, key=lambda connection: connection.id)
     vhosts = sorted(node.vhosts.values(), key=lambda vhost: vhost.name)
     return Statistics(
         at=node.timers.now(),
-        connections=tuple(_connection(session) for session in sessions),
-        channels=sum(len(session.channels) for session in sessions),
+        connections=tuple(_connection(connection) for connection in connections),
+        channels=sum(len(connection.channels) for connection in connections),
         queues=tuple(queue for vhost in vhosts for queue in _queues(vhost)),
-        published=node.published + sum(session.publishes for session in sessions),
-        delivered=node.delivered + sum(_deliveries(session) for session in sessions),
+        published=node.published + sum(connection.publishes for connection in connections),
+        delivered=node.delivered + sum(_deliveries(connection) for connection in connections),
         memory=node.memory,
         alarm=node.alarm,
     )
 
 
-def _deliveries(session: Session) -> int:
-    running = (channel for channel in session.channels.values() if not channel.closing)
-    return session.deliveries + sum(channel.last_tag for channel in running)
+def _deliveries(connection: ClientConnection) -> int:
+    running = (channel for channel in connection.channels.values() if not channel.closing)
+    return connection.deliveries + sum(channel.last_tag for channel in running)
 
 
-def _connection(session: Session) -> ConnectionStatistics:
-    channels = session.channels.values()
-    vhost: VHost | None = getattr(session, "vhost", None)
-    return ConnectionStatistics(
-        id=session.id,
-        name=session.name,
-        user=session.user,
+def _connection(connection: ClientConnection) -> ClientStatistics:
+    channels = connection.channels.values()
+    vhost: VHost | None = getattr(connection, "vhost", None)
+    return ClientStatistics(
+        id=connection.id,
+        name=connection.name,
+        user=connection.user,
         vhost=vhost.name if vhost is not None else "",
-        state=session.stage.name.lower(),
+        state=connection.stage.name.lower(),
         channels=len(channels),
         consumers=sum(len(channel.consumers) for channel in channels),
         unacked=sum(len(channel.unacked) for channel in channels),
-        published=session.publishes,
-        blocked=session.blocked,
+        published=connection.publishes,
+        blocked=connection.blocked,
     )
 
 

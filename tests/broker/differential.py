@@ -432,12 +432,12 @@ class Comparison:
 def _owners(node: Node, ours: Peer) -> dict[str, str]:
     """Return the queues that there are, and through which connection each can be seen."""
     (vhost,) = node.vhosts.values()
-    sessions = {
-        id(client._wire.session): link  # type: ignore[attr-defined]
+    connections = {
+        id(client._wire.connection): link  # type: ignore[attr-defined]
         for link, client in ours.clients.items()
     }
     return {
-        ours.told(queue.name): sessions.get(id(queue.owner), "A")
+        ours.told(queue.name): connections.get(id(queue.owner), "A")
         for queue in list(vhost.queues.values())
     }
 

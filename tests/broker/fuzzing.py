@@ -1,4 +1,4 @@
-"""Bad input for sessions: streams that were valid once, and streams that never were.
+"""Bad input for connections: streams that were valid once, and streams that never were.
 
 ``python -m tests.broker.fuzzing --inputs 1000000`` feeds many, and says what it found.
 """
@@ -18,7 +18,7 @@ from pika import spec
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
-from postage.broker.session.client_connection import Session, Stage
+from postage.broker.session.client_connection import ClientConnection, Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.methods import METHODS
 from tests.support.sync_client import PROTOCOL_HEADER
@@ -93,7 +93,7 @@ INTERESTING = (0, 1, 2, 3, 8, 10, 20, 40, 50, 60, 85, 90, 0x7F, 0x80, 0xCE, 0xFF
 
 
 class Fuzzer:
-    """Draws inputs, and feeds each to a session on a broker that others use as well."""
+    """Draws inputs, and feeds each to a connection on a broker that others use as well."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -115,33 +115,33 @@ class Fuzzer:
     def one(self) -> None:
         """Feed one input."""
         self.inputs += 1
-        session = self.node.open_session(lambda: None)
+        connection = self.node.open_connection(lambda: None)
         data = self.draw()
         try:
-            self._feed(session, data)
+            self._feed(connection, data)
         except BaseException:
             sys.stderr.write(f"input {self.inputs}: {data!r}\n")
             raise
-        session.drop()
-        session.take_output()
+        connection.drop()
+        connection.take_output()
         assert self.node.memory <= 4 * LIMITS.memory, f"{self.node.memory} bytes are queued"
         assert len(self.node.vhosts["/"].queues) <= LIMITS.queues
-        assert not self.node.sessions
+        assert not self.node.connections
 
-    def _feed(self, session: Session, data: bytes) -> None:
+    def _feed(self, connection: ClientConnection, data: bytes) -> None:
         written, at = 0, 0
         while at < len(data):
             size = self._random.choice((1, 7, 100, 5000, 5000, 5000))
-            session.feed(data[at : at + size])
+            connection.feed(data[at : at + size])
             at += size
-            written += len(session.take_output())
+            written += len(connection.take_output())
             assert written <= OUTPUT, f"{written} bytes written for {len(data)}"
-        assert len(session.channels) <= LIMITS.channels
+        assert len(connection.channels) <= LIMITS.channels
         if self._random.random() < 0.05:
             self.timers.advance(self._random.choice((0.1, 1.0, 100.0)))
         self.longest = max(self.longest, written)
-        self.opened += session.stage is Stage.OPEN
-        assert isinstance(session.stage, Stage)
+        self.opened += connection.stage is Stage.OPEN
+        assert isinstance(connection.stage, Stage)
 
     # --- drawing
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, a session takes it; ``python -m tests.broker.fuzzing`` sends more."""
+"""Whatever a client sends, a connection takes it; ``python -m tests.broker.fuzzing`` sends more."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_no_input_is_too_odd() -> None:
 
 
 def answers(pieces: list[bytes]) -> tuple[Stage, bytes]:
-    """Return how far a session comes with *pieces*, and what it says."""
-    session = Node(ManualTimers()).open_session(lambda: None)
+    """Return how far a connection comes with *pieces*, and what it says."""
+    connection = Node(ManualTimers()).open_connection(lambda: None)
     output = []
     for piece in pieces:
-        session.feed(piece)
-        output.append(session.take_output())
-    return session.stage, b"".join(output)
+        connection.feed(piece)
+        output.append(connection.take_output())
+    return connection.stage, b"".join(output)
 
 
 STREAM = b"".join((*GREETING, *OPENING, *WORK))
@@ -56,11 +56,11 @@ def test_anything_but_the_protocol_is_told_of_it(data: bytes) -> None:
 
 def test_properties_that_nobody_can_read_end_with_their_publisher() -> None:
     node = Node(ManualTimers())
-    session = node.open_session(lambda: None)
+    connection = node.open_connection(lambda: None)
     declared = method(1, spec.Queue.Declare(queue="q"))
     publish = method(1, spec.Basic.Publish(exchange="", routing_key="q"))
     header = struct.pack(">HHQH", 60, 0, 0, 1 << 13) + b"\0\0\0\x05\x01aFx"
-    session.feed(b"".join((*GREETING, *OPENING, declared, publish, frame(2, 1, header))))
-    assert session.stage is Stage.CLOSING
-    assert b"runs over the end" in session.take_output()
+    connection.feed(b"".join((*GREETING, *OPENING, declared, publish, frame(2, 1, header))))
+    assert connection.stage is Stage.CLOSING
+    assert b"runs over the end" in connection.take_output()
     assert len(node.vhosts["/"].queues["q"]) == 0

@@ -9,8 +9,8 @@ import pytest
 from postage.broker.core.clock import ManualTimers
 from postage.broker.session.client_connection import Stage
 from postage.broker.session.node import Node
+from postage.broker.wire.framing import BODY, PROTOCOL
 from postage.broker.wire.methods import encode
-from postage.broker.wire.parser import BODY, PROTOCOL
 from tests.support.talk import STEPS, Talk, answered, closed_with
 
 
@@ -24,7 +24,7 @@ def test_the_way_to_an_open_connection(talk: Talk) -> None:
     assert (tune.channel_max, tune.frame_max, tune.heartbeat) == (2047, 131072, 60)
     assert talk.tune() == []
     assert talk.ask("connection.open", virtual_host="/").method.name == "connection.open_ok"
-    assert (talk.stage, talk.session.user) == (Stage.OPEN, "guest")
+    assert (talk.stage, talk.connection.user) == (Stage.OPEN, "guest")
 
 
 def test_the_handshake_in_single_bytes(talk: Talk) -> None:
@@ -51,10 +51,10 @@ def test_the_handshake_in_single_bytes(talk: Talk) -> None:
 )
 def test_another_protocol_is_told_ours(talk: Talk, greeting: bytes) -> None:
     talk.send(greeting)
-    assert talk.session.take_output() == PROTOCOL
+    assert talk.connection.take_output() == PROTOCOL
     assert talk.stage is Stage.CLOSED
     talk.send(b"more")
-    assert talk.session.take_output() == b""
+    assert talk.connection.take_output() == b""
 
 
 AMQPLAIN = b"\x05LOGINS\x00\x00\x00\x05guest\x08PASSWORDS\x00\x00\x00\x05guest"
@@ -204,7 +204,7 @@ def test_a_handshake_must_end_in_time(node: Node, timers: ManualTimers, steps: i
     assert talk.stage is not Stage.CLOSED
     timers.advance(0.2)
     assert talk.stage is Stage.CLOSED
-    assert not node.sessions
+    assert not node.connections
 
 
 def test_an_open_connection_has_all_the_time(client: Talk, timers: ManualTimers) -> None:

@@ -6,9 +6,9 @@ import struct
 
 from postage.broker.faults import Faults
 from postage.broker.session.node import Node
-from postage.broker.wire.content import Properties
+from postage.broker.wire.content import ContentProperties
+from postage.broker.wire.framing import HEADER
 from postage.broker.wire.methods import encode
-from postage.broker.wire.parser import HEADER
 from tests.support.talk import EVERYTHING, STEPS, Talk, answered, body, closed_with, frame, new_node
 
 
@@ -18,12 +18,12 @@ def test_publishers_are_told_that_they_are_blocked(node: Node) -> None:
     Faults(node).block("a test")
     (blocked,) = publisher.hear()
     assert (blocked.method.name, blocked.reason) == ("connection.blocked", "a test")
-    assert publisher.session.is_held_back
+    assert publisher.connection.is_held_back
     assert reader.hear() == []
-    assert not reader.session.is_held_back
+    assert not reader.connection.is_held_back
     Faults(node).unblock()
     assert answered(publisher.hear()) == ["connection.unblocked"]
-    assert not publisher.session.is_held_back
+    assert not publisher.connection.is_held_back
 
 
 def test_who_begins_to_publish_is_blocked_then(node: Node) -> None:
@@ -39,7 +39,7 @@ def test_clients_that_know_no_blocking_are_held_back_all_the_same(node: Node) ->
     client = Talk(node).open(1, capabilities={})
     client.publish("nowhere")
     Faults(node).block("a test")
-    assert (client.hear(), client.session.is_held_back) == ([], True)
+    assert (client.hear(), client.connection.is_held_back) == ([], True)
     outputs = client.outputs
     Faults(node).unblock()
     assert client.outputs == outputs + 1, "whoever reads for it must learn that it may go on"
@@ -51,7 +51,7 @@ def test_a_connection_that_is_closing_hears_no_more_of_it(node: Node) -> None:
     client.say("queue.declare", 9)
     Faults(node).block("a test")
     assert answered(client.hear()) == ["connection.close"]
-    assert not client.session.is_held_back
+    assert not client.connection.is_held_back
 
 
 def test_memory_blocks_and_a_purge_unblocks() -> None:
@@ -92,7 +92,7 @@ def test_the_limit_of_connections() -> None:
         step(talk)
     closed_with(talk, 530, "node connection limit (2) is reached")
     talk.say("connection.close_ok")
-    next(iter(node.sessions)).drop()
+    next(iter(node.connections)).drop()
     Talk(node).open()
 
 
@@ -116,8 +116,8 @@ def test_deliveries_pause_while_much_is_unsent(node: Node) -> None:
     rounds = 0
     while len(node.vhosts["/"].queues["q"]):
         rounds += 1
-        assert len(client.session.take_output()) < 400_000
-        client.session.resume()
+        assert len(client.connection.take_output()) < 400_000
+        client.connection.resume()
     assert rounds >= 4
 
 
@@ -126,13 +126,13 @@ def test_who_asks_and_does_not_read_is_not_read_from() -> None:
     client.ask("queue.declare", 1, queue="q")
     client.publish("q", b"x" * 300_000)
     client.say("basic.get", 1, queue="q")
-    assert not client.session.is_held_back, "one large answer is nobody's fault"
+    assert not client.connection.is_held_back, "one large answer is nobody's fault"
     for _ in range(100):  # pipelined
         client.say("basic.qos", 1)
-    assert client.session.is_held_back
+    assert client.connection.is_held_back
     client.hear()
-    client.session.resume()
-    assert not client.session.is_held_back
+    client.connection.resume()
+    assert not client.connection.is_held_back
 
 
 def test_capabilities_that_are_none(node: Node) -> None:
@@ -145,8 +145,8 @@ def test_capabilities_that_are_none(node: Node) -> None:
         response=b"\0guest\0guest",
     )
     assert answered(talk.hear()) == ["connection.tune"]
-    assert talk.session.name == "5"
-    assert not any(talk.session.capability(name) for name in EVERYTHING)
+    assert talk.connection.name == "5"
+    assert not any(talk.connection.capability(name) for name in EVERYTHING)
 
 
 def test_dead_letters_come_after_all_copies(client: Talk) -> None:
@@ -156,7 +156,7 @@ def test_dead_letters_come_after_all_copies(client: Talk) -> None:
     client.say("queue.declare", 1, queue="q")
     for queue in ("dying", "q"):
         client.say("queue.bind", 1, queue=queue, exchange="amq.fanout")
-    expired = Properties({"expiration": "0"}).encode()
+    expired = ContentProperties({"expiration": "0"}).encode()
     for _ in range(2):  # the second time by the short way
         head = frame(HEADER, 1, struct.pack(">HHQ", 60, 0, 1) + expired)
         client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))

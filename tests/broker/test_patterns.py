@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.core.patterns import Patterns
-from postage.broker.core.routing import topic_matches
+from postage.broker.core.routing import TopicPatterns, topic_matches
 from tests.support.steps import steps
 
 words = st.sampled_from(("a", "b", "", "*", "#"))
@@ -15,7 +14,7 @@ keys = st.lists(words, min_size=1, max_size=5).map(".".join)
 
 @given(st.lists(st.tuples(keys, st.booleans()), max_size=30), keys)
 def test_what_is_there_matches_as_one_by_one(changes: list[tuple[str, bool]], key: str) -> None:
-    patterns, there = Patterns(), set[str]()
+    patterns, there = TopicPatterns(), set[str]()
     for pattern, stays in changes:
         patterns.add(pattern)
         there.add(pattern)
@@ -28,7 +27,7 @@ def test_what_is_there_matches_as_one_by_one(changes: list[tuple[str, bool]], ke
 
 
 def test_nothing_is_left_of_what_was_removed() -> None:
-    patterns = Patterns()
+    patterns = TopicPatterns()
     for pattern in ("a.b.#", "a", "#"):
         patterns.add(pattern)
     for pattern in ("a", "a.b.#", "#"):
@@ -37,7 +36,7 @@ def test_nothing_is_left_of_what_was_removed() -> None:
 
 
 def test_patterns_that_begin_otherwise_cost_nothing() -> None:
-    few, many = Patterns(), Patterns()
+    few, many = TopicPatterns(), TopicPatterns()
     for patterns, count in ((few, 10), (many, 1000)):
         for number in range(count):
             patterns.add(f"{number}.*.#")
@@ -46,6 +45,6 @@ def test_patterns_that_begin_otherwise_cost_nothing() -> None:
 
 
 def test_a_long_pattern_takes_no_long_time() -> None:
-    patterns = Patterns()
+    patterns = TopicPatterns()
     patterns.add(".".join(["#", "a"] * 60))
     assert not patterns.matching(".".join(["a"] * 120) + ".b")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.core.routing import Binding, Exchange, topic_matches
-from postage.broker.wire.content import Message, Properties
+from postage.broker.core.routing import BrokerBinding, BrokerExchange, topic_matches
+from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.steps import steps
 
@@ -36,24 +36,24 @@ def test_a_long_pattern_takes_no_long_time() -> None:
     assert not topic_matches(".".join(["#", "a"] * 60), ".".join(["a"] * 120) + ".b")
 
 
-def message(key: str = "", **headers: Any) -> Message:
-    return Message("e", key, Properties({"headers": headers}).encode(), b"")
+def message(key: str = "", **headers: Any) -> PublishedMessage:
+    return PublishedMessage("e", key, ContentProperties({"headers": headers}).encode(), b"")
 
 
-def hits(exchange: Exchange, key: str = "", **headers: Any) -> list[str]:
+def hits(exchange: BrokerExchange, key: str = "", **headers: Any) -> list[str]:
     return [b.destination for b in exchange.matching(key, message(key, **headers))]
 
 
 def test_direct_compares_the_key() -> None:
-    exchange = Exchange("e", "direct")
-    exchange.bind(Binding("queue", "one", "k"))
-    exchange.bind(Binding("queue", "two", "other"))
+    exchange = BrokerExchange("e", "direct")
+    exchange.bind(BrokerBinding("queue", "one", "k"))
+    exchange.bind(BrokerBinding("queue", "two", "other"))
     assert hits(exchange, "k") == ["one"]
 
 
 def test_fanout_asks_for_nothing() -> None:
-    exchange = Exchange("e", "fanout")
-    exchange.bind(Binding("queue", "one", "k"))
+    exchange = BrokerExchange("e", "fanout")
+    exchange.bind(BrokerBinding("queue", "one", "k"))
     assert hits(exchange, "whatever") == ["one"]
 
 
@@ -75,55 +75,57 @@ def test_fanout_asks_for_nothing() -> None:
     ],
 )
 def test_headers(arguments: dict[str, Any], headers: dict[str, Any], matches: bool) -> None:
-    exchange = Exchange("e", "headers")
-    exchange.bind(Binding("queue", "one", "", arguments))
+    exchange = BrokerExchange("e", "headers")
+    exchange.bind(BrokerBinding("queue", "one", "", arguments))
     assert bool(hits(exchange, **headers)) is matches
 
 
 def test_a_headers_binding_says_how_to_match() -> None:
     with pytest.raises(ChannelFault, match='Invalid x-match field value <<"some">>'):
-        Exchange("e", "headers").check(Binding("queue", "one", "", {"x-match": "some"}))
+        BrokerExchange("e", "headers").check(BrokerBinding("queue", "one", "", {"x-match": "some"}))
     with pytest.raises(ChannelFault, match="Invalid x-match field type signedint"):
-        Exchange("e", "headers").check(Binding("queue", "one", "", {"x-match": 1}))
+        BrokerExchange("e", "headers").check(BrokerBinding("queue", "one", "", {"x-match": 1}))
 
 
 def test_binding_twice_is_binding_once() -> None:
-    exchange = Exchange("e", "topic")
+    exchange = BrokerExchange("e", "topic")
     for _ in range(2):
-        exchange.bind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
-        exchange.bind(Binding("queue", "one", "#", {"b": 2, "a": 1}))
+        exchange.bind(BrokerBinding("queue", "one", "#", {"a": 1, "b": 2}))
+        exchange.bind(BrokerBinding("queue", "one", "#", {"b": 2, "a": 1}))
     assert len(exchange.bindings) == 1
-    assert exchange.unbind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
-    assert not exchange.unbind(Binding("queue", "one", "#", {"a": 1, "b": 2}))
+    assert exchange.unbind(BrokerBinding("queue", "one", "#", {"a": 1, "b": 2}))
+    assert not exchange.unbind(BrokerBinding("queue", "one", "#", {"a": 1, "b": 2}))
     assert hits(exchange, "k") == []
 
 
 def test_a_destination_that_is_gone_takes_its_bindings_with_it() -> None:
-    exchange = Exchange("e", "direct")
+    exchange = BrokerExchange("e", "direct")
     for kind, key in (("queue", "k"), ("queue", "l"), ("exchange", "k")):
-        exchange.bind(Binding(kind, "one", key))
+        exchange.bind(BrokerBinding(kind, "one", key))
     assert exchange.unbind_destination("queue", "one")
     assert [b.kind for b in exchange.bindings] == ["exchange"]
 
 
 @pytest.mark.parametrize("kind", ["direct", "topic"])
 def test_other_bindings_make_nothing_slower(kind: str) -> None:
-    few, many = (crowded(Exchange("e", kind), count) for count in (10, 1000))
+    few, many = (crowded(BrokerExchange("e", kind), count) for count in (10, 1000))
     for exchange in (few, many):
-        exchange.bind(Binding("queue", "one", "key-0"))
+        exchange.bind(BrokerBinding("queue", "one", "key-0"))
 
-    def all_about_it(exchange: Exchange) -> None:
+    def all_about_it(exchange: BrokerExchange) -> None:
         assert hits(exchange, "key-0")[-1] == "one"
         assert exchange.unbind_destination("queue", "one")
         assert not exchange.unbind_destination("queue", "one")
 
-    all_about_it(crowded(Exchange("e", kind), 0, "one"))  # what is done at the first time alone
+    all_about_it(
+        crowded(BrokerExchange("e", kind), 0, "one")
+    )  # what is done at the first time alone
     assert steps(lambda: all_about_it(many)) == steps(lambda: all_about_it(few))
 
 
-def crowded(exchange: Exchange, count: int, *more: str) -> Exchange:
+def crowded(exchange: BrokerExchange, count: int, *more: str) -> BrokerExchange:
     for number in range(count):
-        exchange.bind(Binding("queue", f"queue-{number}", f"key-{number}"))
+        exchange.bind(BrokerBinding("queue", f"queue-{number}", f"key-{number}"))
     for name in more:
-        exchange.bind(Binding("queue", name, "key-0"))
+        exchange.bind(BrokerBinding("queue", name, "key-0"))
     return exchange

@@ -20,8 +20,8 @@ from pika import spec
 
 from postage.broker import Broker, BrokerThread, Limits
 from postage.broker.session.node import Node
+from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
-from postage.broker.wire.parser import PROTOCOL
 from postage.errors import SettingsError
 from postage.testing.processes import wait_blocking
 from tests.support.sync_client import SocketWire, SyncClient
@@ -165,7 +165,7 @@ def test_who_is_closed_and_does_not_read_is_cut_off(run: Any, join: Any) -> None
         other.put("q", b"x" * 50_000)
     assert wait_blocking(lambda: connected(broker) == 2, 5)
     client.sock.sendall(encode(7, "basic.qos"))  # an error, and the answer finds no room
-    assert wait_blocking(lambda: len(broker.broker._links) == 1, 5)
+    assert wait_blocking(lambda: len(broker.broker._clients) == 1, 5)
     assert other.round_trip() < 1.0
 
 
@@ -243,7 +243,7 @@ def test_a_handshake_that_does_not_come_on(run: Any) -> None:
             sock.sendall(said)
             while sock.recv(1 << 16):
                 pass
-    assert wait_blocking(lambda: not node_of(broker).sessions, 5)
+    assert wait_blocking(lambda: not node_of(broker).connections, 5)
 
 
 def test_a_crowd_that_does_not_log_in_is_not_let_in(run: Any, join: Any) -> None:
@@ -256,7 +256,7 @@ def test_a_crowd_that_does_not_log_in_is_not_let_in(run: Any, join: Any) -> None
         ]
         refused = [sock for sock in crowd[5:] if sock.recv(1) == b""]
         assert len(refused) == 3
-        assert len(node_of(broker).sessions) == 6
+        assert len(node_of(broker).connections) == 6
 
 
 # --- the end
@@ -321,8 +321,8 @@ def test_a_mistake_of_the_broker_ends_one_connection(
 ) -> None:
     broker = run()
     client, other = join(broker), join(broker)
-    sessions = sorted(node_of(broker).sessions, key=lambda session: session.id)
-    sessions[0].channels[1].handle = None  # type: ignore[method-assign, assignment]
+    connections = sorted(node_of(broker).connections, key=lambda connection: connection.id)
+    connections[0].channels[1].handle = None  # type: ignore[method-assign, assignment]
     client.send(1, spec.Basic.Qos())
     client.wait(0, spec.Connection.Close)
     assert [e.method.reply_code for e in client.events] == [541]

@@ -8,7 +8,7 @@ import pytest
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
-from postage.broker.core.routing import Binding
+from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.vhost import VHost
 from postage.broker.session.node import Node
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
@@ -18,12 +18,12 @@ ME, OTHER = object(), object()
 
 
 def bind(place: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
-    place.bind(exchange, Binding("queue", queue, key, arguments), ME)
+    place.bind(exchange, BrokerBinding("queue", queue, key, arguments), ME)
 
 
 def chain(place: VHost, source: str, destination: str, key: str = "") -> None:
     """Bind an exchange to another."""
-    place.bind(source, Binding("exchange", destination, key), ME)
+    place.bind(source, BrokerBinding("exchange", destination, key), ME)
 
 
 def refusal(call: Any, *args: Any, **kwargs: Any) -> tuple[int, str]:
@@ -80,7 +80,7 @@ def test_an_exchange_goes_with_its_last_binding(place: VHost) -> None:
     for name in ("a", "b"):
         new_queue(place, name)
         bind(place, name, "e")
-    place.unbind("e", Binding("queue", "a", ""), ME)
+    place.unbind("e", BrokerBinding("queue", "a", ""), ME)
     assert "e" in place.exchanges
     place.remove_queue(place.queues["b"])
     assert "e" not in place.exchanges
@@ -194,7 +194,10 @@ def test_exclusive_queues_are_locked(place: VHost) -> None:
     assert refusal(place.queue, "q", OTHER) == (405, LOCKED)
     assert refusal(new_queue, place, "q", owner=OTHER) == (405, LOCKED)
     new_queue(place, "mine", owner=ME)
-    assert refusal(place.bind, "amq.direct", Binding("queue", "q", "k"), OTHER) == (405, LOCKED)
+    assert refusal(place.bind, "amq.direct", BrokerBinding("queue", "q", "k"), OTHER) == (
+        405,
+        LOCKED,
+    )
 
 
 def test_what_is_not_there(place: VHost) -> None:
@@ -207,8 +210,8 @@ def test_what_is_not_there(place: VHost) -> None:
 
 
 def test_undoing_what_is_not_there_is_fine(place: VHost) -> None:
-    place.unbind("none", Binding("queue", "none", ""), ME)
-    place.unbind("amq.direct", Binding("queue", "none", ""), ME)
+    place.unbind("none", BrokerBinding("queue", "none", ""), ME)
+    place.unbind("amq.direct", BrokerBinding("queue", "none", ""), ME)
     place.delete_exchange("none", if_unused=True)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from postage.broker.core.entry import Entry
-from postage.broker.core.queue import Queue
+from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.vhost import VHost
-from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.content import ContentProperties, PublishedMessage
 
 
 def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
@@ -24,19 +23,21 @@ def new_queue(
     arguments: dict[str, Any] | None = None,
     owner: object = None,
     **flags: Any,
-) -> Queue:
+) -> BrokerQueue:
     """Carry out a queue.declare; *owner* makes it exclusive."""
     call = {"passive": False, "durable": False, "auto_delete": False, **flags}
     call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
     return place.declare_queue(SimpleNamespace(**call), owner)
 
 
-def message(body: bytes = b"m", exchange: str = "", key: str = "k", **properties: Any) -> Message:
+def message(
+    body: bytes = b"m", exchange: str = "", key: str = "k", **properties: Any
+) -> PublishedMessage:
     """Return a message with *properties*."""
-    return Message(exchange, key, Properties(properties).encode(), body)
+    return PublishedMessage(exchange, key, ContentProperties(properties).encode(), body)
 
 
-def publish(place: VHost, sent: Message) -> list[str]:
+def publish(place: VHost, sent: PublishedMessage) -> list[str]:
     """Send *sent* on its way; return the queues that it came to."""
     queues = place.route(sent)
     for queue in queues:
@@ -44,13 +45,13 @@ def publish(place: VHost, sent: Message) -> list[str]:
     return [queue.name for queue in queues]
 
 
-def fill(queue: Queue, *bodies: bytes, **properties: Any) -> None:
+def fill(queue: BrokerQueue, *bodies: bytes, **properties: Any) -> None:
     """Put messages straight into *queue*."""
     for body in bodies:
         queue.publish(message(body, key=queue.name, **properties))
 
 
-def drain(queue: Queue) -> list[bytes]:
+def drain(queue: BrokerQueue) -> list[bytes]:
     """Take all out of *queue*; return the bodies."""
     return [entry.message.body for entry in iter(queue.get, None)]
 
@@ -60,13 +61,13 @@ class Taker:
 
     def __init__(self, room: int = 1000, priority: int = 0) -> None:
         self.room, self.priority, self.exclusive = room, priority, False
-        self.taken: list[Entry] = []
+        self.taken: list[QueuedMessage] = []
         self.is_cancelled = False
 
     def is_ready(self) -> bool:
         return len(self.taken) < self.room
 
-    def deliver(self, queue: Queue, entry: Entry) -> bool:
+    def deliver(self, queue: BrokerQueue, entry: QueuedMessage) -> bool:
         self.taken.append(entry)
         return False
 

@@ -1,6 +1,7 @@
 """A synchronous AMQP client that hides nothing: it sends methods and keeps all that comes back.
 
-The codec is pika's.  It talks to a broker over a socket, or to a `Session` in this process.
+The codec is pika's.  It talks to a broker over a socket, or to a `ClientConnection`
+in this process.
 """
 
 from __future__ import annotations
@@ -65,22 +66,22 @@ class SocketWire:
 
 
 class SessionWire:
-    """A wire to a session of *node*, in this process and without sockets."""
+    """A wire to a connection of *node*, in this process and without sockets."""
 
     def __init__(self, node: Node) -> None:
-        self.session = node.open_session(lambda: None)
+        self.connection = node.open_connection(lambda: None)
 
     def send(self, data: bytes) -> None:
-        self.session.feed(data)
+        self.connection.feed(data)
 
     def receive(self) -> bytes:
-        data = self.session.take_output()
-        if not data and self.session.stage is not Stage.CLOSED:
+        data = self.connection.take_output()
+        if not data and self.connection.stage is not Stage.CLOSED:
             raise Silent
         return data
 
     def close(self) -> None:
-        self.session.drop()
+        self.connection.drop()
 
 
 class Event(NamedTuple):

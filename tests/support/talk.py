@@ -1,4 +1,4 @@
-"""A client of a `Session`, down to its bytes: no sockets, and time by hand."""
+"""A client of a `ClientConnection`, down to its bytes: no sockets, and time by hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
 from postage.broker.session.client_connection import Stage
 from postage.broker.session.node import Node
-from postage.broker.wire.methods import Call, decode, encode
-from postage.broker.wire.parser import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, Parser
+from postage.broker.wire.framing import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, FrameParser
+from postage.broker.wire.methods import MethodCall, decode, encode
 
 __all__ = [
     "EVERYTHING",
@@ -55,7 +55,7 @@ def body(channel: int, data: bytes) -> bytes:
     return frame(BODY, channel, data)
 
 
-def answered(calls: list[Call]) -> list[str]:
+def answered(calls: list[MethodCall]) -> list[str]:
     """Return the names of methods."""
     return [call.method.name for call in calls]
 
@@ -66,8 +66,8 @@ class Talk:
     def __init__(self, node: Node, *, loopback: bool = True) -> None:
         self.node = node
         self.outputs = 0
-        self.session = node.open_session(self._on_output, loopback=loopback)
-        self._parser = Parser(1 << 20)
+        self.connection = node.open_connection(self._on_output, loopback=loopback)
+        self._parser = FrameParser(1 << 20)
         self.bodies: list[bytes] = []
         self.heartbeats = 0
 
@@ -76,12 +76,12 @@ class Talk:
 
     @property
     def stage(self) -> Stage:
-        return self.session.stage
+        return self.connection.stage
 
     # --- out
 
     def send(self, *data: bytes) -> None:
-        self.session.feed(b"".join(data))
+        self.connection.feed(b"".join(data))
 
     def say(self, name: str, channel: int = 0, **arguments: Any) -> None:
         self.send(encode(channel, name, **arguments))
@@ -89,16 +89,16 @@ class Talk:
     def publish(self, key: str, data: bytes = b"m", channel: int = 1, **flags: Any) -> None:
         """Send a message to a queue."""
         call = encode(channel, "basic.publish", routing_key=key, **flags)
-        room = self.session.frame_max - 8
+        room = self.connection.frame_max - 8
         parts = [body(channel, data[at : at + room]) for at in range(0, len(data), room)]
         self.send(call, header(channel, len(data)), *parts)
 
     # --- in
 
-    def hear(self) -> list[Call]:
+    def hear(self) -> list[MethodCall]:
         """Return the methods that came; bodies and heartbeats are kept apart."""
         found = []
-        for kind, _channel, payload in self._parser.feed(self.session.take_output()):
+        for kind, _channel, payload in self._parser.feed(self.connection.take_output()):
             if kind == METHOD:
                 found.append(decode(payload))
             elif kind == BODY:
@@ -107,7 +107,7 @@ class Talk:
                 self.heartbeats += 1
         return found
 
-    def ask(self, name: str, channel: int = 0, **arguments: Any) -> Call:
+    def ask(self, name: str, channel: int = 0, **arguments: Any) -> MethodCall:
         """Send a method and return the only one that comes back."""
         self.say(name, channel, **arguments)
         (answer,) = self.hear()
@@ -115,7 +115,7 @@ class Talk:
 
     # --- a connection from its beginning
 
-    def greet(self) -> Call:
+    def greet(self) -> MethodCall:
         """Send the protocol header; return connection.start."""
         self.send(PROTOCOL)
         (start,) = self.hear()
@@ -126,7 +126,7 @@ class Talk:
         response: bytes = b"\0guest\0guest",
         mechanism: str = "PLAIN",
         capabilities: dict[str, bool] | None = None,
-    ) -> list[Call]:
+    ) -> list[MethodCall]:
         """Send connection.start_ok; return what comes."""
         properties = {"capabilities": EVERYTHING if capabilities is None else capabilities}
         self.say(
@@ -140,7 +140,7 @@ class Talk:
 
     def tune(
         self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 0
-    ) -> list[Call]:
+    ) -> list[MethodCall]:
         """Send connection.tune_ok; return what comes."""
         self.say(
             "connection.tune_ok", channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat
@@ -169,11 +169,11 @@ STEPS: list[Any] = [
 """The handshake, from a connection with nothing said yet."""
 
 
-def closed_with(talk: Talk, code: int, text: str = "") -> Call:
+def closed_with(talk: Talk, code: int, text: str = "") -> MethodCall:
     """The last thing that came is connection.close with *code*."""
     last = talk.hear()[-1]
     assert (last.method.name, last.reply_code) == ("connection.close", code), last
     assert text.encode() in last.reply_text.encode()
     assert talk.stage in (Stage.CLOSING, Stage.CLOSED)
-    assert not talk.session.channels
+    assert not talk.connection.channels
     return last

@@ -30,7 +30,7 @@ class Timers(Protocol):
         """Have *call* called after *seconds*."""
 
 
-class _Due:
+class _ManualTimer:
     def __init__(self, at: float, call: Callable[[], None]) -> None:
         self.at = at
         self.call: Callable[[], None] | None = call
@@ -44,7 +44,7 @@ class ManualTimers:
 
     def __init__(self, wall: float = 1_700_000_000.0) -> None:
         self._now, self._wall = 0.0, wall
-        self._due: list[tuple[float, int, _Due]] = []
+        self._due: list[tuple[float, int, _ManualTimer]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -57,7 +57,7 @@ class ManualTimers:
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Have *call* called when the clock has been advanced by *seconds*."""
-        due = _Due(self._now + seconds, call)
+        due = _ManualTimer(self._now + seconds, call)
         heapq.heappush(self._due, (due.at, next(self._order), due))
         return due
 

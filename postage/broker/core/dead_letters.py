@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from postage.broker.core.queue import Queue
-from postage.broker.wire.content import Message, Properties
+from postage.broker.core.queue import BrokerQueue
+from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.fields import Timestamp
 
 __all__ = ["dead_letter", "has_cycle"]
 
 
-def dead_letter(message: Message, queue: Queue, reason: str, wall: float) -> Message:
+def dead_letter(
+    message: PublishedMessage, queue: BrokerQueue, reason: str, wall: float
+) -> PublishedMessage:
     """Return *message* as it is published to the dead letter exchange of *queue*."""
     values = dict(message.properties.values)
     headers = dict(values.get("headers") or {})
@@ -26,10 +28,10 @@ def dead_letter(message: Message, queue: Queue, reason: str, wall: float) -> Mes
     key = queue.options.dead_letter_key
     if key is not None:
         headers.pop("CC", None)  # the key of the queue replaces all keys of the message
-    letter = Message(
+    letter = PublishedMessage(
         queue.options.dead_letter_exchange or "",
         message.key if key is None else key,
-        Properties(values).encode(),
+        ContentProperties(values).encode(),
         message.body,
     )
     letter.more_keys = message.more_keys if key is None else ()
@@ -37,7 +39,12 @@ def dead_letter(message: Message, queue: Queue, reason: str, wall: float) -> Mes
 
 
 def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
-    before: Any, message: Message, queue: str, reason: str, wall: float, expiration: str | None
+    before: Any,
+    message: PublishedMessage,
+    queue: str,
+    reason: str,
+    wall: float,
+    expiration: str | None,
 ) -> list[dict[str, Any]]:
     """Return the x-death table: the newest first, one entry for each (queue, reason)."""
     deaths = (
@@ -61,7 +68,7 @@ def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
     return [newest, *(each for each in deaths if each not in same)]
 
 
-def has_cycle(message: Message, queue: str, reason: str) -> bool:
+def has_cycle(message: PublishedMessage, queue: str, reason: str) -> bool:
     """Tell whether *message* came back to *queue* without anybody having rejected it on the way."""
     deaths = message.headers.get("x-death")
     if reason == "rejected" or not isinstance(deaths, list):

@@ -4,22 +4,152 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from postage.broker.core.clock import Timer, Timers
-from postage.broker.core.consumers import Consumer, Consumers
-from postage.broker.core.entry import Entry
 from postage.broker.core.queue_arguments import QueueArguments
-from postage.broker.wire.content import Message
+from postage.broker.wire.content import PublishedMessage, address_parts
 
-__all__ = ["Entry", "Queue"]
-
-
-DeadLetter = Callable[["Queue", Entry, str], None]
+__all__ = ["BrokerQueue", "QueueConsumer", "QueuedMessage"]
 
 
-class Queue:
+class QueuedMessage:
+    """A message in a queue, flat: there may be a million of them.
+
+    Several queues share the bytes of *address*, *header* and *body*, and nothing else.
+    """
+
+    __slots__ = (
+        "address",
+        "body",
+        "deliveries",
+        "expires_at",
+        "header",
+        "more_keys",
+        "priority",
+        "seq",
+    )
+
+    OVERHEAD = 200
+    """Bytes that a queued message costs besides its header and body, about."""
+
+    def __init__(  # noqa: PLR0913 - what a queue must know, and no object more for it
+        self,
+        address: bytes,
+        header: bytes,
+        body: bytes,
+        priority: int = 0,
+        expires_at: float | None = None,
+        more_keys: tuple[str, ...] = (),
+    ) -> None:
+        self.address, self.header, self.body = address, header, body
+        self.priority, self.expires_at, self.more_keys = priority, expires_at, more_keys
+        self.deliveries = 0
+        """How often it has left the queue to be delivered."""
+        self.seq = 0
+        """Its place among those that have, by which it finds back; see `BrokerQueue.requeue`."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether somebody may have seen it before, now that it is out of the queue."""
+        return self.deliveries > 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return self.OVERHEAD + len(self.header) + len(self.body)
+
+    @property
+    def message(self) -> PublishedMessage:
+        """What was published."""
+        message = PublishedMessage(*address_parts(self.address), self.header, self.body)
+        message.more_keys = self.more_keys
+        return message
+
+
+class QueueConsumer(Protocol):
+    """Who takes messages from a queue."""
+
+    priority: int
+    exclusive: bool
+
+    def is_ready(self) -> bool:
+        """Whether it takes one more now."""
+
+    def deliver(self, queue: BrokerQueue, entry: QueuedMessage) -> bool:
+        """Take *entry*; return whether it is to be kept until it is settled."""
+
+    def cancelled(self) -> None:
+        """The queue is gone."""
+
+
+class ConsumerRotation:
+    """ConsumerRotation by priority, and in turn among those of the same.
+
+    One that was asked and could not take a message waits outside; when it can again, its turn comes
+    after that of the others (so does RabbitMQ).  *single*: one alone is served until it goes.
+    """
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
+        self._active: QueueConsumer | None = None
+        """The one that is served, where it is one alone."""
+        self._turn: list[QueueConsumer] = []
+        self._waiting: list[QueueConsumer] = []
+
+    def __len__(self) -> int:
+        return len(self._turn) + len(self._waiting)
+
+    def __iter__(self) -> Iterator[QueueConsumer]:
+        return iter((*self._turn, *self._waiting))
+
+    def add(self, consumer: QueueConsumer) -> None:
+        """Serve *consumer* from now on."""
+        self._line_up(consumer)
+        if self._active is None:
+            self._active = consumer
+
+    def _line_up(self, consumer: QueueConsumer) -> None:
+        at = len(self._turn)
+        while at and self._turn[at - 1].priority < consumer.priority:
+            at -= 1
+        self._turn.insert(at, consumer)
+
+    def remove(self, consumer: QueueConsumer) -> None:
+        """Serve *consumer* no more."""
+        for place in (self._turn, self._waiting):
+            if consumer in place:
+                place.remove(consumer)
+        if self._active is consumer:
+            self._active = next(iter(self), None)
+
+    def next(self) -> QueueConsumer | None:
+        """Return the one that takes the next message; None: nobody can now."""
+        if self._single:
+            return self._active if self._active is not None and self._active.is_ready() else None
+        while self._turn:
+            consumer = self._turn[0]
+            if consumer.is_ready():
+                if len(self._turn) > 1:
+                    self._line_up(self._turn.pop(0))
+                return consumer
+            self._waiting.append(self._turn.pop(0))
+        return None
+
+    def wake(self) -> None:
+        """Let those that can take messages again join in."""
+        if not self._waiting:
+            return
+        for consumer in [each for each in self._waiting if each.is_ready()]:
+            self._waiting.remove(consumer)
+            self._line_up(consumer)
+
+
+DeadLetter = Callable[["BrokerQueue", QueuedMessage, str], None]
+
+
+class BrokerQueue:
     """One queue.  *dead_letter* is called with what leaves it unwillingly, and why."""
 
     def __init__(  # noqa: PLR0913 - what a declaration says
@@ -52,8 +182,8 @@ class Queue:
         self._is_mortal = False
         """Whether there ever was a message that expires: else nobody need look for one."""
         levels = (self.options.max_priority or 0) + 1
-        self._levels: list[deque[Entry]] = [deque() for _ in range(levels)]
-        self._consumers = Consumers(single=self.options.single_active)
+        self._levels: list[deque[QueuedMessage]] = [deque() for _ in range(levels)]
+        self._consumers = ConsumerRotation(single=self.options.single_active)
         self._expiry: Timer | None = None
         self._wakes_at = math.inf
 
@@ -61,7 +191,7 @@ class Queue:
         return self._count
 
     def __repr__(self) -> str:
-        return f"<Queue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
+        return f"<BrokerQueue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
 
     @property
     def counts(self) -> bool:
@@ -75,18 +205,18 @@ class Queue:
         """Whether it rejects publishes when it is full; else what is over the limits leaves."""
         return self._is_limited and self.options.overflow.startswith("reject-publish")
 
-    def accepts(self, message: Message) -> bool:
+    def accepts(self, message: PublishedMessage) -> bool:
         """Whether *message* may come in; a full queue that rejects publishes says no."""
         return not (self.rejects and self._overflows(1, len(message.body)))
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: PublishedMessage) -> None:
         """Take *message* if it accepts it."""
         if self.accepts(message):
             self.put(self._entry(message))
         elif self.options.overflow == "reject-publish-dlx":
             self._dead_letter(self, self._entry(message), "maxlen")
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: QueuedMessage) -> None:
         """Take *entry*; what is over the limits leaves at the head."""
         if not self._count and (consumer := self._consumers.next()) is not None:
             if consumer.deliver(self, self._marked(entry)):
@@ -97,14 +227,14 @@ class Queue:
         self._added(entry)
         self.dispatch()
 
-    def _entry(self, message: Message) -> Entry:
+    def _entry(self, message: PublishedMessage) -> QueuedMessage:
         priority, ttl = 0, None
         if not message.is_plain:
             properties = message.properties
             priority = min(properties.get("priority") or 0, len(self._levels) - 1)
             ttl = _seconds(properties.get("expiration"))
         expires_at = self.deadline(ttl)
-        return Entry(
+        return QueuedMessage(
             message.address, message.header, message.body, priority, expires_at, message.more_keys
         )
 
@@ -125,7 +255,7 @@ class Queue:
         too_big = options.max_bytes is not None and self.body_bytes + more_bytes > options.max_bytes
         return too_many or too_big
 
-    def requeue(self, entry: Entry) -> None:
+    def requeue(self, entry: QueuedMessage) -> None:
         """Put *entry* back to where it was; past its delivery limit it goes to the dead letters."""
         limit = self.options.delivery_limit
         if limit is not None and entry.deliveries > limit:
@@ -139,7 +269,7 @@ class Queue:
         level.extendleft(reversed(later))
         self._added(entry)
 
-    def _added(self, entry: Entry) -> None:
+    def _added(self, entry: QueuedMessage) -> None:
         self._count += 1
         self.body_bytes += len(entry.body)
         if entry.expires_at is not None:
@@ -147,7 +277,7 @@ class Queue:
 
     # --- out
 
-    def _pop(self) -> Entry:
+    def _pop(self) -> QueuedMessage:
         # The highest level, in most queues the only one, without looking further.
         level = self._levels[-1] or next(level for level in reversed(self._levels) if level)
         entry = level.popleft()
@@ -155,7 +285,7 @@ class Queue:
         self.body_bytes -= len(entry.body)
         return entry
 
-    def _marked(self, entry: Entry) -> Entry:
+    def _marked(self, entry: QueuedMessage) -> QueuedMessage:
         """Return *entry*, which goes out to be delivered and must find back to its place."""
         entry.deliveries += 1
         if not entry.seq:
@@ -163,12 +293,12 @@ class Queue:
             entry.seq = self._last_seq
         return entry
 
-    def _head(self) -> Entry | None:
+    def _head(self) -> QueuedMessage | None:
         if not self._count:
             return None
         return next(level[0] for level in reversed(self._levels) if level)
 
-    def get(self) -> Entry | None:
+    def get(self) -> QueuedMessage | None:
         """Return the next message, taken out of the queue, or None."""
         self.last_use = self._timers.now()
         self.expire()
@@ -178,7 +308,7 @@ class Queue:
         self._watch_head()
         return entry
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, entry: QueuedMessage) -> None:
         """Count an *entry* that is out of the queue for good no more."""
         self._account(-entry.size)
 
@@ -189,7 +319,7 @@ class Queue:
             self.forget(self._pop())
         return count
 
-    def drop(self, entry: Entry, reason: str) -> None:
+    def drop(self, entry: QueuedMessage, reason: str) -> None:
         """Let go of an *entry* that is out of the queue already."""
         self.forget(entry)
         self._dead_letter(self, entry, reason)
@@ -224,16 +354,16 @@ class Queue:
     # --- consumers
 
     @property
-    def consumers(self) -> list[Consumer]:
+    def consumers(self) -> list[QueueConsumer]:
         """Those of the queue, the next to be served first."""
         return list(self._consumers)
 
-    def add_consumer(self, consumer: Consumer) -> None:
+    def add_consumer(self, consumer: QueueConsumer) -> None:
         """Serve *consumer* from now on; higher priorities are served first."""
         self.had_consumers = True
         self._consumers.add(consumer)
 
-    def remove_consumer(self, consumer: Consumer) -> None:
+    def remove_consumer(self, consumer: QueueConsumer) -> None:
         """Serve *consumer* no more."""
         self.last_use = self._timers.now()
         self._consumers.remove(consumer)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from postage.broker.core.patterns import Patterns
 from postage.broker.core.queue_arguments import type_name
-from postage.broker.wire.content import Message
+from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from postage.broker.wire.fields import encode_table
 
-__all__ = ["TYPES", "Binding", "Exchange", "topic_matches"]
+__all__ = ["TYPES", "BrokerBinding", "BrokerExchange", "TopicPatterns", "topic_matches"]
 
 TYPES = ("direct", "fanout", "topic", "headers")
 _MODES = ("all", "any", "all-with-x", "any-with-x")
 
 Identity = tuple[str, str, str, bytes]
-Bindings = dict[Identity, "Binding"]
+Bindings = dict[Identity, "BrokerBinding"]
 
 
 @dataclass(frozen=True)
-class Binding:
+class BrokerBinding:
     """From an exchange to a queue or another exchange."""
 
     kind: str
@@ -39,7 +38,7 @@ class Binding:
 
 
 @dataclass(eq=False)
-class Exchange:
+class BrokerExchange:
     """An exchange and the bindings that begin at it."""
 
     name: str
@@ -56,14 +55,14 @@ class Exchange:
         # The same ones by what is asked for: nothing here looks at all of them, but what must.
         self._by_key: dict[str, Bindings] = {}
         self._by_destination: dict[tuple[str, str], Bindings] = {}
-        self._patterns = Patterns()
+        self._patterns = TopicPatterns()
 
     @property
-    def bindings(self) -> list[Binding]:
+    def bindings(self) -> list[BrokerBinding]:
         """All bindings, in the order they were made."""
         return list(self._bindings.values())
 
-    def bind(self, binding: Binding) -> None:
+    def bind(self, binding: BrokerBinding) -> None:
         """Add *binding*; adding it again changes nothing."""
         self.had_bindings = True
         identity, destination = binding.identity, (binding.kind, binding.destination)
@@ -74,16 +73,16 @@ class Exchange:
             if self.type == "topic":
                 self._patterns.add(binding.key)
 
-    def check(self, binding: Binding) -> None:
+    def check(self, binding: BrokerBinding) -> None:
         """Raise 406 where *binding* makes no sense: for a bad ``x-match``."""
         if self.type == "headers":
             _check_match(binding.arguments)
 
-    def has(self, binding: Binding) -> bool:
+    def has(self, binding: BrokerBinding) -> bool:
         """Tell whether *binding* is there."""
         return binding.identity in self._bindings
 
-    def unbind(self, binding: Binding) -> bool:
+    def unbind(self, binding: BrokerBinding) -> bool:
         """Remove *binding*; tell whether it was there."""
         identity, destination = binding.identity, (binding.kind, binding.destination)
         if self._bindings.pop(identity, None) is None:
@@ -100,7 +99,7 @@ class Exchange:
             self.unbind(binding)
         return bool(gone)
 
-    def matching(self, key: str, message: Message) -> Iterator[Binding]:
+    def matching(self, key: str, message: PublishedMessage) -> Iterator[BrokerBinding]:
         """Yield the bindings that *message*, with the routing *key*, matches."""
         if self.type == "direct":
             yield from self._by_key.get(key, {}).values()
@@ -160,3 +159,66 @@ def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
 def _value_matches(wanted: Any, headers: dict[str, Any], name: str) -> bool:
     """A binding's None asks only that the header is there."""
     return name in headers and (wanted is None or headers[name] == wanted)
+
+
+class _PatternNode:
+    """Where patterns have come to after some words."""
+
+    __slots__ = ("pattern", "repeats", "words")
+
+    def __init__(self, *, repeats: bool) -> None:
+        self.words: dict[str, _PatternNode] = {}
+        """What comes next, by the word."""
+        self.pattern: str | None = None
+        """The one that ends here."""
+        self.repeats = repeats
+        """Whether this is behind a ``#``, which takes any number of words."""
+
+
+class TopicPatterns:
+    """A set of patterns, to be asked which of them a key matches; see `topic_matches`."""
+
+    def __init__(self) -> None:
+        self._root = _PatternNode(repeats=False)
+
+    def add(self, pattern: str) -> None:
+        """Add *pattern*; adding it again changes nothing."""
+        node = self._root
+        for word in pattern.split("."):
+            if word not in node.words:
+                node.words[word] = _PatternNode(repeats=word == "#")
+            node = node.words[word]
+        node.pattern = pattern
+
+    def remove(self, pattern: str) -> None:
+        """Remove *pattern*, which is there, and the way that led to it alone."""
+        words = pattern.split(".")
+        way = [self._root]
+        for word in words:
+            way.append(way[-1].words[word])
+        way[-1].pattern = None
+        for node, word, after in zip(way[-2::-1], words[::-1], way[:0:-1], strict=True):
+            if after.words or after.pattern is not None:
+                return
+            del node.words[word]
+
+    def matching(self, key: str) -> list[str]:
+        """Return the patterns that *key* matches, each once."""
+        nodes = _reached([self._root])
+        for word in key.split("."):
+            after = (node.words.get(each) for node in nodes for each in {word, "*"})
+            nodes = _reached(
+                [*(node for node in nodes if node.repeats), *(each for each in after if each)]
+            )
+        return [node.pattern for node in nodes if node.pattern is not None]
+
+
+def _reached(nodes: Iterable[_PatternNode]) -> dict[_PatternNode, None]:
+    """Return *nodes*, and those behind a ``#``, as it may stand for no word at all."""
+    found: dict[_PatternNode, None] = {}
+    for node in nodes:
+        here: _PatternNode | None = node
+        while here is not None and here not in found:
+            found[here] = None
+            here = here.words.get("#")
+    return found

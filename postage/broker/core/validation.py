@@ -6,16 +6,16 @@ import re
 from typing import Any
 
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
-from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 
-__all__ = ["admit"]
+__all__ = ["validate"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DELIVERY_MODES = (None, 1, 2)
 
 
-def admit(message: Message, user: str) -> None:
+def validate(message: PublishedMessage, user: str) -> None:
     """Raise 406 where RabbitMQ does not let *message* of *user* in; note its further keys.
 
     Raises `SyntaxFault` for properties that cannot be read.
@@ -54,14 +54,14 @@ def _check_expiration(expiration: str | None) -> None:
     raise ChannelFault(406, f"invalid expiration '{expiration}': {why}")
 
 
-def _take_keys(message: Message) -> None:
+def _take_keys(message: PublishedMessage) -> None:
     """Note the keys in CC and BCC; nobody is to see the latter."""
     headers = message.headers
     message.more_keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
     if "BCC" in headers:
         seen = {name: value for name, value in headers.items() if name != "BCC"}
         values = {**message.properties.values, "headers": seen}
-        message.replace_header(Properties(values).encode())
+        message.replace_header(ContentProperties(values).encode())
 
 
 def _keys(headers: dict[str, Any], name: str) -> list[str]:

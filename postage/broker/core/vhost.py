@@ -8,13 +8,12 @@ from typing import Any
 
 from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.dead_letters import dead_letter, has_cycle
-from postage.broker.core.entry import Entry
 from postage.broker.core.limits import Limits
-from postage.broker.core.queue import Queue
+from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import check_same, check_text
-from postage.broker.core.routing import TYPES, Binding, Exchange
-from postage.broker.fastpath.route_cache import Routes
-from postage.broker.wire.content import Message
+from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange
+from postage.broker.fastpath.route_cache import RouteCache
+from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
 
 __all__ = ["VHost"]
@@ -36,14 +35,14 @@ class VHost:
         self.name, self.limits = name, limits
         self._timers, self._account = timers, account
         self._names = 0
-        self._dead: deque[tuple[Queue, Entry, str]] = deque()
-        self._is_spreading = False
+        self._dead: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
+        self._is_putting = False
         """Whether a message is on its way to several queues: what is dead waits for that."""
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, BrokerQueue] = {}
         self.exchanges = {
-            each: Exchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
+            each: BrokerExchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
         }
-        self.routes = Routes(self)
+        self.routes = RouteCache(self)
         """Where publishes go, as found out since exchanges, queues or bindings last changed."""
         self._expiries: dict[str, Timer] = {}
         """Of queues that are deleted when nobody uses them, by name."""
@@ -51,25 +50,25 @@ class VHost:
         """Who takes direct replies, by the key that reaches it."""
         self.refusals: dict[str, Fault] = {}
         """Names whose declaration is refused once, for tests; see `postage.broker.faults`."""
-        self.twice: dict[str, int] = {}
+        self.duplicates: dict[str, int] = {}
         """Queues that get their next messages twice, and how many those are; likewise."""
 
     # --- look-ups
 
-    def exchange(self, name: str) -> Exchange:
+    def exchange(self, name: str) -> BrokerExchange:
         """Return an exchange or raise 404."""
         if name not in self.exchanges:
             raise ChannelFault(404, f"no exchange '{name}' in vhost '{self.name}'")
         return self.exchanges[name]
 
-    def queue(self, name: str, connection: object) -> Queue:
+    def queue(self, name: str, connection: object) -> BrokerQueue:
         """Return a queue that *connection* may use, or raise 404 or 405."""
         queue = self._known_queue(name)
         if queue.owner not in (None, connection):
             raise self._locked(name)
         return queue
 
-    def _known_queue(self, name: str) -> Queue:
+    def _known_queue(self, name: str) -> BrokerQueue:
         if name not in self.queues:
             raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
         return self.queues[name]
@@ -103,7 +102,7 @@ class VHost:
         subject = f"exchange '{call.exchange}' in vhost '{self.name}'"
         check_text(call.arguments, "alternate-exchange", subject)
         self.routes.clear()
-        self.exchanges[call.exchange] = Exchange(
+        self.exchanges[call.exchange] = BrokerExchange(
             call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
         )
 
@@ -111,7 +110,7 @@ class VHost:
         if name in self.refusals:
             raise self.refusals.pop(name)
 
-    def _check_same_exchange(self, call: Any, known: Exchange) -> None:
+    def _check_same_exchange(self, call: Any, known: BrokerExchange) -> None:
         flags = ("type", "durable", "auto_delete", "internal")
         check_same(
             "exchange",
@@ -144,7 +143,7 @@ class VHost:
 
     # --- bindings
 
-    def bind(self, source: str, binding: Binding, connection: object) -> None:
+    def bind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Bind; binding twice is fine."""
         self._refuse_defaults(source, binding)
         exchange = self.exchange(source)
@@ -157,7 +156,7 @@ class VHost:
         self.routes.clear()
         exchange.bind(binding)
 
-    def unbind(self, source: str, binding: Binding, connection: object) -> None:
+    def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Undo a binding; undoing what is not there is fine, whatever of it is not there."""
         self._refuse_defaults(source, binding)
         exchange = self.exchanges.get(source)
@@ -168,12 +167,12 @@ class VHost:
         exchange.unbind(binding)
         self._collect([exchange])
 
-    def _refuse_defaults(self, source: str, binding: Binding) -> None:
+    def _refuse_defaults(self, source: str, binding: BrokerBinding) -> None:
         _refuse_default(source)
         if binding.kind == "exchange":
             _refuse_default(binding.destination)
 
-    def _check_access(self, binding: Binding, connection: object) -> None:
+    def _check_access(self, binding: BrokerBinding, connection: object) -> None:
         """Raise 405 where the destination is a queue that is exclusive to another connection."""
         if binding.kind == "queue":
             self.queue(binding.destination, connection)
@@ -182,7 +181,7 @@ class VHost:
         touched = [e for e in self.exchanges.values() if e.unbind_destination(kind, name)]
         self._collect(touched)
 
-    def _collect(self, exchanges: Iterable[Exchange]) -> None:
+    def _collect(self, exchanges: Iterable[BrokerExchange]) -> None:
         """Delete the auto-delete exchanges among *exchanges* whose last binding has gone."""
         for exchange in list(exchanges):
             unused = exchange.auto_delete and exchange.had_bindings and not exchange.bindings
@@ -191,7 +190,7 @@ class VHost:
 
     # --- queues
 
-    def declare_queue(self, call: Any, connection: object) -> Queue:
+    def declare_queue(self, call: Any, connection: object) -> BrokerQueue:
         """Carry out queue.declare."""
         self._refuse_if_told(call.queue)
         if call.queue in self.queues:
@@ -205,12 +204,12 @@ class VHost:
         self._refuse_reserved("queue", call.queue)
         return self._create_queue(call, connection)
 
-    def _create_queue(self, call: Any, connection: object) -> Queue:
+    def _create_queue(self, call: Any, connection: object) -> BrokerQueue:
         if len(self.queues) >= self.limits.queues:
             raise ChannelFault(
                 406, f"cannot declare queue: the limit of {self.limits.queues} is reached"
             )
-        queue = Queue(
+        queue = BrokerQueue(
             call.queue or self._new_name(),
             vhost=self.name,
             durable=call.durable and not call.exclusive,
@@ -228,12 +227,12 @@ class VHost:
             self._look_again(queue, queue.options.expires)
         return queue
 
-    def _look_again(self, queue: Queue, seconds: float) -> None:
+    def _look_again(self, queue: BrokerQueue, seconds: float) -> None:
         """See in *seconds* whether anybody still uses *queue*."""
         expiry = self._timers.later(seconds, lambda: self._expire_queue(queue))
         self._expiries[queue.name] = expiry
 
-    def _check_properties(self, queue: Queue) -> None:
+    def _check_properties(self, queue: BrokerQueue) -> None:
         """Refuse what queues that RabbitMQ replicates cannot be."""
         faults = {
             "non-durable": not queue.durable and queue.owner is None,
@@ -249,7 +248,7 @@ class VHost:
         self._names += 1
         return f"amq.gen-{self._names:016x}"
 
-    def _check_same_queue(self, call: Any, queue: Queue) -> None:
+    def _check_same_queue(self, call: Any, queue: BrokerQueue) -> None:
         if call.exclusive != (queue.owner is not None):
             raise self._locked(queue.name)
         check_same(
@@ -261,7 +260,7 @@ class VHost:
             (call.arguments, queue.arguments),
         )
 
-    def _expire_queue(self, queue: Queue) -> None:
+    def _expire_queue(self, queue: BrokerQueue) -> None:
         """Delete a queue that nobody has used for as long as its x-expires says."""
         if queue.options.expires is None:
             return
@@ -271,7 +270,7 @@ class VHost:
             return
         self._look_again(queue, left if left > 0 else queue.options.expires)
 
-    def delete_queue(self, queue: Queue, *, if_unused: bool, if_empty: bool) -> int:
+    def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
         if if_unused and queue.consumers:
             raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' in use")
@@ -279,7 +278,7 @@ class VHost:
             raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' not empty")
         return self.remove_queue(queue)
 
-    def remove_queue(self, queue: Queue) -> int:
+    def remove_queue(self, queue: BrokerQueue) -> int:
         """Delete *queue* whatever it is in; return how many messages were ready in it."""
         if self.queues.get(queue.name) is not queue:
             return 0
@@ -292,38 +291,38 @@ class VHost:
         queue.close()
         return count
 
-    def consumer_left(self, queue: Queue) -> None:
+    def consumer_left(self, queue: BrokerQueue) -> None:
         """A consumer of *queue* has ended; delete the queue if it was to go with the last one."""
         if queue.auto_delete and queue.had_consumers and not queue.consumers:
             self.remove_queue(queue)
 
     # --- messages
 
-    def route(self, message: Message) -> list[Queue]:
+    def route(self, message: PublishedMessage) -> list[BrokerQueue]:
         """Return the queues that *message* goes to, each once."""
         found, _ = self.trace(message)
-        return self._doubled(found) if self.twice else found
+        return self._doubled(found) if self.duplicates else found
 
-    def trace(self, message: Message) -> tuple[list[Queue], set[str]]:
+    def trace(self, message: PublishedMessage) -> tuple[list[BrokerQueue], set[str]]:
         """Return the queues that *message* goes to, and the exchanges that it passes."""
-        queues: dict[str, Queue] = {}
+        queues: dict[str, BrokerQueue] = {}
         passed: set[str] = set()
         keys = [message.key, *message.more_keys]
         self._route(message.exchange, keys, message, queues, passed)
         return list(queues.values()), passed
 
-    def _doubled(self, queues: list[Queue]) -> list[Queue]:
-        doubled = [queue for queue in queues if self.twice.get(queue.name)]
+    def _doubled(self, queues: list[BrokerQueue]) -> list[BrokerQueue]:
+        doubled = [queue for queue in queues if self.duplicates.get(queue.name)]
         for queue in doubled:
-            self.twice[queue.name] -= 1
+            self.duplicates[queue.name] -= 1
         return queues + doubled
 
     def _route(
         self,
         exchange: str,
         keys: list[str],
-        message: Message,
-        queues: dict[str, Queue],
+        message: PublishedMessage,
+        queues: dict[str, BrokerQueue],
         seen: set[str],
     ) -> None:
         if exchange in seen or exchange not in self.exchanges:
@@ -344,33 +343,33 @@ class VHost:
         if not found and alternate:  # the default exchange is no alternate (nor is it RabbitMQ's)
             self._route(alternate, keys, message, queues, seen)
 
-    def spread(self, queues: Iterable[Queue], put: Callable[[Queue], None]) -> None:
+    def put_all(self, queues: Iterable[BrokerQueue], put: Callable[[BrokerQueue], None]) -> None:
         """Call *put* for each of *queues*; what that drives out of any of them goes on after it."""
-        was_spreading, self._is_spreading = self._is_spreading, True
+        was_spreading, self._is_putting = self._is_putting, True
         try:
             for queue in queues:
                 put(queue)
         finally:
-            self._is_spreading = was_spreading
+            self._is_putting = was_spreading
         if not was_spreading:
             self._publish_all_dead()
 
-    def _dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
+    def _dead_letter(self, queue: BrokerQueue, entry: QueuedMessage, reason: str) -> None:
         """Publish *entry*, which may make other queues drop something: one after the other."""
         self._dead.append((queue, entry, reason))
-        if not self._is_spreading:
+        if not self._is_putting:
             self._publish_all_dead()
 
     def _publish_all_dead(self) -> None:
-        self._is_spreading = True
+        self._is_putting = True
         try:
             while self._dead:
                 self._publish_dead(*self._dead.popleft())
         finally:
-            self._is_spreading = False
+            self._is_putting = False
             self._dead.clear()
 
-    def _publish_dead(self, queue: Queue, entry: Entry, reason: str) -> None:
+    def _publish_dead(self, queue: BrokerQueue, entry: QueuedMessage, reason: str) -> None:
         target = queue.options.dead_letter_exchange
         if target is None or target not in self.exchanges:
             return

@@ -1,8 +1,8 @@
 """The short way for what comes most: whole publishes and single acks, each in one step.
 
-What they do is said elsewhere: `Assembly`, `Publisher.publish` and `Channel.handle` take every
-frame there is.  Here are only those at which nothing can be wrong and nothing is special; at the
-first other one, and at any doubt, this stops and changes nothing.
+What they do is said elsewhere: `ContentAssembler`, `Publisher.publish` and `ClientChannel.handle`
+take every frame there is.  Here are only those at which nothing can be wrong and nothing is
+special; at the first other one, and at any doubt, this stops and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from postage.broker.fastpath.header_scan import Glances
-from postage.broker.session.assembly import Assembly
-from postage.broker.session.client_channel import Channel
+from postage.broker.fastpath.header_scan import HeaderScan
+from postage.broker.session.assembly import ContentAssembler
+from postage.broker.session.client_channel import ClientChannel
 
 if TYPE_CHECKING:
-    from postage.broker.session.client_connection import Session
+    from postage.broker.session.client_connection import ClientConnection
 
 __all__ = ["Express"]
 
@@ -32,18 +32,18 @@ LEAST = 21
 
 
 class Express:
-    """The short way through *session*, as long as none of its *contents* is in the making."""
+    """The short way through *connection*, as long as none of its *contents* is in the making."""
 
     enabled = True
     """False sends every frame the long way, for comparison."""
 
-    def __init__(self, session: Session, contents: Assembly) -> None:
-        self._session, self._contents = session, contents
+    def __init__(self, connection: ClientConnection, contents: ContentAssembler) -> None:
+        self._connection, self._contents = connection, contents
         self._largest = 0
 
     def skip(self, data: bytes, at: int) -> int:
         """Deal with *data* from *at* on; return where that has ended."""
-        channels, end = self._session.channels, len(data)
+        channels, end = self._connection.channels, len(data)
         if not (channels and self._applies()):
             return at
         while end - at >= LEAST:
@@ -64,12 +64,14 @@ class Express:
 
     def _applies(self) -> bool:
         """Whether the connection is in no special state, into which no express can bring it."""
-        session = self._session
-        self._largest = min(session.frame_max, session.node.limits.message_max)
-        special = self._contents or session.tap is not None or session.vhost.twice
+        connection = self._connection
+        self._largest = min(connection.frame_max, connection.node.limits.message_max)
+        special = (
+            self._contents or connection.interceptor is not None or connection.vhost.duplicates
+        )
         return self.enabled and not special
 
-    def _publish(self, channel: Channel, data: bytes, at: int, header_at: int) -> int:
+    def _publish(self, channel: ClientChannel, data: bytes, at: int, header_at: int) -> int:
         """Carry out the publish at *at* if all of it is there; return where it ends, else 0."""
         try:
             kind, number, size, class_id, length = _HEADER.unpack_from(data, header_at)
@@ -88,15 +90,15 @@ class Express:
             return 0
         route = channel.vhost.routes[data[at + 7 : header_at]]
         header, ttl = _glances[data[header_at + 19 : body_at - 1]]
-        session = self._session
-        if not (route.queues and header and session.publishes):  # the first may meet an alarm
+        connection = self._connection
+        if not (route.queues and header and connection.publishes):  # the first may meet an alarm
             return 0
-        session.publishes += 1
+        connection.publishes += 1
         channel.publisher.put(route, header, data[body_at + 7 : after - 1], ttl)
         return after
 
 
-def _ack(channel: Channel, data: bytes, at: int) -> int:
+def _ack(channel: ClientChannel, data: bytes, at: int) -> int:
     """Carry out the ack at *at* if it is of one delivery; return where it ends, else 0."""
     tag, bits, end = _ACK_END.unpack_from(data, at + 11)
     if bits & 1 or end != 0xCE or not channel.acknowledge(tag):  # noqa: PLR2004 - the frame end
@@ -104,4 +106,4 @@ def _ack(channel: Channel, data: bytes, at: int) -> int:
     return at + LEAST
 
 
-_glances = Glances()
+_glances = HeaderScan()

@@ -1,6 +1,6 @@
 """A glance at the header of a message: most are sound, and ask nothing of the broker.
 
-`Properties.decode` reads all of a header; here its parts are passed over by their lengths.
+`ContentProperties.decode` reads all of a header; here its parts are passed over by their lengths.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from postage.broker.core.queue_arguments import LONGEST_TTL
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.broker.wire.fields import decode_table
 
-__all__ = ["OPAQUE", "REPLY_TO", "Glances", "Header"]
+__all__ = ["NEEDS_FULL_CHECK", "REPLY_TO", "Header", "HeaderScan"]
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct replies (RabbitMQ, direct reply-to)."""
@@ -21,7 +21,7 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 Header = tuple[bytes, "float | None"]
 """A header, from its flags on, and the seconds that it gives the message to live."""
 
-OPAQUE: Header = b"", None
+NEEDS_FULL_CHECK: Header = b"", None
 """Stands for any that somebody must look into: it is wrong, or asks for more than time to live."""
 
 _REPLY_TO = bytes((len(REPLY_TO),)) + REPLY_TO.encode()
@@ -32,7 +32,7 @@ _SINGULAR = _CORRELATION_ID | _MESSAGE_ID | _TIMESTAMP
 """Flags of what is another for each message: such a header does not come again."""
 
 
-class Glances(dict[bytes, Header]):
+class HeaderScan(dict[bytes, Header]):
     """What there was to be seen of headers; those that may come again are remembered."""
 
     REMEMBERED = 512
@@ -51,7 +51,7 @@ class Glances(dict[bytes, Header]):
 
 def _seen(data: bytes, flags: int) -> Header:
     if flags & _OPAQUE or len(data) < 2:  # noqa: PLR2004 - the flags
-        return OPAQUE
+        return NEEDS_FULL_CHECK
     before, after = _steps(flags)
     ttl = None
     try:
@@ -60,8 +60,8 @@ def _seen(data: bytes, flags: int) -> Header:
             ttl, at = _time_to_live(data, at)
             at = _passed(data, at, after)
     except (_OpaqueError, IndexError):
-        return OPAQUE
-    return (data, ttl) if at <= len(data) else OPAQUE
+        return NEEDS_FULL_CHECK
+    return (data, ttl) if at <= len(data) else NEEDS_FULL_CHECK
 
 
 class _OpaqueError(Exception):
@@ -105,7 +105,7 @@ def _timestamp(_data: bytes, at: int) -> int:
 def _headers(data: bytes, at: int) -> int:
     end = at + 4 + int.from_bytes(data[at : at + 4], "big")
     table = data[at:end]
-    is_sound = _is_sound if len(table) <= Glances.SHORT else _is_sound.__wrapped__
+    is_sound = _is_sound if len(table) <= HeaderScan.SHORT else _is_sound.__wrapped__
     if b"CC" in table or not is_sound(table):
         raise _OpaqueError
     return end

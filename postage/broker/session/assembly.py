@@ -6,21 +6,21 @@ import struct
 from collections.abc import Callable
 
 from postage.broker.core.limits import Limits
-from postage.broker.wire import parser
+from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.wire.methods import Call
+from postage.broker.wire.methods import MethodCall
 
-__all__ = ["Assembly", "Content"]
+__all__ = ["ContentAssembler", "PartialContent"]
 
 BASIC = 60
 _HEADER = struct.Struct(">HHQH")
 """Class, weight, size of the body, property flags."""
 
 
-class Content:
+class PartialContent:
     """A basic.publish and as much of its content as has come."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: MethodCall) -> None:
         self.call = call
         self.header: bytes | None = None
         self.missing = 0
@@ -40,7 +40,7 @@ class Content:
         """Take a header or body frame; raises `Fault`."""
         if self.header is None:
             self._take_header(kind, payload, largest)
-        elif kind != parser.BODY:
+        elif kind != framing.BODY:
             self.refuse()
         elif len(payload) > self.missing:
             raise ConnectionFault(501, "more content than the header announced")
@@ -49,7 +49,7 @@ class Content:
             self.missing -= len(payload)
 
     def _take_header(self, kind: int, payload: bytes, largest: int) -> None:
-        if kind != parser.HEADER:
+        if kind != framing.HEADER:
             self.refuse()
         if len(payload) < _HEADER.size:
             raise SyntaxFault("a content header ends before its flags")
@@ -76,7 +76,7 @@ class Content:
         raise ConnectionFault(505, text)
 
 
-class Assembly:
+class ContentAssembler:
     """The messages in the making of one connection, one for each channel at most.
 
     Until they are whole they are charged to *account*, and one connection must not begin ever more
@@ -87,7 +87,7 @@ class Assembly:
 
     def __init__(self, limits: Limits, account: Callable[[int], None]) -> None:
         self._largest, self._account = limits.message_max, account
-        self._contents: dict[int, Content] = {}
+        self._contents: dict[int, PartialContent] = {}
         self._held = 0
 
     def __bool__(self) -> bool:
@@ -96,11 +96,11 @@ class Assembly:
     def __contains__(self, channel: int) -> bool:
         return channel in self._contents
 
-    def begin(self, channel: int, call: Call) -> None:
+    def begin(self, channel: int, call: MethodCall) -> None:
         """Begin with a basic.publish."""
-        self._contents[channel] = Content(call)
+        self._contents[channel] = PartialContent(call)
 
-    def add(self, channel: int, kind: int, payload: bytes) -> Content | None:
+    def add(self, channel: int, kind: int, payload: bytes) -> PartialContent | None:
         """Take a header or body frame; return the message if that makes it whole."""
         content = self._contents.get(channel)
         if content is None:
@@ -111,14 +111,14 @@ class Assembly:
             exc.method = content.call.method.ids
             raise
         if content.missing:
-            self._hold(len(payload) if kind == parser.BODY else 0)
+            self._hold(len(payload) if kind == framing.BODY else 0)
             return None
         del self._contents[channel]
         if self._held:
-            self._let_go(content, payload if kind == parser.BODY else b"")
+            self._let_go(content, payload if kind == framing.BODY else b"")
         return content
 
-    def _let_go(self, content: Content, last: bytes) -> None:
+    def _let_go(self, content: PartialContent, last: bytes) -> None:
         """What is whole is counted here no more; its *last* part never was."""
         self._hold(len(last) - content.held)
 

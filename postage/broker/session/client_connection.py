@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from postage._version import __version__
 from postage.broker.fastpath.fast_publish import Express
-from postage.broker.session.assembly import Assembly, Content
+from postage.broker.session.assembly import ContentAssembler, PartialContent
 from postage.broker.session.auth import MECHANISMS, credentials
-from postage.broker.session.client_channel import Channel
+from postage.broker.session.client_channel import ClientChannel
 from postage.broker.session.heartbeats import Heartbeats
 from postage.broker.session.publisher import Publisher
-from postage.broker.wire import parser
+from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.wire.methods import Call, decode, encode
-from postage.broker.wire.parser import Parser
+from postage.broker.wire.framing import FrameParser
+from postage.broker.wire.methods import MethodCall, decode, encode
 
 if TYPE_CHECKING:
     from postage.broker.core.vhost import VHost
-    from postage.broker.faults import Tap
+    from postage.broker.faults import FrameInterceptor
     from postage.broker.session.node import Node
 
-__all__ = ["Session", "Stage"]
+__all__ = ["ClientConnection", "Stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ _STEPS: dict[Stage, dict[str, str]] = {
 }
 
 
-class Session:
+class ClientConnection:
     """The broker's side of one connection.
 
     `feed` takes what the client sent; what is to be sent to it is in `take_output`, and *on_output*
@@ -73,17 +73,17 @@ class Session:
         self.frame_max = node.limits.frame_max
         self.vhost: VHost
         self.client_properties: dict[str, Any] = {}
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, ClientChannel] = {}
         self.paused = False
         """True while much is unsent: deliveries wait, see `resume`."""
         self.publishes = self.deliveries = 0
         self.blocked = False
         self.sent = self.received = False
         """Whether anything was since `Heartbeats` last looked."""
-        self.tap: Tap | None = None
+        self.interceptor: FrameInterceptor | None = None
         """What meddles with the frames, for tests; see `postage.broker.faults`."""
-        self._parser = Parser(node.limits.frame_max)
-        self._contents = Assembly(node.limits, node.account)
+        self._parser = FrameParser(node.limits.frame_max)
+        self._contents = ContentAssembler(node.limits, node.account)
         self.express = Express(self, self._contents)
         self._to_confirm: list[Publisher] = []
         self._output: list[bytes] = []
@@ -95,7 +95,7 @@ class Session:
         self._deadline = node.timers.later(node.limits.handshake, self.drop)
 
     def __repr__(self) -> str:
-        return f"<Session {self.id} of {self.user!r}, {self.stage.name.lower()}>"
+        return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ class Session:
         data = b"".join(self._output)
         self._output.clear()
         self._unsent = 0
-        return data if self.tap is None else self.tap.outgoing(data)
+        return data if self.interceptor is None else self.interceptor.outgoing(data)
 
     def resume(self) -> None:
         """All output is sent: go on with the deliveries that waited for that."""
@@ -187,10 +187,10 @@ class Session:
             for kind, channel, payload in self._parser.feed(data, self.express.skip):
                 if self.stage is Stage.CLOSED:
                     return
-                if self.tap is None:
+                if self.interceptor is None:
                     self._frame(kind, channel, payload)
                 else:
-                    self.tap.incoming(kind, channel, payload, self._frame)
+                    self.interceptor.incoming(kind, channel, payload, self._frame)
         except SyntaxFault as exc:
             self._fail(exc)
             self.drop()  # the stream itself cannot be followed any more
@@ -205,7 +205,7 @@ class Session:
     def _greet(self, data: bytes) -> bytes:
         """Take the protocol header; return what follows it."""
         self._greeting += data
-        known = parser.PROTOCOL
+        known = framing.PROTOCOL
         if not known.startswith(self._greeting[: len(known)]):
             self.write(known)
             self.drop()
@@ -228,9 +228,9 @@ class Session:
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
         try:
-            if kind == parser.METHOD:
+            if kind == framing.METHOD:
                 self._method(channel, decode(payload))
-            elif kind != parser.HEARTBEAT:
+            elif kind != framing.HEARTBEAT:
                 self._content(kind, channel, payload)
             else:
                 _check_heartbeat(channel, payload)
@@ -239,7 +239,7 @@ class Session:
         except ConnectionFault as exc:
             self._fail(exc)
 
-    def _method(self, channel: int, call: Call) -> None:
+    def _method(self, channel: int, call: MethodCall) -> None:
         try:
             if channel == 0:
                 self._step(call)
@@ -252,7 +252,7 @@ class Session:
             exc.method = exc.method if any(exc.method) else call.method.ids
             raise
 
-    def _step(self, call: Call) -> None:
+    def _step(self, call: MethodCall) -> None:
         name = call.method.name
         if name == "connection.close":
             self._release()
@@ -268,7 +268,7 @@ class Session:
 
     # --- handshake
 
-    def _on_start_ok(self, call: Call) -> None:
+    def _on_start_ok(self, call: MethodCall) -> None:
         self.client_properties = call.client_properties
         user, password = credentials(call.mechanism, call.response)
         if not self.node.admits(user, password, loopback=self._loopback):
@@ -294,7 +294,7 @@ class Session:
             )
         )
 
-    def _on_tune_ok(self, call: Call) -> None:
+    def _on_tune_ok(self, call: MethodCall) -> None:
         limits = self.node.limits
         if call.frame_max > limits.frame_max:
             raise ConnectionFault(
@@ -314,8 +314,8 @@ class Session:
         if call.heartbeat:
             Heartbeats(self, call.heartbeat)
 
-    def _on_open(self, call: Call) -> None:
-        if len(self.node.sessions) > self.node.limits.connections:
+    def _on_open(self, call: MethodCall) -> None:
+        if len(self.node.connections) > self.node.limits.connections:
             limit = self.node.limits.connections
             text = f"connection refused: node connection limit ({limit}) is reached"
             raise ConnectionFault(530, text)
@@ -327,15 +327,15 @@ class Session:
         self._deadline.cancel()
         self.write(encode(0, "connection.open_ok"))
 
-    def _on_update_secret(self, call: Call) -> None:  # noqa: ARG002
+    def _on_update_secret(self, call: MethodCall) -> None:  # noqa: ARG002
         self.write(encode(0, "connection.update_secret_ok"))
 
-    def _on_close_ok(self, call: Call) -> None:  # noqa: ARG002
+    def _on_close_ok(self, call: MethodCall) -> None:  # noqa: ARG002
         self.drop()
 
     # --- channels
 
-    def _channel_method(self, number: int, call: Call) -> None:
+    def _channel_method(self, number: int, call: MethodCall) -> None:
         name, channel = call.method.name, self.channels.get(number)
         if number in self._contents:
             self._contents.refuse_method(number)
@@ -360,7 +360,7 @@ class Session:
         elif name == "channel.close_ok":
             del self.channels[number]
 
-    def _open_channel(self, number: int, channel: Channel | None) -> None:
+    def _open_channel(self, number: int, channel: ClientChannel | None) -> None:
         if channel is not None:
             raise ConnectionFault(504, "second 'channel.open' seen")
         if len(self.channels) >= self._channel_max:
@@ -369,7 +369,7 @@ class Session:
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
                 f"channel_max ({self._channel_max})",
             )
-        self.channels[number] = Channel(self, number)
+        self.channels[number] = ClientChannel(self, number)
         self.write(encode(number, "channel.open_ok"))
 
     def _end_channel(self, number: int) -> None:
@@ -395,7 +395,7 @@ class Session:
             self._note_publisher()
             self._publish(channel, content)
 
-    def _publish(self, channel: Channel, content: Content) -> None:
+    def _publish(self, channel: ClientChannel, content: PartialContent) -> None:
         try:
             channel.publisher.publish(content.call, content.header or b"", content.body)
         except Fault as exc:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from postage.broker.session.client_connection import Session
+    from postage.broker.session.client_connection import ClientConnection
 
 __all__ = ["Heartbeats"]
 
@@ -20,26 +20,26 @@ PATIENCE = 4
 class Heartbeats:
     """Sends a frame where nothing else was sent, and ends a client that is silent."""
 
-    def __init__(self, session: Session, seconds: int) -> None:
-        self._session, self._half = session, seconds / 2
+    def __init__(self, connection: ClientConnection, seconds: int) -> None:
+        self._connection, self._half = connection, seconds / 2
         self._silent = 0
         self._wait()
 
     def _wait(self) -> None:
-        self._session.node.timers.later(self._half, self._check)
+        self._connection.node.timers.later(self._half, self._check)
 
     def _check(self) -> None:
-        session = self._session
-        if session.has_ended:
+        connection = self._connection
+        if connection.has_ended:
             return
-        if not session.sent:
-            session.write(FRAME)
+        if not connection.sent:
+            connection.write(FRAME)
         # A client from which we do not read cannot be heard.
-        heard = session.received or session.is_held_back
+        heard = connection.received or connection.is_held_back
         self._silent = 0 if heard else self._silent + 1
-        session.sent = session.received = False
+        connection.sent = connection.received = False
         if self._silent >= PATIENCE:
-            logger.info("%r missed its heartbeats.", session)
-            session.drop()
+            logger.info("%r missed its heartbeats.", connection)
+            connection.drop()
         else:
             self._wait()

@@ -1,4 +1,4 @@
-"""The broker without its sockets: users, virtual hosts, sessions, memory."""
+"""The broker without its sockets: users, virtual hosts, connections, memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.auth import same
-from postage.broker.session.client_connection import Session
+from postage.broker.session.client_connection import ClientConnection
 
 __all__ = ["Node"]
 
@@ -21,7 +21,7 @@ RESUME = 0.8
 
 
 class Node:
-    """Everything that the sessions of one broker share.  No I/O, and no clock of its own."""
+    """Everything that the connections of one broker share.  No I/O, and no clock of its own."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Node:
         self.limits = limits or Limits()
         self._users = dict(users or {"guest": "guest"})
         self.vhosts: dict[str, VHost] = {}
-        self.sessions: set[Session] = set()
+        self.connections: set[ClientConnection] = set()
         self.memory = 0
         """Bytes of the queued messages, about."""
         self.alarm: str | None = None
@@ -42,15 +42,15 @@ class Node:
         self.alarm_held = False
         """True while somebody holds the alarm, whatever the memory says."""
         self.published = self.delivered = 0
-        """Messages of the sessions that have ended."""
-        self.on_session: Callable[[Session], object] | None = None
-        """Called with every new session; see `postage.broker.faults`."""
+        """Messages of the connections that have ended."""
+        self.on_connection: Callable[[ClientConnection], object] | None = None
+        """Called with every new connection; see `postage.broker.faults`."""
         self._ids = itertools.count(1)
         for name in vhosts:
             self.add_vhost(name)
 
     def __repr__(self) -> str:
-        return f"<Node: {len(self.sessions)} sessions, {len(self.vhosts)} virtual hosts>"
+        return f"<Node: {len(self.connections)} connections, {len(self.vhosts)} virtual hosts>"
 
     def add_vhost(self, name: str) -> VHost:
         """Return the virtual host *name*, made if need be."""
@@ -61,25 +61,27 @@ class Node:
     def remove_vhost(self, name: str) -> None:
         """Forget a virtual host; connections to it are closed."""
         vhost = self.vhosts.pop(name, None)
-        for session in [s for s in self.sessions if getattr(s, "vhost", None) is vhost]:
-            session.shut_down(320, f"vhost '{name}' is down")
+        for connection in [s for s in self.connections if getattr(s, "vhost", None) is vhost]:
+            connection.shut_down(320, f"vhost '{name}' is down")
         for queue in list(vhost.queues.values()) if vhost else ():
             queue.close()
 
-    def open_session(self, on_output: Callable[[], None], *, loopback: bool = True) -> Session:
-        """Return the session of a new connection; *on_output*: it has output, or has ended."""
-        session = Session(self, next(self._ids), on_output, loopback=loopback)
-        self.sessions.add(session)
-        if self.on_session is not None:
-            self.on_session(session)
-        return session
+    def open_connection(
+        self, on_output: Callable[[], None], *, loopback: bool = True
+    ) -> ClientConnection:
+        """Return the connection of a new connection; *on_output*: it has output, or has ended."""
+        connection = ClientConnection(self, next(self._ids), on_output, loopback=loopback)
+        self.connections.add(connection)
+        if self.on_connection is not None:
+            self.on_connection(connection)
+        return connection
 
-    def forget(self, session: Session) -> None:
-        """The session has ended."""
-        if session in self.sessions:
-            self.sessions.remove(session)
-            self.published += session.publishes
-            self.delivered += session.deliveries
+    def forget(self, connection: ClientConnection) -> None:
+        """The connection has ended."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.published += connection.publishes
+            self.delivered += connection.deliveries
 
     def admits(self, user: str, password: str, *, loopback: bool) -> bool:
         """Tell whether *password* is the user's; guest comes in from this machine alone."""
@@ -104,6 +106,6 @@ class Node:
             return
         self.alarm = reason
         logger.warning("Publishers are %s.", f"blocked: {reason}" if reason else "unblocked")
-        for session in list(self.sessions):
-            if session.publishes:
-                session.block(reason)
+        for connection in list(self.connections):
+            if connection.publishes:
+                connection.block(reason)

@@ -11,7 +11,7 @@ from typing import Any
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.broker.wire.fields import decode_table, encode_table, short_at, short_string
 
-__all__ = ["Message", "Properties", "address_parts"]
+__all__ = ["ContentProperties", "PublishedMessage", "address_parts"]
 
 _NAMES = (
     ("content_type", "short"),
@@ -35,14 +35,14 @@ _SIZES = {"octet": 1, "time": 8}
 _TELLING = 1 << 11 | 1 << 9 | 1 << 8 | 1 << 4
 
 
-class Properties:
+class ContentProperties:
     """The basic properties in the payload of a header frame, decoded."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
 
     @classmethod
-    def decode(cls, data: bytes) -> Properties:
+    def decode(cls, data: bytes) -> ContentProperties:
         """Return the properties in *data*, which begins with their flags; raise `SyntaxFault`."""
         if len(data) < 2:  # noqa: PLR2004 - the flags
             raise SyntaxFault("a header without property flags")
@@ -86,8 +86,8 @@ def _written(value: Any, kind: str) -> bytes:
     return data
 
 
-class Message:
-    """A published message on its way to the queues, each of which makes an `Entry` of it."""
+class PublishedMessage:
+    """A published message on its way to queues, each of which makes a `QueuedMessage` of it."""
 
     __slots__ = ("_properties", "body", "exchange", "header", "key", "more_keys")
 
@@ -96,7 +96,7 @@ class Message:
         self.more_keys: tuple[str, ...] = ()
         """From the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
         self.header, self.body = header, body
-        self._properties: Properties | None = None
+        self._properties: ContentProperties | None = None
 
     @property
     def address(self) -> bytes:
@@ -113,10 +113,10 @@ class Message:
         self.header, self._properties = header, None
 
     @property
-    def properties(self) -> Properties:
+    def properties(self) -> ContentProperties:
         """The properties, decoded when first asked for; raises `SyntaxFault`."""
         if self._properties is None:
-            self._properties = Properties.decode(self.header)
+            self._properties = ContentProperties.decode(self.header)
         return self._properties
 
     @property
@@ -126,6 +126,6 @@ class Message:
 
 
 def address_parts(address: bytes) -> tuple[str, str]:
-    """Return exchange and key of a `Message.address`."""
+    """Return exchange and key of a `PublishedMessage.address`."""
     exchange, at = short_at(address, 0)
     return exchange, short_at(address, at)[0]

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
 
-__all__ = ["END", "message_frames", "method_start"]
+from postage.broker.wire.exceptions import SyntaxFault
+
+__all__ = [
+    "BODY",
+    "END",
+    "HEADER",
+    "HEARTBEAT",
+    "METHOD",
+    "PROTOCOL",
+    "FrameParser",
+    "message_frames",
+    "method_start",
+]
 
 END = b"\xce"
 OVERHEAD = 8
@@ -38,3 +51,43 @@ def message_frames(
         part = body[at : at + room]
         parts += (_BODY.pack(0xCE, 3, channel, len(part)), part)
     return b"".join((*parts, END))
+
+
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+PROTOCOL = b"AMQP\x00\x00\x09\x01"
+
+Frame = tuple[int, int, bytes]
+"""Type, channel, payload."""
+Skip = Callable[[bytes, int], int]
+"""Takes some data and a place in it; returns up to where somebody else has dealt with it."""
+
+
+class FrameParser:
+    """Takes bytes as they come, cut anywhere, and yields whole frames."""
+
+    def __init__(self, frame_max: int) -> None:
+        self.frame_max = frame_max
+        self._rest = b""
+
+    def feed(self, data: bytes, skip: Skip = lambda _, at: at) -> Iterator[Frame]:
+        """Yield the frames that are complete with *data*; raise `SyntaxFault` at a bad one.
+
+        *skip* may leave some out, before each that is yielded.
+        """
+        data = self._rest + data if self._rest else data
+        at, end = skip(data, 0), len(data)
+        self._rest = b""
+        while end - at >= OVERHEAD:
+            kind, channel, size = _FRAME.unpack_from(data, at)
+            if kind not in (METHOD, HEADER, BODY, HEARTBEAT):
+                raise SyntaxFault(f"unknown frame type {kind}")
+            if size > self.frame_max:  # nor does RabbitMQ count the overhead
+                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
+            after = at + OVERHEAD + size
+            if after > end:
+                break
+            if data[after - 1] != 0xCE:  # noqa: PLR2004 - the frame end
+                raise SyntaxFault("a frame does not end in CE")
+            yield kind, channel, data[at + 7 : after - 1]
+            at = skip(data, after)
+        self._rest = data[at:]

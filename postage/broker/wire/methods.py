@@ -21,7 +21,7 @@ from postage.broker.wire.fields import (
     short_string,
 )
 
-__all__ = ["METHODS", "Call", "Method", "decode", "encode"]
+__all__ = ["METHODS", "Method", "MethodCall", "decode", "encode"]
 
 _TABLE = """
 10 10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
@@ -115,7 +115,7 @@ class Method:
         return self.name in ("basic.publish", "basic.return", "basic.deliver", "basic.get_ok")
 
 
-class Call:
+class MethodCall:
     """A method that a client called, with its arguments as attributes."""
 
     def __init__(self, method: Method, arguments: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ METHODS = {method.name: method for method in _ALL}
 _BY_ID = {method.ids: method for method in _ALL}
 
 
-def decode(payload: bytes) -> Call:
+def decode(payload: bytes) -> MethodCall:
     """Return the method in the *payload* of a method frame; raise `SyntaxFault`."""
     hot = _HOT.get(payload[:4])
     if hot is not None:
@@ -161,10 +161,10 @@ def decode(payload: bytes) -> Call:
             values[name], at = _value_at(payload, at, kind)
     if at + (bit > 0) != len(payload):
         raise SyntaxFault(f"{method.name} is longer than its arguments")
-    return Call(method, {name: value for name, value in values.items() if name[0] != "["})
+    return MethodCall(method, {name: value for name, value in values.items() if name[0] != "["})
 
 
-def _publish(payload: bytes) -> Call:
+def _publish(payload: bytes) -> MethodCall:
     """Decode basic.publish: written out, because most of all calls are of these two."""
     exchange, at = _text_at(payload, 6)
     key, at = short_at(payload, at)  # RabbitMQ does not look into this one
@@ -177,15 +177,15 @@ def _publish(payload: bytes) -> Call:
         "mandatory": bits & 1 != 0,
         "immediate": bits & 2 != 0,
     }
-    return Call(METHODS["basic.publish"], arguments)
+    return MethodCall(METHODS["basic.publish"], arguments)
 
 
-def _ack(payload: bytes) -> Call:
+def _ack(payload: bytes) -> MethodCall:
     if len(payload) < 13:  # noqa: PLR2004 - ids, tag, bits
         raise SyntaxFault("a method frame ends in mid-method")
     tag = int.from_bytes(payload[4:12], "big")
     multiple = payload[12] & 1 != 0
-    return Call(METHODS["basic.ack"], {"delivery_tag": tag, "multiple": multiple})
+    return MethodCall(METHODS["basic.ack"], {"delivery_tag": tag, "multiple": multiple})
 
 
 _HOT = {_ID.pack(60, 40): _publish, _ID.pack(60, 80): _ack}

@@ -8,8 +8,8 @@ from postage.broker.core.clock import ManualTimers
 from postage.broker.faults import Faults
 from postage.broker.session.client_connection import Stage
 from postage.broker.session.node import Node
+from postage.broker.wire.framing import HEARTBEAT, METHOD
 from postage.broker.wire.methods import encode
-from postage.broker.wire.parser import HEARTBEAT, METHOD
 from tests.support.talk import Talk, answered, body, closed_with, frame, header
 
 # --- channels
@@ -152,7 +152,7 @@ def test_the_client_closes(client: Talk) -> None:
     assert client.stage is Stage.CLOSED
     assert list(client.node.vhosts["/"].queues) == ["q"]
     assert len(client.node.vhosts["/"].queues["q"]) == 1
-    assert not client.node.sessions
+    assert not client.node.connections
 
 
 def test_confirms_come_before_the_end(client: Talk) -> None:
@@ -195,7 +195,7 @@ def test_what_comes_after_the_end_is_ignored(client: Talk) -> None:
 
 
 def test_the_broker_shuts_down(client: Talk) -> None:
-    client.session.shut_down(320, "the broker shuts down")
+    client.connection.shut_down(320, "the broker shuts down")
     closed_with(client, 320, "CONNECTION_FORCED - the broker shuts down")
 
 
@@ -207,8 +207,8 @@ def test_what_a_lost_client_held_goes_to_others_not_to_itself(node: Node) -> Non
     client.publish("q", b"one")
     client.publish("q", b"two")
     client.hear()
-    client.session.drop()
-    assert client.session.take_output() == b""
+    client.connection.drop()
+    assert client.connection.take_output() == b""
     assert len(node.vhosts["/"].queues["q"]) == 2
     for data in (b"one", b"two"):
         answer = other.ask("basic.get", 1, queue="q")

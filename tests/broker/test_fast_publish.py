@@ -15,15 +15,15 @@ from pika import spec
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
-from postage.broker.core.validation import admit
+from postage.broker.core.validation import validate
 from postage.broker.core.vhost import VHost
-from postage.broker.fastpath.header_scan import OPAQUE, Glances
+from postage.broker.fastpath.header_scan import NEEDS_FULL_CHECK, HeaderScan
 from postage.broker.fastpath.route_cache import REMEMBERED
 from postage.broker.faults import Faults
-from postage.broker.session.client_connection import Session, Stage
+from postage.broker.session.client_connection import ClientConnection, Stage
 from postage.broker.session.node import Node
 from postage.broker.snapshot import take
-from postage.broker.wire.content import Message, Properties
+from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.exceptions import Fault
 from postage.broker.wire.methods import encode
 from tests.broker.fuzzing import GREETING, Fuzzer, content, frame, method
@@ -55,38 +55,38 @@ class Twin:
         self.timers = ManualTimers()
         self.node = Node(self.timers, LIMITS)
         self._short = short
-        self.sessions = [self._new(), self._new()]
+        self.connections = [self._new(), self._new()]
 
-    def _new(self) -> Session:
-        session = self.node.open_session(lambda: None)
-        session.express.enabled = self._short  # type: ignore[misc]
+    def _new(self) -> ClientConnection:
+        connection = self.node.open_connection(lambda: None)
+        connection.express.enabled = self._short  # type: ignore[misc]
         for said in (*GREETING, *(method(each, spec.Channel.Open()) for each in (1, 2))):
-            session.feed(said)
-        session.take_output()
-        return session
+            connection.feed(said)
+        connection.take_output()
+        return connection
 
     def reopen(self) -> None:
         """Put new connections in the place of those that have ended."""
-        for place, session in enumerate(self.sessions):
-            if session.stage is not Stage.OPEN:
-                session.drop()
-                self.sessions[place] = self._new()
+        for place, connection in enumerate(self.connections):
+            if connection.stage is not Stage.OPEN:
+                connection.drop()
+                self.connections[place] = self._new()
             for number in (1, 2):
-                self._reopen_channel(self.sessions[place], number)
+                self._reopen_channel(self.connections[place], number)
 
-    def _reopen_channel(self, session: Session, number: int) -> None:
-        if number in session.channels and session.channels[number].closing:
-            session.feed(method(number, spec.Channel.CloseOk()))
-        if number not in session.channels:
-            session.feed(method(number, spec.Channel.Open()))
+    def _reopen_channel(self, connection: ClientConnection, number: int) -> None:
+        if number in connection.channels and connection.channels[number].closing:
+            connection.feed(method(number, spec.Channel.CloseOk()))
+        if number not in connection.channels:
+            connection.feed(method(number, spec.Channel.Open()))
 
     def output(self) -> list[bytes]:
         """Return what each connection is told, all of it."""
         told = [b"", b""]
         for _ in range(3):  # what one reads may free another
-            for place, session in enumerate(self.sessions):
-                told[place] += session.take_output()
-                session.resume()
+            for place, connection in enumerate(self.connections):
+                told[place] += connection.take_output()
+                connection.resume()
         return told
 
     def inside(self) -> dict[str, Any]:
@@ -95,8 +95,8 @@ class Twin:
         return {
             "statistics": dataclasses.asdict(take(self.node)),
             "entries": {queue.name: [_fields(e) for e in _entries(queue)] for queue in queues},
-            "unacked": [_unacked(session) for session in self.sessions],
-            "out": [[c.out for c in s.channels.values()] for s in self.sessions],
+            "unacked": [_unacked(connection) for connection in self.connections],
+            "out": [[c.out for c in s.channels.values()] for s in self.connections],
         }
 
 
@@ -108,17 +108,17 @@ def _fields(entry: Any) -> tuple[Any, ...]:
     return tuple(getattr(entry, name) for name in entry.__slots__)
 
 
-def _unacked(session: Session) -> list[Any]:
+def _unacked(connection: ClientConnection) -> list[Any]:
     return [
         (number, tag, queue.name, _fields(entry))
-        for number, channel in session.channels.items()
+        for number, channel in connection.channels.items()
         for tag, (queue, entry, _) in channel.unacked.items()
     ]
 
 
 # --- what clients do: functions that say it in bytes, given what is unacknowledged
 
-Step = Callable[[Session], bytes]
+Step = Callable[[ClientConnection], bytes]
 
 
 def said(data: bytes) -> Step:
@@ -165,8 +165,8 @@ def acks(draw: st.DrawFn) -> Step:
     multiple = draw(st.integers(0, 9)) == 0
     kind = draw(st.sampled_from((B.Ack,) * 8 + (B.Nack, B.Reject)))
 
-    def ack(session: Session) -> bytes:
-        channel = session.channels.get(number)
+    def ack(connection: ClientConnection) -> bytes:
+        channel = connection.channels.get(number)
         tags = list(channel.unacked) if channel is not None else []
         if not tags:
             return b""
@@ -266,13 +266,13 @@ MODES = {"confirms": spec.Confirm.Select(), "tx": spec.Tx.Select()}
 def test_both_ways_come_to_the_same(modes: list[str | None], script: list[Any]) -> None:
     short, long = Twin(short=True), Twin(short=False)
     for twin in (short, long):
-        twin.sessions[0].feed(BEGINNING)
-        for session, mode in zip(twin.sessions, modes, strict=True):
-            session.feed(method(2, MODES[mode]) if mode else b"")
+        twin.connections[0].feed(BEGINNING)
+        for connection, mode in zip(twin.connections, modes, strict=True):
+            connection.feed(method(2, MODES[mode]) if mode else b"")
     for who, what, cuts, seconds in script:
-        data = b"".join(step(long.sessions[who]) for step in what)
+        data = b"".join(step(long.connections[who]) for step in what)
         for twin in (short, long):
-            _feed(twin.sessions[who], data, cuts)
+            _feed(twin.connections[who], data, cuts)
             twin.timers.advance(seconds)
         assert short.output() == long.output()
         assert short.inside() == long.inside()
@@ -280,10 +280,10 @@ def test_both_ways_come_to_the_same(modes: list[str | None], script: list[Any]) 
             twin.reopen()
 
 
-def _feed(session: Session, data: bytes, cuts: list[int]) -> None:
+def _feed(connection: ClientConnection, data: bytes, cuts: list[int]) -> None:
     ends = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     for one, other in itertools.pairwise(ends):
-        session.feed(data[one:other])
+        connection.feed(data[one:other])
 
 
 @pytest.mark.slow
@@ -301,14 +301,14 @@ def compare_fuzzed(seed: int, inputs: int) -> None:
 
 
 def _told(node: Node, data: bytes, *, short: bool) -> list[bytes]:
-    session = node.open_session(lambda: None)
-    session.express.enabled = short  # type: ignore[misc]
+    connection = node.open_connection(lambda: None)
+    connection.express.enabled = short  # type: ignore[misc]
     told = []
     for at in range(0, len(data), 700):
-        session.feed(data[at : at + 700])
-        told.append(session.take_output())
-        session.resume()
-    session.drop()
+        connection.feed(data[at : at + 700])
+        told.append(connection.take_output())
+        connection.resume()
+    connection.drop()
     return [*told, repr(sorted(node.vhosts["/"].queues.values(), key=lambda q: q.name)).encode()]
 
 
@@ -332,14 +332,14 @@ def test_whole_publishes_and_acks_are_taken(client: Talk) -> None:
     client.say("basic.consume", 1, queue="q", consumer_tag="c")
     acks = b"".join(encode(1, "basic.ack", delivery_tag=tag) for tag in (1, 2))
     data = ONE * 3 + acks + ONE
-    assert client.session.express.skip(data, 0) == len(data)
-    assert client.session.publishes == 5
+    assert client.connection.express.skip(data, 0) == len(data)
+    assert client.connection.publishes == 5
 
 
 def test_a_publish_that_is_not_all_there_is_left(client: Talk) -> None:
     for end in range(len(ONE)):
-        assert client.session.express.skip(ONE[:end], 0) == 0
-    assert client.session.publishes == 1
+        assert client.connection.express.skip(ONE[:end], 0) == 0
+    assert client.connection.publishes == 1
 
 
 METHOD, HEADER, BODY = ONE[:18], ONE[18:-12], ONE[-12:]
@@ -381,27 +381,27 @@ def test_the_frames_are_what_they_are_called() -> None:
 )
 def test_what_is_wrong_or_special_is_left(client: Talk, data: bytes) -> None:
     client.say("basic.get", 1, queue="q")
-    assert client.session.express.skip(data + ONE * 2, 0) == 0
-    assert (client.session.publishes, len(client.session.channels[1].unacked)) == (1, 1)
+    assert client.connection.express.skip(data + ONE * 2, 0) == 0
+    assert (client.connection.publishes, len(client.connection.channels[1].unacked)) == (1, 1)
 
 
 def test_transactions_are_left(client: Talk) -> None:
     client.say("tx.select", 1)
-    assert client.session.express.skip(ONE, 0) == 0
+    assert client.connection.express.skip(ONE, 0) == 0
 
 
 def test_the_first_publish_meets_the_alarm(node: Node) -> None:
     talk = Talk(node).open(1)
     talk.say("queue.declare", 1, queue="q")
     Faults(node).block("a test")
-    assert talk.session.express.skip(ONE, 0) == 0
+    assert talk.connection.express.skip(ONE, 0) == 0
     talk.send(ONE)
-    assert talk.session.blocked
+    assert talk.connection.blocked
 
 
 def test_a_tap_sees_every_frame(client: Talk) -> None:
     Faults(client.node).drop("nobody")
-    assert client.session.express.skip(ONE, 0) == 0
+    assert client.connection.express.skip(ONE, 0) == 0
 
 
 def test_what_is_declared_anew_is_found_anew(client: Talk) -> None:
@@ -423,13 +423,15 @@ def test_little_is_remembered(client: Talk, place: VHost) -> None:
     padded = struct.pack(">HHH", 60, 40, 0) + b"\0\1q\0" + b"padding" * 1000
     client.send(frame(1, 1, padded) + content(1, b"x"))
     assert len(place.routes) == before
-    glances = Glances()
+    glances = HeaderScan()
     for number in range(3000):
-        assert glances[Properties({"app_id": str(number)}).encode()] is not OPAQUE
-    assert 0 < len(glances) <= Glances.REMEMBERED
+        assert glances[ContentProperties({"app_id": str(number)}).encode()] is not NEEDS_FULL_CHECK
+    assert 0 < len(glances) <= HeaderScan.REMEMBERED
     glances.clear()
-    assert glances[Properties({"headers": {"x": "y" * 1000}}).encode()] is not OPAQUE
-    assert glances[Properties({"correlation_id": "1"}).encode()] is not OPAQUE
+    assert (
+        glances[ContentProperties({"headers": {"x": "y" * 1000}}).encode()] is not NEEDS_FULL_CHECK
+    )
+    assert glances[ContentProperties({"correlation_id": "1"}).encode()] is not NEEDS_FULL_CHECK
     assert not glances
 
 
@@ -447,12 +449,12 @@ def test_a_glance_lets_nothing_pass_that_a_look_does_not(
     data = bytearray(content(1, b"x", **values)[19:-10] + more)
     if at < len(data):
         data[at] = byte
-    seen, ttl = Glances()[bytes(data)]
+    seen, ttl = HeaderScan()[bytes(data)]
     if not seen:
         return
-    message = Message("", "q", bytes(data), b"")
+    message = PublishedMessage("", "q", bytes(data), b"")
     try:
-        admit(message, "nobody")
+        validate(message, "nobody")
     except Fault:
         pytest.fail(f"{bytes(data)!r} was let in")
     assert message.header == data
@@ -476,7 +478,7 @@ def test_the_usual_headers_need_no_look() -> None:
         "type": "t",
         "app_id": "a",
     }
-    data = Properties(usual).encode()
-    assert Glances()[data] == (data, 30.0)
-    assert Glances()[b"\0\0"] == (b"\0\0", None)
-    assert Glances()[b"\0"] is OPAQUE
+    data = ContentProperties(usual).encode()
+    assert HeaderScan()[data] == (data, 30.0)
+    assert HeaderScan()[b"\0\0"] == (b"\0\0", None)
+    assert HeaderScan()[b"\0"] is NEEDS_FULL_CHECK

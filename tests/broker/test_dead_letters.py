@@ -6,13 +6,13 @@ from typing import Any
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.vhost import VHost
-from postage.broker.wire.content import Message
+from postage.broker.wire.content import PublishedMessage
 from tests.support.core import drain, fill, message, new_queue, publish
 
 TO_DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 
 
-def only(place: VHost, queue: str = "dead") -> Message:
+def only(place: VHost, queue: str = "dead") -> PublishedMessage:
     """Return the one message that is in a queue."""
     assert len(place.queues[queue]) == 1
     entry = place.queues[queue].get()
@@ -105,9 +105,9 @@ def test_without_a_key_it_keeps_its_own(place: VHost) -> None:
 
 
 def bind(place: VHost, queue: str, exchange: str, key: str) -> None:
-    from postage.broker.core.routing import Binding
+    from postage.broker.core.routing import BrokerBinding
 
-    place.bind(exchange, Binding("queue", queue, key), None)
+    place.bind(exchange, BrokerBinding("queue", queue, key), None)
 
 
 def test_an_exchange_that_is_not_there_takes_nothing(place: VHost) -> None:
