@@ -17,7 +17,7 @@ from tests.support.programs import ROOT, Program, run_program
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
-STAYS = re.compile(r"^green\.run\(", re.MULTILINE)
+STAYS = re.compile(r"^(?:green\.)?run\(", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
