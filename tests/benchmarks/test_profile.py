@@ -24,13 +24,13 @@ def test_lines_of_a_function_count_as_one():
     assert sum(seen.values()) == 100, "a waiting thread was counted"
 
 
-def test_a_function_costs_its_part_with_and_without_what_it_calls():
+def test_a_function_has_a_total_cost_and_a_cost_of_its_own():
     told = {name: (inside, itself) for name, inside, itself in costs(counted(STACKS), 50.0)}
     assert told["main (work.py)"] == (50.0, 30.0)
     assert told["send (a/frames.py)"] == pytest.approx((20.0, 15.0))
 
 
-def test_each_function_stands_below_its_caller_and_beside_what_else_that_calls():
+def test_each_function_stands_below_its_caller():
     stacks = {("main", "b"): 30, ("main", "a", "c"): 10, ("main",): 60, ("other",): 5}
     assert list(nested(stacks)) == [
         (0, 0, "main", 100),

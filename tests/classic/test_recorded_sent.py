@@ -127,7 +127,7 @@ def test_the_body_is_the_one_that_1_2_1_sends(wire, producer, case):
 
 @pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("case", SAME)
-def test_the_properties_are_those_of_1_2_1_and_some_that_it_ignores(wire, producer, case):
+def test_the_properties_of_1_2_1_are_sent_and_some_it_ignores(wire, producer, case):
     queue = wire.listen(*KEYS)
     SAME[case](producer)
     properties, recorded = given(wire.get(queue).properties), SENT[case]["properties"]

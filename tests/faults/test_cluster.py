@@ -33,9 +33,7 @@ def leader_killed(scene: ClusterScene, load: Load) -> None:
 
 @pytest.mark.limit(180)
 @pytest.mark.needs_rabbitmq("cluster")
-def test_the_loss_of_the_leader_loses_no_message_and_publishing_goes_on(
-    scene: ClusterScene, keep: Keep
-) -> None:
+def test_the_loss_of_the_leader_loses_no_message(scene: ClusterScene, keep: Keep) -> None:
     account = examined(scene, "leader of a cluster killed", leader_killed, QUORUM, patience=40.0)
     keep(account)
     judge(account, PATIENT)

@@ -101,9 +101,7 @@ def test_every_message_is_acknowledged_after_its_handler_or_back(
 
 
 @pytest.mark.slow
-def test_a_handler_that_never_ends_holds_it_up_no_longer_than_allowed(
-    place: Place, broker_env: Any
-) -> None:
+def test_an_endless_handler_ends_at_the_shutdown_timeout(place: Place, broker_env: Any) -> None:
     allowed = 2.0
     program = f"{PROGRAMS}/worker.py", place.queue, "1e6", str(allowed)
     with raw_at(broker_env, place), Program(*program) as child:

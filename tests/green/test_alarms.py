@@ -154,7 +154,7 @@ class Worker(messaging.MessageProcessor):
         reply(content["parameters"])
 
 
-def test_consumers_go_on_acknowledging_and_calls_fail_by_their_own_limit(
+def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
     alarm: Alarm, place: Place, raw: Raw
 ) -> None:
     processor = Worker({}, place.eqk, alarm.hup, alarm.vhost)
@@ -175,9 +175,7 @@ def test_consumers_go_on_acknowledging_and_calls_fail_by_their_own_limit(
     assert raw.count(place.queue) == 0, "acknowledged, or it would be back"
 
 
-def test_when_our_side_closes_under_an_alarm_all_who_wait_hear_it(
-    alarm: Alarm, place: Place
-) -> None:
+def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, place: Place) -> None:
     producer = producer_at(place, alarm)
     blocked_by(producer, alarm)
     runs = [trying(producer.message_hello) for _ in range(50)]

@@ -92,7 +92,7 @@ def test_code_after_the_reply_still_runs(place, call):
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_processors_that_share_a_key_stay_silent_about_what_they_do_not_handle(place):
+def test_answer_unknown_false_ignores_unhandled_calls(place):
     """One of the two knows the command; the other one's silence leaves the answer to it."""
 
     class Quiet(Recorder):
@@ -130,7 +130,7 @@ def test_a_second_reply_is_counted_and_dropped(place):
 
 
 @pytest.mark.behaviour("rpc-handlers", "message-outcomes")
-def test_an_rpc_whose_handler_fails_is_answered_rejected_and_logged(place, raw, caplog):
+def test_a_failing_rpc_handler_answers_rejects_and_logs(place, raw, caplog):
     raw.declare(place.dead)
     processor = at(place, Answering, place.strict)
     with running(processor):

@@ -232,7 +232,7 @@ def test_another_exchange_class_replaces_the_exchange(place):
 
 
 @pytest.mark.behaviour("application-keys")
-def test_the_queues_have_their_names_and_end_with_their_last_application(place, raw):
+def test_the_queues_end_with_their_last_application(place, raw):
     pid = place.sub("pid")
     fingerprint = {"name": place.queue, "pid": pid, "host": "h"}
     first, second, third = (Local(fingerprint) for _ in range(3))
@@ -251,7 +251,7 @@ def test_the_queues_have_their_names_and_end_with_their_last_application(place, 
 
 
 @pytest.mark.behaviour("application-keys")
-def test_who_is_another_process_already_is_told_what_to_do_and_leaves_nothing_behind(place, raw):
+def test_a_taken_instance_name_is_an_error_that_says_what_to_do(place, raw):
     fingerprint = {"name": place.queue, "pid": place.sub("pid"), "host": "h"}
     own = f"{place.sub('pid')}@h"
     raw.declare(own, durable=False, exclusive=True, auto_delete=True)
@@ -326,7 +326,7 @@ def test_ping_answers_the_fingerprint(place, key):
     assert value(answer)["pid"] == str(os.getpid())
 
 
-def test_describe_tells_what_it_is_and_does_and_who_asks_is_told_apart(place):
+def test_describe_reports_statistics_and_counts_inquiries(place):
     asking = Marker()
     with running(local(place)):
         full = value(asking.rpc_describe(_key=place.queue))

@@ -152,7 +152,7 @@ def test_the_table_is_as_long_as_promised():
 
 @pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
-def test_a_body_that_is_no_message_is_rejected_counted_and_logged_once(case, data):
+def test_a_malformed_body_is_rejected_counted_and_logged_once(case, data):
     case.put(data)
     case.assert_rejected(data)
 
@@ -282,7 +282,7 @@ def test_any_correlation_id_comes_back_as_it_was(case, correlation_id):
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_a_call_with_content_that_its_handler_cannot_use_is_an_exception_result(case):
+def test_a_call_with_unusable_content_is_an_exception_result(case):
     replies = case.raw.declare("", exclusive=True, durable=False)
     data = json.dumps(GOOD | {"category": "rpc", "name": "echo", "content": {}}).encode()
     case.put(data, reply_to=replies)
@@ -309,7 +309,7 @@ def test_a_malformed_call_is_rejected_without_an_answer(case):
 
 @pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("what", RAISERS)
-def test_whatever_a_handler_raises_its_message_is_rejected_and_logged_once(case, what):
+def test_a_message_whose_handler_raises_is_rejected_and_logged(case, what):
     data = body(name="fail", content={"parameters": what})
     case.put(data)
 
@@ -374,7 +374,7 @@ def test_a_reply_that_cannot_be_encoded_is_an_exception_result(case, what):
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_after_a_reply_that_could_not_be_encoded_another_one_may_follow(case):
+def test_another_reply_may_follow_one_that_cannot_be_encoded(case):
     assert value(case.producer.rpc_second_thoughts()) == "something else, then"
     case.assert_lives()
     assert case.logged() == []
@@ -446,7 +446,7 @@ def test_a_second_reply_to_the_same_call_is_dropped(waiting):
 @pytest.mark.parametrize(
     "reply", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 10_000, b'{"content": 7}']
 )
-def test_a_malformed_reply_is_an_error_result_for_its_caller_alone(waiting, reply):
+def test_a_malformed_reply_is_an_error_for_its_caller_only(waiting, reply):
     case, caller, request = waiting
     other = gevent.spawn(case.producer.rpc_echo, "other")
     case.raw.put(request.reply_to, reply, correlation_id=request.correlation_id)

@@ -43,9 +43,7 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
 
 
 @pytest.mark.behaviour("consumer-operations")
-def test_where_an_exchange_is_deleted_with_the_queue_both_are_made_anew(
-    place: Place, raw: Raw, hup: Any
-) -> None:
+def test_a_deleted_exchange_and_its_queue_are_redeclared(place: Place, raw: Raw, hup: Any) -> None:
     processor = worker(place, hup)
     with running(processor):
         raw.channel.exchange_delete(place.exchange.name)
@@ -55,7 +53,7 @@ def test_where_an_exchange_is_deleted_with_the_queue_both_are_made_anew(
 
 
 @pytest.mark.behaviour("consumer-operations", "quit-and-restart")
-def test_a_deleted_queue_that_is_not_ours_to_make_ends_the_run_with_an_error_that_names_it(
+def test_a_deleted_passive_queue_ends_the_run_with_its_name(
     place: Place, raw: Raw, hup: Any
 ) -> None:
     raw.declare(place.queue)
@@ -137,7 +135,7 @@ def test_a_channel_that_the_broker_closes_is_replaced(
     assert raw.count(place.queue) == 0
 
 
-def test_what_spoils_its_channel_again_and_again_does_not_loop_hot(place: Place, hup: Any) -> None:
+def test_repeated_channel_errors_do_not_loop_without_pause(place: Place, hup: Any) -> None:
     processor = worker(place, hup)
     with running(processor):
         place.producer().message_spoil(1_000_000)

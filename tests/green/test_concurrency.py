@@ -126,7 +126,7 @@ def test_prefetch_can_be_more_than_concurrency(place, raw):
 
 @pytest.mark.slow
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_ten_thousand_calls_of_a_hundred_greenlets_get_their_own_replies(place):
+def test_ten_thousand_calls_get_their_own_replies(place):
     producer = place.producer(eks=[(place.exchange, "one")], rpc_timeout=30)
     wrong: list[Any] = []
 
@@ -149,7 +149,7 @@ def test_ten_thousand_calls_of_a_hundred_greenlets_get_their_own_replies(place):
 
 @pytest.mark.behaviour("producer-declares-exchanges", "rpc-call")
 @pytest.mark.parametrize("tidy", [False, True], ids=["just-ends", "closes-and-destroys-its-hub"])
-def test_a_native_thread_with_a_hub_of_its_own_uses_the_same_producer_meanwhile(place, tidy):
+def test_a_native_thread_with_its_own_hub_shares_the_producer(place, tidy):
     producer = place.producer()
     processor = Waiting({}, place.eqk)
     answers: dict[str, list[Any]] = {}
@@ -181,7 +181,7 @@ def test_a_native_thread_with_a_hub_of_its_own_uses_the_same_producer_meanwhile(
     assert sorted(map(tuple, processor.seen)) == sorted((w, n) for w in whole for n in range(50))
 
 
-def test_others_run_while_one_greenlet_sends_in_a_loop_and_waits_for_nothing(place):
+def test_others_run_while_one_greenlet_sends_in_a_loop(place):
     producer = place.producer(confirm=False, delivery_mode=1)
     ticks, count = 0, 5000
 

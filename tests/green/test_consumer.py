@@ -44,7 +44,7 @@ def test_a_queue_is_a_name_or_a_dictionary_with_or_without_flags(place):
     assert {method.routing_key for _, method, _, _ in got} == {"a", "b", "c"}
 
 
-def test_from_which_queue_a_message_came_is_known_at_once_however_many_there_are(place):
+def test_finding_the_queue_of_a_delivery_takes_constant_time(place):
     def to_find_out(count: int) -> int:
         queues = [(place.sub(f"{count}-{number}"), f"{count}-{number}") for number in range(count)]
         consumer = messaging.GenericConsumer(place.at(*queues))
@@ -179,7 +179,7 @@ def test_a_queue_with_many_keys_has_one_amqp_consumer(place, raw):
 
 
 @pytest.mark.behaviour("consumer-operations")
-def test_a_queue_that_many_greenlets_bind_at_once_has_one_amqp_consumer(place, raw):
+def test_concurrent_binds_of_a_queue_make_one_amqp_consumer(place, raw):
     consumer = messaging.GenericConsumer()
 
     with consuming(consumer):
@@ -218,7 +218,7 @@ def test_eqk_can_be_added_before_and_while_consuming(place):
 
 
 @pytest.mark.behaviour("consumer-operations")
-def test_queue_bind_takes_flags_and_queue_unbind_ends_a_key_while_consuming(place, raw):
+def test_queue_bind_and_queue_unbind_work_while_consuming(place, raw):
     consumer = messaging.GenericConsumer(place.eqk)
     end = place.producer(eks=[(place.exchange, "end")])
 
@@ -237,7 +237,7 @@ def test_queue_bind_takes_flags_and_queue_unbind_ends_a_key_while_consuming(plac
 
 
 @pytest.mark.behaviour("consumer-operations")
-def test_a_callback_gets_channel_method_header_and_body_until_consuming_stops(place):
+def test_the_callback_gets_channel_method_header_and_body(place):
     consumer = messaging.GenericConsumer(place.eqk)
     got: list[Any] = []
 
@@ -343,7 +343,7 @@ def test_discard_all_messages_rejects_everything(place, raw):
     ],
     ids=["result", "error", "exception", "value"],
 )
-def test_rpc_reply_echoes_the_correlation_id_and_says_the_content_type(place, raw, answer, content):
+def test_rpc_reply_sends_correlation_id_and_content_type(place, raw, answer, content):
     consumer = messaging.GenericConsumer(place.eqk)
     replies = raw.declare("", exclusive=True, durable=False)
 
@@ -414,7 +414,7 @@ MISMATCHES = {
 @pytest.mark.parametrize(
     ("existing", "flag", "ours", "theirs"), MISMATCHES.values(), ids=MISMATCHES.keys()
 )
-def test_a_queue_with_other_flags_is_an_error_that_says_what_to_write(
+def test_a_queue_mismatch_is_an_error_that_says_what_to_write(
     place, raw, existing, flag, ours, theirs
 ):
     raw.declare(place.queue, **existing)
@@ -456,7 +456,7 @@ def test_a_refused_queue_ends_nothing_else(place, raw):
 
 
 @pytest.mark.behaviour("shared-queues")
-def test_an_exchange_with_another_type_is_an_error_that_names_both(place):
+def test_an_exchange_type_mismatch_is_an_error_with_both_types(place):
     messaging.GenericConsumer(place.eqk)
     same_name = exchange(place.exchange.name, "topic")
 

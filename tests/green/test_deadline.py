@@ -174,9 +174,7 @@ def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str)
     assert after == [math.inf]
 
 
-def test_the_deadline_ends_with_its_message_in_a_greenlet_that_handles_many(
-    place: Place, caller: Any
-) -> None:
+def test_the_deadline_ends_with_its_message(place: Place, caller: Any) -> None:
     def never_answer(self: Server) -> None:
         if len(self.left) % 2:
             self.replies[-1].later()
@@ -208,7 +206,7 @@ def test_a_request_that_never_expires_bounds_nothing(place: Place, raw: Raw) -> 
 # --- requests that come too late
 
 
-def test_a_server_drops_what_waited_in_the_process_until_nobody_awaited_it(
+def test_a_server_drops_requests_that_expired_in_the_process(
     place: Place, caller: Any, raw: Raw, caplog: Any
 ) -> None:
     gate = gevent.event.Event()

@@ -25,7 +25,7 @@ def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -
     return QueueDeclaration(name, name, flags, {(exchange, key): None for key in keys})
 
 
-def test_queues_and_keys_are_kept_in_the_order_of_their_declaration() -> None:
+def test_queues_and_keys_keep_the_order_of_declaration() -> None:
     known = Topology()
     for name, key in (("b", "1"), ("a", "2"), ("b", "3"), ("b", "1")):
         known.note(queue(name, key))
@@ -40,7 +40,7 @@ def test_what_is_noted_twice_is_the_first_one() -> None:
     assert list(known) == [first]
 
 
-def test_who_used_a_queue_as_it_is_and_declares_it_later_declares_it() -> None:
+def test_a_queue_used_as_it_is_can_be_declared_later() -> None:
     known = Topology()
     first = known.note(queue("q", "1", passive=True))
     known.note(queue("q", "2", durable=True))
@@ -49,7 +49,7 @@ def test_who_used_a_queue_as_it_is_and_declares_it_later_declares_it() -> None:
     assert first.flags == {"durable": True}
 
 
-def test_an_unbound_key_is_forgotten_and_a_queue_that_is_left_with_all_of_its_keys() -> None:
+def test_unbinding_removes_a_key_and_leaving_all_keys_of_a_queue() -> None:
     known = Topology()
     known.note(queue("q", "1", "2"))
     known.note(queue("r", "1"))
@@ -124,7 +124,7 @@ def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
     assert steps(lambda: one_more(many)) == steps(lambda: one_more(few))
 
 
-def test_a_queue_is_known_by_the_name_that_the_broker_has_given_it_last() -> None:
+def test_a_queue_has_the_latest_name_from_the_broker() -> None:
     known = Topology()
     nameless = QueueDeclaration("amq.gen-1", "", {}, {(One, "1"): None})
     known.note(queue("q", "1"))

@@ -204,7 +204,7 @@ def numbers(program: Program, word: str) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_under_load_every_message_is_finished_or_back_in_the_queue(
+def test_under_load_a_message_is_finished_or_requeued(
     place: Place, raw: Raw, program: Program, number: int
 ) -> None:
     producer = place.producer()
@@ -225,7 +225,7 @@ def test_under_load_every_message_is_finished_or_back_in_the_queue(
 
 @pytest.mark.slow
 @pytest.mark.behaviour("quit-and-restart")
-def test_a_program_with_a_handler_that_never_ends_is_over_in_time(
+def test_a_program_with_an_endless_handler_ends_in_time(
     place: Place, raw: Raw, program: Program
 ) -> None:
     place.producer().message_work([1, 3600])

@@ -56,7 +56,7 @@ SENDING = {
 @pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("encoder", [messaging.JsonEncoder, Toy])
 @pytest.mark.parametrize("way", SENDING)
-def test_every_way_of_sending_uses_the_encoder_and_its_content_type(
+def test_all_sending_uses_the_encoder_and_its_content_type(
     place, raw, queue, way, encoder, confirm
 ):
     SENDING[way](producer_at(place, encoder_class=encoder, confirm=confirm))
@@ -67,7 +67,7 @@ def test_every_way_of_sending_uses_the_encoder_and_its_content_type(
 
 
 @pytest.mark.behaviour("encoders")
-def test_the_plain_encoder_sends_bytes_and_text_without_a_content_type(place, raw, queue):
+def test_the_plain_encoder_sends_bytes_and_text_untyped(place, raw, queue):
     producer = producer_at(place, encoder_class=messaging.Encoder)
     producer.forward(b"\x00\xff")
     producer.forward("\u20ac")

@@ -214,7 +214,7 @@ RUDE = (
     ],
     ids=["shutdown", "noproc", "killed", "no shutdown", "a rude client"],
 )
-def test_what_the_broker_tells_of_its_own_supervisors_is_no_complaint(log: str, count: int) -> None:
+def test_supervisor_reports_of_the_broker_are_no_complaint(log: str, count: int) -> None:
     assert len(complaints_in(log)) == count
 
 

@@ -88,7 +88,7 @@ def alice(broker_env):
 
 
 @pytest.mark.behaviour("deprecated-variables")
-def test_a_program_with_deprecated_variables_logs_in_and_is_warned(alice, at_login_vhost):
+def test_deprecated_variables_log_in_with_a_warning(alice, at_login_vhost):
     queue = listen(at_login_vhost, Meeting, "rk")
     for name in ("USER", "PASSWORD"):
         alice[f"POSTAGE_RMQ_{name}"] = alice.pop(f"POSTAGE_{name}")

@@ -135,7 +135,7 @@ def handled(processor: Filtered, producer: Any) -> list[Any]:
 
 
 @pytest.mark.behaviour("filters")
-def test_filters_stand_above_or_below_and_run_innermost_first_on_a_copy(filtered):
+def test_filters_run_innermost_first_on_a_copy(filtered):
     processor, producer = filtered
     producer.message_hello(["x"])
 
@@ -171,9 +171,7 @@ def test_a_filter_works_on_an_rpc_handler(filtered):
 
 
 @pytest.mark.behaviour("filter-errors")
-def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(
-    filtered, raw, place
-):
+def test_a_filter_exception_discards_for_that_handler_only(filtered, raw, place):
     processor, producer = filtered
     producer.message_some([])
 
@@ -202,9 +200,7 @@ def test_an_rpc_that_a_filter_discards_is_an_exception_result(filtered, call, na
 
 
 @pytest.mark.behaviour("filter-errors")
-def test_a_filter_that_breaks_is_logged_and_one_that_refuses_is_not_worth_a_warning(
-    filtered, caplog
-):
+def test_only_an_unexpected_filter_exception_is_a_warning(filtered, caplog):
     processor, producer = filtered
     producer.message_some([])
     wait_until(lambda: processor.seen, SOON)

@@ -45,7 +45,7 @@ class Dogs(messaging.MessageProcessor):
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_handlers_of_the_same_name_in_different_classes_never_see_each_others_messages(place):
+def test_equal_handler_names_in_two_classes_do_not_mix(place):
     cats = Cats({"name": "cats"}, place.at((place.sub("cats"), "cats")))
     dogs = Dogs({"name": "dogs"}, place.at((place.sub("dogs"), "dogs")))
     producer = place.producer()
@@ -91,7 +91,7 @@ def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.Messa
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_a_call_inside_a_handler_to_its_own_processor_is_answered(place):
+def test_a_handler_can_call_its_own_processor(place):
     with running(counting(place, "self", "self", 100)):
         result = place.producer().rpc_count_down(5, _key="self")
 
@@ -100,9 +100,7 @@ def test_a_call_inside_a_handler_to_its_own_processor_is_answered(place):
 
 @pytest.mark.behaviour("rpc-call")
 @pytest.mark.parametrize("concurrency", [100, 1])
-def test_a_call_inside_a_handler_to_another_processor_of_the_process_is_answered(
-    place, concurrency
-):
+def test_a_handler_can_call_another_processor_of_the_process(place, concurrency):
     chain = [counting(place, f"k{n}", f"k{n + 1}", concurrency) for n in range(6)]
 
     with running(*chain):

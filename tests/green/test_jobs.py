@@ -96,7 +96,7 @@ def test_a_running_job_finishes_before_its_processor_ends(place: Place):
     assert (processor.now, processor.counts["jobs"]) == (0, 1)
 
 
-def test_a_job_that_does_not_end_is_abandoned_after_the_shutdown_timeout(place: Place):
+def test_an_endless_job_is_killed_after_the_shutdown_timeout(place: Place):
     processor = at(place, Ticking)
     processor.shutdown_timeout = 0.1
     processor.gate.clear()
@@ -109,7 +109,7 @@ def test_a_job_that_does_not_end_is_abandoned_after_the_shutdown_timeout(place: 
     assert processor.now == 0
 
 
-def test_a_job_is_one_of_the_concurrency_so_one_at_a_time_means_jobs_too(place: Place):
+def test_a_job_counts_against_the_concurrency(place: Place):
     class OneByOne(Ticking):
         concurrency = 1
 
@@ -123,7 +123,7 @@ def test_a_job_is_one_of_the_concurrency_so_one_at_a_time_means_jobs_too(place: 
         processor.gate.set()
 
 
-def test_what_a_job_raises_is_logged_and_counted_and_its_next_turn_comes(place: Place, caplog):
+def test_a_job_that_raises_is_logged_counted_and_runs_again(place: Place, caplog):
     processor = at(place, Ticking)
     processor.error = ZeroDivisionError("of a job")
     with running(processor):

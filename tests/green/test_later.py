@@ -112,9 +112,7 @@ def test_what_cannot_be_built_or_encoded_raises_at_once(caller: Any, server: Ser
     assert len(caller._calls) == 0
 
 
-def test_who_is_killed_while_waiting_does_not_take_the_call_along(
-    caller: Any, server: Server
-) -> None:
+def test_killing_a_waiter_does_not_end_the_call(caller: Any, server: Server) -> None:
     server.gate.clear()
     pending = caller.rpc_square.later(3)
     waiter = gevent.spawn(pending.get)

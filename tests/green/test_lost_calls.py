@@ -82,7 +82,7 @@ def delete(pair: Pair, queue: str) -> None:
 # --- where the loss comes
 
 
-def test_a_connection_that_is_lost_before_the_write_uses_up_no_try(
+def test_a_connection_lost_before_the_write_uses_up_no_try(
     caller: Any, server: Server, proxy: Proxy
 ) -> None:
     proxy.refuse()
@@ -147,7 +147,7 @@ def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
     assert_nothing_is_left(caller)
 
 
-def test_a_channel_that_another_call_has_given_up_can_still_lose_its_calls(
+def test_a_replaced_channel_can_still_lose_its_calls(
     caller: Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postage.green.amqp.connection.RENEWAL", 0.0)
@@ -162,7 +162,7 @@ def test_a_channel_that_another_call_has_given_up_can_still_lose_its_calls(
     assert value(call.get(timeout=SOON)) == "ConnectionLost"
 
 
-def test_the_answer_to_the_first_try_ends_a_call_that_waits_to_be_sent_again(
+def test_a_reply_to_the_first_try_ends_a_call_before_its_retry(
     caller: Any, server: Server, proxy: Proxy
 ) -> None:
     call = gevent.spawn(caller.rpc_ask, 1)
@@ -179,7 +179,7 @@ def test_the_answer_to_the_first_try_ends_a_call_that_waits_to_be_sent_again(
     assert_nothing_is_left(caller)
 
 
-def test_the_whole_time_of_a_try_is_for_the_reply_however_long_connecting_took(
+def test_the_time_of_a_try_does_not_include_connecting(
     caller: Any, server: Server, proxy: Proxy
 ) -> None:
     proxy.refuse()
@@ -199,7 +199,7 @@ def test_the_whole_time_of_a_try_is_for_the_reply_however_long_connecting_took(
 
 
 @pytest.mark.parametrize("retries", [0, 3])
-def test_a_broker_that_does_not_come_back_costs_the_time_of_the_call(
+def test_a_broker_that_stays_away_costs_the_time_of_the_call(
     caller: Any, proxy: Proxy, retries: int
 ) -> None:
     proxy.refuse()
@@ -215,7 +215,7 @@ def test_a_broker_that_does_not_come_back_costs_the_time_of_the_call(
     assert_nothing_is_left(caller)
 
 
-def test_what_was_in_the_way_is_told_also_where_the_machine_stops_at_the_wrong_moment(
+def test_the_cause_is_reported_even_after_a_stall(
     caller: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupted(AsyncResult):
@@ -246,9 +246,7 @@ def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Pr
     assert len(calls) == 0
 
 
-def test_who_waits_for_a_reply_hears_at_once_that_we_close_and_does_not_send_again(
-    caller: Any, server: Server
-) -> None:
+def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: Server) -> None:
     calls = caller._calls
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(3)]
     asked(server, 0, 1, 2)
@@ -361,7 +359,7 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
 # --- private queues, whose answers are collected later
 
 
-def test_collecting_from_a_queue_that_went_with_its_connection_fails_at_once(
+def test_collecting_from_a_queue_lost_with_its_connection_fails(
     caller: Any, server: Server, proxy: Proxy
 ) -> None:
     queue = caller.rpc_queue_ask(1)

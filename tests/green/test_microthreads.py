@@ -38,7 +38,7 @@ def run(scheduler: microthreads.MicroScheduler) -> None:
 
 
 @pytest.mark.behaviour("microthreads")
-def test_create_runs_once_and_step_again_and_again_until_stop_iteration():
+def test_create_runs_once_and_step_until_stop_iteration():
     log: list[Any] = []
     scheduler = microthreads.MicroScheduler(autoquit=True)
     scheduler.add_microthread(Steps(log, "one", 3, StopIteration))
@@ -126,7 +126,7 @@ def test_autoquit_ends_a_scheduler_that_has_nothing_to_run():
 
 
 @pytest.mark.behaviour("microthreads")
-def test_each_microthread_is_a_greenlet_so_one_may_wait_while_others_run():
+def test_one_microthread_may_wait_while_others_run():
     log: list[Any] = []
 
     class Waits(microthreads.MicroThread):
@@ -154,7 +154,7 @@ def test_an_error_of_a_microthread_is_raised_in_the_loop():
 
 
 @pytest.mark.behaviour("microthreads")
-def test_a_microthread_may_be_a_generator_of_its_own_as_in_classic_programs():
+def test_a_microthread_may_be_a_classic_generator():
     class Classic(microthreads.MicroThread):
         def main(self):
             for number in range(3):
@@ -210,7 +210,7 @@ def test_an_idle_program_does_not_burn_cpu():
     assert float(finished.stdout) < 0.05 * 2
 
 
-def test_a_turn_of_the_loop_costs_the_same_however_many_there_are():
+def test_a_turn_of_the_loop_takes_constant_time():
     def crowd(count: int) -> microthreads.MicroScheduler:
         scheduler = microthreads.MicroScheduler()
         for _ in range(count):

@@ -41,7 +41,7 @@ def old_server(place, broker_env):
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_replies_without_ids_to_calls_at_once_go_to_the_right_callers(place, raw, old_server):
+def test_concurrent_replies_without_ids_reach_their_callers(place, raw, old_server):
     messaging.GenericConsumer(place.eqk)
     producer = place.producer()
     old_server(20, batch=20)
@@ -77,9 +77,7 @@ def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_s
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_many_replies_without_ids_do_not_have_all_calls_looked_through_for_each(
-    place, old_server, monkeypatch, caplog
-):
+def test_many_replies_without_ids_take_linear_time(place, old_server, monkeypatch, caplog):
     green.close()  # and with it the count of such replies
     producer = place.producer()
     with running(Server({"name": "server"}, place.eqk)):

@@ -70,7 +70,7 @@ def test_a_queue_and_all_its_bindings_take_one_round_trip(
     assert len(tap.asked) == before + 1 + 3
 
 
-def test_in_a_pipelined_block_nobody_waits_for_what_was_made_before(
+def test_a_pipelined_block_does_not_wait_between_components(
     place: Place, broker_env: Any, tap: Tap
 ) -> None:
     hup = {**broker_env.hup, "port": tap.port}
@@ -98,9 +98,7 @@ def test_outside_of_such_a_block_each_is_waited_for(
     outcomes([making], SOON)
 
 
-def test_the_end_of_the_block_raises_what_making_one_would_have_raised(
-    place: Place, raw: Raw
-) -> None:
+def test_the_end_of_the_block_raises_the_error_of_a_component(place: Place, raw: Raw) -> None:
     raw.declare(place.sub("x3"), durable=False)
     with pytest.raises(TopologyMismatch) as caught:
         pipelined(place, None, names_of("x"))
@@ -153,7 +151,7 @@ def test_a_key_is_unbound_in_the_block_that_bound_it(place: Place) -> None:
         assert value(producer.rpc_name(_key="x")) == "NoRoute"
 
 
-def test_a_queue_whose_name_the_broker_chooses_has_it_in_the_block(place: Place) -> None:
+def test_a_queue_named_by_the_broker_has_its_name_in_the_block(place: Place) -> None:
     with green.pipelined():
         consumer = messaging.GenericConsumer(
             place.at(({"name": "", "flags": {"exclusive": True}}, "x"))
@@ -161,7 +159,7 @@ def test_a_queue_whose_name_the_broker_chooses_has_it_in_the_block(place: Place)
         assert consumer.qk_list[0][0] != ""
 
 
-def test_three_hundred_share_two_connections_and_need_no_greenlets_of_their_own(
+def test_300_processors_share_two_connections_without_greenlets(
     place: Place, broker_env: Any, tap: Tap
 ) -> None:
     before = alive()

@@ -50,7 +50,7 @@ def consumers() -> int:
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_first_calls_at_once_share_a_reply_queue_before_any_is_answered(place):
+def test_concurrent_first_calls_share_a_reply_queue(place):
     server, producer = Server(place.eqk), place.producer()
     with running(server):
         before = consumers()
@@ -64,7 +64,7 @@ def test_first_calls_at_once_share_a_reply_queue_before_any_is_answered(place):
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_where_no_receipt_comes_every_call_goes_on_with_a_queue_of_its_own(place, raw):
+def test_without_a_receipt_every_call_has_a_queue_of_its_own(place, raw):
     """As 1.2.1 is: it does not know what the first call asks for."""
     queue = raw.declare(place.queue)
     producer = place.producer()
@@ -79,7 +79,7 @@ def test_where_no_receipt_comes_every_call_goes_on_with_a_queue_of_its_own(place
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_calls_wait_for_no_receipt_while_their_server_has_no_time(place):
+def test_calls_do_not_wait_for_the_receipt_of_a_busy_server(place):
     server, producer = Server(place.eqk), place.producer()
     server.concurrency = 1
     with running(server):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 
 @pytest.mark.behaviour("processor-arguments")
-def test_a_processor_is_a_microthread_with_a_consumer_and_a_fingerprint(place, broker_env):
+def test_a_processor_is_a_microthread_with_a_consumer(place, broker_env):
     class OwnConsumer(messaging.GenericConsumer):
         pass
 
@@ -38,7 +38,7 @@ def test_a_processor_is_a_microthread_with_a_consumer_and_a_fingerprint(place, b
 
 
 @pytest.mark.behaviour("fingerprint-as-dictionary", "processor-arguments")
-def test_a_fingerprint_may_be_an_object_of_any_class_with_as_dict(place):
+def test_any_object_with_as_dict_can_be_a_fingerprint(place):
     processor = messaging.MessageProcessor(messaging.Fingerprint("me", "kind"), place.eqk)
 
     assert processor.fingerprint == messaging.Fingerprint("me", "kind").as_dict()
@@ -143,7 +143,7 @@ class Several(Recorder):
 
 
 @pytest.mark.behaviour("several-handlers")
-def test_all_handlers_run_in_definition_order_each_with_a_copy_of_its_own(place):
+def test_all_handlers_run_in_definition_order_on_own_copies(place):
     seen = through(place, at(place, Several), lambda p: p.message_hello(["x"]))
 
     assert seen == [("first", ["x"]), ("second", ["x"]), ("third", ["x"])]
@@ -308,7 +308,7 @@ def test_add_timeout_calls_back_later_from_a_handler_too(place):
 
 
 @pytest.mark.behaviour("processor-timeouts")
-def test_add_timeout_without_a_callback_sleeps_and_lets_others_run(place):
+def test_add_timeout_without_a_callback_sleeps(place):
     class Sleepy(Recorder):
         @Answers("command", "sleep")
         def sleep(self, content, reply_func):

@@ -66,9 +66,7 @@ def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, place):
 
 @pytest.mark.behaviour("hup", "producer-arguments")
 @pytest.mark.parametrize("by", ["argument", "attribute", "both"])
-def test_a_hup_can_be_argument_or_attribute_and_the_argument_wins(
-    broker_env, monkeypatch, place, raw, queue, by
-):
+def test_the_hup_argument_beats_the_attribute(broker_env, monkeypatch, place, raw, queue, by):
     nowhere = {"host": "127.0.0.1", "port": 1, "user": "nobody", "password": ""}
     monkeypatch.setattr(messaging, "global_hup", nowhere)
     of_class = {"argument": None, "attribute": broker_env.hup, "both": nowhere}[by]
@@ -80,7 +78,7 @@ def test_a_hup_can_be_argument_or_attribute_and_the_argument_wins(
 
 
 @pytest.mark.behaviour("producer-arguments")
-def test_rpc_timeout_and_max_retry_of_the_class_hold_and_arguments_beat_them(place, queue):
+def test_call_arguments_beat_rpc_timeout_and_max_retry(place, queue):
     producer = producer_at(place, rpc_timeout=0.05, max_retry=2)
 
     assert text(producer.rpc_echo()) == "no reply within 0.05 s, 3 tries"
@@ -117,9 +115,7 @@ class Badge:
         (Badge(), {"name": "badge", "type": "person"}),
     ],
 )
-def test_the_fingerprint_on_the_wire_is_the_given_one_over_a_bare_one(
-    place, raw, queue, given, known
-):
+def test_the_given_fingerprint_is_merged_over_a_bare_one(place, raw, queue, given, known):
     producer_at(place, given).message_hello()
 
     assert take(raw, queue)["fingerprint"] == messaging.Fingerprint().as_dict() | known
@@ -149,7 +145,7 @@ def test_making_one_declares_every_exchange_in_eks(raw, place):
 
 
 @pytest.mark.behaviour("exchange-attributes", "producer-declares-exchanges")
-def test_pika_and_postage_declare_the_same_exchange_by_its_parameters(raw, place):
+def test_pika_and_postage_declare_the_same_exchange(raw, place):
     unrouted = exchange(place.sub("unrouted"), "fanout")
     made = exchange(
         place.sub("made"),
@@ -179,7 +175,7 @@ def test_a_passive_exchange_must_exist(raw, place):
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_an_exchange_declared_elsewhere_with_another_type_is_an_error_with_both(raw, place):
+def test_an_exchange_of_another_type_is_an_error_with_both_types(raw, place):
     raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
 
     with pytest.raises(TopologyMismatch) as caught:
@@ -272,7 +268,7 @@ def test_a_producer_that_was_never_initialised_can_be_looked_at():
 # --- confirms
 
 
-def test_with_confirm_the_broker_has_the_message_when_the_call_returns(place, raw, queue):
+def test_with_confirm_the_broker_has_the_message_on_return(place, raw, queue):
     producer = producer_at(place)
     for number in range(1, 21):
         producer.message_hello(number)
@@ -321,9 +317,7 @@ def test_without_confirm_the_call_does_not_wait_for_the_broker(
     assert take(raw, queue)["content"] == {"parameters": "second"}
 
 
-def test_with_confirm_a_silent_broker_is_an_error_within_the_publish_timeout(
-    place, raw, queue, silent_broker
-):
+def test_with_confirm_a_silent_broker_times_out(place, raw, queue, silent_broker):
     producer = producer_at(place, publish_timeout=0.3)
     producer.message_hello("first")
     silent_broker()

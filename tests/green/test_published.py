@@ -112,9 +112,7 @@ def test_a_half_open_connection_is_an_error_at_the_limit(
     assert {type(error.__cause__) for error in errors} == {OperationTimeout}
 
 
-def test_what_the_broker_forbids_is_an_error_at_once_and_disturbs_nobody(
-    broker_env: Any, place: Place
-) -> None:
+def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Place) -> None:
     pair = pair_of(Settings.resolve())
     forbidden = exchange(place.sub("internal"))
     connection = pair.publishing.get()
@@ -160,7 +158,7 @@ def test_who_may_not_use_a_topic_disturbs_nobody_who_may(
     assert others == [None] * 20
 
 
-def test_an_exchange_that_was_made_otherwise_meanwhile_is_an_error_at_once(
+def test_an_exchange_redeclared_differently_fails_at_once(
     proxy: Proxy, broker_env: Any, place: Place, raw: Any
 ) -> None:
     producer = behind(proxy, broker_env, place)

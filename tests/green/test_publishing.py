@@ -53,7 +53,7 @@ def test_it_is_sent_again_with_the_same_id(trouble: Answer) -> None:
     assert taker.published == ["7", "7"]
 
 
-def test_all_that_waited_when_the_connection_was_lost_arrive_on_the_next_one() -> None:
+def test_waiting_messages_arrive_on_the_next_connection() -> None:
     taker = Taker(ignore, ack)
     with pair_with(taker) as pair:
         runs = [trying(publish_confirmed, pair, message(n), limit=SOON) for n in range(100)]
@@ -68,7 +68,7 @@ def test_all_that_waited_when_the_connection_was_lost_arrive_on_the_next_one() -
 
 
 @pytest.mark.parametrize("refusal", ["refuse", "login", "vhost"])
-def test_a_broker_that_refuses_everybody_while_it_restarts_is_waited_for(refusal: str) -> None:
+def test_publishing_waits_for_a_restarting_broker(refusal: str) -> None:
     taker = Taker(hang_up, refusal, refusal, refusal, ack)
     with pair_with(taker) as pair:
         publish_confirmed(pair, message(7), limit=SOON)
@@ -99,9 +99,7 @@ SILENT.append((publish_confirmed, ignore))
 
 
 @pytest.mark.parametrize(("how", "stage"), SILENT)
-def test_a_thousand_wait_no_longer_than_their_limit_for_a_silent_broker(
-    how: Any, stage: str | Answer
-) -> None:
+def test_a_thousand_publishers_time_out_on_a_silent_broker(how: Any, stage: str | Answer) -> None:
     with pair_with(Taker(stage)) as pair:
         watch = Stopwatch()
         runs = [trying(how, pair, message(n), limit=1.0) for n in range(1000)]
@@ -113,7 +111,7 @@ def test_a_thousand_wait_no_longer_than_their_limit_for_a_silent_broker(
 
 
 @pytest.mark.parametrize("stage", ["refuse", "login", "vhost", "connect", "declare", "open"])
-def test_a_thousand_wait_no_longer_than_their_limit_for_another_connection(stage: str) -> None:
+def test_a_thousand_publishers_time_out_without_a_connection(stage: str) -> None:
     refuses = stage in ("refuse", "login", "vhost")
     limit = 3.0 if refuses else 1.5  # time enough to be refused, even on a busy machine
     taker = Taker(ignore, stage)
@@ -180,7 +178,7 @@ def test_all_exchanges_of_a_message_share_its_limit() -> None:
     assert len(taker.published) == 2
 
 
-def test_a_producer_is_made_although_the_connection_is_lost_meanwhile() -> None:
+def test_a_producer_can_be_made_while_the_connection_is_lost() -> None:
     taker = Taker("lose", "refuse", "lose", ack)
     with listening(taker, plain_pika=PLAIN) as where:
         hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
@@ -201,7 +199,7 @@ def test_a_limit_that_is_over_is_no_crash() -> None:
         publish_confirmed(pair, message(), limit=SOON)
 
 
-def test_an_operation_that_is_not_answered_is_tried_again_within_the_limit() -> None:
+def test_an_unanswered_operation_is_retried_within_the_limit() -> None:
     taker = Taker("declare")
     with pair_with(taker, operation_timeout=0.2) as pair:
         watch = Stopwatch()
@@ -215,7 +213,7 @@ def test_an_operation_that_is_not_answered_is_tried_again_within_the_limit() -> 
 
 
 @pytest.mark.parametrize("how", [publish, publish_confirmed])
-def test_where_there_never_was_a_connection_that_is_the_error_and_at_once(how: Any) -> None:
+def test_without_a_first_connection_publishing_fails_at_once(how: Any) -> None:
     pair = Pair(Settings(host="127.0.0.1", port=free_ports(1)[0], plain_pika=PLAIN))
     watch = Stopwatch()
     errors = outcomes([trying(how, pair, message(n), limit=SOON) for n in range(100)], SOON)
@@ -269,7 +267,7 @@ def test_one_who_is_killed_while_all_wait_harms_nobody() -> None:
     assert sorted(taker.ids[1]) == [str(n) for n in range(1, 10)]
 
 
-def test_a_message_that_is_too_large_is_refused_and_disturbs_nobody() -> None:
+def test_a_message_that_is_too_large_fails_alone() -> None:
     def judge(taker: Taker, peer: Peer, channel: int, tag: int) -> None:
         too_large = "message size 9 is larger than configured max size 5"
         large = taker.published[-1] == "99"
@@ -287,7 +285,7 @@ def test_a_message_that_is_too_large_is_refused_and_disturbs_nobody() -> None:
     assert taker.published.count("99") == 1
 
 
-def test_what_others_do_wrong_again_and_again_ends_in_an_error_at_the_limit() -> None:
+def test_repeated_channel_errors_of_others_end_at_the_limit() -> None:
     with pair_with(Taker(close_channel(403, "access to exchange 'other' refused"))) as pair:
         watch = Stopwatch()
         run = trying(publish_confirmed, pair, message(), limit=0.5)

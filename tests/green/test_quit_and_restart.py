@@ -32,7 +32,7 @@ def quit_both(producer: Any) -> None:
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_the_code_after_the_loop_runs_when_the_last_processor_has_quit(component):
+def test_code_after_the_loop_runs_after_the_last_quit(component):
     program, producer = component
     producer.message_quit()
     assert value(producer.rpc_echo("still here", _key="two")) == "still here"
@@ -47,7 +47,7 @@ def test_the_code_after_the_loop_runs_when_the_last_processor_has_quit(component
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_restart_runs_the_same_program_with_the_same_arguments_once(component, raw, place):
+def test_restart_runs_the_same_program_and_arguments_once(component, raw, place):
     program, producer = component
     first = program.wait_for_line("run 1 of")
 
@@ -106,7 +106,7 @@ def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, place
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_a_second_signal_ends_the_program_at_once_and_its_messages_go_back(component, raw, place):
+def test_a_second_signal_ends_at_once_and_requeues(component, raw, place):
     program, producer = component
     producer.message_work(30)
     program.wait_for_line("began")

@@ -133,7 +133,7 @@ def test_a_refusal_is_one_clear_error_at_once(broker_env, quick, component, case
 @pytest.mark.behaviour("login-failure")
 @every_component
 @pytest.mark.parametrize("handle", IMPOSTORS, ids=lambda handle: handle.__name__)
-def test_what_is_no_broker_is_one_clear_error_within_the_connect_timeout(
+def test_a_peer_that_is_no_broker_is_one_clear_error(
     impostor, broker_env, quick, component, handle
 ):
     hup = {**broker_env.hup, "port": impostor(handle)}
@@ -170,7 +170,7 @@ def test_a_failed_login_is_forgotten_when_the_next_one_is_right(broker_env, raw)
 
 
 @pytest.mark.behaviour("login-failure")
-def test_waiting_for_a_silent_host_leaves_other_greenlets_running(impostor, broker_env, quick):
+def test_other_greenlets_run_while_a_host_is_silent(impostor, broker_env, quick):
     hup = {**broker_env.hup, "port": impostor(silent)}
     connecting = [gevent.spawn(Producer, None, hup) for _ in range(10)]
     turns = 0
@@ -205,7 +205,7 @@ def test_a_program_ends_with_one_line_and_exit_code_3(broker_env, case):
 
 
 @pytest.mark.behaviour("login-failure")
-def test_a_program_without_that_ends_with_a_traceback_down_to_the_cause(broker_env):
+def test_an_uncaught_refusal_is_a_traceback_with_its_cause(broker_env):
     ended = run_program("-c", SEND, env=broker_env.environment() | {"POSTAGE_PORT": "1"}, within=8)
 
     assert ended.code == 1

@@ -61,7 +61,7 @@ def contents(consumer: Any, got: list[Any]) -> list[Any]:
     return [consumer.decode(body)["content"]["parameters"] for *_, body in got]
 
 
-def test_what_runs_during_the_loss_finishes_and_what_waits_is_not_begun_twice(
+def test_running_handlers_finish_and_waiting_ones_run_once(
     place: Place, hup: Any, proxy: Proxy, raw: Raw
 ) -> None:
     processor = worker(place, hup, OneByOne)
@@ -150,7 +150,7 @@ def test_what_was_joined_is_restored_and_what_was_left_is_not(
         assert raw.consumers(place.sub("left")) == 0
 
 
-def test_a_queue_that_is_joined_during_the_loss_is_consumed_after_it(
+def test_a_queue_added_during_the_loss_is_consumed_after_it(
     place: Place, hup: Any, proxy: Proxy
 ) -> None:
     processor = worker(place, hup)

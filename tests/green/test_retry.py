@@ -33,7 +33,7 @@ def pauses(limit: float, each_takes: float = 0.0) -> list[float]:
         clock.now += pause
 
 
-def test_the_second_try_comes_at_once_and_the_others_after_pauses_that_double() -> None:
+def test_the_second_try_is_immediate_and_later_pauses_double() -> None:
     assert pauses(30.0)[:10] == [0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1]
 
 
@@ -79,7 +79,7 @@ def test_each_try_has_its_time_and_all_have_theirs(clock: Clock) -> None:
     assert budget.expired
 
 
-def test_who_is_woken_a_little_late_still_has_all_of_the_last_try(clock: Clock) -> None:
+def test_a_late_wakeup_does_not_shorten_the_last_try(clock: Clock) -> None:
     budget = CallBudget(2.0, 3, clock=clock)
     clock.now += 4.0 + 0.9 * WAKE_UP_GRACE
     assert budget.start_try() == 2.0
@@ -122,7 +122,5 @@ def test_a_call_without_any_time_is_sent_all_the_same(clock: Clock) -> None:
     ("seconds", "property_"),
     [(0.0, "0"), (0.1, "100"), (0.0004, "0"), (30, "30000"), (math.inf, str(MAX_EXPIRATION))],
 )
-def test_an_expiration_is_in_whole_milliseconds_that_a_broker_takes(
-    seconds: float, property_: str
-) -> None:
+def test_an_expiration_is_a_whole_number_of_milliseconds(seconds: float, property_: str) -> None:
     assert expiration(seconds) == property_

@@ -147,7 +147,7 @@ def requests_of(call: Any, place: Any) -> list[Any]:
 
 
 @pytest.mark.behaviour("rpc-retries", "rpc-timeout")
-def test_an_unanswered_call_is_sent_again_max_retry_times_with_one_id(place):
+def test_an_unanswered_call_is_retried_with_one_id(place):
     producer = place.producer(rpc_timeout=0.1, max_retry=2)
 
     sent = requests_of(lambda: producer.rpc_echo("x"), place)
@@ -177,7 +177,7 @@ def test_the_time_and_the_retries_when_nobody_says_otherwise():
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_tries_on_the_shared_reply_queue_have_one_id_and_expire_too(place):
+def test_tries_on_the_shared_reply_queue_expire_with_one_id(place):
     producer = place.producer(rpc_timeout=0.1, max_retry=2)
     with running(server(place.eqk)):
         warm(producer)
@@ -189,7 +189,7 @@ def test_tries_on_the_shared_reply_queue_have_one_id_and_expire_too(place):
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_a_server_that_starts_later_runs_nothing_that_nobody_awaits(place, raw):
+def test_a_late_server_does_not_run_expired_calls(place, raw):
     late = server(place.eqk)
     producer = place.producer()
     result = producer.rpc_echo("nobody waits", _timeout=0.1, _max_retry=2)
@@ -242,9 +242,7 @@ def test_a_late_reply_never_reaches_another_call(place, warmed):
     assert [value(result) for result in again] == [f"mine {n}" for n in range(5)]
 
 
-def test_of_very_many_first_calls_some_are_answered_while_others_wait_for_their_queues(
-    place, monkeypatch
-):
+def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
     keys = [f"key-{number}" for number in range(3 * AT_ONCE)]
     making: list[int] = []
 
@@ -268,7 +266,7 @@ def test_of_very_many_first_calls_some_are_answered_while_others_wait_for_their_
 
 @pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("form", ["argument", "name"])
-def test_queue_only_returns_the_private_queue_where_the_answer_appears(place, form):
+def test_queue_only_returns_the_private_reply_queue(place, form):
     producer = place.producer()
     with running(server(place.eqk)):
         if form == "argument":
@@ -294,7 +292,7 @@ def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_consume_rpc_collects_several_answers_and_gives_each_decoded_one_to_the_callback(place):
+def test_consume_rpc_collects_replies_and_calls_the_callback(place):
     """A fan-out key reaches two servers, and both answer."""
     both = [server(place.at((place.sub(name), place.key))) for name in "ab"]
     seen: list[Any] = []
@@ -321,7 +319,7 @@ def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_the_limit_of_consume_rpc_is_the_rpc_timeout_unless_given(place):
+def test_consume_rpc_defaults_to_the_rpc_timeout(place):
     producer = place.producer(rpc_timeout=0.1)
     messaging.GenericConsumer(place.eqk)  # somebody's queue, so that the call arrives
 
@@ -363,7 +361,7 @@ def test_a_malformed_reply_is_an_error_result(place, raw, reply):
 
 @pytest.mark.behaviour("rpc-call", "rpc-queue-only")
 @pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
-def test_a_malformed_reply_to_a_waiting_caller_is_an_error_result(place, raw, warmed):
+def test_a_malformed_reply_to_a_waiting_call_is_an_error(place, raw, warmed):
     producer = place.producer()
     raw.declare(place.queue)
     if warmed:
@@ -394,7 +392,7 @@ def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_a_server_that_went_away_is_no_route_for_callers_of_the_shared_reply_queue(place):
+def test_calls_to_a_server_that_stopped_are_no_route(place):
     queue = {"name": place.queue, "flags": {"auto_delete": True}}
     producer = place.producer()
     with running(server(place.at((queue, place.key)))):
@@ -418,9 +416,7 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
 
 @pytest.mark.behaviour("rpc-immediate-failures")
 @pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
-def test_a_lost_connection_answers_all_waiters_at_once_and_the_next_call_works(
-    place, rabbitmq, vhost, lost
-):
+def test_a_lost_connection_answers_every_waiter_at_once(place, rabbitmq, vhost, lost):
     """Six callers wait: some on reply queues of their own, some on the shared one."""
     echoing = place.at((place.queue, place.key))
     producer = place.producer()

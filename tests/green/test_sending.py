@@ -138,7 +138,7 @@ def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
 
 
 @pytest.mark.behaviour("producer-builders")
-def test_wrong_arguments_for_a_builder_are_a_type_error_and_nothing_is_sent(place, raw, queue):
+def test_wrong_builder_arguments_are_a_type_error(place, raw, queue):
     with pytest.raises(TypeError, match="build_message_sum"):
         producer_at(place, kind=Builders).message_sum()
 

@@ -26,7 +26,7 @@ def in_scheduler(*processors: Any) -> Any:
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_quit_stops_one_processor_and_the_loop_ends_with_the_last(place):
+def test_quit_stops_one_processor_and_the_last_ends_the_loop(place):
     one, other = (at(place, eqk=place.at((place.sub(key), key))) for key in "ab")
     producer = place.producer(eks=[(place.exchange, "a")])
     loop = in_scheduler(one, other)
@@ -99,7 +99,7 @@ def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_exit_scheduler_from_a_handler_ends_all_and_the_others_finish_their_messages(place, raw):
+def test_exit_scheduler_ends_all_after_their_messages(place, raw):
     one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
     producer = place.producer(eks=[(place.exchange, "b")])
     loop = in_scheduler(one, other)
@@ -130,7 +130,7 @@ def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_what_a_stopping_processor_has_not_begun_goes_back_to_its_queue(place, raw):
+def test_a_stopping_processor_requeues_waiting_messages(place, raw):
     class OneByOne(Ending):
         concurrency = 1
         prefetch = 10

@@ -78,9 +78,7 @@ def test_what_crashes_is_started_again_and_consumes(place: Place, start: Any, ca
     assert "it is started again in 0 s" in crashes[0].message
 
 
-def test_the_others_go_on_when_one_crashes_and_end_in_order_when_it_is_given_up(
-    place: Place, start: Any, caplog
-):
+def test_others_continue_after_a_crash_and_end_when_it_is_final(place: Place, start: Any, caplog):
     fine = fragile(place, "fine")
     broken = fragile(place, "broken", crashes=99, restart_intensity=2, restart_period=30.0)
     _, loop = start(fine, broken)
@@ -96,7 +94,7 @@ def test_the_others_go_on_when_one_crashes_and_end_in_order_when_it_is_given_up(
     assert "it is not started again, and all others end" in caplog.text
 
 
-def test_a_temporary_one_is_not_started_again_and_the_others_go_on(place: Place, start: Any):
+def test_a_temporary_processor_is_not_restarted(place: Place, start: Any):
     fine = fragile(place, "fine")
     broken = fragile(place, "broken", crashes=99, restart="temporary")
     _, loop = start(fine, broken)
@@ -108,7 +106,7 @@ def test_a_temporary_one_is_not_started_again_and_the_others_go_on(place: Place,
 
 
 @pytest.mark.parametrize(("restart", "lives"), [("transient", 1), ("permanent", 2)])
-def test_what_a_handler_ends_is_started_again_when_it_is_permanent(
+def test_a_permanent_processor_ended_by_a_handler_restarts(
     place: Place, start: Any, restart: str, lives: int
 ):
     processor = fragile(place, restart=restart)
@@ -139,9 +137,7 @@ def test_what_was_told_to_end_is_not_started_again(place: Place, start: Any, tol
     assert processor.lives == 1
 
 
-def test_a_scheduler_ends_at_once_although_a_processor_waits_for_its_restart(
-    place: Place, start: Any
-):
+def test_a_scheduler_ends_at_once_while_a_restart_is_due(place: Place, start: Any):
     processor = fragile(place, crashes=99, restart_intensity=99, restart_period=1e9)
     scheduler, loop = start(processor)
     wait_until(lambda: processor.lives == 6, SOON)  # the next pause takes more than three seconds
@@ -154,9 +150,7 @@ def test_a_scheduler_ends_at_once_although_a_processor_waits_for_its_restart(
     assert processor.lives == lives
 
 
-def test_a_processor_without_its_queue_is_started_again_until_the_queue_is_there(
-    place: Place, start: Any, raw: Raw
-):
+def test_a_processor_restarts_until_its_queue_exists(place: Place, start: Any, raw: Raw):
     raw.declare(place.queue)
     as_it_is = {"name": place.queue, "flags": {"passive": True}}
     processor = Fragile("rk", place.at((as_it_is, "rk")))

@@ -214,9 +214,7 @@ def test_a_passive_queue_that_does_not_exist(place: Place, raw: Raw) -> None:
     messaging.GenericConsumer(eqk)
 
 
-def test_a_passive_exchange_that_is_deleted_is_an_error_when_something_is_sent(
-    place: Place, raw: Raw
-) -> None:
+def test_sending_to_a_deleted_passive_exchange_is_an_error(place: Place, raw: Raw) -> None:
     raw.channel.exchange_declare(place.exchange.name, "direct")
     passive = exchange(place.exchange.name, passive=True)
     producer = place.producer(eks=[(passive, "rk")])
@@ -235,7 +233,7 @@ def test_a_passive_exchange_that_is_deleted_is_an_error_when_something_is_sent(
 
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])
-def test_what_was_made_otherwise_while_the_connection_was_lost_ends_the_processor(
+def test_a_queue_redeclared_during_the_loss_ends_the_processor(
     place: Place, raw: Raw, broker_env: Any, what: str
 ) -> None:
     with Proxy(broker_env.port) as proxy:
@@ -307,9 +305,7 @@ def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
     assert caught.value.flag == "x-queue-type", "it is one indeed"
 
 
-def test_a_consumer_on_a_quorum_queue_gives_back_what_it_has_not_settled(
-    place: Place, raw: Raw
-) -> None:
+def test_a_quorum_queue_gets_unsettled_messages_back(place: Place, raw: Raw) -> None:
     consumer = messaging.GenericConsumer(quorum(place))
     place.producer().message_hello("x")
     seen: list[Any] = []
@@ -330,9 +326,7 @@ def test_a_consumer_on_a_quorum_queue_gives_back_what_it_has_not_settled(
 # --- what RabbitMQ 4 refuses
 
 
-def test_nothing_that_we_declare_by_default_is_refused_by_rabbitmq_4(
-    place: Place, broker_env: Any
-) -> None:
+def test_rabbitmq_4_accepts_all_default_declarations(place: Place, broker_env: Any) -> None:
     """No transient queue that is shared, and no prefetch for a whole channel."""
     with tap_to(broker_env.port) as tap:
         use_everything(place, {**broker_env.hup, "port": tap.port})

@@ -36,7 +36,7 @@ def test_bindings_come_in_the_order_of_the_eqk():
         ({"name": "a", "flags": {"exclusive": True}}, ("a", {"exclusive": True})),
     ],
 )
-def test_a_queue_is_a_name_or_a_dictionary_in_which_flags_may_be_missing(queue, expected):
+def test_a_queue_is_a_name_or_a_dictionary_with_optional_flags(queue, expected):
     assert queue_name_and_flags(queue) == expected
 
 
@@ -80,7 +80,7 @@ def test_each_instance_has_an_exclusive_queue_of_its_own(address, name):
 
 @pytest.mark.behaviour("application-keys")
 @pytest.mark.parametrize("address", [FIRST, THIRD])
-def test_fan_out_keys_lead_to_the_own_queue_and_round_robin_keys_to_the_shared_ones(address):
+def test_fan_out_keys_use_own_queues_and_round_robin_shared_ones(address):
     own = address.uid
     fan_out = ["monitor", "@host-b", "monitor@host-b", "77@host-b", f"77.{address.number}@host-b"]
 

@@ -90,7 +90,7 @@ def test_all_handlers_run_in_the_order_given():
 
 @pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("exc", FAILURES, ids=lambda exc: type(exc).__name__)
-def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(exc):
+def test_a_raising_handler_rejects_and_the_others_run(exc):
     got = []
     outcome = dispatch(command(), on_content(got.append, raising(exc), got.append))
 
@@ -101,7 +101,7 @@ def test_whatever_a_handler_raises_the_message_is_rejected_and_the_others_run(ex
 
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize(("exc", "next_action"), ENDINGS, ids=lambda it: getattr(it, "name", None))
-def test_an_ending_acknowledges_and_says_what_becomes_of_the_processor(exc, next_action):
+def test_an_ending_acknowledges_and_says_what_comes_next(exc, next_action):
     got = []
     outcome = dispatch(command(), on_content(raising(exc), got.append))
 
@@ -178,7 +178,7 @@ def test_each_handler_gets_its_own_deep_copy(part):
 
 
 @pytest.mark.behaviour("several-handlers")
-def test_who_gets_the_content_cannot_spoil_it_for_who_gets_the_body():
+def test_a_content_handler_cannot_change_the_body_of_another():
     got = []
     dispatch(command(), [(dict.clear, "content"), (got.append, None)])
 
@@ -186,7 +186,7 @@ def test_who_gets_the_content_cannot_spoil_it_for_who_gets_the_body():
 
 
 @pytest.mark.behaviour("several-handlers")
-def test_a_body_as_deep_as_the_decoder_lets_through_can_be_copied():
+def test_the_deepest_body_that_decodes_can_be_copied():
     depth = JsonEncoder.max_depth - 2
     body = command(parameters=JsonEncoder.decode("[" * depth + "]" * depth))
     got = []
@@ -250,7 +250,7 @@ def test_a_filter_cannot_spoil_the_message_for_other_handlers():
 
 @pytest.mark.behaviour("filter-errors")
 @pytest.mark.parametrize("exc", [FilterError("no"), ValueError("bad"), StopIteration(), KeyError()])
-def test_any_exception_of_a_filter_discards_the_message_for_that_handler_alone(exc):
+def test_a_filter_exception_discards_for_that_handler_only(exc):
     got: list[object] = []
     handler = filtered(lambda m: got.append("wrong"), discard(exc), lambda m: got.append("wrong"))
     outcome = dispatch(command(), on_content(handler, got.append))
@@ -291,7 +291,7 @@ def exception(name, text):
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_the_handler_of_a_call_gets_the_content_and_the_reply_function():
+def test_an_rpc_handler_gets_content_and_reply_function():
     outcome, answers = ask(lambda content, reply: reply(content["parameters"]["list"]))
 
     assert answers == [[1, 2]]
@@ -400,7 +400,7 @@ def test_a_promise_does_not_outlive_an_exception():
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_a_value_that_cannot_be_sent_is_the_handlers_error_and_the_caller_hears_of_it():
+def test_an_unencodable_reply_fails_handler_and_caller():
     sent: list[object] = []
 
     def send(result):

@@ -170,7 +170,7 @@ def test_ordinary_values_are_no_matter_for_the_standard_library(value: Any):
 @pytest.mark.parametrize(
     "beside", [1, -1, 1.5, 0.1, -0.0, True, "text", "\u20ac", [None], {"a": None}]
 )
-def test_nor_are_those_with_a_none_among_them_but_for_a_rare_number(beside: Any):
+def test_values_beside_none_survive_except_a_rare_number(beside: Any):
     text = fastjson.encode([None, beside])
 
     assert text is not None

@@ -41,7 +41,7 @@ def test_all_six_can_be_given_in_order_and_by_name():
 
 
 @pytest.mark.behaviour("fingerprint-six-keys")
-def test_as_dict_has_exactly_the_six_keys_in_the_order_of_as_tuple():
+def test_as_dict_has_six_keys_in_the_order_of_as_tuple():
     made = Fingerprint(*GIVEN)
 
     assert list(made.as_dict().items()) == list(zip(KEYS, GIVEN, strict=True))
@@ -57,7 +57,7 @@ def test_every_value_is_a_string_whatever_was_given(key):
 
 
 @pytest.mark.behaviour("fingerprint-when-made")
-def test_a_missing_name_or_type_is_none_here_and_the_classic_text_on_the_wire():
+def test_a_missing_name_is_none_and_classic_text_on_the_wire():
     made = Fingerprint()
 
     assert (made.name, made.type) == (None, None)

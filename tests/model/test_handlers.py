@@ -123,7 +123,7 @@ class GrandChild(Child):
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_handlers_of_a_class_are_those_of_its_bases_and_then_its_own():
+def test_a_class_has_handlers_of_its_bases_then_its_own():
     assert found(Child) == ["first", "third", "fourth"]
 
 
@@ -149,7 +149,7 @@ def test_siblings_do_not_share_handlers():
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_two_classes_with_a_handler_of_the_same_name_keep_their_own():
+def test_classes_with_equal_handler_names_keep_their_own():
     class Other(metaclass=MessageHandlerType):
         @MessageHandler("command", "other")
         def first(self, content): ...
@@ -159,7 +159,7 @@ def test_two_classes_with_a_handler_of_the_same_name_keep_their_own():
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_mixins_bring_their_handlers_also_when_they_are_plain_classes():
+def test_mixins_that_are_plain_classes_bring_their_handlers():
     class Mixin:
         @MessageHandler("command", "mixed")
         def mixed(self, content): ...
@@ -171,7 +171,7 @@ def test_mixins_bring_their_handlers_also_when_they_are_plain_classes():
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_a_handler_added_to_a_class_at_run_time_is_known_to_it_and_its_subclasses():
+def test_a_handler_added_at_run_time_reaches_subclasses():
     class Parent(Base): ...
 
     class Heir(Parent): ...
@@ -216,7 +216,7 @@ def test_a_nested_class_can_be_a_handler():
 
 
 @pytest.mark.behaviour("handler-classes")
-def test_the_mark_of_a_handler_class_is_not_its_subclasses_parents():
+def test_a_subclass_has_its_own_handler_mark():
     @MessageHandler("command", "a")
     class Parent(Handler): ...
 
@@ -250,7 +250,7 @@ def test_a_filter_keeps_its_arguments_and_returns_the_function():
 
 
 @pytest.mark.behaviour("filters")
-def test_several_filters_stand_innermost_first_wherever_the_handler_decorator_is():
+def test_filters_run_innermost_first_wherever_the_decorator_is():
     @MessageFilter("outer")
     @MessageHandler("command", "a")
     @MessageFilter("inner")

@@ -63,9 +63,7 @@ def test_the_defaults():
         ("VHOST", "/lab", (*DEFAULTS[:4], "/lab")),
     ],
 )
-def test_each_variable_sets_its_part_when_it_is_used_and_not_at_import(
-    env, variable, value, expected
-):
+def test_each_variable_is_read_on_use_and_not_at_import(env, variable, value, expected):
     env(**{variable: value})
 
     assert parts() == expected
@@ -90,7 +88,7 @@ def test_the_url_sets_the_parts_that_it_names(env, url, expected):
 
 
 @pytest.mark.behaviour("environment-variables")
-def test_the_url_beats_the_single_variables_and_leaves_them_the_rest(env):
+def test_the_url_beats_single_variables_for_its_parts(env):
     env(URL="amqp://alice@rabbit", HOST="other", USER="bob", PASSWORD="hush", VHOST="/lab")
 
     assert parts() == ("rabbit", 5672, "alice", "hush", "/lab")
@@ -351,7 +349,7 @@ def test_a_port_that_is_none_is_refused(port):
 
 
 @pytest.mark.behaviour("hup")
-def test_what_a_hup_leaves_out_comes_from_the_global_one_and_then_the_environment(env):
+def test_missing_hup_keys_come_from_global_hup_then_environment(env):
     messaging.global_hup = {"user": "global", "password": "global"}
     env(USER="environment", PASSWORD="environment", PORT="5673")
 

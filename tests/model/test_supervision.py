@@ -53,7 +53,7 @@ def test_the_pauses_do_not_grow_for_ever():
     st.integers(0, 5),
     st.floats(0.1, 30.0),
 )
-def test_there_are_never_more_restarts_in_any_period_than_the_intensity(gaps, intensity, period):
+def test_restarts_in_any_period_stay_within_the_intensity(gaps, intensity, period):
     restarts, now, granted = Restarts(intensity, period), 0.0, []
     for gap in gaps:
         now += gap
