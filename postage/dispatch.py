@@ -15,7 +15,7 @@ from typing import Any
 
 from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMessage
 from postage.handlers import MessageFilter
-from postage.message import MessageResultException
+from postage.message import NO_REPLY, UNKNOWN_COMMAND, MessageResultException
 from postage.reply import Reply
 
 __all__ = ["Bound", "HandlerKilled", "NextAction", "Outcome", "Verdict", "dispatch", "perform"]
@@ -135,7 +135,7 @@ def _dispatch_rpc(
     """The last handler defined answers; whatever happens, the caller hears of it."""
     if not found:
         if answer_unknown:
-            reply(MessageResultException("UnknownCommand", f"nobody here handles {outcome.name!r}"))
+            reply(MessageResultException(UNKNOWN_COMMAND, f"nobody here handles {outcome.name!r}"))
         return
     handler, part = found[-1]
     try:
@@ -147,7 +147,7 @@ def _dispatch_rpc(
         _judge(exc, handler, outcome)
         _answer(reply, exc)
     if reply.is_due:
-        reply(MessageResultException("NoReply", f"the handler of {outcome.name!r} did not reply"))
+        reply(MessageResultException(NO_REPLY, f"the handler of {outcome.name!r} did not reply"))
 
 
 def _answer(reply: Reply, exc: BaseException) -> None:

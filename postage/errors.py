@@ -31,6 +31,7 @@ __all__ = [
     "PostageError",
     "PublishFailed",
     "RejectMessage",
+    "RemoteError",
     "SettingsError",
     "TimeoutError",
     "TlsFailed",
@@ -260,6 +261,25 @@ class GaveUp(PostageError):
 
 class ExitScheduler(PostageError, ValueError):
     """Raised by a microthread or a handler: the whole scheduler ends."""
+
+
+class RemoteError(PostageError):
+    """A call has no value: the server reported an error, or no result arrived.
+
+    *kind* is ``"error"`` for an error that the server foresees, and ``"exception"`` otherwise.
+    *name* is the name of the exception, empty for an error; *text* is what the server said.
+    ``NoRoute``, ``TimeoutError`` and ``ConnectionLost`` come from the calling side.
+    """
+
+    def __init__(self, kind: str, name: str, text: str) -> None:
+        super().__init__(kind, name, text)
+        self.kind, self.name, self.text = kind, name, text
+
+    def __str__(self) -> str:
+        """Return what the server, or the calling side, said."""
+        if not self.name:
+            return f"the server answered with an error: {self.text}"
+        return f"the call ended with {self.name}: {self.text}"
 
 
 class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the classic name

@@ -7,9 +7,19 @@ A body can be read and written without Postage, in any language: ``type``, ``nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Literal
+
+from postage.errors import RemoteError
 
 __all__ = [
+    "CONNECTION_LOST",
+    "ERROR",
+    "EXCEPTION",
+    "NO_REPLY",
+    "NO_ROUTE",
+    "SUCCESS",
+    "TIMEOUT",
+    "UNKNOWN_COMMAND",
     "VERSION",
     "Message",
     "MessageCommand",
@@ -17,12 +27,31 @@ __all__ = [
     "MessageResultError",
     "MessageResultException",
     "MessageStatus",
+    "ResultKind",
     "RpcCommand",
     "result_from",
 ]
 
 VERSION = "2"
 """The version of the message form, independent of the version of the library."""
+
+ResultKind = Literal["success", "error", "exception"]
+"""The kinds of results: see `MessageResult.kind`."""
+SUCCESS: Final = "success"
+ERROR: Final = "error"
+EXCEPTION: Final = "exception"
+
+# The names of the exception results that Postage itself makes; see `MessageResult.value`.
+TIMEOUT: Final = "TimeoutError"
+"""The caller waited long enough; the call may have been carried out."""
+CONNECTION_LOST: Final = "ConnectionLost"
+"""The connection was lost or closed; the call may have been carried out."""
+NO_ROUTE: Final = "NoRoute"
+"""No queue is bound to the key of the call; it was not carried out."""
+UNKNOWN_COMMAND: Final = "UnknownCommand"
+"""The server has no handler for the call."""
+NO_REPLY: Final = "NoReply"
+"""The handler of the call returned without a reply."""
 
 _NOTHING: Any = object()
 
@@ -107,16 +136,40 @@ class MessageResult(Message):
     """The result of an RPC that succeeded: a *value*, and a *message* for people."""
 
     type = "result"
-    result_type: ClassVar[str] = "success"
+    result_type: ClassVar[ResultKind] = SUCCESS
 
     def __init__(self, value: Any, message: str = "") -> None:
         self._build(self.name, {"type": self.result_type, "value": value, "message": message})
+
+    @property
+    def value(self) -> Any:
+        """What the server returned; None for an error, and the name of the exception for one."""
+        return self.body["content"]["value"]
+
+    @property
+    def message(self) -> str:
+        """The text for people; empty unless the server gave one."""
+        text: str = self.body["content"]["message"]
+        return text
+
+    @property
+    def kind(self) -> ResultKind:
+        """Whether the call succeeded: ``"success"``, ``"error"`` or ``"exception"``."""
+        kind: ResultKind = self.body["content"]["type"]
+        return kind
+
+    def unwrap(self) -> Any:
+        """Return the value of a call that succeeded; raise `RemoteError` for one that did not."""
+        kind = self.kind
+        if kind == SUCCESS:
+            return self.value
+        raise RemoteError(kind, str(self.value) if kind == EXCEPTION else "", str(self.message))
 
 
 class MessageResultError(MessageResult):
     """An error that the server foresees and documents; the value is None.  False in a condition."""
 
-    result_type = "error"
+    result_type = ERROR
     boolean_value = False
 
     def __init__(self, message: str) -> None:
@@ -126,7 +179,7 @@ class MessageResultError(MessageResult):
 class MessageResultException(MessageResult):
     """An exception: its *name* as the value, its text as the *message*.  False in a condition."""
 
-    result_type = "exception"
+    result_type = EXCEPTION
     boolean_value = False
 
     def __init__(self, name: str, message: str) -> None:
@@ -143,11 +196,11 @@ def result_from(reply: Any) -> MessageResult:
         kind, value, text = content["type"], content["value"], content["message"]
     except (TypeError, KeyError, IndexError):
         return MessageResultError(f"Malformed reply {_shown(reply)}")
-    if kind == "success":
+    if kind == SUCCESS:
         return MessageResult(value, text)
-    if kind == "error":
+    if kind == ERROR:
         return MessageResultError(text)
-    if kind == "exception":
+    if kind == EXCEPTION:
         return MessageResultException(value, text)
     return MessageResultError(f"Malformed reply {_shown(reply)}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postage.errors import RemoteError
 from postage.message import (
     Message,
     MessageCommand,
@@ -258,3 +260,40 @@ def test_what_is_no_result_is_a_malformed_reply(reply):
     assert type(got) is MessageResultError
     assert got.body["content"]["message"].startswith("Malformed reply ")
     assert len(got.body["content"]["message"]) < 600
+
+
+# --- the parts of a result
+
+
+RESULTS = [
+    (MessageResult([1], "done"), "success", [1], "done"),
+    (MessageResultError("no such user"), "error", None, "no such user"),
+    (MessageResultException("KeyError", "'x'"), "exception", "KeyError", "'x'"),
+]
+
+
+@pytest.mark.parametrize(("result", "kind", "value", "text"), RESULTS, ids=str)
+def test_a_result_gives_its_kind_value_and_message(result, kind, value, text):
+    assert (result.kind, result.value, result.message) == (kind, value, text)
+
+
+def test_unwrap_returns_the_value_of_a_success():
+    assert MessageResult({"a": 1}).unwrap() == {"a": 1}
+    assert MessageResult(None).unwrap() is None
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "name", "words"),
+    [
+        (MessageResultError("no such user"), "error", "", "with an error: no such user"),
+        (MessageResultException("KeyError", "'x'"), "exception", "KeyError", "KeyError: 'x'"),
+    ],
+    ids=str,
+)
+def test_unwrap_raises_what_the_server_said(result, kind, name, words):
+    with pytest.raises(RemoteError, match=words) as caught:
+        result.unwrap()
+
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert (error.kind, error.name, error.text) == (kind, name, result.message)
+    assert str(error) == str(caught.value)

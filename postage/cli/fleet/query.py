@@ -17,7 +17,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
-from postage.message import MessageResult, MessageResultException
+from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
 __all__ = ["connect", "everybody", "one", "present"]
 
@@ -101,6 +101,6 @@ def one(key: str, wait: float) -> MessageResult:
     """Return the first description that comes from behind *key*, or why none came."""
     remote = _remote(key)
     if remote is None:
-        return MessageResultException("NoRoute", f"there are no applications here, nor {key!r}")
+        return MessageResultException(NO_ROUTE, f"there are no applications here, nor {key!r}")
     result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
     return result

@@ -28,7 +28,7 @@ from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Echoes, Scouts
 from postage.green.rpc.pending import CallRequest, Outcome, PendingCall
 from postage.green.rpc.replies import ReplyQueue, private_queue
-from postage.message import MessageResultException
+from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
 
 __all__ = ["Calls"]
 
@@ -121,7 +121,7 @@ class Calls:
         if call.loss is None:
             self._renew_requests()
         elif isinstance(call.loss, ConnectionClosed):
-            call.fail("ConnectionLost", call.loss)
+            call.fail(CONNECTION_LOST, call.loss)
 
     def _renew_requests(self) -> None:
         """Send on another channel from now on: what this one sends may go nowhere."""
@@ -160,7 +160,7 @@ class Calls:
                 self._have_queue_of(call)
                 connection.wait_writable(budget.remaining)
         except ConnectionClosed as exc:
-            call.fail("ConnectionLost", exc)
+            call.fail(CONNECTION_LOST, exc)
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
             self._note(exc, call)
             pause = budget.next_pause()
@@ -170,7 +170,7 @@ class Calls:
         """Have *call* go on after *error*, unless there never was a broker."""
         call.loss = error
         if isinstance(error, ConnectionFailed) and not self._pair.was_connected:
-            call.fail("ConnectionLost", error)
+            call.fail(CONNECTION_LOST, error)
 
     def _requesting(self, exchange: type[Exchange], limit: float) -> Connection:
         """Return the connection for requests, with *exchange* declared and its channel open."""
@@ -245,7 +245,7 @@ class Calls:
         loss = call.loss if budget.used else call.loss or self._pair.publishing.trouble
         if loss is not None:
             is_late = isinstance(loss, OperationTimeout)
-            name = "TimeoutError" if is_late else "ConnectionLost"
+            name = TIMEOUT if is_late else CONNECTION_LOST
             return MessageResultException(name, str(loss))
         if budget.exhausted:
             text = f"no reply within {budget.timeout:g} s, {budget.tries} tries"
@@ -253,7 +253,7 @@ class Calls:
             text = f"no reply within {budget.total:.3g} s, {budget.used} tries"
         else:
             text = f"it could not be sent within {budget.total:.3g} s: {self._obstacle()}"
-        return MessageResultException("TimeoutError", text)
+        return MessageResultException(TIMEOUT, text)
 
     def _obstacle(self) -> str:
         connection = self._pair.publishing.current
@@ -330,7 +330,7 @@ class Calls:
             return
         exchange, key = call.request.destination
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
-        call.fail("NoRoute", text)
+        call.fail(NO_ROUTE, text)
 
     def _on_requests_lost(self, error: PostageError) -> None:
         """The channel for requests is gone; whether the broker has read them, nobody knows."""
@@ -338,7 +338,7 @@ class Calls:
             exchange = call.request.exchange
             if isinstance(error, ChannelRefused) and error.misses(exchange.name):
                 self._forget(exchange)
-                call.fail("NoRoute", error)
+                call.fail(NO_ROUTE, error)
             else:
                 call.lose(error)
 
