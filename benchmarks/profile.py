@@ -29,7 +29,7 @@ ATTACHING = 0.7
 """Seconds until it samples."""
 LEAST_COUNT = 100_000
 """Messages that are consumed at least: they do not wait until it samples."""
-IDLE = ("Guard._run", "gevent/_threading.py")
+IDLE = ("HubMonitor._run", "gevent/_threading.py")
 """Native threads that wait, which py-spy takes for work."""
 LEAST = 0.02
 """The part of the time from which on a function is told of."""

@@ -51,6 +51,11 @@ _ENDINGS: dict[type[BaseException], NextAction] = {
 }
 
 
+HANDLER_VARIABLE = "handler"
+"""The local variable in which functions of this module hold the handler that they call; by it
+`green.amqp.blocker` finds the handler that holds up a hub."""
+
+
 class Outcome:
     """What came of one message; there are few that anything was raised for."""
 

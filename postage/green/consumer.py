@@ -18,7 +18,7 @@ from postage.exchange import Exchange
 from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Form, Properties
+from postage.green.amqp.frames import Properties, PropertiesTemplate
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.pipelining import current_pipeline
 from postage.green.rpc.peers import RECEIPT
@@ -31,7 +31,7 @@ __all__ = ["GenericConsumer"]
 
 logger = logging.getLogger(__name__)
 
-_FORM = Form("correlation_id", "content_type")
+_TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 
 Callback = Callable[[Channel, Delivery, Properties, bytes], object]
 
@@ -265,7 +265,7 @@ class GenericConsumer:
         body = body_of(self.encoder, result.body)
         kind, id_ = self.encoder.content_type, header.correlation_id
         if isinstance(id_, str):
-            own = _FORM.fill(id_, kind)
+            own = _TEMPLATE.render(id_, kind)
         else:  # there is none, or it is no text, which pika's codec hands over as bytes
             own = Properties(content_type=kind, correlation_id=id_)
         self._reply(header.reply_to, own, body)

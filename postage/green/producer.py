@@ -19,7 +19,7 @@ from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the class
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
-from postage.green.amqp.frames import Form
+from postage.green.amqp.frames import PropertiesTemplate
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
 from postage.green.rpc.calls import Calls
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P")
 
 PERSISTENT = 2
-_FORM = Form("message_id", "content_type", "delivery_mode", "timestamp")
+_TEMPLATE = PropertiesTemplate("message_id", "content_type", "delivery_mode", "timestamp")
 
 # What __getattr__ serves: the prefix of the attribute, and that of its builder.  The order matters,
 # rpc_queue_ before rpc_.
@@ -183,7 +183,7 @@ class GenericProducer:
     def _send(self, body: Any, targets: Eks) -> None:
         encoded, pair = body_of(self.encoder, body), self._pair
         kind, now = self.encoder.content_type, int(time.time())
-        properties = _FORM.fill(pair.new_id(), kind, self.delivery_mode, now)
+        properties = _TEMPLATE.render(pair.new_id(), kind, self.delivery_mode, now)
         how = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:

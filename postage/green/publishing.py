@@ -25,7 +25,7 @@ from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.waiting import Lazy
+from postage.green.amqp.waiting import SharedResource
 from postage.green.retry import RetryTimer
 
 __all__ = ["Publication", "PublishArgs", "declare_exchange", "publish", "publish_confirmed"]
@@ -38,7 +38,7 @@ once, so that timers, sockets and other greenlets run."""
 ONE_LOOP_ITERATION = 1e-6
 """Seconds to sleep: any value > 0 makes ``gevent.sleep`` run one iteration of the event loop."""
 
-ChannelChooser = Callable[[Connection], Lazy[Channel]]
+ChannelChooser = Callable[[Connection], SharedResource[Channel]]
 """Chooses the channel of a connection to publish on."""
 
 _RESTART = "is it running?  A longer publish_timeout outlasts its restart"
@@ -231,7 +231,7 @@ def _wait_for_retry(
         gevent.sleep(0)  # connecting makes the pauses
         return
     if isinstance(error, ChannelRefused) and error.misses(exchange.name):
-        connection.forget(exchange)
+        connection.discard_declaration(exchange)
     if isinstance(error, NotAcknowledged):
-        connection.renew(connection.confirming)
+        connection.replace_channel(connection.confirming)
     connection.wait_end(pause)

@@ -64,7 +64,7 @@ def declare(pair: Pair, connection: Connection, queue: QueueDeclaration) -> None
                 raise
             # Somebody deleted it since this connection declared it.
             for exchange in gone:
-                connection.forget(exchange)
+                connection.discard_declaration(exchange)
             _declare(connection, queue)
     queue.home = connection
 
@@ -165,7 +165,7 @@ class Subscription:
             self._keeper.kill()
         for tag in self._tags:
             if self._channel is not None:
-                self._channel.cancel_soon(tag)
+                self._channel.cancel_nowait(tag)
 
     def end(self, limit: float) -> None:
         """Give back what is here unsettled; switches, at most *limit* seconds."""
@@ -173,7 +173,7 @@ class Subscription:
         channel, tags = self._channel, {*self._tags, *self._left}
         self._forget_channel()
         if channel is not None:
-            channel.leave(tags, limit)
+            channel.release(tags, limit)
 
     # --- what happens; in the hub
 
@@ -340,7 +340,7 @@ class Subscription:
         except BaseException:
             if self._tags.pop(tag, None) is not None:
                 self._left.append(tag)
-                channel.cancel_soon(tag)
+                channel.cancel_nowait(tag)
             raise
 
     def _check_refusal(self, error: ChannelRefused, queue: QueueDeclaration) -> None:

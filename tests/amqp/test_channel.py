@@ -199,7 +199,7 @@ def test_a_second_ack_of_a_delivery_is_counted_and_harms_nobody(
 def test_a_consumer_that_ended_at_once_leaves_nothing_behind(channel: Channel, queue: str) -> None:
     tag = channel.consume(queue, Inbox(settle=False), no_ack=True)
     for _ in range(2):
-        channel.cancel_now(tag)
+        channel.discard_consumer(tag)
     assert tag in repr(vars(channel._pika))
 
     wait_until(lambda: tag not in repr(vars(channel._pika)), SOON)

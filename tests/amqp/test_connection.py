@@ -29,7 +29,7 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp import transport as transport_module
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.connection_states import Link
+from postage.green.amqp.connection_states import ConnectionState
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.settings import Settings
@@ -370,7 +370,7 @@ def test_a_broker_that_dies_and_comes_back(
     mortal.start()
     assert outcomes(sending, SOON) == [None] * 20
     wait_until(lambda: len(got) >= 2, SOON)  # one at a time: nobody acknowledges
-    assert {line.state for line in (pair.publishing, pair.consuming)} == {Link.OPEN}
+    assert {line.state for line in (pair.publishing, pair.consuming)} == {ConnectionState.OPEN}
     consumer.stop_consuming()
     assert outcomes([consuming], SOON) == [None]
 

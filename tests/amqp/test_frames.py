@@ -16,7 +16,7 @@ from pika.spec import Basic
 from postage.errors import SettingsError
 from postage.green.amqp import frames
 from postage.green.amqp.codec import from_pika
-from postage.green.amqp.frames import Confirm, Deliver, Form, Properties
+from postage.green.amqp.frames import Confirm, Deliver, Properties, PropertiesTemplate
 from tests.support.wire import (
     channels,
     confirms,
@@ -82,7 +82,7 @@ def test_a_form_says_what_the_properties_alone_would(
     values = {name: values[name] for name in values.keys() - {own, "headers"}}
     names = data.draw(st.permutations(sorted(values)))
 
-    filled = Form(own, *names).fill(text, *(values[name] for name in names))
+    filled = PropertiesTemplate(own, *names).render(text, *(values[name] for name in names))
 
     alone = Properties(**{**values, own: text})
     assert filled.encode() == alone.encode()

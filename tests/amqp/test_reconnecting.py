@@ -25,7 +25,7 @@ from postage.errors import (
 from postage.green.amqp import reconnecting as reconnecting_module
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.connection_states import Link
+from postage.green.amqp.connection_states import ConnectionState
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 from postage.testing.polling import wait_until
@@ -98,11 +98,11 @@ def nowhere(**settings: Any) -> Settings:
 def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
     broker = Fickle("stay")
     with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
-        assert (line.state, line.current, broker.moods) == (Link.IDLE, None, [])
+        assert (line.state, line.current, broker.moods) == (ConnectionState.IDLE, None, [])
         made = outcomes([trying(line.get) for _ in range(100)], SOON)
         assert len(set(map(id, made))) == 1
         assert line.current is line.get() is made[0]
-        assert (line.state, line.losses, broker.moods) == (Link.OPEN, 0, ["stay"])
+        assert (line.state, line.losses, broker.moods) == (ConnectionState.OPEN, 0, ["stay"])
 
 
 @pytest.mark.parametrize("limit", [None, 0.5])
@@ -112,7 +112,7 @@ def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
         results = outcomes([trying(line.get, limit) for _ in range(100)], SOON)
         assert {type(result) for result in results} == {BrokerUnreachable}
         assert watch.own < 0.4
-        assert line.state is Link.LOST
+        assert line.state is ConnectionState.LOST
         with pytest.raises(BrokerUnreachable):  # the next one tries again
             line.get()
 
@@ -151,7 +151,7 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
         with caplog.at_level(logging.INFO, "postage"):
             broker.cut()
             wait_until(lambda: line.current is None, SOON)
-            assert (line.state, line.losses) == (Link.LOST, 1)
+            assert (line.state, line.losses) == (ConnectionState.LOST, 1)
             made = outcomes([trying(line.get) for _ in range(100)], SOON)
         assert len(set(map(id, made))) == 1
         assert made[0] is not first
@@ -202,7 +202,7 @@ def test_nobody_dials_when_nobody_waits() -> None:
     with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
         with pytest.raises(ConnectionFailed):
             line.get(0.3)
-        wait_until(lambda: line.state is Link.LOST, SOON)
+        wait_until(lambda: line.state is ConnectionState.LOST, SOON)
         before = len(broker.moods)
         gevent.sleep(0.3)
         assert len(broker.moods) == before
@@ -318,19 +318,19 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
         assert kinds == {Connection} if mood == "stay" else {ConnectionClosed}
         with pytest.raises(ConnectionClosed):
             line.get()
-        assert line.state is Link.CLOSED
+        assert line.state is ConnectionState.CLOSED
 
 
 def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
     with ours(nowhere(), was_connected=True) as line:
         line._backoff = Backoff(lambda: 0.9)  # 0.09 s
         run = trying(line.get)
-        wait_until(lambda: line.state is Link.WAITING and line._not_before, SOON)
+        wait_until(lambda: line.state is ConnectionState.WAITING and line._not_before, SOON)
         gevent.spawn(time.sleep, 0.3)  # both are due when it is over, we first
         gevent.sleep(0.001)
         line.close()
         assert outcomes([run], SOON)[0].__class__ is ConnectionClosed
-        assert line.state is Link.CLOSED
+        assert line.state is ConnectionState.CLOSED
 
 
 def test_a_close_ends_the_dialling_and_its_socket() -> None:
@@ -364,7 +364,7 @@ def test_a_defect_in_making_one_reaches_all_who_wait() -> None:
     line = Reconnecting(nowhere(), "a test", make, lambda: True)
     results = outcomes([trying(line.get) for _ in range(5)], SOON)
     assert {type(result) for result in results} == {KeyError}
-    assert line.state is Link.LOST
+    assert line.state is ConnectionState.LOST
 
 
 def test_its_repr_says_how_it_is() -> None:

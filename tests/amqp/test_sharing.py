@@ -48,10 +48,10 @@ def test_consumers_share_channels_when_there_are_many(
     channels = outcomes([trying(connection.consuming_channel) for _ in range(8)], SOON)
     assert len(set(map(id, channels))) == 4
     own, shared = channels[:2], channels[2:]
-    own[0].leave([])
+    own[0].release([])
     assert not own[0].alive
     assert own[1].alive
-    shared[0].leave([])
+    shared[0].release([])
     assert all(channel.alive for channel in shared)
     assert connection.consuming_channel() not in channels, "one may have its own again"
 
@@ -73,7 +73,7 @@ def test_who_leaves_a_shared_channel_gives_back_what_it_holds_and_harms_nobody(
         inbox.wait(2)
     inboxes[0].got[0].ack()
     inboxes[0].wait(3)
-    channel.leave([tags[0]])
+    channel.release([tags[0]])
     assert channel.alive
     # What a handler says afterwards is of no interest, and must not cost the others their channel.
     inboxes[0].got[1].ack()
@@ -122,9 +122,9 @@ def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
     ]
     gevent.sleep(0)  # they are written, and the broker has not been heard
     assert old.statistics().unconfirmed == 50
-    assert connection.renew(connection.confirming) is None, "not so soon"
+    assert connection.replace_channel(connection.confirming) is None, "not so soon"
     old.since -= connection_module.RENEWAL
-    assert connection.renew(connection.confirming) is old
+    assert connection.replace_channel(connection.confirming) is old
     new = connection.confirming.get()
     assert new is not old
     assert outcomes(runs, SOON) == [None] * 50

@@ -15,7 +15,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import ConnectionFailed, SettingsError
-from postage.green.amqp.connecting import dial
+from postage.green.amqp.connecting import connect_socket
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import close
@@ -71,7 +71,7 @@ def env(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def dialled(settings: Settings) -> gevent.socket.socket:
     """Dial the address of *settings*, within a limit."""
     with gevent.Timeout(SOON):
-        return dial(settings, *settings.addresses[0])
+        return connect_socket(settings, *settings.addresses[0])
 
 
 # --- who is trusted
@@ -154,7 +154,7 @@ def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseExcepti
         where = Settings(host="127.0.0.1", port=silent.getsockname()[1], tls=True)
         error = None if limit is gevent.Timeout else limit("over")
         with pytest.raises(limit), gevent.Timeout(1.0, error):  # loading certificates takes time
-            dial(where, where.host, where.port)
+            connect_socket(where, where.host, where.port)
         assert gone.wait(SOON)
         server.join(SOON)
 

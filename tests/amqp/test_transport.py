@@ -14,7 +14,7 @@ import pika.frame
 import pytest
 
 from postage.green.amqp import transport as transport_module
-from postage.green.amqp.connecting import dial, parameters
+from postage.green.amqp.connecting import connect_socket, parameters
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.transport import Transport
 from postage.settings import Settings
@@ -162,7 +162,7 @@ def test_no_heartbeat_before_the_connection_is_open() -> None:
 
     greeted = gevent.event.Event()
     with listening(serve) as where:
-        sock = dial(where, where.host, where.port)
+        sock = connect_socket(where, where.host, where.port)
         ignore: dict[str, Any] = dict.fromkeys(("on_open", "on_failure", "on_close"), print)
         transport = Transport(parameters(where, where.host, where.port, "test"), sock, **ignore)
         transport.start()

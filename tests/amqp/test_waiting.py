@@ -11,14 +11,14 @@ import pytest
 from gevent.event import Event
 
 from postage.errors import OperationTimeout
-from postage.green.amqp.waiting import Answer, Lazy
+from postage.green.amqp.waiting import Answer, SharedResource
 from tests.support.trying import outcomes, trying
 
 SOON = 5.0
 
 
 class Thing:
-    """What a `Lazy` makes in these tests."""
+    """What a `SharedResource` makes in these tests."""
 
     alive = True
 
@@ -39,7 +39,7 @@ class Maker:
         return Thing()
 
 
-def wanting(lazy: Lazy[Thing], count: int) -> list[gevent.Greenlet]:
+def wanting(lazy: SharedResource[Thing], count: int) -> list[gevent.Greenlet]:
     """Start *count* greenlets that want the thing, and have them all wait."""
     runs = [trying(lazy.get) for _ in range(count)]
     gevent.idle()
@@ -48,7 +48,7 @@ def wanting(lazy: Lazy[Thing], count: int) -> list[gevent.Greenlet]:
 
 def test_one_makes_it_for_all() -> None:
     make = Maker()
-    lazy = Lazy(make)
+    lazy = SharedResource(make)
     runs = wanting(lazy, 10)
     assert lazy.current is None
     make.go.set()
@@ -62,7 +62,7 @@ def test_one_makes_it_for_all() -> None:
 def test_a_failure_is_shared_and_the_next_one_tries_again() -> None:
     make = Maker()
     make.error = OSError("no")
-    lazy = Lazy(make)
+    lazy = SharedResource(make)
     runs = wanting(lazy, 10)
     make.go.set()
     assert outcomes(runs, SOON) == [make.error] * 10
@@ -75,7 +75,7 @@ def test_a_failure_is_shared_and_the_next_one_tries_again() -> None:
 def test_what_has_died_is_made_anew() -> None:
     make = Maker()
     make.go.set()
-    lazy = Lazy(make)
+    lazy = SharedResource(make)
     first = lazy.get()
     first.alive = False
     assert lazy.current is None
@@ -86,7 +86,7 @@ def test_what_has_died_is_made_anew() -> None:
 @pytest.mark.parametrize("end", [gevent.GreenletExit, gevent.Timeout, KeyError])
 def test_a_maker_that_is_killed_is_replaced_by_one_that_waits(end: type[BaseException]) -> None:
     make = Maker()
-    lazy = Lazy(make)
+    lazy = SharedResource(make)
     first = gevent.spawn(suppressed(lazy.get, end))
     gevent.idle()
     runs = wanting(lazy, 5)
@@ -114,7 +114,7 @@ def suppressed(call: Callable[[], Any], kind: type[BaseException]) -> Callable[[
 
 def test_one_that_waits_can_be_killed_without_harm() -> None:
     make = Maker()
-    lazy = Lazy(make)
+    lazy = SharedResource(make)
     runs = wanting(lazy, 3)
     runs[1].kill()
     make.go.set()
@@ -128,16 +128,16 @@ def test_one_that_waits_can_be_killed_without_harm() -> None:
 
 def test_the_answer() -> None:
     answer: Answer[str] = Answer()
-    gevent.spawn(answer.set, "yes")
+    gevent.spawn(answer.set_result, "yes")
     assert answer.get("asking", SOON) == "yes"
     assert answer.get("asking", 0) == "yes"
 
 
 def test_the_first_answer_stays() -> None:
     answer: Answer[str] = Answer()
-    answer.set("first")
+    answer.set_result("first")
     answer.set_exception(KeyError("second"))
-    answer.set("third")
+    answer.set_result("third")
     assert answer.get("asking", 0) == "first"
 
 

@@ -13,12 +13,12 @@ STACKS = """\
 main (work.py:3);send (a/frames.py:10) 30
 main (work.py:4);send (a/frames.py:11);join (a/frames.py:99) 10
 main (work.py:4) 60
-Guard._run (guard.py:96) 500
+HubMonitor._run (hub_monitor.py:96) 500
 """
 
 
 def test_lines_of_a_function_count_as_one():
-    assert named("HotPath.feed (a/hotpath.py:12)") == "HotPath.feed (a/hotpath.py)"
+    assert named("Codec.feed (a/codec.py:12)") == "Codec.feed (a/codec.py)"
     seen = counted(STACKS)
     assert seen["main (work.py)", "send (a/frames.py)"] == 30
     assert sum(seen.values()) == 100, "a waiting thread was counted"

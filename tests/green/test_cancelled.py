@@ -163,7 +163,7 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
     with running(processor):
         subscription: Any = processor.consumer._subscription
         tag = next(tag for tag, queue in subscription._tags.items() if queue.name == place.queue)
-        subscription._channel.cancel_now(tag)  # behind the back of its owner
+        subscription._channel.discard_consumer(tag)  # behind the back of its owner
         wait_for_restore(processor)
         assert value(place.producer().rpc_echo(1, _key="a")) == 1
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)

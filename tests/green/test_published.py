@@ -121,7 +121,7 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
     # As declared by others: we may not publish to it, whoever we are.
     connection.declare(place.exchange)
     connection._declared[forbidden] = connection._declared[place.exchange]
-    connection.forget(place.exchange)
+    connection.discard_declaration(place.exchange)
     watch = Stopwatch()
     refused, *others = outcomes(
         [

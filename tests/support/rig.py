@@ -13,7 +13,7 @@ import gevent.socket
 import pika
 from pika.spec import Basic, Channel, Confirm, Connection
 
-from postage.green.amqp.codec import HotPath, PlainPath, from_pika
+from postage.green.amqp.codec import Codec, PlainPath, from_pika
 from postage.green.amqp.transport import Transport
 from tests.support.peer import FRAME_MAX, OPEN_OK, START
 from tests.support.wire import method
@@ -26,7 +26,7 @@ CONSUMERS = ("ours", "yours")
 class Rig:
     """A real transport with one of the two paths on it; it is fed, and notes what happens."""
 
-    def __init__(self, path: type[HotPath | PlainPath], frame_max: int = FRAME_MAX) -> None:
+    def __init__(self, path: type[Codec | PlainPath], frame_max: int = FRAME_MAX) -> None:
         self.events: list[Any] = []
         self._ends = gevent.socket.socketpair()
         self.transport = Transport(
@@ -36,7 +36,7 @@ class Rig:
             on_failure=lambda _, exc: self.note("failed", exc),
             on_close=lambda _, exc: self.note("closed", type(exc)),
         )
-        self.path = path(self.transport) if path is HotPath else PlainPath()
+        self.path = path(self.transport) if path is Codec else PlainPath()
         self.transport.start()
         tune = Connection.Tune(channel_max=2047, frame_max=frame_max, heartbeat=60)
         self.transport.feed(START + method(0, tune) + OPEN_OK)
@@ -92,7 +92,7 @@ class Rig:
 @contextmanager
 def both(frame_max: int = FRAME_MAX) -> Iterator[tuple[Rig, Rig]]:
     """Yield a rig on the hot path and one on pika's."""
-    rigs = Rig(HotPath, frame_max), Rig(PlainPath, frame_max)
+    rigs = Rig(Codec, frame_max), Rig(PlainPath, frame_max)
     try:
         yield rigs
     finally:

@@ -19,14 +19,13 @@ from postage.errors import (
     OperationTimeout,
     PostageError,
 )
-from postage.green.amqp import error_translation as border
+from postage.green.amqp import error_translation
 from postage.green.amqp.acks import Acks
 from postage.green.amqp.codec import from_pika
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Confirm, Deliver, Properties, short_string
-from postage.green.amqp.hooks import Hooks
-from postage.green.amqp.waiting import Answer
+from postage.green.amqp.waiting import Answer, Callbacks
 
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
@@ -86,16 +85,16 @@ class Channel:
         """Acks and rejects that came when the channel was gone; the broker delivers again."""
         self.returned = 0
         """Mandatory messages that came back, as they reached no queue."""
-        self.on_end: Hooks[Callable[[PostageError], None]] = Hooks()
+        self.on_end: Callbacks[Callable[[PostageError], None]] = Callbacks()
         """Called in the hub when the channel ends, whatever ended it."""
-        self.on_cancel: Hooks[Callable[[str], None]] = Hooks()
+        self.on_cancel: Callbacks[Callable[[str], None]] = Callbacks()
         """Called in the hub with the tag of a consumer that the broker ends."""
         try:
-            self._pika = connection.transport.channel(on_open_callback=opened.set)
+            self._pika = connection.transport.channel(on_open_callback=opened.set_result)
         except pika.exceptions.NoFreeChannels as exc:
             raise ChannelRefused(530, "every channel of the connection is in use") from exc
         except pika.exceptions.ConnectionWrongStateError as exc:
-            raise border.ended(exc) from exc  # it ends in this very turn of the hub
+            raise error_translation.ended(exc) from exc  # it ends in this very turn of the hub
         self._pika.add_on_close_callback(self._on_close)
         self._pika.add_on_cancel_callback(self._on_cancel)
         self._pika.add_on_return_callback(self._came_back)
@@ -128,12 +127,12 @@ class Channel:
 
     def exchange_declare(self, **parameters: Any) -> None:
         """Declare an exchange; the keywords are those of ``Exchange.parameters``."""
-        with border.declaring("exchange", parameters["exchange"]):
+        with error_translation.declaring("exchange", parameters["exchange"]):
             self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
 
     def queue_declare(self, queue: str, **flags: Any) -> str:
         """Declare a queue and return its name, which the broker chooses where *queue* is empty."""
-        with border.declaring("queue", queue):
+        with error_translation.declaring("queue", queue):
             frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
         name: str = frame.method.queue
         return name
@@ -157,7 +156,7 @@ class Channel:
             self._pika.queue_declare(queue, **flags)  # without a callback: nowait
         else:
             queue = self.queue_declare(queue, **flags)
-        with border.declaring("queue", queue):
+        with error_translation.declaring("queue", queue):
             for exchange, key in bindings[:-1]:
                 self._pika.queue_bind(queue, exchange, key)
             for exchange, key in bindings[-1:]:  # its answer is that all went well
@@ -229,7 +228,7 @@ class Channel:
             self._cancelling.discard(tag)
         self._forget(tag)
 
-    def cancel_soon(self, tag: str) -> None:
+    def cancel_nowait(self, tag: str) -> None:
         """End a consumer without waiting; never switches.
 
         What the broker had sent before it heard of it still comes to the consumer's callback.
@@ -260,7 +259,7 @@ class Channel:
         """Tell whether a consumer is there, or about to be."""
         return self.alive and tag in self._consumers
 
-    def cancel_now(self, tag: str) -> None:
+    def discard_consumer(self, tag: str) -> None:
         """End a consumer that does not acknowledge, without waiting; never switches."""
         self._path.forget(self._pika, tag)
         if tag not in self._cancelling and self.has_consumer(tag):
@@ -271,7 +270,7 @@ class Channel:
         """Have several consumers use this channel, each of which may leave it to the others."""
         self._shared = True
 
-    def leave(self, tags: Collection[str], limit: float | None = None) -> None:
+    def release(self, tags: Collection[str], limit: float | None = None) -> None:
         """End the consumers *tags* and give back what they hold; a channel of one's own is closed.
 
         Switches while a channel closes, at most *limit* seconds, by default ``operation_timeout``.
@@ -281,7 +280,7 @@ class Channel:
             self.close(limit)
             return
         for tag in tags:
-            self.cancel_soon(tag)
+            self.cancel_nowait(tag)
         for number in self._acks.held_by(tags):
             self.reject(number, requeue=True)
 
@@ -407,7 +406,7 @@ class Channel:
 
     def _on_confirm(self, confirm: Confirm) -> None:
         for answer in self._confirms.settle(confirm):
-            answer.set(not confirm.nack)
+            answer.set_result(not confirm.nack)
         if self._retired:
             self.retire()
 
@@ -421,7 +420,7 @@ class Channel:
         if not self.alive or not self._pika.is_open:
             return
         closed: Answer[Any] = Answer()
-        self.on_end.append(closed.set)
+        self.on_end.append(closed.set_result)
         self.give_up()
         try:
             closed.get("channel.close", self._limit if limit is None else limit)
@@ -451,7 +450,7 @@ class Channel:
         answer: Answer[Any] = Answer()
         self._waiting.add(answer)
         try:
-            method(**arguments, callback=answer.set)
+            method(**arguments, callback=answer.set_result)
             return answer.get(operation, self._limit)
         finally:
             self._waiting.discard(answer)
@@ -480,8 +479,9 @@ class Channel:
             hook(tag)
 
     def _ended(self) -> PostageError:
-        reason = self._ending
-        return border.ended(reason) if reason else ConnectionClosed("the channel is closed")
+        if self._ending is None:
+            return ConnectionClosed("the channel is closed")
+        return error_translation.ended(self._ending)
 
 
 def _refuse_long(arguments: Iterable[object]) -> None:

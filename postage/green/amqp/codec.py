@@ -1,6 +1,6 @@
 """What is done per message: publish, deliver, confirm, ack.  Twice, behind one interface.
 
-`PlainPath` takes pika's own way for everything; `HotPath` packs and unpacks the frames of a message
+`PlainPath` takes pika's own way for everything; `Codec` packs and unpacks the frames of a message
 itself (`frames`), at a tenth of the cost, and hands every other frame to pika.
 ``POSTAGE_PLAIN_PIKA=1`` selects the first; the whole test suite runs on both.
 """
@@ -21,7 +21,7 @@ from postage.green.amqp import frames
 from postage.green.amqp.frames import Confirm, Deliver, Properties
 from postage.green.amqp.transport import Transport
 
-__all__ = ["HotPath", "OnConfirm", "OnMessage", "Path", "PlainPath", "from_pika"]
+__all__ = ["Codec", "OnConfirm", "OnMessage", "Path", "PlainPath", "from_pika"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class _Partial:
         self.parts: list[bytes] = []
 
 
-class HotPath:
+class Codec:
     """Packs publishes and acks, unpacks deliveries and confirms; everything else is pika's."""
 
     def __init__(self, transport: Transport) -> None:

@@ -17,10 +17,10 @@ from postage._version import __version__
 from postage.errors import PostageError, SettingsError
 from postage.settings import Settings
 
-__all__ = ["dial", "parameters"]
+__all__ = ["connect_socket", "parameters"]
 
 
-def dial(settings: Settings, host: str, port: int) -> gevent.socket.socket:
+def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.socket:
     """Return a socket that is connected to *host*:*port*, after the TLS handshake if there is one.
 
     Switches greenlets.  It has no limit of its own: set a ``gevent.Timeout`` around it, which like
@@ -112,7 +112,7 @@ def _unusable(settings: Settings, name: str, exc: OSError) -> SettingsError:
 def parameters(settings: Settings, host: str, port: int, role: str) -> pika.ConnectionParameters:
     """Return pika's parameters for a connection to *host*:*port*; *role* is for people.
 
-    Its ``ssl_options`` stay empty: `dial` has done all of TLS, which pika then knows nothing of.
+    The ``ssl_options`` stay empty: `connect_socket` does TLS, and pika need not know of it.
     """
     return pika.ConnectionParameters(
         host,

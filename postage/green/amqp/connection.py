@@ -17,13 +17,18 @@ from gevent.event import Event
 
 from postage.errors import ChannelRefused, OperationTimeout, PostageError, SettingsError
 from postage.exchange import Exchange
-from postage.green.amqp import error_translation as border
+from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
-from postage.green.amqp.codec import HotPath, Path, PlainPath
-from postage.green.amqp.connecting import dial, parameters
-from postage.green.amqp.connection_states import ONE_LIFE, Fact, Link, step
+from postage.green.amqp.codec import Codec, Path, PlainPath
+from postage.green.amqp.connecting import connect_socket, parameters
+from postage.green.amqp.connection_states import (
+    SINGLE,
+    ConnectionEvent,
+    ConnectionState,
+    next_state,
+)
 from postage.green.amqp.transport import Transport
-from postage.green.amqp.waiting import Answer, Lazy
+from postage.green.amqp.waiting import Answer, SharedResource
 from postage.settings import Settings
 
 __all__ = ["Connection"]
@@ -65,22 +70,22 @@ class Connection:
         self._flowing = Event()
         self._flowing.set()
         self._on_return = on_return
-        self._link = Link.IDLE
+        self._state = ConnectionState.IDLE
         self.alive = False
         """False until it is open, and once it was lost or closed."""
         self._over = Event()
-        self._declared: dict[type[Exchange], Lazy[Connection]] = {}
+        self._declared: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
         self._own = 0  # consumers that have a channel each
-        self._shared: list[Lazy[Channel]] = []
+        self._shared: list[SharedResource[Channel]] = []
         self._turns = itertools.count()
-        self.plain: Lazy[Channel] = Lazy(self._open_plain)
+        self.plain: SharedResource[Channel] = SharedResource(self._open_plain)
         """The channel for messages that are not confirmed."""
-        self.calling: Lazy[Channel] = Lazy(self._open_calling)
+        self.calling: SharedResource[Channel] = SharedResource(self._open_calling)
         """The channel for the requests and replies of RPC: a missing exchange of others' messages
         must not end calls."""
-        self.confirming: Lazy[Channel] = Lazy(self._open_confirming)
+        self.confirming: SharedResource[Channel] = SharedResource(self._open_confirming)
         """The channel for publishes that are."""
         self.transport: Transport
         self.path: Path
@@ -89,7 +94,7 @@ class Connection:
     def __repr__(self) -> str:
         return (
             f"<Connection to {self.host}:{self.port}, {self.settings.vhost!r}, "
-            f"for {self.role}, {self._link.name.lower()}>"
+            f"for {self.role}, {self._state.name.lower()}>"
         )
 
     def figures(self) -> dict[str, Any]:
@@ -111,44 +116,45 @@ class Connection:
         # A library's logger without any handler would print to stderr what we raise as an error.
         logging.getLogger("pika").addHandler(logging.NullHandler())
         settings = self.settings
-        self._step(Fact.DIAL)
+        self._step(ConnectionEvent.CONNECT)
         opened: Answer[None] = Answer()
         limit = settings.connect_timeout
 
         def on_open(_transport: object) -> None:
             # Here and not by who waits, who wakes later: it may be lost again by then.
-            self._step(Fact.OPENED)
-            opened.set(None)
+            self._step(ConnectionEvent.OPENED)
+            opened.set_result(None)
 
         transport: Transport | None = None
         try:
             with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
                 transport = Transport(
                     parameters(settings, self.host, self.port, self.role),
-                    dial(settings, self.host, self.port),
+                    connect_socket(settings, self.host, self.port),
                     on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
                     late_after=settings.late_after,
                 )
-                path: Path = PlainPath() if settings.plain_pika else HotPath(transport)
+                path: Path = PlainPath() if settings.plain_pika else Codec(transport)
                 transport.start()
                 opened.get("the AMQP handshake", limit)
         except BaseException as exc:
             if transport is not None:
                 transport.abandon()
-            self._step(Fact.LOST)
+            self._step(ConnectionEvent.LOST)
             if isinstance(exc, Exception) and not isinstance(exc, SettingsError):
-                raise border.connecting_failed(settings, self.host, self.port, exc) from exc
+                where = self.host, self.port
+                raise error_translation.connecting_failed(settings, *where, exc) from exc
             raise
         transport.add_on_connection_blocked_callback(self._on_blocked)
         transport.add_on_connection_unblocked_callback(self._on_unblocked)
         logger.debug("%r is open.", self)
         return transport, path
 
-    def _step(self, fact: Fact) -> None:
-        self._link = step(ONE_LIFE, self._link, fact)
-        self.alive = self._link is Link.OPEN
+    def _step(self, event: ConnectionEvent) -> None:
+        self._state = next_state(SINGLE, self._state, event)
+        self.alive = self._state is ConnectionState.OPEN
 
     # --- alarms
 
@@ -209,7 +215,7 @@ class Connection:
         self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
-        """Return a channel for a consumer: its own, until there are very many; see `leave`."""
+        """Return a channel for a consumer: its own, until there are very many; see `release`."""
         if self._own >= OWN_CHANNELS:
             return self._shared_channel()
         self._own += 1
@@ -227,7 +233,7 @@ class Connection:
     def _shared_channel(self) -> Channel:
         turn = next(self._turns)
         if turn < SHARED_CHANNELS:
-            self._shared.append(Lazy(self._open_shared))
+            self._shared.append(SharedResource(self._open_shared))
         return self._shared[turn % SHARED_CHANNELS].get()
 
     def _open_shared(self) -> Channel:
@@ -250,14 +256,14 @@ class Connection:
         if isinstance(error, ChannelRefused):
             logger.warning("What was published without confirm may be lost: %s", error)
             for exchange in [known for known in self._declared if error.misses(known.name)]:
-                self.forget(exchange)
+                self.discard_declaration(exchange)
 
     def _open_confirming(self) -> Channel:
         channel = self.open_channel()
         channel.confirm_publishes()
         return channel
 
-    def renew(self, lazy: Lazy[Channel]) -> Channel | None:
+    def replace_channel(self, resource: SharedResource[Channel]) -> Channel | None:
         """Publish on another channel from now on; return the one that retires.  Never switches.
 
         For who published, and the broker refused or lost it: a channel of RabbitMQ may know only
@@ -265,10 +271,10 @@ class Connection:
         the queue, for ever, while a new one finds the new leader.  As there are other reasons, such
         as a queue that is full, nothing happens within the first `RENEWAL` seconds of a channel.
         """
-        channel = lazy.current
+        channel = resource.current
         if channel is None or time.monotonic() - channel.since < RENEWAL:
             return None
-        lazy.renew()
+        resource.invalidate()
         channel.retire()
         return channel
 
@@ -276,7 +282,7 @@ class Connection:
         """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""
         declared = self._declared.get(exchange)
         if declared is None:
-            declared = self._declared[exchange] = Lazy(partial(self._declare, exchange))
+            declared = self._declared[exchange] = SharedResource(partial(self._declare, exchange))
         declared.get()
 
     def _declare(self, exchange: type[Exchange]) -> Connection:
@@ -290,7 +296,7 @@ class Connection:
         declared = self._declared.get(exchange)
         return declared is not None and declared.current is not None
 
-    def forget(self, exchange: type[Exchange]) -> None:
+    def discard_declaration(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again when it is needed: the broker says that it is gone."""
         self._declared.pop(exchange, None)
 
@@ -305,10 +311,10 @@ class Connection:
         self._silence()
         if self.alive:
             self.transport.close()
-        self._step(Fact.CLOSE)
-        if self._link is Link.CLOSING:
+        self._step(ConnectionEvent.CLOSE)
+        if self._state is ConnectionState.CLOSING:
             self._over.wait(limit)
-        if self._link is Link.CLOSING:
+        if self._state is ConnectionState.CLOSING:
             logger.debug("%r was dropped: the broker did not confirm its end.", self)
             self.transport.drop()
 
@@ -320,16 +326,17 @@ class Connection:
     def close_now(self, limit: float) -> None:
         """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""
         self._silence()
-        self._step(Fact.CLOSE)
+        self._step(ConnectionEvent.CLOSE)
         self.transport.close_now(limit)
 
     def abandon(self) -> None:
         """Drop the socket without a word, as a forked child must."""
-        self._link, self.alive = Link.CLOSED, False
+        self._state, self.alive = ConnectionState.CLOSED, False
         self.transport.abandon()
 
     def _on_close(self, _transport: object, reason: BaseException) -> None:
-        self._step(Fact.ENDED if self._link is Link.CLOSING else Fact.LOST)
+        closing = self._state is ConnectionState.CLOSING
+        self._step(ConnectionEvent.ENDED if closing else ConnectionEvent.LOST)
         self._reason = reason
         self._over.set()
         self._flowing.set()
@@ -339,4 +346,5 @@ class Connection:
     _reason: BaseException | None = None
 
     def _ended(self) -> PostageError:
-        return border.ended(self._reason or pika.exceptions.ConnectionClosedByClient(200, "closed"))
+        closed = pika.exceptions.ConnectionClosedByClient(200, "closed")
+        return error_translation.ended(self._reason or closed)

@@ -1,17 +1,42 @@
-"""The states of a connection, as tables.  No gevent and no pika here: this file only decides.
+"""The states of a connection as two tables.  Pure: this module decides, others do the I/O.
 
-One `Connection` lives once, by `ONE_LIFE`; what makes it anew when it was lost, by `MANY_LIVES`.
+How it works
+------------
+Two kinds of object call themselves a connection, and each follows a table of its own:
+
+* A `Connection` is one TCP connection.  It opens once and ends once, by `SINGLE`::
+
+      IDLE --CONNECT--> OPENING --OPENED--> OPEN --CLOSE--> CLOSING --ENDED--> CLOSED
+                           |                  |
+                           +------ LOST ------+-----------> LOST
+
+* A `Reconnecting` lives as long as the program.  It makes one `Connection` after the other, with
+  pauses between the tries, by `RECONNECTING`::
+
+      IDLE --PAUSE--> WAITING --CONNECT--> OPENING --OPENED--> OPEN --LOST--> LOST
+                         ^                    |                                 |
+                         +------- PAUSE ------+---------------------- PAUSE ----+
+
+  and from any of them by CLOSE to CLOSED.  It never stays in CLOSING, because closing it closes its
+  present connection, which has that state itself.
+
+The tables share one set of states, so that logs, ``repr`` and statistics use one vocabulary.  A
+table never reaches a state for which it has no row.  An event for which a state has no entry cannot
+happen there, and `next_state` raises: a wrong state that nobody notices would leave greenlets
+waiting for ever.  Two events are allowed where they change nothing, because two parties may report
+the same end: CLOSE (closing twice is fine) and LOST (the socket may end after the close).
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import TypeAlias
 
-__all__ = ["MANY_LIVES", "ONE_LIFE", "Fact", "Link", "step"]
+__all__ = ["RECONNECTING", "SINGLE", "ConnectionEvent", "ConnectionState", "next_state"]
 
 
-class Link(enum.Enum):
+class ConnectionState(enum.Enum):
     """Where a connection is in its life."""
 
     IDLE = enum.auto()
@@ -24,51 +49,76 @@ class Link(enum.Enum):
     LOST = enum.auto()
 
 
-class Fact(enum.Enum):
-    """What can happen to it."""
+class ConnectionEvent(enum.Enum):
+    """What can happen to a connection."""
 
-    DIAL = enum.auto()
+    CONNECT = enum.auto()
     OPENED = enum.auto()
     PAUSE = enum.auto()
-    """Somebody wants it: a try comes after a pause, which is of no length where all was well."""
+    """A greenlet wants the connection: connect after a pause, of 0 seconds if all was well."""
     GIVE_UP = enum.auto()
-    """Nobody waits for a connection any more, or all who wait get an error."""
+    """Stop trying: no greenlet waits any longer, or all that wait get an error."""
     LOST = enum.auto()
     CLOSE = enum.auto()
     ENDED = enum.auto()
 
 
-Moves = Mapping[Link, Mapping[Fact, Link]]
+State: TypeAlias = ConnectionState
+Event: TypeAlias = ConnectionEvent
+Transitions = Mapping[State, Mapping[Event, State]]
 
-ONE_LIFE: Moves = {
-    Link.IDLE: {Fact.DIAL: Link.OPENING, Fact.CLOSE: Link.CLOSED},
-    Link.OPENING: {Fact.OPENED: Link.OPEN, Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
-    Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSING},
-    # A connection lost while it closes is closed: nobody waits for anything any more.
-    Link.CLOSING: {Fact.ENDED: Link.CLOSED, Fact.LOST: Link.CLOSED, Fact.CLOSE: Link.CLOSING},
-    # Closing twice is fine, and so is hearing late of an end.
-    Link.CLOSED: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.CLOSED, Fact.ENDED: Link.CLOSED},
-    Link.LOST: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.LOST},
-}
-
-MANY_LIVES: Moves = {
-    Link.IDLE: {Fact.PAUSE: Link.WAITING, Fact.GIVE_UP: Link.IDLE, Fact.CLOSE: Link.CLOSED},
-    Link.OPENING: {
-        Fact.OPENED: Link.OPEN,
-        Fact.PAUSE: Link.WAITING,
-        Fact.GIVE_UP: Link.LOST,
-        Fact.CLOSE: Link.CLOSED,
+SINGLE: Transitions = {
+    State.IDLE: {Event.CONNECT: State.OPENING, Event.CLOSE: State.CLOSED},
+    State.OPENING: {
+        Event.OPENED: State.OPEN,
+        Event.LOST: State.LOST,
+        Event.CLOSE: State.CLOSED,
     },
-    Link.OPEN: {Fact.LOST: Link.LOST, Fact.CLOSE: Link.CLOSED},
-    Link.WAITING: {Fact.DIAL: Link.OPENING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
-    # It is dialled again when somebody wants it; who consumes wants it at once.
-    Link.LOST: {Fact.PAUSE: Link.WAITING, Fact.GIVE_UP: Link.LOST, Fact.CLOSE: Link.CLOSED},
-    Link.CLOSED: {Fact.CLOSE: Link.CLOSED, Fact.LOST: Link.CLOSED},
+    State.OPEN: {Event.LOST: State.LOST, Event.CLOSE: State.CLOSING},
+    # A connection that is lost while it closes is closed: no greenlet waits for anything on it.
+    State.CLOSING: {
+        Event.ENDED: State.CLOSED,
+        Event.LOST: State.CLOSED,
+        Event.CLOSE: State.CLOSING,
+    },
+    State.CLOSED: {
+        Event.CLOSE: State.CLOSED,
+        Event.LOST: State.CLOSED,
+        Event.ENDED: State.CLOSED,
+    },
+    State.LOST: {Event.CLOSE: State.CLOSED, Event.LOST: State.LOST},
+}
+
+RECONNECTING: Transitions = {
+    State.IDLE: {
+        Event.PAUSE: State.WAITING,
+        Event.GIVE_UP: State.IDLE,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.OPENING: {
+        Event.OPENED: State.OPEN,
+        Event.PAUSE: State.WAITING,
+        Event.GIVE_UP: State.LOST,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.OPEN: {Event.LOST: State.LOST, Event.CLOSE: State.CLOSED},
+    State.WAITING: {
+        Event.CONNECT: State.OPENING,
+        Event.GIVE_UP: State.LOST,
+        Event.CLOSE: State.CLOSED,
+    },
+    # It stays lost until a greenlet wants a connection; consumers want one at once.
+    State.LOST: {
+        Event.PAUSE: State.WAITING,
+        Event.GIVE_UP: State.LOST,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Event.CLOSE: State.CLOSED, Event.LOST: State.CLOSED},
 }
 
 
-def step(moves: Moves, state: Link, fact: Fact) -> Link:
-    """Return the state after *fact*; raise `AssertionError` for what cannot happen."""
-    if fact not in moves.get(state, {}):
-        raise AssertionError(f"{fact.name} cannot happen to a connection that is {state.name}")
-    return moves[state][fact]
+def next_state(transitions: Transitions, state: State, event: Event) -> State:
+    """Return the state after *event*; raise `AssertionError` where *event* cannot happen."""
+    if event not in transitions.get(state, {}):
+        raise AssertionError(f"{event.name} cannot happen to a connection that is {state.name}")
+    return transitions[state][event]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,10 +21,9 @@ from postage.errors import (
     TopologyMismatch,
     VhostRefused,
 )
-from postage.green.amqp.tls_trouble import tls_trouble
 from postage.settings import Settings
 
-__all__ = ["connecting_failed", "declaring", "ended"]
+__all__ = ["connecting_failed", "declaring", "ended", "tls_advice"]
 
 _MISMATCH = re.compile(
     r"inequivalent arg '(?P<flag>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost "
@@ -33,6 +33,8 @@ _MISMATCH = re.compile(
 # How pika says "probable" when the broker did say it; else the connection was merely lost.
 _CLOSED = "ConnectionClosedByBroker"
 _NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+# X509_V_ERR_... of OpenSSL's x509_vfy.h
+_EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
 
 
 def connecting_failed(
@@ -45,7 +47,7 @@ def connecting_failed(
         error = _login_refused(settings, host, port)
     elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and _CLOSED in str(cause):
         error = _vhost_refused(settings, host, port)
-    elif why := tls_trouble(cause, tls=settings.tls):
+    elif why := tls_advice(cause, tls=settings.tls):
         text = f"no TLS connection to {host}:{port} came about: {why}"
         error = TlsFailed(text, host=host, port=port)
     else:
@@ -85,6 +87,37 @@ def _vhost_refused(settings: Settings, host: str, port: int) -> VhostRefused:
         host=host,
         port=port,
         vhost=settings.vhost,
+    )
+
+
+def tls_advice(exc: BaseException, *, tls: bool) -> str | None:
+    """Return what is wrong and what to do, or None where *exc* is no matter of TLS.
+
+    *tls*: whether we wanted TLS at all; a plain connection that a TLS port drops tells nothing.
+    """
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return _distrust(exc)
+    if isinstance(exc, ssl.SSLError) or (tls and isinstance(exc, ConnectionResetError)):
+        return (
+            f"what listens there does not speak it, or refused our certificate ({exc}); TLS is "
+            f"mostly on port 5671"
+        )
+    if tls and "CERTIFICATE_REQUIRED" in str(exc):  # TLS 1.3 says so only after the handshake
+        return "the broker wants a certificate of ours: give certfile and keyfile"
+    return None
+
+
+def _distrust(exc: ssl.SSLCertVerificationError) -> str:
+    if exc.verify_code in (_OTHER_HOST, _OTHER_ADDRESS):
+        return (
+            "the certificate there is made out to another name; use that name in the URL, or give "
+            "it as server_name_indication"
+        )
+    if exc.verify_code == _EXPIRED:
+        return "the certificate there has expired, or the clock of this machine is wrong"
+    return (
+        f"the certificate there comes from an authority that is unknown here "
+        f"({exc.verify_message}); name the authority's certificate in cacertfile"
     )
 
 

@@ -27,8 +27,8 @@ __all__ = [
     "NACK",
     "Confirm",
     "Deliver",
-    "Form",
     "Properties",
+    "PropertiesTemplate",
     "content_frames",
     "decode_confirm",
     "decode_deliver",
@@ -56,7 +56,8 @@ class Properties:
     """The properties of a message (basic class, 1.8.1 of the reference); None where absent.
 
     *headers* is a table.  *timestamp* is in seconds since the epoch, *expiration* in milliseconds
-    as text.  What was received, or made by a `Form`, stays as it is on the wire until it is read.
+    as text.  Properties that were received, or rendered by a `PropertiesTemplate`, stay encoded
+    until one of them is read.
     """
 
     NAMES = (
@@ -154,7 +155,7 @@ class Properties:
         return self
 
 
-class Form:
+class PropertiesTemplate:
     """Properties with one value of their own, and others that many messages have in common.
 
     What many have in common is encoded once: to publish a message takes a sixth less then.
@@ -165,7 +166,7 @@ class Form:
         # Timestamps are among it, of which only that of this second is asked for again.
         self._around = lru_cache(maxsize=32)(self._encoded)
 
-    def fill(self, own: str, *common: str | int) -> Properties:
+    def render(self, own: str, *common: str | int) -> Properties:
         """Return properties with these values, in the order of their names."""
         before, after = self._around(common)
         return Properties.decode(before + short_string(own) + after)

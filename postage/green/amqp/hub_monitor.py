@@ -1,8 +1,20 @@
-"""The guard: one native thread for all hubs of a process, which acts while a hub is late.
+"""One native thread per process that keeps connections alive while a hub does not run.
 
-Greenlets share their hub's native thread: while a handler computes, nobody else there runs, and
-heartbeats are not written.  The guard writes them, and logs who computes.  It is there as long as
-there is a connection to guard.  What it cannot help against is in docs/heartbeats.md.
+How it works
+------------
+All greenlets of a hub share its native thread.  While a handler computes, no other greenlet runs,
+no heartbeat is written, and after two silent intervals the broker drops the connection.
+
+`HubMonitor` runs a native thread as long as there is a connection to monitor.  Every half second
+(`TICK`) the thread asks each hub a question through an async watcher of its loop.  A hub that runs
+answers in its next turn.  While the answer is missing, `MonitoredHub` does two things:
+
+* It writes the heartbeats of the hub's connections, each twice per interval.
+* After ``late_after`` seconds it logs which handler, at which line, holds the hub (`blocker`), and
+  once the hub runs again, for how long.
+
+Writing heartbeats from a second thread is why a transport's socket has a lock.  What the monitor
+cannot help against, such as C code that holds the interpreter's lock, is in docs/heartbeats.md.
 """
 
 from __future__ import annotations
@@ -12,118 +24,223 @@ import contextlib
 import logging
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import gevent.monkey
 
-from postage.green.amqp.watch import Ward, Watch
+from postage.green.amqp.blocker import blocking_frame
 
-__all__ = ["Guard", "guard"]
+__all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
 
 logger = logging.getLogger(__name__)
 
+TICK = 0.5
+"""Seconds between two questions to a hub: often enough for most heartbeats, and almost no work."""
 EXIT_LIMIT = 0.2
-"""Seconds that a program which ends waits for a line of the log to be written."""
+"""Seconds that a program which ends waits for a log line that is being written."""
+LATE = """\
+No other greenlet has run for %.1f s; what runs is %s.  Give it shorter turns (gevent.sleep(0)), \
+or do its work in a process pool; see docs/heartbeats.md."""
+BACK = "The other greenlets run again, after %.1f s; what ran was %s."
 
-# The real ones, also where threading is patched: greenlets cannot help each other here.
+# The real ones, even where threading is patched: this thread must run while greenlets cannot.
 _start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
 _allocate_lock = gevent.monkey.get_original("_thread", "allocate_lock")
 _RLock = gevent.monkey.get_original("_thread", "RLock")
 _native_thread = gevent.monkey.get_original("_thread", "get_ident")
 
+Log = Callable[..., None]
+"""Takes level, text and arguments, as ``Logger.log`` does."""
 
-class Guard:
-    """Watches over transports, from `watch` to `forget`.  Both are for the thread of their hub."""
+
+class MonitoredConnection(Protocol):
+    """A connection whose heartbeats the monitor writes: a transport."""
+
+    @property
+    def loop(self) -> Any:
+        """The event loop of its hub."""
+
+    @property
+    def interval(self) -> float:
+        """Its heartbeat in seconds; 0: none."""
+
+    def beat(self) -> None:
+        """Write a heartbeat frame; called in the monitor's native thread."""
+
+
+class MonitoredHub:
+    """One hub: the question it was asked last, its connections, and their heartbeats.
+
+    All methods except `_answer` are for the monitor's native thread, or for the holder of the
+    monitor's lock.
+    """
+
+    def __init__(self, loop: Any, thread: int, log: Log) -> None:
+        self._thread, self._log = thread, log
+        # Not run_callback_threadsafe: that counts references to the loop without a lock.
+        self._question = loop.async_(ref=False)
+        self._question.start(self._answer)
+        self.connections: dict[MonitoredConnection, float] = {}
+        """The connections, each with the seconds after which it wants a late hub reported."""
+        self._beats: dict[MonitoredConnection, float] = {}  # when `_keep_alive` wrote the last one
+        self._asked = self._answered = time.monotonic()
+        self._answer_due = False
+        self._held_by = ""
+
+    @property
+    def tick(self) -> float:
+        """Seconds until the next `check`: four in a heartbeat, two before a hub counts as late."""
+        beats = [each.interval / 4 for each in self.connections if each.interval]
+        late = [late_after / 2 for late_after in self.connections.values()]
+        return min([TICK, *beats, *late])
+
+    def check(self, planned: float) -> None:
+        """Act on a missing answer to the last question; if it has come, ask the next one.
+
+        *planned* is the time for which this check was planned.  The hub counts as held from then:
+        a call into C that keeps the interpreter's lock stops this thread as well as the hub.
+        """
+        if not self._answer_due:
+            self.report_back()
+            self._asked, self._answer_due = planned, True
+            self._question.send()
+        held = time.monotonic() - self._asked
+        if held >= self.tick:
+            self._keep_alive()
+        if held > min(self.connections.values()) and not self._held_by:
+            self._report_late(held)
+
+    def _answer(self) -> None:
+        self._answered = time.monotonic()
+        self._answer_due = False
+
+    def _keep_alive(self) -> None:
+        now = time.monotonic()
+        for each in self.connections:
+            if each.interval and now - self._beats.get(each, 0.0) >= each.interval / 2:
+                self._beats[each] = now
+                each.beat()
+
+    def _report_late(self, held: float) -> None:
+        try:
+            self._held_by = blocking_frame(self._thread) or ""
+        except Exception:  # whatever the stack holds, the heartbeats continue
+            self._held_by = "code that cannot be told"
+        if self._held_by:
+            self._log(logging.WARNING, LATE, held, self._held_by)
+
+    def report_back(self) -> None:
+        """Log that the hub runs again, if `check` has reported it late."""
+        if self._held_by:
+            back = time.monotonic() if self._answer_due else self._answered
+            self._log(logging.INFO, BACK, back - self._asked, self._held_by)
+            self._held_by = ""
+
+    def discard(self, connection: MonitoredConnection) -> None:
+        """Stop monitoring *connection*; no error if it is not monitored."""
+        self.connections.pop(connection, None)
+        self._beats.pop(connection, None)
+
+    def close(self) -> None:
+        """Ask no further questions; for the thread of the hub."""
+        self._question.stop()
+        self._question.close()
+
+
+class HubMonitor:
+    """Monitors connections, each from `add` to `discard`.  Both are for the thread of their hub."""
 
     def __init__(self) -> None:
-        # The order of locks: this one, then a transport's.  It can be taken twice, for in either
-        # thread the garbage collector may end a hub, and its connections, in the middle of a look.
+        # Lock order: this one, then a transport's.  Reentrant, because in either thread the garbage
+        # collector may end a hub, and with it its connections, in the middle of a check.
         self._lock = _RLock()
-        self._pen = _allocate_lock()
-        self._watches: dict[Any, Watch] = {}
-        self._bell: Any = None  # the thread sleeps by trying to get this lock; None: no thread
+        self._log_lock = _allocate_lock()
+        self._hubs: dict[Any, MonitoredHub] = {}
+        self._stop_lock: Any = None  # the thread sleeps in its acquire(); None: no thread
         self._registered = False
 
     def __repr__(self) -> str:
-        state = "idle" if self._bell is None else "awake"
-        return f"<Guard over {len(self._watches)} hubs, {state}>"
+        state = "idle" if self._stop_lock is None else "running"
+        return f"<HubMonitor of {len(self._hubs)} hubs, {state}>"
 
-    def watch(self, ward: Ward, late_after: float) -> None:
-        """Keep *ward*, of this thread's hub, alive; log who makes it late for *late_after* s."""
+    def add(self, connection: MonitoredConnection, late_after: float) -> None:
+        """Monitor *connection*, of this thread's hub; report a hub held for *late_after* s."""
         with self._lock:
             self._register_once()
-            if ward.loop not in self._watches:
-                self._watches[ward.loop] = Watch(ward.loop, _native_thread(), self._say)
-            self._watches[ward.loop].wards[ward] = late_after
-            if self._bell is None:
+            if connection.loop not in self._hubs:
+                hub = MonitoredHub(connection.loop, _native_thread(), self._log)
+                self._hubs[connection.loop] = hub
+            self._hubs[connection.loop].connections[connection] = late_after
+            if self._stop_lock is None:
                 self._start()
 
-    def forget(self, ward: Ward) -> None:
-        """Leave *ward* to itself; the guard's thread ends with the last one."""
+    def discard(self, connection: MonitoredConnection) -> None:
+        """Stop monitoring *connection*; the thread ends after the last one."""
         with self._lock:
-            watch = self._watches.get(ward.loop)
-            if watch is None:
+            hub = self._hubs.get(connection.loop)
+            if hub is None:
                 return
-            watch.forget(ward)
-            if not watch.wards:
-                del self._watches[ward.loop]
-                watch.end()
-                watch.close()
-            if not self._watches:
+            hub.discard(connection)
+            if not hub.connections:
+                del self._hubs[connection.loop]
+                hub.report_back()
+                hub.close()
+            if not self._hubs:
                 self._stop()
 
     # --- the thread
 
     def _start(self) -> None:
-        bell = _allocate_lock()
-        bell.acquire()
+        stop_lock = _allocate_lock()
+        stop_lock.acquire()
         try:
-            _start_thread(self._run, (bell,))
-        except RuntimeError as exc:  # no more threads, or the interpreter is about to end
+            _start_thread(self._run, (stop_lock,))
+        except RuntimeError as exc:  # too many threads, or the interpreter is about to end
             logger.warning("Heartbeats are written by the hub alone: %s.", exc)
         else:
-            self._bell = bell
+            self._stop_lock = stop_lock
 
     def _stop(self) -> None:
-        if self._bell is not None:
-            self._bell.release()
-            self._bell = None
+        if self._stop_lock is not None:
+            self._stop_lock.release()
+            self._stop_lock = None
 
-    def _run(self, bell: Any) -> None:
+    def _run(self, stop_lock: Any) -> None:
         planned = time.monotonic()
-        while pause := self._round(bell, planned):
+        while pause := self._check_all(stop_lock, planned):
             planned = time.monotonic() + pause
-            bell.acquire(True, pause)  # noqa: FBT003 - the lock's own signature
+            stop_lock.acquire(True, pause)  # noqa: FBT003 - the lock's own signature
 
-    def _round(self, bell: Any, planned: float) -> float:
-        """Look after all hubs; return in how many seconds to do it again, 0: never."""
+    def _check_all(self, stop_lock: Any, planned: float) -> float:
+        """Check all hubs; return in how many seconds to do it again, 0: never."""
         with self._lock:
-            if self._bell is not bell:
+            if self._stop_lock is not stop_lock:
                 return 0.0
-            for loop, watch in list(self._watches.items()):
-                self._look(loop, watch, planned)
-            if not self._watches:
-                self._bell = None
+            for loop, hub in list(self._hubs.items()):
+                self._check(loop, hub, planned)
+            if not self._hubs:
+                self._stop_lock = None
                 return 0.0
-            return min(watch.tick for watch in self._watches.values())
+            return min(hub.tick for hub in self._hubs.values())
 
-    def _look(self, loop: Any, watch: Watch, planned: float) -> None:
+    def _check(self, loop: Any, hub: MonitoredHub, planned: float) -> None:
         try:
-            watch.look(planned)
-        except Exception:  # somebody destroyed the loop; other hubs are guarded as before
-            self._watches.pop(loop, None)
-            self._say(logging.DEBUG, "The loop %r can no more be guarded.", loop)
+            hub.check(planned)
+        except Exception:  # the loop was destroyed; the other hubs are monitored as before
+            self._hubs.pop(loop, None)
+            self._log(logging.DEBUG, "The loop %r can no longer be monitored.", loop)
 
-    def _say(self, level: int, text: str, *args: object) -> None:
-        """Log in a native thread of its own.
+    def _log(self, level: int, text: str, *args: object) -> None:
+        """Log in a further native thread.
 
-        Handlers of the log may wait, even for the very hub that is late; the heartbeats must not.
+        A logging handler may wait, even for the very hub that is late; heartbeats must not.
         """
         with contextlib.suppress(RuntimeError):  # as in _start
             _start_thread(self._write, (level, text, args))
 
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
-        with self._pen:
+        with self._log_lock:
             logger.log(level, text, *args)
 
     # --- the process
@@ -132,7 +249,7 @@ class Guard:
         if not self._registered:
             self._registered = True
             atexit.register(self._at_exit)
-            # While a process forks, the guard is in the middle of nothing: of no frame, no lock.
+            # The fork holds the lock, so that the child finds no frame and no lock half way.
             os.register_at_fork(
                 before=self._before_fork,
                 after_in_parent=self._after_fork_in_parent,
@@ -141,11 +258,11 @@ class Guard:
 
     def _at_exit(self) -> None:
         with self._lock:
-            self._watches.clear()
+            self._hubs.clear()
             self._stop()
-        # A thread that is stopped while it writes to stderr makes the interpreter abort.
-        if self._pen.acquire(True, EXIT_LIMIT):  # noqa: FBT003 - the lock's own signature
-            self._pen.release()
+        # The interpreter aborts if a thread is stopped while it writes to stderr.
+        if self._log_lock.acquire(True, EXIT_LIMIT):  # noqa: FBT003 - the lock's own signature
+            self._log_lock.release()
 
     def _before_fork(self) -> None:
         self._lock.acquire()
@@ -154,10 +271,10 @@ class Guard:
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        """Begin anew in a child: its parent's thread and connections are not there."""
-        self._lock, self._pen = _RLock(), _allocate_lock()
-        self._watches.clear()
-        self._bell = None
+        """Start from nothing in the child, which has neither the thread nor the connections."""
+        self._lock, self._log_lock = _RLock(), _allocate_lock()
+        self._hubs.clear()
+        self._stop_lock = None
 
 
-guard = Guard()
+hub_monitor = HubMonitor()

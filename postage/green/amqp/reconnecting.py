@@ -20,7 +20,12 @@ from postage.errors import (
 )
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.connection_states import MANY_LIVES, Fact, Link, step
+from postage.green.amqp.connection_states import (
+    RECONNECTING,
+    ConnectionEvent,
+    ConnectionState,
+    next_state,
+)
 from postage.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,7 +63,7 @@ class Reconnecting:
         self.was_open = False
         """Whether there was ever a connection."""
         self._make, self._was_connected = make, was_connected
-        self._state = Link.IDLE
+        self._state = ConnectionState.IDLE
         self._connection: Connection | None = None
         self._opened_at = 0.0
         self._dialer: gevent.Greenlet[..., None] | None = None
@@ -73,7 +78,7 @@ class Reconnecting:
         return f"<Reconnecting for {self.role}, {self._state.name.lower()}, {self.losses} losses>"
 
     @property
-    def state(self) -> Link:
+    def state(self) -> ConnectionState:
         """Where it is: idle, opening, open, waiting for the next try, lost or closed."""
         return self._state
 
@@ -136,7 +141,7 @@ class Reconnecting:
                 return connection
 
     def _have_it_dialled(self) -> None:
-        if self._state is Link.CLOSED:
+        if self._state is ConnectionState.CLOSED:
             raise ConnectionClosed("our side closed the connections; use the component anew")
         if self._dialer is None and self.current is None:
             self._answer = AsyncResult()
@@ -158,7 +163,7 @@ class Reconnecting:
         try:
             connection = self._dial_until_open()
         except Exception as exc:  # for those who wait, whatever it is
-            self._step(Fact.GIVE_UP)
+            self._step(ConnectionEvent.GIVE_UP)
             self._hurry()  # whoever gets the error decides when to try again
             self._answer.set_exception(exc)
         else:
@@ -171,15 +176,15 @@ class Reconnecting:
         """Return a connection; None when nobody waits any more."""
         level = logging.WARNING
         while self._waiting:
-            self._step(Fact.PAUSE)
+            self._step(ConnectionEvent.PAUSE)
             gevent.sleep(max(0.0, self._not_before - time.monotonic()))
-            self._step(Fact.DIAL)
+            self._step(ConnectionEvent.CONNECT)
             connection = self._try_each(level)
             if connection is not None and connection.alive:
                 return connection
             self._pause()
             level = logging.INFO  # one warning for each outage
-        self._step(Fact.GIVE_UP)
+        self._step(ConnectionEvent.GIVE_UP)
         return None
 
     def _pause(self) -> None:
@@ -221,12 +226,12 @@ class Reconnecting:
         self.was_open, self._error = True, None
         self._connection, self._opened_at = connection, time.monotonic()
         connection.on_end.append(self._ended)
-        self._step(Fact.OPENED)
+        self._step(ConnectionEvent.OPENED)
         self._answer.set(connection)
 
     def _ended(self, error: PostageError) -> None:
         """Take note of the end of the connection; runs in the hub."""
-        self._step(Fact.LOST)
+        self._step(ConnectionEvent.LOST)
         if isinstance(error, ConnectionClosed):
             return
         self.losses += 1
@@ -237,8 +242,8 @@ class Reconnecting:
             self._pause()
         logger.warning("The connection for %s is lost and will be made anew: %s", self.role, error)
 
-    def _step(self, fact: Fact) -> None:
-        self._state = step(MANY_LIVES, self._state, fact)
+    def _step(self, event: ConnectionEvent) -> None:
+        self._state = next_state(RECONNECTING, self._state, event)
 
     # --- the end
 
@@ -251,6 +256,6 @@ class Reconnecting:
         while self._dialer is not None and not self._dialer.dead:
             self._dialer.kill()
             self._answer.set_exception(ConnectionClosed("our side closed it while it connected"))
-        self._step(Fact.CLOSE)
+        self._step(ConnectionEvent.CLOSE)
         if self.current is not None:
             self.current.close(limit)

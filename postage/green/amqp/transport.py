@@ -29,9 +29,9 @@ import pika.exceptions
 import pika.frame
 
 from postage.errors import OperationTimeout
-from postage.green.amqp.hub_monitor import guard
-from postage.green.amqp.line import Line
+from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.amqp.stream import stream_of
+from postage.green.amqp.waiting import WaitQueue
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
 
@@ -74,8 +74,8 @@ class Transport(pika.connection.Connection):
     """A pika connection that lives in one hub.
 
     Its callbacks run in the hub and must not block.  All methods are for greenlets of that hub,
-    but for `beat`.  With a *late_after*, in seconds, the guard watches over it from `start` to its
-    end.
+    except `beat`.  With a *late_after*, in seconds, the `HubMonitor` keeps it alive from `start` to
+    its end.
     """
 
     def __init__(  # noqa: PLR0913 - the callbacks have names
@@ -110,7 +110,7 @@ class Transport(pika.connection.Connection):
         self.this_turn = 0
         """Bytes that were written since the loop has turned, sent or not."""
         self._flush_due = False
-        self._line = Line(lambda: self._torn_down or not self.congested)
+        self._writers = WaitQueue(lambda: self._torn_down or not self.congested)
         self._heard = self._disconnecting = self._torn_down = False
         super().__init__(
             parameters, on_open, on_failure, on_close, internal_connection_workflow=False
@@ -120,7 +120,7 @@ class Transport(pika.connection.Connection):
         """Begin the AMQP handshake; ends in *on_open* or *on_failure*."""
         self._reader.start(self._on_readable)
         if self._late_after:
-            guard.watch(self, self._late_after)
+            hub_monitor.add(self, self._late_after)
         self._on_stream_connected()
 
     # --- reading
@@ -201,7 +201,7 @@ class Transport(pika.connection.Connection):
         else:
             self._writer.stop()
             self._flush_due = False
-        self._line.let_in()
+        self._writers.wake()
 
     def _send(self) -> None:
         with self._lock:
@@ -220,7 +220,7 @@ class Transport(pika.connection.Connection):
     def beat(self) -> None:
         """Write a heartbeat frame, after the frames that are half written; never blocks.
 
-        For the guard's native thread.  What the socket does not take now, the hub writes when it
+        For the monitor's native thread.  What the socket does not take now, the hub writes when it
         is back; a connection that is lost is for the hub to find out.
         """
         with contextlib.suppress(OSError), self._lock:
@@ -259,7 +259,7 @@ class Transport(pika.connection.Connection):
 
         Raises `OperationTimeout` after *limit* seconds.
         """
-        if not self._line.wait(limit):
+        if not self._writers.wait(limit):
             raise OperationTimeout("write: the broker takes no data", limit)
 
     # --- the rest of pika's adapter interface
@@ -312,12 +312,12 @@ class Transport(pika.connection.Connection):
         for watcher in (self._reader, self._writer, self._waker):
             watcher.stop()
             watcher.close()
-        with self._lock:  # or the guard may write to what gets the same file descriptor next
+        with self._lock:  # or the monitor may write to what gets the same file descriptor next
             self._torn_down = True
             self._stream.close(silently=silently)
-        guard.forget(self)
+        hub_monitor.discard(self)
         self._out.clear()
-        self._line.let_in()
+        self._writers.wake()
 
     # --- ends without the hub
 

@@ -20,9 +20,9 @@ from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Form, Properties
+from postage.green.amqp.frames import Properties, PropertiesTemplate
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.waiting import Lazy
+from postage.green.amqp.waiting import SharedResource
 from postage.green.pipelining import AT_ONCE
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Echoes, Scouts
@@ -34,7 +34,7 @@ __all__ = ["Calls"]
 
 logger = logging.getLogger(__name__)
 
-_FORM = Form("correlation_id", "content_type", "reply_to", "expiration")
+_TEMPLATE = PropertiesTemplate("correlation_id", "content_type", "reply_to", "expiration")
 
 
 class Calls:
@@ -50,8 +50,8 @@ class Calls:
         # Of ten thousand at once, none would have its consumer before all had their queues: late.
         self._making = gevent.lock.BoundedSemaphore(AT_ONCE)
         self._request_channel: Channel | None = None
-        self._reply_channel: Lazy[Channel] = Lazy(self._open_reply_channel)
-        self._shared_queue: Lazy[ReplyQueue] = Lazy(self._make_shared_queue)
+        self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
+        self._shared_queue: SharedResource[ReplyQueue] = SharedResource(self._make_shared_queue)
         self.counts: Counter[str] = Counter()
         """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests,
         ``repeated`` ones, which were sent once more."""
@@ -128,7 +128,7 @@ class Calls:
         connection = self._pair.publishing.current
         if connection is None:
             return
-        retired = connection.renew(connection.calling)
+        retired = connection.replace_channel(connection.calling)
         if retired is not None and retired is self._request_channel:
             # What it has written is on its way, and can only be lost with the connection.
             retired.on_end.remove(self._on_requests_lost)
@@ -192,7 +192,7 @@ class Calls:
         *,
         scouts: bool = False,
     ) -> None:
-        properties = _FORM.fill(id_, request.content_type, reply_to, expiration(seconds))
+        properties = _TEMPLATE.render(id_, request.content_type, reply_to, expiration(seconds))
         if scouts:
             properties.type = RECEIPT
         to = request.exchange.name, request.key
@@ -350,4 +350,4 @@ class Calls:
     def _forget(self, exchange: type[Exchange]) -> None:
         connection = self._pair.publishing.current
         if connection is not None:
-            connection.forget(exchange)
+            connection.discard_declaration(exchange)

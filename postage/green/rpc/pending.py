@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from postage.errors import PostageError
 from postage.exchange import Exchange
-from postage.green.amqp.bell import Bell
+from postage.green.amqp.waiting import Wakeup
 from postage.green.rpc.peers import Destination
 from postage.message import MessageResultException
 
@@ -55,7 +55,7 @@ class PendingCall:
         """Whether its reply may come on the shared queue."""
         self.under_way = False
         """Whether a try was sent, and is waited for: what is lost now may be its answer."""
-        self.news = Bell()
+        self.news = Wakeup()
         """Rings when there is an outcome, and when the try that is under way is lost."""
 
     def settle(self, outcome: Outcome) -> bool:
@@ -63,7 +63,7 @@ class PendingCall:
         if self.outcome is not None:
             return False
         self.outcome = outcome
-        self.news.ring()
+        self.news.set()
         return True
 
     def fail(self, name: str, why: object) -> None:
@@ -74,7 +74,7 @@ class PendingCall:
         """End the try that is under way, if one is: the connection, channel or queue is gone."""
         if self.under_way:
             self.under_way, self.loss = False, error
-            self.news.ring()
+            self.news.set()
 
     def begin_try(self, *, shares: bool) -> None:
         """Forget what became of the try before; *shares*: the reply comes on the shared queue."""
@@ -86,4 +86,4 @@ class PendingCall:
         self.news.wait(seconds)
         self.under_way = False
         if self.outcome is None:
-            self.news.mute()
+            self.news.clear()

@@ -60,7 +60,7 @@ class ReplyQueue:
         """End it, and the queue with it; never switches, and closing twice is fine."""
         if self.alive:
             self._forget()
-            self._channel.cancel_now(self._tag)
+            self._channel.discard_consumer(self._tag)
 
     def _forget(self) -> None:
         self.alive = False
@@ -128,7 +128,7 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
             if complete.ready():
                 complete.get()
         finally:
-            channel.cancel_now(tag)
+            channel.discard_consumer(tag)
             channel.on_end.remove(complete.set_exception)
             channel.on_cancel.remove(cancelled)
     return replies, len(replies) == count

@@ -13,7 +13,7 @@ import pytest
 
 from postage.errors import OperationTimeout
 from postage.green.amqp import connecting as dialing
-from postage.green.amqp.connecting import dial
+from postage.green.amqp.connecting import connect_socket
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
 
@@ -50,14 +50,14 @@ def test_a_limit_is_not_taken_for_the_failure_of_one_address(
         expected = type(limit) if limit else gevent.Timeout
         late = AssertionError("the second address was tried without a limit")
         with gevent.Timeout(5, late), pytest.raises(expected), gevent.Timeout(0.2, limit):
-            dial(Settings(), "rabbit", 5672)
+            connect_socket(Settings(), "rabbit", 5672)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_addresses_are_dialled_as_names_are(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         port = there.getsockname()[1]
-        with dial(Settings(), host, port) as sock:
+        with connect_socket(Settings(), host, port) as sock:
             assert sock.getpeername() == ("127.0.0.1", port)
 
 
@@ -66,7 +66,7 @@ def test_the_second_address_is_tried_when_the_first_refuses(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         looked_up(monkeypatch, [("127.0.0.1", free_ports(1)[0]), there.getsockname()])
-        sock = dial(Settings(), "rabbit", 5672)
+        sock = connect_socket(Settings(), "rabbit", 5672)
         assert sock.getpeername() == there.getsockname()
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         sock.close()
@@ -75,7 +75,7 @@ def test_the_second_address_is_tried_when_the_first_refuses(
 def test_the_last_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up(monkeypatch, [("127.0.0.1", port) for port in free_ports(2)])
     with pytest.raises(ConnectionRefusedError):
-        dial(Settings(), "rabbit", 5672)
+        connect_socket(Settings(), "rabbit", 5672)
     looked_up(monkeypatch, [])
     with pytest.raises(OSError, match="rabbit has no address"):
-        dial(Settings(), "rabbit", 5672)
+        connect_socket(Settings(), "rabbit", 5672)

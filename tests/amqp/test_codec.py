@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pika.spec import Basic, Channel, Connection, Queue
 
 from postage.errors import ConnectionLost, PostageError
-from postage.green.amqp.codec import HotPath
+from postage.green.amqp.codec import Codec
 from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.frames import Properties
 from postage.testing.polling import wait_until
@@ -144,7 +144,7 @@ def test_what_the_broker_ends_is_noticed_on_both_paths() -> None:
 
 
 def test_a_delivery_for_a_forgotten_consumer_is_passed_over() -> None:
-    rig = Rig(HotPath)
+    rig = Rig(Codec)
     try:
         rig.path.forget(rig.channels[1], "ours")
         for tag in CONSUMERS:
@@ -239,7 +239,7 @@ def test_a_damaged_stream_is_understood_or_refused(stream: list[bytes], data: An
         return
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    rig = Rig(HotPath)
+    rig = Rig(Codec)
     try:
         rig.transport._take(bytes(whole))
     except AssertionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postage.green.amqp.hooks import Hooks
+from postage.green.amqp.waiting import Callbacks
 
 
 class Owner:
@@ -21,7 +21,7 @@ class Owner:
 
 def test_they_keep_their_order_and_each_is_there_once() -> None:
     first, second = Owner(), Owner()
-    hooks: Hooks[object] = Hooks()
+    hooks: Callbacks[object] = Callbacks()
     for owner in (first, second, first):
         hooks.append(owner.hook)
     assert list(hooks) == [first.hook, second.hook]
@@ -33,7 +33,7 @@ def test_they_keep_their_order_and_each_is_there_once() -> None:
 
 def test_none_is_looked_for_among_the_others() -> None:
     owners = [Owner() for _ in range(1000)]
-    hooks: Hooks[object] = Hooks()
+    hooks: Callbacks[object] = Callbacks()
     for owner in owners:
         hooks.append(owner.hook)
     Owner.compared = 0

@@ -11,8 +11,8 @@ import pytest
 
 from postage.errors import ConnectionFailed, SettingsError, TlsFailed
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.error_translation import tls_advice
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.tls_trouble import tls_trouble
 from postage.settings import Settings
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.certificates import Certificates
@@ -37,12 +37,12 @@ def distrusted(code: int) -> ssl.SSLCertVerificationError:
     ],
 )
 def test_what_is_said_helps(error: BaseException, says: str) -> None:
-    assert re.search(says, tls_trouble(error, tls=True) or "")
+    assert re.search(says, tls_advice(error, tls=True) or "")
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), OSError()])
 def test_what_is_no_matter_of_tls(error: BaseException) -> None:
-    assert tls_trouble(error, tls=False) is None
+    assert tls_advice(error, tls=False) is None
 
 
 def failing(settings: Settings) -> ConnectionFailed:

@@ -1,4 +1,4 @@
-"""The guard: who is late is found, named and kept alive, and it itself is never in the way."""
+"""The monitor: who is late is found, named and kept alive, and it itself is never in the way."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import gevent.hub
 import pytest
 
 from postage import messaging
-from postage.green.amqp import watch
-from postage.green.amqp.blocker import culprit
-from postage.green.amqp.hub_monitor import Guard
+from postage.green.amqp import hub_monitor as monitor_module
+from postage.green.amqp.blocker import blocking_frame
+from postage.green.amqp.hub_monitor import HubMonitor
 from postage.testing.polling import wait_until
 from tests.support.programs import Finished, run_program
 
@@ -28,8 +28,8 @@ SOON = 10.0
 LATE_AFTER = 0.2
 
 
-class Ward:
-    """A connection as the guard sees it."""
+class Monitored:
+    """A connection as the monitor sees it."""
 
     def __init__(self, interval: float = 0.2) -> None:
         self.loop = gevent.get_hub().loop
@@ -41,20 +41,20 @@ class Ward:
 
 
 @pytest.fixture
-def guard() -> Iterator[Guard]:
-    """A guard of this test's own."""
-    guard = Guard()
-    yield guard
-    guard._at_exit()
+def monitor() -> Iterator[HubMonitor]:
+    """A monitor of this test's own."""
+    monitor = HubMonitor()
+    yield monitor
+    monitor._at_exit()
 
 
 @pytest.fixture
-def ward(guard: Guard) -> Iterator[Ward]:
+def connection(monitor: HubMonitor) -> Iterator[Monitored]:
     """A connection that it guards."""
-    ward = Ward()
-    guard.watch(ward, LATE_AFTER)
-    yield ward
-    guard.forget(ward)
+    connection = Monitored()
+    monitor.add(connection, LATE_AFTER)
+    yield connection
+    monitor.discard(connection)
 
 
 def hold(seconds: float) -> None:
@@ -65,7 +65,7 @@ def hold(seconds: float) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int, about: str = "(hold)") -> list[str]:
-    """Return what the guard logged; of `hold` only, for the machine itself may stop for a while."""
+    """Return what the monitor logged of `hold`; the machine itself may stop for a while, too."""
     records = [r for r in caplog.records if "hub_monitor" in r.name and r.levelno == level]
     texts = [record.getMessage() for record in records]
     return [text for text in texts if about in text]
@@ -75,7 +75,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int, about: str = "(hold)") -
 
 
 def test_a_late_hub_gets_heartbeats_and_two_lines_in_the_log(
-    ward: Ward, caplog: pytest.LogCaptureFixture
+    connection: Monitored, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     began = time.monotonic()
@@ -89,30 +89,32 @@ def test_a_late_hub_gets_heartbeats_and_two_lines_in_the_log(
     assert "docs/heartbeats.md" in late
     (said,) = re.findall(r"run again, after (\d\.\d) s", back)
     assert 0.9 <= float(said) <= held + 0.05
-    assert ward.beats[-1] < began + held + 0.1
+    assert connection.beats[-1] < began + held + 0.1
 
 
-def test_a_late_hub_gets_a_heartbeat_each_half_of_its_time(ward: Ward) -> None:
+def test_a_late_hub_gets_a_heartbeat_each_half_of_its_time(connection: Monitored) -> None:
     def comes_in_time() -> bool:
-        ward.beats.clear()
+        connection.beats.clear()
         began = time.monotonic()
         hold(1.0)
-        first, *_ = beats = list(ward.beats)
+        first, *_ = beats = list(connection.beats)
         gevent.sleep(0.3)
         return 7 <= len(beats) <= 11 and began < first < began + 0.2
 
-    assert any(comes_in_time() for _ in range(5)), "on a busy machine the guard may be late, too"
+    assert any(comes_in_time() for _ in range(5)), "on a busy machine the monitor may be late, too"
 
 
 def test_the_line_in_the_log_comes_while_the_hub_is_held(
-    ward: Ward, caplog: pytest.LogCaptureFixture
+    connection: Monitored, caplog: pytest.LogCaptureFixture
 ) -> None:
     end = time.monotonic() + SOON
     while not lines(caplog, logging.WARNING, ""):
         assert time.monotonic() < end
 
 
-def test_each_incident_has_its_line(ward: Ward, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_incident_has_its_line(
+    connection: Monitored, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     for count in (1, 2):
         hold(0.5)
@@ -120,29 +122,33 @@ def test_each_incident_has_its_line(ward: Ward, caplog: pytest.LogCaptureFixture
     assert len(lines(caplog, logging.WARNING)) == 2
 
 
-def test_a_hub_that_answers_is_left_alone(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hub_that_answers_is_left_alone(
+    monitor: HubMonitor, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    ward = Ward(interval=60)
-    guard.watch(ward, 1.0)
-    (seen,) = guard._watches.values()
+    connection = Monitored(interval=60)
+    monitor.add(connection, 1.0)
+    (seen,) = monitor._hubs.values()
     for _ in range(3):
         before = seen._asked
         wait_until(lambda asked=before: seen._asked > asked, SOON)
-    guard.forget(ward)
-    assert not ward.beats
+    monitor.discard(connection)
+    assert not connection.beats
     assert not lines(caplog, logging.WARNING, "") + lines(caplog, logging.INFO, "")
 
 
-def test_no_heartbeat_where_none_was_agreed(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
-    ward = Ward(interval=0)
-    guard.watch(ward, LATE_AFTER)
+def test_no_heartbeat_where_none_was_agreed(
+    monitor: HubMonitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = Monitored(interval=0)
+    monitor.add(connection, LATE_AFTER)
     hold(0.5)
     wait_until(lambda: lines(caplog, logging.WARNING), SOON)
-    guard.forget(ward)
-    assert not ward.beats
+    monitor.discard(connection)
+    assert not connection.beats
 
 
-def test_a_log_that_waits_does_not_hold_up_the_heartbeats(ward: Ward) -> None:
+def test_a_log_that_waits_does_not_hold_up_the_heartbeats(connection: Monitored) -> None:
     entered, release = threading.Event(), threading.Event()
 
     class Slow(logging.Handler):
@@ -155,22 +161,22 @@ def test_a_log_that_waits_does_not_hold_up_the_heartbeats(ward: Ward) -> None:
     try:
         hold(1.0)
         assert entered.is_set()
-        assert len(ward.beats) >= 7
+        assert len(connection.beats) >= 7
     finally:
         release.set()
         logger.removeHandler(handler)
 
 
-def test_one_late_hub_does_not_hide_another(guard: Guard, ward: Ward) -> None:
+def test_one_late_hub_does_not_hide_another(monitor: HubMonitor, connection: Monitored) -> None:
     answers: list[int] = []
 
     def other() -> None:
-        mine = Ward()
-        guard.watch(mine, LATE_AFTER)
-        (seen,) = (w for loop, w in guard._watches.items() if loop is mine.loop)
+        mine = Monitored()
+        monitor.add(mine, LATE_AFTER)
+        (seen,) = (w for loop, w in monitor._hubs.items() if loop is mine.loop)
         gevent.sleep(1.0)  # its hub goes on answering
         answers.append(seen._answered > seen._asked - 1)
-        guard.forget(mine)
+        monitor.discard(mine)
         gevent.get_hub().destroy(destroy_loop=True)
 
     thread = threading.Thread(target=other)
@@ -178,65 +184,67 @@ def test_one_late_hub_does_not_hide_another(guard: Guard, ward: Ward) -> None:
     hold(0.8)
     thread.join(SOON)
     assert answers == [True]
-    assert ward.beats
+    assert connection.beats
 
 
 # --- its own life
 
 
-def threads_of(guard: Guard) -> int:
-    """Return how many native threads run *guard*."""
+def threads_of(monitor: HubMonitor) -> int:
+    """Return how many native threads run *monitor*."""
     count = 0
     for frame in sys._current_frames().values():
         stack = [frame]
         while stack[-1].f_back is not None:
             stack.append(stack[-1].f_back)
-        count += stack[-1].f_code.co_name == "_run" and stack[-1].f_locals["self"] is guard
+        count += stack[-1].f_code.co_name == "_run" and stack[-1].f_locals["self"] is monitor
     return count
 
 
-def test_its_thread_lives_as_long_as_there_is_something_to_guard(guard: Guard) -> None:
-    first, second = Ward(), Ward()
-    assert repr(guard) == "<Guard over 0 hubs, idle>"
-    for ward in (first, second):
-        guard.watch(ward, LATE_AFTER)
-    assert repr(guard) == "<Guard over 1 hubs, awake>"
-    wait_until(lambda: threads_of(guard) == 1, SOON)
-    guard.forget(first)
-    assert "awake" in repr(guard)
-    guard.forget(second)
-    guard.forget(second)
-    assert "idle" in repr(guard)
-    wait_until(lambda: threads_of(guard) == 0, SOON)
+def test_its_thread_lives_as_long_as_there_is_something_to_guard(monitor: HubMonitor) -> None:
+    first, second = Monitored(), Monitored()
+    assert repr(monitor) == "<HubMonitor of 0 hubs, idle>"
+    for connection in (first, second):
+        monitor.add(connection, LATE_AFTER)
+    assert repr(monitor) == "<HubMonitor of 1 hubs, running>"
+    wait_until(lambda: threads_of(monitor) == 1, SOON)
+    monitor.discard(first)
+    assert "running" in repr(monitor)
+    monitor.discard(second)
+    monitor.discard(second)
+    assert "idle" in repr(monitor)
+    wait_until(lambda: threads_of(monitor) == 0, SOON)
 
 
-def test_a_loop_that_was_destroyed_is_no_more_guarded(guard: Guard, ward: Ward) -> None:
+def test_a_loop_that_was_destroyed_is_no_more_guarded(
+    monitor: HubMonitor, connection: Monitored
+) -> None:
     def short_lived() -> None:
-        guard.watch(Ward(), LATE_AFTER)
+        monitor.add(Monitored(), LATE_AFTER)
         gevent.get_hub().destroy(destroy_loop=True)
 
     thread = threading.Thread(target=short_lived)
     thread.start()
     thread.join(SOON)
-    wait_until(lambda: len(guard._watches) == 1, SOON)
+    wait_until(lambda: len(monitor._hubs) == 1, SOON)
     hold(0.5)
-    assert ward.beats, "the others are guarded as before"
+    assert connection.beats, "the others are guarded as before"
 
 
-def test_a_forked_child_has_a_guard_of_its_own(guard: Guard, ward: Ward) -> None:
+def test_a_forked_child_has_a_guard_of_its_own(monitor: HubMonitor, connection: Monitored) -> None:
     for _ in range(10):
         child = os.fork()
         if not child:
             try:
                 gevent.hub.reinit()
-                fresh = Ward()
-                clean = "0 hubs, idle" in repr(guard)
-                guard.watch(fresh, LATE_AFTER)
+                fresh = Monitored()
+                clean = "0 hubs, idle" in repr(monitor)
+                monitor.add(fresh, LATE_AFTER)
                 hold(0.2)
-                os._exit(0 if clean and fresh.beats and not ward.beats else 1)
+                os._exit(0 if clean and fresh.beats and not connection.beats else 1)
             finally:
                 os._exit(2)
-        ward.beats.clear()
+        connection.beats.clear()
         deadline = time.monotonic() + SOON
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
@@ -246,9 +254,9 @@ def test_a_forked_child_has_a_guard_of_its_own(guard: Guard, ward: Ward) -> None
                 os.kill(child, signal.SIGKILL)
             gevent.sleep(0.01)
         assert status == 0
-        ward.beats.clear()
+        connection.beats.clear()
     hold(0.5)
-    assert ward.beats, "the parent's guard goes on"
+    assert connection.beats, "the parent's monitor goes on"
 
 
 PROGRAM = """
@@ -257,23 +265,23 @@ if "patch" in sys.argv:
     from postage import green
     green.patch_all()
 import logging, gevent
-from postage.green.amqp.hub_monitor import guard
+from postage.green.amqp.hub_monitor import hub_monitor as monitor
 
-class Ward:
+class Monitored:
     interval, beats, loop = 0.1, 0, gevent.get_hub().loop
     def beat(self):
         self.beats += 1
 
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
-ward = Ward()
-guard.watch(ward, 0.1)
+held = Monitored()
+monitor.add(held, 0.1)
 gevent.sleep(0.01)
 """
 ENDINGS = {
     "idle": "",
-    "held": "end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint(ward.beats)",
+    "held": "end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint(held.beats)",
     "error": "raise SystemExit(3)",
-    "forgotten": "guard.forget(ward)",
+    "forgotten": "monitor.discard(held)",
     "in a greenlet": "gevent.spawn(time.monotonic).join()",
 }
 
@@ -297,7 +305,7 @@ def test_the_log_of_a_patched_program_may_be_in_use_by_a_greenlet() -> None:
         "root.acquire()\n"  # as a greenlet that waits in the middle of writing to the log
         "end = time.monotonic() + 0.5\n"
         "while time.monotonic() < end: pass\n"
-        "beats = ward.beats\n"
+        "beats = held.beats\n"
         "root.release()\n"
         "gevent.sleep(0.3)\n"
         "print(beats)\n"
@@ -316,7 +324,7 @@ class Exchange(messaging.Exchange):
 
 
 def inner() -> str | None:
-    return culprit(gevent.get_hub().thread_ident)
+    return blocking_frame(gevent.get_hub().thread_ident)
 
 
 def test_outside_of_any_handler_it_is_the_line_and_who_called_it() -> None:
@@ -340,7 +348,7 @@ def test_a_hub_that_waits_is_nobodys_fault() -> None:
 
     def look() -> None:
         # A greenlet is running until it waits for `found`; then there is the hub alone.
-        while culprit(hub.thread_ident) is not None:
+        while blocking_frame(hub.thread_ident) is not None:
             time.sleep(0.001)
         hub.loop.run_callback_threadsafe(found.set, True)
 
@@ -352,14 +360,14 @@ def test_a_hub_that_waits_is_nobodys_fault() -> None:
 
 
 def test_a_thread_that_is_gone_is_nobody() -> None:
-    assert culprit(in_a_native_thread(threading.get_ident)) is None
+    assert blocking_frame(in_a_native_thread(threading.get_ident)) is None
 
 
-def test_the_question_is_asked_more_often_for_short_heartbeats(guard: Guard) -> None:
-    ward = Ward(interval=1)
-    guard.watch(ward, 1.0)
-    (seen,) = guard._watches.values()
+def test_the_question_is_asked_more_often_for_short_heartbeats(monitor: HubMonitor) -> None:
+    connection = Monitored(interval=1)
+    monitor.add(connection, 1.0)
+    (seen,) = monitor._hubs.values()
     assert seen.tick == 0.25
-    ward.interval = 60
-    assert seen.tick == watch.TICK
-    guard.forget(ward)
+    connection.interval = 60
+    assert seen.tick == monitor_module.TICK
+    monitor.discard(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gevent
 
-from postage.green.amqp.line import AT_ONCE, Line
+from postage.green.amqp.waiting import WOKEN_AT_ONCE, WaitQueue
 from postage.testing.polling import wait_until
 
 
@@ -14,7 +14,7 @@ class Place:
     def __init__(self) -> None:
         self.room, self.asked = 0, 0
         self.came: list[int] = []
-        self.line = Line(self._has_room)
+        self.line = WaitQueue(self._has_room)
 
     def _has_room(self) -> bool:
         self.asked += 1
@@ -37,7 +37,7 @@ class Place:
 
     def give(self, room: int) -> None:
         self.room += room
-        self.line.let_in()
+        self.line.wake()
 
 
 def test_so_many_come_in_as_there_is_room_for_in_their_order() -> None:
@@ -54,10 +54,10 @@ def test_so_many_come_in_as_there_is_room_for_in_their_order() -> None:
 
 def test_those_far_behind_are_not_woken_when_there_is_room_for_some() -> None:
     place = Place()
-    visitors = place.queue_up(20 * AT_ONCE)
+    visitors = place.queue_up(20 * WOKEN_AT_ONCE)
     place.asked = 0
-    for done in range(AT_ONCE, len(visitors) + 1, AT_ONCE):
-        place.give(AT_ONCE)
+    for done in range(WOKEN_AT_ONCE, len(visitors) + 1, WOKEN_AT_ONCE):
+        place.give(WOKEN_AT_ONCE)
         gevent.joinall(visitors[:done], timeout=10)
     assert place.came == [*range(len(visitors))]
     assert place.asked <= 2 * len(visitors)  # and not twenty times as often
