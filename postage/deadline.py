@@ -1,7 +1,7 @@
-"""Until when the request that is being handled matters: its caller waits no longer.
+"""The time that the caller of the running handler still waits.
 
-A request tells it by its ``expiration``, the milliseconds that its caller waits for it.  Not by a
-moment of the clock on the wall: those of two machines differ.
+A request carries that time as its ``expiration``: the milliseconds that its caller waits.  It is a
+duration and not a time of day, because the clocks of two machines differ.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 
-__all__ = ["Deadline", "current", "left"]
+__all__ = ["Deadline", "current", "remaining"]
 
 _current: ContextVar[Deadline | None] = ContextVar("postage_deadline", default=None)
 
 
 class Deadline:
-    """A moment on this process's monotonic clock.  Never switches.
+    """A moment on this process's monotonic clock.  Never switches greenlets.
 
-    ``with deadline:`` makes it the current one of the greenlet, and calls made meanwhile end by
-    then.  A greenlet spawned there has no deadline, for gevent gives it a context of its own,
-    unless it is spawned with ``contextvars.copy_context().run``.
+    Inside ``with deadline:`` it is the current deadline, and calls made there end by then.  A
+    greenlet that is spawned there has no deadline, because gevent gives each greenlet a context of
+    its own; spawn it with ``contextvars.copy_context().run`` to keep the deadline.
     """
 
     __slots__ = ("_clock", "_token", "_until")
@@ -34,27 +34,27 @@ class Deadline:
     def of(
         cls, expiration: str, received: float, clock: Callable[[], float] = time.monotonic
     ) -> Deadline:
-        """Return that of a message *received* at a moment of *clock*.
+        """Return the deadline of a message that was *received* at that moment of *clock*.
 
-        An *expiration* that is no number of milliseconds never comes.
+        An *expiration* that is no number of milliseconds gives a deadline that never passes.
         """
         is_number = expiration.isascii() and expiration.isdecimal()
         return cls(received + int(expiration) / 1000 if is_number else math.inf, clock)
 
     def __repr__(self) -> str:
-        return f"<Deadline in {self.left():.3g} s>"
+        return f"<Deadline in {self.remaining():.3g} s>"
 
-    def left(self) -> float:
-        """Return the seconds until it, 0.0 after it, infinity when it was lifted."""
+    def remaining(self) -> float:
+        """Return the seconds until the deadline: 0.0 once it has passed, infinity when cleared."""
         return max(0.0, self._until - self._clock())
 
     @property
-    def is_over(self) -> bool:
-        """Whether nobody waits any more."""
+    def expired(self) -> bool:
+        """True once the caller has stopped waiting."""
         return self._until <= self._clock()
 
-    def lift(self) -> None:
-        """Bound nothing any more: the caller has its answer, and what is done now is our own."""
+    def clear(self) -> None:
+        """Stop limiting the handler: its caller has the reply and waits for nothing else."""
         self._until = math.inf
 
     def __enter__(self) -> Deadline:  # noqa: PYI034 - Self needs Python 3.11
@@ -71,7 +71,10 @@ def current() -> Deadline | None:
     return _current.get()
 
 
-def left() -> float:
-    """Return the seconds that the caller of the running handler still waits; else infinity."""
+def remaining() -> float:
+    """Return how many seconds the caller of the running handler still waits.
+
+    Infinity if nobody waits: outside a handler, for a message, or once the reply was sent.
+    """
     deadline = _current.get()
-    return math.inf if deadline is None else deadline.left()
+    return math.inf if deadline is None else deadline.remaining()

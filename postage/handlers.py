@@ -1,4 +1,4 @@
-"""Handlers and filters: decorators that only mark, and the route table of a class.
+"""Handlers, filters and periodic jobs: decorators that only mark, and the route table of a class.
 
 A decorator leaves its mark on the method and returns the method itself, so that it stays callable
 and picklable.  Which handlers a class has follows from its attributes, base classes first, in the
@@ -7,9 +7,11 @@ order of definition; an attribute that overrides another one replaces its handle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from postage.errors import SettingsError
 
 __all__ = [
     "Handler",
@@ -20,15 +22,22 @@ __all__ = [
     "Route",
     "RouteTable",
     "RpcHandler",
+    "every",
     "is_handler",
+    "jobs_of",
 ]
 
 T = TypeVar("T")
-_MARK = "_postage_routes"
+Method = TypeVar("Method", bound=Callable[..., Any])
+_ROUTES = "_postage_routes"
+_SECONDS = "_postage_every"
 
 
 class Route(NamedTuple):
-    """Which messages a handler takes (*name* None: all), and what part of the body it gets."""
+    """The messages that a handler takes, and the part of their body that it gets.
+
+    *name* None stands for all names of the type, *part* None for the whole body.
+    """
 
     category: str
     type: str
@@ -52,7 +61,7 @@ class MessageHandler:
     def __call__(self, func: T) -> T:
         """Mark *func* and return it."""
         # From the object's own namespace: a Handler class must not write into its base's list.
-        setattr(func, _MARK, [*vars(func).get(_MARK, ()), self.route])
+        setattr(func, _ROUTES, [*vars(func).get(_ROUTES, ()), self.route])
         return func
 
 
@@ -63,17 +72,20 @@ class MessageHandlerFullBody(MessageHandler):
 
 
 class RpcHandler(MessageHandler):
-    """Marks a handler for RPCs: it gets the content and a reply function, to be called once."""
+    """Marks a handler for RPCs: it gets the content and a reply function, a `Reply`.
+
+    It answers by calling the reply function once, or by returning a value other than None.
+    """
 
     category = "rpc"
 
 
 class MessageFilter:
-    """Puts ``callable(message, *args, **kwds)`` before a handler; its result goes to the handler.
+    """Decorates a handler: ``callable(message, *args, **kwds)`` runs first, on a copy of its own.
 
-    It gets its own copy of what the handler would get.  Any exception discards the message for this
-    handler only.  Several run in turn, the innermost first; it may stand above or below the
-    handler's decorator.
+    The handler gets what the callable returns.  If the callable raises any exception, the message
+    is discarded for this handler only.  Several filters run in turn, the innermost first.  A filter
+    may stand above or below the handler's decorator.
     """
 
     def __init__(self, _callable: Callable[..., Any], *args: Any, **kwds: Any) -> None:
@@ -85,25 +97,58 @@ class MessageFilter:
         return func
 
     def apply(self, message: Any) -> Any:
-        """Return what the filter makes of *message*."""
+        """Return the message that the handler gets instead of *message*."""
         return self.callable(message, *self.args, **self.kwds)
 
 
 class Handler:
     """Base of handlers that are classes: override `call`; making one handles the message."""
 
+    returned: Any = None
+    """What `call` returned; for an RPC, the reply, unless ``reply_func`` was called."""
+
     def __init__(self, processor: Any, data: Any, reply_func: Any = None) -> None:
         self.processor, self.data, self.reply_func = processor, data, reply_func
-        self.call()
+        self.returned = self.call()
 
-    def call(self) -> None:
-        """Handle ``self.data``; for an RPC, answer with ``self.reply_func``."""
+    def call(self) -> Any:
+        """Handle ``self.data``; for an RPC, return the reply or call ``self.reply_func``."""
         raise NotImplementedError(f"{type(self).__qualname__} must define call(self)")
 
 
 def is_handler(value: Any) -> bool:
     """Tell whether *value* carries the mark of a handler decorator."""
-    return bool(getattr(value, _MARK, None))
+    return bool(getattr(value, _ROUTES, None))
+
+
+def every(seconds: float) -> Callable[[Method], Method]:
+    """Mark a method of a processor, without arguments, as a job that runs every *seconds*.
+
+    It runs while the processor consumes, for the first time after *seconds*, and counts as one of
+    the processor's ``concurrency``.  When the processor stops, a running job gets the same time to
+    finish as a handler.  A turn is skipped while the one before it still runs.  What the method
+    raises is logged and counted, and the next turn comes; `StopIteration`, `ExitScheduler` and
+    `AckAndRestart` mean what they mean in handlers.  An override in a subclass needs a mark of its
+    own.
+
+    Raises `SettingsError` if *seconds* is not a positive, finite number.
+    """
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(f"every({seconds!r}): it takes seconds, more than 0")
+
+    def mark(method: Method) -> Method:
+        setattr(method, _SECONDS, float(seconds))
+        return method
+
+    return mark
+
+
+def jobs_of(cls: type) -> Iterator[tuple[str, float]]:
+    """Yield the name and the seconds of each periodic job of *cls*."""
+    for name in dir(cls):
+        seconds = getattr(getattr(cls, name, None), _SECONDS, None)
+        if isinstance(seconds, float):
+            yield name, seconds
 
 
 class RouteTable:
@@ -135,34 +180,41 @@ _NO_HANDLERS = RouteTable()
 
 
 def _routes_of(value: Any) -> list[Route]:
-    routes: list[Route] = getattr(value, _MARK, [])
+    routes: list[Route] = getattr(value, _ROUTES, [])
     return routes
 
 
 class MessageHandlerType(type):
-    """Metaclass of processors: knows the route table of the class, also after it was changed."""
+    """Metaclass of processors: knows the route table of a class, also after a handler was set."""
 
-    _generation: ClassVar[int] = 0
-    _cached: tuple[int, RouteTable]
+    _route_table: RouteTable = _NO_HANDLERS  # of each class its own; read for every message
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        _rebuild_table(cls)
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        # Others, as what a class counts in an attribute, must not cost a new table each time.
-        if is_handler(value) or is_handler(getattr(cls, name, None)):
-            MessageHandlerType._generation += 1
+        is_route = is_handler(value) or is_handler(getattr(cls, name, None))
         super().__setattr__(name, value)
+        if is_route:  # other attributes, such as a counter, must not cost a new table each time
+            _rebuild_table(cls)
 
     def __delattr__(cls, name: str) -> None:
-        MessageHandlerType._generation += 1  # what it has hidden in a base may come to light
         super().__delattr__(name)
+        _rebuild_table(cls)  # the attribute may have hidden a handler of a base class
 
     @property
     def route_table(cls) -> RouteTable:
-        """The handlers of this class and its bases; follows handlers set on any of them later."""
-        generation, known = vars(cls).get("_cached", (-1, _NO_HANDLERS))
-        if generation != MessageHandlerType._generation:
-            known = _NO_HANDLERS
-            for base in reversed(cls.__mro__):
-                known = known.extended(dict(vars(base)))
-            cls._cached = MessageHandlerType._generation, known
-        table: RouteTable = known
-        return table
+        """The handlers of this class and its bases."""
+        return cls._route_table
+
+
+def _rebuild_table(cls: MessageHandlerType) -> None:
+    """Store the route table of *cls* in it, and those of its subclasses in them."""
+    table = _NO_HANDLERS
+    for base in reversed(cls.__mro__):
+        table = table.extended(dict(vars(base)))
+    cls._route_table = table
+    subclasses: Any = cls.__subclasses__()  # mypy takes those of a metaclass for Never
+    for each in subclasses:
+        _rebuild_table(each)

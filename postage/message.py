@@ -1,4 +1,4 @@
-"""Messages: plain dictionaries with seven keys, and the classes that build them.
+"""Messages: plain dictionaries with seven keys, the classes that build them, and their check.
 
 A body can be read and written without Postage, in any language: ``type``, ``name``, ``category``,
 ``version``, ``fingerprint``, ``content`` and ``_reserved``.
@@ -7,11 +7,13 @@ A body can be read and written without Postage, in any language: ``type``, ``nam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, ClassVar, Final, Literal
 
-from postage.errors import RemoteError
+from postage.errors import MalformedMessage, RemoteError
 
 __all__ = [
+    "CATEGORIES",
     "CONNECTION_LOST",
     "ERROR",
     "EXCEPTION",
@@ -29,11 +31,14 @@ __all__ = [
     "MessageStatus",
     "ResultKind",
     "RpcCommand",
+    "check_body",
     "result_from",
 ]
 
 VERSION = "2"
 """The version of the message form, independent of the version of the library."""
+
+CATEGORIES = ("message", "rpc")
 
 ResultKind = Literal["success", "error", "exception"]
 """The kinds of results: see `MessageResult.kind`."""
@@ -53,7 +58,7 @@ UNKNOWN_COMMAND: Final = "UnknownCommand"
 NO_REPLY: Final = "NoReply"
 """The handler of the call returned without a reply."""
 
-_NOTHING: Any = object()
+_UNSET: Any = object()
 
 
 class Message:
@@ -113,8 +118,8 @@ class MessageCommand(Message):
 
     type = "command"
 
-    def __init__(self, command: object, parameters: Any = _NOTHING) -> None:
-        self._build(str(command), {"parameters": {} if parameters is _NOTHING else parameters})
+    def __init__(self, command: object, parameters: Any = _UNSET) -> None:
+        self._build(str(command), {"parameters": {} if parameters is _UNSET else parameters})
 
 
 class RpcCommand(MessageCommand):
@@ -124,7 +129,7 @@ class RpcCommand(MessageCommand):
 
 
 class MessageStatus(Message):
-    """The status of a component; any value whose text says it."""
+    """The status of a component: any value; its text is the name of the message."""
 
     type = "status"
 
@@ -189,23 +194,69 @@ class MessageResultException(MessageResult):
 def result_from(reply: Any) -> MessageResult:
     """Rebuild the result message in the decoded body *reply*.
 
-    What is no result gives a `MessageResultError` that begins with ``Malformed reply``.
+    A *reply* without a result gives a `MessageResultError` that begins with ``Malformed reply``.
     """
     try:
         content = reply["content"]
         kind, value, text = content["type"], content["value"], content["message"]
     except (TypeError, KeyError, IndexError):
-        return MessageResultError(f"Malformed reply {_shown(reply)}")
+        kind = value = text = None
     if kind == SUCCESS:
         return MessageResult(value, text)
     if kind == ERROR:
         return MessageResultError(text)
     if kind == EXCEPTION:
         return MessageResultException(value, text)
-    return MessageResultError(f"Malformed reply {_shown(reply)}")
-
-
-def _shown(reply: Any) -> str:
-    """Return the part of *reply* that classic Postage shows, cut to a readable length."""
     content = reply.get("content", reply) if isinstance(reply, Mapping) else reply
-    return str(content)[:500]
+    return MessageResultError(f"Malformed reply {str(content)[:500]}")
+
+
+# --- the check of what comes from the wire
+
+
+_KEYS: dict[str, type] = {
+    "type": str,
+    "name": str,
+    "category": str,
+    "version": str,
+    "fingerprint": dict,
+    "content": dict,
+    "_reserved": dict,
+}
+_values_of, _TYPES = itemgetter(*_KEYS), tuple(_KEYS.values())
+
+
+def check_body(body: Any) -> dict[str, Any]:
+    """Return *body*, a decoded message; raise `MalformedMessage`, which says what is wrong with it.
+
+    Keys beyond the seven are allowed, so that a later version of the form can add some.
+    """
+    try:  # one expression for nearly every message: a check key by key takes three times as long
+        if (
+            type(body) is dict
+            and tuple(map(type, _values_of(body))) == _TYPES
+            and body["version"] == VERSION
+            and body["category"] in CATEGORIES
+        ):
+            return body
+    except KeyError:
+        pass
+    return _check_each(body)
+
+
+def _check_each(body: Any) -> dict[str, Any]:
+    """Do the same key by key: a user's encoder may return subclasses of dict and str."""
+    if not isinstance(body, dict):
+        raise MalformedMessage(f"the body is a {type(body).__name__}, not an object")
+    for key, type_ in _KEYS.items():
+        if key not in body:
+            raise MalformedMessage(f"the key {key!r} is missing")
+        if not isinstance(body[key], type_):
+            raise MalformedMessage(
+                f"{key!r} is a {type(body[key]).__name__}, not a {type_.__name__}"
+            )
+    if body["version"] != VERSION:
+        raise MalformedMessage(f"version {body['version'][:20]!r} is not {VERSION!r}")
+    if body["category"] not in CATEGORIES:
+        raise MalformedMessage(f"category {body['category'][:20]!r} is none of {CATEGORIES}")
+    return body

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from postage.green.processor import MessageProcessor
     from postage.green.producer import GenericProducer
     from postage.green.scheduler import MicroScheduler, Scheduler, run
-    from postage.periodic import every
+    from postage.handlers import every
 
 __all__ = [
     "GenericApplication",
@@ -48,7 +48,7 @@ _HOMES = {
     "MicroThread": "postage.green.microthread",
     "Scheduler": "postage.green.scheduler",
     "close": "postage.green.amqp.pair",
-    "every": "postage.periodic",
+    "every": "postage.handlers",
     "pipelined": "postage.green.pipelining",
     "run": "postage.green.scheduler",
     "statistics": "postage.green.amqp.pair",

@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent.hub
 
-from postage.periodic import jobs_of
+from postage.handlers import jobs_of
 
 __all__ = ["Job", "Jobs"]
 

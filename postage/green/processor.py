@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import gevent.event
 
-from postage import envelope
 from postage.addressing import Eqk
 from postage.deadline import Deadline
-from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
+from postage.dispatch import Bound, NextAction, Outcome, Reply, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage, PostageError
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
@@ -32,8 +31,8 @@ from postage.handlers import (
     RouteTable,
     is_handler,
 )
+from postage.message import check_body
 from postage.redelivery import Redeliveries
-from postage.reply import Reply
 from postage.settings import Hup
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
 
     def _bind(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        return partial(handler, self) if isinstance(handler, type) else handler
+        return types.MethodType(handler, self) if isinstance(handler, type) else handler
 
     # --- remote control
 
@@ -389,7 +388,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             self._carry_out(delivery, body, self._reply_to(delivery, None))
             return
         deadline = Deadline.of(expiration, delivery.received)
-        if deadline.is_over:
+        if deadline.expired:
             self._drop(delivery)
             return
         with deadline:
@@ -423,7 +422,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
                 f"a body of {len(delivery.body)} bytes, over {self.consumer.max_body}"
             )
         try:
-            return envelope.check(self.consumer.decode(delivery.body))
+            return check_body(self.consumer.decode(delivery.body))
         except MalformedMessage:
             raise
         except Exception as exc:  # an encoder of the user's may raise anything
@@ -432,7 +431,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _reply_to(self, delivery: Delivery, deadline: Deadline | None) -> Reply:
         def send(result: Any) -> None:
             if deadline is not None:
-                deadline.lift()  # what the handler does from here on is its own affair
+                deadline.clear()  # what the handler does from here on is its own affair
             try:
                 self.consumer.rpc_reply(delivery.properties, result)
             except PostageError as exc:

@@ -40,14 +40,14 @@ class Server(messaging.MessageProcessor):
     @messaging.RpcHandler("command", "ask")
     def ask(self, content: Any, reply: Any) -> None:
         self.replies.append(reply)
-        self.left.append(deadline.left())
+        self.left.append(deadline.remaining())
         result = self.do(self)
         if reply.is_due:
             reply(result)
 
     @messaging.MessageHandler("command", "note")
     def note(self, content: Any) -> None:
-        self.left.append(deadline.left())
+        self.left.append(deadline.remaining())
         self.do(self)
 
 
@@ -82,7 +82,7 @@ def test_a_call_in_a_call_in_a_call_has_less_time_each(place: Place, caller: Any
     left: list[float] = []
 
     def deeper(self: Server) -> Any:
-        left.append(deadline.left())
+        left.append(deadline.remaining())
         gevent.sleep(0.01)
         return value(caller.rpc_ask(_timeout=AGES)) if len(left) < 5 else "deep"
 
@@ -164,7 +164,7 @@ def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str)
             gevent.spawn(reply, "at once").join()
         else:
             reply("at once")
-        after.append(deadline.left())
+        after.append(deadline.remaining())
 
     server = Server(place, reply_first)
     with running(server):

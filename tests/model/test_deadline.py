@@ -13,47 +13,47 @@ from tests.support.clock import Clock
 
 def test_what_is_left_shrinks_to_nothing_and_no_further(clock: Clock) -> None:
     one = Deadline(1002.5, clock)
-    assert (one.left(), one.is_over) == (2.5, False)
+    assert (one.remaining(), one.expired) == (2.5, False)
     clock.now += 2
-    assert (one.left(), one.is_over) == (0.5, False)
+    assert (one.remaining(), one.expired) == (0.5, False)
     clock.now += 0.5
-    assert (one.left(), one.is_over) == (0.0, True)
+    assert (one.remaining(), one.expired) == (0.0, True)
     clock.now += 9
-    assert (one.left(), one.is_over) == (0.0, True)
+    assert (one.remaining(), one.expired) == (0.0, True)
 
 
 def test_an_expiration_counts_from_when_the_message_came(clock: Clock) -> None:
     one = Deadline.of("1500", 999.0, clock)
-    assert one.left() == 0.5
+    assert one.remaining() == 0.5
     assert repr(one) == "<Deadline in 0.5 s>"
 
 
 @pytest.mark.parametrize("expiration", ["", "soon", "-5", "1.5", "\u0663", "\u00b2", " 7"])
 def test_what_is_no_number_of_milliseconds_never_comes(clock: Clock, expiration: str) -> None:
-    assert Deadline.of(expiration, 999.0, clock).left() == math.inf
+    assert Deadline.of(expiration, 999.0, clock).remaining() == math.inf
 
 
-def test_an_expiration_of_nothing_is_over_at_once(clock: Clock) -> None:
-    assert Deadline.of("0", clock.now, clock).is_over
+def test_an_expiration_of_nothing_expired_at_once(clock: Clock) -> None:
+    assert Deadline.of("0", clock.now, clock).expired
 
 
 def test_what_was_lifted_bounds_nothing(clock: Clock) -> None:
     one = Deadline(1001.0, clock)
     clock.now += 5
-    one.lift()
-    assert (one.left(), one.is_over) == (math.inf, False)
+    one.clear()
+    assert (one.remaining(), one.expired) == (math.inf, False)
 
 
 def test_the_current_one_is_that_of_the_innermost_block(clock: Clock) -> None:
     outer, inner = Deadline(1009.0, clock), Deadline(1001.0, clock)
-    assert (deadline.current(), deadline.left()) == (None, math.inf)
+    assert (deadline.current(), deadline.remaining()) == (None, math.inf)
     with outer:
         with inner:
             assert deadline.current() is inner
-            assert deadline.left() == 1.0
+            assert deadline.remaining() == 1.0
         assert deadline.current() is outer
-        assert deadline.left() == 9.0
-    assert (deadline.current(), deadline.left()) == (None, math.inf)
+        assert deadline.remaining() == 9.0
+    assert (deadline.current(), deadline.remaining()) == (None, math.inf)
 
 
 def test_an_error_ends_the_block_as_well(clock: Clock) -> None:
@@ -63,5 +63,5 @@ def test_an_error_ends_the_block_as_well(clock: Clock) -> None:
 
 
 def test_the_clock_is_monotonic_unless_told_otherwise() -> None:
-    assert Deadline(math.inf).left() == math.inf
-    assert Deadline(0.0).is_over
+    assert Deadline(math.inf).remaining() == math.inf
+    assert Deadline(0.0).expired

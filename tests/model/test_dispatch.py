@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import types
 
 import gevent
 import greenlet
 import pytest
 
-from postage.dispatch import HandlerKilled, NextAction, Verdict, dispatch
+from postage.dispatch import HandlerKilled, NextAction, Reply, Verdict, dispatch
 from postage.encoding import JsonEncoder
 from postage.errors import AckAndRestart, EncodingError, ExitScheduler, FilterError, RejectMessage
 from postage.handlers import Handler, MessageFilter
-from postage.message import Message, MessageCommand, MessageResultException
-from postage.reply import Reply
+from postage.message import Message, MessageCommand, MessageResult, MessageResultException
 
 CONTENT = {"parameters": {"list": [1, 2]}}
 
@@ -269,7 +269,7 @@ def test_filters_of_a_handler_class_apply():
         def call(self):
             got.append((self.processor, self.data))
 
-    dispatch(command(), on_content(functools.partial(Wrapped, "processor")))
+    dispatch(command(), on_content(types.MethodType(Wrapped, "processor")))
 
     assert got == [("processor", [CONTENT])]
 
@@ -324,7 +324,7 @@ def test_of_several_handlers_of_a_call_only_the_last_one_answers():
         (KeyboardInterrupt(), ""),
         (gevent.Timeout(1), "1 second"),
         (RejectMessage("not for me"), "not for me"),
-        (Speechless(), "(its text cannot be had: TypeError)"),
+        (Speechless(), "(its __str__ raised TypeError)"),
     ],
     ids=lambda it: type(it).__name__ if isinstance(it, BaseException) else "",
 )
@@ -430,3 +430,111 @@ def test_filters_apply_to_calls():
     handler = filtered(lambda message, reply: reply(message), lambda message: [message])
 
     assert ask(handler)[1] == [[CONTENT]]
+
+
+@pytest.mark.behaviour("rpc-handlers")
+@pytest.mark.parametrize("value", [0, False, "", [], {"a": 1}, MessageResult(1, "well")], ids=repr)
+def test_the_value_that_a_handler_returns_is_its_reply(value):
+    outcome, answers = ask(lambda *_: value)
+
+    assert answers == [value]
+    assert (outcome.verdict, outcome.failures) == (Verdict.ACK, [])
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_handler_that_has_replied_may_return_anything():
+    assert ask(lambda _, reply: (reply("sent"), "returned"))[1] == ["sent"]
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_handler_that_replies_later_may_return_anything():
+    assert ask(lambda _, reply: (reply.later(), "returned"))[1] == []
+
+
+@pytest.mark.behaviour("handler-classes", "rpc-handlers")
+def test_what_call_of_a_handler_class_returns_is_the_reply():
+    class Doubled(Handler):
+        def call(self):
+            return self.data["parameters"]["list"] * self.processor
+
+    class Silent(Handler):
+        def call(self):
+            pass
+
+    assert ask(types.MethodType(Doubled, 2))[1] == [[1, 2, 1, 2]]
+    assert ask(types.MethodType(Silent, 2))[1] == exception(
+        "NoReply", "the handler of 'sum' did not reply"
+    )
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_returned_value_that_cannot_be_sent_fails():
+    def send(result):
+        if not isinstance(result, MessageResultException):
+            raise EncodingError("cannot send this")
+
+    outcome = dispatch(command(), on_content(lambda *_: object()), reply=Reply(send))
+
+    assert isinstance(outcome.failures[0], EncodingError)
+    assert outcome.verdict is Verdict.REJECT
+
+
+# --- the reply function
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+@pytest.fixture
+def reply(sent):
+    return Reply(sent.append)
+
+
+@pytest.mark.behaviour("rpc-handlers")
+@pytest.mark.parametrize("value", [None, 0, "", {"a": 1}])
+def test_any_value_is_sent(reply, sent, value):
+    reply(value)
+
+    assert sent == [value]
+    assert not reply.is_due
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_second_reply_is_counted_logged_and_dropped(sent, caplog):
+    dropped = []
+    reply = Reply(sent.append, lambda: dropped.append("one"))
+    for value in (1, 2, 3):
+        reply(value)
+
+    assert (sent, len(dropped)) == ([1], 2)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_reply_is_due_until_it_was_sent_or_promised(reply, sent):
+    assert reply.is_due
+    assert reply.later() is reply
+    assert not reply.is_due
+
+    reply("late")
+    assert sent == ["late"]
+
+
+@pytest.mark.behaviour("rpc-handlers")
+def test_a_reply_that_could_not_be_sent_can_be_tried_again():
+    attempts = []
+
+    def send(value):
+        attempts.append(value)
+        if len(attempts) == 1:
+            raise ValueError(value)
+
+    reply = Reply(send)
+    with pytest.raises(ValueError, match="first"):
+        reply("first")
+    assert reply.is_due
+
+    reply("second")
+    assert (attempts, reply.sent) == (["first", "second"], True)

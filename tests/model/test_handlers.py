@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from postage.errors import SettingsError
 from postage.handlers import (
     Handler,
     MessageFilter,
@@ -13,7 +14,9 @@ from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,
     RpcHandler,
+    every,
     is_handler,
+    jobs_of,
 )
 
 
@@ -268,3 +271,49 @@ def test_what_a_class_counts_in_an_attribute_costs_no_new_table():
     Counting.count += 1
 
     assert Counting.route_table is table
+
+
+# --- periodic jobs
+
+
+class Ticking:
+    @every(2)
+    def tick(self):
+        return "tick"
+
+    @every(0.5)
+    def tock(self):
+        return "tock"
+
+    def plain(self):
+        return "plain"
+
+
+def test_a_marked_method_can_still_be_called():
+    assert Ticking().tick() == "tick"
+
+
+def test_the_jobs_of_a_class_are_its_own_and_those_it_inherits():
+    class Derived(Ticking):
+        @every(3)
+        def more(self):
+            pass
+
+    assert dict(jobs_of(Ticking)) == {"tick": 2.0, "tock": 0.5}
+    assert dict(jobs_of(Derived)) == {"tick": 2.0, "tock": 0.5, "more": 3.0}
+
+
+def test_an_override_needs_a_mark_of_its_own():
+    class Derived(Ticking):
+        tock = None
+
+        def tick(self):
+            pass
+
+    assert dict(jobs_of(Derived)) == {}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_what_is_no_time_to_wait_is_refused(seconds):
+    with pytest.raises(SettingsError, match="more than 0"):
+        every(seconds)

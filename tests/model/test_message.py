@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.errors import RemoteError
+from postage.errors import MalformedMessage, RemoteError
 from postage.message import (
     Message,
     MessageCommand,
@@ -18,6 +18,7 @@ from postage.message import (
     MessageResultException,
     MessageStatus,
     RpcCommand,
+    check_body,
     result_from,
 )
 
@@ -297,3 +298,127 @@ def test_unwrap_raises_what_the_server_said(result, kind, name, words):
     error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
     assert (error.kind, error.name, error.text) == (kind, name, result.message)
     assert str(error) == str(caught.value)
+
+
+# --- the check of a body
+
+
+TEXTS = KEYS[:4]
+
+
+def changed(**changes):
+    """Return the body of a command with *changes*."""
+    return MessageCommand("sum", {"a": 1}).body | changes
+
+
+@pytest.mark.behaviour("message-seven-keys", "message-types")
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(Message(), MessageCommand("a"), RpcCommand("a"), MessageStatus("a"), MessageResult(1)),
+        *(MessageResultError(""), MessageResultException("", "")),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_every_message_of_ours_is_one(message):
+    assert check_body(message.body) is message.body
+
+
+def test_keys_of_a_later_form_are_let_through():
+    assert check_body(changed(trace="1"))["trace"] == "1"
+
+
+@pytest.mark.behaviour("message-types")
+def test_types_and_names_are_free():
+    assert check_body(changed(type="", name=""))
+    assert check_body(changed(type="alarm", name="f\u00fcr \u20ac"))
+
+
+@pytest.mark.behaviour("message-types", "message-outcomes")
+@pytest.mark.parametrize("category", ["", "MESSAGE", "RPC", "event", "rpc ", "x" * 10_000])
+def test_categories_are_not(category):
+    with pytest.raises(MalformedMessage, match=r"category .* is none of") as caught:
+        check_body(changed(category=category))
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
+@pytest.mark.parametrize("version", ["1", "3", "", "2.0", " 2", "2" * 10_000])
+def test_no_other_version_is_understood(version):
+    with pytest.raises(MalformedMessage, match=r"version .* is not '2'") as caught:
+        check_body(changed(version=version))
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.behaviour("message-outcomes")
+@pytest.mark.parametrize("other", [None, 1, 1.5, True, "text", b"bytes", [], [1, 2], ()])
+def test_what_is_no_object_is_no_message(other):
+    with pytest.raises(MalformedMessage, match=f"is a {type(other).__name__}, not an object"):
+        check_body(other)
+
+
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_must_be_there(key):
+    incomplete = changed()
+    del incomplete[key]
+
+    with pytest.raises(MalformedMessage, match=f"the key '{key}' is missing"):
+        check_body(incomplete)
+
+
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
+@pytest.mark.parametrize("value", [None, 2, 2.0, True, [], ["a"]], ids=repr)
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_must_have_its_kind_of_value(key, value):
+    with pytest.raises(MalformedMessage, match=f"'{key}' is a {type(value).__name__}, not a "):
+        check_body(changed(**{key: value}))
+
+
+@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
+@pytest.mark.parametrize("key", KEYS)
+def test_strings_are_no_objects_and_objects_no_strings(key):
+    with pytest.raises(MalformedMessage, match=f"'{key}' is a"):
+        check_body(changed(**{key: {"nested": {}} if key in TEXTS else "text"}))
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.sampled_from(["2", "rpc", "message"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner),
+    max_leaves=12,
+)
+
+
+class Text(str):
+    """What a user's encoder may decode a string to."""
+
+    __slots__ = ()
+
+
+class Table(dict):
+    """What a user's encoder may decode an object to."""
+
+
+@pytest.mark.behaviour("message-seven-keys")
+def test_subclasses_of_str_and_dict_are_understood():
+    kinds = {key: Text if isinstance(value, str) else Table for key, value in changed().items()}
+    odd = Table({key: kinds[key](value) for key, value in changed().items()})
+
+    assert check_body(odd) is odd
+    with pytest.raises(MalformedMessage, match="version"):
+        check_body(odd | {"version": Text("3")})
+
+
+@given(value=anything)
+def test_whatever_comes_it_is_a_message_or_malformed(value):
+    try:
+        assert check_body(value) is value
+    except MalformedMessage as exc:
+        reason = str(exc)
+    else:
+        reason = "none"
+    assert reason

@@ -72,7 +72,7 @@ class Calls:
         its connection, channel or reply queue is lost; all have the same correlation id, and each
         expires in its queue when it is no more awaited.
         """
-        budget = CallBudget(timeout, max_retry + 1, deadline.left())
+        budget = CallBudget(timeout, max_retry + 1, deadline.remaining())
         call = PendingCall(self._pair.new_id(), request)
         self._pending[call.id] = call
         try:
@@ -257,7 +257,7 @@ class Calls:
 
     def _obstacle(self) -> str:
         connection = self._pair.publishing.current
-        if not deadline.left():
+        if not deadline.remaining():
             return "nobody awaits the request any more that is being handled here"
         if connection is None:
             return "there was no connection to the broker"
