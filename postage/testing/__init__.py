@@ -4,8 +4,16 @@ pytest loads `postage.testing.plugin` by itself; see docs/testing.md.  Nothing h
 standard library, and importing this imports neither gevent nor pika: that is left to the program.
 """
 
+from postage.testing.network import cut_connections
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
 from postage.testing.watchdog import TestHung
 
-__all__ = ["RabbitMQFailed", "RabbitMQMissing", "RabbitMQNode", "TestHung", "wait_until"]
+__all__ = [
+    "RabbitMQFailed",
+    "RabbitMQMissing",
+    "RabbitMQNode",
+    "TestHung",
+    "cut_connections",
+    "wait_until",
+]

@@ -140,6 +140,7 @@ def test_the_channel_has_the_public_names_that_we_call() -> None:
         "exchange_declare",
         "queue_bind",
         "queue_declare",
+        "queue_delete",
         "queue_unbind",
     ):
         assert callable(getattr(pika.channel.Channel, name, None)), name

@@ -292,6 +292,14 @@ def test_a_child_that_lets_go_does_not_end_the_session_of_its_parent(
     connection.confirming.get().publish_confirmed("", name, Properties(), b"x", limit=SOON)
 
 
+def test_a_connection_that_is_cut_is_noticed(where: Any, connect: Any) -> None:
+    connection = connect(where())
+
+    connection.transport.cut()
+
+    wait_until(lambda: not connection.alive, SOON)
+
+
 def test_the_end_is_said_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:
     before = node.log_text()
     connect(where()).close()

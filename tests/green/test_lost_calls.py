@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -67,16 +66,14 @@ def cut(pair: Pair, role: str) -> None:
     roles = ROLES[:2] if role == "both" else [role]
     connections = [getattr(pair, each).current for each in roles]
     for connection in connections:
-        connection.transport._stream._sock.shutdown(socket.SHUT_RDWR)
+        connection.transport.cut()
     wait_until(lambda: not any(each.alive for each in connections), SOON)
 
 
 def delete(pair: Pair, queue: str) -> None:
     """Delete an exclusive queue, as only its own connection may."""
     with pair.consuming.get().lease() as channel:
-        done = gevent.event.Event()
-        channel._pika.queue_delete(queue, callback=lambda _: done.set())
-        assert done.wait(SOON)
+        channel.queue_delete(queue)
 
 
 # --- where the loss comes

@@ -169,6 +169,10 @@ class Channel:
             "queue.unbind", self._pika.queue_unbind, queue=queue, exchange=exchange, routing_key=key
         )
 
+    def queue_delete(self, queue: str) -> None:
+        """Delete a queue with its messages; one that does not exist is fine."""
+        self._ask("queue.delete", self._pika.queue_delete, queue=queue)
+
     # --- consuming
 
     def consume(

@@ -30,7 +30,7 @@ from postage.settings import Settings
 if TYPE_CHECKING:
     from postage.statistics import ConnectionStatistics
 
-__all__ = ["Pair", "close", "pair_of", "statistics"]
+__all__ = ["Pair", "close", "open_connections", "pair_of", "statistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +169,12 @@ def statistics() -> tuple[ConnectionStatistics, ...]:
     return tuple(each.statistics() for p in pairs for each in (p.publishing, p.consuming))
 
 
+def open_connections() -> list[Connection]:
+    """Return the open connections of this hub; never switches."""
+    ours = getattr(_local, "ours", None)
+    return [] if ours is None else ours.connections()
+
+
 def close(limit: float = 5.0) -> None:
     """Close all connections of this hub properly, in at most *limit* seconds each; switches.
 
@@ -205,7 +211,7 @@ def _after_fork() -> None:
     """Leave the parent's sockets to the parent; the child connects for itself."""
     ours = getattr(_local, "ours", None)
     if ours is not None:
-        for connection in ours.connections():
+        for connection in open_connections():
             connection.abandon()
         del _local.ours
         gevent.hub.reinit()  # as gevent's own fork does; that of an unpatched process does not

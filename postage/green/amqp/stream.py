@@ -41,6 +41,10 @@ class Stream:
         """Return what has come, about `READ_SIZE` at most; empty at the end of the stream."""
         return self._sock.recv(READ_SIZE)
 
+    def cut(self) -> None:
+        """Break the connection without a word of TLS or AMQP, as a failing network does."""
+        gevent.socket.socket.shutdown(self._sock, gevent.socket.SHUT_RDWR)
+
     def close(self, *, silently: bool) -> None:  # noqa: ARG002 - see SecureStream
         """Close the socket; *silently*: without a word to the peer, as a forked child must."""
         self._sock.close()

@@ -319,6 +319,11 @@ class Transport(pika.connection.Connection):
         self._out.clear()
         self._writers.wake()
 
+    def cut(self) -> None:
+        """Break the connection, as a failing network does; for tests.  Never switches."""
+        if not self._torn_down:
+            self._stream.cut()
+
     # --- ends without the hub
 
     def close_now(self, limit: float) -> None:

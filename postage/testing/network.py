@@ -1,0 +1,22 @@
+"""Trouble with the network, on demand."""
+
+from __future__ import annotations
+
+__all__ = ["cut_connections"]
+
+
+def cut_connections(role: str = "", *, port: int = 0) -> int:
+    """Break the open connections of this hub, as a failing network does; return how many.
+
+    *role* is ``publishing`` or ``consuming``, *port* the port of a broker; by default all are cut.
+    The broker hears nothing, and what was written but not yet sent is lost.  Never switches:
+    components notice, and reconnect, when the hub runs next.
+    """
+    from postage.green.amqp.pair import open_connections  # noqa: PLC0415 - loads gevent and pika
+
+    chosen = [
+        each for each in open_connections() if role in ("", each.role) and port in (0, each.port)
+    ]
+    for each in chosen:
+        each.transport.cut()
+    return len(chosen)
