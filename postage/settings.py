@@ -1,7 +1,12 @@
-"""Where the broker is and how patient we are: one frozen `Settings`, passed down.
+"""Where the broker is and how long we wait for it: one frozen `Settings` for each component.
 
-An argument beats the class attribute, that beats the classic globals (``messaging.global_hup``...),
-those beat the environment, and that beats the defaults.  Everything is looked up when it is used.
+Each part comes from the first of these that names it, looked up when a component is made:
+
+1. the argument ``settings`` of the component,
+2. its arguments ``hup`` and ``vhost``, then its class attributes of these names,
+3. the classic globals, such as ``messaging.global_hup``,
+4. ``POSTAGE_URL``, then the other environment variables,
+5. the defaults.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import os
 import types
 import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +25,8 @@ from postage.url import EMBEDDED, Address, Url, addresses, port_number
 __all__ = ["ClassicGlobals", "Hup", "Settings", "live"]
 
 Hup = Mapping[str, Any]
-"""Host, user, password as a dictionary, with the optional key ``port``; see `Settings.addresses`
-for several hosts."""
+"""Host, user and password as a dictionary ("host-user-password"), with the optional key ``port``.
+``host`` may list several nodes of a broker, as in ``h1,h2:5673``."""
 
 TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
@@ -51,26 +56,26 @@ class Settings:
     password: str = field(default="guest", repr=False)
     vhost: str = "/"
     heartbeat: int = 60
-    """Agreed with the broker, which ends a connection that is silent for about twice as long."""
+    """Seconds; the broker closes a connection that is silent for about twice as long."""
     connect_timeout: float = 10.0
-    """How long connecting may take, from the look-up of the host to the opened virtual host."""
+    """Seconds that connecting may take, from the look-up of the host to the open virtual host."""
     operation_timeout: float = 30.0
-    """How long to wait for the broker's answer to a declare, bind, consume and the like."""
+    """Seconds to wait for the broker's answer to a declare, bind, consume and the like."""
     wait_for_broker: bool = False
-    """Go on trying when no broker answers at the start, instead of failing."""
+    """Keep trying to connect if no broker answers at the start, instead of failing."""
     late_after: float = 1.0
-    """Log who has kept all other greenlets from running for longer than this.  0: nobody watches,
-    and a handler that computes loses the connection; see docs/heartbeats.md."""
+    """Seconds after which to log the handler that keeps all other greenlets from running.  0: no
+    watch; a handler that computes for long loses the connection then, see docs/heartbeats.md."""
     plain_pika: bool = False
     """Use pika's own codec for everything, not the hot path of ours."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""
-    """The certificates (PEM) of the authorities to trust; empty: those that the system trusts."""
+    """A file with the certificates (PEM) of the authorities to trust; empty: the system's."""
     certfile: str = ""
     """Our own certificate (PEM), with the chain above it, for brokers that ask for one."""
     keyfile: str = ""
-    """The private key (PEM) of *certfile*; empty: it stands in that file."""
+    """The private key (PEM) of *certfile*; empty: the key is in that file, too."""
     verify: bool = True
     """Refuse a broker whose certificate is not trusted, or is for another host."""
     server_name_indication: str = ""
@@ -91,7 +96,7 @@ class Settings:
             raise SettingsError(f"auth_mechanism must be one of {', '.join(MECHANISMS)}")
         for name in ("cacertfile", "certfile", "keyfile", "server_name_indication"):
             if getattr(self, name) and not self.tls:
-                # Who names certificates believes to be safe.
+                # Naming certificates shows that TLS is meant; without it, nothing would use them.
                 raise SettingsError(f"{name} is for TLS: write amqps://, or set POSTAGE_TLS=1")
 
     @property
@@ -106,8 +111,18 @@ class Settings:
         return self.host.removeprefix(EMBEDDED) if inside else None
 
     @classmethod
-    def resolve(cls, hup: Hup | None = None, vhost: str | None = None) -> Settings:
-        """Return the settings for a component with these arguments (None: not given)."""
+    def resolve(
+        cls, hup: Hup | None = None, vhost: str | None = None, given: Settings | None = None
+    ) -> Settings:
+        """Return the settings of a component with these arguments (None: not given).
+
+        *given* is its argument ``settings``, and beats the other two.
+        """
+        if live.sandbox is not None:
+            asked = given.vhost if given is not None else vhost
+            return _shared(replace(live.sandbox, vhost=str(asked or live.vhost)))
+        if given is not None:
+            return given
         port = _port(_part_of(hup, "port"))
         (host, first), *others = addresses(str(_part_of(hup, "host")), port)
         settings = cls(
@@ -118,20 +133,22 @@ class Settings:
             password=str(_part_of(hup, "password")),
             vhost=str(live.vhost if vhost is None else vhost),
             tls=live.tls,
-            plain_pika=os.environ.get("POSTAGE_PLAIN_PIKA", "") == "1",
+            plain_pika=live.environment.get("POSTAGE_PLAIN_PIKA", "") == "1",
             **_options(),
         )
         return _shared(settings)
 
 
 class LiveSettings:
-    """What the classic globals and the environment say right now.
-
-    *overrides* is what a program assigned to ``messaging.global_vhost`` and its kin.
-    """
+    """What the classic globals and the environment say at the moment."""
 
     def __init__(self) -> None:
         self.overrides: dict[str, Any] = {}
+        """What the program has assigned to ``messaging.global_vhost`` and the other globals."""
+        self.environment: Mapping[str, str] = os.environ
+        """The environment variables; a command line replaces them to add its options."""
+        self.sandbox: Settings | None = None
+        """If set, every component has these settings, except that it chooses its vhost."""
 
     def lookup(self, name: str) -> str:
         """Return one of host, port, user, password, vhost, as text."""
@@ -146,32 +163,34 @@ class LiveSettings:
     @property
     def tls(self) -> bool:
         """True when either the URL or ``POSTAGE_TLS`` asks for TLS."""
-        return _url().scheme == "amqps" or _truth("POSTAGE_TLS", os.environ.get("POSTAGE_TLS", ""))
+        return _url().scheme == "amqps" or _truth(
+            "POSTAGE_TLS", self.environment.get("POSTAGE_TLS", "")
+        )
 
     @property
     def vhost(self) -> str:
-        """The virtual host of components that name none."""
+        """The virtual host of components that do not name one."""
         return self.lookup("vhost")
 
     @property
     def hup(self) -> Hup:
-        """The host, user and password of components that name none."""
+        """The host, user and password of components that do not name them."""
         hup: Hup = self.overrides.get("hup", global_hup)
         return hup
 
     @property
     def debug_mode(self) -> bool:
         """True when ``POSTAGE_DEBUG_MODE`` is ``true``, in any case."""
-        return os.environ.get("POSTAGE_DEBUG_MODE", "").lower() == "true"
+        return self.environment.get("POSTAGE_DEBUG_MODE", "").lower() == "true"
 
 
 live = LiveSettings()
 
 
 class _GlobalHup(MutableMapping[str, Any]):
-    """The classic ``global_hup``: what was assigned to its keys, over what is live.
+    """The classic ``global_hup``: the values assigned to its keys, over the live ones.
 
-    It has a ``port`` only where a port was set.
+    It has the key ``port`` only if a port was set.
     """
 
     KEYS = ("host", "user", "password", "port")
@@ -190,7 +209,7 @@ class _GlobalHup(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # As with the other globals: restoring what was saved leaves it live.
+        # Assigning the live value is no override, see `_classic`.
         self._assigned.pop(key, None)
         if key not in self.KEYS or value != live.lookup(key):
             self._assigned[key] = value
@@ -212,22 +231,22 @@ global_hup = _GlobalHup()
 
 
 def _classic(name: str) -> property:
-    """Return a module attribute that reads what is live and, assigned, overrides it."""
+    """Return a module attribute that reads the live value; assigning to it overrides that."""
 
     def read(_module: object) -> Any:
         return live.hup if name == "hup" else live.lookup(name)
 
     def assign(module: object, value: Any) -> None:
-        # What is live anyway is no override: who saves and restores it (pytest's monkeypatch does)
-        # leaves it live.
+        # Assigning the live value is no override, so that a test that saves and restores a global
+        # (as pytest's monkeypatch does) leaves it live.
         live.overrides.pop(name, None)
         if value != read(module):
             live.overrides[name] = value
 
-    def forget(_module: object) -> None:
+    def discard(_module: object) -> None:
         live.overrides.pop(name, None)
 
-    return property(read, assign, forget, f"The default {name}; see `Settings`.")
+    return property(read, assign, discard, f"The default {name}; see `Settings`.")
 
 
 class ClassicGlobals(types.ModuleType):
@@ -240,9 +259,9 @@ class ClassicGlobals(types.ModuleType):
 
 
 def _part_of(hup: Hup | None, name: str) -> Any:
-    """Return host, port, user or password from the first that names it: *hup*, globals, the rest.
+    """Return host, port, user or password from the first of *hup*, globals and environment.
 
-    Whoever comes later is not even asked, so that nothing warns of what is not used.
+    The later ones are not looked up then: an unused variable must cause no DeprecationWarning.
     """
     for known in (hup, live.hup):
         if known is not None and name in known:
@@ -251,13 +270,14 @@ def _part_of(hup: Hup | None, name: str) -> Any:
 
 
 def _environment(name: str, default: str) -> str:
-    if name in os.environ:
-        return os.environ[name]
+    environment = live.environment
+    if name in environment:
+        return environment[name]
     old = _DEPRECATED.get(name, "")
-    if old not in os.environ:
+    if old not in environment:
         return default
     warnings.warn(f"{old} is deprecated, set {name} instead", DeprecationWarning, stacklevel=3)
-    return os.environ[old]
+    return environment[old]
 
 
 def _port(text: Any) -> int:
@@ -268,7 +288,7 @@ def _port(text: Any) -> int:
 
 
 def _url() -> Url:
-    return _parsed(os.environ.get("POSTAGE_URL", ""))
+    return _parsed(live.environment.get("POSTAGE_URL", ""))
 
 
 _parsed = lru_cache(maxsize=16)(Url.parse)
@@ -276,7 +296,7 @@ _parsed = lru_cache(maxsize=16)(Url.parse)
 
 @lru_cache(maxsize=64)
 def _shared(settings: Settings) -> Settings:
-    """Return the first settings that were equal to these: a thousand components need them once."""
+    """Return the first settings equal to these, so that a thousand components share one object."""
     return settings
 
 
@@ -292,18 +312,19 @@ def _truth(name: str, text: str) -> bool:
     return _TRUTHS[text.lower()]
 
 
-# What is no option: the parts of a URL, what the scheme says, and the switch of our own tests.
+# Fields that are no options: the parts and the scheme of a URL, and the switch of our own tests.
 _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls", "plain_pika"}
 
 
 def _options() -> dict[str, Any]:
-    """Return what stands after the ``?`` of the URL, or in a variable, such as ``heartbeat=30``."""
+    """Return the options after the ``?`` of the URL, such as ``heartbeat=30``, or in variables."""
     known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
     from_url = _url().options
     for name in from_url.keys() - known.keys():
         raise SettingsError(f"POSTAGE_URL: unknown option {name!r}; known: {', '.join(known)}")
     variables = {name: f"POSTAGE_{name.upper()}" for name in known}
-    texts = {n: os.environ[variable] for n, variable in variables.items() if variable in os.environ}
+    environment = live.environment
+    texts = {n: environment[each] for n, each in variables.items() if each in environment}
     return {name: _typed(name, text, known[name]) for name, text in (texts | from_url).items()}
 
 

@@ -18,7 +18,7 @@ from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
 from postage.handlers import MessageHandler, RpcHandler
 from postage.message import MessageResult
-from postage.settings import Hup
+from postage.settings import Hup, Settings
 
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
 
@@ -40,7 +40,12 @@ class LoggingProducerStub:
     """A logger whose every method does nothing; set ``logging_producer`` to a real producer."""
 
     def __init__(
-        self, fingerprint: Any = None, hup: Hup | None = None, vhost: str | None = None
+        self,
+        fingerprint: Any = None,
+        hup: Hup | None = None,
+        vhost: str | None = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
         pass
 
@@ -89,12 +94,14 @@ class GenericApplication(MessageProcessor):
         vhost: str | None = None,
         groups: Iterable[str] = (),
         hup: Hup | None = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
-        super().__init__(fingerprint, (), hup, vhost)
+        super().__init__(fingerprint, (), hup, vhost, settings=settings)
         self._made = time.monotonic()
         self._inquiries = 0
         self.vhost = self.consumer.vhost
-        self.logger = self._make_logger(hup, vhost)
+        self.logger = self._make_logger(hup, vhost, settings)
         name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
         self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
         self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
@@ -112,8 +119,9 @@ class GenericApplication(MessageProcessor):
                 raise
             raise IdentityTaken(exc.code, exc.text, queue=queue) from exc
 
-    def _make_logger(self, hup: Hup | None, vhost: str | None) -> Any:
-        producer = self.logging_producer(self.fingerprint, hup, vhost)
+    def _make_logger(self, hup: Hup | None, vhost: str | None, settings: Settings | None) -> Any:
+        given = {} if settings is None else {"settings": settings}
+        producer = self.logging_producer(self.fingerprint, hup, vhost, **given)
         has_log = not isinstance(producer, GenericProducer) or hasattr(producer, "log")
         return producer if has_log else _ProducerLogger(producer)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import gevent.event
 import gevent.queue
 
-from postage.addressing import Eqk, QueueSpec, bindings_of, queue_name_and_flags
+from postage.addressing import Binding, Eqk, QueueSpec, bindings_of, queue_name_and_flags
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.exchange import Exchange
 from postage.green import debug
@@ -61,10 +61,15 @@ class GenericConsumer:
     """Bytes of the largest body that a processor decodes; larger ones are rejected."""
 
     def __init__(
-        self, eqk: Eqk | None = None, hup: Hup | None = None, vhost: str | None = None
+        self,
+        eqk: Eqk | None = None,
+        hup: Hup | None = None,
+        vhost: str | None = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
         debug.enable_if_asked()
-        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost)
+        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
         self.discard_all_messages = False
@@ -98,6 +103,15 @@ class GenericConsumer:
     def qk_list(self) -> list[tuple[str, str]]:
         """The queues and keys that are bound."""
         return self._topology.pairs
+
+    @property
+    def bindings(self) -> list[Binding]:
+        """What is bound, each with the exchange, the name of the queue and the key."""
+        return [
+            Binding(exchange, queue.name, key)
+            for queue in self._topology
+            for exchange, key in queue.bindings
+        ]
 
     @property
     def _pair(self) -> Pair:

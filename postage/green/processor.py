@@ -33,7 +33,7 @@ from postage.handlers import (
 )
 from postage.message import check_body
 from postage.redelivery import Redeliveries
-from postage.settings import Hup
+from postage.settings import Hup, Settings
 
 if TYPE_CHECKING:
     from gevent.pool import Group
@@ -103,9 +103,13 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         eqk: Eqk | None = None,
         hup: Hup | None = None,
         vhost: str | None = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
         self.fingerprint = complete(fingerprint)
-        self.consumer = self.consumer_class(eqk, hup, vhost)
+        # A consumer class of the user's may have the classic signature, without settings.
+        given = {} if settings is None else {"settings": settings}
+        self.consumer = self.consumer_class(eqk, hup, vhost, **given)
         self.counts: Counter[str] = self.consumer.counts
         """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
         ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,

@@ -103,9 +103,11 @@ class GenericProducer:
         fingerprint: FingerprintLike | None = None,
         hup: Hup | None = None,
         vhost: str | None = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
         debug.enable_if_asked()
-        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost)
+        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
         self.encoder = self.encoder_class()

@@ -9,6 +9,8 @@ import gevent
 import pytest
 
 from postage import messaging
+from postage.generic_application import GenericApplication
+from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.broker import listen, take
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
@@ -228,6 +230,27 @@ def test_the_default_is_global_hup(broker_env, monkeypatch, component):
         monkeypatch.delenv(f"POSTAGE_{name}")
 
     assert component().settings.port == broker_env.port
+
+
+@pytest.mark.behaviour("hup", "separate-vhosts")
+@every_component
+def test_given_settings_beat_all_else(broker_env, component):
+    settings = Settings.resolve(broker_env.hup, broker_env.vhost)
+
+    made = component(hup={**broker_env.hup, "port": 1}, vhost="nonsense", settings=settings)
+
+    assert made.settings is settings
+    assert made.vhost == broker_env.vhost
+
+
+def test_an_application_hands_its_settings_to_its_producer(broker_env):
+    class Application(GenericApplication):
+        logging_producer = messaging.GenericProducer
+
+    settings = Settings.resolve(broker_env.hup, broker_env.vhost)
+    made = Application({"name": "given"}, "nonsense", settings=settings)
+
+    assert made.consumer.settings is made.logger.settings is settings
 
 
 @pytest.mark.behaviour("hup")

@@ -487,3 +487,32 @@ def test_plain_pika_is_asked_for_in_the_environment(env, value, plain):
     env(PLAIN_PIKA=value)
 
     assert Settings.resolve().plain_pika is plain
+
+
+# --- settings that are given
+
+
+GIVEN = Settings(host="given", vhost="/given", heartbeat=7)
+
+
+def test_given_settings_beat_every_other_source(env):
+    env(URL="amqp://elsewhere/lab", HEARTBEAT="9")
+
+    assert Settings.resolve({"host": "rabbit"}, "/hup", GIVEN) is GIVEN
+
+
+def test_a_command_line_puts_its_options_over_the_environment(env, monkeypatch):
+    env(HOST="elsewhere", VHOST="/lab")
+    monkeypatch.setattr(live, "environment", {**os.environ, "POSTAGE_HOST": "here"})
+
+    assert parts() == ("here", *DEFAULTS[1:4], "/lab")
+    assert "here" not in os.environ.values()
+
+
+def test_in_a_sandbox_components_choose_nothing_but_their_vhost(env, monkeypatch):
+    env(URL="amqps://elsewhere/lab")
+    monkeypatch.setattr(live, "sandbox", Settings(host="embedded://check"))
+
+    assert Settings.resolve({"host": "rabbit"}) == Settings(host="embedded://check", vhost="lab")
+    assert Settings.resolve({"host": "rabbit"}, "/a").vhost == "/a"
+    assert Settings.resolve(None, "/a", GIVEN) == Settings(host="embedded://check", vhost="/given")
