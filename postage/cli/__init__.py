@@ -1,4 +1,4 @@
-"""The command line, and what programs need to end like it does."""
+"""The command line ``postage``, and `exit_codes` for programs that end the same way."""
 
 from postage.cli.exits import exit_codes
 from postage.cli.main import main

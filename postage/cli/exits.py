@@ -20,11 +20,11 @@ from postage.errors import (
     SettingsError,
 )
 
-__all__ = ["CODES", "MEANINGS", "Code", "CommandFailed", "complain", "exit_codes"]
+__all__ = ["CODES", "MEANINGS", "Code", "CommandFailed", "exit_codes", "print_error"]
 
 
 class Code(enum.IntEnum):
-    """What the exit code of a command says."""
+    """The exit codes of a command."""
 
     CLEAN = 0
     UNHANDLED = 1
@@ -36,13 +36,13 @@ class Code(enum.IntEnum):
 
 
 MEANINGS: dict[Code, str] = {
-    Code.CLEAN: "done, or ended because it was told to",
-    Code.UNHANDLED: "an error that nothing here foresees; its traceback stands before the end",
-    Code.USAGE: "the command, a setting, or a module that cannot be imported",
-    Code.UNREACHABLE: "the broker is not there, refuses us, is silent or lost; `health`: no answer",
-    Code.ERROR_RESULT: "the answer is an error: a call's, `health` not ready, `check` found faults",
-    Code.TOPOLOGY: "the broker refused an exchange or a queue, has it otherwise, or deleted it",
-    Code.GAVE_UP: "supervision gave up: something ended again and again",
+    Code.CLEAN: "success, or stopped as requested",
+    Code.UNHANDLED: "an unexpected error; its traceback is printed before the last line",
+    Code.USAGE: "a mistake in the command line or a setting, or a module that cannot be imported",
+    Code.UNREACHABLE: "the broker is unreachable, silent, or refuses us; `health`: no answer",
+    Code.ERROR_RESULT: "`call`: the answer is an error; `health`: not ready; `check`: faults found",
+    Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
+    Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
 }
 
 CODES: dict[type[PostageError], Code] = {
@@ -55,11 +55,11 @@ CODES: dict[type[PostageError], Code] = {
     ConsumerCancelled: Code.TOPOLOGY,
     GaveUp: Code.GAVE_UP,
 }
-"""Every other error is `Code.UNHANDLED`."""
+"""The exit codes of errors, subclasses included; all other errors are `Code.UNHANDLED`."""
 
 
 class CommandFailed(PostageError):
-    """A command ends with *code*, and the text says all that there is to say."""
+    """A command ends with exit code *code*; the text is all that the user needs to read."""
 
     def __init__(self, text: str, code: Code = Code.USAGE) -> None:
         super().__init__(text)
@@ -68,20 +68,16 @@ class CommandFailed(PostageError):
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """End the program with one clear line and the right exit code at a `PostageError`."""
+    """End the program at a `PostageError`: print one line to stderr, exit with the right code."""
     try:
         yield
     except PostageError as exc:
-        complain(_line(exc))
-        sys.exit(_code(exc))
+        name = "Error" if isinstance(exc, CommandFailed) else type(exc).__name__
+        print_error(f"{name}: {exc}")
+        sys.exit(_code_of(exc))
 
 
-def _line(exc: PostageError) -> str:
-    kind = "Error" if isinstance(exc, CommandFailed) else type(exc).__name__
-    return f"{kind}: {exc}"
-
-
-def _code(exc: PostageError) -> Code:
+def _code_of(exc: PostageError) -> Code:
     if isinstance(exc, CommandFailed):
         return exc.code
     return next((code for kind, code in CODES.items() if isinstance(exc, kind)), Code.UNHANDLED)
@@ -90,10 +86,10 @@ def _code(exc: PostageError) -> Code:
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^\s]*@")
 
 
-def complain(text: str) -> None:
-    """Print *text* to stderr; a password in a URL, which may stand anywhere, is not shown.
+def print_error(text: str) -> None:
+    """Print *text* to stderr, with ``***`` in place of each password of a URL.
 
-    Where stderr is closed or full, the exit code has to say it all.
+    A stderr that is closed or full is ignored: the exit code still reports the error.
     """
     if sys.stderr is not None:
         with suppress(OSError):

@@ -1,4 +1,8 @@
-"""Listening to what passes at an exchange, on a private queue, for somebody who reads lines."""
+"""Listening to an exchange: the program behind ``postage tail``.
+
+A private queue is bound to the exchange, so other consumers get no message less.  Each message is
+printed as a line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,62 +15,70 @@ from typing import Any
 
 import gevent
 
-from postage.cli.exchanges import existing, named
+from postage.cli.arguments import exchange_named, explain_missing
 from postage.cli.exits import CommandFailed
-from postage.cli.output import say_json
+from postage.cli.output import print_json
 from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green import GenericConsumer, GenericProducer
 
-__all__ = ["line", "listen"]
+__all__ = ["as_line", "listen"]
 
 QUEUE = {
     "name": "",
     "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 10_000}},
 }
-LOOKS = 0.2
-"""Seconds between two looks whether anybody still reads."""
+POLL_INTERVAL = 0.2
+"""Seconds between two checks whether the reader of our output has closed it."""
 PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "timestamp")
 
 
-class Listener(GenericConsumer):
-    """Consumes what it prints."""
+class MessageStream(GenericConsumer):
+    """The consumer of the private queue."""
 
     prefetch = 100
 
 
 def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None:
-    """Print what passes at *exchange* by *key* (None: everything), until somebody ends it."""
-    with existing(exchange):
-        # Making a producer declares: what is missing is said before a queue is.
-        type("Declaring", (GenericProducer,), {"eks": [(exchange, "")]})()
-    key = _everything(exchange) if key is None else key
-    listener = Listener([(exchange, [(QUEUE, key)])])
+    """Print the messages that pass *exchange* by *key* (None: all of them).
+
+    Ends after *count* messages (None: no limit), at SIGTERM or SIGINT, or when nobody reads the
+    output any longer.
+    """
+    with explain_missing(exchange):
+        _declare(exchange)  # before the queue: a missing exchange is reported without a trace
+    key = _key_for_everything(exchange) if key is None else key
+    stream = MessageStream([(exchange, [(QUEUE, key)])])
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, listener.stop_consuming)
-    watching = gevent.spawn(_stop_without_reader, listener)
+        gevent.signal_handler(number, stream.stop_consuming)
+    watching = gevent.spawn(_stop_without_reader, stream)
     numbers = itertools.count(1)
 
-    def show(_channel: Any, method: Any, _header: Any, _body: bytes) -> None:
-        say_json(line(method))
-        listener.ack(method)
+    def print_message(_channel: Any, method: Any, _header: Any, _body: bytes) -> None:
+        print_json(as_line(method))
+        stream.ack(method)
         if next(numbers) == count:
-            listener.stop_consuming()
+            stream.stop_consuming()
 
     print(f"Listening to {exchange.name!r} by {key!r}.", file=sys.stderr, flush=True)
     try:
-        listener.start_consuming(show)
+        stream.start_consuming(print_message)
     finally:
         watching.kill()
 
 
-def line(delivery: Any) -> dict[str, Any]:
-    """Return what is printed of a delivery."""
-    told = {"exchange": delivery.exchange, "key": delivery.routing_key}
-    properties = {name: getattr(delivery.properties, name, None) for name in PROPERTIES}
-    told |= {name: value for name, value in properties.items() if value is not None}
-    return told | _body(delivery.body)
+def _declare(exchange: type[Exchange]) -> None:
+    """Declare *exchange*: making a producer does."""
+    type("Declaring", (GenericProducer,), {"eks": [(exchange, "")]})()
+
+
+def as_line(delivery: Any) -> dict[str, Any]:
+    """Return what is printed for a delivery."""
+    values = {name: getattr(delivery.properties, name, None) for name in PROPERTIES}
+    properties = {name: value for name, value in values.items() if value is not None}
+    route = {"exchange": delivery.exchange, "key": delivery.routing_key}
+    return route | properties | _body(delivery.body)
 
 
 def _body(body: bytes) -> dict[str, Any]:
@@ -81,23 +93,22 @@ def _body(body: bytes) -> dict[str, Any]:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def _everything(exchange: type[Exchange]) -> str:
-    """Return a key that matches all messages; a direct exchange has none."""
-    kind = _type_on_broker(exchange.name) if exchange.passive else exchange.exchange_type
-    if kind == "direct":
+def _key_for_everything(exchange: type[Exchange]) -> str:
+    """Return a key that matches all messages; raises `CommandFailed` for a direct exchange."""
+    known = exchange.exchange_type
+    if (_type_on_broker(exchange.name) if exchange.passive else known) == "direct":
         raise CommandFailed(f"exchange {exchange.name!r} is direct: give the KEY to listen to")
-    return "#"  # fanout and headers exchanges do not look at it
+    return "#"  # fanout and headers exchanges ignore the key
 
 
 def _type_on_broker(name: str) -> str:
-    """Return the type of an exchange that exists.
+    """Return the type of the exchange *name*, which exists; ``unknown`` if we may not declare.
 
-    AMQP has no question for it.  But who declares it once more, as a direct one, is told where it
-    is none.  Who may not declare does not learn it, and ``#`` is as good a guess as any.
+    AMQP has no query for the type.  But a broker refuses to declare an existing exchange with a
+    different type and names the type that it has.
     """
-    probe = named(name, exchange_type="direct")
     try:
-        type("Probing", (GenericProducer,), {"eks": [(probe, "")]})()
+        _declare(exchange_named(name, exchange_type="direct"))
     except TopologyMismatch as exc:
         return exc.theirs if exc.flag == "type" else "direct"
     except ChannelRefused:
@@ -105,11 +116,11 @@ def _type_on_broker(name: str) -> str:
     return "direct"
 
 
-def _stop_without_reader(listener: GenericConsumer) -> None:
-    """Stop when the reader of our output has gone, although nothing comes that could tell us."""
-    watched = select.poll()
+def _stop_without_reader(stream: GenericConsumer) -> None:
+    """Stop *stream* when the reader of our output closes it, although no message is printed."""
+    stdout = select.poll()
     if sys.stdout is not None:  # else it was closed before we started
-        watched.register(sys.stdout.fileno(), 0)
-        while not watched.poll(0):
-            gevent.sleep(LOOKS)
-    listener.stop_consuming()
+        stdout.register(sys.stdout.fileno(), 0)
+        while not stdout.poll(0):
+            gevent.sleep(POLL_INTERVAL)
+    stream.stop_consuming()

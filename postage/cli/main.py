@@ -1,4 +1,8 @@
-"""``postage``: the command line.  Each sub-command is a module of its own."""
+"""The entry point of the command ``postage``.
+
+click is an extra (``postage[cli]``).  Without it only ``postage broker`` works, on argparse; every
+other command prints what to install.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +13,35 @@ from postage.cli.exits import exit_codes
 
 __all__ = ["main"]
 
-Front = Callable[[Sequence[str] | None], int]
+Main = Callable[[Sequence[str] | None], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: those of the process); return the exit code."""
     if arguments is None:
-        _end_at_interrupts()
+        _let_interrupts_end_the_process()
     with exit_codes():
-        return _front()(arguments)
+        return _load_main()(arguments)
 
 
-def _end_at_interrupts() -> None:
-    """Have Ctrl-C end the process as it ends any program, until a command has what it can finish.
+def _let_interrupts_end_the_process() -> None:
+    """Let Ctrl-C end the process, until a command installs a handler that shuts down in order.
 
-    As an exception it would come wherever Python is just then: in the middle of an import, where
+    As an exception, KeyboardInterrupt could be raised anywhere: in the middle of an import, where
     some libraries swallow it, or in any greenlet, whose traceback gevent would print.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in `&`
+    # A shell starts background jobs (`&`) with SIGINT ignored; that stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _front() -> Front:
-    """Return what reads the command line: click, or, without the extra, what serves a demo."""
+def _load_main() -> Main:
     try:
         import click  # noqa: F401, PLC0415 - an extra
     except ImportError:
-        from postage.cli.bare import main as without_click  # noqa: PLC0415
+        from postage.cli.no_click import main as main_without_click  # noqa: PLC0415 - as above
 
-        return without_click
-    from postage.cli.app import main as with_click  # noqa: PLC0415
+        return main_without_click
+    from postage.cli.app import main as main_with_click  # noqa: PLC0415 - as above
 
-    return with_click
+    return main_with_click

@@ -1,4 +1,4 @@
-"""What several commands take: options, types of values, examples."""
+"""Options that several commands share, the type `Seconds`, and examples for help pages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 LONGEST = 1_000_000
-"""Seconds: more than 11 days, and what every system call that waits can take."""
+"""Seconds: more than 11 days, and short enough for every system call that waits."""
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
-    """A time in seconds, more than 0 and not for ever."""
+    """A time in seconds, above 0 and finite."""
 
     name = "seconds"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return *value* as a float; fail where it is none, or none that can be waited."""
+        """Return *value* as a float; fail if it is not a number from above 0 to `LONGEST`."""
         try:
             seconds = float(value)
         except ValueError:
@@ -61,5 +61,5 @@ def json_option(func: F) -> F:
 
 
 def examples(*lines: str) -> str:
-    """Return *lines* as the end of a help page, set as they are."""
+    """Return *lines* as the end of a help page, each on a line of its own."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, as lines, JSON or tables.  Messages go to stderr."""
+"""What commands print: results on stdout, as lines, JSON or tables.  Messages go to stderr."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ from typing import Any
 
 from postage.cli.exits import Code, CommandFailed
 
-__all__ = ["as_json", "printing", "say", "say_json", "shown", "table"]
+__all__ = [
+    "as_json",
+    "error_text",
+    "handle_stdout_errors",
+    "print_json",
+    "print_text",
+    "sanitized",
+    "table",
+]
 
 
-def say(text: str) -> None:
-    """Print *text* at once."""
+def print_text(text: str) -> None:
+    """Print *text* and flush."""
     print(text, flush=True)
 
 
-def say_json(value: Any) -> None:
-    """Print *value* as one line of JSON."""
-    say(as_json(value, getattr(sys.stdout, "encoding", None) or "ascii"))
+def print_json(value: Any) -> None:
+    """Print *value* as one line of JSON and flush."""
+    print_text(as_json(value, getattr(sys.stdout, "encoding", None) or "ascii"))
 
 
 def as_json(value: Any, encoding: str = "utf-8") -> str:
-    """Return *value* as one line of JSON: readable, but for what a terminal would obey."""
+    """Return *value* as one line of JSON with readable letters.
+
+    Letters that *encoding* lacks and control characters that a terminal would obey are escaped.
+    """
     text = json.dumps(value, ensure_ascii=False, default=str)
     try:
         text.encode(encoding)
@@ -35,35 +46,43 @@ def as_json(value: Any, encoding: str = "utf-8") -> str:
     return text if text.isprintable() else json.dumps(value, default=str)
 
 
-def shown(value: object) -> str:
-    """Return the text of *value*, which others sent us, without what a terminal would obey."""
+def sanitized(value: object) -> str:
+    """Return the text of *value*, which another process sent, without control characters."""
     text = str(value)
-    return text if text.isprintable() else "".join(map(_harmless, text))
+    return text if text.isprintable() else "".join(map(_sanitized_character, text))
 
 
-def _harmless(char: str) -> str:
+def _sanitized_character(char: str) -> str:
     return char if char.isprintable() else " " if char.isspace() else "?"
 
 
+def error_text(content: dict[str, Any]) -> str:
+    """Return the name and the message in the *content* of an error or exception result."""
+    parts = [content["value"], content["message"]] if content["value"] else [content["message"]]
+    return ": ".join(map(sanitized, parts))
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return *rows* as lines, in columns below *head*."""
-    cells = [list(head), *([shown(cell) for cell in row] for row in rows)]
+    """Return the lines of a table: *head*, then *rows* in aligned columns."""
+    cells = [list(head), *([sanitized(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 @contextmanager
-def printing() -> Iterator[None]:
-    """End the program where stdout takes no more of what the block prints.
+def handle_stdout_errors() -> Iterator[None]:
+    """End the program when the block cannot write to stdout.
 
-    That nobody reads any more is no error; else a `CommandFailed` says what it is.
+    A reader that has closed the pipe (``| head``) is no error: exit code 0.  For anything else,
+    such as a full disk, raises `CommandFailed`.
     """
     try:
         yield
     except OSError as exc:
         if not _is_from_writing(exc):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        # Python flushes stdout at exit; what is still in its buffer must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
             sys.exit(Code.CLEAN)
         text = f"cannot write to stdout: {exc.strerror}"
@@ -71,6 +90,6 @@ def printing() -> Iterator[None]:
 
 
 def _is_from_writing(exc: OSError) -> bool:
-    """Tell whether it came when something was printed, by us or, as help is, by click."""
+    """Tell whether the error was raised while we printed, or click did, which prints help."""
     *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
     return frame.f_globals["__name__"] in (__name__, "click.utils")

@@ -1,28 +1,38 @@
-"""A producer for commands of any name, as a command line gives it."""
+"""A producer that sends a command of any name, as the command line gives it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from postage.cli.arguments import explain_missing
 from postage.exchange import Exchange
 from postage.fingerprint import Fingerprint
 from postage.green import GenericProducer
 from postage.message import MessageCommand, RpcCommand
 
-__all__ = ["Remote"]
+__all__ = ["Remote", "remote_at"]
 
 
 class Remote(GenericProducer):
-    """Sends to one exchange and key; ``message_command(name, parameters)``, ``rpc_command``."""
+    """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``."""
 
     def __init__(self, exchange: type[Exchange], key: str) -> None:
         self.eks = [(exchange, key)]
         super().__init__(Fingerprint("postage", "command").as_dict())
 
     def build_message_command(self, name: str, parameters: Any) -> MessageCommand:
-        """Return the command; as the name is an argument, it may be any text."""
+        """Return the command *name*, which may be any text: it is an argument, not an attribute."""
         return MessageCommand(name, parameters)
 
     def build_rpc_command(self, name: str, parameters: Any) -> RpcCommand:
-        """Return the command as an RPC."""
+        """Return the RPC command *name*."""
         return RpcCommand(name, parameters)
+
+
+def remote_at(exchange: type[Exchange], key: str) -> Remote:
+    """Return a producer for *exchange* and *key*; connects.
+
+    Raises `CommandFailed` if the exchange does not exist, and the errors of connecting.
+    """
+    with explain_missing(exchange):
+        return Remote(exchange, key)

@@ -76,7 +76,7 @@ def test_a_class_that_is_written_as_a_module_is_found_out():
     assert ended.code == 2
     assert ended.stderr == (
         "Error: No module named 'fleet.Echo'; 'fleet' is not a package; "
-        "what is in a module is written fleet:Echo\n"
+        "an object in a module is written fleet:Echo\n"
     )
 
 

@@ -17,8 +17,8 @@ FAULTS = {
     ("Wrong.few", "is called with (self, content), and takes (self)"),
     ("Wrong.no_reply", "is called with (self, content, reply_func), and takes (self, content)"),
     ("Wrong.much", "is called with (self, content), and takes (self, content, reply)"),
-    ("Wrong.later", "nothing of it runs: a handler is a plain function, without async or yield"),
-    ("Wrong.in_part", "nothing of it runs: a handler is a plain function, without async or yield"),
+    ("Wrong.later", "its body never runs: a handler is a plain function, without async or yield"),
+    ("Wrong.in_part", "its body never runs: a handler is a plain function, without async or yield"),
     ("Wrong.forgotten", "is no handler: write @MessageHandler(...)"),
     ("Wrong.filtered", "its filter 'not callable' cannot be called"),
     (
@@ -28,7 +28,7 @@ FAULTS = {
     ("Wrong.first", "never answers: second, defined later, answers the call 'command twice', too"),
     ("Wrong.Classy", "a handler that is a class inherits Handler and defines call(self)"),
     ("Sender", "no queue is bound to key 'wrong' of exchange 'cli-fleet'"),
-    ("Other", "declares exchange 'cli-fleet' otherwise than FleetExchange does"),
+    ("Other", "declares exchange 'cli-fleet' with other parameters than FleetExchange"),
 }
 
 

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from postage.cli.commands.ps import row
-from postage.cli.fleet.descriptions import figure, handled, identified, merged, rate, rated
+from postage.cli.fleet.descriptions import (
+    handled,
+    identified,
+    merged,
+    number_at,
+    rate,
+    rated,
+    row,
+)
 
 ONE, TWO = ({"name": name, "pid": "1", "host": "h"} for name in ("one", "two"))
 
@@ -83,7 +90,7 @@ def test_each_gets_its_own_rate():
 def test_what_is_no_figure_shows_as_none(value):
     odd = described(uptime=value, groups=value, statistics={"handled": value, "failed": value})
 
-    assert figure(odd, "uptime") is None
+    assert number_at(odd, "uptime") is None
     assert handled(odd) is None
     assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 6)
 

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from postage.cli.catalogue import COMMANDS
-from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, complain, exit_codes
+from postage.cli.commands import COMMANDS
+from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, exit_codes, print_error
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
@@ -165,6 +165,6 @@ def test_every_code_has_its_row_in_the_documentation():
 
 @pytest.mark.parametrize("text", ["amqp://me:secret@h/v", "x amqps://a%40b:secret@h:5/?a=b y"])
 def test_no_password_of_a_url_is_printed(text: str, capsys: pytest.CaptureFixture[str]):
-    complain(text)
+    print_error(text)
 
     assert capsys.readouterr().err == text.replace("secret", "***") + "\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from postage.cli.running.lifeline import Lifeline
+from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.workers import worker_command
 from postage.testing.polling import wait_until
 from tests.cli.support import (
@@ -273,7 +273,7 @@ def test_reload_without_its_extra_says_what_to_install():
 
 def test_the_command_of_a_worker_is_ours_with_a_lifeline():
     whole = ["python", "-W", "error", "-m", "postage", "run", "a", "--workers", "2"]
-    command = worker_command(whole, ["/x/postage/__main__.py", *whole[5:]], Lifeline(1, 7))
+    command = worker_command(whole, ["/x/postage/__main__.py", *whole[5:]], ParentPipe(1, 7))
 
     assert command[1:] == [*whole[1:6], "--worker", "1:7", *whole[6:]]
 

@@ -17,8 +17,8 @@ import gevent
 import pytest
 
 from postage import generic_application, messaging
-from postage.cli.commands.ps import HEAD
-from postage.cli.terminal import ENDED, pressed_keys
+from postage.cli.fleet.descriptions import COLUMNS
+from postage.cli.fleet.terminal import ENDED, pressed_keys
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.vhosts import chosen_broker
@@ -88,7 +88,7 @@ def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
         shows(
             terminal, r"^postage top @\S+: 2 here, 0 gone, 0\.0 messages a second, as of \d\d:\d\d:"
         )
-        assert tuple(terminal.screen.display[2].split()) == HEAD
+        assert tuple(terminal.screen.display[2].split()) == COLUMNS
         for number in (0, 1):
             shows(
                 terminal, rf"^monitor  {fleet.pid}\.{number}@{HOST}  0\.0 .* blue +fleet\.Monitor$"
@@ -105,7 +105,7 @@ def test_the_documentation_shows_such_a_screen():
 
     shown = re.search(r"^    postage top @vm: \d here, .*\n\n    (.*)\n", page, re.MULTILINE)
     assert shown
-    assert tuple(shown[1].split()) == HEAD
+    assert tuple(shown[1].split()) == COLUMNS
 
 
 def test_it_takes_a_key(fleet: Program):

@@ -1,4 +1,4 @@
-"""The report of ``postage check``: what components there are, and what was found."""
+"""The report of ``postage check``: the components of modules, and the findings about them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from postage.addressing import Binding, queue_name_and_flags
 from postage.cli.checking.rules import (
     Finding,
     exchanges_differ,
+    faults_of_handlers,
     keys_lead_nowhere,
-    wrong_with_handlers,
 )
 from postage.cli.checking.sandbox import Sandbox
-from postage.cli.running.components import made, name_of, things
-from postage.cli.running.targets import Target
+from postage.cli.running.targets import Target, load_objects, make_components, name_of
 from postage.errors import PostageError
 from postage.exchange import Exchange
 from postage.green import GenericProducer, MessageProcessor
@@ -30,63 +29,68 @@ BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
 
 @dataclass
 class Report:
-    """All that is known of some modules."""
+    """The components of some modules, and the findings about them."""
 
     processors: dict[str, list[Binding]] = field(default_factory=dict)
-    """What each of them listens to."""
-    kinds: list[type[MessageProcessor]] = field(default_factory=list)
+    """The bindings of each processor that was made."""
+    classes: list[type[MessageProcessor]] = field(default_factory=list)
     producers: list[type[GenericProducer]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def faults(self) -> list[Finding]:
-        """What is wrong."""
+        """The findings that are faults."""
         return [each for each in self.findings if each.fault]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the report as plain data, fit for JSON."""
         return {
             "processors": {
-                name: [_flat(b) for b in bound] for name, bound in self.processors.items()
+                name: [_flat(b) for b in bindings] for name, bindings in self.processors.items()
             },
-            "handlers": [row for kind in self.kinds for row in _handlers(kind)],
-            "producers": [row for kind in self.producers for row in _targets(kind)],
-            "messages": [row for kind in self.producers for row in _messages(kind)],
+            "handlers": [row for each in self.classes for row in _handlers(each)],
+            "producers": [row for each in self.producers for row in _targets(each)],
+            "messages": [row for each in self.producers for row in _messages(each)],
             "findings": [vars(each) for each in self.findings],
         }
 
 
 def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
-    """Import what *targets* name, make it in the *sandbox*, examine it.  Raises `CommandFailed`."""
+    """Import what *targets* name, make it in the *sandbox*, and examine it.
+
+    Raises `CommandFailed` if a module cannot be imported; every other failure is a finding.
+    """
     report = Report()
-    for target, found in [(target, things(target)) for target in targets]:
+    for target, objects in [(target, load_objects(target)) for target in targets]:
         producers = list(_producers(sys.modules[target.module]))
         report.producers += [each for each in producers if each not in report.producers]
-        for thing in found:
-            _make(report, thing, target, sandbox)
-        if not found and not producers:
+        for each in objects:
+            _add(report, each, target, sandbox)
+        if not objects and not producers:
             nothing = "defines no processor and no producer"
             report.findings.append(Finding(str(target), nothing, fault=False))
-    report.findings += _examined(report)
+    report.findings += _examine(report)
     return report
 
 
-def _make(report: Report, thing: Any, target: Target, sandbox: Sandbox) -> None:
-    """Make *thing*, and take note of what it is."""
-    kinds = [thing] if isinstance(thing, type) else []
+def _add(report: Report, source: Any, target: Target, sandbox: Sandbox) -> None:
+    """Make the processors that *source* stands for, and add them to the report."""
+    classes = [source] if isinstance(source, type) else []
     try:
-        components = [each for each in made(thing, target) if isinstance(each, MessageProcessor)]
+        components = make_components(source, target)
     except PostageError as exc:
-        report.findings.append(Finding(name_of(thing), f"cannot be run: {exc}"))
+        report.findings.append(Finding(name_of(source), f"cannot be run: {exc}"))
         components = []
     for each in components:
-        kinds.append(type(each))
+        if not isinstance(each, MessageProcessor):
+            continue
+        classes.append(type(each))
         name = _unique(type(each).__qualname__, report.processors)
-        report.processors[name] = bound = sandbox.bound_by(each.consumer)
-        if not bound:
+        report.processors[name] = bindings = sandbox.bindings_of(each.consumer)
+        if not bindings:
             report.findings.append(Finding(name, "listens to no queue", fault=False))
-    ours = (kind for kind in kinds if issubclass(kind, MessageProcessor))
-    report.kinds += [kind for kind in dict.fromkeys(ours) if kind not in report.kinds]
+    processors = [each for each in classes if issubclass(each, MessageProcessor)]
+    report.classes += [each for each in dict.fromkeys(processors) if each not in report.classes]
 
 
 def _unique(name: str, taken: Iterable[str]) -> str:
@@ -101,10 +105,10 @@ def _producers(module: ModuleType) -> Iterator[type[GenericProducer]]:
             yield value
 
 
-def _examined(report: Report) -> Iterator[Finding]:
-    for kind in report.kinds:
-        yield from wrong_with_handlers(kind, kind.route_table)
-    bindings = [each for bound in report.processors.values() for each in bound]
+def _examine(report: Report) -> Iterator[Finding]:
+    for processor in report.classes:
+        yield from faults_of_handlers(processor, processor.route_table)
+    bindings = [each for bindings in report.processors.values() for each in bindings]
     exchanges: list[type[Exchange]] = [each.exchange for each in bindings]
     exchanges += [exchange for producer in report.producers for exchange, _ in producer.eks]
     yield from exchanges_differ(exchanges)
@@ -123,22 +127,22 @@ def _flat(binding: Binding) -> dict[str, str]:
     }
 
 
-def _handlers(kind: type[MessageProcessor]) -> Iterator[dict[str, Any]]:
-    for route, handler in kind.route_table.entries:
-        route_ = {"category": route.category, "type": route.type, "name": route.name}
-        yield {"processor": kind.__qualname__, **route_, "handler": handler}
+def _handlers(processor: type[MessageProcessor]) -> Iterator[dict[str, Any]]:
+    for route, handler in processor.route_table.entries:
+        columns = {"category": route.category, "type": route.type, "name": route.name}
+        yield {"processor": processor.__qualname__, **columns, "handler": handler}
 
 
-def _targets(kind: type[GenericProducer]) -> Iterator[dict[str, str]]:
-    for exchange, key in kind.eks:
-        yield {"producer": kind.__qualname__, "exchange": exchange.name, "key": key}
+def _targets(producer: type[GenericProducer]) -> Iterator[dict[str, str]]:
+    for exchange, key in producer.eks:
+        yield {"producer": producer.__qualname__, "exchange": exchange.name, "key": key}
 
 
-def _messages(kind: type[GenericProducer]) -> Iterator[dict[str, str]]:
-    """Yield the messages that have a builder, as they are called."""
-    for name, value in inspect.getmembers(kind, callable):
+def _messages(producer: type[GenericProducer]) -> Iterator[dict[str, str]]:
+    """Yield the messages with a ``build_...`` method, written as they are called."""
+    for name, value in inspect.getmembers(producer, callable):
         for prefix, called in BUILDERS.items():
             if name.startswith(prefix):
                 parameters = list(inspect.signature(value).parameters.values())[1:]
                 call = f"{called}{name.removeprefix(prefix)}({', '.join(map(str, parameters))})"
-                yield {"producer": kind.__qualname__, "message": call}
+                yield {"producer": producer.__qualname__, "message": call}

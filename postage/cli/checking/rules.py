@@ -1,4 +1,4 @@
-"""The examination of components: what is wrong with them, as far as their classes tell.  Pure."""
+"""The rules of ``postage check``: faults that the classes of components show.  Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from postage.dispatch import name_of
 from postage.exchange import Exchange
 from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable
 
-__all__ = ["Finding", "exchanges_differ", "keys_lead_nowhere", "wrong_with_handlers"]
+__all__ = ["Finding", "exchanges_differ", "faults_of_handlers", "keys_lead_nowhere"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to tell about a component; a *fault* is wrong, the rest may be as it should."""
+    """A remark about a component; a *fault* must be repaired, any other may be intended."""
 
     where: str
     text: str
@@ -28,39 +28,38 @@ class Finding:
 # --- handlers and filters of one processor class
 
 
-def wrong_with_handlers(kind: type, table: RouteTable) -> Iterator[Finding]:
-    """Yield what is wrong with the handlers of the processor class *kind*, whose *table* it is."""
-    for name, value in vars(kind).items():
+def faults_of_handlers(processor: type, table: RouteTable) -> Iterator[Finding]:
+    """Yield the faults in the handlers of the class *processor*, whose routes are *table*."""
+    for name, value in vars(processor).items():
         if isinstance(value, (MessageHandler, MessageFilter)):
-            what = type(value).__name__
-            yield Finding(f"{kind.__qualname__}.{name}", f"is no handler: write @{what}(...)")
-    bare: Any = object.__new__(kind)  # binds methods, without having been made
+            decorator = type(value).__name__
+            text = f"is no handler: write @{decorator}(...)"
+            yield Finding(f"{processor.__qualname__}.{name}", text)
+    unmade: Any = object.__new__(processor)  # binds methods without calling the constructor
     for route, name in table.entries:
-        for text in _wrong_with(getattr(bare, name), route):
-            yield Finding(f"{kind.__qualname__}.{name}", text)
-    yield from _hidden(kind, table)
+        for text in _faults_of_handler(getattr(unmade, name), route):
+            yield Finding(f"{processor.__qualname__}.{name}", text)
+    yield from _shadowed_calls(processor, table)
 
 
-def _wrong_with(handler: Any, route: Route) -> Iterator[str]:
-    given = [
-        "content" if route.part else "body",
-        *(["reply_func"] if route.category == "rpc" else []),
-    ]
+def _faults_of_handler(handler: Any, route: Route) -> Iterator[str]:
+    arguments = ["content" if route.part else "body"]
+    if route.category == "rpc":
+        arguments.append("reply_func")
     if isinstance(handler, type):
         if getattr(handler, "call", Handler.call) is Handler.call:
             yield "a handler that is a class inherits Handler and defines call(self)"
     elif inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
-        yield "nothing of it runs: a handler is a plain function, without async or yield"
-    elif not _takes(handler, len(given)):
-        yield f"is called with (self, {', '.join(given)}), and takes {_signature(handler)}"
+        yield "its body never runs: a handler is a plain function, without async or yield"
+    elif not _takes(handler, len(arguments)):
+        yield f"is called with (self, {', '.join(arguments)}), and takes {_signature(handler)}"
     for each in getattr(handler, "filters", ()):
         if not callable(each.callable):
             yield f"its filter {each.callable!r} cannot be called"
         elif not _takes(each.callable, 1 + len(each.args), each.kwds):
-            yield (
-                f"its filter {name_of(each.callable)} cannot be called with a message: it takes "
-                + (_signature(each.callable))
-            )
+            signature = _signature(each.callable)
+            name = name_of(each.callable)
+            yield f"its filter {name} cannot be called with a message: it takes {signature}"
 
 
 def _takes(func: Callable[..., Any], count: int, kwds: dict[str, Any] | None = None) -> bool:
@@ -78,18 +77,18 @@ def _signature(func: Callable[..., Any]) -> str:
     return str(inspect.signature(plain))
 
 
-def _hidden(kind: type, table: RouteTable) -> Iterator[Finding]:
-    """Yield the RPC handlers that never answer: of several the last one defined does."""
+def _shadowed_calls(processor: type, table: RouteTable) -> Iterator[Finding]:
+    """Yield the RPC handlers that never answer: of several for one call, the last one does."""
     calls = [(route, name) for route, name in table.entries if route.category == "rpc"]
-    for place, (route, name) in enumerate(calls):
-        for later, other in calls[place + 1 :]:
+    for index, (route, name) in enumerate(calls):
+        for later, other in calls[index + 1 :]:
             if other != name and later.type == route.type and later.name in (None, route.name):
-                what = f"{route.type} {route.name or '(any)'}"
-                text = f"never answers: {other}, defined later, answers the call {what!r}, too"
-                yield Finding(f"{kind.__qualname__}.{name}", text)
+                call = f"{route.type} {route.name or '(any)'}"
+                text = f"never answers: {other}, defined later, answers the call {call!r}, too"
+                yield Finding(f"{processor.__qualname__}.{name}", text)
 
 
-# --- what components say of the broker
+# --- exchanges and keys
 
 
 def exchanges_differ(exchanges: Iterable[type[Exchange]]) -> Iterator[Finding]:
@@ -100,7 +99,9 @@ def exchanges_differ(exchanges: Iterable[type[Exchange]]) -> Iterator[Finding]:
             continue
         first = known.setdefault(each.name, each)
         if first.parameters != each.parameters:
-            text = f"declares exchange {each.name!r} otherwise than {first.__qualname__} does"
+            text = (
+                f"declares exchange {each.name!r} with other parameters than {first.__qualname__}"
+            )
             yield Finding(each.__qualname__, text)
 
 
@@ -109,7 +110,7 @@ def keys_lead_nowhere(
 ) -> Iterator[Finding]:
     """Yield the keys of a *producer* to which none of the *bindings* leads.
 
-    Where nobody here listens to the exchange at all, others may, and it is no fault.
+    If no queue here is bound to the exchange at all, other programs may listen: that is no fault.
     """
     bindings = list(bindings)
     for exchange, key in eks:
@@ -117,13 +118,13 @@ def keys_lead_nowhere(
         if not here:
             text = f"nobody here listens to exchange {exchange.name!r}"
             yield Finding(producer, text, fault=False)
-        elif not any(_leads(each, key) for each in here):
+        elif not any(_matches(each, key) for each in here):
             text = f"no queue is bound to key {key!r} of exchange {exchange.name!r}"
             yield Finding(producer, text)
 
 
-def _leads(binding: Binding, key: str) -> bool:
-    kind = binding.exchange.exchange_type
-    if kind == "topic":
+def _matches(binding: Binding, key: str) -> bool:
+    exchange_type = binding.exchange.exchange_type
+    if exchange_type == "topic":
         return topic_matches(binding.key, key)
-    return kind != "direct" or binding.key == key
+    return exchange_type != "direct" or binding.key == key

@@ -35,7 +35,7 @@ class Sandbox:
         ExchangeType.parameters = property(_active)  # type: ignore[method-assign, assignment]
         GenericConsumer._declare = self._noting(GenericConsumer._declare)  # type: ignore[method-assign]  # noqa: SLF001 - every queue goes that way
 
-    def bound_by(self, consumer: GenericConsumer) -> list[Binding]:
+    def bindings_of(self, consumer: GenericConsumer) -> list[Binding]:
         """Return what *consumer* has bound."""
         return self.bindings.get(id(consumer), [])
 

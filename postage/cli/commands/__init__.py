@@ -1,1 +1,23 @@
-"""The commands of ``postage``, one module for each, named as the command."""
+"""The commands of ``postage``: one module for each, named after its command.
+
+A module is imported only when its command is used, so ``postage --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = {
+    "run": "Run processors: in one process, or in several.",
+    "call": "Call a component and print its answer.",
+    "send": "Send a command to components.",
+    "ps": "List the applications that answer.",
+    "top": "Show the applications that answer, live.",
+    "describe": "Show what an application handles.",
+    "tail": "Print the messages that pass an exchange.",
+    "health": "Ask whether a running process is alive and ready.",
+    "check": "Find faults in the components of a module.",
+    "broker": "Run an embedded broker.",
+    "completion": "Print the script that completes commands in a shell.",
+}
+"""What ``postage --help`` says of each command, most useful first."""

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from postage.cli.serving import DESCRIPTION, OPTIONS, Option, serve
+from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
 
 __all__ = ["command"]
 
 
-def command_with(options: tuple[Option, ...]) -> click.Command:
-    """Return the command; its options stand in `serving`, which does without click."""
-    params: list[click.Parameter] = [
-        click.Option([option.flag], **option.for_click()) for option in options
-    ]
-    # What classic `--vhost V W` leaves over.
-    params.append(click.Argument(["more"], nargs=-1, metavar="[VHOST]..."))
-    return click.Command("broker", params=params, callback=_run, help=DESCRIPTION)
-
-
-def _run(json: bool, more: tuple[str, ...], **options: Any) -> None:  # noqa: FBT001 - click's call
-    vhosts = (*options.pop("vhost"), *more)
-    serve(**options, vhost=vhosts, as_json=json)
-
-
-command = command_with(OPTIONS)
+@click.command("broker", help=DESCRIPTION)
+@click.option("--host", default=HOST, show_default=True, metavar="ADDRESS", help=HELP["host"])
+@click.option("--port", default=PORT, show_default=True, metavar="N", help=HELP["port"])
+@click.option("--user", multiple=True, metavar="NAME:PASSWORD", help=HELP["user"])
+@click.option("--vhost", multiple=True, metavar="NAME", help=HELP["vhost"])
+@click.option("--json", "as_json", is_flag=True, help=HELP["json"])
+# The classic form is `--vhost V W`: click gives V to the option and leaves W over.
+@click.argument("more", nargs=-1, metavar="[VHOST]...")
+def command(  # noqa: PLR0913 - click passes each option by its name
+    *,
+    host: str,
+    port: int,
+    user: tuple[str, ...],
+    vhost: tuple[str, ...],
+    more: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the broker until a signal ends it."""
+    serve(host, port, user, (*vhost, *more), as_json=as_json)

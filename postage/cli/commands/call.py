@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from postage.cli.arguments import NEGATIVE_NUMBERS, addressed, remote_at
-from postage.cli.exchanges import exchange_of
+from postage.cli.arguments import NEGATIVE_NUMBERS, exchange_of, message_arguments, parameters_of
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples
-from postage.cli.output import say_json, shown
-from postage.cli.parameters import parameters_of
+from postage.cli.output import error_text, print_json
 
 __all__ = ["command"]
 
@@ -26,16 +22,18 @@ __all__ = ["command"]
         "postage call generic-application-exchange monitor/rr ping",
     ),
 )
-@addressed
-@click.option("--timeout", type=Seconds(), default=10.0, show_default=True, help="At each try.")
+@message_arguments
+@click.option(
+    "--timeout", type=Seconds(), default=10.0, show_default=True, help="How long each try waits."
+)
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="How often to send it again when it timed out.",
+    help="How often to send the request again after a timeout.",
 )
-def command(  # noqa: PLR0913 - click gives each argument by its name
+def command(  # noqa: PLR0913 - click passes each argument by its name
     *,
     exchange: str,
     exchange_type: str | None,
@@ -48,20 +46,17 @@ def command(  # noqa: PLR0913 - click gives each argument by its name
 ) -> None:
     """Call NAME by the routing key KEY of an exchange, and print the answer as JSON.
 
-    EXCHANGE is the name of an exchange that exists, or MODULE:Class.  A value is JSON where it can
-    be, else text.  One value is the parameters as they are, several are a list, KEY=VALUE make an
-    object.  Exit code 4: the answer is an error or an exception, or none came in time.
+    EXCHANGE is the name of an existing exchange, or MODULE:Class.  Each value is read as JSON if it
+    is JSON, otherwise as text.  One value is sent as it is, several as a list, KEY=VALUE pairs as
+    an object.  Exit code 4: the answer is an error or an exception, or no answer came in time.
     """
     parameters = parameters_of(words)
-    remote = remote_at(exchange_of(exchange, exchange_type, durable=not transient), key)
+    where = exchange_of(exchange, exchange_type, durable=not transient)
+    from postage.cli.remote import remote_at  # noqa: PLC0415 - `--help` does not wait for gevent
+
+    remote = remote_at(where, key)
     result = remote.rpc_command(name, parameters, _timeout=timeout, _max_retry=retries)
     content = result.body["content"]
     if not result:
-        raise CommandFailed(failure(content), Code.ERROR_RESULT)
-    say_json(content["value"])
-
-
-def failure(content: dict[str, Any]) -> str:
-    """Return what the *content* of an error or exception result says."""
-    parts = [content["value"], content["message"]] if content["value"] else [content["message"]]
-    return ": ".join(map(shown, parts))
+        raise CommandFailed(error_text(content), Code.ERROR_RESULT)
+    print_json(content["value"])

@@ -1,4 +1,4 @@
-"""``postage check``: what is in a module, and what is wrong with it."""
+"""``postage check``: the components of modules, and their faults."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import examples, json_option
-from postage.cli.output import say, say_json, table
-from postage.cli.running.targets import Target, patch
+from postage.cli.output import print_json, print_text, table
+from postage.cli.running.targets import Target, prepare_imports
 
 if TYPE_CHECKING:
     from postage.cli.checking.report import Report
@@ -24,36 +24,38 @@ __all__ = ["command"]
 @click.argument("targets", nargs=-1, required=True, type=Target.parse, metavar="MODULE[:NAME]...")
 @json_option
 def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
-    """Import modules, make their processors on a broker inside, and say what is wrong.
+    """Import modules, make their processors on an embedded broker, and report faults.
 
-    Nothing is run, and your broker is not asked.  Looked for are handlers and filters that cannot
-    be called, RPC handlers that never answer as another one has their name, processors that cannot
-    be made, queues and exchanges that are declared in two ways, and keys of producers to which no
-    queue of these modules is bound.  Exit code 4: there are such faults.
+    Nothing is run, and your broker is never contacted.  Reported are: handlers and filters that
+    cannot be called; RPC handlers that never answer because another one has the same name;
+    processors that cannot be made; queues and exchanges that are declared in two ways; and keys of
+    producers to which no queue of these modules is bound.  Exit code 4: there are faults.
     """
-    patch()
+    prepare_imports()
     from postage.cli.checking.report import report_on  # noqa: PLC0415 - after patching
-    from postage.cli.checking.sandbox import Sandbox  # noqa: PLC0415
+    from postage.cli.checking.sandbox import Sandbox  # noqa: PLC0415 - as above
 
     sandbox = Sandbox()
     sandbox.enter()
     report = report_on(targets, sandbox)
     if as_json:
-        say_json(report.as_dict())
+        print_json(report.as_dict())
     else:
-        say("\n".join(page(report)))
+        print_text("\n".join(page(report)))
     if report.faults:
         count = len(report.faults)
         raise CommandFailed(f"{count} fault{'s' * (count > 1)}", Code.ERROR_RESULT)
 
 
 def page(report: Report) -> Iterator[str]:
-    """Yield the lines of the report: tables of what there is, then what was found."""
-    told = report.as_dict()
+    """Yield the lines of the report: tables of the components, then the findings."""
+    contents = report.as_dict()
     queues = [
-        {"processor": name, **each} for name, bound in told["processors"].items() for each in bound
+        {"processor": name, **binding}
+        for name, bindings in contents["processors"].items()
+        for binding in bindings
     ]
-    for rows in (queues, told["handlers"], told["producers"], told["messages"]):
+    for rows in (queues, contents["handlers"], contents["producers"], contents["messages"]):
         if rows:
             yield from (*_table(rows), "")
     for each in report.findings:

@@ -1,11 +1,11 @@
-"""``postage completion``: what makes a shell complete our commands."""
+"""``postage completion``: shell completion of commands and options."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from postage.cli.output import say
+from postage.cli.output import print_text
 
 __all__ = ["command"]
 
@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(
-    epilog="\b\nWhere the script goes:\n"
+    epilog="\b\nWhere to put the script:\n"
     '  bash   eval "$(postage completion bash)"      in ~/.bashrc\n'
     '  zsh    eval "$(postage completion zsh)"       in ~/.zshrc\n'
     "  fish   postage completion fish > ~/.config/fish/completions/postage.fish"
@@ -21,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the script that makes SHELL complete commands and options of postage."""
-    kind = get_completion_class(shell)
-    assert kind is not None, shell
-    say(kind(ctx.find_root().command, {}, "postage", "_POSTAGE_COMPLETE").source())
+    """Print the script that makes SHELL complete the commands and options of postage."""
+    completion = get_completion_class(shell)
+    assert completion is not None, shell
+    print_text(completion(ctx.find_root().command, {}, "postage", "_POSTAGE_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""``postage describe``: what an application handles."""
+"""``postage describe``: the handlers and queues of an application."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from postage.cli.commands.call import failure
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples, json_option, url_option
-from postage.cli.output import say, say_json, shown
+from postage.cli.output import error_text, print_json, print_text, sanitized
 
 __all__ = ["command", "page"]
 
@@ -22,52 +21,54 @@ TITLES = {"rpc": "Calls", "message": "Messages"}
 @click.argument("name")
 @url_option
 @json_option
-@click.option("--wait", type=Seconds(), default=1.0, show_default=True, help="For the answer.")
+@click.option(
+    "--wait",
+    type=Seconds(),
+    default=1.0,
+    show_default=True,
+    help="How long the answer may take.",
+)
 def command(name: str, *, as_json: bool, wait: float) -> None:
-    """Show what a generic application handles, with the docstrings of its handlers, and its queues.
+    """Show the handlers of a generic application, with their docstrings, and its queues.
 
-    NAME is any key that reaches it: a name, name@host, pid@host, pid.n@host.  The first answer
-    counts.
+    NAME is any key that reaches it: a name, name@host, pid@host, pid.n@host.  If several
+    applications answer, the first answer is shown.
     """
     from postage.cli.fleet.query import one  # noqa: PLC0415 - `--help` does not wait for gevent
 
     result = one(name, wait)
     content = result.body["content"]
     if not result:
-        raise CommandFailed(failure(content), Code.ERROR_RESULT)
-    described = content["value"]
-    if as_json or not _is_ours(described):
-        say_json(described)
+        raise CommandFailed(error_text(content), Code.ERROR_RESULT)
+    description = content["value"]
+    if as_json or not _is_built_in(description):
+        print_json(description)
     else:
-        say("\n".join(page(described)))
+        print_text("\n".join(page(description)))
 
 
-def _is_ours(described: Any) -> bool:
-    """Tell whether it is not the answer of some handler of the user's that has the name, too."""
+def _is_built_in(description: Any) -> bool:
+    """Tell whether Postage's own handler answered, not one of the user's with the same name."""
     known = {"fingerprint", "class", "doc", "version", "handlers", "queues"}
-    return isinstance(described, dict) and known <= described.keys()
+    return isinstance(description, dict) and known <= description.keys()
 
 
-def page(described: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines about an application."""
-    name = described["fingerprint"]["name"]
-    yield shown(f"{name}: {described['class']}, Postage {described['version']}")
-    yield from _text(described["doc"], "  ")
+def page(description: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that describe an application."""
+    name = description["fingerprint"]["name"]
+    yield sanitized(f"{name}: {description['class']}, Postage {description['version']}")
+    yield from _indented(description["doc"], "  ")
     for category, title in TITLES.items():
         yield f"\n{title}"
-        for handler in described["handlers"]:
+        for handler in description["handlers"]:
             if handler["category"] == category:
-                yield from _handler(handler)
+                suffix = "" if handler["type"] == "command" else f" ({handler['type']})"
+                yield sanitized(f"  {handler['name'] or '*'}{suffix}")
+                yield from _indented(handler["doc"], "      ")
     yield "\nQueues"
-    yield from (shown(f"  {each['queue']} by {each['key']}") for each in described["queues"])
+    yield from (sanitized(f"  {each['queue']} by {each['key']}") for each in description["queues"])
 
 
-def _handler(handler: dict[str, Any]) -> Iterator[str]:
-    kind = "" if handler["type"] == "command" else f" ({handler['type']})"
-    yield shown(f"  {handler['name'] or '*'}{kind}")
-    yield from _text(handler["doc"], "      ")
-
-
-def _text(doc: str, indent: str) -> Iterator[str]:
+def _indented(doc: str, indent: str) -> Iterator[str]:
     for line in textwrap.dedent(doc).splitlines():
-        yield f"{indent}{shown(line)}".rstrip()
+        yield f"{indent}{sanitized(line)}".rstrip()

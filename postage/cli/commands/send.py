@@ -1,13 +1,11 @@
-"""``postage send``: a command that nobody answers."""
+"""``postage send``: a command to components, without an answer."""
 
 from __future__ import annotations
 
 import click
 
-from postage.cli.arguments import NEGATIVE_NUMBERS, addressed, remote_at
-from postage.cli.exchanges import exchange_of
+from postage.cli.arguments import NEGATIVE_NUMBERS, exchange_of, message_arguments, parameters_of
 from postage.cli.options import examples
-from postage.cli.parameters import parameters_of
 
 __all__ = ["command"]
 
@@ -21,8 +19,8 @@ __all__ = ["command"]
         "postage send generic-application-exchange 4711@myhost quit",
     ),
 )
-@addressed
-def command(  # noqa: PLR0913 - click gives each argument by its name
+@message_arguments
+def command(  # noqa: PLR0913 - click passes each argument by its name
     *,
     exchange: str,
     exchange_type: str | None,
@@ -33,10 +31,13 @@ def command(  # noqa: PLR0913 - click gives each argument by its name
 ) -> None:
     """Send the command NAME by the routing key KEY of an exchange.
 
-    EXCHANGE is the name of an exchange that exists, or MODULE:Class.  A value is JSON where it can
-    be, else text.  One value is the parameters as they are, several are a list, KEY=VALUE make an
-    object.  It ends when the broker has the message; where no queue is bound to KEY, it is dropped.
+    EXCHANGE is the name of an existing exchange, or MODULE:Class.  Each value is read as JSON if it
+    is JSON, otherwise as text.  One value is sent as it is, several as a list, KEY=VALUE pairs as
+    an object.  Returns when the broker has the message.  If no queue is bound to KEY, the broker
+    drops the message.
     """
     parameters = parameters_of(words)
-    remote = remote_at(exchange_of(exchange, exchange_type, durable=not transient), key)
-    remote.message_command(name, parameters)
+    where = exchange_of(exchange, exchange_type, durable=not transient)
+    from postage.cli.remote import remote_at  # noqa: PLC0415 - `--help` does not wait for gevent
+
+    remote_at(where, key).message_command(name, parameters)

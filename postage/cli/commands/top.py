@@ -1,4 +1,4 @@
-"""``postage top``: who is there and does how much, live."""
+"""``postage top``: the generic applications that answer, live."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import importlib.util
 import click
 
 from postage.cli.exits import CommandFailed
+from postage.cli.fleet.terminal import need_terminal
 from postage.cli.options import Seconds, examples, url_option
-from postage.cli.terminal import need_terminal
 from postage.fingerprint import Fingerprint
 
 __all__ = ["command"]
@@ -17,25 +17,25 @@ __all__ = ["command"]
 @click.command(
     epilog=examples(
         "postage top                    all on this machine",
-        "postage top monitor            all that are called so, anywhere",
+        "postage top monitor            all with this name, anywhere",
         "postage top 'monitor#blue' --interval 0.5",
     )
 )
 @click.argument("name", required=False)
 @url_option
 @click.option(
-    "--interval", type=Seconds(), default=2.0, show_default=True, help="From refresh to refresh."
+    "--interval", type=Seconds(), default=2.0, show_default=True, help="The time between refreshes."
 )
 def command(name: str | None, *, interval: float) -> None:
     """Show the generic applications that answer, live, the busiest first.
 
-    The table is that of `postage ps`; MSG/S is how many messages a second each has handled since
-    the last refresh.  NAME is any key that reaches all of them: a name, @host, name@host, pid@host,
-    name#group.  It goes on when the broker is restarted.  q or Ctrl-C ends it.
+    The table is that of `postage ps`; MSG/S is the number of messages per second that each handled
+    since the last refresh.  NAME is any key that reaches all of them: a name, @host, name@host,
+    pid@host, name#group.  Continues when the broker is restarted.  q or Ctrl-C ends it.
     """
     if importlib.util.find_spec("rich") is None:
         raise CommandFailed("`postage top` needs rich: pip install 'postage[top]'")
     need_terminal("`postage top`", "`postage ps` prints the same table once")
-    from postage.cli.fleet.screen import show  # noqa: PLC0415 - `--help` does not wait for gevent and rich
+    from postage.cli.fleet.screen import show  # noqa: PLC0415 - `--help` needs no gevent and rich
 
     show(name or f"@{Fingerprint().host}", interval)

@@ -1,1 +1,1 @@
-"""Running generic applications, as seen from the command line: asked, described, shown."""
+"""``ps``, ``top`` and ``describe``: the answers of running generic applications."""

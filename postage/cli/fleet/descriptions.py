@@ -1,44 +1,53 @@
-"""What applications say of themselves when they are asked, and what two answers tell.  Pure.
+"""What applications answer to ``describe`` and ``ping``, merged, rated, and as rows of a table.
 
-It comes from others: nothing here takes a value for what it should be.
+Pure: no input or output.  The answers come from other programs, so every value may be of any type.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 __all__ = [
+    "COLUMNS",
+    "AppList",
+    "AppRow",
     "Description",
     "Identity",
-    "figure",
     "handled",
     "identified",
     "merged",
+    "number_at",
     "rate",
     "rated",
+    "row",
 ]
 
 Description = dict[str, Any]
-"""An answer to ``describe``; of an application that knows ``ping`` alone, its fingerprint."""
+"""An answer to ``describe``; of an application that only answers ``ping``, its fingerprint."""
 
 Identity = tuple[str, ...]
-"""What tells an application from all others."""
+"""What distinguishes an application from all others."""
 
-MOST = 1e13
-"""A larger figure is none: not even a time in seconds."""
+LARGEST = 1e13
+"""A larger number is taken for a mistake: not even a time in seconds is that large."""
 
 
 def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Description]:
-    """Return *descriptions*, and for each fingerprint that pinged more often one with that alone.
+    """Return the applications that have answered, each once, sorted by identity.
 
-    Several applications of a process have one fingerprint: only their number tells who is missing.
-    What is no fingerprint or description is left out, and of several answers of one application
-    all but the last.
+    Of several descriptions of one application the last counts.  An application that has only
+    answered ``ping`` is listed with its fingerprint.  The applications of one process share one
+    fingerprint, so only the number of pings tells how many descriptions are missing.  Answers
+    without a fingerprint are left out.
     """
-    known = list(_latest(filter(_is_description, descriptions)).values())
+    latest = {_identity(each): each for each in filter(_is_description, descriptions)}
+    known = list(latest.values())
     described = Counter(_process(each["fingerprint"]) for each in known)
     for fingerprint in filter(_is_fingerprint, pings):
         if described[_process(fingerprint)] > 0:
@@ -48,12 +57,8 @@ def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Descriptio
     return sorted(known, key=_identity)
 
 
-def _latest(descriptions: Iterable[Description]) -> dict[Identity, Description]:
-    return {_identity(each): each for each in descriptions}
-
-
 def identified(descriptions: Iterable[Description]) -> Iterator[tuple[Identity, Description]]:
-    """Yield each with what tells it from all others; who has no key is told apart by number."""
+    """Yield each description with its identity; those without a key are numbered."""
     seen: Counter[Identity] = Counter()
     for each in descriptions:
         identity = _identity(each)
@@ -77,31 +82,32 @@ def _is_description(value: Any) -> bool:
     return isinstance(value, dict) and _is_fingerprint(value.get("fingerprint"))
 
 
-# --- figures
+# --- numbers
 
 
-def figure(description: Description, *path: str) -> float | None:
-    """Return the number at *path*, or None where there is none."""
+def number_at(description: Description, *path: str) -> float | None:
+    """Return the number at *path*, or None if there is none."""
     value: Any = description
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and abs(value) < MOST and not math.isnan(value) else None
+    return value if is_number and abs(value) < LARGEST and not math.isnan(value) else None
 
 
 def handled(description: Description) -> int | None:
-    """Return how many messages it has handled, those left out that only asked for this."""
-    total, asking = figure(description, "statistics", "handled"), figure(description, "inquiries")
-    return None if total is None else int(total - (asking or 0))
+    """Return how many messages an application has handled, without those that only asked this."""
+    total = number_at(description, "statistics", "handled")
+    inquiries = number_at(description, "inquiries")
+    return None if total is None else int(total - (inquiries or 0))
 
 
 def rate(before: Description, after: Description) -> float | None:
-    """Return the messages per second that it handled between two answers, by its own clock.
+    """Return the messages per second handled between two answers, by the application's own clock.
 
-    None where that cannot be told: it was started anew meanwhile, or this is one answer.
+    None if it is unknown: the application was restarted in between, or both are one answer.
     """
     count = _growth(handled(before), handled(after))
-    seconds = _growth(figure(before, "uptime"), figure(after, "uptime"))
+    seconds = _growth(number_at(before, "uptime"), number_at(after, "uptime"))
     return count / seconds if seconds and count is not None else None
 
 
@@ -118,3 +124,90 @@ def rated(before: Iterable[Description], after: Iterable[Description]) -> list[D
         {**each, "rate": rate(known.get(identity, {}), each)}
         for identity, each in identified(after)
     ]
+
+
+# --- the table
+
+
+COLUMNS = ("NAME", "KEY", "MSG/S", "HANDLED", "FAILED", "UPTIME", "GROUPS", "CLASS")
+"""Least important last: a narrow terminal cuts lines off."""
+
+
+def row(description: Description) -> tuple[object, ...]:
+    """Return the cells of an application; ``-`` stands for what its answer does not contain."""
+    fingerprint, groups = description["fingerprint"], description.get("groups")
+    process_key = "{pid}@{host}".format_map({"pid": "?", "host": "?"} | fingerprint)
+    uptime, per_second = number_at(description, "uptime"), number_at(description, "rate")
+    cells = (
+        fingerprint["name"],
+        description.get("key") or process_key,
+        None if per_second is None else f"{per_second:.1f}",
+        handled(description),
+        number_at(description, "statistics", "failed"),
+        None if uptime is None else timedelta(seconds=int(uptime)),
+        ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
+        description.get("class"),
+    )
+    return tuple("-" if cell is None else cell for cell in cells)
+
+
+# --- the same applications, asked again and again
+
+
+KEPT = 15.0
+"""Seconds for which an application that has gone is still shown."""
+
+
+@dataclass(frozen=True)
+class AppRow:
+    """One application, by its last answer."""
+
+    description: Description
+    """With the ``rate`` of messages between its last two answers, or None."""
+    gone_since: float | None = None
+    """When it did not answer for the first time; None while it answers."""
+
+    @property
+    def rate(self) -> float:
+        """Messages per second; 0 if unknown."""
+        return number_at(self.description, "rate") or 0.0
+
+
+class AppList:
+    """The applications that answer, and those that have stopped answering lately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rows: dict[Identity, AppRow] = {}
+
+    def update(self, found: Iterable[Description]) -> None:
+        """Record the applications that have answered this time; all others have gone."""
+        before, now = self._rows, self._clock()
+        self._rows = {
+            identity: AppRow({**each, "rate": rate(self._last(identity), each)})
+            for identity, each in identified(found)
+        }
+        for identity in before.keys() - self._rows.keys():
+            old = before[identity]
+            since = now if old.gone_since is None else old.gone_since
+            if now - since < KEPT:
+                self._rows[identity] = AppRow({**old.description, "rate": None}, since)
+
+    def _last(self, identity: Identity) -> Description:
+        known = self._rows.get(identity)
+        return {} if known is None else known.description
+
+    @property
+    def present(self) -> list[AppRow]:
+        """The applications that answer, the busiest first."""
+        return self._sorted(gone=False)
+
+    @property
+    def gone(self) -> list[AppRow]:
+        """The applications that answered within the last `KEPT` seconds, but not this time."""
+        return self._sorted(gone=True)
+
+    def _sorted(self, *, gone: bool) -> list[AppRow]:
+        by_name = [self._rows[identity] for identity in sorted(self._rows)]
+        found = [each for each in by_name if (each.gone_since is not None) is gone]
+        return sorted(found, key=lambda each: round(each.rate, 1), reverse=True)

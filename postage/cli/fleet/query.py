@@ -1,14 +1,17 @@
-"""The fleet: generic applications, asked all at once, and those that answer in time."""
+"""Asking generic applications: all of them at once, again and again, or one of them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import gevent
+import gevent.event
 
-from postage.cli.exchanges import named
-from postage.cli.fleet.descriptions import Description, merged, rated
+from postage import green
+from postage.cli.arguments import exchange_named
+from postage.cli.fleet.descriptions import AppList, Description, merged, rated
 from postage.cli.remote import Remote
 from postage.errors import (
     PostageError,
@@ -19,88 +22,131 @@ from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
-__all__ = ["connect", "everybody", "one", "present"]
+__all__ = ["FleetPoller", "connect", "everybody", "one"]
 
-MANY = 1_000_000
-"""More answers than there will be: who asks waits until the time is over."""
-
-BRIEFLY = {"brief": True}
-"""Parameters of ``describe``: hundreds may answer, and handlers are not shown."""
+NO_LIMIT = 1_000_000
+"""More answers than there will be: a query waits until its time is over."""
+BRIEF = {"brief": True}
+"""Parameters of ``describe`` that leave out the handlers: hundreds of applications may answer."""
+WAIT = 1.0
+"""Seconds for which `FleetPoller` waits for answers, as ``postage ps`` does by default."""
 
 Answers = list[Any] | PostageError
 
-EXCHANGE: type[Exchange] = named(GenericApplicationExchange.name, passive=True)
-"""Theirs; asking does not make it."""
+EXCHANGE: type[Exchange] = exchange_named(GenericApplicationExchange.name, passive=True)
+"""The exchange of generic applications; a query must not create it."""
 
 
 def connect(key: str) -> None:
-    """Connect, as whoever asks for *key* does; raises `ConnectionFailed`, and switches."""
+    """Connect as a query for *key* does; raises `ConnectionFailed`.  Switches."""
     _remote(key)
 
 
 def everybody(key: str, wait: float) -> list[Description]:
     """Return the descriptions of the applications behind *key* that answer within *wait* seconds.
 
-    They are asked for it again in the middle of that time: each has the ``rate`` of messages that
-    it handled since it was asked first.  Those that know ``ping`` alone, older ones, have nothing
-    but their fingerprint.
+    They are asked again in the middle of that time, so each description has the ``rate`` of
+    messages handled in between.  Applications of Postage 1.2.1 only answer ``ping``; of them there
+    is only the fingerprint.  Switches.
     """
     remote = _remote(key)
     if remote is None:
         return []
     half = wait / 2
-    asked = [
+    queries = [
         gevent.spawn(_answers, remote, "ping", wait),
         gevent.spawn(_answers, remote, "describe", wait),
         gevent.spawn_later(half, _answers, remote, "describe", half),
     ]
-    pings, first, second = _gathered(asked)
+    pings, first, second = _gathered(queries)
     return rated(merged([], first), merged(pings, first + second))
 
 
-def present(key: str, wait: float) -> list[Description]:
-    """Return the same, asked once: without the rates."""
+def one(key: str, wait: float) -> MessageResult:
+    """Return the first description from behind *key*, or an exception result.  Switches."""
     remote = _remote(key)
     if remote is None:
-        return []
-    asked = [gevent.spawn(_answers, remote, what, wait) for what in ("ping", "describe")]
-    return merged(*_gathered(asked))
+        return MessageResultException(NO_ROUTE, f"there are no applications here, nor {key!r}")
+    result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
+    return result
 
 
 def _remote(key: str) -> Remote | None:
-    """Return who asks; None where nobody has ever made the exchange, and so nobody is there."""
+    """Return a producer for queries; None if the exchange does not exist: no application does."""
     try:
         return Remote(EXCHANGE, key)
     except TopologyMismatch:
         return None
 
 
-def _answers(remote: Remote, what: str, wait: float) -> Answers:
-    """Return what is answered within *wait* seconds, or why that cannot be had.
+def _answers(remote: Remote, command: str, wait: float) -> Answers:
+    """Return the answers to *command* within *wait* seconds, or the error that prevents them.
 
-    An error is returned and not raised: of a greenlet's own gevent prints the traceback.
+    An error is returned, not raised: gevent would print the traceback of the greenlet.
     """
     try:
-        results = remote.consume_rpc(remote.rpc_queue_command(what, BRIEFLY), MANY, timeout=wait)
-    except TimeoutError as late:
-        results = list(late.results)
+        results = remote.consume_rpc(
+            remote.rpc_queue_command(command, BRIEF), NO_LIMIT, timeout=wait
+        )
+    except TimeoutError as exc:
+        results = list(exc.results)
     except PostageError as exc:
         return exc
     return [result.body["content"]["value"] for result in results if result]
 
 
-def _gathered(asked: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
-    found = [greenlet.get() for greenlet in asked]
+def _gathered(queries: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
+    """Wait for all *queries*; return their answers, or raise the first error."""
+    found = [greenlet.get() for greenlet in queries]
     for each in found:
         if isinstance(each, PostageError):
             raise each
     return [each for each in found if isinstance(each, list)]
 
 
-def one(key: str, wait: float) -> MessageResult:
-    """Return the first description that comes from behind *key*, or why none came."""
-    remote = _remote(key)
-    if remote is None:
-        return MessageResultException(NO_ROUTE, f"there are no applications here, nor {key!r}")
-    result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
-    return result
+class FleetPoller:
+    """Asks the applications behind *key* every *interval* seconds, also after broker outages."""
+
+    def __init__(self, key: str, interval: float) -> None:
+        self.key, self.interval = key, interval
+        self.apps = AppList()
+        self.as_of = ""
+        """The time of day of the last answers; empty before the first."""
+        self.changed = gevent.event.Event()
+        """Set when there is something new to show."""
+        self._error = ""
+
+    def run(self) -> None:
+        """Ask until this greenlet is killed; switches."""
+        while True:
+            began = time.monotonic()
+            self._ask()
+            self.changed.set()
+            gevent.sleep(max(0.0, began + self.interval - time.monotonic()))
+
+    def _ask(self) -> None:
+        wait = min(self.interval, WAIT)
+        try:
+            remote = _remote(self.key)
+            queries = (
+                []
+                if remote is None
+                else [
+                    gevent.spawn(_answers, remote, command, wait)
+                    for command in ("ping", "describe")
+                ]
+            )
+            self.apps.update(merged(*_gathered(queries)) if queries else [])
+        except PostageError as exc:
+            self._error = f"{type(exc).__name__}: {exc}"
+        else:
+            self.as_of, self._error = time.strftime("%H:%M:%S"), ""
+
+    @property
+    def problem(self) -> str:
+        """Why asking fails at the moment; empty if it does not.
+
+        A query that waits for a new connection has not failed yet, so connections are checked.
+        """
+        lost = any(each.losses and each.state != "open" for each in green.statistics())
+        return self._error or ("the connection to the broker is lost" if lost else "")

@@ -1,1 +1,1 @@
-"""Running components as a program: what the target names, the process, its workers, its probes."""
+"""``postage run``: targets, the process, its workers, and its probes."""

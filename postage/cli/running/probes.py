@@ -1,4 +1,4 @@
-"""The probes of a process: ``/livez`` says that its hub turns, ``/readyz`` that it consumes."""
+"""HTTP probes of a process: ``/livez`` (its event loop runs) and ``/readyz`` (it consumes)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
 from postage.statistics import ConnectionStatistics
 
-__all__ = ["readiness", "serving"]
+__all__ = ["readiness", "serve_probes"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ STATUS = {True: "200 OK", False: "503 Service Unavailable"}
 def readiness(
     processors: Iterable[MessageProcessor], connections: Iterable[ConnectionStatistics]
 ) -> dict[str, Any]:
-    """Return whether all *processors* consume, over *connections* that are there, and who not.
+    """Return whether all *processors* consume over open *connections*, and what is missing.
 
-    A connection for publishing that was lost comes back when it is used, and hinders nothing.
+    A connection for publishing does not count: one that was lost is opened again when it is used.
     """
     processors = list(processors)
     idle = [repr(each) for each in processors if not each.consumer.consuming]
@@ -37,39 +37,34 @@ def readiness(
     return {"ready": ready, "processors": len(processors), "idle": idle, "connections": missing}
 
 
-class _Probes:
-    """Answers HTTP; *running* is what runs in this process, by and by."""
+class Probes:
+    """Answers HTTP requests (WSGI); *running*, a list that may grow, has the components."""
 
     def __init__(self, running: list[MicroThread]) -> None:
         self._running = running
-        self._pages = {"/livez": self._live, "/readyz": self._ready}
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         """Answer one request (WSGI)."""
-        page = self._pages.get(environ["PATH_INFO"])
-        if page is None:
+        if environ["PATH_INFO"] == "/livez":
+            good, answer = True, {"live": True}  # that it answers shows that the event loop runs
+        elif environ["PATH_INFO"] == "/readyz":
+            processors = [each for each in self._running if isinstance(each, MessageProcessor)]
+            answer = readiness(processors, statistics())
+            good = answer["ready"]
+        else:
             start("404 Not Found", [])
             return [b"/livez, /readyz\n"]
-        good, told = page()
         start(STATUS[good], [("Content-Type", "application/json")])
-        return [json.dumps(told).encode() + b"\n"]
-
-    def _live(self) -> tuple[bool, dict[str, Any]]:
-        return True, {"live": True}  # who answers turns
-
-    def _ready(self) -> tuple[bool, dict[str, Any]]:
-        processors = [each for each in self._running if isinstance(each, MessageProcessor)]
-        told = readiness(processors, statistics())
-        return told["ready"], told
+        return [json.dumps(answer).encode() + b"\n"]
 
 
 @contextlib.contextmanager
-def serving(port: int | None, number: int, running: list[MicroThread]) -> Iterator[None]:
-    """Answer on *port*, or the *number*-th from it on, while the block lasts; None: do nothing."""
+def serve_probes(port: int | None, number: int, running: list[MicroThread]) -> Iterator[None]:
+    """Serve on *port* + *number* while the block lasts; 0 is any free port, None serves nothing."""
     if port is None:
         yield
         return
-    server = WSGIServer((HOST, port + number if port else 0), _Probes(running), log=None)
+    server = WSGIServer((HOST, port + number if port else 0), Probes(running), log=None)
     try:
         server.start()
     except OSError as exc:

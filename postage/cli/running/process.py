@@ -1,4 +1,4 @@
-"""One process of components: made, run, and watched by probes."""
+"""One process of ``postage run``: makes the components of a plan, and runs them to their end."""
 
 from __future__ import annotations
 
@@ -7,69 +7,93 @@ import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postage.cli.exits import Code
-from postage.cli.running.lifeline import SIGNALLED, Lifeline
-from postage.cli.running.plan import Plan
-from postage.cli.running.targets import patch
+from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
+from postage.cli.running.targets import Target, make_all, prepare_imports
 
 if TYPE_CHECKING:
     from postage.green import MicroThread
 
-__all__ = ["run_here"]
+__all__ = ["Plan", "run_here"]
 
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 30.0
-"""Seconds: that of processors which do not say theirs."""
+"""Seconds: the shutdown timeout of processors that do not set one."""
+NAMES_SHOWN = 10
+"""How many components the log names."""
 
 
-def run_here(plan: Plan, worker: Lifeline | None) -> int:
-    """Make the components of *plan* and run them in this process until they have ended."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run and how, from the command line; None: the command line does not say."""
+
+    targets: tuple[Target, ...]
+    embedded: bool = False
+    wait: bool | None = None
+    workers: int | None = None
+    reload: bool = False
+    concurrency: int | None = None
+    shutdown_timeout: float | None = None
+    health: int | None = None
+
+    def use_settings(self) -> None:
+        """Put what concerns the broker into the environment, where every component looks for it."""
+        if self.embedded:
+            os.environ["POSTAGE_URL"] = "embedded://"
+        if self.wait is not None:
+            os.environ["POSTAGE_WAIT_FOR_BROKER"] = "1" if self.wait else "0"
+        os.environ.setdefault("POSTAGE_WAIT_FOR_BROKER", "1")
+
+
+def run_here(plan: Plan, worker: ParentPipe | None) -> int:
+    """Run the components of *plan* in this process until they have ended; return the exit code."""
     when_signalled = Code.CLEAN if worker is None else SIGNALLED
-    # There is nothing to finish yet; and an exception might be caught by the user's own modules.
+    # Until components run there is nothing to finish.  An exception instead of the exit could be
+    # caught by the user's modules.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(when_signalled))
     if worker is not None:
-        worker.hold(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
+        worker.watch(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
     was_signalled = _run(plan, worker.number if worker else 0)
     return when_signalled if was_signalled else Code.CLEAN
 
 
 def _run(plan: Plan, number: int) -> bool:
-    """Run until all have ended; return whether SIGTERM was the reason."""
-    patch()
+    """Run until all components have ended; return whether SIGTERM was the reason."""
+    prepare_imports()
     from postage import green  # noqa: PLC0415 - after patching, and never in a parent of workers
-    from postage.cli.running import probes  # noqa: PLC0415
-    from postage.cli.running.components import components  # noqa: PLC0415
+    from postage.cli.running.probes import serve_probes  # noqa: PLC0415 - as above
 
     running: list[MicroThread] = []
-    with probes.serving(plan.health, number, running):
+    with serve_probes(plan.health, number, running):
         with green.pipelined():
-            running += components(plan.targets)
-        _adjust(running, plan)
-        _announce(running)
-        with _signals() as signals:
+            running += make_all(plan.targets)
+        _configure(running, plan)
+        _log_start(running)
+        with _record_signals() as signals:
             green.run(*running)
     logger.info("All components have ended.")
     return bool(signals)
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Note each SIGTERM that comes while the block lasts, beside whoever else does."""
+def _record_signals() -> Iterator[list[int]]:
+    """Collect each SIGTERM that comes while the block lasts; other handlers see it as well."""
     import gevent  # noqa: PLC0415 - after patching
 
-    noted: list[int] = []
-    watcher = gevent.signal_handler(signal.SIGTERM, noted.append, signal.SIGTERM)
+    signals: list[int] = []
+    watcher = gevent.signal_handler(signal.SIGTERM, signals.append, signal.SIGTERM)
     try:
-        yield noted
+        yield signals
     finally:
         watcher.cancel()
 
 
-def _adjust(components: Iterable[MicroThread], plan: Plan) -> None:
-    """Set what the command line says of processors."""
+def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
+    """Set what the command line says about processors."""
     from postage.green import MessageProcessor  # noqa: PLC0415 - after patching
 
     for each in components:
@@ -82,11 +106,11 @@ def _adjust(components: Iterable[MicroThread], plan: Plan) -> None:
             each.consumer.prefetch = each.prefetch or plan.concurrency
 
 
-def _announce(components: list[MicroThread]) -> None:
+def _log_start(components: list[MicroThread]) -> None:
     from postage.settings import Settings  # noqa: PLC0415 - after patching
 
-    names = ", ".join(type(each).__name__ for each in components[:10])
-    more = ", ..." if len(components) > 10 else ""  # noqa: PLR2004 - as above
+    names = ", ".join(type(each).__name__ for each in components[:NAMES_SHOWN])
+    more = ", ..." if len(components) > NAMES_SHOWN else ""
     logger.info("Running %d components: %s%s.", len(components), names, more)
     if Settings.resolve().embedded is not None:
         from postage.broker import embedded  # noqa: PLC0415 - most processes have none

@@ -1,33 +1,49 @@
-"""Targets: what ``MODULE:NAME`` on a command line names, in the user's own code."""
+"""Targets: ``MODULE:NAME`` on a command line, and the components that it stands for.
+
+Importing this module imports no gevent: the parent of workers parses targets, and never loads them.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from postage.cli.exits import CommandFailed
+from postage.cli.exits import Code, CommandFailed
 from postage.errors import PostageError
 
-__all__ = ["Target", "patch", "show_traceback"]
+if TYPE_CHECKING:
+    from postage.green import MicroThread
+
+__all__ = [
+    "Target",
+    "load_objects",
+    "make_all",
+    "make_components",
+    "name_of",
+    "prepare_imports",
+    "processors_in",
+]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A module, and what is meant in it (empty: all that fits)."""
+    """A module, and a name in it; without name, everything in the module that fits."""
 
     module: str
     name: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Return *text* taken apart; raises `CommandFailed`."""
+        """Return the target that *text* names; raises `CommandFailed`."""
         module, _, name = text.partition(":")
         if name.startswith("//"):  # it may hold a password, so it is not quoted
             raise CommandFailed(f"{module}://... is a URL: write --url before it")
@@ -41,58 +57,28 @@ class Target:
         return f"{self.module}:{self.name}" if self.name else self.module
 
     def load(self) -> Any:
-        """Import the module, patched; return it, or what the name names in it.
+        """Import the module and return it, or the object in it that has the name.
 
-        Raises `CommandFailed`; where the module itself fails, after its traceback.
+        Raises `CommandFailed`; if the module itself fails, its traceback is printed first.
         """
-        module = imported(self.module)
+        module = _import(self.module)
         try:
             return functools.reduce(getattr, self.name.split(".") if self.name else [], module)
         except AttributeError:
             raise CommandFailed(f"module {self.module!r} has no {self.name!r}") from None
 
 
-def imported(name: str) -> ModuleType:
-    """Import the module *name*, from the working directory or wherever Python finds it."""
-    patch()
-    try:
-        return importlib.import_module(name)
-    except PostageError:
-        raise  # it connects: what that has to say stands in the error
-    except SystemExit as exc:
-        raise CommandFailed(
-            f"module {name!r} ended the program when it was imported ({exc.code!r}); "
-            f"what a program does belongs below `if __name__ == '__main__'`"
-        ) from None
-    except Exception as exc:
-        if _is_missing(name, exc):
-            raise CommandFailed(_missing(name, exc)) from None
-        show_traceback(exc)
-        what = f"{type(exc).__name__}: {exc}"
-        raise CommandFailed(f"module {name!r} cannot be imported: {what}") from None
+# --- importing the user's code
 
 
-def _module_in(file: str) -> str:
-    """Return what the module in *file* is called, below the working directory or in its folder."""
-    path = Path(os.path.relpath(file)).with_suffix("")
-    return f"{path.name}, in its folder" if ".." in path.parts else ".".join(path.parts)
+def prepare_imports() -> None:
+    """Make the standard library cooperative, and modules in the working directory importable.
 
-
-def _missing(name: str, exc: Exception) -> str:
-    parent, _, last = name.rpartition(".")
-    if hasattr(sys.modules.get(parent), last):
-        return f"{exc}; what is in a module is written {parent}:{last}"
-    return f"{exc} here; it is sought in {Path.cwd()} and in sys.path"
-
-
-def patch() -> None:
-    """Make the standard library cooperative, and the working directory a place of modules.
-
-    Before any code of the user's is imported; doing it twice is fine.
+    Call this before any code of the user's is imported; calling it twice is fine.
     """
     import gevent.monkey  # noqa: PLC0415 - `--help` does not wait for gevent
 
-    from postage import green  # noqa: PLC0415 - nor for this
+    from postage import green  # noqa: PLC0415 - as above
 
     if not gevent.monkey.is_module_patched("socket"):
         green.patch_all()
@@ -101,24 +87,155 @@ def patch() -> None:
         sys.path.insert(0, here)
 
 
+def _import(name: str) -> ModuleType:
+    """Import the module *name*, from the working directory or wherever Python finds it."""
+    prepare_imports()
+    try:
+        return importlib.import_module(name)
+    except PostageError:
+        raise  # the module connects when it is imported; the error explains itself
+    except SystemExit as exc:
+        raise CommandFailed(
+            f"module {name!r} ended the program when it was imported ({exc.code!r}); "
+            f"what a program does belongs below `if __name__ == '__main__'`"
+        ) from None
+    except Exception as exc:
+        if _is_missing(name, exc):
+            raise CommandFailed(_explain_missing(name, exc)) from None
+        _print_traceback(exc)
+        reason = f"{type(exc).__name__}: {exc}"
+        raise CommandFailed(f"module {name!r} cannot be imported: {reason}") from None
+
+
+def _module_in(file: str) -> str:
+    """Return the name of the module in *file*, seen from the working directory or its folder."""
+    path = Path(os.path.relpath(file)).with_suffix("")
+    return f"{path.name}, in its folder" if ".." in path.parts else ".".join(path.parts)
+
+
 def _is_missing(name: str, exc: Exception) -> bool:
-    """Tell whether it is the module itself, or a package that it is in, which does not exist."""
+    """Tell whether the module itself or a package around it is missing, not one that it imports."""
     return isinstance(exc, ModuleNotFoundError) and f"{name}.".startswith(f"{exc.name}.")
 
 
-_OURS = str(Path(__file__).parent) + os.sep
+def _explain_missing(name: str, exc: Exception) -> str:
+    parent, _, last = name.rpartition(".")
+    if hasattr(sys.modules.get(parent), last):
+        return f"{exc}; an object in a module is written {parent}:{last}"
+    return f"{exc} here; Python looks in {Path.cwd()} and in sys.path"
 
 
-def show_traceback(exc: BaseException) -> None:
-    """Print the traceback of *exc* from the first line on that is the user's."""
-    traceback.print_exception(type(exc), exc, _theirs(exc.__traceback__))
+_OWN_FOLDER = str(Path(__file__).parent) + os.sep
 
 
-def _theirs(frames: TracebackType | None) -> TracebackType | None:
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+def _print_traceback(exc: BaseException) -> None:
+    """Print the traceback of *exc*, beginning with the first line of the user's code."""
+    traceback.print_exception(type(exc), exc, _user_frames(exc.__traceback__))
+
+
+def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return frames
 
 
-def _is_ours(file: str) -> bool:
-    return file.startswith(("<frozen importlib", _OURS)) or "/importlib/" in file
+def _is_machinery(file: str) -> bool:
+    return file.startswith(("<frozen importlib", _OWN_FOLDER)) or "/importlib/" in file
+
+
+# --- components
+
+
+def make_all(targets: Iterable[Target]) -> Iterator[MicroThread]:
+    """Import what *targets* name, and make the components; making a processor connects.
+
+    All modules are imported before anything is made, so a mistake in the last one is found before
+    any component declares its queues.  Raises `CommandFailed`.
+    """
+    loaded = [(target, load_objects(target)) for target in targets]
+    for target, objects in loaded:
+        if not objects:
+            raise CommandFailed(f"module {target} defines no processor; name one: {target}:NAME")
+        for each in objects:
+            yield from make_components(each, target)
+
+
+def load_objects(target: Target) -> list[Any]:
+    """Import what *target* names and return it; of a module, return the processors in it."""
+    loaded = target.load()
+    return processors_in(loaded) if isinstance(loaded, ModuleType) else [loaded]
+
+
+def processors_in(module: ModuleType) -> list[Any]:
+    """Return the processors that *module* defines: instances, and classes without an instance.
+
+    Classes whose names begin with ``_`` and classes that others there inherit from are left out.
+    """
+    names = vars(module)
+    instances = [value for value in names.values() if _is_component(value)]
+    classes = [
+        value
+        for name, value in names.items()
+        if _is_component_class(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+    bases = {base for each in [*classes, *map(type, instances)] for base in each.__mro__[1:]}
+    excluded = bases | set(map(type, instances))
+    return [*dict.fromkeys(instances), *(c for c in dict.fromkeys(classes) if c not in excluded)]
+
+
+def make_components(source: Any, target: Target) -> list[MicroThread]:
+    """Return the components that *source* gives: an instance, a class, or a function."""
+    if _is_component(source):
+        return [source]
+    if not callable(source) or (isinstance(source, type) and not _is_component_class(source)):
+        raise CommandFailed(f"{target}: {name_of(source)} is no processor, nor makes one")
+    _check_arguments(source)
+    returned = _call(source)
+    several = returned if isinstance(returned, (list, tuple)) else [returned]
+    if not several or not all(_is_component(one) or _is_component_class(one) for one in several):
+        raise CommandFailed(f"{target}: {name_of(source)} returned {returned!r}, and no processor")
+    return [each for one in several for each in make_components(one, target)]
+
+
+def _is_component(value: object) -> bool:
+    return not isinstance(value, type) and _is_component_class(type(value))
+
+
+def _is_component_class(value: object) -> bool:
+    from postage.green import MicroThread  # noqa: PLC0415 - see the head of this module
+
+    return isinstance(value, type) and issubclass(value, MicroThread)
+
+
+def _check_arguments(function: Callable[..., Any]) -> None:
+    """Raise `CommandFailed` if *function* cannot be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError as exc:
+        name = name_of(function)
+        raise CommandFailed(
+            f"{name} cannot be made: {exc}; write a function that makes it, and name that"
+        ) from None
+    except ValueError:
+        return  # it has no signature: the call will tell
+
+
+def _call(function: Callable[..., Any]) -> Any:
+    """Call *function*; a `PostageError` passes, anything else is reported with its traceback."""
+    try:
+        returned = function()
+        return list(returned) if inspect.isgenerator(returned) else returned
+    except PostageError:
+        raise
+    except Exception as exc:
+        _print_traceback(exc)
+        reason = f"{type(exc).__name__}: {exc}"
+        text = f"{name_of(function)} cannot be made: {reason}"
+        raise CommandFailed(text, Code.UNHANDLED) from None
+
+
+def name_of(thing: object) -> str:
+    """Return the name under which *thing* was defined."""
+    return getattr(thing, "__qualname__", None) or repr(thing)

@@ -1,6 +1,17 @@
-"""Several processes of the same components, under a parent that starts again what was killed.
+"""Several processes of the same components, under a parent that restarts those that crash.
 
-The parent imports neither gevent nor the user's code: it starts, waits and passes signals on.
+How it works
+------------
+The parent imports neither gevent nor the user's code.  It starts one process for each worker, with
+its own command line and the hidden option ``--worker``.  Then it waits for one of three events:
+
+* **A signal.**  SIGCHLD: a worker has ended.  SIGTERM or SIGINT: the workers are told to finish; a
+  second one kills them.  All signals arrive as bytes in a pipe, so `select` waits for them.
+* **A changed file**, with ``--reload``: a thread writes the byte `CHANGED` to the same pipe.
+* **The clock**: a worker is due to be restarted, or the time to finish is over.
+
+A worker that crashes is restarted after a growing pause.  If it crashes too often, or ends with an
+exit code that a restart cannot cure (`FINAL`), all workers are stopped.
 """
 
 from __future__ import annotations
@@ -12,13 +23,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from postage.cli.exits import Code
-from postage.cli.running.lifeline import SIGNALLED, Lifeline
-from postage.cli.running.reloading import CHANGED, telling_changes
+from postage.cli.exits import Code, CommandFailed
+from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.supervision import Restarts
 
 __all__ = ["supervise"]
@@ -26,59 +38,88 @@ __all__ = ["supervise"]
 logger = logging.getLogger(__name__)
 
 FINAL = (Code.USAGE, Code.UNREACHABLE, Code.TOPOLOGY)
-"""What a new start does not cure: ending so ends all."""
+"""Exit codes that a restart does not cure."""
 GRACE = 15.0
-"""Seconds that a worker gets beyond its shutdown timeout; then it is killed."""
+"""Seconds beyond its shutdown timeout after which a worker is killed."""
+CHANGED = 0
+"""The byte for a changed file; the other bytes are the numbers of signals, which begin at 1."""
+
+Wait = Callable[[float | None], set[int]]
+"""Waits for at most that many seconds (None: no limit), and returns the bytes that came."""
 
 
 def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = False) -> int:
     """Run *count* workers with the command line of this process; return the exit code.
 
-    SIGTERM and SIGINT have all of them finish; a second one kills them.  With *reload* a change of
-    a source file has them finish and start anew, and nothing that they do ends all.
+    SIGTERM and SIGINT let all of them finish; a second one kills them.  With *reload*, workers are
+    restarted when a source file changes, and no exit code of theirs ends the parent.
     """
     with contextlib.ExitStack() as stack:
-        wait, descriptor = stack.enter_context(_signals())
+        wait, descriptor = stack.enter_context(_signal_pipe())
         if reload:
-            stack.enter_context(telling_changes(descriptor))
-        parent = stack.enter_context(_Parent(count, shutdown_timeout, reload=reload))
-        while parent.busy:
-            parent.turn(wait(parent.patience()))
-    return parent.code
-
-
-Wait = Callable[[float | None], set[int]]
+            stack.enter_context(_report_changes(descriptor))
+        pool = stack.enter_context(WorkerPool(count, shutdown_timeout, reload=reload))
+        while pool.busy:
+            pool.handle(wait(pool.next_timeout()))
+    return pool.code
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[tuple[Wait, int]]:
-    """Give a function that waits so many seconds for signals, and returns those that came.
-
-    They come through a pipe; its descriptor is given, too, for others who have something to tell.
-    """
-    inside, outside = os.pipe()
-    os.set_blocking(outside, False)
+def _signal_pipe() -> Iterator[tuple[Wait, int]]:
+    """Give a function that waits for signals, and the descriptor that wakes it when written to."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
     numbers = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda *_: None) for number in numbers]
-    signal.set_wakeup_fd(outside, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wait(seconds: float | None) -> set[int]:
-        readable, _, _ = select.select([inside], [], [], seconds)
-        return set(os.read(inside, 1024)) if readable else set()
+        readable, _, _ = select.select([reading], [], [], seconds)
+        return set(os.read(reading, 1024)) if readable else set()
 
     try:
-        yield wait, outside
+        yield wait, writing
     finally:
         signal.set_wakeup_fd(-1)
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-        os.close(inside)
-        os.close(outside)
+        os.close(reading)
+        os.close(writing)
+
+
+@contextlib.contextmanager
+def _report_changes(descriptor: int) -> Iterator[None]:
+    """Write `CHANGED` to *descriptor* when a Python file below the working directory changes."""
+    try:
+        import watchfiles  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise CommandFailed("--reload needs watchfiles: pip install 'postage[reload]'") from None
+
+    stop = threading.Event()
+    changes = watchfiles.watch(
+        Path.cwd(), watch_filter=watchfiles.PythonFilter(), stop_event=stop, rust_timeout=500
+    )
+
+    def report() -> None:
+        for _ in changes:
+            os.write(descriptor, bytes([CHANGED]))
+
+    thread = threading.Thread(target=report, name="watching files", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()  # once the pipe is closed, its descriptor may become another file's
 
 
 @dataclass
-class _Worker:
-    """One place for a process; *due* is when it is to be started, None while it runs or is over."""
+class WorkerProcess:
+    """One place for a worker process.
+
+    *due* is the time at which it is to be started; None while it runs, and when it has ended for
+    good.  *outdated*: its source has changed, and it has been told to finish.
+    """
 
     number: int
     due: float | None = 0.0
@@ -87,16 +128,16 @@ class _Worker:
     restarts: Restarts = field(default_factory=Restarts)
 
     def start(self, descriptor: int) -> None:
-        """Start the process: in a session of its own, as Ctrl-C is for the parent to pass on."""
-        command = worker_command(sys.orig_argv, sys.argv, Lifeline(self.number, descriptor))
+        """Start the process, in a session of its own: only the parent gets the Ctrl-C."""
+        command = worker_command(sys.orig_argv, sys.argv, ParentPipe(self.number, descriptor))
         self.due, self.outdated = None, False
-        self.process = subprocess.Popen(  # noqa: S603 - just ourselves
+        self.process = subprocess.Popen(  # noqa: S603 - our own command line
             command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), start_new_session=True
         )
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
 
-    def renew(self) -> None:
-        """Start anew: at once, or when the process that runs has finished."""
+    def replace(self) -> None:
+        """Start a new process: now, or once the running one has finished."""
         self.restarts = Restarts()
         if self.process is None:
             self.due = time.monotonic()
@@ -105,106 +146,105 @@ class _Worker:
             self.process.terminate()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if there is one, and start it no more."""
+        """Send a signal to the process if there is one, and do not start it again."""
         self.due = None
         if self.process is not None:
             self.process.send_signal(number)
 
 
-def worker_command(whole: list[str], arguments: list[str], lifeline: Lifeline) -> list[str]:
-    """Return the command of a worker: *whole*, which ends with *arguments*, with its lifeline."""
+def worker_command(command: list[str], arguments: list[str], pipe: ParentPipe) -> list[str]:
+    """Return the command of a worker: *command*, which ends with *arguments*, plus ``--worker``."""
     _, run, *rest = arguments
-    interpreter = whole[1 : len(whole) - len(rest) - 1]
-    return [sys.executable, *interpreter, run, "--worker", str(lifeline), *rest]
+    interpreter = command[1 : len(command) - len(rest) - 1]
+    return [sys.executable, *interpreter, run, "--worker", str(pipe), *rest]
 
 
-class _Parent:
-    """The workers, and what becomes of them."""
+class WorkerPool:
+    """All workers; decides when each is started, restarted, told to finish, and killed."""
 
     def __init__(self, count: int, shutdown_timeout: float | None, *, reload: bool) -> None:
         self.code = Code.CLEAN
         self._reload = reload
-        self._workers = [_Worker(number) for number in range(count)]
-        self._limit = None if shutdown_timeout is None else shutdown_timeout + GRACE
-        self._deadline: float | None = None
+        self._workers = [WorkerProcess(number) for number in range(count)]
+        self._time_to_finish = None if shutdown_timeout is None else shutdown_timeout + GRACE
+        self._kill_at: float | None = None
         self._ending = False
-        self._lifeline, self._end = os.pipe()
+        self._pipe, self._own_end = os.pipe()
 
-    def __enter__(self) -> _Parent:  # noqa: PYI034 - Self needs Python 3.11
+    def __enter__(self) -> WorkerPool:  # noqa: PYI034 - Self needs Python 3.11
         self._start_due()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._end)  # whoever is still there ends now
-        os.close(self._lifeline)
+        os.close(self._own_end)  # a worker that still runs ends now
+        os.close(self._pipe)
 
     @property
     def busy(self) -> bool:
-        """Whether anything runs, or is about to, or a change may come."""
+        """Whether a worker runs or is due, or a changed file may make one due."""
         waits = self._reload and not self._ending
         return waits or any(each.process or each.due is not None for each in self._workers)
 
-    def patience(self) -> float | None:
-        """Return the seconds until something is due; None: nothing is."""
-        dues = [each.due for each in self._workers if each.due is not None]
-        times = [*dues, *([self._deadline] if self._deadline is not None else [])]
+    def next_timeout(self) -> float | None:
+        """Return the seconds until the clock requires something; None: nothing is due."""
+        times = [each.due for each in self._workers if each.due is not None]
+        if self._kill_at is not None:
+            times.append(self._kill_at)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def turn(self, signals: set[int]) -> None:
-        """Do what *signals*, the clock, and the processes that have ended ask for."""
+    def handle(self, signals: set[int]) -> None:
+        """React to *signals*, to the clock, and to the workers that have ended."""
         if signals & {signal.SIGTERM, signal.SIGINT}:
             self._end_all(signal.SIGKILL if self._ending else signal.SIGTERM)
         elif CHANGED in signals and not self._ending:
-            self._renew_all()
+            logger.info("A file has changed: all workers are restarted.")
+            for worker in self._workers:
+                worker.replace()
         for worker in self._workers:
             code = worker.process.poll() if worker.process else None
             if code is not None:
                 worker.process = None
-                self._ended(worker, code)
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._handle_end(worker, code)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._end_all(signal.SIGKILL)
         self._start_due()
 
     def _start_due(self) -> None:
         for worker in self._workers:
             if worker.due is not None and worker.due <= time.monotonic():
-                worker.start(self._lifeline)
+                worker.start(self._pipe)
 
-    def _ended(self, worker: _Worker, code: int) -> None:
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    def _handle_end(self, worker: WorkerProcess, code: int) -> None:
+        """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
+        ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if self._ending or code == Code.CLEAN:
-            logger.info("Worker %d has ended %s.", worker.number, how)
-            if code not in (Code.CLEAN, SIGNALLED, -signal.SIGTERM):  # it had not yet begun
+            logger.info("Worker %d has ended %s.", worker.number, ending)
+            # SIGTERM itself ends a worker that has not yet installed its handler.
+            if code not in (Code.CLEAN, SIGNALLED, -signal.SIGTERM):
                 self.code = self.code or Code.UNHANDLED
-            return
-        if worker.outdated:
-            worker.renew()
-            return
-        pause = worker.restarts.pause(now := time.monotonic())
-        if code in FINAL or pause is None:
-            self._give_up(worker, how, Code(code) if code in FINAL else Code.GAVE_UP)
-            return
-        logger.warning("Worker %d has ended %s and is started again.", worker.number, how)
-        worker.due = now + pause
+        elif worker.outdated:
+            worker.replace()
+        elif code in FINAL:
+            self._give_up(worker, ending, Code(code))
+        elif (pause := worker.restarts.pause(now := time.monotonic())) is None:
+            self._give_up(worker, ending, Code.GAVE_UP)
+        else:
+            logger.warning("Worker %d has ended %s and is started again.", worker.number, ending)
+            worker.due = now + pause
 
-    def _renew_all(self) -> None:
-        logger.info("A file has changed: all start anew.")
-        for worker in self._workers:
-            worker.renew()
-
-    def _give_up(self, worker: _Worker, how: str, code: Code) -> None:
+    def _give_up(self, worker: WorkerProcess, ending: str, code: Code) -> None:
         if self._reload:
-            logger.error("Worker %d has ended %s and waits for a change.", worker.number, how)
+            logger.error("Worker %d has ended %s and waits for a change.", worker.number, ending)
             return
-        logger.error("Worker %d has ended %s: all end.", worker.number, how)
+        logger.error("Worker %d has ended %s: all workers are stopped.", worker.number, ending)
         self.code = code
         self._end_all(signal.SIGTERM)
 
     def _end_all(self, number: signal.Signals) -> None:
-        if not self._ending and self._limit is not None:
-            self._deadline = time.monotonic() + self._limit
+        if not self._ending and self._time_to_finish is not None:
+            self._kill_at = time.monotonic() + self._time_to_finish
         elif number is signal.SIGKILL:
-            self._deadline = None
+            self._kill_at = None
         self._ending = True
         for worker in self._workers:
             worker.send(number)

@@ -1,4 +1,4 @@
-"""The terminal: whether there is one to draw on, and the keys that are pressed there."""
+"""The terminal: whether ``postage top`` can draw on it, and the keys that are pressed there."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from postage.cli.exits import CommandFailed
 __all__ = ["ENDED", "need_terminal", "pressed_keys"]
 
 ENDED = ""
-"""What is read in place of a key when the terminal has gone."""
+"""Read in place of a key when the terminal has been closed."""
 
 
-def need_terminal(command: str, instead: str) -> None:
-    """Raise `CommandFailed` where *command* cannot draw; *instead* says what can be had there."""
+def need_terminal(command: str, alternative: str) -> None:
+    """Raise `CommandFailed` if *command* cannot draw here; *alternative* is added to the text."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandFailed(f"{command} needs a terminal, to draw and to read keys; {instead}")
+        raise CommandFailed(f"{command} needs a terminal, to draw and to read keys; {alternative}")
     name = os.environ.get("TERM", "")
     if name in ("", "dumb", "unknown"):
-        raise CommandFailed(f"TERM={name}: {command} cannot move the cursor there; {instead}")
+        raise CommandFailed(f"TERM={name}: {command} cannot move the cursor there; {alternative}")
 
 
 @contextmanager
 def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
-    """Call *on_key* for each key, at once and without an echo, while the block lasts.
+    """Call *on_key* for each pressed key, at once and without echo, while the block lasts.
 
-    Then the terminal is as before, whatever ended the block.
+    Afterwards the terminal has its former settings, however the block ends.
     """
     import gevent  # noqa: PLC0415 - `--help` does not wait for it
 
@@ -40,18 +40,19 @@ def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
     reading = gevent.spawn(_read, descriptor, on_key)
     try:
         tty.setcbreak(descriptor)
-        _let_reads_return(descriptor)
+        _make_reads_nonblocking(descriptor)
         yield
     finally:
         reading.kill()
-        with suppress(termios.error):  # it may have gone
+        with suppress(termios.error):  # the terminal may have been closed
             termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def _let_reads_return(descriptor: int) -> None:
-    """Have a read return nothing, where there is nothing, instead of waiting with all greenlets.
+def _make_reads_nonblocking(descriptor: int) -> None:
+    """Let a read without input return nothing, instead of blocking all greenlets.
 
-    Ctrl-C and its kind empty what was typed before, which may have been seen already.
+    Ctrl-C and Ctrl-Z discard typed input, so a key that `wait_read` has reported may be gone when
+    it is read.
     """
     attributes = termios.tcgetattr(descriptor)
     attributes[6][termios.VMIN] = 0
@@ -62,7 +63,7 @@ def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
     from gevent.socket import wait_read  # noqa: PLC0415 - as above
 
     text = "?"
-    while text or not _has_gone(descriptor):
+    while text or not _is_closed(descriptor):
         wait_read(descriptor)
         try:
             text = os.read(descriptor, 64).decode(errors="replace")
@@ -73,8 +74,8 @@ def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
     on_key(ENDED)
 
 
-def _has_gone(descriptor: int) -> bool:
-    """Tell whether nothing will ever be typed there any more."""
+def _is_closed(descriptor: int) -> bool:
+    """Tell whether the terminal has been closed, so that no key can follow."""
     watched = select.poll()
     watched.register(descriptor, 0)
     return bool(watched.poll(0))

@@ -1,4 +1,4 @@
-"""The log of a command that runs components: lines on stderr, for people or for machines."""
+"""The log of ``postage run``: lines on stderr, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LINE = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
 class JsonLines(logging.Formatter):
-    """One object for each record, on one line."""
+    """Formats each record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return *record* as JSON: time, level, logger, pid, message, and what was raised."""
-        told: dict[str, Any] = {
+        """Return *record* as JSON: time, level, logger, pid, message, and the exception if any."""
+        values: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
             "level": record.levelname,
             "logger": record.name,
@@ -26,12 +26,12 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            values["exception"] = self.formatException(record.exc_info)
+        return json.dumps(values)
 
 
 def set_up(level: str, *, as_json: bool) -> None:
-    """Log from *level* on to stderr; pika's own chatter only from warnings on."""
+    """Log from *level* upwards to stderr; pika's own log only from warnings upwards."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else logging.Formatter(LINE))
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from postage.cli.parameters import parameters_of
+from postage.cli.arguments import parameters_of
 from postage.errors import SettingsError
 
 

@@ -1,0 +1,100 @@
+"""The program behind ``postage broker``, which does without click.
+
+Demos and first steps need a broker, so this is the one command that works in an install without
+extras.  `commands.broker` (click) and `no_click` (argparse) read its options and call `serve`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from postage.cli.output import print_json, print_text
+from postage.errors import SettingsError
+
+if TYPE_CHECKING:
+    from postage.broker import Broker, Statistics
+
+__all__ = ["DESCRIPTION", "HELP", "HOST", "PORT", "serve"]
+
+DESCRIPTION = """\
+Run an AMQP 0-9-1 broker in the foreground, for development, tests, demos, and light use on one
+host.
+
+It does not replace RabbitMQ: it is one process on one core, and keeps nothing when it ends, not
+even durable queues and persistent messages.
+
+SIGTERM and SIGINT (Ctrl-C) stop it at once, with exit code 0.  SIGUSR1 makes it print its
+statistics as one line of JSON.
+"""
+HOST, PORT = "127.0.0.1", 5672
+HELP = {
+    "host": "The address to listen on.",
+    "port": "The port to listen on; 0: any free one.",
+    "user": "A user that may log in, instead of guest:guest; may be given several times.",
+    "vhost": "A virtual host besides /.",
+    "json": "Print the first line as JSON.",
+}
+"""The help of each option, by its name."""
+GUEST = {"guest": "guest"}
+
+
+def serve(
+    host: str, port: int, user: Sequence[str], vhost: Sequence[str], *, as_json: bool
+) -> None:
+    """Run the broker until SIGTERM or SIGINT; raises `SettingsError` for invalid options."""
+    # Not at the top of the module: `--help` must not wait for gevent.
+    import gevent  # noqa: PLC0415
+    import gevent.event  # noqa: PLC0415
+
+    from postage.broker import Broker  # noqa: PLC0415
+
+    stopped = gevent.event.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stopped.set)
+    if not 0 <= port < 65536:  # noqa: PLR2004 - TCP's ports
+        raise SettingsError(f"port must be from 0 to 65535, not {port}")
+    users, vhosts = dict(map(_login, user)) or GUEST, ("/", *vhost)
+    with Broker(host, port, users=users, vhosts=vhosts) as broker:
+        gevent.signal_handler(signal.SIGUSR1, _StatisticsPrinter(broker).print)
+        _print_greeting(broker, vhosts, users, as_json=as_json)
+        stopped.wait()
+
+
+def _login(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise SettingsError("--user must be NAME:PASSWORD")
+    return name, password
+
+
+def _print_greeting(
+    broker: Broker, vhosts: Sequence[str], users: dict[str, str], *, as_json: bool
+) -> None:
+    """Print the first line: the URL without a password, unless it is the well-known guest:guest."""
+    address = broker.url.rpartition("@")[2]
+    login = "guest:guest" if users == GUEST else quote(next(iter(users)), safe="")
+    url = f"amqp://{login}@{address}"
+    if not as_json:
+        print_text(f"{url} is ready.  When it ends, all queues, exchanges and messages are gone.")
+        return
+    where = {"url": url, "host": broker.host, "port": broker.port, "vhosts": list(vhosts)}
+    print_json({**where, "pid": os.getpid(), "survives": "nothing"})
+
+
+class _StatisticsPrinter:
+    """Prints statistics, with the rates since it last printed."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._last: Statistics = broker.statistics()
+
+    def print(self) -> None:
+        """Print one line of JSON."""
+        now = self._broker.statistics()
+        rates, self._last = now.since(self._last), now
+        print_json({**dataclasses.asdict(now), "rates": dataclasses.asdict(rates)})

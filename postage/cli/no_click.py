@@ -1,0 +1,58 @@
+"""The command line of an install without click: ``postage broker``, and hints what to install."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from postage._version import __version__
+from postage.cli.broker_program import HELP, HOST, PORT, serve
+from postage.cli.commands import COMMANDS
+from postage.cli.exits import CommandFailed
+from postage.cli.output import handle_stdout_errors
+
+__all__ = ["main"]
+
+INSTALL = "pip install 'postage[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``postage broker``; raise `CommandFailed` for every other command."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help()
+    elif parsed.command != "broker":
+        raise CommandFailed(f"`postage {parsed.command}` needs click: {INSTALL}")
+    else:
+        with handle_stdout_errors():
+            serve(parsed.host, parsed.port, parsed.user, parsed.vhost, as_json=parsed.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="postage",
+        description="AMQP components on greenlets.",
+        epilog=f"Commands other than broker need click: {INSTALL}",
+    )
+    parser.color = False  # type: ignore[attr-defined]  # Python 3.14 colours help by default
+    parser.add_argument("-V", "--version", action="version", version=f"postage {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, summary in COMMANDS.items():
+        if name == "broker":
+            _add_broker_options(commands.add_parser(name, help=summary))
+        else:
+            rest = commands.add_parser(name, help=summary, add_help=False)
+            rest.add_argument("rest", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _add_broker_options(parser: argparse.ArgumentParser) -> None:
+    several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
+    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help=HELP["host"])
+    parser.add_argument("--port", default=PORT, type=int, metavar="N", help=HELP["port"])
+    parser.add_argument("--user", metavar="NAME:PASSWORD", help=HELP["user"], **several)
+    parser.add_argument("--vhost", metavar="NAME", help=HELP["vhost"], **several)
+    parser.add_argument("--json", action="store_true", help=HELP["json"])
