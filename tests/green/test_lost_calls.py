@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 from postage.errors import ConnectionLost, ConsumerCancelled
 from postage.green.amqp import reconnecting
 from postage.green.amqp.pair import Pair
+from postage.green.rpc.peers import PeerEvent
 from postage.testing.polling import wait_until
 from tests.faults.channels import delete_reply_queues
 from tests.faults.proxy import Proxy
@@ -55,6 +56,12 @@ def warm(caller: Any, server: Server) -> None:
     server.gate.clear()
     server.asked.clear()
     server.headers.clear()
+
+
+def make_classic(caller: Any, place: Place) -> None:
+    """Let further calls have reply queues of their own, as to a server that returns no id."""
+    destination = place.exchange.name, place.key
+    caller._calls.peers.record(destination, PeerEvent.ID_MISSING)
 
 
 def asked(server: Server, *what: Any) -> None:
@@ -102,7 +109,7 @@ def test_a_loss_after_the_write_sends_it_again_with_the_same_id(
     place: Place, caller: Any, server: Server, role: str, warmed: bool
 ) -> None:
     if not warmed:
-        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+        make_classic(caller, place)
     call = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
     cut(caller._pair, role)
@@ -286,7 +293,7 @@ def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
     place: Place, caller: Any, server: Server, warmed: bool, retries: int
 ) -> None:
     if not warmed:
-        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+        make_classic(caller, place)
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=retries)
     asked(server, 1)
     delete(caller._pair, server.headers[0].reply_to)
@@ -308,7 +315,7 @@ def test_calls_on_other_reply_queues_do_not_notice(
 ) -> None:
     first = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
-    caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+    make_classic(caller, place)
     second = gevent.spawn(caller.rpc_ask, 2)
     asked(server, 1, 2)
     delete(caller._pair, server.headers[0].reply_to)
@@ -341,7 +348,7 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
     place: Place, caller: Any, server: Server, warmed: bool
 ) -> None:
     if not warmed:
-        caller._calls._echoes.learn((place.exchange.name, place.key), echoes=False)
+        make_classic(caller, place)
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(100)]
     for run in runs:
         run.kill()

@@ -1,30 +1,76 @@
-"""Which peers return the correlation id of a call."""
+"""Which peers return the correlation id: every state with every event."""
 
 from __future__ import annotations
 
-from postage.green.rpc.peers import Echoes
+import copy
+import itertools
+
+import pytest
+
+from postage.green.rpc.peers import (
+    PEER_MOVES,
+    PeerEvent,
+    PeerState,
+    PeerTable,
+    next_peer_state,
+)
+
+LEGAL = {
+    (PeerState.UNKNOWN, PeerEvent.PROBE_STARTED): PeerState.PROBING,
+    (PeerState.UNKNOWN, PeerEvent.PROBE_ENDED): PeerState.UNKNOWN,
+    (PeerState.UNKNOWN, PeerEvent.ID_RETURNED): PeerState.ECHOES,
+    (PeerState.UNKNOWN, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.PROBING, PeerEvent.PROBE_ENDED): PeerState.UNKNOWN,
+    (PeerState.PROBING, PeerEvent.ID_RETURNED): PeerState.ECHOES,
+    (PeerState.PROBING, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.ECHOES, PeerEvent.PROBE_ENDED): PeerState.ECHOES,
+    (PeerState.ECHOES, PeerEvent.ID_RETURNED): PeerState.ECHOES,
+    (PeerState.ECHOES, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.CLASSIC, PeerEvent.PROBE_ENDED): PeerState.CLASSIC,
+    (PeerState.CLASSIC, PeerEvent.ID_RETURNED): PeerState.CLASSIC,
+    (PeerState.CLASSIC, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+}
+EVERY = list(itertools.product(PeerState, PeerEvent))
 
 
-def test_a_destination_is_known_by_its_replies() -> None:
-    echoes = Echoes()
-    assert ("e", "k") not in echoes
-    echoes.learn(("e", "k"), echoes=True)
-    assert ("e", "k") in echoes
-    assert ("e", "other") not in echoes
+@pytest.mark.parametrize(("state", "event"), EVERY, ids=lambda each: each.name)
+def test_a_legal_move_is_made_and_an_illegal_one_raises(state: PeerState, event: PeerEvent) -> None:
+    if (state, event) in LEGAL:
+        assert next_peer_state(state, event) is LEGAL[state, event]
+        return
+    before = copy.deepcopy(PEER_MOVES)
+    with pytest.raises(AssertionError, match=f"{event.name} .* {state.name}"):
+        next_peer_state(state, event)
+    assert before == PEER_MOVES
 
 
-def test_who_left_the_id_out_once_is_never_trusted_again() -> None:
-    echoes = Echoes()
-    echoes.learn(("e", "k"), echoes=True)
-    echoes.learn(("e", "k"), echoes=False)
-    assert ("e", "k") not in echoes
-    echoes.learn(("e", "k"), echoes=True)
-    assert ("e", "k") not in echoes
+def test_a_destination_is_unknown_until_its_first_event() -> None:
+    peers = PeerTable()
+    assert peers["e", "k"] is PeerState.UNKNOWN
+    assert not peers
+    assert peers.record(("e", "k"), PeerEvent.ID_RETURNED) is PeerState.ECHOES
+    assert peers["e", "k"] is PeerState.ECHOES
+    assert peers["e", "other"] is PeerState.UNKNOWN
 
 
-def test_the_oldest_is_forgotten_where_there_are_many() -> None:
-    echoes = Echoes(limit=3)
+def test_a_destination_that_left_the_id_out_once_stays_classic() -> None:
+    peers = PeerTable()
+    for event in (PeerEvent.ID_RETURNED, PeerEvent.ID_MISSING, PeerEvent.ID_RETURNED):
+        peers.record(("e", "k"), event)
+    assert peers["e", "k"] is PeerState.CLASSIC
+
+
+def test_an_event_that_cannot_happen_changes_nothing() -> None:
+    peers = PeerTable()
+    peers.record(("e", "k"), PeerEvent.PROBE_STARTED)
+    with pytest.raises(AssertionError):
+        peers.record(("e", "k"), PeerEvent.PROBE_STARTED)
+    assert peers == {("e", "k"): PeerState.PROBING}
+
+
+def test_beyond_the_limit_the_oldest_destination_is_dropped() -> None:
+    peers = PeerTable(limit=3)
     for number in range(10):
-        echoes.learn(("e", str(number)), echoes=True)
-        assert len(echoes) <= 3
-    assert [number for number in range(10) if ("e", str(number)) in echoes] == [7, 8, 9]
+        peers.record(("e", str(number)), PeerEvent.ID_RETURNED)
+        assert len(peers) <= 3
+    assert list(peers) == [("e", "7"), ("e", "8"), ("e", "9")]

@@ -1,73 +1,118 @@
-"""Who sends the correlation id of a call back, as far as this is known.  Pure."""
+"""Which peers return the correlation id of a call, as a table.  Pure: no gevent, no I/O.
+
+A call can share one reply queue with others only if its reply carries the correlation id.  Postage
+1.2.1 does not return the id, and only a reply shows whether a server does.  So the calling side
+keeps one state for each destination, an exchange and a routing key:
+
+* ``UNKNOWN``: no reply has arrived yet;
+* ``PROBING``: a first call, the *probe*, is on its way, and others wait briefly for what it finds;
+* ``ECHOES``: every reply so far had the id, so calls share the reply queue;
+* ``CLASSIC``: at least one reply had no id, so each call has a reply queue of its own, for good.
+
+The probe asks for a *receipt*: a message that Postage sends before it handles the request.  It
+shows as soon as the request arrives whether the server returns the id.  Other servers ignore the
+question.
+"""
 
 from __future__ import annotations
 
-import gevent.event
+import enum
+from collections.abc import Mapping
 
-__all__ = ["RECEIPT", "Destination", "Echoes", "Scouts"]
+__all__ = [
+    "PEER_MOVES",
+    "PROBE_WAIT",
+    "RECEIPT",
+    "Destination",
+    "PeerEvent",
+    "PeerState",
+    "PeerTable",
+    "next_peer_state",
+]
 
 Destination = tuple[str, str]
-"""Exchange and key: who answers there, and how, is learnt by calling."""
-
-MANY = 10_000
-"""Destinations that are remembered.  Then the oldest is forgotten, which costs its next call a
-reply queue of its own."""
-
-
-class Echoes:
-    """What replies have shown: a destination that left the id out once may do so again."""
-
-    def __init__(self, limit: int = MANY) -> None:
-        self._limit = limit
-        self._known: dict[Destination, bool] = {}
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __contains__(self, destination: Destination) -> bool:
-        """Tell whether every reply from *destination* so far had the id of its call."""
-        return self._known.get(destination, False)
-
-    def is_known(self, destination: Destination) -> bool:
-        """Tell whether there was any reply."""
-        return destination in self._known
-
-    def learn(self, destination: Destination, *, echoes: bool) -> None:
-        """Take note of a reply."""
-        self._known[destination] = echoes and self._known.get(destination, True)
-        if len(self._known) > self._limit:
-            del self._known[next(iter(self._known))]
-
+"""The name of an exchange and a routing key: together they decide which server answers."""
 
 RECEIPT = "postage.receipt"
-"""The property ``type`` of a request that asks for a receipt, and of the receipt.  That has the id
-of the request, and no body."""
+"""The property ``type`` of a request that asks for a receipt, and of the receipt.  A receipt has
+the correlation id of the request and an empty body."""
 
-PATIENCE = 0.05
-"""Seconds that a call waits for the receipt of another one: ten times what it takes."""
+PROBE_WAIT = 0.05
+"""Seconds that a call waits for the probe of another call: ten times what a receipt takes."""
+
+MAX_DESTINATIONS = 10_000
+"""Destinations that are remembered.  Beyond that the oldest one is dropped, which costs the next
+call to it a probe."""
 
 
-class Scouts:
-    """Which destinations have a call on its way whose receipt, or reply, others wait for."""
+class PeerState(enum.IntEnum):
+    """What the replies from a destination have shown."""
 
-    def __init__(self) -> None:
-        self._away: dict[Destination, gevent.event.Event] = {}
+    UNKNOWN = enum.auto()
+    PROBING = enum.auto()
+    ECHOES = enum.auto()
+    CLASSIC = enum.auto()
 
-    def leave(self, destination: Destination) -> bool:
-        """Go ahead, unless another one does; tell whether the caller is the scout."""
-        if destination in self._away:
-            return False
-        self._away[destination] = gevent.event.Event()
-        return True
 
-    def wait(self, destination: Destination) -> None:
-        """Wait until the scout has come back, at most `PATIENCE` seconds; switches."""
-        scout = self._away.get(destination)
-        if scout is not None:
-            scout.wait(PATIENCE)
+class PeerEvent(enum.IntEnum):
+    """What can happen at a destination."""
 
-    def come_back(self, destination: Destination) -> None:
-        """Have the others go on: the scout knows, or has failed.  Never switches."""
-        scout = self._away.pop(destination, None)
-        if scout is not None:
-            scout.set()
+    PROBE_STARTED = enum.auto()
+    PROBE_ENDED = enum.auto()
+    """The probe has its outcome, or was given up."""
+    ID_RETURNED = enum.auto()
+    """A reply or a receipt had the id of its request."""
+    ID_MISSING = enum.auto()
+    """A reply had no id, or that of another call."""
+
+
+PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
+    PeerState.UNKNOWN: {
+        PeerEvent.PROBE_STARTED: PeerState.PROBING,
+        # The destination was dropped from the table while its probe was on its way.
+        PeerEvent.PROBE_ENDED: PeerState.UNKNOWN,
+        PeerEvent.ID_RETURNED: PeerState.ECHOES,
+        PeerEvent.ID_MISSING: PeerState.CLASSIC,
+    },
+    PeerState.PROBING: {
+        PeerEvent.PROBE_ENDED: PeerState.UNKNOWN,
+        PeerEvent.ID_RETURNED: PeerState.ECHOES,
+        PeerEvent.ID_MISSING: PeerState.CLASSIC,
+    },
+    PeerState.ECHOES: {
+        PeerEvent.PROBE_ENDED: PeerState.ECHOES,
+        PeerEvent.ID_RETURNED: PeerState.ECHOES,
+        PeerEvent.ID_MISSING: PeerState.CLASSIC,
+    },
+    # One reply without an id shows that a classic server takes part, whatever others reply.
+    PeerState.CLASSIC: {
+        PeerEvent.PROBE_ENDED: PeerState.CLASSIC,
+        PeerEvent.ID_RETURNED: PeerState.CLASSIC,
+        PeerEvent.ID_MISSING: PeerState.CLASSIC,
+    },
+}
+
+
+def next_peer_state(state: PeerState, event: PeerEvent) -> PeerState:
+    """Return the state after *event*; raise `AssertionError` if it cannot happen in *state*."""
+    if event not in PEER_MOVES[state]:
+        raise AssertionError(f"{event.name} cannot happen at a peer that is {state.name}")
+    return PEER_MOVES[state][event]
+
+
+class PeerTable(dict[Destination, PeerState]):
+    """The state of each destination; ``UNKNOWN`` for those that it does not hold."""
+
+    def __init__(self, limit: int = MAX_DESTINATIONS) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __missing__(self, destination: Destination) -> PeerState:
+        return PeerState.UNKNOWN
+
+    def record(self, destination: Destination, event: PeerEvent) -> PeerState:
+        """Take note of *event*; return the new state of *destination*."""
+        state = self[destination] = next_peer_state(self[destination], event)
+        if len(self) > self._limit:
+            del self[next(iter(self))]
+        return state

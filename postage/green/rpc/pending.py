@@ -1,7 +1,9 @@
-"""One call in flight: what it asks, and what has become of it.  No I/O."""
+"""One call in flight: its request, its state, and its outcome.  No I/O."""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 from postage.errors import PostageError
@@ -14,76 +16,127 @@ if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
     from postage.green.rpc.replies import ReplyQueue
 
-__all__ = ["CallRequest", "Outcome", "PendingCall"]
+__all__ = [
+    "CALL_MOVES",
+    "CallEvent",
+    "CallOutcome",
+    "CallRequest",
+    "CallState",
+    "PendingCall",
+    "next_call_state",
+]
 
-Outcome = Union["Delivery", MessageResultException]
+CallOutcome = Union["Delivery", MessageResultException]
 """The reply, or the result that says why there is none."""
 
 
+class CallState(enum.IntEnum):
+    """Where a call is."""
+
+    PREPARING = enum.auto()
+    """No try is in flight; what the next one needs is made ready."""
+    IN_FLIGHT = enum.auto()
+    """A try was sent, and the caller waits for its reply."""
+    ENDED = enum.auto()
+    """The call has its outcome, which never changes."""
+
+
+class CallEvent(enum.IntEnum):
+    """What can happen to a call."""
+
+    SENT = enum.auto()
+    TIMED_OUT = enum.auto()
+    """The time of the try in flight is over."""
+    LOST = enum.auto()
+    """A connection, channel or reply queue has ended, which the try in flight needs."""
+    OUTCOME = enum.auto()
+    """A reply has arrived, or the call has failed."""
+
+
+CALL_MOVES: Mapping[CallState, Mapping[CallEvent, CallState]] = {
+    CallState.PREPARING: {
+        CallEvent.SENT: CallState.IN_FLIGHT,
+        CallEvent.LOST: CallState.PREPARING,
+        # A reply to an earlier try, or a failure that makes another try pointless.
+        CallEvent.OUTCOME: CallState.ENDED,
+    },
+    CallState.IN_FLIGHT: {
+        CallEvent.TIMED_OUT: CallState.PREPARING,
+        CallEvent.LOST: CallState.PREPARING,
+        CallEvent.OUTCOME: CallState.ENDED,
+    },
+    # A second reply, or a loss between the reply and the moment at which its caller wakes.
+    CallState.ENDED: {
+        CallEvent.LOST: CallState.ENDED,
+        CallEvent.OUTCOME: CallState.ENDED,
+    },
+}
+
+
+def next_call_state(state: CallState, event: CallEvent) -> CallState:
+    """Return the state after *event*; raise `AssertionError` if it cannot happen in *state*."""
+    if event not in CALL_MOVES[state]:
+        raise AssertionError(f"{event.name} cannot happen to a call that is {state.name}")
+    return CALL_MOVES[state][event]
+
+
 class CallRequest(NamedTuple):
-    """A call, encoded, and where it goes."""
+    """An encoded call and its destination."""
 
     exchange: type[Exchange]
     key: str
     body: bytes
     content_type: str
 
-    @property
-    def destination(self) -> Destination:
-        """What decides who answers."""
-        return self.exchange.name, self.key
 
+class PendingCall(Wakeup):
+    """A call with all its tries, which have one correlation id; the first outcome stays.
 
-class PendingCall:
-    """A call with all its tries, which have one correlation id; the first outcome stays."""
+    It wakes its caller when the call has an outcome, and when the try in flight is lost.
+    """
 
-    __slots__ = (
-        *("has_waited", "id", "is_scout", "loss", "news", "outcome", "own_queue", "request"),
-        *("shares", "under_way"),
-    )
+    __slots__ = ("destination", "id", "loss", "outcome", "own_queue", "request", "state")
 
     def __init__(self, id_: str, request: CallRequest) -> None:
+        super().__init__()
         self.id, self.request = id_, request
-        self.outcome: Outcome | None = None
+        self.destination: Destination = request.exchange.name, request.key
+        self.state = CallState.PREPARING
+        self.outcome: CallOutcome | None = None
         self.loss: PostageError | None = None
-        """Why the last try cannot be answered any more, or why there was no further one."""
+        """Why the last try was lost, or why the next one could not be prepared."""
         self.own_queue: ReplyQueue | None = None
-        """For the replies to all its tries, while nothing shows that the peer echoes the id."""
-        self.is_scout = self.has_waited = False
-        """Whether it asks for a receipt, or has waited for that of another call: see `scouts`."""
-        self.shares = False
-        """Whether its reply may come on the shared queue."""
-        self.under_way = False
-        """Whether a try was sent, and is waited for: what is lost now may be its answer."""
-        self.news = Wakeup()
-        """Rings when there is an outcome, and when the try that is under way is lost."""
+        """The reply queue for all its tries; None: the call uses the shared one."""
 
-    def settle(self, outcome: Outcome) -> bool:
-        """Take *outcome* unless there is one already; tell whether it was the first."""
-        if self.outcome is not None:
+    def finish(self, outcome: CallOutcome) -> bool:
+        """Take *outcome* unless there is one already; return whether it was the first."""
+        state, self.state = self.state, next_call_state(self.state, CallEvent.OUTCOME)
+        if state is CallState.ENDED:
             return False
         self.outcome = outcome
-        self.news.set()
+        self.set()
         return True
 
     def fail(self, name: str, why: object) -> None:
-        """End it with an exception result, unless there is an outcome already."""
-        self.settle(MessageResultException(name, str(why)))
+        """End the call with the exception result *name*, unless it has an outcome already."""
+        self.finish(MessageResultException(name, str(why)))
 
     def lose(self, error: PostageError) -> None:
-        """End the try that is under way, if one is: the connection, channel or queue is gone."""
-        if self.under_way:
-            self.under_way, self.loss = False, error
-            self.news.set()
+        """End the try in flight, if there is one: *error* has ended what its reply needs."""
+        state, self.state = self.state, next_call_state(self.state, CallEvent.LOST)
+        if state is CallState.IN_FLIGHT:
+            self.loss = error
+            self.set()
 
-    def begin_try(self, *, shares: bool) -> None:
-        """Forget what became of the try before; *shares*: the reply comes on the shared queue."""
-        self.under_way, self.loss = True, None
-        self.shares = self.shares or shares
+    def start_try(self) -> None:
+        """Take note that a try is being sent."""
+        self.state = next_call_state(self.state, CallEvent.SENT)
+        self.loss = None
 
-    def wait(self, seconds: float) -> None:
-        """Wait for an outcome, or the loss of the try that has begun; switches."""
-        self.news.wait(seconds)
-        self.under_way = False
-        if self.outcome is None:
-            self.news.clear()
+    def wait_for_outcome(self, seconds: float) -> None:
+        """Wait at most *seconds* for an outcome, or for the loss of the try in flight; switches."""
+        self.wait(seconds)
+        if self.state is CallState.IN_FLIGHT:
+            self.state = next_call_state(self.state, CallEvent.TIMED_OUT)
+        if self.state is not CallState.ENDED:
+            self.clear()

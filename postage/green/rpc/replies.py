@@ -1,10 +1,4 @@
-"""The queues on which the replies to calls arrive.
-
-A call has a correlation id, and its reply finds it by that.  Classic Postage (1.2.1) does not echo
-the id, so nothing on a shared queue would tell whose its reply is.  Therefore the first call to a
-destination gets a reply queue of its own; only when the answer has shown that the peer echoes the
-id do further calls to it share the one queue.
-"""
+"""The queues on which replies arrive: shared by many calls, of one call, or read later."""
 
 from __future__ import annotations
 
@@ -15,96 +9,82 @@ from gevent.event import AsyncResult
 
 from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, PostageError
 from postage.green.amqp.channel import Channel, new_tag
-from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.pair import Pair
 
-__all__ = ["OnLoss", "ReplyQueue", "collect", "private_queue"]
+__all__ = ["ReplyQueue", "collect", "private_queue"]
 
-LEFT_AFTER = 60_000
-"""Milliseconds after which the broker drops a reply queue without a consumer: that of a greenlet
-which was killed between the two."""
-UNCLAIMED_AFTER = 3_600_000
-"""Milliseconds after which the broker drops a private reply queue that nobody reads."""
+EXPIRES_WITHOUT_CONSUMER = 60_000
+"""Milliseconds after which the broker deletes a reply queue that has no consumer: a greenlet was
+killed after it had declared the queue."""
+EXPIRES_UNREAD = 3_600_000
+"""Milliseconds after which the broker deletes a private reply queue that nobody reads."""
 
 NOT_FOUND = 404
 
-OnLoss = Callable[[PostageError], None]
-
 
 class ReplyQueue:
-    """An exclusive queue and its consumer, which hands each reply to *on_reply* in the hub.
+    """An exclusive queue with a consumer that passes each reply to *on_reply*, in the hub.
 
-    Making one switches, and raises `ConnectionLost` where it is lost before it is ready.  *on_loss*
-    is called in the hub when no reply can come any more: the channel has ended, or the broker the
-    consumer, as it does when the queue is deleted.
+    Making one switches, and raises `ConnectionLost` if the connection is lost meanwhile.  *on_loss*
+    is called in the hub when no reply can arrive any longer: the channel has ended, or the broker
+    has ended the consumer because the queue was deleted.
     """
 
     def __init__(
-        self, channel: Channel, on_reply: Callable[[Delivery], None], on_loss: OnLoss
+        self,
+        channel: Channel,
+        on_reply: Callable[[Delivery], None],
+        on_loss: Callable[[PostageError], None],
     ) -> None:
         self.alive = True
-        """False once no reply can come."""
+        """False once no reply can arrive any longer."""
         self._channel, self._on_loss, self._tag = channel, on_loss, new_tag()
-        channel.on_end.append(self._lost)
-        channel.on_cancel.append(self._cancelled)
+        channel.on_end.append(self._on_end)
+        channel.on_cancel.append(self._on_cancel)
         try:
             with _missing_is_lost("for replies"):
-                self.name = _declare(channel, LEFT_AFTER)
+                self.name = _declare(channel, EXPIRES_WITHOUT_CONSUMER)
                 channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End it, and the queue with it; never switches, and closing twice is fine."""
+        """End the consumer, and with it the queue; never switches, and may be called twice."""
         if self.alive:
-            self._forget()
+            self._detach()
             self._channel.discard_consumer(self._tag)
 
-    def _forget(self) -> None:
+    def _detach(self) -> None:
         self.alive = False
-        self._channel.on_end.remove(self._lost)
-        self._channel.on_cancel.remove(self._cancelled)
+        self._channel.on_end.remove(self._on_end)
+        self._channel.on_cancel.remove(self._on_cancel)
 
-    def _lost(self, error: PostageError) -> None:
-        self._forget()
+    def _on_end(self, error: PostageError) -> None:
+        self._detach()
         self._on_loss(error)
 
-    def _cancelled(self, tag: str) -> None:
+    def _on_cancel(self, tag: str) -> None:
         if tag == self._tag:
-            self._lost(ConnectionLost("the broker ended the reply queue: was it deleted?"))
-
-
-@contextmanager
-def _missing_is_lost(queue: str) -> Iterator[None]:
-    """Raise `ConnectionLost` for *queue*, which was there, where the broker knows it no more."""
-    try:
-        yield
-    except ChannelRefused as exc:
-        if exc.code != NOT_FOUND:
-            raise
-        text = f"the queue {queue!r} is gone: it ends with its connection, or was deleted ({exc})"
-        raise ConnectionLost(text) from exc
+            self._on_end(ConnectionLost("the broker ended the reply queue: was it deleted?"))
 
 
 def private_queue(channel: Channel) -> str:
-    """Declare a queue for whoever collects from it later; return its name.  Switches."""
-    return _declare(channel, UNCLAIMED_AFTER)
-
-
-def _declare(channel: Channel, expires: int) -> str:
-    arguments = {"x-expires": expires}
-    return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
+    """Declare a queue whose replies `collect` will read later; return its name.  Switches."""
+    return _declare(channel, EXPIRES_UNREAD)
 
 
 def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
     """Wait for *count* replies on *queue*, at most *timeout* seconds; switches.
 
-    Returns those that came, and whether they are all.  The queue ends with this, and with the
-    connection that it was made on: then, or where it was deleted, raises `ConnectionLost` at once;
-    `ConsumerCancelled` where it is deleted meanwhile.
+    Returns the replies that arrived, and whether there are *count* of them.  The queue is deleted
+    afterwards, as it is when its connection ends.  Raises `ConnectionLost` if the queue does not
+    exist, and `ConsumerCancelled` if it is deleted meanwhile.
     """
+    connection = pair.consuming.current
+    if connection is None:
+        raise ConnectionLost(f"the queue {queue!r} is gone with its connection to the broker")
     replies: list[Delivery] = []
     complete: AsyncResult[None] = AsyncResult()
     tag = new_tag()
@@ -115,13 +95,13 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
         if len(replies) == count:
             complete.set()
 
-    def cancelled(cancelled_tag: str) -> None:
+    def on_cancel(cancelled_tag: str) -> None:
         if cancelled_tag == tag:
             complete.set_exception(ConsumerCancelled(queue))
 
-    with _missing_is_lost(queue), _home(pair, queue).lease() as channel:
+    with _missing_is_lost(queue), connection.lease() as channel:
         channel.on_end.append(complete.set_exception)
-        channel.on_cancel.append(cancelled)
+        channel.on_cancel.append(on_cancel)
         try:
             channel.consume(queue, take, no_ack=True, tag=tag)
             complete.wait(timeout)
@@ -130,12 +110,23 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
         finally:
             channel.discard_consumer(tag)
             channel.on_end.remove(complete.set_exception)
-            channel.on_cancel.remove(cancelled)
+            channel.on_cancel.remove(on_cancel)
     return replies, len(replies) == count
 
 
-def _home(pair: Pair, queue: str) -> Connection:
-    connection = pair.consuming.current
-    if connection is None:
-        raise ConnectionLost(f"the queue {queue!r} is gone with its connection to the broker")
-    return connection
+@contextmanager
+def _missing_is_lost(queue: str) -> Iterator[None]:
+    """Raise `ConnectionLost` if the broker no longer knows *queue*, which existed."""
+    try:
+        yield
+    except ChannelRefused as exc:
+        if exc.code != NOT_FOUND:
+            raise
+        text = f"the queue {queue!r} is gone: it ends with its connection, or was deleted ({exc})"
+        raise ConnectionLost(text) from exc
+
+
+def _declare(channel: Channel, expires: int) -> str:
+    """Declare an exclusive queue that expires after *expires* milliseconds; return its name."""
+    arguments = {"x-expires": expires}
+    return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
