@@ -1,4 +1,4 @@
-"""Share a queue with the other receivers, have one alone, and handle a message twice."""
+"""Share one queue with other receivers, have another one alone, and handle messages twice."""
 
 from postage import green
 
@@ -12,10 +12,10 @@ from postage.cli import exit_codes
 
 class EchoReceiveProcessor(messaging.MessageProcessor):
     def __init__(self, fingerprint):
-        shared = "echo-queue"  # the receivers get its messages in turn: round robin
-        # No other receiver has a queue of this name, so each gets every message: fan-out.
+        shared = "echo-queue"  # receivers share its messages: round robin
+        # Each receiver has such a queue of its own, so each gets every message: fan-out.
         name = f"echo-queue-{fingerprint['pid']}{fingerprint['host']}"
-        own = {"name": name, "flags": {"exclusive": True}}  # exclusive: it ends with our connection
+        own = {"name": name, "flags": {"exclusive": True}}  # it ends with our connection
         pairs = [(shared, "echo-rk"), (own, "echo-fanout-rk")]
         super().__init__(fingerprint, [(echo_shared.EchoExchange, pairs)], None, None)
 
@@ -23,7 +23,7 @@ class EchoReceiveProcessor(messaging.MessageProcessor):
     def msg_echo(self, content):
         print(content["parameters"], flush=True)
 
-    # Both run for each message, in this order; this one gets all of the body.
+    # Both handlers run for each message, in this order.  This one gets the whole body.
     @messaging.MessageHandlerFullBody("command", "echo")
     def msg_echo_fingerprint(self, body):
         print(f"Message fingerprint: {body['fingerprint']}", flush=True)

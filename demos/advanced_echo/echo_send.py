@@ -1,4 +1,4 @@
-"""Send one message to one receiver, and one to all of them, and say who we are."""
+"""Send one message to one receiver and one to all, with a fingerprint of this program."""
 
 from postage import green
 
@@ -15,7 +15,7 @@ class EchoProducer(messaging.GenericProducer):
 
 
 with exit_codes():
-    # Name and type are ours to choose; pid, host, user and vhost come from the system.
+    # We choose name and type; pid, host, user and vhost come from the system.
     fingerprint = messaging.Fingerprint("echo_send", "application").as_dict()
     producer = EchoProducer(fingerprint)
     producer.message_echo("A single test message")

@@ -1,10 +1,10 @@
-"""What sender and receiver share: the exchange by which they meet."""
+"""The exchange that sender and receiver share."""
 
 from postage import messaging
 
 
 class EchoExchange(messaging.Exchange):
-    """Never instanced: its attributes are what the broker is asked to declare."""
+    """Its attributes are what the broker declares; it is never instantiated."""
 
     name = "echo-exchange"
     exchange_type = "direct"

@@ -11,13 +11,13 @@ from postage.cli import exit_codes
 
 
 class EchoProducer(messaging.GenericProducer):
-    """``message_echo`` needs no code: without a builder it sends the command ``echo``."""
+    """``message_echo`` needs no code: it sends the command ``echo`` with its arguments."""
 
     eks = [(echo_shared.EchoExchange, "echo-rk")]
 
 
 with exit_codes():
-    # It returns when the broker has the message.  Whether somebody receives it is another matter:
-    # while no queue is bound to the key, that is before the first receiver, messages go nowhere.
+    # It returns when the broker has the message.  The broker drops the message if no queue is bound
+    # to the key, which is so before the first receiver has run.
     EchoProducer().message_echo("A test message")
     print("sent", flush=True)

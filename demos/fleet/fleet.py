@@ -1,4 +1,4 @@
-"""A fleet of six applications in one process, with letters to sort and deliver.  Ctrl-C ends it."""
+"""Six applications in one process sort and deliver letters, until Ctrl-C."""
 
 from postage import green
 
@@ -26,7 +26,7 @@ def post_letters(letterbox):
 
 
 with exit_codes():
-    # Couriers first, as what is started first stops last: clerks still find them.
+    # The first one added stops last, so couriers come first: clerks can still reach them.
     couriers = [staff.Courier("north"), staff.Courier("south"), staff.Courier("north", "south")]
     scheduler = microthreads.MicroScheduler(autoquit=True)
     for application in (*couriers, *(staff.Clerk() for _ in range(3))):

@@ -1,4 +1,4 @@
-"""The clerks and couriers of a post office, each found by its name, and by its groups."""
+"""The clerks and couriers of a post office, found by their names and groups."""
 
 import random
 
@@ -33,5 +33,5 @@ class Courier(generic_application.GenericApplication):
 
     @messaging.MessageHandler("command", "deliver")
     def msg_deliver(self, content):
-        """Walk to the house; meanwhile other letters are on their way."""
+        """Walk to the house; other letters are delivered meanwhile."""
         gevent.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""What the four kinds of components have in common."""
+"""The base class of the four kinds of components."""
 
 from tally import tally
 
@@ -11,7 +11,7 @@ class Exchange(messaging.Exchange):
 
 
 class Component(messaging.MessageProcessor):
-    """All of a kind share one queue, which ends with them; its key is the name of the kind."""
+    """Components of a kind share a queue, which ends with them; its key is their class name."""
 
     def __init__(self):
         kind = type(self).__name__
@@ -21,12 +21,12 @@ class Component(messaging.MessageProcessor):
         self.producer = messaging.GenericProducer(fingerprint)
 
     def ask(self, kind, what, *numbers):
-        """Call one of *kind* and return its answer; meanwhile other messages are handled."""
+        """Call a component of *kind*, return its answer; other messages are handled meanwhile."""
         result = getattr(self.producer, f"rpc_{what}")(*numbers, _eks=[(Exchange, kind)])
-        tally.update(calls=1, errors=int(not result))  # an empty Counter would keep False as it is
+        tally.update(calls=1, errors=int(not result))  # int: an empty Counter would keep a bool
         if not result:
-            raise RuntimeError(str(result))  # is logged, and ends this round
-        return result.body["content"]["value"]
+            raise RuntimeError(str(result))  # logged by the processor; this round ends
+        return result.value
 
     def tell(self, kind, what):
         getattr(self.producer, f"message_{what}")(_eks=[(Exchange, kind)])

@@ -1,4 +1,4 @@
-"""The four kinds.  What one knows of another is its name and what it can be asked."""
+"""The four kinds of components.  They know each other by name and command only."""
 
 import itertools
 
@@ -34,4 +34,4 @@ class Gatherer(Component):
         n = self.ask("NumberGiver", "next")
         found = self.ask("Adder", "add_squares", n, n + 1)
         tally["errors"] += found != n**2 + (n + 1) ** 2
-        self.tell("Gatherer", "gather")  # the next round, by whichever gatherer gets it
+        self.tell("Gatherer", "gather")  # any gatherer starts the next round

@@ -1,4 +1,4 @@
-"""200 processors in one process; a line each second says what they did.  Ctrl-C ends them."""
+"""Run 200 processors in one process, and print each second what they did, until Ctrl-C."""
 
 from postage import green
 
@@ -15,11 +15,11 @@ from gevent.event import AsyncResult
 from postage.cli import exit_codes
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--seconds", type=float, help="how long to run; without it, for ever")
+parser.add_argument("--seconds", type=float, help="how long to run; default: until Ctrl-C")
 seconds = parser.parse_args().seconds
 
 with exit_codes():
-    over = AsyncResult()  # set when it is time to end; to an error, when one of them failed
+    over = AsyncResult()  # set at the end, or to the error of a component
     callers_first = (kinds.Gatherer, kinds.Adder, kinds.Squarer, kinds.NumberGiver)
     crowds = [[kind() for _ in range(50)] for kind in callers_first]
     runs = [[gevent.spawn(each.run, over) for each in crowd] for crowd in crowds]
@@ -31,7 +31,7 @@ with exit_codes():
     while not over.ready():
         over.wait(1)
         tally.show(gatherer.consumer.settings)
-    # Those who call end before those whom they call: so every call is still answered.
+    # Callers end before their servers, so every call is still answered.
     for crowd, running in zip(crowds, runs, strict=True):
         for each in crowd:
             each.stop_consuming()

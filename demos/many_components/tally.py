@@ -1,4 +1,4 @@
-"""What all components did since it was last printed."""
+"""Counts of what all components did since the last line."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The first stage: orders that are none go no further."""
+"""The first stage: drop orders that order nothing."""
 
 from pipeline_shared import Component
 
@@ -6,7 +6,7 @@ from postage import messaging
 
 
 def some(content):
-    """A filter: what it raises keeps the message from the handler, what it returns goes there."""
+    """Give the content to the handler, or keep it away by raising: this is a filter."""
     if content["parameters"]["count"] < 1:
         raise messaging.FilterError("nothing is ordered")
     return content

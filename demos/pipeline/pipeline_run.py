@@ -14,7 +14,7 @@ from postage.cli import exit_codes
 
 with exit_codes():
     scheduler = microthreads.MicroScheduler()
-    # The last one added ends first: who sends, before who gets it.
+    # The last one added stops first, so receivers are added before their senders.
     for component in (*suppliers.everybody(), ship.Ship(), quote.Quote(), check.Check()):
         scheduler.add_microthread(component)
     print("waiting for orders", flush=True)

@@ -1,4 +1,4 @@
-"""What all components of the pipeline share: the exchange, and one key and queue for each."""
+"""The exchange of the pipeline, and the base class that gives each component key and queue."""
 
 from postage import messaging
 
@@ -8,14 +8,14 @@ class PipelineExchange(messaging.Exchange):
 
 
 class Sender(messaging.GenericProducer):
-    """Sends to a stage, or calls a supplier: by its name, as ``_key``."""
+    """Sends to a stage or calls a supplier, whose name is the ``_key``."""
 
     eks = [(PipelineExchange, "check")]
     rpc_timeout, max_retry = 5, 0
 
 
 class Component(messaging.MessageProcessor):
-    """Its queue keeps what comes while nobody of the name runs; several of a name share it."""
+    """Has a queue that is named after it; components of one name share their queue."""
 
     def __init__(self, name=None):
         name = name or type(self).__name__.lower()

@@ -1,4 +1,4 @@
-"""The second stage: ask all suppliers at once, and take the cheapest one."""
+"""The second stage: ask all suppliers at once, and choose the cheapest."""
 
 from pipeline_shared import Component
 from suppliers import SUPPLIERS
@@ -10,12 +10,12 @@ class Quote(Component):
     @messaging.MessageHandler("command", "quote")
     def quote(self, content):
         order = content["parameters"]
-        # Scatter: later() makes a call in a greenlet of its own, so all suppliers think at a time.
+        # Scatter: later() makes a call in a greenlet of its own, so all suppliers work at once.
         calls = {name: self.sender.rpc_price.later(order["item"], _key=name) for name in SUPPLIERS}
-        # Gather: get() waits for the answer.  It is false where a supplier has no such item, or
-        # does not answer in time.
+        # Gather: get() waits for the result.  It is false if a supplier has no such item, or does
+        # not answer in time.
         answers = {name: call.get() for name, call in calls.items()}
-        prices = {name: each.body["content"]["value"] for name, each in answers.items() if each}
+        prices = {name: each.value for name, each in answers.items() if each}
         if not prices:
             raise messaging.RejectMessage(f"nobody sells {order['item']}")
         best = min(prices, key=prices.get)

@@ -1,4 +1,4 @@
-"""The third stage: ship, and say so."""
+"""The third stage: print what is shipped."""
 
 from pipeline_shared import Component
 

@@ -1,4 +1,4 @@
-"""The suppliers, whom the pipeline asks for prices."""
+"""The suppliers that the pipeline asks for prices."""
 
 import time
 
@@ -16,7 +16,7 @@ SUPPLIERS = {
 class Supplier(Component):
     @messaging.RpcHandler("command", "price")
     def price(self, content, reply_func):
-        time.sleep(0.3)  # thinks; other calls are handled meanwhile
+        time.sleep(0.3)  # other calls are handled meanwhile
         item, prices = content["parameters"], SUPPLIERS[self.fingerprint["name"]]
         missing = messaging.MessageResultError(f"there is no {item} here")
         reply_func(prices.get(item, missing))

@@ -18,8 +18,8 @@ class EchoReceiveProcessor(messaging.MessageProcessor):
     @messaging.RpcHandler("command", "echo")
     def msg_echo(self, content, reply_func):
         print(content["parameters"], flush=True)
-        # Once, and with any value or result message; what stands after it runs, too.  A handler
-        # that raises, or never answers, gives its caller an exception result at once.
+        # Reply once, with any value or result message; code after this still runs.  If a handler
+        # raises or does not reply, its caller gets an exception result at once.
         reply_func(messaging.MessageResult("RPC message received"))
 
 
