@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any
 
 import gevent.event
 import gevent.queue
 
 from postage.addressing import Binding, Eqk, QueueSpec, bindings_of, queue_name_and_flags
-from postage.encoding import Encoder, JsonEncoder, body_of
+from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
 from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties, PropertiesTemplate
+from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair, pair_of
 from postage.green.pipelining import current_pipeline
-from postage.green.rpc.peers import RECEIPT
+from postage.green.rpc.serving import reply_to
 from postage.green.subscription import Subscription, declare
 from postage.green.topology import QueueDeclaration, Topology
-from postage.message import Message, MessageResult
 from postage.settings import Hup, Settings
 
 __all__ = ["GenericConsumer"]
-
-logger = logging.getLogger(__name__)
-
-_TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 
 Callback = Callable[[Channel, Delivery, Properties, bytes], object]
 
@@ -272,29 +266,10 @@ class GenericConsumer:
     def rpc_reply(self, header: Properties, message: Any) -> None:
         """Answer the RPC with the properties *header* by a result message or any value.
 
-        Switches only while the broker takes no data.  Raises `EncodingError`.  A reply that reaches
-        nobody is logged and dropped.
+        Switches only while the broker takes no data.  Raises `EncodingError`.  A reply without an
+        address is logged and dropped.
         """
-        result = message if isinstance(message, Message) else MessageResult(message)
-        body = body_of(self.encoder, result.body)
-        kind, id_ = self.encoder.content_type, header.correlation_id
-        if isinstance(id_, str):
-            own = _TEMPLATE.render(id_, kind)
-        else:  # there is none, or it is no text, which pika's codec hands over as bytes
-            own = Properties(content_type=kind, correlation_id=id_)
-        self._reply(header.reply_to, own, body)
-
-    def rpc_receipt(self, header: Properties) -> None:
-        """Tell who asks for a receipt that the RPC has come; see `scouts`.  As `rpc_reply`."""
-        receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
-        self._reply(header.reply_to, receipt, b"")
-
-    def _reply(self, reply_to: str | None, properties: Properties, body: bytes) -> None:
-        if not _is_address(reply_to):
-            logger.warning("An RPC with reply_to = %r cannot be answered.", reply_to)
-            return
-        channel = self._pair.publishing.get().calling.get()
-        channel.publish("", reply_to, properties, body, mandatory=True)
+        reply_to(self._pair, self.encoder, header, message)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
@@ -304,14 +279,3 @@ def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) 
     # A broker of today refuses shared queues that do not survive its restart.
     flags.setdefault("durable", not flags.get("exclusive", False))
     return QueueDeclaration(name, name, flags)
-
-
-def _is_address(reply_to: object) -> TypeGuard[str]:
-    """Tell whether *reply_to* can be a routing key.
-
-    What is no UTF-8 (bytes, or text with surrogates, by pika's codec or ours) must not be
-    published: a broker may close the connection over it, which others share.
-    """
-    if not isinstance(reply_to, str) or not reply_to:
-        return False
-    return reply_to.isascii() or not any("\ud800" <= each <= "\udfff" for each in reply_to)

@@ -7,16 +7,14 @@ import types
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
 
 from postage.addressing import Eqk
-from postage.deadline import Deadline
-from postage.dispatch import Bound, NextAction, Outcome, Reply, Verdict, dispatch, perform
-from postage.errors import AckAndRestart, MalformedMessage, PostageError
+from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
+from postage.errors import AckAndRestart, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
@@ -24,7 +22,7 @@ from postage.green.consumer import GenericConsumer
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.green.rpc.peers import RECEIPT
+from postage.green.rpc.serving import serve
 from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,
@@ -173,19 +171,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     @property
     def _routes(self) -> RouteTable:
         """The handlers of this processor: those of its class, and its own."""
-        of_class = type(self).route_table
+        of_class = type(self)._route_table  # noqa: SLF001 - which the metaclass of this class keeps
         if self._own_handlers is None:
             return of_class
         if self._own_routes is None or self._own_routes[0] is not of_class:
             super().__setattr__("_own_routes", (of_class, of_class.extended(self._own_handlers)))
         return self._own_routes[1]  # type: ignore[index]  # set just now
-
-    def _bound(self, body: dict[str, Any]) -> list[Bound]:
-        found = self._routes.find(body["category"], body["type"], body["name"])
-        return [(self._bind(getattr(self, attribute)), part) for attribute, part in found]
-
-    def _bind(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        return types.MethodType(handler, self) if isinstance(handler, type) else handler
 
     # --- remote control
 
@@ -265,7 +256,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         *on_over* is called in the hub when consuming is over, and `start_consuming` has work to do.
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
-        pool: Pool[Delivery | Job] = Pool(self.concurrency, self._take, name)
+        pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
         self.consumer.begin(pool.submit, on_over)
         self.ending = NextAction.CONTINUE
         self._pool, self._jobs = pool, Jobs(self, pool.submit)
@@ -322,138 +313,46 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- one message, or one turn of a job
 
-    def _take(self, item: Delivery | Job) -> None:
-        """Do what there is to do; runs in a greenlet of the pool."""
+    def _handle(self, item: Delivery | Job) -> None:
+        """Handle one delivery from its bytes to its ack, or one turn of a job.
+
+        Runs in a greenlet of the pool, and switches as handlers do.
+        """
         if isinstance(item, Job):
-            self._perform(item)
-        else:
-            self._handle(item)
-
-    def _perform(self, job: Job) -> None:
-        try:
-            outcome = perform(job.method)
-        finally:
-            job.end()
-        self.counts["jobs"] += 1
-        self.counts["failed_jobs"] += bool(outcome.failures)
-        self._conclude(outcome)
-
-    def _handle(self, delivery: Delivery) -> None:
-        """Handle one delivery, from its bytes to its verdict."""
+            self._run_job(item)
+            return
+        delivery, counts = item, self.counts
         if not delivery.channel.alive:
-            self._count("stale")  # the broker delivers it again
+            counts["stale"] += 1  # the broker delivers it again
             return
         try:
-            if delivery.redelivered and self._is_poisonous(delivery):
+            if delivery.redelivered and self._came_too_often(delivery):
                 delivery.reject(requeue=False)
                 return
-            self._dispatch(delivery, self._decoded(delivery))
+            body = self._decoded(delivery)
+            logger.debug("<-- %s: %s", type(self).__name__, body)
+            found = self._handlers_of(body)
+            if body["category"] == "rpc":
+                outcome = serve(self, delivery, body, found)
+            else:
+                outcome = dispatch(body, found)
+            if outcome is None:
+                delivery.ack()  # expired
+            else:
+                self._conclude(delivery, outcome)
         except MalformedMessage as exc:
-            self._count("malformed")
+            counts["malformed"] += 1
             logger.error("%s rejected what is no message: %s", type(self).__name__, exc)  # noqa: TRY400
             delivery.reject(requeue=False)
         except Exception:  # a defect of ours: it must not leave the message without a verdict
-            self._count("failed")
+            counts["failed"] += 1
             logger.exception("%r could not handle a message.", self)
             delivery.reject(requeue=False)
 
-    def _is_poisonous(self, delivery: Delivery) -> bool:
-        """Tell whether what comes again has come too often; count and log it then."""
-        if self.max_deliveries is None:
-            return False
-        queue, properties = self.consumer.queue_of(delivery), delivery.properties
-        counts = pair.pair_of(self.consumer.settings).companion(_redeliveries)
-        times = counts.deliveries(queue, properties.message_id, properties.headers)
-        if times <= self.max_deliveries:
-            return False
-        self._count("poisonous")
-        logger.error(
-            "%s rejected a message of queue %r, id %r: it has come %d times and was never settled.",
-            type(self).__name__,
-            queue,
-            properties.message_id,
-            times,
-        )
-        return True
-
-    def _dispatch(self, delivery: Delivery, body: dict[str, Any]) -> None:
-        logger.debug("<-- %s: %s", type(self).__name__, body)
-        if body["category"] == "rpc":
-            self._answer(delivery, body)
-        else:
-            self._carry_out(delivery, body, None)
-
-    def _answer(self, delivery: Delivery, body: dict[str, Any]) -> None:
-        """Handle a request while its caller waits for it: calls made meanwhile end by then."""
-        expiration = delivery.properties.expiration
-        if delivery.properties.type == RECEIPT:
-            self._send_receipt(delivery)
-        if expiration is None:
-            self._carry_out(delivery, body, self._reply_to(delivery, None))
-            return
-        deadline = Deadline.of(expiration, delivery.received)
-        if deadline.expired:
-            self._drop(delivery)
-            return
-        with deadline:
-            self._carry_out(delivery, body, self._reply_to(delivery, deadline))
-
-    def _send_receipt(self, delivery: Delivery) -> None:
-        try:
-            self.consumer.rpc_receipt(delivery.properties)
-        except PostageError as exc:
-            logger.debug("A receipt was lost; its caller can do without: %s", exc)
-
-    def _drop(self, delivery: Delivery) -> None:
-        """Leave a request that waited here for longer than its caller did."""
-        self._count("expired")
-        level = logging.INFO if self.counts["expired"] == 1 else logging.DEBUG
-        logger.log(level, "%r drops requests that nobody awaits any more; it counts them.", self)
-        delivery.ack()
-
-    def _carry_out(self, delivery: Delivery, body: dict[str, Any], reply: Reply | None) -> None:
-        outcome = dispatch(body, self._bound(body), reply=reply, answer_unknown=self.answer_unknown)
-        self._settle(delivery, outcome)
-        self._conclude(outcome)
-
-    def _conclude(self, outcome: Outcome) -> None:
-        if outcome.next_action is not NextAction.CONTINUE:
-            self._finish(outcome.next_action)
-
-    def _decoded(self, delivery: Delivery) -> dict[str, Any]:
-        if len(delivery.body) > self.consumer.max_body:
-            raise MalformedMessage(
-                f"a body of {len(delivery.body)} bytes, over {self.consumer.max_body}"
-            )
-        try:
-            return check_body(self.consumer.decode(delivery.body))
-        except MalformedMessage:
-            raise
-        except Exception as exc:  # an encoder of the user's may raise anything
-            raise MalformedMessage(str(exc)) from exc
-
-    def _reply_to(self, delivery: Delivery, deadline: Deadline | None) -> Reply:
-        def send(result: Any) -> None:
-            if deadline is not None:
-                deadline.clear()  # what the handler does from here on is its own affair
-            try:
-                self.consumer.rpc_reply(delivery.properties, result)
-            except PostageError as exc:
-                if isinstance(exc, ValueError):
-                    raise  # what cannot be encoded is the handler's error, and its caller's to know
-                self._count("lost_reply")
-                logger.warning("A reply was lost: %s", exc)
-
-        return Reply(send, partial(self._count, "second_reply"))
-
-    def _count(self, what: str) -> None:
-        self.counts[what] += 1
-
-    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Count the outcome, tell the broker the verdict, and do what the handlers asked for."""
         counts = self.counts
         counts["handled" if outcome.handlers else "unhandled"] += 1
-        if outcome.failures:
-            counts["failed"] += 1
         if outcome.filtered:
             counts["filtered"] += outcome.filtered
         if not delivery.channel.alive:
@@ -461,7 +360,63 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if outcome.verdict is Verdict.ACK:
             delivery.ack()
         else:
+            counts["failed"] += 1
             delivery.reject(requeue=False)
+        if outcome.next_action is not NextAction.CONTINUE:
+            self._finish(outcome.next_action)
+
+    def _came_too_often(self, delivery: Delivery) -> bool:
+        """Tell whether a redelivered message has come too often; count and log it then."""
+        if self.max_deliveries is None:
+            return False
+        queue, properties = self.consumer.queue_of(delivery), delivery.properties
+        counts = pair.pair_of(self.consumer.settings).companion(_redeliveries)
+        times = counts.deliveries(queue, properties.message_id, properties.headers)
+        if times <= self.max_deliveries:
+            return False
+        self.counts["poisonous"] += 1
+        logger.error(
+            "%s rejected a message of queue %r, id %r: it was delivered %d times and never "
+            "acknowledged or rejected.",
+            type(self).__name__,
+            queue,
+            properties.message_id,
+            times,
+        )
+        return True
+
+    def _decoded(self, delivery: Delivery) -> dict[str, Any]:
+        """Return the message in a delivery; raise `MalformedMessage`."""
+        consumer, data = self.consumer, delivery.body
+        if len(data) > consumer.max_body:
+            raise MalformedMessage(f"a body of {len(data)} bytes, over {consumer.max_body}")
+        try:
+            return check_body(consumer.decode(data))
+        except MalformedMessage:
+            raise
+        except Exception as exc:  # an encoder of the user's may raise anything
+            raise MalformedMessage(str(exc)) from exc
+
+    def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
+        """Return the handlers of a message, bound to this processor."""
+        table = self._routes
+        found = []
+        for attribute, part in table.find(body["category"], body["type"], body["name"]):
+            handler = getattr(self, attribute)
+            if isinstance(handler, type):  # a `Handler` class
+                handler = types.MethodType(handler, self)
+            found.append((handler, part))
+        return found
+
+    def _run_job(self, job: Job) -> None:
+        try:
+            outcome = perform(job.method)
+        finally:
+            job.end()
+        self.counts["jobs"] += 1
+        self.counts["failed_jobs"] += bool(outcome.failures)
+        if outcome.next_action is not NextAction.CONTINUE:
+            self._finish(outcome.next_action)
 
 
 def _takes_self(handler: Any) -> bool:

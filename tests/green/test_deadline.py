@@ -107,7 +107,7 @@ def test_a_nested_call_without_any_time_left_is_not_sent(place: Place, caller: A
         assert not requests
 
     assert said[0][0] == "TimeoutError"
-    assert "nobody awaits" in said[0][1]
+    assert "has stopped waiting" in said[0][1]
 
 
 def consuming_mute(place: Place) -> Any:
@@ -231,7 +231,7 @@ def test_a_server_drops_requests_that_expired_in_the_process(
     assert len(server.left) == 3
     assert server.counts["expired"] == 5
     assert raw.count(place.queue) == 0
-    lines = [record for record in caplog.records if "nobody awaits" in record.getMessage()]
+    lines = [record for record in caplog.records if "have given up" in record.getMessage()]
     assert [record.levelname for record in lines] == ["INFO"]
     assert repr(server).split(",")[0] in lines[0].getMessage()
 

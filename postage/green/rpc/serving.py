@@ -1,0 +1,137 @@
+"""RPC from the server's side.
+
+How it works
+------------
+A request is a message of category ``rpc`` with these properties: ``reply_to``, the queue on which
+its caller waits; ``correlation_id``, which the reply returns, so that the caller knows which of its
+calls the reply is for; ``expiration``, the milliseconds that the caller waits.  For each request:
+
+1. If its ``type`` asks for a receipt, send one at once: see `peers`.
+2. If its caller has stopped waiting meanwhile, drop it.
+3. Run its handler.  Until the reply is sent, calls that the handler makes end by the deadline of
+   its own caller.
+4. Send exactly one reply: what the handler replies or returns, or an exception result that says
+   why there is none.  `postage.dispatch` decides that.
+
+A reply that cannot be delivered (the caller has gone, or the connection is lost) is counted and
+dropped: the caller asks again, or has given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeGuard
+
+from postage.deadline import Deadline
+from postage.dispatch import Bound, Outcome, Reply, dispatch
+from postage.encoding import Encoder, body_of
+from postage.errors import PostageError
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.frames import Properties, PropertiesTemplate
+from postage.green.amqp.pair import Pair, pair_of
+from postage.green.rpc.peers import RECEIPT
+from postage.message import Message, MessageResult
+
+__all__ = ["reply_to", "serve"]
+
+logger = logging.getLogger(__name__)
+
+_TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
+
+
+class RpcServer(Protocol):
+    """What serving needs of a processor."""
+
+    answer_unknown: bool
+    counts: Counter[str]
+
+    @property
+    def consumer(self) -> Any:
+        """The `GenericConsumer` that the request came to; that module imports this one."""
+
+
+def serve(
+    server: RpcServer, delivery: Delivery, body: dict[str, Any], found: Sequence[Bound]
+) -> Outcome | None:
+    """Handle a request and reply to it; return the outcome, or None if it was dropped.
+
+    *found* are its handlers.  Switches as they do.
+    """
+    properties, counts = delivery.properties, server.counts
+    if properties.type == RECEIPT:
+        _send_receipt(pair_of(server.consumer.settings), properties)
+    if properties.expiration is None:
+        deadline = None
+    else:
+        deadline = Deadline.of(properties.expiration, delivery.received)
+        if deadline.expired:
+            counts["expired"] += 1
+            level = logging.INFO if counts["expired"] == 1 else logging.DEBUG
+            logger.log(
+                level, "%r drops requests whose callers have given up, and counts them.", server
+            )
+            return None
+
+    def send(result: Any) -> None:
+        if deadline is not None:
+            deadline.clear()  # nobody waits for what the handler does after its reply
+        try:
+            server.consumer.rpc_reply(properties, result)
+        except PostageError as exc:
+            if isinstance(exc, ValueError):
+                raise  # it cannot be encoded: the handler's error, which its caller is told
+            counts["lost_reply"] += 1
+            logger.warning("A reply was lost: %s", exc)
+
+    def count_second() -> None:
+        counts["second_reply"] += 1
+
+    reply = Reply(send, count_second)
+    if deadline is None:
+        return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+    with deadline:
+        return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+
+
+def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> None:
+    """Send *message*, a result message or any value, to the caller with the properties *header*.
+
+    Switches only while the broker takes no data.  Raises `EncodingError`, `ConnectionLost` and
+    what else publishing raises.
+    """
+    result = message if isinstance(message, Message) else MessageResult(message)
+    body = body_of(encoder, result.body)
+    content_type, id_ = encoder.content_type, header.correlation_id
+    if isinstance(id_, str):
+        properties = _TEMPLATE.render(id_, content_type)
+    else:  # None, or the bytes of an id that is not UTF-8
+        properties = Properties(content_type=content_type, correlation_id=id_)
+    _publish(pair, header.reply_to, properties, body)
+
+
+def _send_receipt(pair: Pair, header: Properties) -> None:
+    receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
+    try:
+        _publish(pair, header.reply_to, receipt, b"")
+    except PostageError as exc:
+        logger.debug("A receipt was lost; its caller can do without: %s", exc)
+
+
+def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
+    if not _is_routing_key(queue):
+        logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
+        return
+    channel = pair.publishing.get().calling.get()
+    channel.publish("", queue, properties, body, mandatory=True)
+
+
+def _is_routing_key(queue: object) -> TypeGuard[str]:
+    """Tell whether *queue* is text that UTF-8 can hold, and not empty.
+
+    A broker may close the channel over any other key, and other replies use that channel, too.
+    """
+    if not isinstance(queue, str) or not queue:
+        return False
+    return queue.isascii() or not any("\ud800" <= each <= "\udfff" for each in queue)
