@@ -37,7 +37,8 @@ class Broker:
 
     ``with Broker() as broker:`` listens on a free port of this machine; `url` is where.  Its
     greenlets run in the hub of the thread that starts it.  A `ManualTimers` as *timers* lets a test
-    turn the clock of TTLs, expiry and heartbeats.
+    turn the clock of TTLs, expiry and heartbeats.  With *create_missing*, passive declarations
+    create what is missing, as ``postage check`` needs.
     """
 
     def __init__(  # noqa: PLR0913 - what can be set about a broker
@@ -49,11 +50,14 @@ class Broker:
         vhosts: tuple[str, ...] = ("/",),
         limits: Limits | None = None,
         timers: Timers | None = None,
+        create_missing: bool = False,
     ) -> None:
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
             raise SettingsError(f"to listen on {host!r}, give users other than guest")
         self.host = host
-        self.node = Node(timers or HubTimers(), limits, users, vhosts)
+        self.node = Node(
+            timers or HubTimers(), limits, users, vhosts, create_missing=create_missing
+        )
         self.faults = Faults(self.node)
         """Trouble to order, for tests of clients."""
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))

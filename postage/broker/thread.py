@@ -190,26 +190,27 @@ _brokers: dict[str, BrokerThread] = {}
 _lock = _allocate_lock()
 
 
-def embedded(name: str = "", vhost: str = "/") -> BrokerThread:
+def embedded(name: str = "", vhost: str = "/", **options: Any) -> BrokerThread:
     """Return the broker of this process called *name*, started by who asks first.
 
     It listens on a free port of this machine (``embedded().url`` is where), has the virtual host
-    *vhost* from now on, and ends with the process.  A forked child uses the broker of its parent.
+    *vhost* from now on, and ends with the process.  *options* are those of `Broker`, for a broker
+    that this call starts.  A forked child uses the broker of its parent.
     Any thread may call this.
     """
     with _lock:
         broker = _brokers.get(name)
         if broker is None:
-            broker = _brokers[name] = _started(name)
+            broker = _brokers[name] = _started(name, options)
     if broker.is_ours:
         broker.add_vhost(vhost)
     return broker
 
 
-def _started(name: str) -> BrokerThread:
+def _started(name: str, options: dict[str, Any]) -> BrokerThread:
     if not _brokers:
         os.register_at_fork(after_in_child=_after_fork)
-    broker = BrokerThread()
+    broker = BrokerThread(**options)
     broker.start()
     logger.warning(
         "Using the embedded broker %r on port %d: nothing in it survives this process.",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from postage.settings import live
 from postage.url import Url
 
-__all__ = ["Seconds", "examples", "json_option", "url_option"]
+__all__ = ["Seconds", "examples", "json_option", "set_defaults", "url_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,20 +40,31 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
 
 
 def url_option(func: F) -> F:
-    """Add ``--url``, which becomes ``POSTAGE_URL``: from here on every component finds it there."""
+    """Add ``--url``: the broker of every component that does not name one itself."""
     return click.option(
         "--url",
         metavar="URL",
         expose_value=False,
-        callback=_use,
+        callback=_use_url,
         help="The broker, as amqp://user:password@host:port/vhost; beats POSTAGE_URL.",
     )(func)
 
 
-def _use(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         Url.parse(value)
-        os.environ["POSTAGE_URL"] = value
+        set_defaults(ctx, {"POSTAGE_URL": value})
+
+
+def set_defaults(ctx: click.Context, variables: dict[str, str]) -> None:
+    """Let *variables* beat the environment variables of the same names, until *ctx* is closed.
+
+    Components of the user's own code see them, because they look up what no argument names.  The
+    environment of the process, which its children inherit, stays as it is.
+    """
+    before = live.environment
+    live.environment = ChainMap(variables, before)  # type: ignore[arg-type]  # only read
+    ctx.call_on_close(lambda: setattr(live, "environment", before))
 
 
 def json_option(func: F) -> F:

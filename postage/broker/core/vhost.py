@@ -31,8 +31,18 @@ _PREDECLARED = {
 class VHost:
     """What the connections to one virtual host share."""
 
-    def __init__(self, name: str, limits: Limits, timers: Timers, account: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        timers: Timers,
+        account: Any,
+        *,
+        create_missing: bool = False,
+    ) -> None:
         self.name, self.limits = name, limits
+        self._create_missing = create_missing
+        """Whether a passive declaration creates what is missing, as any other does."""
         self._timers, self._account = timers, account
         self._names = 0
         self._dead: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
@@ -87,10 +97,11 @@ class VHost:
         """Carry out exchange.declare."""
         self._refuse_if_told(call.exchange)
         known = self.exchanges.get(call.exchange)
-        if not call.passive and call.type not in TYPES:
+        passive = call.passive and not self._create_missing
+        if not passive and call.type not in TYPES:
             raise ConnectionFault(503, f"unknown exchange type '{call.type}'")
         _refuse_default(call.exchange)
-        if call.passive:
+        if passive:
             self.exchange(call.exchange)
         elif known is not None:
             self._check_same_exchange(call, known)
@@ -193,13 +204,14 @@ class VHost:
     def declare_queue(self, call: Any, connection: object) -> BrokerQueue:
         """Carry out queue.declare."""
         self._refuse_if_told(call.queue)
+        passive = call.passive and not self._create_missing
         if call.queue in self.queues:
             queue = self.queue(call.queue, connection)
-            if not call.passive:
+            if not passive:
                 self._check_same_queue(call, queue)
             queue.last_use = self._timers.now()
             return queue
-        if call.passive:
+        if passive:
             return self.queue(call.queue, connection)
         self._refuse_reserved("queue", call.queue)
         return self._create_queue(call, connection)

@@ -29,8 +29,11 @@ class Node:
         limits: Limits | None = None,
         users: Mapping[str, str] | None = None,
         vhosts: tuple[str, ...] = ("/",),
+        *,
+        create_missing: bool = False,
     ) -> None:
         self.timers = timers
+        self._create_missing = create_missing
         self.limits = limits or Limits()
         self._users = dict(users or {"guest": "guest"})
         self.vhosts: dict[str, VHost] = {}
@@ -55,7 +58,13 @@ class Node:
     def add_vhost(self, name: str) -> VHost:
         """Return the virtual host *name*, made if need be."""
         if name not in self.vhosts:
-            self.vhosts[name] = VHost(name, self.limits, self.timers, self.account)
+            self.vhosts[name] = VHost(
+                name,
+                self.limits,
+                self.timers,
+                self.account,
+                create_missing=self._create_missing,
+            )
         return self.vhosts[name]
 
     def remove_vhost(self, name: str) -> None:

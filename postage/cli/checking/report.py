@@ -16,7 +16,6 @@ from postage.cli.checking.rules import (
     faults_of_handlers,
     keys_lead_nowhere,
 )
-from postage.cli.checking.sandbox import Sandbox
 from postage.cli.running.targets import Target, load_objects, make_components, name_of
 from postage.errors import PostageError
 from postage.exchange import Exchange
@@ -55,8 +54,8 @@ class Report:
         }
 
 
-def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
-    """Import what *targets* name, make it in the *sandbox*, and examine it.
+def report_on(targets: Sequence[Target]) -> Report:
+    """Import what *targets* name, make the processors, and examine them; connects.
 
     Raises `CommandFailed` if a module cannot be imported; every other failure is a finding.
     """
@@ -65,7 +64,7 @@ def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
         producers = list(_producers(sys.modules[target.module]))
         report.producers += [each for each in producers if each not in report.producers]
         for each in objects:
-            _add(report, each, target, sandbox)
+            _add(report, each, target)
         if not objects and not producers:
             nothing = "defines no processor and no producer"
             report.findings.append(Finding(str(target), nothing, fault=False))
@@ -73,7 +72,7 @@ def report_on(targets: Sequence[Target], sandbox: Sandbox) -> Report:
     return report
 
 
-def _add(report: Report, source: Any, target: Target, sandbox: Sandbox) -> None:
+def _add(report: Report, source: Any, target: Target) -> None:
     """Make the processors that *source* stands for, and add them to the report."""
     classes = [source] if isinstance(source, type) else []
     try:
@@ -86,7 +85,7 @@ def _add(report: Report, source: Any, target: Target, sandbox: Sandbox) -> None:
             continue
         classes.append(type(each))
         name = _unique(type(each).__qualname__, report.processors)
-        report.processors[name] = bindings = sandbox.bindings_of(each.consumer)
+        report.processors[name] = bindings = each.consumer.bindings
         if not bindings:
             report.findings.append(Finding(name, "listens to no queue", fault=False))
     processors = [each for each in classes if issubclass(each, MessageProcessor)]
@@ -117,7 +116,9 @@ def _examine(report: Report) -> Iterator[Finding]:
 
 
 def _flat(binding: Binding) -> dict[str, str]:
-    queue, _ = queue_name_and_flags(binding.queue)
+    name, _ = queue_name_and_flags(binding.queue)
+    # AMQP reserves the prefix "amq.": the broker has chosen this name, another one each time.
+    queue = "" if name.startswith("amq.") else name
     exchange = binding.exchange
     return {
         "exchange": exchange.name,

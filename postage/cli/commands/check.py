@@ -33,11 +33,10 @@ def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
     """
     prepare_imports()
     from postage.cli.checking.report import report_on  # noqa: PLC0415 - after patching
-    from postage.cli.checking.sandbox import Sandbox  # noqa: PLC0415 - as above
+    from postage.cli.checking.sandbox import sandbox  # noqa: PLC0415 - as above
 
-    sandbox = Sandbox()
-    sandbox.enter()
-    report = report_on(targets, sandbox)
+    with sandbox():
+        report = report_on(targets)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from postage.cli.exits import CommandFailed
-from postage.cli.options import Seconds, examples, url_option
+from postage.cli.options import Seconds, examples, set_defaults, url_option
 from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.process import Plan, run_here
@@ -75,7 +75,7 @@ def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **opti
             "--embedded is a broker inside one process; for --workers run `postage broker`"
         )
     set_up(log_level, as_json=log_json)
-    plan.use_settings()
+    set_defaults(click.get_current_context(), plan.variables())
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent
 

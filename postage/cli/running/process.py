@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from postage.cli.exits import Code
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
+from postage.settings import Settings, live
 
 if TYPE_CHECKING:
     from postage.green import MicroThread
@@ -40,13 +41,14 @@ class Plan:
     shutdown_timeout: float | None = None
     health: int | None = None
 
-    def use_settings(self) -> None:
-        """Put what concerns the broker into the environment, where every component looks for it."""
-        if self.embedded:
-            os.environ["POSTAGE_URL"] = "embedded://"
-        if self.wait is not None:
-            os.environ["POSTAGE_WAIT_FOR_BROKER"] = "1" if self.wait else "0"
-        os.environ.setdefault("POSTAGE_WAIT_FOR_BROKER", "1")
+    def variables(self) -> dict[str, str]:
+        """Return the settings of the broker, by the names of their environment variables.
+
+        Unless the command line or the environment says otherwise, a program waits for its broker.
+        """
+        wait = {True: "1", False: "0", None: live.environment.get("POSTAGE_WAIT_FOR_BROKER", "1")}
+        url = {"POSTAGE_URL": "embedded://"} if self.embedded else {}
+        return {**url, "POSTAGE_WAIT_FOR_BROKER": wait[self.wait]}
 
 
 def run_here(plan: Plan, worker: ParentPipe | None) -> int:
@@ -107,8 +109,6 @@ def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
 
 
 def _log_start(components: list[MicroThread]) -> None:
-    from postage.settings import Settings  # noqa: PLC0415 - after patching
-
     names = ", ".join(type(each).__name__ for each in components[:NAMES_SHOWN])
     more = ", ..." if len(components) > NAMES_SHOWN else ""
     logger.info("Running %d components: %s%s.", len(components), names, more)
