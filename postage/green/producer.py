@@ -1,4 +1,8 @@
-"""Producers: their methods are the network API, ``message_X`` and ``rpc_X`` for each message X."""
+"""Producers send messages and make calls.
+
+Each message has a name X.  ``producer.send("X", ...)`` sends it and ``producer.call("X", ...)``
+calls; ``producer.message_X(...)`` and ``producer.rpc_X(...)`` are the classic forms of the same.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import gevent
 
@@ -26,6 +30,9 @@ from postage.green.rpc.calls import Calls
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect
 from postage.message import (
+    ERROR,
+    EXCEPTION,
+    SUCCESS,
     Message,
     MessageCommand,
     MessageResult,
@@ -42,61 +49,145 @@ __all__ = ["GenericProducer", "RpcMethod"]
 
 logger = logging.getLogger(__name__)
 
-P = TypeVar("P")
-
 PERSISTENT = 2
 _TEMPLATE = PropertiesTemplate("message_id", "content_type", "delivery_mode", "timestamp")
 
-# What __getattr__ serves: the prefix of the attribute, and that of its builder.  The order matters,
-# rpc_queue_ before rpc_.
+# The prefixes of the attributes that __getattr__ serves, each with the prefix of its builder.
+# rpc_queue_ must come before rpc_.
 _PREFIXES = {
     "message_": "build_message_",
     "rpc_queue_": "build_rpc_",
     "rpc_": "build_rpc_",
 }
 
+Builder = Callable[..., Message]
+"""Makes a message from the arguments of ``message_X`` or ``rpc_X``."""
+
+
+class PreparedCall(NamedTuple):
+    """A call that is built and encoded, and can be made."""
+
+    request: CallRequest
+    timeout: float
+    retries: int
+    queue_only: bool
+
+
+class RpcMethod:
+    """The attribute ``rpc_X`` of a producer: makes the call X at once, or in the background.
+
+    It takes the arguments of the builder of X and the options of `GenericProducer.call`.  With
+    ``_queue_only=True`` it only sends the request, and returns the name of the queue for the reply
+    (see `GenericProducer.consume_rpc`).
+    """
+
+    __slots__ = ("_build", "_make", "_prepare", "_queue_only")
+
+    def __init__(
+        self,
+        prepare: Callable[..., PreparedCall],
+        make: Callable[[PreparedCall], MessageResult | str],
+        build: Builder,
+        *,
+        queue_only: bool,
+    ) -> None:
+        self._prepare, self._make, self._build = prepare, make, build
+        self._queue_only = queue_only
+
+    @overload
+    def __call__(self, /, *args: Any, _queue_only: Literal[True], **kwds: Any) -> str: ...
+
+    @overload
+    def __call__(
+        self, /, *args: Any, _queue_only: Literal[False] = False, **kwds: Any
+    ) -> MessageResult: ...
+
+    def __call__(
+        self, /, *args: Any, _queue_only: bool = False, **kwds: Any
+    ) -> MessageResult | str:
+        """Call and return the result; switches."""
+        queue_only = _queue_only or self._queue_only
+        return self._make(self._prepare(self._build, queue_only, *args, **kwds))
+
+    @overload
+    def later(
+        self, /, *args: Any, _queue_only: Literal[True], **kwds: Any
+    ) -> gevent.Greenlet[..., str]: ...
+
+    @overload
+    def later(
+        self, /, *args: Any, _queue_only: Literal[False] = False, **kwds: Any
+    ) -> gevent.Greenlet[..., MessageResult]: ...
+
+    def later(
+        self, /, *args: Any, _queue_only: bool = False, **kwds: Any
+    ) -> gevent.Greenlet[..., Any]:
+        """Start the call in the background; return its greenlet.  Never switches.
+
+        ``greenlet.get()`` waits for the result message, ``ready()`` returns whether there is one,
+        and ``gevent.wait`` waits for many.  The timeout of the call begins when the greenlet runs,
+        in the next turn of the hub.  ``kill()`` gives the call up.  Raises what building and
+        encoding the message raises.
+        """
+        queue_only = _queue_only or self._queue_only
+        call = self._prepare(self._build, queue_only, *args, **kwds)
+        # gevent gives a new greenlet an empty context.  This copy keeps the deadline of the request
+        # that the caller handles.
+        return gevent.spawn(contextvars.copy_context().run, self._make, call)
+
 
 class GenericProducer:
     """Sends messages and makes calls.
 
-    Inherit it, set `eks`, and write a ``build_message_X`` or ``build_rpc_X`` method for each
-    message that needs more than its parameters.  Then ``message_X(...)`` sends, and ``rpc_X(...)``
-    calls and returns a result message; ``rpc_X.later(...)`` calls in the background and returns a
-    greenlet.  Without a builder X is sent as a command with the arguments as its parameters: one
-    positional as it is, several as a list, keywords as a dictionary.
+    Inherit it and set `eks`.  Write a ``build_message_X`` or ``build_rpc_X`` method for each
+    message X that needs more than its parameters.  Then:
 
-    Making one connects, and declares every exchange in `eks`; it raises `ConnectionFailed` or
+    - ``send("X", ...)`` or ``message_X(...)`` sends X;
+    - ``call("X", ...)`` or ``rpc_X(...)`` calls X and returns a result message;
+    - ``rpc_X.later(...)`` calls in the background and returns a greenlet.
+
+    Without a builder, X is sent as a command with the arguments as its parameters: a single
+    positional argument as it is, several as a list, keywords as a dictionary.
+
+    Making a producer connects and declares every exchange in `eks`; it raises `ConnectionFailed` or
     `TopologyMismatch`.  A producer may be used by any greenlet, and by any native thread (each hub
-    has connections of its own).  All sending methods switch greenlets, and take
+    has connections of its own).  All sending methods switch greenlets, and take these options:
 
     - ``_key``: send to the first exchange of `eks` with this key;
     - ``_eks``: send to exactly these ``[(Exchange, key), ...]``; then ``_key`` is ignored.
+
+    Calls also take ``_timeout`` (see `rpc_timeout`) and ``_max_retry`` (see `max_retry`).
+
+    *settings* say where the broker is.  They replace *hup*, *vhost*, the class attributes and the
+    environment.
     """
 
     eks: Eks = [(Exchange, "nokey")]  # noqa: RUF012 - the classic form; never changed in place
-    """Where messages go.  RPCs go to the first pair alone."""
+    """Where messages go: exchanges and keys.  Calls go to the first pair only."""
     encoder_class: type[Encoder] = JsonEncoder
     vhost: str | None = None
     """The virtual host; None: ``messaging.global_vhost``."""
     hup: Hup | None = None
     """Host, user and password; None: ``messaging.global_hup``."""
     rpc_timeout: float = 30
-    """Seconds that an RPC waits for its reply, at each try."""
+    """Seconds that each try of a call waits for its reply."""
     max_retry: int = 4
-    """How often an RPC is sent again: when it timed out, or was lost with its connection.  It ends
-    within ``rpc_timeout * (max_retry + 1)`` seconds, whatever happens."""
+    """How often a call is sent again when it has timed out or was lost with its connection.  It
+    ends within ``rpc_timeout * (max_retry + 1)`` seconds in any case."""
     confirm: bool = True
-    """Sending returns when the broker has the message; what it could not take, or never answered as
-    the connection was lost, is sent again.  False: it returns at once, and the message is lost when
-    the connection breaks before the broker has read it, or when the broker fails or refuses it."""
+    """True: sending returns when the broker has confirmed the message.  A message that the broker
+    could not accept, or did not confirm before the connection was lost, is sent again.
+
+    False: sending returns at once.  The message is lost if the connection breaks before the broker
+    has read it, or if the broker fails or refuses it."""
     mandatory: bool = False
-    """With `confirm`, a message that reaches no queue is an error, `NoRoute`.  Without it, nobody
-    waits to get the error: the loss is logged, and counted in ``green.statistics()``."""
+    """Whether a message that reaches no queue is an error.  With `confirm`, sending raises
+    `NoRoute`.  Without, the loss is logged, and counted in ``green.statistics()``."""
     publish_timeout: float = 30
-    """Seconds within which the broker must have taken a message, reconnecting and all tries
-    included; then `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
+    """Seconds within which the broker must confirm a message, including reconnecting and all tries;
+    then sending raises `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
     delivery_mode: int = PERSISTENT
-    """2: messages survive a restart of the broker in a durable queue; 1: they do not."""
+    """2: messages in a durable queue survive a restart of the broker; 1: they do not."""
 
     def __init__(
         self,
@@ -122,8 +213,8 @@ class GenericProducer:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
 
     def statistics(self) -> ProducerStatistics:
-        """Return a picture of it; never switches."""
-        from postage.statistics import ProducerStatistics  # noqa: PLC0415 - for who asks
+        """Return a snapshot of what this producer has sent and called; never switches."""
+        from postage.statistics import ProducerStatistics  # noqa: PLC0415 - rarely needed
 
         counts = self._counts
         return ProducerStatistics(
@@ -131,47 +222,75 @@ class GenericProducer:
             sent=counts["sent"],
             failed=counts["failed"],
             calling=counts["calling"],
-            succeeded=counts["success"],
-            erred=counts["error"],
-            excepted=counts["exception"],
+            succeeded=counts[SUCCESS],
+            erred=counts[ERROR],
+            excepted=counts[EXCEPTION],
         )
 
-    def __getattr__(self, name: str) -> Any:
+    # Declared as RpcMethod for type checkers and editors: a union with the type of message_X would
+    # make the result of every rpc_X unusable without a cast.
+    def __getattr__(self, name: str) -> RpcMethod:
         prefix, builder, default = _parsed(name)
         if default is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        known = builder in self.__dict__ or hasattr(type(self), builder)  # not through __getattr__
-        build = getattr(self, builder) if known else default
+        build = self._builder(builder, default)
         if prefix == "message_":
-            return partial(self._message_send, build)
-        return RpcMethod(
-            partial(self._prepared, build, _queue_only=prefix == "rpc_queue_"), self._make
-        )
+            return cast("RpcMethod", partial(self._send_message, build))
+        queue_only = prefix == "rpc_queue_"
+        return RpcMethod(self._prepare_call, self._make_call, build, queue_only=queue_only)
+
+    def __dir__(self) -> Iterator[str]:
+        """Return the names of all attributes, with those that the builders add."""
+        names = set(super().__dir__())
+        yield from names
+        for attribute, builder in _PREFIXES.items():
+            for name in names:
+                if name.startswith(builder) and name != builder:
+                    yield attribute + name.removeprefix(builder)
+
+    def _builder(self, name: str, default: Builder) -> Builder:
+        # Not by hasattr(self, ...), which would call __getattr__ and be slow.
+        if name in self.__dict__ or hasattr(type(self), name):
+            return cast("Builder", getattr(self, name))
+        return default
 
     @property
     def _pair(self) -> Pair:
-        # Looked up each time: the calling greenlet may be one of another thread's hub.
+        # Looked up each time: the calling greenlet may belong to the hub of another thread.
         return pair_of(self.settings)
 
     # --- messages
 
+    def send(
+        self,
+        name: str,
+        /,
+        *args: Any,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        **kwds: Any,
+    ) -> None:
+        """Send the message *name*, as ``message_X`` does; see the class for all arguments."""
+        build = self._builder(f"build_message_{name}", partial(_command, MessageCommand, name))
+        self._send_message(build, *args, _key=_key, _eks=_eks, **kwds)
+
     def message(self, /, *args: Any, **kwds: Any) -> None:
         """Send a generic message, type and name ``none``, with the arguments as they are."""
-        self._message_send(Message, *args, **kwds)
+        self._send_message(Message, *args, **kwds)
 
     def forward(self, body: Any, *, _key: str | None = None, _eks: Eks | None = None) -> None:
         """Send *body* as it is; no fingerprint is added."""
-        self._send(body, self._targets(_key, _eks))
+        self._publish(body, self._targets(_key, _eks))
 
     def serialize_text_file(self, filepath: str | os.PathLike[str]) -> dict[str, Any]:
-        """Return ``{"name": ..., "content": [lines]}`` of a text file in UTF-8, to be sent."""
+        """Return ``{"name": ..., "content": [lines]}`` of a UTF-8 text file, to be sent."""
         with open(filepath, encoding="utf-8") as file:  # noqa: PTH123 - any path-like will do
             return {"name": os.path.basename(filepath), "content": file.readlines()}  # noqa: PTH119
 
-    def _message_send(
+    def _send_message(
         self,
-        build: Callable[..., Message],
-        /,  # every keyword without underscore is the user's
+        build: Builder,
+        /,  # a keyword without a leading underscore is a parameter of the message
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
@@ -180,27 +299,28 @@ class GenericProducer:
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
         is_usual = _key is None and _eks is None
-        self._send(message.body, self.eks if is_usual else self._targets(_key, _eks))
+        self._publish(message.body, self.eks if is_usual else self._targets(_key, _eks))
 
-    def _send(self, body: Any, targets: Eks) -> None:
+    def _publish(self, body: Any, targets: Eks) -> None:
         encoded, pair = body_of(self.encoder, body), self._pair
-        kind, now = self.encoder.content_type, int(time.time())
-        properties = _TEMPLATE.render(pair.new_id(), kind, self.delivery_mode, now)
-        how = publish_confirmed if self.confirm else publish
+        content_type, now = self.encoder.content_type, int(time.time())
+        properties = _TEMPLATE.render(pair.new_id(), content_type, self.delivery_mode, now)
+        publish_ = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:
             pair.wait_declared(self.publish_timeout)
         for exchange, key in targets:
             logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
-            publication = exchange, key, properties, encoded, self.mandatory
+            message = exchange, key, properties, encoded, self.mandatory
             try:
-                how(pair, publication, limit=deadline - time.monotonic())
+                publish_(pair, message, limit=deadline - time.monotonic())
             except BaseException:
                 self._counts["failed"] += 1
                 raise
             self._counts["sent"] += 1
 
     def _targets(self, key: str | None, eks: Eks | None) -> Eks:
+        """Return the exchanges and keys that the options ``_key`` and ``_eks`` choose."""
         if eks is not None:
             if not eks:
                 raise SettingsError("_eks is empty: give at least one (Exchange, key)")
@@ -209,34 +329,58 @@ class GenericProducer:
 
     # --- calls
 
-    def _prepared(
+    def call(
         self,
-        build: Callable[..., Message],
-        /,  # every keyword without underscore is the user's
+        name: str,
+        /,
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
         _timeout: float | None = None,
         _max_retry: int | None = None,
-        _queue_only: bool = False,
         **kwds: Any,
-    ) -> tuple[CallRequest, float, int | None]:
-        """Return a call, built and encoded, its limit and its retries; None: the queue only."""
+    ) -> MessageResult:
+        """Call *name*, as ``rpc_X`` does, and return the result; switches.
+
+        Waits at most *_timeout* seconds for each of ``_max_retry + 1`` tries.  Without a reply, the
+        result is an exception result that says why; `MessageResult.unwrap` raises it.  See the
+        class for all arguments.
+        """
+        build = self._builder(f"build_rpc_{name}", partial(_command, RpcCommand, name))
+        options: dict[str, Any] = {"_key": _key, "_eks": _eks, "_timeout": _timeout}
+        options["_max_retry"] = _max_retry
+        call = self._prepare_call(build, False, *args, **options, **kwds)  # noqa: FBT003 - private
+        return cast("MessageResult", self._make_call(call))
+
+    def _prepare_call(
+        self,
+        build: Builder,
+        queue_only: bool,  # noqa: FBT001 - private
+        /,  # a keyword without a leading underscore is a parameter of the call
+        *args: Any,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        _timeout: float | None = None,
+        _max_retry: int | None = None,
+        **kwds: Any,
+    ) -> PreparedCall:
+        """Build and encode a call; never switches."""
         message = build(*args, **kwds)
         message.fingerprint(self.fingerprint)
-        exchange, key = self._targets(_key, _eks)[0]
+        is_usual = _key is None and _eks is None
+        exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
         body = body_of(self.encoder, message.body)
         logger.debug(
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
         request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry if _max_retry is None else _max_retry
-        return request, self._timeout(_timeout), None if _queue_only else retries
+        return PreparedCall(request, self._timeout(_timeout), retries, queue_only)
 
-    def _make(self, call: tuple[CallRequest, float, int | None]) -> MessageResult | str:
-        """Make a call, and return its result or the name of its queue; switches."""
-        request, timeout, retries = call
-        if retries is None:
+    def _make_call(self, call: PreparedCall) -> MessageResult | str:
+        """Make a call; return its result, or the name of its reply queue; switches."""
+        request, timeout, retries, queue_only = call
+        if queue_only:
             return self._calls.send_only(request, timeout=timeout)
         self._counts["calling"] += 1
         try:
@@ -244,7 +388,7 @@ class GenericProducer:
         finally:
             self._counts["calling"] -= 1
         result = reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
-        self._counts[result.body["content"]["type"]] += 1
+        self._counts[result.kind] += 1
         return result
 
     def consume_rpc(
@@ -256,19 +400,19 @@ class GenericProducer:
     ) -> list[MessageResult]:
         """Wait for *result_len* replies on *queue*, which ``rpc_X(_queue_only=True)`` returned.
 
-        Returns the result messages; *callback* gets each decoded reply.  A malformed reply is a
-        `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises `TimeoutError`
-        with the results so far.
+        Returns the result messages, and calls *callback* with each decoded reply.  A malformed
+        reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
+        `TimeoutError` with the results that have arrived.
         """
         timeout = self._timeout(timeout)
-        replies, complete_ = collect(self._pair, queue, result_len, timeout=timeout)
+        replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)
         results = []
         for reply in replies:
             decoded, result = self._result(reply.body)
             results.append(result)
             if callback is not None:
                 callback(decoded)
-        if not complete_:
+        if not is_complete:
             text = f"{len(results)} of {result_len} replies came within {timeout:g} s"
             raise TimeoutError(text, tuple(results))
         return results
@@ -291,50 +435,27 @@ class GenericProducer:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(name: str) -> tuple[str, str, Callable[..., MessageCommand] | None]:
-    """Return what ``producer.name`` is: its prefix, its builder's name, and what builds without."""
-    for prefix, of_builder in _PREFIXES.items():
-        what = name.removeprefix(prefix)
-        if what and what != name:
-            kind = MessageCommand if prefix == "message_" else RpcCommand
-            return prefix, of_builder + what, partial(_command, kind, what)
+def _parsed(name: str) -> tuple[str, str, Builder | None]:
+    """Return the prefix of the attribute *name*, the name of its builder, and a default builder.
+
+    The default builder is None for an attribute that no producer has.
+    """
+    for prefix, builder in _PREFIXES.items():
+        message = name.removeprefix(prefix)
+        if message and message != name:
+            command = MessageCommand if prefix == "message_" else RpcCommand
+            return prefix, builder + message, partial(_command, command, message)
     return "", "", None
 
 
-def _command(kind: type[MessageCommand], name: str, /, *args: Any, **kwds: Any) -> MessageCommand:
+def _command(
+    command: type[MessageCommand], name: str, /, *args: Any, **kwds: Any
+) -> MessageCommand:
     """Build the command *name*, with the arguments of a call as its parameters."""
     if not args and not kwds:
-        return kind(name)
+        return command(name)
     if not args:
-        return kind(name, kwds["parameters"] if kwds.keys() == {"parameters"} else kwds)
+        return command(name, kwds["parameters"] if kwds.keys() == {"parameters"} else kwds)
     if kwds:
-        return kind(name, {"args": list(args), "kwds": kwds})
-    return kind(name, args[0] if len(args) == 1 else list(args))
-
-
-class RpcMethod(Generic[P]):
-    """Makes the call X of a producer; with the arguments of its builder, and ``_timeout`` etc.
-
-    *prepare* turns them into what *make* takes; only *make* switches.
-    """
-
-    __slots__ = ("_make", "_prepare")
-
-    def __init__(self, prepare: Callable[..., P], make: Callable[[P], Any]) -> None:
-        self._prepare, self._make = prepare, make
-
-    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
-        """Call, and wait for the result; switches."""
-        return self._make(self._prepare(*args, **kwds))
-
-    def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., Any]:
-        """Begin the call, and return a greenlet that ends with it; never switches.
-
-        Its ``get()`` waits for the result message, ``ready()`` tells whether there is one, and
-        ``gevent.wait`` waits for many.  The limits of the call hold from when the greenlet begins,
-        which is at the next turn of the hub; to kill it gives the call up.  Raises what building
-        and encoding the message raises.
-        """
-        call = self._prepare(*args, **kwds)
-        # gevent gives a new greenlet an empty context: the deadline of a running handler goes along
-        return gevent.spawn(contextvars.copy_context().run, self._make, call)
+        return command(name, {"args": list(args), "kwds": kwds})
+    return command(name, args[0] if len(args) == 1 else list(args))

@@ -86,13 +86,13 @@ def _answers(remote: Remote, command: str, wait: float) -> Answers:
     """
     try:
         results = remote.consume_rpc(
-            remote.rpc_queue_command(command, BRIEF), NO_LIMIT, timeout=wait
+            remote.rpc_command(command, BRIEF, _queue_only=True), NO_LIMIT, timeout=wait
         )
     except TimeoutError as exc:
         results = list(exc.results)
     except PostageError as exc:
         return exc
-    return [result.body["content"]["value"] for result in results if result]
+    return [result.value for result in results if result]
 
 
 def _gathered(queries: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
