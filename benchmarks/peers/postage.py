@@ -59,7 +59,7 @@ def sender(job: Job) -> Sender:
 def open_caller(job: Job) -> Callable[[Any], Any]:
     """Return a caller that many greenlets may share."""
     producer = sender(job)
-    return lambda payload: producer.rpc_echo(payload).body["content"]["value"]
+    return lambda payload: producer.rpc_echo(payload).value
 
 
 def open_publisher(job: Job) -> Callable[[Any], None]:

@@ -180,4 +180,4 @@ def test_an_rpc_is_sent_again_as_often_as_the_caller_said(wire, producer):
 def test_an_rpc_without_any_time_times_out(wire, producer):
     wire.listen("rk")
     returned = producer.rpc_echo("x", _timeout=0)
-    assert returned.body["content"]["value"] == "TimeoutError"
+    assert returned.value == "TimeoutError"

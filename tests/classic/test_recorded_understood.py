@@ -141,4 +141,4 @@ def test_a_second_reply_does_not_answer_the_next_call(wire, broker_env):
         reply_to = wire.get(requests).properties.reply_to
         for reply in REPLIES[case]:
             wire.put(reply_to, reply)
-        assert call.get(timeout=10).body["content"]["value"] == value
+        assert call.get(timeout=10).value == value

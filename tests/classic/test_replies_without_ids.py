@@ -35,7 +35,7 @@ def called(caller: Caller, count: int) -> list[object]:
     """Make *count* calls at once and return their values in the order of the calls."""
     calls = [gevent.spawn(caller.rpc_bare, number) for number in range(count)]
     gevent.joinall(calls, timeout=30)
-    return [call.get(block=False).body["content"]["value"] for call in calls]
+    return [call.get(block=False).value for call in calls]
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
@@ -46,8 +46,8 @@ def test_each_of_many_callers_gets_the_answer_to_its_own_call(old_server):
 @pytest.mark.behaviour("rpc-timeout")
 def test_a_late_reply_does_not_answer_the_next_call(old_server):
     caller = Caller()
-    assert caller.rpc_sleep(0.6, _timeout=0.2).body["content"]["value"] == "TimeoutError"
-    assert caller.rpc_bare("mine").body["content"]["value"] == "mine"
+    assert caller.rpc_sleep(0.6, _timeout=0.2).value == "TimeoutError"
+    assert caller.rpc_bare("mine").value == "mine"
 
 
 @pytest.mark.behaviour("other-languages", "round-robin-and-fan-out")
@@ -58,6 +58,6 @@ def test_old_and_new_servers_share_one_queue(old_server):
         assert called(Caller(), 50) == list(range(50))
         caller = Caller()
         for _ in range(20):
-            assert caller.rpc_sum({"a": 1, "b": 2}).body["content"]["value"] == 3
+            assert caller.rpc_sum({"a": 1, "b": 2}).value == 3
         for serving in (old_server, new_server):
             assert "after the reply" in serving.stdout

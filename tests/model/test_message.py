@@ -259,8 +259,8 @@ def test_what_is_no_result_is_a_malformed_reply(reply):
     got = result_from(reply)
 
     assert type(got) is MessageResultError
-    assert got.body["content"]["message"].startswith("Malformed reply ")
-    assert len(got.body["content"]["message"]) < 600
+    assert got.message.startswith("Malformed reply ")
+    assert len(got.message) < 600
 
 
 # --- the parts of a result

@@ -17,12 +17,12 @@ SOON = 10.0
 
 def value(result: Any) -> Any:
     """Return the value in a result message."""
-    return result.body["content"]["value"]
+    return result.value
 
 
 def text(result: Any) -> str:
     """Return the message for people in a result message."""
-    found: str = result.body["content"]["message"]
+    found: str = result.message
     return found
 
 

@@ -152,7 +152,7 @@ class Client(messaging.GenericProducer):
 
 def test_it(run_processor):
     run_processor(Server, eqk=[(Exchange, [("queue", "key")])])
-    assert Client().rpc_fail().body["content"]["value"] == "ValueError"
+    assert Client().rpc_fail().value == "ValueError"
 """
 
 
