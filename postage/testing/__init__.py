@@ -1,13 +1,21 @@
-"""The test kit: fixtures for users' tests of their components, and what they are made of.
+"""The test kit: a pytest plugin with fixtures for tests of components, and tools for such tests.
 
-pytest loads `postage.testing.plugin` by itself; see docs/testing.md.  Nothing here patches the
-standard library, and importing this imports neither gevent nor pika: that is left to the program.
+pytest loads the plugin, `postage.testing.plugin`, by itself.  Its fixtures, see docs/testing.md:
+
+* ``postage_url`` and ``postage_vhost``: a virtual host that no other test uses,
+* ``run_processor``: runs a processor beside the test,
+* ``received``: collects the messages that an exchange gets,
+* ``postage_broker``: the embedded broker, with faults on demand,
+* ``postage_rabbitmq``: a private RabbitMQ node.
+
+Nothing here patches the standard library.  Importing this package imports neither gevent nor pika,
+so a test can still patch before it does.
 """
 
+from postage.testing.hang_detector import TestHung
 from postage.testing.network import cut_connections
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
-from postage.testing.watchdog import TestHung
 
 __all__ = [
     "RabbitMQFailed",

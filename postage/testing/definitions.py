@@ -1,6 +1,6 @@
-"""What a private RabbitMQ node knows from its first moment: users, vhosts, permissions.
+"""The definitions file of a private RabbitMQ node: users, virtual hosts, permissions.
 
-Loaded at boot, which takes no time; the same by ``rabbitmqctl`` takes over a second for each.
+The node loads it when it starts.  ``rabbitmqctl`` would take over a second for each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["Logins", "definitions", "password_hash"]
 
 Logins = Mapping[str, tuple[str, Iterable[str]]]
-"""Names of users, each with a password and the vhosts in which the user may do everything."""
+"""Users by name, each with a password and the virtual hosts in which the user has all rights."""
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:
@@ -34,13 +34,15 @@ def _all_rights(name: str, vhost: str) -> dict[str, str]:
 
 
 def definitions(vhosts: Iterable[str] = (), logins: Logins | None = None) -> dict[str, Any]:
-    """Return the whole definitions file as plain data, fit for `json.dumps`.
+    """Return the definitions file as plain data, fit for `json.dumps`.
 
-    ``guest``/``guest`` may do everything in ``/`` and in all *vhosts*, the *logins* as they say.
+    ``guest``/``guest`` has all rights in ``/`` and in all *vhosts*; *logins* adds other users.
     """
     names, others = ["/", *vhosts], logins or {}
     rights = [_all_rights("guest", vhost) for vhost in names]
-    rights += [_all_rights(name, vhost) for name, (_, theirs) in others.items() for vhost in theirs]
+    rights += [
+        _all_rights(name, vhost) for name, (_, allowed) in others.items() for vhost in allowed
+    ]
     users = [_user("guest", "guest", "administrator")]
     users += [_user(name, password) for name, (password, _) in others.items()]
     nothing: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Receiving what a component sends, in a test."""
+"""Collecting the messages that a component sends, for a test to look at."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from postage.testing.polling import wait_until
 
 __all__ = ["Inbox", "Receive"]
 
-PATIENCE = 5.0
-"""Seconds for an inbox to begin and to end."""
+TIMEOUT = 5.0
+"""Seconds for an inbox to start and to stop."""
 
 _numbers = itertools.count(1)
 
 
 class Inbox:
-    """A queue of the test's own, and what has come into it."""
+    """The messages that have arrived in a queue of the test's own."""
 
     def __init__(self, exchange: type[Exchange], keys: tuple[str, ...]) -> None:
         self.bodies: list[Any] = []
-        """The decoded bodies, in the order in which they came."""
+        """The decoded bodies, in the order of their arrival."""
         queue = f"inbox-{os.getpid()}-{next(_numbers)}"
-        where = {"name": queue, "flags": {"exclusive": True}}
-        self._consumer = GenericConsumer([(exchange, [(where, key) for key in keys])])
+        spec = {"name": queue, "flags": {"exclusive": True}}
+        self._consumer = GenericConsumer([(exchange, [(spec, key) for key in keys])])
         self._run = gevent.spawn(self._consumer.start_consuming, self._take)
-        wait_until(lambda: self._run.dead or self._consumer.consuming, PATIENCE)
+        wait_until(lambda: self._run.dead or self._consumer.consuming, TIMEOUT)
 
     def _take(self, _channel: Any, method: Any, _header: Any, body: bytes) -> None:
         self.bodies.append(self._consumer.decode(body))
         self._consumer.ack(method)
 
     def wait(self, count: int = 1, within: float = 5.0) -> list[Any]:
-        """Return the bodies when there are *count* of them; switches to the hub.
+        """Wait for *count* messages and return their bodies; other greenlets run meanwhile.
 
-        Raises AssertionError after *within* seconds, and when there are more.
+        Raises AssertionError if there are fewer after *within* seconds, or more.
         """
         try:
             wait_until(lambda: len(self.bodies) >= count, within)
@@ -53,15 +53,15 @@ class Inbox:
         return f"<Inbox with {self.bodies!r}>"
 
     def close(self) -> None:
-        """Listen no more; raises what had gone wrong."""
+        """Stop collecting; raises the error that has ended the consumer, if any."""
         self._consumer.stop_consuming()
-        self._run.join(PATIENCE)
+        self._run.join(TIMEOUT)
         self._run.kill()
         self._run.get(block=False)
 
 
 class Receive:
-    """``received(Exchange, "key", ...)`` returns an `Inbox` for what is sent there from now on."""
+    """The fixture ``received``: ``received(Exchange, "key", ...)`` returns an `Inbox`."""
 
     def __init__(self) -> None:
         self._inboxes: list[Inbox] = []
@@ -74,7 +74,10 @@ class Receive:
             inbox.close()
 
     def __call__(self, exchange: type[Exchange], *keys: str) -> Inbox:
-        """Bind a new queue to *exchange* by *keys*, or by the empty key, and collect what comes."""
+        """Bind a new queue to *exchange* by *keys*, or by the empty key, and collect its messages.
+
+        Messages that were sent before are not collected.
+        """
         inbox = Inbox(exchange, keys or ("",))
         self._inboxes.append(inbox)
         return inbox

@@ -1,4 +1,4 @@
-"""Trouble with the network, on demand."""
+"""Network failures on demand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def cut_connections(role: str = "", *, port: int = 0) -> int:
     """Break the open connections of this hub, as a failing network does; return how many.
 
     *role* is ``publishing`` or ``consuming``, *port* the port of a broker; by default all are cut.
-    The broker hears nothing, and what was written but not yet sent is lost.  Never switches:
-    components notice, and reconnect, when the hub runs next.
+    The broker is not told, and data that was written but not yet sent is lost.  Never switches:
+    components notice the loss and reconnect when other greenlets run next.
     """
     from postage.green.amqp.pair import open_connections  # noqa: PLC0415 - loads gevent and pika
 

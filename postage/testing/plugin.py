@@ -1,6 +1,6 @@
 """The pytest plugin: options, a time limit, and the fixtures.
 
-It imports neither gevent nor pika before a fixture is used, and patches nothing.
+It patches nothing, and imports neither gevent nor pika before a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ import pytest
 
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode
 from postage.testing.time_limit import close_stderr, keep_stderr, limited
-from postage.testing.vhosts import EmbeddedHome, Home, RabbitMQHome, UrlHome, chosen_broker
+from postage.testing.vhosts import (
+    EmbeddedVhosts,
+    RabbitMQVhosts,
+    UrlVhost,
+    VhostProvider,
+    chosen_broker,
+)
 
 if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.inbox import Receive
     from postage.testing.processors import RunProcessor
 
-OURS = {
+FIXTURES = {
     "postage_broker",
     "postage_rabbitmq",
     "postage_url",
@@ -29,39 +35,40 @@ OURS = {
     "received",
     "run_processor",
 }
-"""The fixtures whose tests have a time limit although nobody asked for one."""
+"""The fixtures of this plugin: tests that use them have a time limit by default."""
 LIMIT = 60.0
+"""Seconds: the default time limit."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and their twins in the configuration file."""
+    """Add the options ``--postage-...`` and the ini setting ``postage_broker``."""
     group = parser.getgroup("postage")
     group.addoption(
         "--postage-broker",
         metavar="embedded|rabbitmq|URL",
-        help="where the fixtures of Postage lead: to a broker in this process (the default), to a "
-        "private RabbitMQ node, or to an amqp:// URL, whose virtual host all tests then share",
+        help="the broker of Postage's fixtures: in this process (the default), a private RabbitMQ "
+        "node, or the one at an amqp:// URL, whose virtual host all tests then share",
     )
     group.addoption(
         "--postage-timeout",
         type=float,
         metavar="SECONDS",
-        help="how long each test may take before it fails with the stacks of all greenlets; "
-        f"default: {LIMIT:g} for tests with fixtures of Postage, no limit for others; 0: none",
+        help="time limit of each test, after which it fails and all stacks are printed; "
+        f"default: {LIMIT:g} for tests with Postage's fixtures, none for others; 0: none",
     )
     parser.addini("postage_broker", "the same as --postage-broker", default="embedded")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr, which pytest does not capture here, for what the watchdog prints."""
+    """Add the marker, and keep the real stderr, which pytest does not capture yet."""
     config.addinivalue_line(
-        "markers", "postage_timeout(seconds): how long the test may take; see --postage-timeout"
+        "markers", "postage_timeout(seconds): time limit of the test; see --postage-timeout"
     )
     keep_stderr(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close what `pytest_configure` opened."""
+    """Close the file that `pytest_configure` has opened."""
     close_stderr(config)
 
 
@@ -70,7 +77,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Limit the time of a test that uses our fixtures or asks for a limit."""
+    """Limit the time of a test that uses Postage's fixtures, or for which a limit is set."""
     seconds = _limit_of(item)
     return (yield from limited(item, item.nodeid, seconds) if seconds else _unlimited())
 
@@ -79,10 +86,10 @@ def _limit_of(item: pytest.Item) -> float:
     mark = item.get_closest_marker("postage_timeout")
     if mark is not None:
         return float(mark.args[0])
-    told = item.config.getoption("--postage-timeout")
-    if told is not None:
-        return float(told)
-    return LIMIT if OURS.intersection(getattr(item, "fixturenames", ())) else 0.0
+    option = item.config.getoption("--postage-timeout")
+    if option is not None:
+        return float(option)
+    return LIMIT if FIXTURES.intersection(getattr(item, "fixturenames", ())) else 0.0
 
 
 def _unlimited() -> Generator[None, Any, Any]:
@@ -94,14 +101,14 @@ def _unlimited() -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def postage_broker(request: pytest.FixtureRequest) -> Iterator[BrokerThread]:
-    """The embedded broker of the run, in a thread of its own: its faults, its statistics.
+    """The embedded broker of the run, in a thread of its own, with `faults` and `statistics`.
 
-    Skips the test where the run uses another broker.
+    The test is skipped if the run uses another broker.
     """
     chosen = chosen_broker(request.config)
     if chosen != "embedded":
         pytest.skip(f"it needs the embedded broker, and this run uses {chosen}")
-    from postage.broker import BrokerThread  # noqa: PLC0415 - gevent, only where it is used
+    from postage.broker import BrokerThread  # noqa: PLC0415 - gevent, only for tests that use it
 
     with BrokerThread() as broker:
         yield broker
@@ -109,11 +116,11 @@ def postage_broker(request: pytest.FixtureRequest) -> Iterator[BrokerThread]:
 
 @pytest.fixture(scope="session")
 def postage_rabbitmq() -> Iterator[RabbitMQNode]:
-    """A private RabbitMQ node, started by the first test that asks, stopped after the last.
+    """A private RabbitMQ node, started for the first test that uses it, stopped after the last.
 
-    Skips the test where RabbitMQ is not installed; where ``POSTAGE_REQUIRE_RABBITMQ`` is 1, fails.
+    The test is skipped if RabbitMQ is not installed; it fails if ``POSTAGE_REQUIRE_RABBITMQ=1``.
     """
-    node = RabbitMQNode(vhosts=RabbitMQHome.NAMES)
+    node = RabbitMQNode(vhosts=RabbitMQVhosts.NAMES)
     try:
         node.start()
     except RabbitMQMissing as reason:
@@ -125,36 +132,36 @@ def postage_rabbitmq() -> Iterator[RabbitMQNode]:
 
 
 @pytest.fixture(scope="session")
-def _postage_home(request: pytest.FixtureRequest) -> Home:
-    """Where the virtual hosts of the tests are."""
+def _postage_vhosts(request: pytest.FixtureRequest) -> VhostProvider:
+    """The virtual hosts of the tests."""
     chosen = chosen_broker(request.config)
     if chosen == "embedded":
-        return EmbeddedHome(request.getfixturevalue("postage_broker"))
+        return EmbeddedVhosts(request.getfixturevalue("postage_broker"))
     if chosen == "rabbitmq":
-        return RabbitMQHome(request.getfixturevalue("postage_rabbitmq"))
-    return UrlHome(chosen)
+        return RabbitMQVhosts(request.getfixturevalue("postage_rabbitmq"))
+    return UrlVhost(chosen)
 
 
 @pytest.fixture
-def postage_vhost(_postage_home: Home) -> Iterator[str]:
-    """The name of a virtual host that no other test uses, gone after the test.
+def postage_vhost(_postage_vhosts: VhostProvider) -> Iterator[str]:
+    """The name of a virtual host that no other test uses; it is removed after the test.
 
-    With ``--postage-broker=URL`` it is the virtual host of the URL.
+    With ``--postage-broker=URL`` it is the virtual host of that URL.
     """
-    name = _postage_home.open_vhost()
+    name = _postage_vhosts.open_vhost()
     yield name
-    _postage_home.close_vhost(name)
+    _postage_vhosts.close_vhost(name)
 
 
 @pytest.fixture
 def postage_url(
-    _postage_home: Home, postage_vhost: str, monkeypatch: pytest.MonkeyPatch
+    _postage_vhosts: VhostProvider, postage_vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The ``amqp://`` URL of `postage_vhost`; during the test ``POSTAGE_URL`` says the same.
+    """The ``amqp://`` URL of `postage_vhost`; during the test it is also in ``POSTAGE_URL``.
 
-    After the test the connections that Postage has made in this thread are closed.
+    After the test, the connections that Postage has opened in this thread are closed.
     """
-    url = _postage_home.url_of(postage_vhost)
+    url = _postage_vhosts.url_of(postage_vhost)
     monkeypatch.setenv("POSTAGE_URL", url)
     yield url
     if green := sys.modules.get("postage.green"):
@@ -165,10 +172,10 @@ def postage_url(
 
 
 @pytest.fixture
-def run_processor(postage_url: str) -> Iterator[RunProcessor]:  # noqa: ARG001 - where it runs
+def run_processor(postage_url: str) -> Iterator[RunProcessor]:  # noqa: ARG001 - the place where it runs
     """A function that runs a processor for the rest of the test; see `RunProcessor`.
 
-    The test fails when a handler did.
+    The test fails if a handler raises an error.
     """
     from postage.testing.processors import RunProcessor  # noqa: PLC0415 - as postage_broker
 
@@ -177,8 +184,8 @@ def run_processor(postage_url: str) -> Iterator[RunProcessor]:  # noqa: ARG001 -
 
 
 @pytest.fixture
-def received(postage_url: str) -> Iterator[Receive]:  # noqa: ARG001 - where it listens
-    """A function that returns an `Inbox` for what is sent to an exchange by some keys."""
+def received(postage_url: str) -> Iterator[Receive]:  # noqa: ARG001 - the place where it listens
+    """A function that returns an `Inbox`, which collects messages sent to an exchange by keys."""
     from postage.testing.inbox import Receive  # noqa: PLC0415 - as postage_broker
 
     with Receive() as receive:

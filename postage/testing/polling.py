@@ -1,4 +1,4 @@
-"""Waiting for facts, with a deadline, instead of sleeping and hoping."""
+"""Waiting for a condition, with a deadline, instead of sleeping for a guessed time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 __all__ = ["wait_until"]
 
 PAUSE = 0.005
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 def wait_until(check: Callable[[], object], within: float = 5.0, message: str = "") -> None:
-    """Let other greenlets run until *check* returns something true.
+    """Wait until *check* returns a true value, and let other greenlets run meanwhile.
 
-    Raises AssertionError with *message* after *within* seconds.  Switches to the hub; where gevent
-    has not been imported, it blocks the thread.
+    Raises AssertionError with *message* after *within* seconds.  In a process that has not imported
+    gevent, it blocks the thread.
     """
     deadline = time.monotonic() + within
     library: Any = sys.modules.get("gevent", time)

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the process which started them."""
+"""Child processes that never outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["end", "kill_group", "orphan_proof", "wait_blocking"]
 
 
 def orphan_proof(command: list[str]) -> list[str]:
-    """Return *command* such that the kernel kills it when its parent thread ends, in any way.
+    """Return *command* so that the kernel kills it when the thread that starts it ends.
 
-    Uses ``setpriv`` of util-linux rather than ``preexec_fn``, which is not safe beside threads.
-    Where there is no ``setpriv`` the command is returned as it is.
+    Uses ``setpriv`` of util-linux, because ``preexec_fn`` is not safe beside threads.  Without
+    ``setpriv`` on the machine, returns *command* unchanged.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command
 
 
 def kill_group(pgid: int) -> None:
-    """Send SIGKILL to what is left of the process group *pgid*; nothing left is fine."""
+    """Send SIGKILL to all processes of the group *pgid*, if there are any."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pgid, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes], within: float = 5.0) -> int:
-    """End *process* with SIGTERM, or SIGKILL after *within* seconds; return its exit code."""
+    """Send SIGTERM to *process*, and SIGKILL after *within* seconds; return its exit code."""
     if process.poll() is None:
         process.terminate()
     try:

@@ -1,4 +1,4 @@
-"""Running processors beside a test, and hearing of what went wrong in them."""
+"""Running processors beside a test, and failing the test if one of them has an error."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ __all__ = ["RunProcessor"]
 
 P = TypeVar("P", bound=MessageProcessor)
 
-PATIENCE = 5.0
-"""Seconds for a processor to begin, and to end beyond the time its handlers have."""
+TIMEOUT = 5.0
+"""Seconds for a processor to start, and to stop beyond its shutdown timeout."""
 
 
 class RunProcessor:
-    """Runs processors in greenlets, and stops them at the end.
+    """The fixture ``run_processor``: runs processors in greenlets until the test ends.
 
     ``run_processor(EchoServer, eqk=...)`` makes a processor and runs it; ``run_processor(server)``
-    runs one that was made before.  Both return it when it consumes.  Switches to the hub.
+    runs an existing one.  Both return the processor when it consumes, and switch meanwhile.
 
-    At the end the test fails for what is in `errors`; one that provokes errors checks them and
+    At the end, the test fails if there are `errors`.  A test that provokes errors checks them and
     calls ``run_processor.errors.clear()``.
     """
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-        """What Postage has logged as an error, tracebacks included: above all a handler's."""
+        """The errors that Postage has logged, with tracebacks, such as those of handlers."""
         self._runs: list[tuple[MessageProcessor, gevent.Greenlet[..., Any]]] = []
-        self._listener = _Listener(self.errors)
+        self._collector = ErrorCollector(self.errors)
 
     def __enter__(self) -> RunProcessor:  # noqa: PYI034 - Self needs Python 3.11
-        logging.getLogger("postage").addHandler(self._listener)
+        logging.getLogger("postage").addHandler(self._collector)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.stop()
         finally:
-            logging.getLogger("postage").removeHandler(self._listener)
+            logging.getLogger("postage").removeHandler(self._collector)
         if self.errors and kind is None:
             pytest.fail("a processor had errors:\n\n" + "\n\n".join(self.errors), pytrace=False)
 
@@ -52,18 +52,18 @@ class RunProcessor:
         made = processor(*arguments, **named) if isinstance(processor, type) else processor
         run = gevent.spawn(made.start_consuming)
         self._runs.append((made, run))
-        wait_until(lambda: run.dead or made.consumer.consuming, PATIENCE, f"{made!r} runs")
+        wait_until(lambda: run.dead or made.consumer.consuming, TIMEOUT, f"{made!r} runs")
         if run.dead:
             run.get()
         return made
 
     def stop(self) -> None:
-        """Stop all processors: their handlers finish; raises what had ended one of them before."""
+        """Stop all processors and wait for their handlers; raises the error that has ended one."""
         runs, self._runs = self._runs, []
         for processor, _ in runs:
             processor.stop_consuming()
         for processor, run in runs:
-            run.join(processor.shutdown_timeout + PATIENCE)
+            run.join(processor.shutdown_timeout + TIMEOUT)
             late = not run.dead
             run.kill()
             if late:
@@ -72,8 +72,8 @@ class RunProcessor:
             run.get(block=False)
 
 
-class _Listener(logging.Handler):
-    """Keeps errors as text."""
+class ErrorCollector(logging.Handler):
+    """Appends each logged error to a list, as text."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__(logging.ERROR)
@@ -81,4 +81,5 @@ class _Listener(logging.Handler):
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep *record*."""
         self._errors.append(self.format(record))

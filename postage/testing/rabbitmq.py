@@ -1,8 +1,9 @@
 """A private RabbitMQ node: own directory, own ports, own cookie, own epmd, on 127.0.0.1 only.
 
-Standard library only, and blocking: use it from a process that is not monkey-patched.  It needs
-the programs of Debian's package ``rabbitmq-server`` (or another installation on the ``PATH``), as
-root or as any other user, and touches neither the system's node nor its configuration.
+It uses the standard library only, and its calls block: use it in a process that is not
+monkey-patched.  It needs the programs of Debian's package ``rabbitmq-server``, or another
+installation on the ``PATH``, and runs as any user.  It leaves the system's own node and its
+configuration alone.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
-"""Debian's ``/usr/sbin/rabbitmq-server`` is a wrapper that insists on the user ``rabbitmq``; the
-programs behind it are here and do not."""
+"""The programs behind Debian's ``/usr/sbin/rabbitmq-server``, a wrapper that insists on the user
+``rabbitmq``."""
 PORTS = range(20_000, 32_000)
 """Below the kernel's ephemeral range: no outgoing connection takes the port of a stopped node."""
 LOOPBACK_DISTRIBUTION = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -68,7 +69,7 @@ ssl_cert_login_from = common_name
 
 
 class TlsFiles(NamedTuple):
-    """Certificates (PEM) of a node: whose clients it trusts, and who it is itself."""
+    """Certificates (PEM) of a node: the authorities that it trusts, and its own with its key."""
 
     cacertfile: Path
     certfile: Path
@@ -80,22 +81,22 @@ class RabbitMQMissing(RuntimeError):
 
 
 class RabbitMQFailed(RuntimeError):
-    """The node did not start; the text has the end of its log."""
+    """The node did not start, or ``rabbitmqctl`` failed; the text ends with the log or output."""
 
 
 def program(name: str) -> str:
-    """Return the path of RabbitMQ's or Erlang's program *name*, or raise `RabbitMQMissing`."""
+    """Return the path of the program *name* of RabbitMQ or Erlang; raises `RabbitMQMissing`."""
     if (DEBIAN_PROGRAMS / name).exists():
         return str(DEBIAN_PROGRAMS / name)
     found = shutil.which(name)
     if found is None:
-        message = f"{name} is not here; install RabbitMQ (Debian: apt-get install rabbitmq-server)"
+        message = f"{name} is missing; install RabbitMQ (Debian: apt-get install rabbitmq-server)"
         raise RabbitMQMissing(message)
     return found
 
 
 def is_installed() -> bool:
-    """Whether the programs of RabbitMQ are on this machine."""
+    """Return whether RabbitMQ is installed on this machine."""
     try:
         program("rabbitmq-server")
     except RabbitMQMissing:
@@ -104,7 +105,7 @@ def is_installed() -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on *port* of 127.0.0.1."""
+    """Return whether no program listens on *port* of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -115,10 +116,10 @@ def is_free(port: int) -> bool:
 
 
 def is_reserved(port: int) -> bool:
-    """Whether *port* is reserved, by this process or another; if not, this process reserves it.
+    """Return whether *port* is reserved by any process; if not, reserve it for this one.
 
-    The reservation is an abstract socket of Linux: the kernel knows who came first, and ends it
-    with the process, however that ends.
+    The reservation is an abstract socket of Linux.  The kernel gives it to one process only, and
+    removes it with the process, however that ends.
     """
     with socket.socket(socket.AF_UNIX) as claim:
         try:
@@ -130,34 +131,36 @@ def is_reserved(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return *count* different ports of 127.0.0.1 on which nobody listens.
+    """Return *count* different ports of 127.0.0.1 on which no program listens.
 
-    They are this process's as long as it lives: other test runs, and other workers of this one,
-    are not given them, also while nobody listens yet, or not any more.
+    They stay reserved for this process until it ends, whether something listens on them or not:
+    other test runs, and other workers of this run, get other ports.
     """
     candidates = (port for port in random.sample(PORTS, len(PORTS)) if is_free(port))
     return list(itertools.islice(itertools.filterfalse(is_reserved, candidates), count))
 
 
 def speaks_amqp(port: int) -> bool:
-    """Whether a broker on *port* answers the protocol header with Connection.Start."""
+    """Return whether a broker on *port* answers the protocol header with Connection.Start."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 1.0) as link:
-            link.settimeout(2.0)
-            link.sendall(PROTOCOL_HEADER)
-            answer = link.recv(11, socket.MSG_WAITALL)
+        with socket.create_connection(("127.0.0.1", port), 1.0) as client:
+            client.settimeout(2.0)
+            client.sendall(PROTOCOL_HEADER)
+            answer = client.recv(11, socket.MSG_WAITALL)
     except OSError:
         return False
     return (answer[:3], answer[7:]) == CONNECTION_START
 
 
 class RabbitMQNode:
-    """One node and its epmd; ``with RabbitMQNode() as node:`` starts it and leaves nothing behind.
+    """One node and its epmd; ``with RabbitMQNode() as node:`` starts it, and removes all its data.
 
-    It has the virtual hosts ``/`` and *vhosts*; ``guest``/``guest`` may do everything in all of
-    them, other *logins* what they say.  With *tls* it speaks TLS as well, on `tls_port`, and takes
-    a client for the user whose name is the common name of its certificate (EXTERNAL).  All methods
-    block the calling thread; call `start` from a thread that lives as long as the node.
+    It has the virtual hosts ``/`` and *vhosts*.  ``guest``/``guest`` has all rights in them;
+    *logins* adds other users.  With *tls* the node also speaks TLS, on `tls_port`; the mechanism
+    EXTERNAL then logs a client in as the user named by the common name of its certificate.
+
+    All methods block the calling thread.  Call `start` from a thread that lives as long as the
+    node: the kernel kills the node when that thread ends.
     """
 
     host = "127.0.0.1"
@@ -189,7 +192,7 @@ class RabbitMQNode:
 
     @property
     def running(self) -> bool:
-        """Whether the node's process lives; it may still be starting."""
+        """Whether the node's process runs; it may still be starting."""
         return self._node is not None and self._node.poll() is None
 
     @property
@@ -199,9 +202,9 @@ class RabbitMQNode:
         return self._node.pid
 
     def start(self, within: float = 60.0) -> None:
-        """Start the node, or start it again on the data it had; return when it speaks AMQP.
+        """Start the node, with its old data if it has run before; return when it speaks AMQP.
 
-        Raises `RabbitMQFailed` when it ends or takes over *within* seconds.
+        Raises `RabbitMQFailed` if it ends, or takes over *within* seconds.
         """
         assert not self.running, f"{self!r} cannot be started twice"
         server, epmd = program("rabbitmq-server"), program("epmd")
@@ -217,23 +220,23 @@ class RabbitMQNode:
             self._fail(f"ended with exit code {self._node.returncode}")
 
     def stop(self, within: float = 20.0) -> None:
-        """Stop node and epmd cleanly, by force after *within* seconds; the data stays."""
+        """Stop node and epmd in order, and kill them after *within* seconds; the data stays."""
         if self._node is not None:
             end(self._node, within)
-            kill_group(self._node.pid)  # port programs of the VM, if any outlived it
+            kill_group(self._node.pid)  # programs that the VM has started
         if self._epmd is not None:
             end(self._epmd)
             self._epmd = None
 
     def kill(self) -> None:
-        """End the node with SIGKILL, as a crash would; epmd and data stay, `start` works again."""
+        """Kill the node with SIGKILL, as a crash would; epmd and data stay, and `start` works."""
         os.kill(self.pid, signal.SIGKILL)
         assert self._node is not None
         self._node.wait()
         kill_group(self._node.pid)
 
     def close(self) -> None:
-        """Stop everything and remove the data; calling it twice is fine."""
+        """Stop node and epmd, and remove the data; may be called twice."""
         atexit.unregister(self.close)
         self.stop()
         if self.base is not None:
@@ -241,7 +244,7 @@ class RabbitMQNode:
             self.base = None
 
     def log_text(self) -> str:
-        """Return what node and epmd have logged so far."""
+        """Return the logs of node and epmd so far."""
         return "".join(self._logs())
 
     def _logs(self) -> Iterator[str]:
@@ -251,9 +254,9 @@ class RabbitMQNode:
                 yield log.read_text(errors="replace")
 
     def ctl(self, *args: str, within: float = 30.0) -> str:
-        """Run ``rabbitmqctl`` with *args* for this node and return its output; takes about 1.5 s.
+        """Run ``rabbitmqctl`` with *args* for this node; return its output after about 1.5 s.
 
-        Raises `RabbitMQFailed`, which says why.
+        Raises `RabbitMQFailed` with the error that it prints.
         """
         assert self.running, f"{self!r}: rabbitmqctl needs a running node"
         assert self.base is not None
@@ -264,7 +267,7 @@ class RabbitMQNode:
                 command, env=env, stderr=subprocess.PIPE, timeout=within, text=True
             )
         except subprocess.CalledProcessError as exc:
-            raise RabbitMQFailed(f"{exc} It said: {exc.stderr}") from exc
+            raise RabbitMQFailed(f"{exc} It printed: {exc.stderr}") from exc
 
     def connections(self, *columns: str) -> list[dict[str, Any]]:
         """Return a dict for each AMQP connection; *columns* are those of ``list_connections``."""
@@ -298,7 +301,7 @@ class RabbitMQNode:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         ours = {
-            "HOME": base,  # where Erlang looks for the cookie
+            "HOME": base,  # Erlang looks for the cookie there
             "LC_ALL": "C.UTF-8",  # rabbitmqctl warns under other encodings
             "ERL_EPMD_PORT": self._epmd_port,
             "ERL_EPMD_ADDRESS": self.host,
@@ -315,7 +318,7 @@ class RabbitMQNode:
             "RABBITMQ_PID_FILE": base / "pid",
             "RABBITMQ_GENERATED_CONFIG_DIR": base / "generated",
             "RABBITMQ_SCHEMA_DIR": base / "schema",
-            # Together these two make the start script *become* the VM: its pid is ours to signal.
+            # With these two, the start script replaces itself by the VM, so we signal the VM's pid.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {LOOPBACK_DISTRIBUTION}",
         }
@@ -330,11 +333,11 @@ class RabbitMQNode:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the node
+                start_new_session=True,  # Ctrl-C at the terminal must reach us, not the node
             )
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, problem: str) -> None:
         log = "".join(text[-2000:] for text in self._logs())
         self.close()
-        message = f"the RabbitMQ node {self.name} {what}; its log ends with:\n{log}"
+        message = f"the RabbitMQ node {self.name} {problem}; its log ends with:\n{log}"
         raise RabbitMQFailed(message)

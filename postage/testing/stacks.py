@@ -1,7 +1,7 @@
-"""Where every thread and every greenlet of this process is, as text.
+"""The stacks of all threads and greenlets of this process, as text.
 
-`gevent.util.format_run_info` does this too, but called from another thread, as the watchdog must
-call it, it leaves out the stacks of the greenlets, which are what one wants to see.
+`gevent.util.format_run_info` does the same, but leaves out the stacks of the greenlets when another
+thread calls it, as `hang_detector` does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _threads() -> Iterator[str]:
 
 def _greenlets() -> Iterator[str]:
     library = sys.modules.get("greenlet")
-    if library is None:  # nor are there any greenlets then
+    if library is None:  # then there are no greenlets
         return
     for thing in gc.get_objects():
         if isinstance(thing, library.greenlet) and thing.gr_frame is not None:

@@ -1,4 +1,4 @@
-"""Where tests find a virtual host of their own: on the embedded broker, on a node, on some URL."""
+"""A virtual host for each test: on the embedded broker, on a RabbitMQ node, or at a URL."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.rabbitmq import RabbitMQNode
 
-__all__ = ["EmbeddedHome", "Home", "RabbitMQHome", "UrlHome", "chosen_broker"]
+__all__ = ["EmbeddedVhosts", "RabbitMQVhosts", "UrlVhost", "VhostProvider", "chosen_broker"]
 
 
 def chosen_broker(config: pytest.Config) -> str:
-    """Return ``embedded``, ``rabbitmq`` or a URL: what the option says, or else the ini file."""
+    """Return ``embedded``, ``rabbitmq`` or a URL, from the option or else from the ini file."""
     chosen = str(config.getoption("--postage-broker") or config.getini("postage_broker"))
     if chosen not in ("embedded", "rabbitmq") and not chosen.startswith("amqp://"):
         raise pytest.UsageError(
@@ -25,45 +25,45 @@ def chosen_broker(config: pytest.Config) -> str:
     return chosen
 
 
-class Home(Protocol):
-    """A broker that gives every test a virtual host."""
+class VhostProvider(Protocol):
+    """Gives each test a virtual host."""
 
     def open_vhost(self) -> str:
         """Return the name of a virtual host that no other test uses."""
 
     def close_vhost(self, name: str) -> None:
-        """The test with the virtual host *name* is over."""
+        """Take back the virtual host *name*: its test has ended."""
 
     def url_of(self, vhost: str) -> str:
         """Return the ``amqp://`` URL of a virtual host."""
 
 
-class EmbeddedHome:
-    """Makes a virtual host in microseconds, and removes it with all that is in it."""
+class EmbeddedVhosts:
+    """Makes virtual hosts on the embedded broker, in microseconds, and removes them."""
 
     def __init__(self, broker: BrokerThread) -> None:
         self._broker = broker
         self._numbers = itertools.count(1)
 
     def open_vhost(self) -> str:
-        """Make a virtual host."""
+        """Make a virtual host and return its name."""
         name = f"test-{next(self._numbers)}"
         self._broker.add_vhost(name)
         return name
 
     def close_vhost(self, name: str) -> None:
-        """Remove it; connections to it are closed."""
+        """Remove the virtual host with its queues; connections to it are closed."""
         self._broker.remove_vhost(name)
 
     def url_of(self, vhost: str) -> str:
-        """Return its URL."""
+        """Return the URL of the virtual host."""
         return f"{self._broker.url}/{quote(vhost, safe='')}"
 
 
-class RabbitMQHome:
-    """Hands out the virtual hosts that the node has had from its start, and makes more when needed.
+class RabbitMQVhosts:
+    """Gives out the virtual hosts that a node was started with, then makes more.
 
-    Making one takes seconds, so what is left behind in them goes with the node.
+    Making and deleting one takes seconds.  So none is deleted: the node takes them all with it.
     """
 
     NAMES: ClassVar[list[str]] = [f"test-{number}" for number in range(1, 41)]
@@ -74,7 +74,7 @@ class RabbitMQHome:
         self._numbers = itertools.count(len(self.NAMES) + 1)
 
     def open_vhost(self) -> str:
-        """Return the next one."""
+        """Return the name of an unused virtual host."""
         name = next(self._free, None)
         if name is None:
             name = f"test-{next(self._numbers)}"
@@ -83,26 +83,26 @@ class RabbitMQHome:
         return name
 
     def close_vhost(self, name: str) -> None:
-        """Leave it behind."""
+        """Do nothing: see the class."""
 
     def url_of(self, vhost: str) -> str:
-        """Return its URL."""
+        """Return the URL of the virtual host."""
         return f"amqp://guest:guest@{self._node.host}:{self._node.port}/{quote(vhost, safe='')}"
 
 
-class UrlHome:
-    """The virtual host of one URL, for all tests: nobody has told us how to make others."""
+class UrlVhost:
+    """Gives all tests the virtual host of one URL: AMQP has no way to make another."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def open_vhost(self) -> str:
-        """Return the one there is."""
+        """Return the name of the virtual host."""
         return unquote(urlsplit(self._url).path[1:]) or "/"
 
     def close_vhost(self, name: str) -> None:
-        """Leave it as it is."""
+        """Do nothing: its contents are the user's."""
 
-    def url_of(self, vhost: str) -> str:  # noqa: ARG002 - there is one
+    def url_of(self, vhost: str) -> str:  # noqa: ARG002 - there is only one
         """Return the URL."""
         return self._url

@@ -227,7 +227,7 @@ def test_other_tests_are_left_alone(tmp_path: Path) -> None:
 import signal, sys, threading
 
 def test_it():
-    from postage.testing.watchdog import SIGNAL
+    from postage.testing.hang_detector import SIGNAL
     assert not {"gevent", "greenlet", "pika"} & set(sys.modules)
     assert signal.getsignal(SIGNAL) is signal.SIG_DFL
     assert threading.active_count() == 1
