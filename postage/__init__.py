@@ -1,52 +1,117 @@
 """AMQP components on greenlets: the classic Postage API over gevent and pika.
 
-This package is the model: what a message is, who handles it, where it goes.  It needs the standard
-library alone and does no I/O; ``import postage`` loads neither gevent nor pika.  The runtime is
-`postage.green`; the classic names are in `postage.messaging`, `postage.microthreads` and
-`postage.generic_application`.
+``from postage import ...`` gives every current name, each of which has one home: the model, which
+needs the standard library alone, or the runtime `postage.green`.  A name is loaded when it is first
+used, so ``import postage`` loads neither gevent nor pika.  The classic names of 1.2.1 are in
+`postage.messaging`, `postage.microthreads` and `postage.generic_application`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from postage._version import __version__
-from postage.encoding import Encoder, JsonEncoder
-from postage.errors import PostageError
-from postage.exchange import Exchange
-from postage.fingerprint import Fingerprint
-from postage.handlers import (
-    Handler,
-    MessageFilter,
-    MessageHandler,
-    MessageHandlerFullBody,
-    RpcHandler,
-)
-from postage.message import (
-    Message,
-    MessageCommand,
-    MessageResult,
-    MessageResultError,
-    MessageResultException,
-    MessageStatus,
-    RpcCommand,
-)
-from postage.settings import Settings
+
+# fmt: off
+if TYPE_CHECKING:  # for type checkers and editors; _HOMES says the same to Python
+    from postage.addressing import Eks, Eqk, QueueSpec
+    from postage.dispatch import Reply
+    from postage.encoding import Encoder, JsonEncoder
+    from postage.errors import (
+        AckAndRestart, AuthenticationFailed, BrokerUnreachable, ChannelRefused, ConnectionClosed,
+        ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
+        ExitScheduler, FilterError, GaveUp, IdentityTaken, MalformedMessage, NoRoute,
+        NotAcknowledged, OperationTimeout, PostageError, PublishFailed, RejectMessage, RemoteError,
+        SettingsError, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
+    )
+    from postage.exchange import Exchange
+    from postage.fingerprint import Fingerprint
+    from postage.green import (
+        GenericApplication, GenericApplicationExchange, GenericConsumer, GenericProducer,
+        MessageProcessor, MicroThread, Scheduler, close, patch_all, pipelined, run, statistics,
+    )
+    from postage.green.amqp.delivery import Delivery
+    from postage.green.amqp.frames import Properties
+    from postage.handlers import (
+        Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler, every,
+    )
+    from postage.message import (
+        Message, MessageCommand, MessageResult, MessageResultError, MessageResultException,
+        MessageStatus, RpcCommand,
+    )
+    from postage.settings import Hup, Settings
+    from postage.statistics_types import (
+        ChannelStatistics, ConnectionStatistics, ProcessorStatistics, ProducerStatistics,
+    )
 
 __all__ = [
-    "Encoder",
-    "Exchange",
-    "Fingerprint",
-    "Handler",
-    "JsonEncoder",
-    "Message",
-    "MessageCommand",
-    "MessageFilter",
-    "MessageHandler",
-    "MessageHandlerFullBody",
-    "MessageResult",
-    "MessageResultError",
-    "MessageResultException",
-    "MessageStatus",
-    "PostageError",
-    "RpcCommand",
-    "RpcHandler",
-    "Settings",
     "__version__",
+    # Components
+    "GenericApplication", "GenericApplicationExchange", "GenericConsumer", "GenericProducer",
+    "MessageProcessor", "MicroThread",
+    # Messages
+    "Message", "MessageCommand", "MessageStatus", "RpcCommand", "MessageResult",
+    "MessageResultError", "MessageResultException", "Fingerprint", "Encoder", "JsonEncoder",
+    # Handlers
+    "MessageHandler", "MessageHandlerFullBody", "RpcHandler", "MessageFilter", "Handler", "every",
+    "Reply", "Delivery", "Properties",
+    # Addressing
+    "Exchange", "Eks", "Eqk", "QueueSpec",
+    # Running
+    "run", "Scheduler", "patch_all", "pipelined", "close",
+    # Settings
+    "Settings", "Hup",
+    # Statistics
+    "statistics", "ProducerStatistics", "ProcessorStatistics", "ConnectionStatistics",
+    "ChannelStatistics",
+    # Errors
+    "PostageError", "SettingsError",
+    "ConnectionFailed", "BrokerUnreachable", "AuthenticationFailed", "TlsFailed", "VhostRefused",
+    "ConnectionLost", "ConnectionClosed", "ChannelRefused", "TopologyMismatch", "IdentityTaken",
+    "ConsumerCancelled", "OperationTimeout", "PublishFailed", "NotAcknowledged", "NoRoute",
+    "EncodingError", "DecodingError", "MalformedMessage", "RemoteError", "TimeoutError", "GaveUp",
+    # Raised by handlers and filters
+    "RejectMessage", "FilterError", "AckAndRestart", "ExitScheduler",
 ]
+
+_HOMES = {  # all other names are errors
+    "addressing": ("Eks", "Eqk", "QueueSpec"),
+    "dispatch": ("Reply",),
+    "encoding": ("Encoder", "JsonEncoder"),
+    "exchange": ("Exchange",),
+    "fingerprint": ("Fingerprint",),
+    "green": (
+        "GenericApplication", "GenericApplicationExchange", "GenericConsumer", "GenericProducer",
+        "MessageProcessor", "MicroThread", "Scheduler", "close", "patch_all", "pipelined", "run",
+        "statistics",
+    ),
+    "green.amqp.delivery": ("Delivery",),
+    "green.amqp.frames": ("Properties",),
+    "handlers": (
+        "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody", "RpcHandler",
+        "every",
+    ),
+    "message": (
+        "Message", "MessageCommand", "MessageResult", "MessageResultError",
+        "MessageResultException", "MessageStatus", "RpcCommand",
+    ),
+    "settings": ("Hup", "Settings"),
+    "statistics_types": (
+        "ChannelStatistics", "ConnectionStatistics", "ProcessorStatistics", "ProducerStatistics",
+    ),
+}
+# fmt: on
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the names above, and keep it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"postage.{_HOME_OF.get(name, 'errors')}")
+    found = globals()[name] = getattr(home, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the names here, loaded or not."""
+    return sorted({*globals(), *__all__})

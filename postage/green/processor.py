@@ -36,7 +36,7 @@ from postage.settings import Hup, Settings
 if TYPE_CHECKING:
     from gevent.pool import Group
 
-    from postage.statistics import ProcessorStatistics
+    from postage.statistics_types import ProcessorStatistics
 
 __all__ = ["GRACE", "MessageProcessor"]
 
@@ -122,7 +122,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def statistics(self) -> ProcessorStatistics:
         """Return a picture of it; never switches."""
-        from postage.statistics import ProcessorStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics_types import ProcessorStatistics  # noqa: PLC0415 - for who asks
 
         pool, counts = self._pool, self.counts
         return ProcessorStatistics(

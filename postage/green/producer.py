@@ -43,7 +43,7 @@ from postage.message import (
 from postage.settings import Hup, Settings
 
 if TYPE_CHECKING:
-    from postage.statistics import ProducerStatistics
+    from postage.statistics_types import ProducerStatistics
 
 __all__ = ["GenericProducer", "RpcMethod"]
 
@@ -214,7 +214,7 @@ class GenericProducer:
 
     def statistics(self) -> ProducerStatistics:
         """Return a snapshot of what this producer has sent and called; never switches."""
-        from postage.statistics import ProducerStatistics  # noqa: PLC0415 - rarely needed
+        from postage.statistics_types import ProducerStatistics  # noqa: PLC0415 - rarely needed
 
         counts = self._counts
         return ProducerStatistics(

@@ -11,7 +11,7 @@ from postage import green, messaging
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.settings import Settings
-from postage.statistics import ChannelStatistics, ConnectionStatistics
+from postage.statistics_types import ChannelStatistics, ConnectionStatistics
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 

@@ -15,7 +15,7 @@ import pytest
 from postage import generic_application, messaging
 from postage.cli.output import as_json, table
 from postage.cli.running.probes import readiness
-from postage.statistics import ConnectionStatistics
+from postage.statistics_types import ConnectionStatistics
 from postage.testing.polling import wait_until
 from tests.cli.support import SOON, children, postage, running, together, told
 from tests.support.programs import Program

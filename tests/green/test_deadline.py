@@ -212,7 +212,7 @@ def test_a_server_drops_requests_that_expired_in_the_process(
     gate = gevent.event.Event()
     server = Server(place, lambda _: gate.wait(), concurrency=1)
     server.consumer.prefetch = 50
-    caplog.set_level(logging.INFO, "postage.green.processor")
+    caplog.set_level(logging.INFO, "postage.green.rpc.serving")
     with running(server):
         first = gevent.spawn(caller.rpc_ask)
         wait_until(lambda: len(server.left) == 1, SOON)

@@ -10,7 +10,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import NoRoute
-from postage.statistics import ProcessorStatistics, ProducerStatistics
+from postage.statistics_types import ProcessorStatistics, ProducerStatistics
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.running import running

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,60 @@ def test_the_command_line_tells_the_version():
 @pytest.mark.parametrize("name", postage.__all__)
 def test_what_the_package_lists_is_there(name):
     assert hasattr(postage, name)
+    assert name in dir(postage)
+
+
+def test_the_package_lists_each_name_once():
+    assert len(postage.__all__) == len(set(postage.__all__))
+
+
+def test_every_error_is_listed():
+    from postage import errors
+
+    assert set(errors.__all__) <= set(postage.__all__)
+
+
+def test_names_are_the_same_objects_in_green():
+    from postage import green
+
+    shared = set(green.__all__) & set(postage.__all__)
+
+    assert set(green.__all__) - shared == {"MicroScheduler"}, "the classic name of Scheduler"
+    assert all(getattr(green, name) is getattr(postage, name) for name in shared)
+
+
+def test_type_checkers_see_what_python_finds():
+    tree = ast.parse(Path(postage.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert {*imports, "__version__"} == set(postage.__all__)
+    for name, module in imports.items():
+        assert getattr(importlib.import_module(str(module)), name) is getattr(postage, name)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Producer'"):
+        _ = postage.Producer
+
+
+def test_importing_the_package_loads_nothing_else():
+    code = (
+        "import sys, postage; print([m for m in sys.modules if m.startswith('postage.')]);"
+        "postage.Message; print('gevent' in sys.modules, 'pika' in sys.modules)"
+    )
+    finished = run_program("-c", code)
+
+    assert finished.stdout == "['postage._version']\nFalse False\n", finished.stderr
+
+
+def test_importing_all_names_gives_all_names():
+    code = "from postage import *; print(run, MessageProcessor, NoRoute)"
+    finished = run_program("-c", code)
+
+    assert finished.code == 0, finished.stderr

@@ -12,7 +12,7 @@ from gevent.pywsgi import WSGIServer
 
 from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
-from postage.statistics import ConnectionStatistics
+from postage.statistics_types import ConnectionStatistics
 
 __all__ = ["readiness", "serve_probes"]
 

@@ -29,7 +29,7 @@ from postage.green.amqp.waiting import Answer, Callbacks
 
 if TYPE_CHECKING:
     from postage.green.amqp.connection import Connection
-    from postage.statistics import ChannelStatistics
+    from postage.statistics_types import ChannelStatistics
 
 __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
@@ -105,7 +105,7 @@ class Channel:
 
     def statistics(self) -> ChannelStatistics:
         """Return a picture of what went over it; never switches."""
-        from postage.statistics import ChannelStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics_types import ChannelStatistics  # noqa: PLC0415 - for who asks
 
         return ChannelStatistics(
             number=self._pika.channel_number,

@@ -28,7 +28,7 @@ from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 
 if TYPE_CHECKING:
-    from postage.statistics import ConnectionStatistics
+    from postage.statistics_types import ConnectionStatistics
 
 __all__ = ["Pair", "close", "open_connections", "pair_of", "statistics"]
 

@@ -29,7 +29,7 @@ from postage.green.amqp.connection_states import (
 from postage.settings import Settings
 
 if TYPE_CHECKING:
-    from postage.statistics import ConnectionStatistics
+    from postage.statistics_types import ConnectionStatistics
 
 __all__ = ["Reconnecting"]
 
@@ -90,7 +90,7 @@ class Reconnecting:
 
     def statistics(self) -> ConnectionStatistics:
         """Return a picture of it, and of the open connection's channels; never switches."""
-        from postage.statistics import ConnectionStatistics  # noqa: PLC0415 - for who asks
+        from postage.statistics_types import ConnectionStatistics  # noqa: PLC0415 - for who asks
 
         own: dict[str, Any] = {
             "role": self.role,
