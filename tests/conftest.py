@@ -17,7 +17,7 @@ import pytest
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
 from postage.testing.time_limit import limited
 from postage.testing.vhosts import chosen_broker
-from tests.faults.account import HEADER
+from tests.faults.report import HEADER
 from tests.support.clock import Clock
 from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
 
@@ -60,13 +60,13 @@ def _encodable(value: Any) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the accounts of the tests in tests/faults, wherever they ran."""
+    """Print the table of the runs in tests/faults, also of those in other processes."""
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
     called = (each for each in reports if getattr(each, "when", None) == "call")
-    kept = [text for each in called for name, text in each.user_properties if name == "account"]
-    if kept:
-        terminalreporter.section("accounts of faults")
-        terminalreporter.write_line("\n".join([HEADER, *kept]))
+    lines = [text for each in called for name, text in each.user_properties if name == "fault_run"]
+    if lines:
+        terminalreporter.section("runs with faults")
+        terminalreporter.write_line("\n".join([HEADER, *lines]))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

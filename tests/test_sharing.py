@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.parametrize("number", range(2))
 def test_it(number, record_property):
-    record_property("account", f"account {number}")
+    record_property("fault_run", f"run {number}")
     logging.getLogger("test").warning("half a pair: \\ud800")
 
 def test_that_is_not_for_here():
@@ -35,4 +35,4 @@ def test_reports_travel_whatever_is_in_them(tmp_path: Path) -> None:
     assert finished.code == 1, finished.stdout + finished.stderr
     assert "1 failed, 2 passed, 1 skipped" in finished.stdout
     assert ": not here" in finished.stdout
-    assert all(f"account {number}" in finished.stdout for number in range(2))
+    assert all(f"run {number}" in finished.stdout for number in range(2))

@@ -23,7 +23,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.vhosts import chosen_broker
 from tests.cli.support import PROGRAMS, SOON, at_once, postage, running
-from tests.faults.scene import attendant
+from tests.support.broker_commands import in_node_thread
 from tests.support.programs import ROOT, Program, run_program
 from tests.support.running import running as running_here
 from tests.support.terminal import OnTerminal
@@ -255,10 +255,10 @@ class RabbitMQ(RabbitMQNode):
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
 
     def start(self) -> None:
-        attendant.run(super().start)
+        in_node_thread(super().start)
 
     def kill(self) -> None:
-        attendant.run(super().kill)
+        in_node_thread(super().kill)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """``python -m tests.faults.chaos --minutes 10 --seed 1``: one fault after another, under load.
 
-On a private RabbitMQ node, through the proxy.  The seed is printed first; the account comes last,
-and the exit code is 1 when it shows anything wrong.
+The faults happen to a private RabbitMQ node and to the proxy before it.  The program prints the
+seed first and the report last; the exit code is 1 if the report violates a limit.
 """
 
 from __future__ import annotations
@@ -11,90 +11,62 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 
-from tests.faults import brokers, channels, deaths, links
-from tests.faults.account import Limits, findings
-from tests.faults.exam import Exam
-from tests.faults.fault import Strike
-from tests.faults.measures import memory
-from tests.faults.scene import Scene, lasting
+import gevent
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault_env import FaultEnv
+from tests.faults.fault_run import FaultRun, Injection
+from tests.faults.report import Limits, violations
 from tests.faults.steady import opened, say
+from tests.support.measures import memory
+
+CANDIDATES = [fault for fault in FAULTS if "rabbitmq" in fault.brokers]
 
 
-def menu(chance: random.Random) -> dict[str, tuple[float, Strike]]:
-    """Return each fault with its weight, and its durations drawn anew."""
-    some = partial(chance.uniform, 0.2, 4.0)
-    sizes = chance.randint(20, 3000), chance.randint(20, 200)
-    return {
-        "link cut": (3, links.cut),
-        "link cut and refused": (2, partial(links.unreachable, seconds=some())),
-        "half-open": (2, links.half_open),
-        "dark": (1, partial(links.dark, seconds=some())),
-        "delay": (1, partial(links.slow, delay=some() / 2, seconds=some())),
-        "narrow": (1, partial(links.slow, rate=chance.randint(5_000, 50_000), seconds=some())),
-        "cut in mid-frame": (2, partial(links.cut_in_mid_frame, sizes=sizes)),
-        "broker killed": (2, brokers.killed),
-        "application stopped": (1, brokers.stopped),
-        "memory alarm": (1, partial(brokers.alarmed, seconds=some())),
-        "connections closed": (1, brokers.closed),
-        "exchange deleted": (1, channels.exchange_deleted),
-        "queue mismatched": (1, channels.mismatched),
-        "queue of calls deleted": (1, partial(channels.queue_deleted, which="calls")),
-        "queue of messages deleted": (1, partial(channels.queue_deleted, which="notes")),
-        "reply connection closed": (1, channels.reply_queues_lost),
-        "consumer killed": (1, deaths.consumer_killed),
-        "producer killed": (1, deaths.producer_killed),
-    }
-
-
-def faults(seed: int) -> Iterator[tuple[str, Strike, float]]:
-    """Yield names and faults without end, and how long to rest after each; the same by seed."""
+def draw(seed: int) -> Iterator[tuple[str, Injection, float]]:
+    """Yield faults without end, each with its name and the pause after it; the same by *seed*."""
     chance = random.Random(seed)
     while True:
-        offered = menu(chance)
-        weights = [weight for weight, _ in offered.values()]
-        (name,) = chance.choices(list(offered), weights)
-        yield name, offered[name][1], chance.uniform(0.0, 2.0)
+        (fault,) = chance.choices(CANDIDATES, [each.weight for each in CANDIDATES])
+        yield fault.name, partial(fault.inject, **fault.draw(chance)), chance.uniform(0.0, 2.0)
 
 
-def suffer(exam: Exam, name: str, strike: Strike) -> None:
-    """Have one fault; what it cannot do is in the account as well."""
-    began = time.monotonic()
+def inject(run: FaultRun, name: str, injection: Injection) -> None:
+    """Cause one fault and print its costs; if it cannot be caused, the report says so as well."""
+    began, journal = time.monotonic() - run.began, run.load.journal
     try:
-        took = exam.suffer(strike)
+        recovery = run.inject(injection)
     except AssertionError as exc:
-        exam.load.ledger.surprise(f"{name}: {exc}")
+        journal.add_unexpected(f"{name}: {exc}")
         say(f"{name}: {exc}")
     else:
-        ledger = exam.load.ledger
         say(
-            f"{began - exam.began:7.1f} s  {name:<28} consuming again after {took:5.2f} s; "
-            f"{ledger.lost} unhandled, {ledger.duplicates} duplicates, {memory() / 1e6:.1f} MB"
+            f"{began:7.1f} s  {name:<30} recovery after {recovery:5.2f} s; "
+            f"{journal.lost} unhandled, {journal.duplicates} duplicates, {memory() / 1e6:.1f} MB"
         )
 
 
-def run(scene: Scene, minutes: float, seed: int) -> list[str]:
-    """Have faults for so long; return what is wrong.
+def run_chaos(env: FaultEnv, minutes: float, seed: int) -> list[str]:
+    """Cause faults for so long; return the violations.
 
-    The first tenth of the time is for warming up: only then is the memory before all of it taken.
+    The first tenth of the time is the warm-up: the memory before the faults is measured after it.
     """
-    with Exam(scene) as exam:
-        exam.begin()
-        warm = False
-        for name, strike, rest in faults(seed):
-            suffer(exam, name, strike)
-            lasting(rest)
-            elapsed = (time.monotonic() - exam.began) / 60
-            if not warm and elapsed > minutes / 10:
-                warm = True
-                exam.weigh()
-            if elapsed > minutes:
-                break
-        account = exam.account(f"{minutes:g} minutes of chaos, seed {seed}")
-    say(account)
-    return findings(account, Limits())
+    with FaultRun(env) as run:
+        is_warm, elapsed = False, 0.0
+        faults = draw(seed)
+        while elapsed <= minutes:
+            name, injection, pause = next(faults)
+            inject(run, name, injection)
+            gevent.sleep(pause)
+            elapsed = (time.monotonic() - run.began) / 60
+            if not is_warm and elapsed > minutes / 10:
+                is_warm = True
+                run.record_memory()
+        report = run.finish(f"{minutes:g} minutes of chaos, seed {seed}")
+    say(report)
+    return violations(report, Limits())
 
 
 def main() -> int:
@@ -103,11 +75,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
     say(f"seed {options.seed}")
-    with ExitStack() as stack:
-        scene = stack.enter_context(opened("rabbitmq", stack))
-        wrong = run(scene, options.minutes, options.seed)
-    say("\n".join(f"* {what}" for what in wrong) or "nothing is wrong")
-    return 1 if wrong else 0
+    with opened("rabbitmq") as env:
+        found = run_chaos(env, options.minutes, options.seed)
+    say("\n".join(f"* {text}" for text in found) or "nothing is wrong")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -1,21 +1,17 @@
-"""The node that faults happen to, and what is kept of their accounts."""
+"""The node that the faults happen to, and the reports of the runs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
 from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.vhosts import chosen_broker
-from tests.faults.account import Account, Keep, line
-from tests.faults.leaks import spoil
-from tests.faults.login import LOGINS, VHOSTS
-
-if TYPE_CHECKING:
-    from tests.faults.scene import Scene
+from tests.faults.fault_env import LOGINS, VHOSTS, FaultEnv, on_embedded, on_node
+from tests.faults.password_leaks import fail_if_leaking
+from tests.faults.report import Record, RunReport
 
 
 @pytest.fixture(scope="session")
@@ -29,38 +25,36 @@ def fault_node(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
 
 @pytest.fixture(scope="session")
 def fault_vhosts() -> Iterator[str]:
-    """The virtual hosts of that node, each to be used once."""
+    """The vhosts of that node; each test takes the next one."""
     return iter(VHOSTS)
 
 
 @pytest.fixture
-def scene(kind: str, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A scene of this *kind*: ``rabbitmq`` or ``embedded``."""
-    from tests.faults.scene import on_embedded, on_node
-
+def env(kind: str, request: pytest.FixtureRequest) -> Iterator[FaultEnv]:
+    """An environment of this *kind*: ``rabbitmq`` or ``embedded``."""
     if kind == "embedded":
-        opening = on_embedded()
+        entering = on_embedded()
     else:
         vhosts = request.getfixturevalue("fault_vhosts")
-        opening = on_node(request.getfixturevalue("fault_node"), next(vhosts))
-    with opening as opened:
-        yield opened
+        entering = on_node(request.getfixturevalue("fault_node"), next(vhosts))
+    with entering as env:
+        yield env
 
 
 @pytest.fixture
-def keep(record_property: Callable[[str, object], None]) -> Keep:
-    """A function that prints an account, and keeps it for the table at the end of the run."""
+def record(record_property: Callable[[str, object], None]) -> Record:
+    """A function that prints a report, and keeps it for the table at the end of the test run."""
 
-    def keep(account: Account) -> None:
-        record_property("account", line(account))  # the report takes it to whichever process prints
-        sys.stdout.write(f"{account}\n")
+    def record(report: RunReport) -> None:
+        record_property("fault_run", report.as_line())  # reaches the process that prints
+        sys.stdout.write(f"{report}\n")
 
-    return keep
+    return record
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let no test of this folder show the password of the scenes."""
+    """Fail each test of this folder that shows the password of the fault environments."""
     report = yield
-    spoil(report)
+    fail_if_leaking(report)
     return report

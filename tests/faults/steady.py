@@ -1,7 +1,7 @@
 """``python -m tests.faults.steady --minutes 30``: steady load, and what the process holds.
 
-Exit code 1 when memory, greenlets or sockets grow.  The broker is asked straight, not through the
-proxy of the other fault tests: that is a thread of this process, with a heap of its own.
+The exit code is 1 if memory, greenlets or sockets grow.  Components connect to the broker directly:
+the proxy of the other fault tests is a thread of this process, with a heap of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import contextmanager
 from functools import partial
 from statistics import fmean
 from typing import NamedTuple
@@ -19,40 +19,33 @@ from typing import NamedTuple
 import gevent
 
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.account import ANSWERED, Limits, findings
-from tests.faults.exam import Exam
+from tests.faults.catalogue import HARMLESS
+from tests.faults.fault_env import LOGINS, VHOSTS, FaultEnv, on_embedded, on_node
+from tests.faults.fault_run import FaultRun
 from tests.faults.growth import Growth
-from tests.faults.load import Load, Shape
-from tests.faults.login import LOGINS, VHOSTS
-from tests.faults.measures import connections_to, greenlets, memory
-from tests.faults.scene import Scene, attendant, on_embedded, on_node
-from tests.support.heap import blocks, malloced
+from tests.faults.load import Load, LoadSettings
+from tests.faults.report import violations
+from tests.support.broker_commands import in_node_thread
+from tests.support.measures import blocks, connections_to, greenlets, malloced, memory
 
 LEVELS = 30
-"""Into how many parts a run is divided: one a minute in half an hour."""
-TOLD = 5
-"""How many parts end before the next sample is printed."""
-PAUSE = 5.0
-"""Seconds between two samples, or less in a run of a minute or two: it has one for each part."""
-REST = 0.1
-"""Seconds that the load has to itself before a sample, however late that is."""
-HELD = 0.5
-"""Seconds for which the hub is held in `shake`: all rest for less."""
-SHAKES = 3
-QUIET = Limits(duplicates=0, refused=0, outcomes=frozenset({ANSWERED}))
+"""The number of parts of a run: one a minute in half an hour."""
+LEVELS_PER_LINE = 5
+SAMPLE_PAUSE = 5.0
+"""Seconds between two samples; a run of a minute or two has one sample for each part."""
+MIN_PAUSE = 0.1
+"""Seconds that the load has for itself before each sample, however late the sample is."""
+STALL = 0.5
+"""Seconds for which `stall` blocks the hub: longer than any sender pauses."""
 
 
 class Sample(NamedTuple):
-    """What the process holds at one time."""
+    """What the process holds at one time, in seconds since the start; memory in bytes."""
 
     at: float
-    """Seconds since the load was at work."""
     memory: float
-    """Resident bytes."""
     malloced: float
-    """Bytes in use of those that malloc manages."""
     blocks: float
-    """Blocks in use of Python's own."""
     greenlets: float
     sockets: float
 
@@ -64,96 +57,87 @@ class Sample(NamedTuple):
         )
 
 
-def shake(load: Load) -> None:
-    """Hold the hub some times, so that everything is due at once afterwards.
+def stall(load: Load) -> None:
+    """Block the hub three times, so that everything is due at once afterwards.
 
-    A busy machine does so sooner or later; what that takes (a greenlet more in a pool, a larger
-    heap) stays.  So it is taken before anything is measured.
+    A busy machine does so sooner or later.  What the process allocates then (another greenlet in a
+    pool, a larger heap) it keeps, so it must be allocated before the measurements.
     """
-    for _ in range(SHAKES):
-        time.sleep(HELD)
-        gevent.sleep(4 * HELD)
+    for _ in range(3):
+        time.sleep(STALL)
+        gevent.sleep(4 * STALL)
     load.lateness = 0.0
 
 
-def samples(scene: Scene, minutes: float, count: int) -> Iterator[Sample]:
-    """Yield a sample at the beginning, and *count* until so many *minutes* are over."""
+def samples(env: FaultEnv, minutes: float, count: int) -> Iterator[Sample]:
+    """Yield a sample at the beginning, and *count* more until *minutes* have passed."""
     began = time.monotonic()
     for number in range(count + 1):
         due = began + number / count * minutes * 60
-        gevent.sleep(max(REST, due - time.monotonic()))
-        sockets = sum(map(connections_to, scene.ports))
+        gevent.sleep(max(MIN_PAUSE, due - time.monotonic()))
+        sockets = sum(map(connections_to, env.ports))
         resident = memory()
         at = time.monotonic() - began
         yield Sample(at, resident, malloced(), blocks(), len(greenlets()), sockets)
 
 
-def told(taken: Iterator[Sample], every: int) -> Iterator[Sample]:
-    """Print the first of *taken*, and one in *every* after it; yield all but the first."""
-    say(next(taken))
-    for number, sample in enumerate(taken, 1):
-        if number % every == 0:
-            say(sample)
-        yield sample
+def levels(env: FaultEnv, minutes: float) -> Iterator[Sample]:
+    """Yield the mean of the samples of each part of a run; print a sample now and then.
 
-
-def levels(scene: Scene, minutes: float) -> Iterator[Sample]:
-    """Yield what is held in each part of a run: the means of its samples.
-
-    No more than that is kept, or this would grow itself.
+    Nothing else is kept, as this function would grow otherwise.
     """
-    each = max(1, round(minutes * 60 / LEVELS / PAUSE))
-    taken = told(samples(scene, minutes, LEVELS * each), TOLD * each)
-    while part := list(itertools.islice(taken, each)):
+    count = max(1, round(minutes * 60 / LEVELS / SAMPLE_PAUSE))
+    taken = samples(env, minutes, LEVELS * count)
+    say(next(taken))
+    for number in range(1, LEVELS + 1):
+        part = list(itertools.islice(taken, count))
+        if number % LEVELS_PER_LINE == 0:
+            say(part[-1])
         yield Sample(*map(fmean, zip(*part, strict=True)))
 
 
-def say(what: object) -> None:
-    sys.stdout.write(f"{what}\n")
+def say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def growths(held: list[Sample], messages: float) -> Iterator[Growth]:
-    """Yield what *held* shows: levels with so many *messages* (calls count) between them.
+def growth_faults(held: list[Sample], messages: float) -> Iterator[str]:
+    """Print what grows, and by how much; yield what is wrong.
 
-    The first quarter is for warming up.  The limits are less than what anything costs that is left
-    behind by each message: an object takes a block, of 16 bytes at least.
+    *messages* (and calls) were sent between two levels.  The first quarter of the levels is the
+    warm-up.  The limits are below the cost of anything that each message could leave behind: an
+    object takes a block, of 16 bytes at least.
     """
     later = held[len(held) // 4 :]
     growth = partial(Growth.of, messages=messages)
-    yield growth("bytes resident", [level.memory for level in later], limit=1.0, is_mark=True)
-    yield growth("bytes of malloc", [level.malloced for level in later], limit=1.0)
-    yield growth("blocks", [level.blocks for level in later], limit=0.1)
-    yield growth("greenlets", [level.greenlets for level in later], limit=0.001)
-
-
-def verdict(held: list[Sample], messages: float) -> Iterator[str]:
-    """Print what grows, and by how much; yield what is wrong."""
-    for growth in growths(held, messages):
-        say(growth)
-        if growth.fault is not None:
-            yield growth.fault
+    for found in (
+        growth("bytes resident", [level.memory for level in later], limit=1.0, is_peak=True),
+        growth("bytes of malloc", [level.malloced for level in later], limit=1.0),
+        growth("blocks", [level.blocks for level in later], limit=0.1),
+        growth("greenlets", [level.greenlets for level in later], limit=0.001),
+    ):
+        say(found)
+        if found.fault is not None:
+            yield found.fault
     if sockets := {sample.sockets for sample in held} - {2.0}:
         yield f"sockets: {sorted(sockets)}"
 
 
-def run(scene: Scene, minutes: float, shape: Shape) -> list[str]:
+def run_steady(env: FaultEnv, minutes: float, settings: LoadSettings) -> list[str]:
     """Run the load for so long; return what is wrong."""
-    with Exam(scene, shape) as exam:
-        exam.begin()
-        shake(exam.load)
-        exam.weigh()
-        before = messages_of(exam.load)
-        held = list(levels(scene, minutes))
-        messages = messages_of(exam.load) - before
-        account = exam.account(f"{minutes:g} minutes of steady load")
-    say(account)
-    return [*verdict(held, messages / LEVELS), *findings(account, QUIET)]
 
+    def count() -> int:
+        return run.load.journal.sent + run.load.journal.calls.total()
 
-def messages_of(load: Load) -> int:
-    """Return how many messages *load* has sent, and calls it has made."""
-    return load.ledger.sent + load.ledger.calls.total()
+    with FaultRun(env, settings) as run:
+        stall(run.load)
+        run.record_memory()
+        before = count()
+        held = list(levels(env, minutes))
+        messages = count() - before
+        report = run.finish(f"{minutes:g} minutes of steady load")
+    say(report)
+    return [*growth_faults(held, messages / LEVELS), *violations(report, HARMLESS)]
 
 
 def main() -> int:
@@ -162,23 +146,26 @@ def main() -> int:
     parser.add_argument("--broker", choices=["rabbitmq", "embedded"], default="rabbitmq")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two messages")
     options = parser.parse_args()
-    with ExitStack() as stack:
-        scene = stack.enter_context(opened(options.broker, stack, straight=True))
-        wrong = run(scene, options.minutes, Shape(pause=options.pause))
-    say("\n".join(f"* {what}" for what in wrong) or "nothing grows")
-    return 1 if wrong else 0
+    with opened(options.broker, direct=True) as env:
+        found = run_steady(env, options.minutes, LoadSettings(pause=options.pause))
+    say("\n".join(f"* {text}" for text in found) or "nothing grows")
+    return 1 if found else 0
 
 
-def opened(
-    broker: str, stack: ExitStack, *, straight: bool = False
-) -> AbstractContextManager[Scene]:
-    """Return the scene on this kind of broker; *stack* ends what it starts."""
+@contextmanager
+def opened(broker: str, *, direct: bool = False) -> Iterator[FaultEnv]:
+    """Start a broker of this kind, with an environment for it; stop both at the end."""
     if broker == "embedded":
-        return on_embedded(straight=straight)
+        with on_embedded(direct=direct) as env:
+            yield env
+        return
     node = RabbitMQNode(VHOSTS, LOGINS)
-    stack.callback(node.close)
-    attendant.run(node.start)
-    return on_node(node, VHOSTS[0], straight=straight)
+    try:
+        in_node_thread(node.start)
+        with on_node(node, VHOSTS[0], direct=direct) as env:
+            yield env
+    finally:
+        node.close()
 
 
 if __name__ == "__main__":

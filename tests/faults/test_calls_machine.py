@@ -1,6 +1,6 @@
-"""A machine that looks for a call without exactly one outcome in its time.
+"""A state machine that searches for a call without exactly one outcome within its limit.
 
-``POSTAGE_EXAMPLES=2000 pytest -m soak tests/faults/test_calls_machine.py`` looks for long.
+``POSTAGE_EXAMPLES=2000 pytest -m soak tests/faults/test_calls_machine.py`` searches for long.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from hypothesis.stateful import (
 from postage import green, messaging
 from postage.errors import ConnectionClosed
 from postage.testing.polling import wait_until
-from tests.faults.account import ANSWERED, OUTCOMES
-from tests.faults.channels import delete_reply_queues
-from tests.faults.hubthread import HubThread
+from tests.faults.catalogue import delete_reply_queues
+from tests.faults.fault_env import on_embedded
 from tests.faults.load import outcome_of
-from tests.faults.scene import on_embedded
+from tests.faults.report import ANSWERED, OUTCOMES
 from tests.support.places import Place
+from tests.support.proxy import HubThread
 from tests.support.stopwatch import Stopwatch
 
 LATE = 0.5
-"""Seconds that an outcome may come after its time."""
+"""Seconds by which an outcome may exceed its limit."""
 ROLES = ["publishing", "consuming", ""]
 TIMES = [(0.6, 0), (0.3, 1), (0.2, 2)]
-"""Seconds of each try, and how many further tries."""
+"""The seconds of each try, and the number of further tries."""
 MANY = int(os.environ.get("POSTAGE_EXAMPLES", "300"))
 
 
 class Server(messaging.MessageProcessor):
-    """Answers, unless it is told not to."""
+    """Answers, except while it is paused or drops requests."""
 
     paused = False
     drops = 0
@@ -60,7 +60,7 @@ class Server(messaging.MessageProcessor):
 
 @dataclass
 class Call:
-    """A call that has begun, and what it came to; no machine is so busy that it is late by that."""
+    """A call, and its outcomes; the stopwatch leaves out the time that a busy machine takes."""
 
     watch: Stopwatch
     limit: float
@@ -72,12 +72,12 @@ class Call:
 
 
 class Calls(RuleBasedStateMachine):
-    """Calls, and what happens to them; the server lives in a thread with connections of its own."""
+    """Calls under faults; the server runs in a thread with connections of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self._stack = ExitStack()
-        self._scene = self._stack.enter_context(on_embedded())
+        self._env = self._stack.enter_context(on_embedded())
         self._place = Place("calls")
         self._thread = HubThread()
         self._stack.callback(self._thread.stop)
@@ -101,7 +101,7 @@ class Calls(RuleBasedStateMachine):
         result = self._producer.rpc_echo(argument, _timeout=timeout, _max_retry=0)
         return outcome_of(result.body["content"], argument)
 
-    # --- what happens
+    # --- calls and faults
 
     @rule(times=st.sampled_from(TIMES))
     def call(self, times: tuple[float, int]) -> None:
@@ -129,17 +129,17 @@ class Calls(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(ROLES))
     def kill_connection(self, role: str) -> None:
-        self._scene.broker.faults.drop(role)
+        self._env.broker.faults.drop(role)
 
     @rule(frames=st.integers(1, 4))
     def kill_connection_in_the_middle(self, frames: int) -> None:
-        self._scene.broker.faults.drop("publishing", after_frames=frames)
+        self._env.broker.faults.drop("publishing", after_frames=frames)
         gevent.sleep(0.02)
-        self._scene.broker.faults.clear()
+        self._env.broker.faults.clear()
 
     @rule()
     def delete_reply_queues(self) -> None:
-        delete_reply_queues(self._scene)
+        delete_reply_queues(self._env)
 
     @rule()
     def pause_server(self) -> None:
@@ -164,7 +164,7 @@ class Calls(RuleBasedStateMachine):
     def go_on(self, seconds: float) -> None:
         gevent.sleep(seconds)
 
-    # --- what must hold
+    # --- invariants
 
     @invariant()
     def no_call_is_late(self) -> None:
@@ -179,7 +179,7 @@ class Calls(RuleBasedStateMachine):
             self._stack.close()
 
     def _finish(self) -> None:
-        """Every call has its outcome in its time; and then all is well again."""
+        """Every call has its outcome within its limit; afterwards calls are answered again."""
         self._server.paused, self._server.drops = False, 0
         longest = max((call.limit for call in self._calls), default=0.0)
         gevent.joinall(self._greenlets, timeout=longest + LATE)
@@ -187,8 +187,8 @@ class Calls(RuleBasedStateMachine):
             assert len(call.outcomes) == 1, call
             assert call.outcomes[0] in OUTCOMES | ({"ConnectionClosed"} if self._closed else set())
             assert call.took <= call.limit + LATE, call
-        # A connection that is lost takes the call in flight with it: there is no second try.
-        wait_until(lambda: self._echoed([-3], 1.0) == ANSWERED, 10.0, "all is well again")
+        # A call in flight on a lost connection fails, as it has only one try.
+        wait_until(lambda: self._echoed([-3], 1.0) == ANSWERED, 10.0, "calls are answered again")
         self._server.stop_consuming()
 
 

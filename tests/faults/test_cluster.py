@@ -1,4 +1,4 @@
-"""Three nodes, quorum queues, and the leader's node is killed under load."""
+"""Three nodes and quorum queues; the node of a leader is killed under load."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.account import Keep, Limits, judge
-from tests.faults.cluster import ClusterScene, cluster, on_cluster
-from tests.faults.exam import examined
-from tests.faults.load import Load, Shape
+from tests.faults.cluster import ClusterEnv, on_cluster
+from tests.faults.fault_run import run_with_fault
+from tests.faults.load import Load, LoadSettings
+from tests.faults.report import Limits, Record, check
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-QUORUM = Shape(arguments={"x-queue-type": "quorum"}, publish_timeout=30.0)
-PATIENT = Limits(again=30.0)
+QUORUM = LoadSettings(arguments={"x-queue-type": "quorum"}, publish_timeout=30.0)
+PATIENT = Limits(recovery=30.0)
 
 
 @pytest.fixture(scope="module")
-def scene(request: pytest.FixtureRequest) -> Iterator[ClusterScene]:
-    with cluster() as members, on_cluster(members) as opened:
-        yield opened
+def env(request: pytest.FixtureRequest) -> Iterator[ClusterEnv]:
+    with on_cluster() as env:
+        yield env
 
 
-def leader_killed(scene: ClusterScene, load: Load) -> None:
-    """Kill the node where the queue of messages has its leader; it stays away."""
-    leader = scene.leader_of(load.notes)
+def leader_killed(env: ClusterEnv, load: Load) -> None:
+    """Kill the node with the leader of the queue of messages; it does not come back."""
+    leader = env.leader_of(load.notes)
     sys.stdout.write(f"the leader is {leader!r}\n")
     leader.kill()
 
 
 @pytest.mark.limit(180)
 @pytest.mark.needs_rabbitmq("cluster")
-def test_the_loss_of_the_leader_loses_no_message(scene: ClusterScene, keep: Keep) -> None:
-    account = examined(scene, "leader of a cluster killed", leader_killed, QUORUM, patience=40.0)
-    keep(account)
-    judge(account, PATIENT)
+def test_the_loss_of_the_leader_loses_no_message(env: ClusterEnv, record: Record) -> None:
+    report = run_with_fault(env, "leader of a cluster killed", leader_killed, QUORUM, timeout=40.0)
+    record(report)
+    check(report, PATIENT)

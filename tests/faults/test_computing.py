@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
 
-from tests.faults.account import Keep, judge
-from tests.faults.computing import Computes, compute
-from tests.faults.exam import examined
-from tests.faults.fault import EMBEDDED, RABBITMQ, UNHARMED
-from tests.faults.load import Shape
-from tests.faults.scene import Scene
+from postage import messaging
+from postage.testing.polling import wait_until
+from tests.faults.catalogue import BOTH, HARMLESS
+from tests.faults.fault_env import FaultEnv
+from tests.faults.fault_run import run_with_fault
+from tests.faults.load import Load, LoadSettings
+from tests.faults.report import Record, check
+from tests.support.running import running
 
 SECONDS = 10.0
-PATIENT = Shape(publish_timeout=20.0, rpc_timeout=20.0, max_retry=0)
-"""No limit ends while the hub is held: nobody could have kept it."""
+PATIENT = LoadSettings(publish_timeout=20.0, rpc_timeout=20.0, max_retry=0)
+"""No limit ends while the hub is blocked, as no limit could be kept then."""
 RUNS = [
     pytest.param("rabbitmq", 1, marks=pytest.mark.slow),
     *(pytest.param("rabbitmq", run, marks=pytest.mark.soak) for run in range(2, 21)),
     *(pytest.param("embedded", run, marks=pytest.mark.soak) for run in range(1, 4)),
 ]
+
+
+class Computes(messaging.MessageProcessor):
+    """Blocks the hub for as many seconds as a message says."""
+
+    finished = 0
+
+    @messaging.MessageHandler("command", "compute")
+    def compute(self, content: Any) -> None:
+        end = time.monotonic() + content["parameters"]
+        while time.monotonic() < end:
+            pass
+        self.finished += 1
+
+
+def compute(_env: FaultEnv, load: Load) -> None:
+    """Let a handler of the process compute."""
+    eqk = load.place.at((load.place.sub("compute"), "compute"))
+    computes = Computes({"name": "computes"}, eqk)
+    with running(computes):
+        load.place.producer(eks=[(load.place.exchange, "compute")]).message_compute(SECONDS)
+        wait_until(lambda: computes.finished == 1, SECONDS + 10.0, "it has computed")
 
 
 def accused(records: list[logging.LogRecord]) -> list[str]:
@@ -33,26 +58,26 @@ def accused(records: list[logging.LogRecord]) -> list[str]:
 @pytest.mark.limit(90)
 @pytest.mark.parametrize(("kind", "run"), RUNS)
 def test_the_connections_stay_and_the_handler_is_named(
-    kind: str, run: int, scene: Scene, keep: Keep, caplog: Any
+    kind: str, run: int, env: FaultEnv, record: Record, caplog: Any
 ) -> None:
-    account = examined(scene, f"computing for {SECONDS:.0f} s, {run} ({kind})", compute, PATIENT)
-    keep(account)
+    report = run_with_fault(env, f"computing for {SECONDS:.0f} s, {run} ({kind})", compute, PATIENT)
+    record(report)
 
-    judge(account, UNHARMED)
-    assert scene.proxy.accepted == 2, "no connection was lost"
-    assert account.lateness > SECONDS - 1.0, "the hub was held indeed"
+    check(report, HARMLESS)
+    assert env.proxy.accepted == 2, "no connection was lost"
+    assert report.lateness > SECONDS - 1.0, "the hub was blocked"
     (line,) = accused(caplog.records)
     assert Computes.compute.__qualname__ in line
-    assert f"{compute.__code__.co_filename}:" in line
+    assert f"{Computes.compute.__code__.co_filename}:" in line
 
 
 @pytest.mark.soak
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("kind", RABBITMQ + EMBEDDED)
-def test_without_the_guard_the_connections_are_lost(kind: str, scene: Scene, monkeypatch) -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_without_the_guard_the_connections_are_lost(kind: str, env: FaultEnv, monkeypatch) -> None:
     """The control: it is the guard that keeps them."""
     from postage.green.amqp import transport
 
     monkeypatch.setattr(transport.guard, "watch", lambda *_: None)
-    examined(scene, "computing without the guard", compute)
-    assert scene.proxy.accepted > 2
+    run_with_fault(env, "computing without the guard", compute)
+    assert env.proxy.accepted > 2

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import pytest
 
-from tests.faults.drift import drift
+from tests.faults.growth import drift
 
 LEVELS = 23
 MESSAGES = 15_000
@@ -20,30 +20,30 @@ SEEDS = range(200)
 
 
 def scatter(chance: random.Random) -> list[float]:
-    """About one level, each for itself."""
+    """Independent values about one level."""
     return [chance.gauss(0, 30) for _ in range(LEVELS)]
 
 
 def walk(chance: random.Random) -> list[float]:
-    """From wherever it is, either way."""
+    """A random walk."""
     return list(accumulate(chance.gauss(0, 30) for _ in range(LEVELS)))
 
 
 def tied(chance: random.Random) -> list[float]:
-    """Either way, and the further off the sooner back."""
+    """A random walk that returns to its level."""
     return list(accumulate((chance.gauss(0, 60) for _ in range(LEVELS)), lambda x, d: 0.8 * x + d))
 
 
 def bursts(chance: random.Random) -> list[float]:
-    """Now and then something is under way."""
+    """A level that is higher now and then."""
     return [chance.choice([0.0, 0.0, 0.0, 100.0]) for _ in range(LEVELS)]
 
 
 NOISES = [scatter, walk, tied, bursts]
 
 
-def convicted(noise: Callable[[random.Random], list[float]], leak: float = 0.0) -> float:
-    """Return in which part of many series of *noise* a *leak* was found, in kB a minute."""
+def share_found(noise: Callable[[random.Random], list[float]], leak: float = 0.0) -> float:
+    """Return the share of series of *noise* in which a *leak*, in kB a minute, was found."""
     found = 0
     for seed in SEEDS:
         levels = noise(random.Random(seed))
@@ -51,29 +51,29 @@ def convicted(noise: Callable[[random.Random], list[float]], leak: float = 0.0) 
     return found / len(SEEDS)
 
 
-def test_of_a_line_it_is_exact() -> None:
+def test_the_drift_of_a_line_is_exact() -> None:
     found = drift([3.0 + 2.0 * at for at in range(10)])
     assert found.value == pytest.approx(2.0)
     assert found.error == pytest.approx(0.0)
     assert not found.is_noise
 
 
-def test_what_stays_or_falls_is_no_leak() -> None:
+def test_a_constant_or_falling_level_is_no_leak() -> None:
     assert drift([100.0] * 10).is_noise
     assert drift([100.0 - at for at in range(10)]).is_noise
 
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_noise_is_noise(noise: Callable[[random.Random], list[float]]) -> None:
-    assert convicted(noise) <= 0.03
+    assert share_found(noise) <= 0.03
 
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("each", [5, 30])
-def test_a_leak_of_a_few_bytes_a_message_is_found_in_any_noise(
+def test_a_leak_of_5_bytes_a_message_is_found_in_any_noise(
     noise: Callable[[random.Random], list[float]], each: int
 ) -> None:
-    assert convicted(noise, each * MESSAGES / 1000) == 1.0
+    assert share_found(noise, each * MESSAGES / 1000) == 1.0
 
 
 @pytest.mark.parametrize("at", range(1, LEVELS))
@@ -85,18 +85,18 @@ def test_one_step_is_no_leak_wherever_it_is(at: int, height: float) -> None:
 
 
 def steps(every: int) -> Iterator[float]:
-    """Yield the levels of what leaks a block whenever some minutes are over."""
+    """Return the levels of a leak of one block *every* few minutes."""
     return (1000.0 * (at // every) for at in range(LEVELS))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_steps_that_go_on_are_a_leak(every: int) -> None:
+def test_repeated_steps_are_a_leak(every: int) -> None:
     assert not drift(list(steps(every))).is_noise
 
 
-def test_the_finest_drift_is_the_smallest_that_is_found() -> None:
+def test_the_detectable_drift_is_the_smallest_that_is_found() -> None:
     levels = scatter(random.Random(1))
     level = drift(levels)
     for factor, is_noise in ((0.99, True), (1.01, False)):
-        leak = level.finest * factor - level.value
+        leak = level.detectable * factor - level.value
         assert drift([value + leak * at for at, value in enumerate(levels)]).is_noise is is_noise

@@ -7,26 +7,25 @@ from typing import Any
 
 import pytest
 
-from tests.faults.account import Keep, judge
-from tests.faults.every import FAULTS
-from tests.faults.exam import examined
-from tests.faults.fault import EVERYWHERE, Fault
-from tests.faults.scene import Scene
+from tests.faults.catalogue import BOTH, FAULTS, Fault
+from tests.faults.fault_env import FaultEnv
+from tests.faults.fault_run import run_with_fault
+from tests.faults.report import Record, check
 
 
 def cases(kind: str) -> Iterator[Any]:
-    """Yield the faults that can happen on this kind of scene; long ones wait for `make soak`."""
+    """Yield the faults that this *kind* of broker can have; `make soak` runs the long ones."""
     for fault in FAULTS:
-        marks = [pytest.mark.slow] if kind in fault.brief else [pytest.mark.soak]
-        if kind in fault.on:
+        marks = [pytest.mark.slow] if kind in fault.quick else [pytest.mark.soak]
+        if kind in fault.brokers:
             yield pytest.param(kind, fault, id=f"{fault.name}-{kind}", marks=marks)
 
 
 @pytest.mark.limit(120)
-@pytest.mark.parametrize(("kind", "fault"), [case for kind in EVERYWHERE for case in cases(kind)])
+@pytest.mark.parametrize(("kind", "fault"), [case for kind in BOTH for case in cases(kind)])
 def test_nothing_is_lost_and_nothing_hangs(
-    kind: str, fault: Fault, scene: Scene, keep: Keep
+    kind: str, fault: Fault, env: FaultEnv, record: Record
 ) -> None:
-    account = examined(scene, f"{fault.name} ({kind})", fault.strike, fault.shape)
-    keep(account)
-    judge(account, fault.limits)
+    report = run_with_fault(env, f"{fault.name} ({kind})", fault.inject, fault.settings)
+    record(report)
+    check(report, fault.limits)

@@ -1,4 +1,4 @@
-"""A leak by the message is found, however small; what a steady process does is none."""
+"""A leak with each message is found, however small; a steady process has none."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from tests.faults.growth import Growth
 
 MESSAGES = 29_000
-"""In a minute, calls included."""
+"""In a minute, including calls."""
 
-# Minutes of a real run on a busy machine: kilobytes of malloc, blocks, resident kilobytes.
+# One value a minute of a run on a busy machine: kilobytes of malloc, blocks, resident kilobytes.
 _MALLOC = 7857, 7855, 7866, 7864, 7865, 7869, 7875, 7869, 7871, 7869, 7866, 7865, 7870, 7867
 _BLOCKS = 5788, 5353, 5983, 5829, 5754, 5996, 6461, 5767, 5857, 5919, 5687, 5632, 5985, 5675
 _RESIDENT = 2512, 2555, 2574, 2566, 2586, 2591, 2606, 2608, 2619, 2636, 2663, 2720, 2721, 2721
@@ -22,7 +22,7 @@ RESIDENT = [40e6 + 1e3 * each for each in _RESIDENT]
 
 of_malloc = partial(Growth.of, "bytes of malloc", messages=MESSAGES, limit=1.0)
 of_blocks = partial(Growth.of, "blocks", messages=MESSAGES, limit=0.1)
-of_resident = partial(Growth.of, "bytes resident", messages=MESSAGES, limit=1.0, is_mark=True)
+of_resident = partial(Growth.of, "bytes resident", messages=MESSAGES, limit=1.0, is_peak=True)
 
 
 def leaking(levels: Sequence[float], by_the_message: float) -> list[float]:
@@ -44,7 +44,7 @@ def test_a_steady_process_does_not_grow(growth: partial[Growth], levels: list[fl
         *((of_resident, RESIDENT, leak) for leak in (1.0, 30.0)),
     ],
 )
-def test_it_does_when_each_message_leaves_something_behind(
+def test_a_leak_with_each_message_is_growth(
     growth: partial[Growth], levels: list[float], leak: float
 ) -> None:
     fault = growth(leaking(levels, leak)).fault
@@ -52,7 +52,7 @@ def test_it_does_when_each_message_leaves_something_behind(
     assert "grow by" in fault
 
 
-def test_a_step_is_no_growth_but_a_high_one_might_hide_some() -> None:
+def test_a_step_is_no_growth_but_a_high_one_could_hide_it() -> None:
     def stepping(height: float) -> Growth:
         return of_malloc([level + height * (at > 9) for at, level in enumerate(MALLOC)])
 
@@ -60,12 +60,12 @@ def test_a_step_is_no_growth_but_a_high_one_might_hide_some() -> None:
     assert (stepping(545_000).fault or "").startswith("bytes of malloc may grow by")
 
 
-def test_noise_in_which_a_leak_could_hide_is_a_fault() -> None:
+def test_noise_that_could_hide_a_leak_is_a_fault() -> None:
     noise = [100_000 * (-1) ** at for at in range(22)]
     assert of_malloc(noise).fault is not None
 
 
-def test_a_mark_may_creep_and_nothing_else_may() -> None:
+def test_only_a_peak_may_creep() -> None:
     creeping = [4096 * at for at in range(22)]
     assert of_resident(creeping).fault is None
     assert of_malloc(creeping).fault is not None

@@ -6,8 +6,7 @@ import gc
 
 import pytest
 
-from tests.faults.measures import memory
-from tests.support.heap import blocks, malloced
+from tests.support.measures import blocks, malloced, memory
 
 
 @pytest.mark.parametrize("size", [1_000, 10_000, 1_000_000])

@@ -1,4 +1,4 @@
-"""The load itself, where nothing goes wrong; and that it does find what goes wrong."""
+"""The load without a fault, and that each kind of damage is found."""
 
 from __future__ import annotations
 
@@ -13,96 +13,96 @@ import gevent.event
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.faults.account import Account, Limits, findings, judge
-from tests.faults.exam import examined
-from tests.faults.load import ANSWERED, WRONG, Load, Shape, Worker, outcome_of
-from tests.faults.measures import memory
-from tests.faults.scene import Scene, on_embedded
+from tests.faults.fault_env import FaultEnv, on_embedded
+from tests.faults.fault_run import run_with_fault
+from tests.faults.load import Load, LoadProcessor, LoadSettings, outcome_of
+from tests.faults.report import ANSWERED, WRONG, Limits, RunReport, check, violations
+from tests.support.measures import memory
 from tests.support.resident import resident
 
-SMALL = Shape(publishers=5, callers=5, processors=4, pause=0.02)
+SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def env() -> Iterator[FaultEnv]:
     with on_embedded() as opened:
         yield opened
 
 
-def nothing(_scene: Scene, _load: Load) -> None:
-    """All goes well."""
+def nothing(_scene: FaultEnv, _load: Load) -> None:
+    """Cause no fault."""
 
 
-def examine(scene: Scene, strike: Any = nothing) -> Account:
-    return examined(scene, "a test of the load", strike, SMALL, patience=2.0)
+def run_small(env: FaultEnv, injection: Any = nothing) -> RunReport:
+    return run_with_fault(env, "a test of the load", injection, SMALL, timeout=2.0)
 
 
-def test_without_trouble_there_is_nothing_to_find(scene: Scene) -> None:
-    account = examine(scene)
-    quiet = Limits(duplicates=0, refused=0, outcomes=frozenset({ANSWERED}), again=1.0)
-    judge(account, quiet)
-    assert account.sent == account.confirmed == account.handled >= 5 * 3
-    assert account.calls[ANSWERED] >= 5 * 3
+def test_without_a_fault_there_are_no_violations(env: FaultEnv) -> None:
+    report = run_small(env)
+    quiet = Limits(duplicates=0, refused=0, outcomes=frozenset({ANSWERED}), recovery=1.0)
+    check(report, quiet)
+    assert report.sent == report.confirmed == report.handled >= 5 * 3
+    assert report.calls[ANSWERED] >= 5 * 3
 
 
-def test_messages_that_vanish_are_lost(scene: Scene, monkeypatch: Any) -> None:
-    def forgets(self: Worker, content: Any) -> None:
+def test_messages_that_vanish_are_counted_as_lost(env: FaultEnv, monkeypatch: Any) -> None:
+    def forgets(self: LoadProcessor, content: Any) -> None:
         publisher, number = content["parameters"]
         if number != 1:
-            self._ledger.handle(publisher, number, self.name)
+            self._journal.handle(publisher, number, self.name)
 
-    monkeypatch.setattr(Worker.note, "__code__", forgets.__code__)
-    account = examine(scene)
-    assert account.lost == 5
-    assert "5 confirmed messages are lost" in findings(account, Limits())
-
-
-def test_a_processor_that_ends_is_found(scene: Scene) -> None:
-    account = examine(scene, lambda _, load: load.processors[0].stop_consuming())
-    assert any("ended by itself" in surprise for surprise in account.surprises)
+    monkeypatch.setattr(LoadProcessor.note, "__code__", forgets.__code__)
+    report = run_small(env)
+    assert report.lost == 5
+    assert "5 confirmed messages are lost" in violations(report, Limits())
 
 
-def test_a_socket_too_many_is_found(scene: Scene) -> None:
-    with socket.create_connection(("127.0.0.1", scene.proxy.port)):
-        account = examine(scene)
-    assert "3 sockets" in findings(account, Limits())
+def test_a_processor_that_ends_is_found(env: FaultEnv) -> None:
+    report = run_small(env, lambda _, load: load.processors[0].stop_consuming())
+    assert any("ended by itself" in error for error in report.unexpected)
 
 
-def test_a_greenlet_too_many_is_found(scene: Scene) -> None:
+def test_an_extra_socket_is_found(env: FaultEnv) -> None:
+    with socket.create_connection(("127.0.0.1", env.proxy.port)):
+        report = run_small(env)
+    assert "3 sockets" in violations(report, Limits())
+
+
+def test_an_extra_greenlet_is_found(env: FaultEnv) -> None:
     event = gevent.event.Event()
     left: list[gevent.Greenlet] = []
 
-    account = examine(scene, lambda *_: left.append(gevent.spawn(event.wait)))
+    report = run_small(env, lambda *_: left.append(gevent.spawn(event.wait)))
 
     event.set()
-    assert account.greenlets == (repr(left[0]),)
+    assert report.greenlets == (repr(left[0]),)
 
 
-def test_memory_that_stays_is_found(scene: Scene) -> None:
+def test_memory_that_stays_is_found(env: FaultEnv) -> None:
     held: list[Any] = []
-    account = examine(scene, lambda *_: held.append(resident(int(memory() / 5))))
-    assert account.growth > 0.1
+    report = run_small(env, lambda *_: held.append(resident(int(memory() / 5))))
+    assert report.growth > 0.1
 
 
-def test_a_hub_that_is_held_is_seen(scene: Scene) -> None:
-    account = examine(scene, lambda *_: time.sleep(0.3))
-    assert 0.2 < account.lateness < 1.0
+def test_a_blocked_hub_is_measured(env: FaultEnv) -> None:
+    report = run_small(env, lambda *_: time.sleep(0.3))
+    assert 0.2 < report.lateness < 1.0
 
 
-def test_waits_are_measured_against_their_limits(scene: Scene) -> None:
-    """The proxy is so slow that every limit is over; only then is there anything to measure."""
-    shape = replace(SMALL, publish_timeout=0.4, rpc_timeout=0.2, max_retry=1)
+def test_waits_are_measured_against_their_limits(env: FaultEnv) -> None:
+    """The proxy is so slow that every publish and call exceeds its limit."""
+    settings = replace(SMALL, publish_timeout=0.4, rpc_timeout=0.2, max_retry=1)
 
-    def slow(scene: Scene, load: Load) -> None:
-        scene.proxy.slow(delay=1.0)
-        wait_until(lambda: len(load.ledger.failures) >= 10, 10)
-        scene.proxy.slow()
+    def slow(env: FaultEnv, load: Load) -> None:
+        env.proxy.slow(delay=1.0)
+        wait_until(lambda: len(load.journal.failures) >= 10, 10)
+        env.proxy.slow()
 
-    account = examined(scene, "slow", slow, shape, patience=5.0)
-    assert account.refused >= 5
-    assert account.calls["TimeoutError"] >= 5
-    assert -0.1 < account.overdue < 0.5
-    assert account.lost == 0
+    report = run_with_fault(env, "slow", slow, settings, timeout=5.0)
+    assert report.refused >= 5
+    assert report.calls["TimeoutError"] >= 5
+    assert -0.1 < report.overdue < 0.5
+    assert report.lost == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import socket
 import gevent
 import gevent.event
 
-from tests.faults.measures import connections_to, greenlets, memory
+from tests.support.measures import connections_to, greenlets, memory
 from tests.support.resident import resident
 
 

@@ -1,4 +1,4 @@
-"""The proxy: each kind of bad weather, with a server that says everything back."""
+"""The proxy: each kind of fault, with a server that sends everything back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import gevent.socket
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.faults.proxy import CHUNK, HELD, Proxy
+from tests.support.proxy import CHUNK, MAX_CHUNKS, Proxy
 
 SOON = 5.0
 
@@ -102,13 +102,13 @@ def test_a_cut_ends_all_links_at_once(connect, proxy: Proxy) -> None:
     socks = [connect(), connect()]
     assert proxy.cut() == 2
     assert all(ended(sock) for sock in socks)
-    wait_until(lambda: proxy.links == 0, SOON)
+    wait_until(lambda: proxy.connections == 0, SOON)
     connect()
 
 
 def test_the_end_of_one_side_is_the_end_of_the_other(connect, proxy: Proxy) -> None:
     connect().close()
-    wait_until(lambda: proxy.links == 0, SOON)
+    wait_until(lambda: proxy.connections == 0, SOON)
 
 
 def test_refused_connections_and_their_return(connect, proxy: Proxy) -> None:
@@ -128,8 +128,8 @@ def test_half_open_swallows_both_ways_and_keeps_the_sockets(connect, proxy: Prox
     sock.settimeout(0.1)
     with pytest.raises(TimeoutError):
         sock.recv(1)
-    assert proxy.links == 1
-    assert proxy.held == 0
+    assert proxy.connections == 1
+    assert proxy.buffered == 0
     connect()
 
 
@@ -144,12 +144,12 @@ def test_half_open_says_nothing_of_the_end_of_the_other_side(connect, proxy: Pro
 
 def test_a_silent_link_ends_when_both_sides_have_found_out(proxy: Proxy, wire: Wire) -> None:
     wait_until(lambda: wire.proxy.half_open() == 1, SOON)
-    assert wire.proxy.fooled == 1
+    assert wire.proxy.undetected == 1
     wire.client.close()
-    wait_until(lambda: wire.proxy.fooled == 0, SOON)
-    assert wire.proxy.links == 1
+    wait_until(lambda: wire.proxy.undetected == 0, SOON)
+    assert wire.proxy.connections == 1
     wire.broker.close()
-    wait_until(lambda: wire.proxy.links == 0, SOON)
+    wait_until(lambda: wire.proxy.connections == 0, SOON)
     assert wire.proxy.accepted == 1
 
 
@@ -190,12 +190,12 @@ def test_a_rate_limits_the_bytes_of_a_second(connect, proxy: Proxy) -> None:
 
 def test_a_cut_on_the_way_down_lets_so_many_bytes_cross(connect, proxy: Proxy) -> None:
     sock = connect()
-    assert proxy.cut_after(10, downwards=True) == 1
+    assert proxy.cut_after(10, from_broker=True) == 1
     assert said(sock, b"0123456") == b"0123456"
-    assert proxy.doomed == 1
+    assert proxy.pending_cuts == 1
     assert said(sock, b"789abcdef") == b"789"
     assert ended(sock)
-    wait_until(lambda: proxy.doomed == 0, SOON)
+    wait_until(lambda: proxy.pending_cuts == 0, SOON)
 
 
 def test_a_cut_on_the_way_up_lets_so_many_bytes_cross(wire: Wire) -> None:
@@ -210,9 +210,9 @@ def test_a_side_that_does_not_read_costs_no_memory(connect, proxy: Proxy) -> Non
     sock.settimeout(0.2)
     with pytest.raises(TimeoutError):
         sock.sendall(b"x" * 100_000_000)
-    assert 0 < proxy.held <= 2 * HELD * CHUNK
+    assert 0 < proxy.buffered <= 2 * MAX_CHUNKS * CHUNK
     proxy.cut()
-    wait_until(lambda: proxy.links == 0, SOON)
+    wait_until(lambda: proxy.connections == 0, SOON)
 
 
 def test_where_nobody_listens_behind_it_a_link_ends_at_once(proxy: Proxy, echo: int) -> None:

@@ -1,6 +1,6 @@
 """No log, repr, error or traceback of a fault shows the password.
 
-What each test of this folder prints is looked at by `leaks.spoil`, a hook of conftest.py.
+conftest.py also searches the output of all tests of this folder: see `fail_if_leaking`.
 """
 
 from __future__ import annotations
@@ -18,47 +18,50 @@ import pytest
 from postage import messaging
 from postage.errors import PostageError
 from postage.settings import Settings
-from tests.faults import channels, links
-from tests.faults.exam import Exam
-from tests.faults.leaks import every_word, shows, spoil, told_by_objects
-from tests.faults.load import Shape
-from tests.faults.login import PASSWORD, USER
-from tests.faults.scene import Scene, on_embedded
+from tests.faults import catalogue
+from tests.faults.fault_env import PASSWORD, USER, FaultEnv, on_embedded
+from tests.faults.fault_run import FaultRun
+from tests.faults.load import LoadSettings
+from tests.faults.password_leaks import (
+    fail_if_leaking,
+    leaking_objects,
+    shows_password,
+    watched_logs,
+)
 from tests.support.places import Place
 
-SMALL = Shape(publishers=5, callers=5, processors=4, pause=0.02)
-STRIKES = {
-    "cut": links.cut,
-    "refused": partial(links.unreachable, seconds=0.5),
-    "in mid-frame": links.cut_in_mid_frame,
-    "404": channels.exchange_deleted,
-    "406": channels.mismatched,
-    "cancelled": lambda scene, load: scene.broker.faults.cancel_consumers(load.notes, scene.vhost),
+SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
+INJECTIONS = {
+    "cut": catalogue.cut,
+    "refused": partial(catalogue.refuse, seconds=0.5),
+    "in mid-frame": catalogue.cut_in_mid_frame,
+    "404": catalogue.delete_exchange,
+    "406": catalogue.declare_other_flags,
+    "cancelled": lambda env, load: env.broker.faults.cancel_consumers(load.notes, env.vhost),
 }
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def env() -> Iterator[FaultEnv]:
     with on_embedded() as opened:
         yield opened
 
 
-@pytest.mark.parametrize("strike", STRIKES)
-def test_no_log_of_a_fault_shows_it_and_no_object(scene: Scene, strike: str) -> None:
-    with every_word() as leaks, Exam(scene, SMALL, patience=3.0) as exam:
-        exam.begin()
-        exam.suffer(STRIKES[strike])
-        objects = told_by_objects()
-        account = exam.account(strike)
+@pytest.mark.parametrize("fault", INJECTIONS)
+def test_no_log_of_a_fault_shows_it_and_no_object(env: FaultEnv, fault: str) -> None:
+    with watched_logs() as leaks, FaultRun(env, SMALL, timeout=3.0) as run:
+        run.inject(INJECTIONS[fault])
+        objects = leaking_objects()
+        report = run.finish(fault)
 
     assert not leaks.found
-    assert leaks.seen > 1000, "every word was to be heard"
+    assert leaks.seen > 1000, "all records were searched"
     assert not objects
-    assert not shows(f"{account} {account!r}")
+    assert not shows_password(f"{report} {report!r}")
 
 
 def connect(url: str, monkeypatch: Any) -> str:
-    """Try to send with this URL; return the whole story of the error."""
+    """Try to send with this URL; return the traceback of the error."""
     monkeypatch.setenv("POSTAGE_URL", url)
     try:
         Place("secrets").producer(publish_timeout=1.0, rpc_timeout=0.5).message_one()
@@ -67,41 +70,43 @@ def connect(url: str, monkeypatch: Any) -> str:
     raise AssertionError("it should have failed")
 
 
-WRONG: dict[str, Callable[[Scene], str]] = {
-    "the password": lambda scene: scene.url.replace(USER, "somebody"),
-    "the vhost": lambda scene: scene.url.replace("%2F?", "elsewhere?"),
-    "the port": lambda scene: scene.url.replace(str(scene.proxy.port), "1"),
-    "no port": lambda scene: scene.url.replace(str(scene.proxy.port), "port"),
-    "the scheme": lambda scene: scene.url.replace("amqp", "http"),
-    "an option": lambda scene: scene.url.replace("heartbeat", "hartbeat"),
-    "its value": lambda scene: scene.url.replace("heartbeat=2", "heartbeat=-2"),
-    "a colon too many": lambda scene: scene.url.replace(quote(PASSWORD, safe=""), PASSWORD),
+WRONG: dict[str, Callable[[FaultEnv], str]] = {
+    "the password": lambda env: env.url.replace(USER, "somebody"),
+    "the vhost": lambda env: env.url.replace("%2F?", "elsewhere?"),
+    "the port": lambda env: env.url.replace(str(env.proxy.port), "1"),
+    "no port": lambda env: env.url.replace(str(env.proxy.port), "port"),
+    "the scheme": lambda env: env.url.replace("amqp", "http"),
+    "an option": lambda env: env.url.replace("heartbeat", "hartbeat"),
+    "its value": lambda env: env.url.replace("heartbeat=2", "heartbeat=-2"),
+    "a colon too many": lambda env: env.url.replace(quote(PASSWORD, safe=""), PASSWORD),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_no_error_of_a_wrong_url_shows_it(scene: Scene, wrong: str, monkeypatch: Any) -> None:
-    with every_word() as leaks:
-        story = connect(WRONG[wrong](scene), monkeypatch)
+def test_no_error_of_a_wrong_url_shows_it(env: FaultEnv, wrong: str, monkeypatch: Any) -> None:
+    with watched_logs() as leaks:
+        story = connect(WRONG[wrong](env), monkeypatch)
     monkeypatch.undo()
-    assert not shows(story)
+    assert not shows_password(story)
     assert not leaks.found
-    assert not told_by_objects()
+    assert not leaking_objects()
 
 
-def test_no_object_of_ours_shows_it(scene: Scene) -> None:
+def test_no_object_of_ours_shows_it(env: FaultEnv) -> None:
     producer = Place("secrets").producer()
     consumer = messaging.GenericConsumer(Place("secrets").eqk)
     assert Settings.resolve().password == PASSWORD
-    assert not shows(f"{producer!r} {producer.settings!r} {consumer!r} {messaging.global_hup!r}")
-    assert not told_by_objects()
+    assert not shows_password(
+        f"{producer!r} {producer.settings!r} {consumer!r} {messaging.global_hup!r}"
+    )
+    assert not leaking_objects()
 
 
-# --- and that it would be found
+# --- each leak would be found
 
 
 def test_a_log_that_shows_it_is_found() -> None:
-    with every_word() as leaks:
+    with watched_logs() as leaks:
         logging.getLogger("postage.x").debug("as %s", {"password": PASSWORD})
         logging.getLogger("pika").debug("as %s", quote(PASSWORD, safe=""))
         logging.getLogger("pika").debug("as nothing")
@@ -110,7 +115,7 @@ def test_a_log_that_shows_it_is_found() -> None:
 
 def test_an_object_that_shows_it_is_found() -> None:
     error = PostageError(f"cannot log in as {USER} with {PASSWORD}")
-    assert len(told_by_objects()) == 1
+    assert len(leaking_objects()) == 1
     del error
 
 
@@ -120,12 +125,12 @@ def test_an_object_that_shows_it_is_found() -> None:
 )
 def test_a_report_that_shows_it_is_a_failure(sections: Any, error: str) -> None:
     report: Any = SimpleNamespace(sections=sections, longreprtext=error, outcome="passed")
-    spoil(report)
+    fail_if_leaking(report)
     assert report.outcome == "failed"
-    assert not shows(f"{report!r}".replace(f"longreprtext={error!r}", ""))
+    assert not shows_password(f"{report!r}".replace(f"longreprtext={error!r}", ""))
 
 
 def test_a_report_that_shows_nothing_stays() -> None:
     report: Any = SimpleNamespace(sections=[("x", "y")], longreprtext="E", outcome="passed")
-    spoil(report)
+    fail_if_leaking(report)
     assert report.outcome == "passed"

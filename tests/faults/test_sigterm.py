@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.faults.deaths import PROGRAMS, said
+from tests.faults.catalogue import PROGRAMS, written
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.raw import Raw, raw_to
@@ -88,7 +88,7 @@ def test_every_message_is_acknowledged_after_its_handler_or_back(
         child.popen.send_signal(signal.SIGTERM)
         ended = child.wait(15)
         senders.stop()
-        begun, done = (set(said(child, word)) for word in ("begun", "done"))
+        begun, done = (set(written(child, word)) for word in ("begun", "done"))
 
     with raw_at(broker_env, place) as raw:
         left = list(queued(raw, place.sub("notes")))

@@ -1,4 +1,4 @@
-"""The steady run finds what each message leaves behind."""
+"""The steady run finds memory that each message leaves behind."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 import pytest
 
 from tests.faults import steady
-from tests.faults.ledger import Ledger
-from tests.faults.load import Shape
-from tests.faults.scene import on_embedded
+from tests.faults.fault_env import on_embedded
+from tests.faults.journal import Journal
+from tests.faults.load import LoadSettings
 
-SMALL = Shape(publishers=5, callers=5, processors=4, pause=0.02)
+SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
 LEAK = 10_000
 
 
 @pytest.mark.slow
 def test_what_each_message_leaves_behind_is_found(monkeypatch: Any, capsys: Any) -> None:
     kept: list[bytes] = []
-    handle = Ledger.handle
+    handle = Journal.handle
 
-    def leaks(self: Ledger, *arguments: Any) -> None:
+    def leaks(self: Journal, *arguments: Any) -> None:
         handle(self, *arguments)
         kept.append(bytes(LEAK))
 
-    monkeypatch.setattr(Ledger, "handle", leaks)
-    monkeypatch.setattr(steady, "HELD", 0.01)
+    monkeypatch.setattr(Journal, "handle", leaks)
+    monkeypatch.setattr(steady, "STALL", 0.01)
     monkeypatch.setattr(steady, "LEVELS", 10)
-    with on_embedded(straight=True) as scene:
-        wrong = steady.run(scene, minutes=0.03, shape=SMALL)
+    with on_embedded(direct=True) as env:
+        wrong = steady.run_steady(env, minutes=0.03, settings=SMALL)
 
-    told = capsys.readouterr().out
-    assert told.count("MB resident") == 3
+    printed = capsys.readouterr().out
+    assert printed.count("MB resident") == 3
     assert any(fault.startswith("bytes of malloc grow by") for fault in wrong)
     assert not any("sockets" in fault for fault in wrong)

@@ -14,8 +14,8 @@ from postage.errors import OperationTimeout, PublishFailed
 from postage.green.amqp.pair import pair_of
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
-from tests.faults.measures import memory
 from tests.support.broker import listen
+from tests.support.measures import memory
 from tests.support.places import Place
 from tests.support.raw import Raw, raw_to
 from tests.support.running import running, value

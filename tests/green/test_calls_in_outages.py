@@ -14,7 +14,9 @@ import pytest
 from postage import green
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.scene import Scene, attendant, on_embedded
+from tests.faults.catalogue import empty_broker
+from tests.faults.fault_env import FaultEnv, on_embedded
+from tests.support.broker_commands import in_node_thread
 from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
 from tests.support.running import SOON, running, text, value
@@ -51,18 +53,13 @@ def during_a_pause(
 
 
 def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
-    with on_embedded() as scene:
+    with on_embedded() as env:
         server = Server({"name": "server"}, place.eqk)
         server.gate.set()
         caller = place.producer()
 
         def pause() -> None:
-            scene.proxy.refuse()
-            attendant.run(scene.broker.stop)
-            gevent.sleep(2.0)
-            scene.broker.start()
-            scene.proxy.target = scene.broker.port
-            scene.proxy.accept()
+            empty_broker(env, seconds=2.0)
 
         with running(server):
             calls, wrong = during_a_pause(caller, pause)
@@ -94,8 +91,8 @@ def test_a_rabbitmq_node_that_dies_and_comes_back(
     caller = place.producer()
 
     def pause() -> None:
-        attendant.run(node.kill)
-        attendant.run(node.start)
+        in_node_thread(node.kill)
+        in_node_thread(node.start)
 
     with running(server):
         calls, wrong = during_a_pause(caller, pause)
@@ -109,20 +106,20 @@ def test_a_rabbitmq_node_that_dies_and_comes_back(
 
 
 def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
-    with on_embedded() as scene:
-        server, caller = blocked(place, scene)
+    with on_embedded() as env:
+        server, caller = blocked(place, env)
         with running(server):
             call = gevent.spawn(caller.rpc_ask, 1, _timeout=0.4, _max_retry=20)
             gevent.sleep(1.0)
             assert not call.dead
-            scene.broker.faults.unblock()
+            env.broker.faults.unblock()
             assert value(call.get(timeout=SOON)) == 1
             assert server.asked == [1]
 
 
 def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
-    with on_embedded() as scene:
-        _, caller = blocked(place, scene)
+    with on_embedded() as env:
+        _, caller = blocked(place, env)
         watch, busy = Stopwatch(), time.thread_time()
         result = caller.rpc_ask(1, _timeout=0.3, _max_retry=1)
 
@@ -131,16 +128,16 @@ def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
         assert time.thread_time() - busy < 0.2
         assert value(result) == "TimeoutError"
         assert "low on memory" in text(result)
-        scene.broker.faults.unblock()
+        env.broker.faults.unblock()
 
 
-def blocked(place: Place, scene: Scene) -> tuple[Server, Any]:
+def blocked(place: Place, env: FaultEnv) -> tuple[Server, Any]:
     """Return a server, and a caller that knows of the alarm."""
     server = Server({"name": "server"}, place.eqk)
     server.gate.set()
     caller = place.producer()
     caller.rpc_ask("opens the channel", _timeout=0)
-    scene.broker.faults.block()
+    env.broker.faults.block()
     trying(caller.message_hello)  # a broker tells those who publish
     wait_until(lambda: caller._pair.publishing.current.blocked, SOON)
     return server, caller

@@ -12,8 +12,8 @@ import pytest
 from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
 from postage.green import subscription as subscription_module
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.places import Place
+from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.restoring import failure_of, outcome, spoil, wait_for_restore, worker
 from tests.support.running import SOON, running, value

@@ -15,9 +15,9 @@ import pytest
 from postage import green, messaging, microthreads
 from postage.dispatch import HandlerKilled
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.programs import Program
+from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.running import SOON, value
 

@@ -16,11 +16,11 @@ from postage.green.amqp import reconnecting
 from postage.green.amqp.pair import Pair
 from postage.green.rpc.peers import PeerEvent
 from postage.testing.polling import wait_until
-from tests.faults.channels import delete_reply_queues
-from tests.faults.proxy import Proxy
-from tests.faults.scene import on_embedded
+from tests.faults.catalogue import delete_reply_queues
+from tests.faults.fault_env import on_embedded
 from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
+from tests.support.proxy import Proxy
 from tests.support.running import SOON, running, text, value
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes, trying
@@ -327,14 +327,14 @@ def test_calls_on_other_reply_queues_do_not_notice(
 
 
 def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
-    with on_embedded() as scene:
+    with on_embedded() as env:
         echo = Server({"name": "echo"}, place.eqk)
         echo.gate.set()
         producer = place.producer(rpc_timeout=5, max_retry=50)
         with running(echo):
             runs = [gevent.spawn(producer.rpc_ask, n) for n in range(50)]
             while not all(run.dead for run in runs):
-                delete_reply_queues(scene)
+                delete_reply_queues(env)
                 gevent.sleep(0.1)
         assert [value(run.value) for run in runs] == list(range(50))
         assert_nothing_is_left(producer)

@@ -12,9 +12,9 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.places import Place
 from tests.support.programs import Program
+from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.running import SOON, running, value
 

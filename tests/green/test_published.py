@@ -20,9 +20,9 @@ from postage.green.amqp.pair import pair_of
 from postage.green.publishing import publish_confirmed
 from postage.settings import Settings
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.broker import listen, take, take_all
 from tests.support.places import Place, exchange
+from tests.support.proxy import Proxy
 from tests.support.publishing import SOON, in_time, message
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes, trying

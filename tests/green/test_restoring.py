@@ -13,8 +13,8 @@ from postage import green, messaging
 from postage.errors import ConnectionClosed
 from postage.generic_application import GenericApplication
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.places import Place
+from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.restoring import OneByOne, failure_of, outcome, wait_for_restore, worker
 from tests.support.running import SOON, consuming, running, value

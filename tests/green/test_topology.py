@@ -13,9 +13,9 @@ from postage.errors import ChannelRefused, TopologyMismatch
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.green.amqp.pair import pair_of
 from postage.testing.polling import wait_until
-from tests.faults.proxy import Proxy
 from tests.support.broker import listen, take
 from tests.support.places import Place, exchange
+from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.running import SOON, running, value
 from tests.support.tap import tap_to

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gevent
+from gevent.threadpool import ThreadPool
 
 from postage.testing.rabbitmq import RabbitMQNode
+
+T = TypeVar("T")
+
+
+@functools.cache
+def _node_threads() -> ThreadPool:
+    return ThreadPool(3)
+
+
+def in_node_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run *function* in a native thread that lasts as long as the process; switches to the hub.
+
+    The kernel kills a RabbitMQ node when the *thread* that started it ends, and the threads of the
+    hub's own pool may end at any time.
+    """
+    result: T = _node_threads().apply(function, args)
+    return result
 
 
 def control(node: RabbitMQNode, *args: str) -> str:

@@ -1,4 +1,4 @@
-"""The account of a run, and what is found wrong with it."""
+"""The report of a run, and its violations of the limits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults.account import Account, Limits, findings, judge
+from tests.faults.report import Limits, RunReport, check, violations
 
-GOOD = Account(
+GOOD = RunReport(
     title="nothing",
-    seconds=3.0,
+    duration=3.0,
     sent=110,
     confirmed=100,
     refused=10,
@@ -20,10 +20,10 @@ GOOD = Account(
     duplicates=4,
     lost=0,
     calls={"answered": 50, "TimeoutError": 2},
-    longest=4.0,
+    longest_wait=4.0,
     overdue=0.1,
     unfinished=0,
-    again=1.5,
+    recovery=1.5,
     failures_after=0,
     lateness=0.02,
     sockets=2,
@@ -31,39 +31,39 @@ GOOD = Account(
     memory_before=100_000_000,
     memory_after=105_000_000,
 )
-#: What is wrong, the words for it.
+#: A change of the good report, and the words of the violation.
 BAD = [
     ({"lost": 1}, "1 confirmed messages are lost"),
     ({"overdue": 0.6}, "0.60 s beyond"),
     ({"unfinished": 2}, "2 greenlets wait for ever"),
-    ({"again": 5.1}, "consuming again after 5.10 s"),
-    ({"again": math.inf}, "consuming again after inf s"),
-    ({"failures_after": 3}, "3 failures after that"),
+    ({"recovery": 5.1}, "recovery after 5.10 s"),
+    ({"recovery": math.inf}, "recovery after inf s"),
+    ({"failures_after": 3}, "3 failures after recovery"),
     ({"sockets": 3}, "3 sockets"),
     ({"sockets": 1}, "1 sockets"),
     ({"greenlets": ("<Greenlet a>",)}, "<Greenlet a>"),
     ({"memory_after": 111_000_000}, "memory grew by 11.0%"),
     ({"calls": {"answered": 9, "wrong answer": 1}}, "1 calls: wrong answer"),
-    ({"surprises": ("ValueError: x",)}, "ValueError: x"),
+    ({"unexpected": ("ValueError: x",)}, "ValueError: x"),
     ({"handled": 0}, "nothing was handled"),
     ({"calls": {}}, "no call answered"),
 ]
 
 
-def test_a_good_account_is_good() -> None:
-    judge(GOOD)
+def test_a_good_report_has_no_violations() -> None:
+    check(GOOD)
 
 
 @pytest.mark.parametrize(("changed", "words"), BAD, ids=lambda part: str(part)[:30])
-def test_each_wrong_is_found_and_nothing_else(changed: dict[str, Any], words: str) -> None:
-    found = findings(replace(GOOD, **changed), Limits())
+def test_each_violation_is_found_and_nothing_else(changed: dict[str, Any], words: str) -> None:
+    found = violations(replace(GOOD, **changed), Limits())
     assert len(found) == 1
     assert words in found[0]
 
 
-def test_all_that_is_wrong_is_told_at_once_with_the_table() -> None:
+def test_all_violations_are_raised_at_once_with_the_report() -> None:
     with pytest.raises(AssertionError) as raised:
-        judge(replace(GOOD, lost=7, sockets=4))
+        check(replace(GOOD, lost=7, sockets=4))
     text = str(raised.value)
     assert "7 confirmed messages are lost" in text
     assert "4 sockets" in text
@@ -79,16 +79,16 @@ def test_all_that_is_wrong_is_told_at_once_with_the_table() -> None:
     ],
 )
 def test_limits_can_be_narrower(limits: Limits, words: str) -> None:
-    assert findings(GOOD, limits) == [words]
+    assert violations(GOOD, limits) == [words]
 
 
 def test_limits_can_be_wider() -> None:
-    account = replace(GOOD, again=20.0, lost=5)
-    assert findings(account, Limits(again=30.0, lost=5)) == []
+    report = replace(GOOD, recovery=20.0, lost=5)
+    assert violations(report, Limits(recovery=30.0, lost=5)) == []
 
 
-def test_the_table_has_every_figure() -> None:
-    table = str(replace(GOOD, surprises=("KeyError: 'x'",)))
+def test_the_report_shows_every_figure() -> None:
+    table = str(replace(GOOD, unexpected=("KeyError: 'x'",)))
     for figure in ("110", "100 confirmed", "10 refused", "103 (4 dup", "0 lost", "50 answered"):
         assert figure in table
     for figure in ("2 TimeoutError", "4.00 s (+0.10", "1.50 s", "2 sockets", "105.0 MB", "+5.0%"):

@@ -1,0 +1,358 @@
+"""All faults of the suite: what causes each of them, and what it may cost."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+import gevent
+import pytest
+
+from postage import messaging
+from postage.errors import TopologyMismatch
+from postage.testing.polling import wait_until
+from tests.faults.fault_env import HEARTBEAT, FaultEnv
+from tests.faults.load import Load, LoadSettings
+from tests.faults.report import ANSWERED, Limits
+from tests.support.broker_commands import close_connection, in_node_thread
+from tests.support.places import Place
+from tests.support.programs import Program
+
+RABBITMQ, EMBEDDED = ("rabbitmq",), ("embedded",)
+BOTH = RABBITMQ + EMBEDDED
+ALL_ANSWERED = frozenset({ANSWERED})
+HARMLESS = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED)
+REDELIVERED = Limits(refused=0, outcomes=ALL_ANSWERED)
+REPLIES_LOST = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED | {"ConnectionLost"})
+LATE = Limits(duplicates=0, refused=0)
+"""Calls may time out, but no connection is lost."""
+DETECTION = 2 * (HEARTBEAT + 5) + 1.0
+"""Seconds within which a client must detect a half-open connection.  pika checks every
+heartbeat + 5 s, and its first check may still see bytes that came before."""
+REPEATS = 5
+PROGRAMS = "tests/faults/programs"
+SENT_AT_MOST = 1000
+
+_publishers = itertools.count(1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A kind of fault."""
+
+    name: str
+    inject: Callable[..., None]  # called with the environment and the load; returns when it is over
+    brokers: tuple[str, ...] = BOTH  # where the fault is possible
+    quick: tuple[str, ...] = BOTH  # where it takes only seconds: there it is in every run
+    limits: Limits = field(default_factory=Limits)
+    settings: LoadSettings = field(default_factory=LoadSettings)
+    weight: int = 1  # how often it happens in `chaos`, relative to the others
+    draw: Callable[[Random], dict[str, Any]] = lambda _: {}  # its arguments in `chaos`
+
+
+FAULTS: list[Fault] = []
+Inject = TypeVar("Inject", bound=Callable[..., None])
+
+
+def fault(
+    name: str, arguments: dict[str, Any] | None = None, **options: Any
+) -> Callable[[Inject], Inject]:
+    """Register a function, called with *arguments*, as a `Fault` with these *options*."""
+
+    def register(inject: Inject) -> Inject:
+        FAULTS.append(Fault(name=name, inject=partial(inject, **(arguments or {})), **options))
+        return inject
+
+    return register
+
+
+def seconds(chance: Random) -> dict[str, Any]:
+    return {"seconds": chance.uniform(0.2, 4.0)}
+
+
+def delay_and_seconds(chance: Random) -> dict[str, Any]:
+    return seconds(chance) | {"delay": chance.uniform(0.1, 2.0)}
+
+
+def rate_and_seconds(chance: Random) -> dict[str, Any]:
+    return seconds(chance) | {"rate": chance.randint(5_000, 50_000)}
+
+
+def sizes(chance: Random) -> dict[str, Any]:
+    return {"sizes": (chance.randint(20, 3000), chance.randint(20, 200))}
+
+
+# --- the network
+
+
+@fault("connections cut", weight=3)
+def cut(env: FaultEnv, _load: Load) -> None:
+    assert env.proxy.cut() >= 2
+
+
+@fault("connections refused for 2 s", quick=EMBEDDED, weight=2, draw=seconds)
+def refuse(env: FaultEnv, _load: Load, seconds: float = 2.0) -> None:
+    """Cut all connections, and refuse new ones for a time."""
+    env.proxy.refuse()
+    env.proxy.cut()
+    gevent.sleep(seconds)
+    env.proxy.accept()
+
+
+@fault("connections half-open", quick=(), weight=2)
+def half_open(env: FaultEnv, _load: Load) -> None:
+    """Swallow all bytes of the present connections, until their clients have detected it."""
+    assert env.proxy.half_open() >= 2
+    wait_until(lambda: not env.proxy.undetected, DETECTION, "each client has detected it")
+
+
+@fault("network partition of 3 s", quick=(), draw=seconds)
+def partition(env: FaultEnv, _load: Load, seconds: float = 3.0) -> None:
+    """Swallow all bytes, also of new connections, for a time; then cut all connections."""
+    env.proxy.half_open(new=True)
+    gevent.sleep(seconds)
+    env.proxy.clear()
+
+
+@fault(
+    "delay of 2 s",
+    {"delay": 2.0},
+    limits=LATE,
+    quick=(),
+    draw=delay_and_seconds,
+)
+@fault(
+    "10 kB/s",
+    {"rate": 10_000},
+    limits=Limits(duplicates=0),
+    quick=EMBEDDED,
+    draw=rate_and_seconds,
+)
+def slow(env: FaultEnv, _load: Load, *, seconds: float = 4.0, **limits: float) -> None:
+    """Delay all bytes, or limit their rate, for a time."""
+    env.proxy.slow(**limits)
+    gevent.sleep(seconds)
+    env.proxy.slow()
+
+
+@fault(
+    "cut in mid-frame",
+    quick=EMBEDDED,
+    weight=2,
+    draw=sizes,
+)
+def cut_in_mid_frame(env: FaultEnv, load: Load, sizes: tuple[int, int] = (777, 95)) -> None:
+    """Cut each connection after so many bytes to the broker, and then after so many from it.
+
+    The second number is small: the publishing connection receives little except confirms, of 21
+    bytes each.
+    """
+    for from_broker, size in enumerate(sizes):
+        assert env.proxy.cut_after(size, from_broker=bool(from_broker)) >= 2
+        wait_until(lambda: not env.proxy.pending_cuts, 5.0, "all connections are cut")
+        all_succeed_again(load)
+
+
+def all_succeed_again(load: Load) -> None:
+    before = load.journal.successes.copy()
+    wait_until(lambda: load.all_succeeded(1, before), 15.0, "each sender succeeds again")
+
+
+# --- the broker
+
+
+@fault("broker killed and restarted", brokers=RABBITMQ, weight=2)
+def kill_broker(env: FaultEnv, _load: Load) -> None:
+    """Kill the node as a crash would, and start it again with its data."""
+    in_node_thread(env.node.kill)
+    in_node_thread(env.node.start)
+
+
+@fault("application stopped", brokers=RABBITMQ, quick=())
+def stop_application(env: FaultEnv, _load: Load) -> None:
+    """Stop the application within the node, and start it again."""
+    env.control("stop_app")
+    env.control("start_app")
+
+
+@fault("memory alarm", limits=LATE, quick=RABBITMQ, draw=seconds)
+def raise_alarm(env: FaultEnv, _load: Load, seconds: float = 2.0) -> None:
+    """Raise a memory alarm for a time: the broker blocks publishers, but not consumers."""
+    if env.kind == "embedded":
+        env.broker.faults.block()
+        gevent.sleep(seconds)
+        env.broker.faults.unblock()
+    else:
+        env.control("set_vm_memory_high_watermark", "0")
+        gevent.sleep(seconds)
+        env.control("set_vm_memory_high_watermark", "0.4")
+
+
+@fault("all connections closed", brokers=RABBITMQ, quick=())
+def close_all(env: FaultEnv, _load: Load) -> None:
+    """Close all connections in order, as an operator does."""
+    env.control("close_all_connections", "--vhost", env.vhost, "a test wants to see it")
+
+
+@fault("broker empty", brokers=EMBEDDED, limits=Limits(lost=100_000))
+def empty_broker(env: FaultEnv, _load: Load | None = None, seconds: float = 0.0) -> None:
+    """Stop the broker for a time; it starts without exchanges, queues, bindings and messages."""
+    env.proxy.refuse()
+    in_node_thread(env.broker.stop)
+    gevent.sleep(seconds)
+    env.broker.start()
+    env.proxy.target = env.broker.port
+    env.proxy.accept()
+
+
+# --- exchanges, queues and consumers; the connections stay
+
+
+@fault("exchange deleted, 404", quick=EMBEDDED)
+def delete_exchange(env: FaultEnv, load: Load) -> None:
+    """Delete the exchange of a publisher again and again (404); the publisher redeclares it."""
+    place = Place(load.place.sub("gone"))
+    producer = place.producer(publish_timeout=5.0)
+    with env.raw() as raw:
+        for number in range(REPEATS):
+            producer.message_note([0, number])
+            raw.channel.exchange_delete(place.exchange.name)
+    producer.message_note([0, REPEATS])
+
+
+@fault("queue mismatch, 406", limits=HARMLESS, quick=RABBITMQ)
+def declare_other_flags(_env: FaultEnv, load: Load) -> None:
+    """Declare the queue of the load with other flags (406): only this consumer gets the error."""
+    other = {"name": load.notes, "flags": {"arguments": {"x-max-length": 10}}}
+    for _ in range(REPEATS):
+        with pytest.raises(TopologyMismatch):
+            messaging.GenericConsumer(load.place.at((other, "notes")))
+
+
+@fault("queue of calls deleted", {"key": "calls"}, quick=EMBEDDED)
+@fault("queue of messages deleted", {"key": "notes"}, quick=RABBITMQ)
+def delete_queue(env: FaultEnv, load: Load, *, key: str) -> None:
+    """Delete a queue that has consumers, with the messages in it."""
+    with env.raw() as raw:
+        deleted = raw.channel.queue_delete(load.place.sub(key))
+    if key == "notes":
+        load.journal.deleted += deleted.method.message_count
+
+
+@fault("consumers cancelled", brokers=EMBEDDED, limits=Limits(refused=0))
+def cancel_consumers(env: FaultEnv, load: Load) -> None:
+    """Cancel all consumers; their queues stay."""
+    for queue in (load.notes, load.calls):
+        assert env.broker.faults.cancel_consumers(queue, env.vhost) == 10
+
+
+def delete_reply_queues(env: FaultEnv) -> int:
+    """Delete all exclusive queues, which are the reply queues; return their number."""
+    vhost = env.broker.broker.node.vhosts[env.vhost]
+
+    def delete() -> int:
+        queues = [queue for queue in vhost.queues.values() if queue.owner is not None]
+        for queue in queues:
+            vhost.remove_queue(queue)
+        return len(queues)
+
+    return env.broker.call(delete)
+
+
+@fault(
+    "reply queue deleted",
+    brokers=EMBEDDED,
+    limits=REPLIES_LOST,
+)
+def delete_reply_queue(env: FaultEnv, _load: Load) -> None:
+    wait_until(lambda: delete_reply_queues(env), 5.0, "there is a reply queue")
+
+
+@fault("reply connection closed", brokers=RABBITMQ, quick=())
+def close_reply_connection(env: FaultEnv, _load: Load) -> None:
+    """Close the consuming connection, and so delete its reply queue."""
+    close_connection(env.node, env.vhost, "consuming")
+
+
+@fault("confirms lost", brokers=EMBEDDED, settings=LoadSettings(publish_timeout=3.0))
+def lose_confirms(env: FaultEnv, _load: Load) -> None:
+    """Drop all confirms for a time, although the messages are in their queue."""
+    env.broker.faults.lose_confirms(1000, "publishing")
+    gevent.sleep(0.5)
+    env.broker.faults.clear()
+
+
+@fault("confirms late", brokers=EMBEDDED, limits=HARMLESS)
+def delay_confirms(env: FaultEnv, _load: Load) -> None:
+    env.broker.faults.delay_confirms(1.0, 1000, "publishing")
+    gevent.sleep(2.0)
+    env.broker.faults.clear()
+
+
+@fault("confirms turned into nacks", brokers=EMBEDDED, limits=Limits(refused=0))
+def nack_confirms(env: FaultEnv, _load: Load) -> None:
+    env.broker.faults.nack_confirms(REPEATS, "publishing")
+
+
+@fault("dropped before confirms", brokers=EMBEDDED)
+def drop_before_confirms(env: FaultEnv, _load: Load) -> None:
+    """Take some messages, and drop the connection before they are confirmed."""
+    accepted = env.proxy.accepted
+    env.broker.faults.drop("publishing", after_frames=3)
+    wait_until(lambda: env.proxy.accepted > accepted, 10.0, "connected again")
+    env.broker.faults.clear()
+
+
+# --- other processes
+
+
+def written(program: Program, word: str) -> Iterator[tuple[int, int]]:
+    """Yield publisher and number of each whole line of *program* that begins with *word*."""
+    output = program.stdout
+    for line in output[: output.rfind("\n") + 1].splitlines():
+        first, *numbers = line.split()
+        if first == word:
+            publisher, number = map(int, numbers)
+            yield publisher, number
+
+
+@fault(
+    "consumer killed in mid-handler",
+    limits=REDELIVERED,
+    quick=RABBITMQ,
+)
+def kill_consumer(env: FaultEnv, load: Load) -> None:
+    """Kill another process that handles some of the messages, while it handles several."""
+
+    def busy() -> bool:
+        output = program.stdout
+        return output.count("begun") - output.count("done") >= 3
+
+    arguments = f"{PROGRAMS}/worker.py", load.place.queue, "0.3"
+    with Program(*arguments, env=env.environment()) as program:
+        program.wait_for_line("done", 15.0)
+        wait_until(busy, 10.0, "three handlers run at once")
+        program.kill()
+        sys.stderr.write(program.stderr)
+        for publisher, number in written(program, "done"):
+            load.journal.handle(publisher, number, "another process")
+
+
+@fault("producer killed", limits=HARMLESS, quick=RABBITMQ)
+def kill_producer(env: FaultEnv, load: Load) -> None:
+    """Kill another process while it publishes."""
+    publisher = next(_publishers)
+    arguments = f"{PROGRAMS}/sender.py", load.place.queue, str(publisher), str(SENT_AT_MOST)
+    load.journal.announce(publisher, SENT_AT_MOST)
+    with Program(*arguments, env=env.environment()) as program:
+        wait_until(lambda: program.stdout.count("confirmed") >= 100, 15.0, "it publishes")
+        program.kill()
+        sys.stderr.write(program.stderr)
+        for _, number in written(program, "confirmed"):
+            load.journal.sent += 1
+            load.journal.confirm(publisher, number)

@@ -1,0 +1,315 @@
+"""A TCP proxy on 127.0.0.1 between components and their broker: a network that can fail."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent
+import gevent.event
+import gevent.monkey
+import gevent.queue
+import gevent.server
+import gevent.socket
+
+T = TypeVar("T")
+
+CHUNK = 16_384
+"""Bytes read at once."""
+MAX_CHUNKS = 64
+"""How many chunks each direction of a connection buffers; a full buffer stops its sender."""
+
+_start_new_thread: Any = gevent.monkey.get_original("_thread", "start_new_thread")
+_allocate_lock: Any = gevent.monkey.get_original("_thread", "allocate_lock")
+_SimpleQueue: Any = gevent.monkey.get_original("queue", "SimpleQueue")
+
+
+class HubThread:
+    """A native thread with a hub of its own, which runs while a handler blocks the main hub."""
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], None]] = deque()
+        self._over = gevent.event.Event()
+        self._ended = _allocate_lock()
+        self._ended.acquire()
+        wakeup = _SimpleQueue()
+        _start_new_thread(self._main, (wakeup,))
+        self._wakeup = wakeup.get()
+
+    def _main(self, ready: Any) -> None:
+        hub = gevent.get_hub()
+        wakeup = hub.loop.async_()
+        try:
+            wakeup.start(self._run_calls)
+            ready.put(wakeup)
+            self._over.wait()
+        finally:
+            wakeup.close()
+            hub.destroy(destroy_loop=True)
+            self._ended.release()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Run *function*, which must not switch; return its value, or raise its exception.
+
+        Blocks the calling thread for less than a millisecond.  The function may spawn greenlets,
+        which run until `stop`.
+        """
+        answer = _SimpleQueue()
+
+        def run() -> None:
+            try:
+                answer.put((function(*arguments, **named), None))
+            except BaseException as exc:  # the calling thread raises it
+                answer.put((None, exc))
+
+        self._calls.append(run)
+        self._wakeup.send()
+        value, error = answer.get()
+        if error is not None:
+            raise error
+        result: T = value
+        return result
+
+    def stop(self, within: float = 2.0) -> None:
+        """End the thread and whatever runs in it."""
+        self.call(self._over.set)
+        self._ended.acquire(timeout=within)
+
+
+class Direction:
+    """One direction of a connection: from one socket to the other."""
+
+    def __init__(self, connection: ProxiedConnection, source: Any, target: Any) -> None:
+        self._connection, self._source, self._target = connection, source, target
+        self._buffer: gevent.queue.Queue[tuple[float, bytes]] = gevent.queue.Queue(MAX_CHUNKS)
+        self.remaining: int | None = None
+        """Bytes that may still cross before the connection is cut; None: no limit."""
+        self.greenlets = [gevent.spawn(self._read), gevent.spawn(self._write)]
+
+    @property
+    def buffered(self) -> int:
+        return sum(len(data) for _, data in self._buffer.queue)
+
+    def _read(self) -> None:
+        data = b"?"
+        while data:
+            try:
+                data = self._source.recv(CHUNK)
+            except OSError:
+                data = b""
+            if not self._connection.is_silent:
+                self._buffer.put((time.monotonic() + self._connection.proxy.delay, data))
+        self._connection.closed_by(self._source)
+
+    def _write(self) -> None:
+        data = b"?"
+        while data:
+            due, data = self._buffer.get()
+            gevent.sleep(max(0.0, due - time.monotonic()))
+            try:
+                self._send(data)
+            except OSError:
+                break
+        if not self._connection.is_silent:
+            self._connection.cut()
+
+    def _send(self, data: bytes) -> None:
+        while data and not self._connection.is_silent:
+            rate = self._connection.proxy.rate
+            size = len(data) if rate is None else max(1, int(rate / 10))
+            part, data = data[:size], data[size:]
+            if self.remaining is not None:
+                if len(part) > self.remaining:
+                    part = part[: self.remaining]
+                    gevent.spawn(self._connection.cut)
+                self.remaining -= len(part)
+            self._target.sendall(part)
+            if rate is not None:
+                gevent.sleep(size / rate)
+
+
+class ProxiedConnection:
+    """One connection through the proxy.
+
+    A silent connection swallows all bytes, also the end of one side; it ends when both sides have
+    closed their sockets.
+    """
+
+    def __init__(self, proxy: Proxy, client: Any, broker: Any) -> None:
+        self.proxy, self._client, self._broker = proxy, client, broker
+        self.is_silent = proxy.silences_new
+        self._closed: set[Any] = set()
+        self.to_broker = Direction(self, client, broker)
+        self.from_broker = Direction(self, broker, client)
+        self.greenlets = self.to_broker.greenlets + self.from_broker.greenlets
+
+    def cut(self) -> None:
+        """Close both sides at once; bytes in flight are lost."""
+        for sock in (self._client, self._broker):
+            sock.close()
+        gevent.killall(self.greenlets, block=False)
+
+    def closed_by(self, side: Any) -> None:
+        self._closed.add(side)
+        if self.is_silent and len(self._closed) > 1:
+            self.cut()
+
+    @property
+    def is_undetected(self) -> bool:
+        return self.is_silent and self._client not in self._closed
+
+    @property
+    def is_open(self) -> bool:
+        return not all(each.dead for each in self.greenlets)
+
+
+def in_thread(method: Callable[..., T]) -> Callable[..., T]:
+    """Make a method of `Proxy` run in the thread of the proxy."""
+
+    @functools.wraps(method)
+    def call(self: Proxy, *arguments: Any, **named: Any) -> T:
+        return self._thread.call(method, self, *arguments, **named)
+
+    return call
+
+
+class Proxy:
+    """Leads from `port` to a *target* port of 127.0.0.1; runs in a thread of its own.
+
+    Any thread may call its methods; each blocks for less than a millisecond.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = self._accepted = 0
+        self.delay, self.rate, self.silences_new = 0.0, None, False
+        self._connections: list[ProxiedConnection] = []
+        self._server: Any = None
+        self._thread = HubThread()
+        self.accept()
+
+    def __enter__(self) -> Proxy:  # noqa: PYI034 - Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    @in_thread
+    def connections(self) -> int:
+        """The number of open connections, including silent ones."""
+        return len(self._open())
+
+    @property
+    @in_thread
+    def accepted(self) -> int:
+        """The number of connections accepted so far."""
+        return self._accepted
+
+    @property
+    @in_thread
+    def undetected(self) -> int:
+        """The number of silent connections that their clients have not closed yet."""
+        return sum(each.is_undetected for each in self._open())
+
+    @property
+    @in_thread
+    def pending_cuts(self) -> int:
+        """The number of connections that `cut_after` is still to cut."""
+        directions = ((each.to_broker, each.from_broker) for each in self._open())
+        return sum(any(each.remaining is not None for each in pair) for pair in directions)
+
+    @property
+    @in_thread
+    def buffered(self) -> int:
+        """The number of bytes in flight."""
+        return sum(each.to_broker.buffered + each.from_broker.buffered for each in self._open())
+
+    @in_thread
+    def cut(self) -> int:
+        """Cut each connection; return their number."""
+        return len([each.cut() for each in self._open()])
+
+    @in_thread
+    def cut_after(self, size: int, *, from_broker: bool = False) -> int:
+        """Cut each open connection when *size* more bytes have crossed to the broker or from it.
+
+        Returns the number of these connections.
+        """
+        connections = self._open()
+        for each in connections:
+            (each.from_broker if from_broker else each.to_broker).remaining = size
+        return len(connections)
+
+    @in_thread
+    def refuse(self) -> None:
+        """Refuse new connections; the open ones stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    @in_thread
+    def accept(self) -> None:
+        """Accept new connections, always on the same port."""
+        if self._server is None:
+            self._server = gevent.server.StreamServer(("127.0.0.1", self.port), self._serve)
+            self._server.start()
+            self.port = self._server.server_port
+
+    @in_thread
+    def half_open(self, *, new: bool = False) -> int:
+        """Make all open connections silent, and with *new* also new ones; return their number."""
+        self.silences_new = new
+        connections = self._open()
+        for each in connections:
+            each.is_silent = True
+        return len(connections)
+
+    @in_thread
+    def slow(self, *, delay: float = 0.0, rate: float | None = None) -> None:
+        """Delay each byte by *delay* seconds, and pass *rate* bytes a second in each direction."""
+        self.delay, self.rate = delay, rate
+
+    def clear(self) -> None:
+        """End all faults; silent connections are cut."""
+        self.slow()
+        self._thread.call(self._clear)
+        self.accept()
+
+    def _clear(self) -> None:
+        self.silences_new = False
+        for each in self._open():
+            each.to_broker.remaining = each.from_broker.remaining = None
+            if each.is_silent:
+                each.cut()
+
+    def close(self) -> None:
+        """Cut all connections, stop listening, and end the thread."""
+        self.cut()
+        self.refuse()
+        self._thread.stop()
+
+    def _serve(self, client: Any, _address: object) -> None:
+        try:
+            broker = gevent.socket.create_connection(("127.0.0.1", self.target), 5.0)
+        except OSError:
+            client.close()
+            return
+        for sock in (client, broker):
+            sock.settimeout(None)
+            sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+        connection = ProxiedConnection(self, client, broker)
+        self._connections.append(connection)
+        self._accepted += 1
+        gevent.joinall(connection.greenlets)
+        self._connections.remove(connection)
+
+    def _open(self) -> list[ProxiedConnection]:
+        return [each for each in self._connections if each.is_open]
