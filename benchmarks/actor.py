@@ -1,4 +1,4 @@
-"""A process that plays a role, and what it says."""
+"""A process that plays a role, and its reports."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Actor:
         self._process, self._patience = process, patience
         self.pid = process.pid
         self.cpu = 0.0
-        """Seconds of processor time that it had taken when it made its last report."""
+        """Seconds of processor time that the process had used at its last report."""
 
     def report(self) -> dict[str, Any]:
-        """Return what it reports next."""
+        """Return the next report."""
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], self._patience)[0]:
             raise Failed(f"nothing came within {self._patience:.0f} s")
@@ -36,17 +36,17 @@ class Actor:
         if not line:
             raise Failed(f"its process ended with exit code {self._process.wait()}")
         told: dict[str, Any] = json.loads(line)
-        self.cpu = told.pop("cpu", 0.0)  # the program in C does not tell
+        self.cpu = told.pop("cpu", 0.0)  # the program in C does not report it
         return told
 
     def go_on(self) -> None:
-        """Let it do what comes after a report."""
+        """Let the process go on after a report."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
 
     def finish(self) -> None:
-        """Let it come to its end by itself."""
+        """Wait until the process has ended by itself."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -59,7 +59,7 @@ def acting(command: list[str], patience: float) -> Iterator[Actor]:
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",
-        # What is installed brings its bytecode; what runs from the checkout is to have it, too.
+        # Installed packages have bytecode; code that runs from the checkout should have it, too.
         "PYTHONDONTWRITEBYTECODE": "",
     }
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The broker of a run: RabbitMQ or the embedded one, in a process of its own, or one that runs."""
+"""The broker of a run: RabbitMQ or the embedded broker, started here, or one that runs already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL = "amqp://guest:guest@127.0.0.1:{}/%2F"
 
 
 class Target(NamedTuple):
-    """Where a broker is, what it is, and its process; None where that is not ours."""
+    """The address, name and process of a broker; no process if it was not started here."""
 
     url: str
     title: str
@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 @contextmanager
 def broker(named: str) -> Iterator[Target]:
-    """Give the broker *named* rabbitmq, embedded or by its URL; ours ends with the block."""
+    """Give the broker *named* rabbitmq, embedded or by a URL; end it if it was started here."""
     if named == "rabbitmq":
         with RabbitMQNode() as node:
             yield Target(URL.format(node.port), product(node.port), node.pid)
@@ -39,7 +39,7 @@ def broker(named: str) -> Iterator[Target]:
 
 
 def product(port: int) -> str:
-    """Return what the broker on *port* says it is: its name and version."""
+    """Return the name and version that the broker on *port* reports."""
     wire = Wire(port, "")
     wire.close()
     return f"{wire.server['product']} {wire.server['version']}"

@@ -1,4 +1,4 @@
-"""The embedded broker beside RabbitMQ: what each does in a second, and what ours costs.
+"""The embedded broker compared with RabbitMQ: rates of both, and costs of the embedded one.
 
 Both run at the same time, each in processes of its own, and take turns.
 """
@@ -25,7 +25,7 @@ QUEUE = "postage-benchmark-broker"
 CALLERS = 100
 IDLE = 1000
 BURSTS = 5
-"""How often a round fills the queue and empties it again."""
+"""How often a round fills the queue and empties it."""
 IN_PROCESS = """
 import time
 from postage.broker import Broker, BrokerThread
@@ -41,7 +41,7 @@ Rates = dict[str, dict[str, list[float]]]
 
 
 def one_round(port: int, count: int, seconds: float) -> dict[str, float]:
-    """Return what the broker on *port* does in a second."""
+    """Return the rates of the broker on *port*."""
     bursts = [_burst(port, count) for _ in range(BURSTS)]
     published, delivered = (len(bursts) * count / sum(each) for each in zip(*bursts, strict=True))
     echo = Echo(port, QUEUE, CALLERS)
@@ -87,7 +87,7 @@ def rates_table(rates: Rates) -> str:
 
 
 def costs_table(count: int) -> str:
-    """Return how fast a broker of ours starts, and how much memory what takes."""
+    """Return a table of the embedded broker's start-up time and memory."""
     printed = subprocess.check_output([sys.executable, "-c", IN_PROCESS], text=True)
     greenlets, thread = map(float, printed.split())
     starts = []

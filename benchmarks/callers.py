@@ -1,7 +1,7 @@
-"""How a peer does several things at once: in no way, by gevent, by eventlet or by asyncio.
+"""How a peer does several things at once: not at all, by gevent, by eventlet or by asyncio.
 
-Peers under asyncio return coroutines where others return values; that difference ends here.
-Standard library only, until a style is chosen; ``patch`` comes before anything else is imported.
+Peers under asyncio return coroutines where others return values; this module hides the difference.
+It imports the standard library only, until a style is chosen; ``patch`` runs before other imports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.tally import Tally
 
 Operation = Callable[[Any], Any]
 Phase = Callable[[], Tally]
-"""Begins a part of the work: the clock of its tally runs from there."""
+"""Begins a part of the work, and returns its tally, whose clock starts now."""
 
 
 class Plain:
@@ -28,11 +28,11 @@ class Plain:
         """Prepare the process."""
 
     def result(self, value: Any) -> Any:
-        """Return *value*, waited for where it is still to come."""
+        """Return *value*, or wait for it if it is a coroutine."""
         return value
 
     def run(self, operation: Operation, callers: int, phases: Sequence[Phase]) -> None:
-        """Have *callers* repeat *operation* in each phase; report after it, wait for a line."""
+        """Let *callers* repeat *operation* in each phase; after it report and wait for a line."""
         for begin in phases:
             tally = begin()
             self.together(operation, callers, tally)
@@ -40,17 +40,17 @@ class Plain:
             self.wait_for_line()
 
     def together(self, operation: Operation, callers: int, tally: Tally) -> None:
-        """Have *callers* repeat *operation* for as long as *tally* has payloads."""
+        """Let *callers* repeat *operation* as long as *tally* has payloads."""
         assert callers == 1, "there is but one"
         repeat(operation, tally)
 
     def wait_for_line(self) -> None:
-        """Let the others work until a line, or the end, comes on standard input."""
+        """Let other greenlets run until a line, or the end, is read from standard input."""
         sys.stdin.readline()
 
 
 def repeat(operation: Operation, tally: Tally) -> None:
-    """Do *operation* for all payloads that *tally* gives."""
+    """Run *operation* for all payloads that *tally* gives."""
     for sent in tally.payloads():
         begun = time.perf_counter()
         tally.done(sent, operation(sent), time.perf_counter() - begun)
@@ -59,7 +59,7 @@ def repeat(operation: Operation, tally: Tally) -> None:
 class Patched(Plain):
     """Threads of a patched standard library, which are greenlets.
 
-    A caller is the same one in all phases: what it keeps for itself is there when it matters.
+    A caller is the same greenlet in all phases, so its state from the warm-up is kept.
     """
 
     def run(self, operation: Operation, callers: int, phases: Sequence[Phase]) -> None:
@@ -86,7 +86,7 @@ class Patched(Plain):
 
 
 def or_end(work: Callable[[], None]) -> None:
-    """Do *work*; an error in it ends the process, for which others wait."""
+    """Do *work*; an error ends the process, because other processes wait for it."""
     try:
         work()
     except BaseException:
@@ -111,7 +111,7 @@ class Gevent(Patched):
 
 
 class Green(Gevent):
-    """The same, patched as the documentation of Postage says."""
+    """Greenlets of gevent, patched as the documentation of Postage says."""
 
     def patch(self) -> None:
         """Patch the standard library."""

@@ -1,7 +1,7 @@
-"""One call to each of many queues, all at once, and their answers: a client that costs little.
+"""A client that costs little: one call to each of many queues, all at once, and their answers.
 
-Frames are made in advance; an answer is known by its text, the name of the queue, wherever it
-stands in its message.
+Frames are made in advance.  An answer is recognized by its text, the name of the queue, at any
+place of the message.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Calls:
         self._frames = b"".join(published(queue, self._wire.queue, body) for queue in queues)
 
     def make(self) -> None:
-        """Call all; return when each has answered once, by its own name."""
+        """Call all queues; return when each has answered once, with its own name."""
         missing = {queue.encode() for queue in self._queues}
         sock, unsent, rest = self._wire.socket, memoryview(self._frames), b""
         deadline = time.monotonic() + PATIENCE
@@ -52,7 +52,7 @@ class Calls:
             if readable:
                 rest += sock.recv(1 << 18)
                 missing.difference_update(self._text.findall(rest))
-                rest = rest[-2000:]  # a whole answer, which may have come in part
+                rest = rest[-2000:]  # a whole answer, which may have arrived in parts
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(missing)} of {len(self._queues)} did not answer")
 
@@ -60,7 +60,7 @@ class Calls:
         """Delete all queues, and close."""
         for queue in self._queues:
             send(self._wire.socket, amqp.Queue.Delete(queue=queue, nowait=True))
-        self._wire.declare()  # the answer comes when the rest is done
+        self._wire.declare()  # the broker answers it after the rest
         self._wire.delete()
 
 

@@ -1,6 +1,6 @@
-"""What runs while a process works: its processor time, or the instructions that it executes.
+"""Clocks of a process: its processor time, or the instructions that it executes.
 
-Instructions are the steadier ones by far: waiting, other processes and a slower machine add none.
+Instructions are far steadier: waiting, other processes and a slower machine add none.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from typing import Protocol
 from benchmarks.actor import Actor
 
 STEADY = ("PYTHONHASHSEED=0", "POSTAGE_LATE_AFTER=60", "PYTHONDONTWRITEBYTECODE=")
-"""Sets have the same order each time; nobody is late, at a fiftieth of the speed; nor is every
-module compiled anew at that speed."""
+"""valgrind runs at a fiftieth of the speed.  So sets have the same order each time, the hub monitor
+keeps quiet, and modules are not compiled again."""
 
 
 class Clock(Protocol):
-    """Of one process, whose files, if there are any, go to *folder*."""
+    """The clock of one process; files that it needs go to *folder*."""
 
     name: str
     unit: str
     operations: int
-    """So many of a kind say enough."""
+    """How many operations of a kind are enough."""
     rounds: int
-    """So often must it be done."""
+    """How many rounds are needed."""
     at_once: int
-    """So many processes may work at the same time."""
+    """How many processes may work at the same time."""
 
     def __init__(self, folder: Path) -> None: ...
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return what runs the program *words* so that the clock can be read."""
+        """Return the command that runs the program *words* so that the clock can be read."""
 
     def read(self, actor: Actor, mark: int) -> float:
-        """Return how much there was up to the last report of *actor*, which is number *mark*."""
+        """Return the clock at the last report of *actor*, which is number *mark*."""
 
 
 class Instructions:
@@ -52,12 +52,12 @@ class Instructions:
         self._read, self._sum = 0, 0
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return what runs the program *words* under valgrind."""
+        """Return the command that runs the program *words* under valgrind."""
         tool = ["valgrind", "--quiet", "--tool=callgrind", "--dump-before=getppid"]
         return ["env", *STEADY, *tool, f"--callgrind-out-file={self._dump}", *words]
 
     def read(self, actor: Actor, mark: int) -> float:  # noqa: ARG002 - as in Clock
-        """Return the sum of what was counted before each mark."""
+        """Return the sum of the counts before the mark."""
         for number in range(self._read + 1, mark + 1):
             self._sum += total(self._dump.with_suffix(f".{number}").read_text())
         self._read = mark
@@ -65,30 +65,30 @@ class Instructions:
 
 
 class CpuTime:
-    """All threads, system calls included: as good as the machine is quiet."""
+    """CPU time of all threads, system calls included; exact only on a quiet machine."""
 
     name, unit = "CPU time", "µs"
     operations, rounds, at_once = 3_000, 5, 1
 
     def __init__(self, folder: Path) -> None:
-        """Make no use of *folder*."""
+        """Ignore *folder*."""
 
     def command(self, words: Sequence[str]) -> list[str]:
         """Return *words*."""
         return list(words)
 
     def read(self, actor: Actor, mark: int) -> float:  # noqa: ARG002 - as in Clock
-        """Return the microseconds that *actor* has told of."""
+        """Return the microseconds that *actor* has reported."""
         return actor.cpu * 1e6
 
 
 def best() -> type[Instructions | CpuTime]:
-    """Return the steadiest that this machine has."""
+    """Return the steadiest clock that this machine has."""
     return Instructions if shutil.which("valgrind") else CpuTime
 
 
 def total(text: str) -> int:
-    """Return the sum in what callgrind has written; `ValueError` where there is none."""
+    """Return the sum in callgrind's output; raise `ValueError` if there is none."""
     for line in reversed(text.splitlines()):
         name, _, value = line.partition(":")
         if name == "totals":

@@ -1,7 +1,7 @@
-"""Many components in one process: how long until all answer, and what each of them costs.
+"""Many components in one process: the time until all answer, and the cost of each.
 
-Postage beside a bare program on pika, in turns, each a process of its own; this process calls each
-component once, through `benchmarks.calls`, as soon as its queue is there.
+Postage is compared with a bare program on pika, in turns, each in a process of its own.  This
+process calls each component once, through `benchmarks.calls`, as soon as its queue exists.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ COUNTS = (500, 1000)
 
 @dataclass(frozen=True)
 class Figures:
-    """What one fleet came to."""
+    """The figures of one fleet."""
 
     declared: float
-    """Seconds from the start of its process until all its queues were there."""
+    """Seconds from the start of its process until all its queues existed."""
     answered: float
     """Seconds from the start of its process until each component had answered a call."""
     cpu: float
@@ -43,7 +43,7 @@ class Figures:
     memory: float
     """Resident memory of the process then, in bytes."""
     broker: float
-    """By how much the broker's resident memory has grown until then, in bytes."""
+    """How much the broker's resident memory has grown until then, in bytes."""
 
 
 def measured(target: Target, fleet: str, count: int) -> Figures:

@@ -1,4 +1,4 @@
-"""A whole run: every workload, the contestants in turn, as many rounds as were asked for."""
+"""A whole run: every workload, with the contestants in turn, in several rounds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROBLEMS = (Failed, Unavailable, TimeoutError, AssertionError, subprocess.Subpro
 
 @dataclass
 class Result:
-    """What one contestant reached in one workload."""
+    """The figures of one contestant in one workload."""
 
     contestant: Contestant
     rounds: list[Figures] = field(default_factory=list)
     problem: str | None = None
-    """Why there are no figures, or fewer than there should be."""
+    """Why figures are missing."""
 
     @property
     def lacking(self) -> bool:
@@ -33,7 +33,7 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether a round should have worked, and did not."""
+        """Whether a round failed that should have worked."""
         return self.problem is not None and not self.lacking
 
 
@@ -68,7 +68,7 @@ def _last(workload: Workload, result: Result) -> str:
 
 
 def available(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """Return the versions of what each of *contestants* was made of, or why it cannot be had."""
+    """Return the versions of each contestant's packages, or why it is unavailable."""
     return {one.name: _version(one) for one in contestants}
 
 

@@ -1,4 +1,4 @@
-"""Who takes part: what each needs, what its settings are, and what it cannot do.
+"""The contestants: what each needs, its settings, and the workloads that it cannot do.
 
 This belongs to the process that runs the rounds; modules of `benchmarks.peers` are imported by
 processes of their own, in environments of their own.
@@ -23,19 +23,19 @@ class Contestant:
     style: str
     """How it does several things at once: one of `benchmarks.callers`; in C by itself."""
     packages: Sequence[str]
-    """What its environment has, as pip takes it; nothing: it is built from C."""
+    """The packages of its environment, for pip; empty if it is built from C."""
     settings: str
-    """How it is used, where there is a choice."""
+    """How it is used, if there is a choice."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Workloads that it cannot do, and why."""
     queue: str = "{}"
-    """The queue that it consumes from when the round's queue is filled in."""
+    """The template of the name of the queue that it consumes from."""
     declares: bool = False
-    """It declares its queue itself, with flags of its own."""
+    """Whether it declares its queue itself, with flags of its own."""
     leaves: Sequence[str] = ()
     """Other queues and exchanges that it leaves behind."""
     serial: bool = False
-    """Its handlers, or its calls, run one after another."""
+    """Whether its handlers, or its calls, run one after another."""
 
     @property
     def many(self) -> bool:
@@ -44,10 +44,10 @@ class Contestant:
 
 
 PIKA = ("pika>=1.4,<2", "gevent")
-"""Of Postage, too, as in pyproject.toml; its own code comes from this checkout."""
+"""Also those of Postage, as in pyproject.toml; Postage itself is this checkout."""
 FAST = ("msgspec", "orjson")
 """The extra `fast`."""
-NO_REPLY = "it has no calls, but for results kept in Redis or Memcached"
+NO_REPLY = "it has no calls, except with results in Redis or Memcached"
 
 CONTESTANTS = {
     one.name: one

@@ -1,7 +1,7 @@
 """The process that the gate counts: one contestant in several roles, one after another.
 
-``python -m benchmarks.counted JOB...``, each job being JSON, all of one peer.  It serves beside the
-roles that come after, so that both ends of a call are in it.
+``python -m benchmarks.counted JOB...``; each job is JSON, and all are of one peer.  Serving goes on
+while the later roles run, so that both ends of a call are counted.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SCHEDULER = "postage.green.scheduler"
 
 def main(texts: Sequence[str]) -> None:
     """Play the roles."""
-    sys.modules.update(dict.fromkeys(FAST))  # not to be imported: all use the same JSON
+    sys.modules.update(dict.fromkeys(FAST))  # cannot be imported, so that all use the same JSON
     jobs = [Job.from_json(text) for text in texts]
     style = STYLES[jobs[0].style]()
     style.patch()  # before the peer imports what it uses
     peer = importlib.import_module(f"benchmarks.peers.{jobs[0].peer}")
-    if SCHEDULER in sys.modules:  # its ten turns a second would be one a message, under valgrind
+    if SCHEDULER in sys.modules:  # ten turns a second are many for valgrind
         sys.modules[SCHEDULER].TURN = 60.0
-    gc.freeze()  # a collection costs by what a role has made, not by what was imported
+    gc.freeze()  # so that a collection costs by the objects of a role, not by imports
     gc.collect()
     for job in jobs:
         play = partial(getattr(work, job.role), peer, job, style)

@@ -1,9 +1,9 @@
 """Remote calls over two wires: many callers on one, a server that echoes on the other.
 
-A caller is a call in flight: when its answer has come, it calls again.  Requests name the queue for
-the answer and have a correlation id of their own; the server acknowledges each.  All frames are of
-known lengths, so that both ends cut out what they need: together they cost a few microseconds a
-call, and share a thread, so that the broker has the rest of the machine.
+A caller is a call in flight: when its answer has arrived, it calls again.  Requests name the queue
+for the answer and have a correlation id of their own; the server acknowledges each.  All frames
+have known lengths, so both ends cut out the parts they need.  Together they cost a few microseconds
+a call and share a thread, so that the broker has the rest of the machine.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Echo:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Cut all frames where a correlation id or a delivery tag is to stand."""
+        """Split all frames at the places of the correlation id and the delivery tag."""
         calls, answers = self._server.queue, self._client.queue
         asking = amqp.BasicProperties(correlation_id=BLANK.decode(), reply_to=answers)
         answering = amqp.BasicProperties(correlation_id=BLANK.decode())
         self._call = published(calls, asking).split(BLANK)
         self._answer = published(answers, answering).split(BLANK)
-        self._ack = acked(1)[:11], acked(1)[19:]  # around its tag of eight bytes
+        self._ack = acked(1)[:11], acked(1)[19:]  # around the tag of eight bytes
         self._requests = Deliveries(delivery_size(calls, asking), _id_from_end(asking))
         self._replies = Deliveries(delivery_size(answers, answering), _id_from_end(answering))
 
@@ -103,7 +103,7 @@ class Deliveries:
         self._rest = b""
 
     def cut(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the correlation id and the delivery tag of each that is whole with *data*."""
+        """Return the correlation id and the delivery tag of each delivery that *data* completes."""
         data = self._rest + data
         size, at = self._size, self._id
         whole = len(data) - len(data) % size

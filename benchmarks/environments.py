@@ -1,7 +1,7 @@
-"""Where the contestants live: a virtual environment for each set of packages, a program for C.
+"""The environments of the contestants: one for each set of packages, and a program for C.
 
-They are made when they are first needed, in ``.cache/benchmarks`` of the checkout, and made anew
-when what they should hold has changed.
+They are made when first needed, in ``.cache/benchmarks`` of the checkout, and made again when
+their packages have changed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import sys
 from importlib.metadata import version
 print(*(f"{name} {version(name)}" for name in sys.argv[1:]), sep=", ")
 """
-"""Run by an environment's Python with names of packages."""
+"""A program for an environment's Python; its arguments are names of packages."""
 
 
 class Unavailable(Exception):
-    """A contestant cannot be had on this machine; the text says why, or what to install."""
+    """A contestant is unavailable on this machine; the text says why, or what to install."""
 
 
 def command(program: str, job: Job) -> list[str]:
-    """Return what has *program*, a contestant's Python or itself built from C, do *job*."""
+    """Return the command that runs *job* in *program*: an environment's Python or the C program."""
     if job.style != "c":
         return [program, "-m", "benchmarks.role", job.as_json()]
     message = encoded(payload(0)).decode()
@@ -44,7 +44,7 @@ def command(program: str, job: Job) -> list[str]:
 
 
 def made(contestant: Contestant) -> str:
-    """Return the path of the contestant's Python, or of itself built from C, made where missing.
+    """Return the path of the contestant's Python, or of its program in C; make it if missing.
 
     Raises `Unavailable`.
     """
@@ -77,7 +77,7 @@ def built(title: str) -> str:
 
 
 def _home(label: str, key: str) -> tuple[Path, bool]:
-    """Return the folder for what *key* says, and whether it is still to be filled."""
+    """Return the folder for *key*, and whether it is still empty."""
     home = HOME / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     is_new = not (home / "made").exists()
     if is_new:
@@ -88,7 +88,7 @@ def _home(label: str, key: str) -> tuple[Path, bool]:
 
 
 def versions(contestant: Contestant) -> str:
-    """Return the names and versions of what the contestant's environment was asked to hold."""
+    """Return the names and versions of the packages that the contestant asks for."""
     if not contestant.packages:
         return f"{contestant.name} {_run(made(contestant), 'version').strip()}"
     names = [name(one) for one in contestant.packages]

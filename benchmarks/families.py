@@ -21,13 +21,13 @@ PATIENCE = 300.0
 
 @dataclass
 class Found:
-    """What one number of something came to: costs by the names of lines, and other figures."""
+    """The results for one number of something: costs by the names of lines, and other figures."""
 
     costs: dict[str, Cost] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
 
     def take(self, told: dict[str, Any]) -> None:
-        """Add what a program has told."""
+        """Add the report of a program."""
         self.costs |= told["costs"]
         self.figures |= told["figures"]
 
@@ -55,7 +55,7 @@ def _program(target: Target, module: str, name: str, count: int, **pids: int) ->
 
 
 def calls(target: Target, name: str, count: int) -> Found:
-    """Have *count* calls pending in one process."""
+    """Measure *count* pending calls in one process."""
     found = Found()
     with _program(target, "server", name, 1) as server:
         server.report()
@@ -66,7 +66,7 @@ def calls(target: Target, name: str, count: int) -> Found:
 
 
 def processors(target: Target, name: str, count: int) -> Found:
-    """Have *count* processors in one process, and call one of them."""
+    """Measure *count* processors in one process, and calls to one of them."""
     found = Found()
     with _program(target, "processors", name, count) as actor:
         found.take(actor.report())
@@ -80,7 +80,7 @@ def processors(target: Target, name: str, count: int) -> Found:
 
 
 def bindings(target: Target, name: str, count: int) -> Found:
-    """Have *count* bindings of a queue, and *count* queues of a processor; route as many ways."""
+    """Measure *count* bindings of a queue, *count* queues of a processor, and their routing."""
     found = Found()
     with _program(target, "bindings", name, count) as actor:
         found.take(actor.report())

@@ -1,4 +1,4 @@
-"""Where the time goes, as a picture: what each function takes with all that it calls, in SVG."""
+"""A picture, in SVG, of the time of each function with all that it calls."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from html import escape
 from benchmarks.plot import text
 
 Stacks = Mapping[tuple[str, ...], int]
-"""How often which functions were seen, the outermost first."""
+"""How often each stack was seen; the outermost function is first."""
 Panel = tuple[str, Stacks, float]
-"""A title, what was seen, and the microseconds that all of it took."""
+"""A title, the stacks, and the microseconds of all of them."""
 
 WIDTH, LINE, TITLE = 1200, 16, 30
 LEAST = 0.004
-"""The part of the width from which on a function is drawn."""
+"""A function is drawn if it takes at least this part of the width."""
 LETTER = 6.2
 """The width of a letter, about."""
 COLOURS = {"postage/": "#9ecae1", "benchmarks/": "#e0e0e0", "gevent/": "#c7e9c0"}
@@ -23,7 +23,7 @@ OTHER = "#fdd0a2"
 
 
 def flame(panels: Sequence[Panel]) -> str:
-    """Return the panels, one below the other; who calls stands above what it calls."""
+    """Return the panels, one below the other; a caller is drawn above its callees."""
     parts, top = [], 0
     for panel in panels:
         drawn = list(_boxes(panel))

@@ -1,8 +1,8 @@
-"""Whether Postage has become slower: what it takes beside plain pika, compared with a record.
+"""Check whether Postage has become slower, compared with plain pika and a recorded ratio.
 
-Postage and pika's GeventConnection do the same, each in one process, on an embedded broker in
-another one.  The ratio of what they take for an operation is compared with that in gate.json:
-instructions, or, where valgrind is not installed, CPU time.  Exit code 1: one got 15 % worse.
+Postage and pika's GeventConnection do the same work, each in one process, with an embedded broker
+in another process.  The ratio of their costs is compared with the ratio in gate.json.  Costs are
+instructions, or CPU time if valgrind is not installed.  Exit code 1: a ratio is 15 % worse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE = Path(__file__).with_name("gate.json")
 
 
 def compared(kind: type[Clock]) -> Comparison:
-    """Measure Postage and pika in turn, or both at once where the clock allows that."""
+    """Measure Postage and pika in turn, or both at once if the clock allows it."""
     turns = [OURS, THEIRS] * kind.rounds
     with ThreadPoolExecutor(kind.at_once) as pool:
         told = list(pool.map(costs, turns, [kind] * len(turns)))
@@ -33,7 +33,7 @@ def compared(kind: type[Clock]) -> Comparison:
 
 
 class Comparison:
-    """What *ours* and *theirs* are, of each round: Postage's and pika's."""
+    """The costs of Postage (*ours*) and of pika (*theirs*) in each round."""
 
     def __init__(self, unit: str, ours: Sequence[Costs], theirs: Sequence[Costs]) -> None:
         self.unit, self.ours, self.theirs = unit, ours, theirs
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def judged(comparison: Comparison, records: Records) -> tuple[str, bool]:
-    """Return what is to be said, and whether it is a failure."""
+    """Return the text to print, and whether the gate fails."""
     said = {records.verdict(title, ratio) for title, ratio in comparison.ratios.items()}
     lines = [comparison.table(records), "", f"- measured with {versions()}"]
     if records.versions:

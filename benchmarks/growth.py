@@ -1,6 +1,6 @@
-"""What the n-th costs: pending calls, processors and bindings, from one to very many.
+"""The cost of the n-th pending call, processor or binding, from one to very many.
 
-Every number is a process of its own, `benchmarks.growing`; what is routed and deleted is measured
+Every number has a process of its own (`benchmarks.growing`).  Routing and deleting are measured
 from here, by a client that costs next to nothing.
 """
 
@@ -26,12 +26,12 @@ from benchmarks.series import Point, Series, median
 from benchmarks.table import markdown
 
 FEW = 10
-"""With as many of something, a call is compared to one with the most."""
+"""A call with this number is compared with a call with the largest number."""
 
 
 @dataclass
 class Grown:
-    """What was found of one family, by number, in every round."""
+    """The results of one family, by number, in every round."""
 
     family: Family
     found: dict[int, list[Found]] = field(default_factory=lambda: defaultdict(list))
@@ -49,11 +49,11 @@ class Grown:
         return [median(points) for points in every.values() if points]
 
     def figure(self, name: str, count: int) -> float:
-        """Return the least of what the rounds had: others on the machine can only add to it."""
+        """Return the least value of the rounds: other work on the machine can only add to it."""
         return min(one.figures[name] for one in self.found[count])
 
     def as_markdown(self) -> str:
-        """Return a line for each number, and one with the powers by which they grow."""
+        """Return a line for each number, and a line with the powers by which costs grow."""
         series, others = self.series, self.family.others
         head = [self.family.counted, *(each.title for each in series)]
         rows = [
@@ -65,7 +65,7 @@ class Grown:
         return f"### {self.family.title}\n\n{table}"
 
     def compared(self) -> str:
-        """Return how long one call takes beside very many, and how long beside ten."""
+        """Return the time of a call with very many others, and with ten others."""
         few, many = FEW if FEW in self.found else min(self.found), max(self.found)
         p50, p99 = (self.figure(name, many) / self.figure(name, few) for name in ("p50", "p99"))
         return (
@@ -127,7 +127,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         "families", nargs="*", choices=[*FAMILIES, []], help=f"of {', '.join(FAMILIES)}"
     )
     parser.add_argument("--broker", default="rabbitmq", help="or embedded, or a URL (%(default)s)")
-    parser.add_argument("--most", type=int, default=100_000, help="no more than (%(default)s)")
+    parser.add_argument("--most", type=int, default=100_000, help="largest number (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="of all (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON, with every round")
     parser.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw a line for each cost")

@@ -1,6 +1,7 @@
-"""What a process of a peer is told, as one argument of JSON.
+"""The job of a peer's process, as one argument of JSON.
 
-Standard library only, and little of it: every peer imports this, and its start is measured.
+It imports little of the standard library and nothing else: every peer imports this module, and the
+start of a peer is measured.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ class Job(NamedTuple):
     url: str
     """Of the broker, ``amqp://...``."""
     queue: str
-    """There, and bound to `EXCHANGE` by its own name, unless the peer declares its own."""
+    """The queue, bound to `EXCHANGE` by its own name, unless the peer declares its own."""
     callers: int = 1
-    """How many at once call or publish."""
+    """How many callers call or publish at once."""
     seconds: float = 3.0
     """How long to call or publish at most."""
     operations: int = 20_000
-    """How often to call or publish at most; exactly as many are filled in and consumed."""
+    """The most calls or publishes; the exact number of messages to fill in and consume."""
     warm_up: float = 0.5
     """Seconds of the same work before the measured part; 0 for none."""
     most_warm_up: int = 90_000
-    """Operations of it at most."""
+    """The largest number of operations of the warm-up."""
     pause: float = 0.0
     """How long the server's handler waits before it answers."""
     concurrency: int = 250
-    """How many handlers of Postage may be at work at once; others have their own settings."""
+    """How many handlers of Postage may run at once; other peers have their own settings."""
     confirm: bool = False
     """A publish returns when the broker has taken the message."""
     persistent: bool = True
-    """The queue is durable; messages that are published, other than calls, are persistent."""
+    """The queue is durable, and published messages are persistent; calls are not."""
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """Return the job that `as_json` made *text* of."""
+        """Return the job in *text*, which `as_json` made."""
         return cls(**json.loads(text))
 
     def as_json(self) -> str:

@@ -1,4 +1,4 @@
-"""Series as a picture: the cost of each by their number, both on scales of powers of ten."""
+"""A picture of series: the cost of each item by the number of items, on logarithmic scales."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.plot import text
 from benchmarks.series import Series
 
 WIDTH, LEFT, PLOT, HEIGHT = 760, 60, 400, 300
-"""Of the picture, of what is left of a plot, of a plot's area."""
+"""The widths of the picture, of the space left of a plot, and of a plot; the height of a plot."""
 TITLE, FOOT, LINE = 40, 44, 18
-"""The heights of what is above a plot and below it, and of a line of the legend."""
+"""The heights of the title above a plot, of the foot below it, and of a line of the legend."""
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf", "#555555")
 DASHES = ("", "6 3", "2 2")
-"""Of the first lines, of the next ones, and so on: colours alone are not for everybody."""
+"""The dashes of the first lines, of the next ones, and so on, for readers who see no colours."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Axis:
 
     @classmethod
     def of(cls, values: Sequence[float], length: float) -> Axis:
-        """Return one that holds *values*, from a power of ten to another one."""
+        """Return an axis for *values*, from one power of ten to another."""
         low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
         return cls(low, max(high, low + 1), length)
 
     def at(self, value: float) -> float:
-        """Return how many pixels from the beginning *value* is."""
+        """Return the distance of *value* from the start of the axis, in pixels."""
         return (math.log10(value) - self.low) / (self.high - self.low) * self.length
 
     @property
@@ -43,7 +43,7 @@ class Axis:
 
 
 def lines(families: Mapping[str, tuple[str, Sequence[Series]]]) -> str:
-    """Return a plot for each of *families*: its title, what is counted there, and its lines."""
+    """Return a picture with a plot for each of *families*: its title, its unit, and its lines."""
     parts, top = [], 0
     for title, (counted, series) in families.items():
         drawn = [each for each in series if any(point.cpu > 0 for point in each.points)]

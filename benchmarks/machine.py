@@ -1,4 +1,4 @@
-"""What a run ran on, in general words: no names of hosts, no paths."""
+"""The machine of a run, without names of hosts or paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def machine() -> dict[str, str]:
 
 
 def conditions(broker: str, each: Round, rounds: int) -> dict[str, str]:
-    """Return by name what figures depend on."""
+    """Return the conditions that figures depend on, by name."""
     kept = "durable queue, persistent messages" if each.persistent else "nothing durable"
     return {
         **machine(),

@@ -1,4 +1,4 @@
-"""What is measured of processes, from outside: time, CPU time, memory."""
+"""Measurements of processes from outside: time, CPU time, memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one round came to; None where it says nothing about this workload."""
+    """The figures of one round; None if a figure says nothing about the workload."""
 
     rate: float | None = None
     """Operations per second."""
     seconds: float | None = None
-    """What all of it took."""
+    """Seconds for everything together."""
     p50: float | None = None
-    """Half of the operations took at most this many milliseconds."""
+    """Milliseconds that half of the operations stayed below."""
     p99: float | None = None
-    """99 of 100 operations took at most this many milliseconds."""
+    """Milliseconds that 99 of 100 operations stayed below."""
     client: float | None = None
     """Microseconds of CPU time for one operation, in the process that calls or consumes."""
     server: float | None = None

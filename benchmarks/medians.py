@@ -17,20 +17,20 @@ def values(rounds: Iterable[Figures], name: str) -> list[float]:
 
 
 def median(rounds: Iterable[Figures], name: str) -> float | None:
-    """Return the median of the figure *name*; None where no round has it."""
+    """Return the median of the figure *name*; None if no round has it."""
     found = values(rounds, name)
     return statistics.median(found) if found else None
 
 
 def best_peer(workload: Workload, results: Iterable[Result]) -> Result | None:
-    """Return the best of those that are neither ours nor the limit; None for none."""
+    """Return the best result except Postage's and C's; None if there is none."""
     peers = [one for one in results if one.rounds and one.contestant.name not in {OURS, LIMIT}]
     choose = max if workload.more_is_better else min
     return choose(peers, key=lambda one: median(one.rounds, workload.key) or 0.0, default=None)
 
 
 def the_limit(results: Iterable[Result]) -> Result | None:
-    """Return what C reached; None where it did not take part."""
+    """Return the result of C; None if it did not take part."""
     return next((one for one in results if one.rounds and one.contestant.name == LIMIT), None)
 
 
@@ -45,6 +45,6 @@ def ratio(workload: Workload, one: Result, other: Result | None) -> float | None
 
 
 def span(rounds: Sequence[Figures], name: str) -> tuple[float, float] | None:
-    """Return the least and the greatest figure *name*; None where no round has it."""
+    """Return the least and the greatest figure *name*; None if no round has it."""
     found = values(rounds, name)
     return (min(found), max(found)) if found else None

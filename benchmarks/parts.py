@@ -1,4 +1,4 @@
-"""What is counted of a contestant, in one process: parts, played one after another."""
+"""The counted parts of a contestant, played one after another in one process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from benchmarks.job import Job
 from benchmarks.queue import Queue
 
 PATIENCE = 300.0
-"""Seconds that a process may be silent: it is slow under valgrind, and others may be at work."""
+"""Seconds that a process may be silent: valgrind is slow, and the machine may be busy."""
 WARM_UP = 100
-"""Operations before the counted ones: caches are filled, and the interpreter knows the types."""
+"""Operations before the counted ones, which fill caches and let the interpreter specialize."""
 
 Costs = Mapping[str, float]
-"""What an operation takes, by the title of its part."""
+"""The cost of an operation, by the title of its part."""
 
 
 class Part(NamedTuple):
-    """A role, and what its line is called; one without is played for the others."""
+    """A role, and the title of its line; a role without title is played for the others."""
 
     role: str
     queue: str
@@ -34,7 +34,7 @@ class Part(NamedTuple):
     confirm: bool = False
 
     def job(self, peer: str, url: str, operations: int) -> Job:
-        """Return what the process of *peer* is told."""
+        """Return the job of the process of *peer*."""
         return Job(
             peer=peer,
             style=CONTESTANTS[peer].style,
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 PARTS = (
     Part("fill", "taken"),
     Part("publish", "kept", "publish"),
-    # One at a time: how many of pika's, in pieces, the broker would confirm together is chance.
+    # One at a time: pika writes in pieces, and how many the broker confirms together is chance.
     Part("publish", "kept", "publish with confirm", confirm=True),
     Part("consume", "taken", "consume, acknowledged after the handler"),
     Part("serve", "called"),
@@ -64,7 +64,7 @@ PARTS = (
 
 
 def costs(peer: str, kind: type[Clock]) -> Costs:
-    """Return what *peer* takes for an operation of each part; blocks the thread."""
+    """Return the cost of an operation of *peer* for each part; blocks the thread."""
     with broker("embedded") as target, TemporaryDirectory() as folder:
         _prepare(target.url)
         clock = kind(Path(folder))
@@ -75,7 +75,7 @@ def costs(peer: str, kind: type[Clock]) -> Costs:
 
 
 def _prepare(url: str) -> None:
-    """Make all queues: calls wait in theirs until they are served."""
+    """Declare all queues, so that calls wait in theirs until they are served."""
     for name in {part.queue for part in PARTS}:
         queue = Queue(url, name)
         queue.prepare(durable=True)
@@ -98,5 +98,5 @@ def _played(actor: Actor, clock: Clock) -> Costs:
 
 
 def _go_on(actor: Actor, part: Part) -> None:
-    if part.role != "consume":  # which waits for nothing
+    if part.role != "consume":  # it waits for nothing
         actor.go_on()

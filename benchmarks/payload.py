@@ -1,4 +1,4 @@
-"""The message of all benchmarks, and how JSON is done: the same for every peer."""
+"""The message of all benchmarks, and its JSON: the same for every peer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECORD = {
     "remarks": "at the back door ring once",
 }
 FIRST = 100_000
-"""The number of the first message: all that come have six digits, so all are of one size."""
+"""The number of the first message.  All numbers have six digits, so all messages have one size."""
 
 
 def payload(number: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def payload(number: int) -> dict[str, Any]:
 
 
 def number_of(message: dict[str, Any]) -> int:
-    """Return which *message* it is."""
+    """Return the number of *message*."""
     number: int = message["number"]
     return number - FIRST
 

@@ -1,7 +1,7 @@
 """Results as a picture: bars in SVG, written by hand.
 
-matplotlib would be 40 MB of an extra for a few rectangles, and its files differ as a whole when a
-figure changes; these lines can be read in a diff.
+matplotlib would be a dependency of 40 MB for a few rectangles, and its files change as a whole when
+one figure changes; these lines can be read in a diff.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.table import HEADINGS, written
 from benchmarks.workloads import Workload
 
 WIDTH, LABELS, BARS = 760, 230, 400
-"""Of the picture, of the names at its left, of the longest bar."""
+"""The widths of the picture, of the names at its left, and of the longest bar."""
 LINE, BAR, TITLE = 20, 14, 34
 """The heights of a contestant's line, of its bar, and of a workload's title."""
 COLOURS = {OURS: "#1f77b4", LIMIT: "#555555"}

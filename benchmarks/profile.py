@@ -1,7 +1,7 @@
-"""Where the time of Postage goes: client and server are sampled while they work.
+"""Profiles of Postage: the client and the server are sampled while they work.
 
-py-spy looks at their stacks from outside, 250 times a second, and knows greenlets as well as
-threads; it gets an environment of its own, as the contestants do.
+py-spy reads their stacks from outside, 250 times a second, and knows greenlets as well as threads.
+It has an environment of its own, as the contestants have.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from benchmarks.workloads import Workload
 RATE = 250
 """Samples per second."""
 ATTACHING = 0.7
-"""Seconds until it samples."""
+"""Seconds until py-spy samples."""
 LEAST_COUNT = 100_000
-"""Messages that are consumed at least: they do not wait until it samples."""
+"""The least number of consumed messages, because they are consumed before py-spy samples, too."""
 IDLE = ("HubMonitor._run", "gevent/_threading.py")
-"""Native threads that wait, which py-spy takes for work."""
+"""Native threads that wait, but that py-spy counts as working."""
 LEAST = 0.02
-"""The part of the time from which on a function is told of."""
+"""A function is listed if it takes at least this part of the time."""
 
 
 class Sampled(Play):
@@ -59,7 +59,7 @@ class Sampled(Play):
         self._spies[name] = subprocess.Popen(command, stdout=quiet, stderr=quiet)
 
     def stacks(self) -> dict[str, Counter[tuple[str, ...]]]:
-        """Return how often which stack was seen, by process, when all samples are written."""
+        """Return how often each stack was seen, by process, once all samples are written."""
         for spy in self._spies.values():
             spy.wait(self._seconds + 30)
         return {name: self._counted(name) for name in self._spies}
@@ -88,7 +88,7 @@ def named(frame: str) -> str:
 
 
 def costs(stacks: Stacks, whole: float) -> Iterator[tuple[str, float, float]]:
-    """Yield each function with its part of *whole*: with all that it calls, and by itself."""
+    """Yield each function with its parts of *whole*: including its callees, and by itself."""
     inside: Counter[str] = Counter()
     itself: Counter[str] = Counter()
     for stack, times in stacks.items():
@@ -101,7 +101,7 @@ def costs(stacks: Stacks, whole: float) -> Iterator[tuple[str, float, float]]:
 
 
 def profile(each: Round, workload: Workload) -> list[Panel]:
-    """Return what was seen of each process, and the microseconds that an operation takes there."""
+    """Return the stacks of each process, and the microseconds of an operation in it."""
     longer = replace(each, count=max(each.count, LEAST_COUNT))
     with TemporaryDirectory() as folder:
         play = Sampled(longer, workload, Path(folder))

@@ -1,4 +1,4 @@
-"""The queue of a round: made, looked into while others fill and empty it, removed."""
+"""The queue of a round: declared, observed while peers fill and empty it, and removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Queue:
 
     def __init__(self, url: str, name: str) -> None:
         parameters = pika.URLParameters(url)
-        parameters.heartbeat = 0  # nothing is read while others work
+        parameters.heartbeat = 0  # nothing is read while the peers work
         self._connection = pika.BlockingConnection(parameters)
         self._channel: Any = self._connection.channel()
         self._name = name
@@ -32,7 +32,7 @@ class Queue:
         self._channel.queue_bind(self._name, EXCHANGE, self._name)
 
     def counts(self) -> tuple[int, int]:
-        """Return how many messages are ready and how many consumers there are; 0 for no queue."""
+        """Return the numbers of ready messages and of consumers; 0 if there is no queue."""
         try:
             answer = self._channel.queue_declare(self._name, passive=True).method
         except ChannelClosedByBroker:
@@ -41,11 +41,11 @@ class Queue:
         return answer.message_count, answer.consumer_count
 
     def wait_for_messages(self, count: int, within: float) -> None:
-        """Return when *count* messages are ready in the queue."""
+        """Wait until *count* messages are ready in the queue."""
         self._wait(lambda: self.counts()[0] >= count, f"{count} messages", within)
 
     def wait_for_consumer(self, within: float) -> None:
-        """Return when the queue has a consumer."""
+        """Wait until the queue has a consumer."""
         self._wait(lambda: self.counts()[1] > 0, "a consumer", within)
 
     def _wait(self, check: Callable[[], bool], what: str, within: float) -> None:
@@ -56,7 +56,7 @@ class Queue:
             self._connection.sleep(GLANCE)
 
     def remove(self, *leavings: str) -> None:
-        """Delete the queue, the exchange, what others have left behind, and close."""
+        """Delete the queue, the exchange and whatever peers have left behind, and close."""
         for queue in (self._name, *leavings):
             self._channel.queue_delete(queue)
         for exchange in (EXCHANGE, *leavings):

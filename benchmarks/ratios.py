@@ -1,7 +1,8 @@
-"""Ratios that were recorded, and what is said of new ones beside them.
+"""Recorded ratios, and the judgement of new ones.
 
-They depend on the interpreter, so each minor version of Python has its own, and each kind of clock.
-Versions of libraries are told and not compared: a release that changes a ratio is news as well.
+They depend on the interpreter and the clock, so each minor version of Python and each kind of clock
+has its own.  Versions of libraries are printed but not compared: a release that changes a ratio
+should be noticed.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ from pathlib import Path
 from typing import Any
 
 TOLERATED = 1.15
-"""A ratio may be so many times what was recorded."""
+"""The largest tolerated growth of a ratio."""
 NOTABLE = 0.95
-"""Below so many times what was recorded, it is better."""
+"""Below this part of the recorded ratio, the new one counts as better."""
 
 WORSE, BETTER = "worse", "better"
 
 
 class Records:
-    """What was recorded with one *clock* for the Python that runs; the file at *path* has it."""
+    """The records in the file at *path*, of one *clock*, for the running Python."""
 
     def __init__(self, path: Path, clock: str) -> None:
         self._path, self._clock = path, clock
         self._all: dict[str, dict[str, Any]] = json.loads(path.read_text())
         known = self._all.get(python(), {}).get(clock, {})
         self.versions: str | None = known.get("versions")
-        """What it was recorded with; None: nothing was."""
+        """The versions at the time of recording; None if nothing was recorded."""
         self.ratios: Mapping[str, float] = known.get("ratios", {})
 
     def write(self, ratios: Mapping[str, float]) -> None:
-        """Record *ratios* instead, measured with what is installed here."""
+        """Record *ratios*, with the versions that are installed here."""
         rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
         new = {"versions": versions(), "ratios": rounded}
         self._all.setdefault(python(), {})[self._clock] = new
         self._path.write_text(json.dumps(self._all, indent=2) + "\n")
 
     def verdict(self, name: str, ratio: float) -> str:
-        """Return what is to be said of a new *ratio*; `WORSE` is a failure."""
+        """Return the judgement of a new *ratio*; `WORSE` is a failure."""
         recorded = self.ratios.get(name)
         if recorded is None:
             return "not recorded"
@@ -50,7 +51,7 @@ class Records:
 
 
 def python() -> str:
-    """Return what runs, such as ``CPython 3.12``."""
+    """Return the running Python, such as ``CPython 3.12``."""
     major, minor, _ = platform.python_version_tuple()
     return f"{platform.python_implementation()} {major}.{minor}"
 

@@ -13,12 +13,12 @@ from benchmarks.table import settings, table
 from benchmarks.workloads import Workload
 
 BEGIN, END = "<!-- begin of python -m benchmarks {} -->", "<!-- end of python -m benchmarks {} -->"
-"""Between these two lines a file is rewritten."""
+"""The lines of a file between these two are replaced."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a run has to tell."""
+    """The outcome of a run."""
 
     conditions: Mapping[str, str]
     versions: dict[str, str]
@@ -31,7 +31,7 @@ class Outcome:
         return any(one.failed for results in self.results.values() for one in results)
 
     def as_markdown(self) -> str:
-        """Return a table for each workload, then who took part, and on what."""
+        """Return a table for each workload, then the contestants and the conditions."""
         parts = [
             f"### {workload.title}\n\n{table(workload, results)}"
             for workload, results in self.results.items()
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def written_into(path: Path, what: str, text: str) -> None:
-    """Replace by *text* what stands between the two marks of *what* in the file at *path*."""
+    """Replace the lines between the two marks of *what* in the file at *path* by *text*."""
     begin, end = BEGIN.format(what), END.format(what)
     before, found, rest = path.read_text().partition(begin)
     _, closed, after = rest.partition(end)

@@ -1,4 +1,4 @@
-"""One role of one peer, as its own process: ``python -m benchmarks.role JOB``, JOB being JSON."""
+"""One role of one peer in a process of its own: ``python -m benchmarks.role JOB``; JOB is JSON."""
 
 from __future__ import annotations
 

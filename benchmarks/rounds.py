@@ -1,4 +1,4 @@
-"""One round of one contestant: its processes, started, awaited, ended, and measured meanwhile."""
+"""One round of one contestant: its processes are started, measured and ended."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from benchmarks.queue import Queue
 from benchmarks.workloads import Workload
 
 MOST = 500_000
-"""Operations of a workload that goes by time: what the queue may have to hold."""
+"""The largest number of operations of a timed workload, which the queue may have to hold."""
 PATIENCE = 60.0
-"""Seconds that a process may be silent beyond what it was told to take."""
+"""Seconds that a process may be silent in addition to its planned time."""
 WARM_UP = 0.5
 """Seconds of the same work, at most, before the measured part."""
 SETTLING = 0.5
-"""Seconds from the first sign of life until memory is looked at."""
+"""Seconds from the first report until memory is read."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What is the same for every contestant and workload."""
+    """The settings that are the same for every contestant and workload."""
 
     url: str
     broker_pid: int | None = None
-    """The broker's process, where it is known: its CPU time is measured."""
+    """The broker's process, whose CPU time is measured; None if unknown."""
     seconds: float = 3.0
-    """Of calling or publishing."""
+    """Seconds of calling or publishing."""
     count: int = 20_000
-    """To be consumed."""
+    """Messages to consume."""
     persistent: bool = True
     """Queues are durable, and messages persistent."""
     concurrency: int = 250
-    """Of Postage's processors; this is its default."""
+    """The `concurrency` of Postage's processors; this is the default."""
 
     def run(self, workload: Workload, contestant: Contestant) -> Figures:
         """Measure; raises `Failed`, `Unavailable` or `TimeoutError`."""
@@ -61,7 +61,7 @@ class Play:
         self._served = self._queue if served == self._name else Queue(each.url, served)
 
     def figures(self) -> Figures:
-        """Measure, on an empty queue, which some contestants declare themselves."""
+        """Measure, with an empty queue, which some contestants declare themselves."""
         if not self._contestant.declares:
             self._queue.prepare(durable=self._round.persistent)
         try:
@@ -81,21 +81,21 @@ class Play:
                 return meter.figures(**told)
 
     def publishes(self) -> Figures:
-        """Publish, until the broker has it all."""
+        """Publish until the broker has all messages."""
         with self._acting("publish") as client:
             warmed_up: int = client.report()["count"]
             self._queue.wait_for_messages(warmed_up, PATIENCE)
             meter = self._started(client)
             told = client.report()
             self._queue.wait_for_messages(warmed_up + told["count"], PATIENCE)
-            if not self._workload.confirm:  # how long a call takes that waits for nothing
+            if not self._workload.confirm:  # the time of a call that waits for nothing
                 told |= {"p50": None, "p99": None}
             return meter.figures(**told)
 
     def consumption(self) -> Figures:
-        """Consume what the same contestant published before, from the first message to the last."""
+        """Consume messages that the contestant has published; measure from first to last."""
         with self._acting("fill") as filling:
-            filling.report()  # of its warm-up, which has no message
+            filling.report()  # that of the warm-up, which has no message
             filling.go_on()
             filling.report()
             self._queue.wait_for_messages(self._round.count, PATIENCE)
@@ -133,7 +133,7 @@ class Play:
         return acting(command(self._program, job), job.seconds + PATIENCE)
 
     def job(self, role: str) -> Job:
-        """Return what a process of *role* is told."""
+        """Return the job of a process with *role*."""
         workload, contestant, fixed = self._workload, self._contestant, self._exactly(role)
         return Job(
             peer=contestant.name,
@@ -152,10 +152,10 @@ class Play:
         )
 
     def _warm_up(self) -> float:
-        if self._workload.pause:  # a call of each caller; serial handlers would take long for it
+        if self._workload.pause:  # one call of each caller; it takes long with serial handlers
             return 0.0 if self._contestant.serial else self._workload.pause / 2
         return min(WARM_UP, self._round.seconds)
 
     def _exactly(self, role: str) -> int:
-        """Return how many operations there are to be; 0: as many as the time allows."""
+        """Return the number of operations; 0 means as many as the time allows."""
         return self._round.count if role in {"fill", "consume"} else self._workload.count

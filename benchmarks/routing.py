@@ -1,4 +1,4 @@
-"""What a broker spends on a message, with many bindings to choose from; and deleting queues."""
+"""The broker's cost of routing with many bindings, and of deleting queues."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from benchmarks.growing import Clock, Cost
 from benchmarks.wire import BODY, Wire
 
 MESSAGES = 4_000
-"""So many are published, to all the bindings in turn."""
+"""How many messages are published, to all the bindings in turn."""
 PATIENCE = 60.0
-"""Seconds until all of them must be in their queue."""
+"""Seconds until all messages must be in their queue."""
 AT_ONCE = 500
-"""Methods written in one piece, so that the broker is never far behind."""
+"""How many methods are written at once, so that the broker is never far behind."""
 
 
 def routing(port: int, clock: Clock, name: str, kind: str, count: int) -> Cost:
-    """Return what *clock* says of routing *count* messages with as many bindings of an exchange.
+    """Return the cost, by *clock*, of routing with *count* bindings of an exchange.
 
-    It is of *kind* direct or topic; each binding is for another key, which one message in *count*
-    has.  The ticket of each, which means nothing, is another one, lest a broker that remembers the
-    way of a message has less to do while there are few.
+    The exchange is of *kind* direct or topic.  Each binding has a key of its own, which one message
+    in *count* has.  Each message has another ticket, a field without meaning, because a broker that
+    caches routes would otherwise have less to do with few bindings.
     """
     exchange = f"{name}-{kind}"
     wire = Wire(port, name)
@@ -41,7 +41,7 @@ def routing(port: int, clock: Clock, name: str, kind: str, count: int) -> Cost:
     clock.lap()
     written(wire, messages)
     deadline = time.monotonic() + PATIENCE
-    while wire.declare() < MESSAGES:  # which RabbitMQ answers before it has done the rest
+    while wire.declare() < MESSAGES:  # RabbitMQ answers it before it has done the rest
         if time.monotonic() > deadline:
             raise TimeoutError("not every message was routed")
     cpu, wall = clock.lap()
@@ -59,11 +59,11 @@ def deletion(port: int, queues: Sequence[str]) -> None:
 
 
 def written(wire: Wire, frames: Iterable[bytes]) -> None:
-    """Write *frames*; return when the broker has done what they ask for."""
+    """Write *frames*, and return when the broker has executed them."""
     waiting = [*frames]
     for start in range(0, len(waiting), AT_ONCE):
         wire.socket.sendall(b"".join(waiting[start : start + AT_ONCE]))
-        wire.declare()  # the answer comes when the rest is done
+        wire.declare()  # the broker answers it after the rest
 
 
 def method(what: amqp.Any) -> bytes:

@@ -1,4 +1,4 @@
-"""How a cost grows with a number: what so many came to, and by which power.  Pure."""
+"""How a cost grows with a number: the measured costs, and the fitted power.  Pure."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 STEEPER = 1.15
-"""From this exponent on a line is called steeper than linear.  Between, it is what memory costs
-that no cache holds: per item a third more for ten times as many, and no more than that."""
+"""From this exponent on a line is called steeper than linear.  Smaller excesses come from memory
+that no cache holds: a third more per item for ten times as many items."""
 RANGE = 100
-"""The exponent is that of the largest numbers, down to this part of them: with few, it is what is
-there once, as a connection, that counts."""
+"""The exponent is fitted to the largest numbers, down to the largest divided by this.  With small
+numbers the cost of single objects, such as the connection, would dominate."""
 
 
 class Point(NamedTuple):
-    """What *count* of something came to."""
+    """The cost of *count* items."""
 
     count: int
     cpu: float
-    """Seconds of CPU time, for all."""
+    """Seconds of CPU time for all items."""
     wall: float
-    """Seconds, for all; 0 where that says nothing."""
+    """Seconds for all items; 0 if that says nothing."""
 
     @property
     def each(self) -> float:
-        """Microseconds of CPU time for each."""
+        """Microseconds of CPU time for each item."""
         return self.cpu / self.count * 1e6
 
     @property
     def each_wall(self) -> float:
-        """Microseconds for each."""
+        """Microseconds for each item."""
         return self.wall / self.count * 1e6
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: a cost, and what it came to for each number."""
+    """One line: a cost, with its value for each number."""
 
     title: str
     points: Sequence[Point]
 
     @property
     def exponent(self) -> float | None:
-        """By which power of the number all of it grows: 1 is linear; None where too few count."""
+        """The power of the number by which the total grows (1: linear); None for too few points."""
         most = max((point.count for point in self.points), default=0)
         counted = [point for point in self.points if point.count * RANGE >= most]
         logs = [(math.log(p.count), math.log(p.cpu)) for p in counted if p.cpu > 0]
@@ -55,7 +55,7 @@ class Series:
 
     @property
     def is_steeper(self) -> bool:
-        """Whether it grows faster than the number."""
+        """Whether the total grows faster than the number."""
         return (self.exponent or 0.0) > STEEPER
 
 

@@ -20,11 +20,11 @@ HEADINGS = {
     "memory": "MB",
 }
 FORMATS = {"rate": ",.0f", "seconds": ".3f", "p50": ".2f", "p99": ".2f"}
-"""How a figure is written; others with one digit after the point."""
+"""The formats of figures; other figures have one digit after the point."""
 
 
 def table(workload: Workload, results: Sequence[Result]) -> str:
-    """Return one line for each of *results*: medians, the first with its least and greatest."""
+    """Return a line for each of *results*: the medians, and the range of the first figure."""
     others = [best_peer(workload, results), the_limit(results)]
     headings = [HEADINGS[name] for name in workload.columns]
     head = ["", headings[0], "min-max", "x best peer", "x C", *headings[1:]]
@@ -55,7 +55,7 @@ def written(name: str, value: float | None) -> str:
 
 
 def settings(contestants: Iterable[Contestant], versions: dict[str, str]) -> str:
-    """Return who the *contestants* are: what they are made of, and how they are used."""
+    """Return a table of the *contestants*: their versions and settings."""
     rows = [[one.title, versions[one.name], one.settings] for one in contestants]
     return markdown([["", "versions", "settings"], *rows], aligned=False)
 

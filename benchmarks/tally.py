@@ -1,4 +1,4 @@
-"""What one process did: payloads for so long, how often, how long each took."""
+"""The count of a process: its payloads, how many there were, how long each took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.payload import payload
 
 
 class Tally:
-    """Gives *numbers*' payloads for at most *seconds*; compares answers where *compare*."""
+    """Gives the payloads of *numbers* for at most *seconds*; compares answers if asked to."""
 
     def __init__(self, numbers: Iterator[int], seconds: float, *, compare: bool) -> None:
         self._numbers, self._compare = numbers, compare
@@ -20,27 +20,27 @@ class Tally:
         self._durations: list[float] = []
 
     def payloads(self) -> Iterator[dict[str, Any]]:
-        """Give the next payload until the time is over, one at least, to any number of callers."""
+        """Give payloads to any number of callers until the time is over, at least one."""
         for number in self._numbers:
             yield payload(number)
             if time.perf_counter() >= self._until:
                 return
 
     def done(self, sent: dict[str, Any], answer: Any, seconds: float) -> None:
-        """Count an operation that took *seconds*; an answer other than what was *sent* raises."""
+        """Count an operation that took *seconds*; raise if the answer is not what was *sent*."""
         if self._compare and answer != sent:
             raise AssertionError(f"sent {sent}, got {answer}")
         self._durations.append(seconds)
 
     def report(self) -> None:
-        """Tell the process that runs the round."""
+        """Send the report to the process that runs the round."""
         report(len(self._durations), self._durations)
 
 
 def report(count: int, durations: list[float] | None = None) -> None:
     """Write how many operations there were, and their percentiles in milliseconds, as a line.
 
-    It also tells the processor time of this process, in seconds.
+    The line has the processor time of this process, too, in seconds.
     """
     os.getppid()  # callgrind counts from one of these to the next: see clocks.py
     values = sorted(durations or ())
@@ -50,5 +50,5 @@ def report(count: int, durations: list[float] | None = None) -> None:
 
 
 def percentile(values: list[float], part: float) -> float | None:
-    """Return, in milliseconds, the seconds that *part* of the sorted *values* do not exceed."""
+    """Return the value in milliseconds that *part* of the sorted *values* (seconds) stay below."""
     return values[int(part * (len(values) - 1))] * 1e3 if values else None

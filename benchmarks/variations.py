@@ -18,15 +18,15 @@ from benchmarks.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class Variation:
-    """One line: a workload, and what is other than by default."""
+    """One line: a workload, and the changed defaults."""
 
     title: str
     workload: str
     changes: dict[str, object] = field(default_factory=dict)
-    """Of the fields of `Round`."""
+    """Changed fields of `Round`."""
     environment: dict[str, str] = field(default_factory=dict)
     packages: Sequence[str] = CONTESTANTS[OURS].packages
-    """What is installed beside Postage."""
+    """Packages that are installed with Postage."""
 
 
 STANDARD = "JSON by the standard library: without `fast`"
@@ -78,7 +78,7 @@ def _row(variation: Variation, rounds: list[Figures]) -> list[str]:
 
 @contextmanager
 def surroundings(more: dict[str, str]) -> Iterator[None]:
-    """Have *more* in the environment, which the processes inherit, inside the block."""
+    """Add *more* to the environment, which the processes inherit, inside the block."""
     before = dict(os.environ)
     os.environ.update(more)
     try:

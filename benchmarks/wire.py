@@ -1,7 +1,7 @@
 """A client that costs next to nothing: frames made in advance, answers counted by their length.
 
-It blocks its thread, knows nothing but the frames of its own small messages, and is the same for
-every broker: what is measured with it is the broker.
+It blocks its thread, knows only the frames of its own small messages, and is the same for every
+broker, so it measures the broker.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pika.frame
 import pika.spec as amqp
 
 BODY = b"x" * 100
-"""Of every message: small, so that the broker's own work is what takes time."""
+"""The body of every message: small, so that the broker's own work takes the time."""
 CHUNK = 100
-"""Messages written in one piece."""
+"""Messages that are written at once."""
 TAG = "c"
-"""Of every consumer."""
+"""The tag of every consumer."""
 
 
 class Wire:
@@ -56,7 +56,7 @@ class Wire:
         self.socket.close()
 
     def publish(self, count: int) -> float:
-        """Publish *count* messages; return the seconds until they were in the queue."""
+        """Publish *count* messages; return the seconds until all were in the queue."""
         chunk = published(self.queue, amqp.BasicProperties()) * CHUNK
         before = self.declare()
         since = time.perf_counter()
@@ -67,7 +67,7 @@ class Wire:
         return time.perf_counter() - since
 
     def consume(self, count: int) -> float:
-        """Take *count* messages, each acknowledged for itself; return the seconds it took."""
+        """Consume *count* messages, acknowledging each by itself; return the seconds."""
         self._call(1, amqp.Basic.Qos(prefetch_count=1000), amqp.Basic.QosOk)
         size, seen, received = delivery_size(self.queue, amqp.BasicProperties()), 0, 0
         each = len(acked(1))
@@ -82,7 +82,7 @@ class Wire:
         return time.perf_counter() - since
 
     def subscribe(self, *, no_ack: bool = False) -> None:
-        """Consume from the queue; nothing answers that but the messages."""
+        """Consume from the queue; the only answers are the messages."""
         consume = amqp.Basic.Consume(queue=self.queue, consumer_tag=TAG, no_ack=no_ack, nowait=True)
         self._send(1, consume)
 
@@ -110,7 +110,7 @@ def published(queue: str, properties: amqp.BasicProperties) -> bytes:
 
 
 def delivery_size(queue: str, properties: amqp.BasicProperties) -> int:
-    """Return the length of one delivery from *queue*; all with such properties are of the same."""
+    """Return the length of one delivery from *queue*; it is the same for all."""
     return len(_frames(amqp.Basic.Deliver(TAG, 1, False, "", queue), properties))  # noqa: FBT003
 
 

@@ -1,8 +1,8 @@
-"""What the processes of a peer do: serve, call, publish, fill a queue, consume.
+"""The roles of a peer's processes: serve, call, publish, fill a queue, consume.
 
-Each function is one role.  The measured ones write a report (`benchmarks.tally`) when they have
-warmed up, wait for a line on standard input, work, report again, and wait for the end of the input:
-until then whoever measures may look at the process' clock.
+Each function is one role.  A measured role warms up, writes a report (`benchmarks.tally`), waits
+for a line on standard input, works, reports again, and waits for the end of the input.  Until then
+the measuring process can read the clock of this process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.payload import number_of, payload
 from benchmarks.tally import Tally, report
 
 WARM_UP_NUMBERS = 800_000
-"""The numbers of messages before the measured part begin here."""
+"""The number of the first message of the warm-up."""
 
 
 def serve(peer: Any, job: Job, style: Plain) -> None:
@@ -24,12 +24,12 @@ def serve(peer: Any, job: Job, style: Plain) -> None:
 
 
 def call(peer: Any, job: Job, style: Plain) -> None:
-    """Call from some callers at once; every answer is compared."""
+    """Call from several callers at once; every answer is compared."""
     _measure(style.result(peer.open_caller(job)), job, style, compare=True)
 
 
 def publish(peer: Any, job: Job, style: Plain) -> None:
-    """Publish from some callers at once."""
+    """Publish from several callers at once."""
     _measure(style.result(peer.open_publisher(job)), job, style, compare=False)
 
 
@@ -48,7 +48,7 @@ def _measure(operation: Operation, job: Job, style: Plain, *, compare: bool) -> 
 
 
 def consume(peer: Any, job: Job, style: Plain) -> None:
-    """Consume ``operations`` messages; reports at the first and at the last, each is compared."""
+    """Consume and compare ``operations`` messages; report at the first and at the last."""
     missing = set(range(job.operations))
 
     def handle(message: Any) -> bool:

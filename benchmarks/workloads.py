@@ -1,4 +1,4 @@
-"""What is measured: the same for every contestant."""
+"""The workloads: the same for every contestant."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One table."""
+    """One workload, which is one table."""
 
     name: str
     title: str
     kind: str
     """``calls``, ``publishes``, ``consumption`` or ``start``: a method of `rounds.Play`."""
     columns: tuple[str, ...]
-    """The fields of `Figures` that say something; the first is the one that is compared."""
+    """The fields of `Figures` that the table shows; the first one is compared."""
     callers: int = 1
     confirm: bool = False
     count: int = 0
-    """How many operations; 0: as `Round` says."""
+    """How many operations; 0 means as `Round` says."""
     pause: float = 0.0
     """Seconds that the server's handler waits."""
 

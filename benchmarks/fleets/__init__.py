@@ -1,8 +1,8 @@
 """Programs with many components: ``python -m benchmarks.fleets.MODULE URL NAME COUNT``.
 
-Each makes COUNT components, with a queue each, ``NAME-0`` and so on, bound to `EXCHANGE` by its own
-name; writes the line ``declared`` when messages to all of them would arrive; and answers each call
-with the name of the queue that it came from.  Queues are durable, as Postage declares them.
+Each makes COUNT components with a queue each: ``NAME-0`` and so on, bound to `EXCHANGE` by its own
+name.  It writes the line ``declared`` when all queues exist, and answers each call with the name of
+the queue that it came from.  Queues are durable, as Postage declares them.
 """
 
 from __future__ import annotations

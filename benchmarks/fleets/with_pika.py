@@ -29,7 +29,7 @@ def answer(name: str, channel: Any, method: Any, properties: Any, body: bytes) -
 
 
 def each(names: list[str], ask: Callable[[str, Callable[..., Any]], object]) -> None:
-    """Have *ask* ask the broker for something for each name, and wait for all answers."""
+    """Let *ask* send a request to the broker for each name, and wait for all answers."""
     answered, all_answered = itertools.count(1), Event()
 
     def on_answer(_frame: object) -> None:
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def print_nothing(_frame: object) -> None:
-    """Take an answer of the broker that nobody waits for."""
+    """Ignore an answer of the broker that nothing waits for."""
 
 
 main()

@@ -1,4 +1,4 @@
-"""Processors of Postage, made and run as its documentation says."""
+"""Processors of Postage, created and run as its documentation says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from postage import messaging  # noqa: E402
 
 
 class Components(messaging.Exchange):
-    """Of this benchmark alone."""
+    """The exchange of this benchmark."""
 
     name = EXCHANGE
 
 
 class Component(messaging.MessageProcessor):
-    """Answers with its name, which is that of its queue."""
+    """Answers with its name, which is also the name of its queue."""
 
     @messaging.RpcHandler("command", "name")
     def tell(self, content: Any, reply_func: Callable[[object], None]) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Many bindings of one processor: one after the other, all at once, and as many queues."""
+"""Many bindings of one processor: one after the other, all at once, and on queues of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls one of many processors again and again; then each of them once, all at once."""
+"""A program that calls one of many processors repeatedly, and then each once, all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.growing.parts import Caller, wait_for_all
 from benchmarks.tally import percentile
 
 ROUNDS, CALLS = 5, 400
-"""So many calls one after the other, in so many rounds, of whose percentiles the median counts."""
+"""How many rounds of how many calls, one after the other; the median of the rounds counts."""
 
 
 def main() -> None:

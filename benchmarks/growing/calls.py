@@ -1,4 +1,4 @@
-"""Many calls pending at once: to begin them, one more beside them, their answers, their limits."""
+"""Many pending calls: starting them, one more call, their answers, their timeouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.measure import resident
 from benchmarks.tally import percentile
 
 MORE = 300
-"""Calls one after the other, beside those that are pending."""
+"""Calls that are made one after the other while the others are pending."""
 
 
 def main() -> None:
@@ -43,12 +43,12 @@ def main() -> None:
     answered = clocks["here"].lap()
     answering = {f"{name} answered": clocks[name].lap() for name in task.pids}
 
-    limit = 2 * began[1] + 1.0  # until the last one has begun, none has ended
+    limit = 2 * began[1] + 1.0  # no call ends before the last one has begun
     calls = [gevent.spawn(caller, "hold", _timeout=limit) for _ in range(task.count)]
     caller("held", task.count)
     clocks["here"].lap()
     wait_for_all(calls, lambda result: result.value == "TimeoutError")
-    late = clocks["here"].lap()[0], 0.0  # how long it took is how long they had
+    late = clocks["here"].lap()[0], 0.0  # the time it took was their timeout
 
     costs = {"began": began, "one more": one_more, "answered": answered, "late": late}
     figures = {"memory": memory, "p50": percentile(durations, 0.5) or 0.0}

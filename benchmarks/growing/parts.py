@@ -1,4 +1,4 @@
-"""What the programs have in common: an exchange, a caller, and processors that run."""
+"""The common parts of the programs: an exchange, a caller, and running processors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from postage import green, messaging
 
 
 class Growing(messaging.Exchange):
-    """Of this benchmark alone."""
+    """The exchange of this benchmark."""
 
     name = EXCHANGE
 
 
 class Caller(messaging.GenericProducer):
-    """Calls by a key, once, and for as long as it takes."""
+    """Calls by a key, with one try and a very long timeout."""
 
     eks = [(Growing, "nokey")]  # noqa: RUF012 - the classic form
     rpc_timeout = 200
@@ -28,12 +28,12 @@ class Caller(messaging.GenericProducer):
 
 
 def wait_for_line() -> None:
-    """Let others work until a line, or the end, comes on standard input."""
+    """Let other greenlets run until a line, or the end, is read from standard input."""
     gevent.get_hub().threadpool.apply(sys.stdin.readline)
 
 
 def wait_until_consuming(*processors: messaging.MessageProcessor) -> None:
-    """Wait until the broker has a consumer for every queue of theirs; each is asked a few times."""
+    """Wait until the broker has a consumer for each of their queues, asking a few times."""
     for each in processors:
         while not each.consumer.consuming:
             gevent.sleep(0.002)
@@ -41,7 +41,7 @@ def wait_until_consuming(*processors: messaging.MessageProcessor) -> None:
 
 @contextmanager
 def running(*processors: messaging.MessageProcessor) -> Iterator[None]:
-    """Have *processors* consume inside the block."""
+    """Run *processors* inside the block."""
     scheduler = green.Scheduler()
     for each in processors:
         scheduler.add_microthread(each)
@@ -58,7 +58,7 @@ def _run(scheduler: green.Scheduler) -> None:
 
 
 def wait_for_all(calls: Sequence[gevent.Greenlet[..., Any]], ends: Callable[[Any], bool]) -> None:
-    """Wait for *calls*; raises `AssertionError` where one has not ended as it should."""
+    """Wait for *calls*; raise `AssertionError` if one has not ended as it should."""
     gevent.joinall(calls)
     others = [each.get() for each in calls if not ends(each.get())]
     if others:

@@ -1,4 +1,4 @@
-"""Many processors with a queue each: to begin them, to have them idle, to end them."""
+"""Many processors with a queue each: starting them, idling, ending them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.measure import resident
 from postage import green, messaging
 
 IDLE = 4.0
-"""Seconds: twice what the watchdog waits between two looks."""
+"""Seconds: twice the interval of the watchdog."""
 
 
 class Component(messaging.MessageProcessor):
-    """Answers with its name, which is that of its queue."""
+    """Answers with its name, which is also the name of its queue."""
 
     @messaging.RpcHandler("command", "name")
     def tell(self, content: Any, reply_func: Callable[[object], None]) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""A processor that answers at once, or keeps calls until it is told to answer them all."""
+"""A processor that answers at once, or holds calls until it is told to answer them all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Holder(messaging.MessageProcessor):
 
     @messaging.RpcHandler("command", "held")
     def held(self, content: dict[str, Any], reply_func: Any) -> None:
-        """Answer when there are so many calls to answer."""
+        """Answer when that many calls are held."""
         self._awaited = content["parameters"], reply_func.later()
         self._tell()
 
@@ -42,7 +42,7 @@ class Holder(messaging.MessageProcessor):
 
     @messaging.RpcHandler("command", "release")
     def release(self, content: dict[str, Any], reply_func: Callable[[object], None]) -> None:  # noqa: ARG002
-        """Answer all."""
+        """Answer all held calls."""
         held, self._held = self._held, []
         for reply in held:
             reply(True)  # noqa: FBT003 - any value

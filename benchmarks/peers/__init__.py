@@ -1,4 +1,4 @@
-"""The contestants: one module each, with the same four functions, which get their `Job`.
+"""The contestants: one module each, with the same four functions, which take a `Job`.
 
 ``serve(job)``
     consume ``job.queue`` and answer calls with their own parameters, ``job.pause`` seconds later,
@@ -10,6 +10,6 @@
 ``consume(job, handle)``
     give every payload to *handle*, acknowledge it, and return soon after *handle* returned False.
 
-Those of a peer with the style ``asyncio`` are coroutine functions, and so is what they return.
-What a peer cannot do it leaves out, and says in `benchmarks.contestants` why.
+With the style ``asyncio`` these functions, and those that they return, are coroutine functions.
+A peer leaves out what it cannot do; `benchmarks.contestants` says why.
 """

@@ -1,4 +1,4 @@
-"""amqpstorm in a patched process: its reader is a greenlet, and a connection serves many.
+"""amqpstorm in a patched process: a greenlet reads, and many greenlets share a connection.
 
 Every greenlet that publishes has a channel of its own, as its documentation advises for threads.
 """

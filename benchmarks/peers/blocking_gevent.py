@@ -1,8 +1,8 @@
 """pika's BlockingConnection in a monkey-patched process, shared by greenlets.
 
-pika says that it is not thread safe; what its FAQ and examples offer instead of sharing it is
-`add_callback_threadsafe`: one owner processes the connection's events, others hand it callbacks.
-Serving and consuming is done in callbacks, as without gevent.
+pika says that a connection is not thread safe; its FAQ and examples use `add_callback_threadsafe`
+instead of sharing it.  One owner processes the connection's events, and others pass it callbacks.
+Serving and consuming happen in callbacks, as without gevent.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Owner:
         self.channel = channel_to(url)
 
     def start(self) -> None:
-        """Begin to own the connection; from now on it is reached through `hand` alone."""
+        """Begin to own the connection; from now on others use `hand` only."""
         gevent.spawn(self._run)
 
     def hand(self, work: Callable[[], object]) -> None:
-        """Have *work* done soon, in the owner's greenlet."""
+        """Let the owner's greenlet do *work* soon."""
         self.channel.connection.add_callback_threadsafe(work)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""dramatiq in a patched process, as ``dramatiq-gevent`` has it: actors, 100 worker greenlets.
+"""dramatiq in a patched process, like ``dramatiq-gevent``: actors and 100 worker greenlets.
 
 It declares its own queue, which is durable, and its messages are always persistent.
 """
@@ -23,7 +23,7 @@ def actor_of(job: Job, handle: Callable[[Any], None]) -> Any:
 
 
 def serve(job: Job) -> None:
-    """Work; this is for the start alone, as nothing of it can be awaited."""
+    """Run the worker; only the start is measured, because calls have no answer."""
     consume(job, lambda _payload: True)
 
 
@@ -34,7 +34,7 @@ def open_publisher(job: Job) -> Callable[[Any], object]:
 
 
 def consume(job: Job, handle: Callable[[Any], bool]) -> None:
-    """Work, and acknowledge after the actor, until *handle* has returned False."""
+    """Run the worker, which acknowledges after the actor, until *handle* has returned False."""
     finished = Event()
 
     def take(payload: Any) -> None:

@@ -11,19 +11,19 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
 from benchmarks.job import EXCHANGE, PREFETCH, Job
 
-# Answers go to direct reply-to as mandatory messages, for which RabbitMQ returns them though it
-# delivers them; a line of the log for each would be what is measured.
+# Answers go to direct reply-to as mandatory messages, and RabbitMQ returns them although it
+# delivers them.  A log line for each would distort the measurement.
 logging.getLogger("aiormq").setLevel(logging.ERROR)
 
 
 def broker_of(job: Job) -> Any:
-    """Return a broker; it is told to log nothing of single messages."""
+    """Return a broker that logs nothing about single messages."""
     channel = Channel(prefetch_count=PREFETCH, publisher_confirms=job.confirm)
     return RabbitBroker(job.url, default_channel=channel, log_level=logging.DEBUG)
 
 
 def addressed_to(job: Job) -> tuple[Any, Any]:
-    """Return queue and exchange, which are there already."""
+    """Return queue and exchange, which exist already."""
     queue = RabbitQueue(job.queue, durable=job.persistent, routing_key=job.queue)
     return queue, RabbitExchange(EXCHANGE, durable=True)
 

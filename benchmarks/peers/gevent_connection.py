@@ -18,7 +18,7 @@ from benchmarks.payload import decoded, encoded
 from benchmarks.peers.blocking import kept
 
 TIMEOUT = 10.0
-#: Nothing leaves the process before the hub runs, so a publisher must let it run now and then.
+#: Nothing is sent before the hub runs, so a publisher must let the hub run now and then.
 BREATH = 100
 
 

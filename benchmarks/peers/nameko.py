@@ -18,7 +18,7 @@ from benchmarks.job import EXCHANGE, PREFETCH, Job
 
 
 class Call(Entrypoint):
-    """What makes a service call: here, the benchmark."""
+    """The entrypoint that makes a service call: here, the benchmark."""
 
     method_name = "call"
 
@@ -47,7 +47,7 @@ def serve(job: Job) -> None:
 
 
 def open_caller(job: Job) -> Callable[[Any], Any]:
-    """Return what a service calls another with; its workers share one queue for replies."""
+    """Return a service's proxy to another service; its workers share one reply queue."""
 
     class Client:
         name = "client"

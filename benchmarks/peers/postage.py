@@ -19,7 +19,7 @@ class Benchmark(messaging.Exchange):
 
 
 def addressed_to(job: Job) -> list[Any]:
-    """Return where the processor of *job* listens, at the broker of *job*."""
+    """Return the `eqk` of the processor of *job*, and use the broker of *job*."""
     os.environ["POSTAGE_URL"] = job.url
     queue = {"name": job.queue, "flags": {"durable": job.persistent}}
     return [(Benchmark, [(queue, job.queue)])]
@@ -46,7 +46,7 @@ def serve(job: Job) -> None:
 
 
 class Sender(messaging.GenericProducer):
-    """Sends to the queue of the run."""
+    """Sends to the queue of the round."""
 
 
 def sender(job: Job) -> Sender:
