@@ -1,5 +1,5 @@
-# Everything one does with a checkout.  Each target runs on a machine that has only Python, make
-# and, for RabbitMQ and valgrind, apt-get; what is missing is installed into .venv or named in one line.
+# All tasks of a checkout.  A machine needs only Python, make and, for RabbitMQ and valgrind, apt-get.
+# Each target installs what it needs into .venv, or prints one line that says what is missing.
 #
 #   make test ARGS="-k rpc"      choose tests         make test PYTHON=python3.12 VENV=.venv-3.12
 #   make test JOBS=8             for a large machine
@@ -8,17 +8,18 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BROKER ?= embedded
-# How many processes share the tests, each with a broker of its own; 0: this one runs them all.
-# Two are right for two processors: a third is a minute sooner, and makes tests late that measure by
-# the clock.  The few that ARGS choose would wait longer for two brokers than they run.
+# How many processes share the tests, each with its own broker; 0: no process besides this one.
+# On two processors, two are best: a third saves a minute, but delays tests that measure time.  A few
+# tests chosen by ARGS run faster in one process, because a second broker takes longer to start.
 JOBS ?= $(if $(ARGS),0,2)
 
 BIN := $(VENV)/bin
-# A module stays in one process, for its fixtures; long ones, in the middle, are not left to the end.
+# loadfile: the tests of a module share fixtures, so they stay in one process.  no-loadscope-reorder:
+# the modules keep their order, in which the long ones do not come last.
 SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Tests start hundreds of programs: without its compiled form each would compile Postage anew.
+# Tests start hundreds of programs; without compiled modules each of them would compile Postage again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
@@ -28,19 +29,19 @@ help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
 	@echo "make demo      run the RPC echo demo; BROKER=rabbitmq for a node instead of our broker"
 	@echo "make test      run the suite; ARGS are for pytest"
-	@echo "make quick     run the part of the suite that needs no patience"
-	@echo "make soak      run the part that needs minutes: a thousand programs in a row"
+	@echo "make quick     run the tests that take seconds: those of the model"
+	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
-	@echo "make check     linter, format, types; changes nothing"
+	@echo "make check     run linter, format check and type checker; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
-	@echo "make coverage  run the suite and show what it did not reach"
+	@echo "make coverage  run the suite and show the lines that it did not run"
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
 	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
-	@echo "make figures   measure all that docs/performance.md tells, and write it there"
-	@echo "make clean     remove what the other targets made"
+	@echo "make figures   measure the figures of docs/performance.md, and write them there"
+	@echo "make clean     remove everything that the other targets have made"
 
-# The stamps say what is installed; a changed pyproject.toml installs again.
+# Stamp files record what is installed; a changed pyproject.toml makes pip run again.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -71,7 +72,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 quick: $(VENV)/.quick
-	$(BIN)/python -m pytest -m "not slow and not soak" $(wildcard tests/test_smoke.py tests/model) $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not soak" tests/model $(ARGS)
 
 soak: $(VENV)/.test
 	@tools/install_rabbitmq.sh
@@ -106,7 +107,7 @@ gate: $(VENV)/.runtime
 	@tools/install_valgrind.sh || echo "The gate will compare processor time, which is less steady."
 	$(BIN)/python -m benchmarks gate $(ARGS)
 
-# What docs/performance.md tells; on a machine that does nothing else meanwhile.
+# The figures of docs/performance.md.  Run this on a machine that does nothing else meanwhile.
 figures: $(VENV)/.runtime
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)

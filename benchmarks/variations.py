@@ -1,11 +1,9 @@
-"""What each default of Postage costs: the same work with one of them changed, in turns."""
+"""The cost of each default of Postage: the same work, with one default changed at a time."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.contestants import CONTESTANTS, OURS, PIKA
@@ -18,15 +16,14 @@ from benchmarks.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class Variation:
-    """One line: a workload, and the changed defaults."""
+    """One line of the table: a workload, and what differs from the default."""
 
     title: str
     workload: str
     changes: dict[str, object] = field(default_factory=dict)
-    """Changed fields of `Round`."""
-    environment: dict[str, str] = field(default_factory=dict)
+    """Fields of `Round` with other values."""
     packages: Sequence[str] = CONTESTANTS[OURS].packages
-    """Packages that are installed with Postage."""
+    """The packages that are installed beside Postage."""
 
 
 STANDARD = "JSON by the standard library: without `fast`"
@@ -37,16 +34,13 @@ VARIATIONS = (
     Variation("not confirmed: `confirm = False`", "publish"),
     Variation("not confirmed, and transient", "publish", {"persistent": False}),
     Variation(STANDARD, "confirm", packages=PIKA),
-    Variation("pika's own codec", "confirm", environment={"POSTAGE_PLAIN_PIKA": "1"}),
     Variation("consume: the defaults", "consume"),
     Variation("one at a time: `concurrency = 1`", "consume", {"concurrency": 1}),
     Variation("transient messages", "consume", {"persistent": False}),
     Variation(STANDARD, "consume", packages=PIKA),
-    Variation("pika's own codec", "consume", environment={"POSTAGE_PLAIN_PIKA": "1"}),
     Variation("RPC, 100 callers: the defaults", "rpc100"),
     Variation("one at a time: `concurrency = 1`", "rpc100", {"concurrency": 1}),
     Variation(STANDARD, "rpc100", packages=PIKA),
-    Variation("pika's own codec", "rpc100", environment={"POSTAGE_PLAIN_PIKA": "1"}),
 )
 FIGURES = ("rate", "client", "server", "broker")
 
@@ -56,8 +50,7 @@ def compare(each: Round, rounds: int) -> str:
     found: list[list[Figures]] = [[] for _ in VARIATIONS]
     for number in range(1, rounds + 1):
         for variation, figures in zip(VARIATIONS, found, strict=True):
-            with surroundings(variation.environment):
-                figures.append(_measured(each, variation))
+            figures.append(_measured(each, variation))
             print(f"{variation.title}, round {number}: {figures[-1].rate:,.0f}/s", file=sys.stderr)
     head = ["", "per second", "min-max", "client µs", "server µs", "broker µs"]
     return markdown([head, *map(_row, VARIATIONS, found)])
@@ -74,15 +67,3 @@ def _row(variation: Variation, rounds: list[Figures]) -> list[str]:
     outer = "-".join(written(key, value) for value in span(rounds, key) or ())
     medians = [written(name, median(rounds, name)) for name in rest]
     return [variation.title, written(key, median(rounds, key)), outer, *medians]
-
-
-@contextmanager
-def surroundings(more: dict[str, str]) -> Iterator[None]:
-    """Add *more* to the environment, which the processes inherit, inside the block."""
-    before = dict(os.environ)
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
