@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from postage.green.amqp.pair import pair_of
+from postage.green.runtime import runtime_of
 
 tally = Counter()
 
@@ -10,5 +10,7 @@ tally = Counter()
 def show(settings):
     """Print the tally, and how many connections this process has, as one line."""
     did = f"{tally['calls']} calls, {tally['messages']} messages, {tally['errors']} errors"
-    print(f"{did} this second; {len(pair_of(settings).connections)} connections", flush=True)
+    print(
+        f"{did} this second; {len(runtime_of(settings).pair.connections)} connections", flush=True
+    )
     tally.clear()

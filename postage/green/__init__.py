@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from postage.green.patching import patch_all
 
 if TYPE_CHECKING:
-    from postage.green.amqp.pair import close, statistics
     from postage.green.application import GenericApplication, GenericApplicationExchange
     from postage.green.consumer import GenericConsumer
     from postage.green.microthread import MicroThread
     from postage.green.pipelining import pipelined
     from postage.green.processor import MessageProcessor
     from postage.green.producer import GenericProducer
+    from postage.green.runtime import close, statistics
     from postage.green.scheduler import MicroScheduler, Scheduler, run
     from postage.handlers import every
 
@@ -47,11 +47,11 @@ _HOMES = {
     "MicroScheduler": "postage.green.scheduler",
     "MicroThread": "postage.green.microthread",
     "Scheduler": "postage.green.scheduler",
-    "close": "postage.green.amqp.pair",
+    "close": "postage.green.runtime",
     "every": "postage.handlers",
     "pipelined": "postage.green.pipelining",
     "run": "postage.green.scheduler",
-    "statistics": "postage.green.amqp.pair",
+    "statistics": "postage.green.runtime",
 }
 
 

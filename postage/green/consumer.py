@@ -18,10 +18,10 @@ from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.pair import Pair, pair_of
 from postage.green.pipelining import current_pipeline
 from postage.green.rpc.serving import reply_to
-from postage.green.subscription import Subscription, declare
+from postage.green.runtime import Runtime, runtime_of
+from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
 from postage.settings import Hup, Settings
 
@@ -86,7 +86,7 @@ class GenericConsumer:
     @property
     def consuming(self) -> bool:
         """True while there is a consumer on the broker for every queue."""
-        return self._subscription is not None and self._subscription.is_settled
+        return self._subscription is not None and self._subscription.consuming
 
     @property
     def stopping(self) -> bool:
@@ -96,7 +96,7 @@ class GenericConsumer:
     @property
     def qk_list(self) -> list[tuple[str, str]]:
         """The queues and keys that are bound."""
-        return self._topology.pairs
+        return self._topology.queues_and_keys
 
     @property
     def bindings(self) -> list[Binding]:
@@ -108,8 +108,8 @@ class GenericConsumer:
         ]
 
     @property
-    def _pair(self) -> Pair:
-        return pair_of(self.settings)
+    def _runtime(self) -> Runtime:
+        return runtime_of(self.settings)
 
     # --- topology; all of these switch greenlets and can be called while consuming
 
@@ -118,9 +118,9 @@ class GenericConsumer:
         queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
             queue = _queue_of(binding.queue)
-            same = queue.asked, repr(queue.flags)
+            same = queue.requested_name, repr(queue.flags)
             # Each that has no name is one of its own: the broker chooses.
-            queue = queues.setdefault(same if queue.asked else len(queues), queue)
+            queue = queues.setdefault(same if queue.requested_name else len(queues), queue)
             queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
             self._declare(queue)
@@ -134,33 +134,36 @@ class GenericConsumer:
         self._declare(declared)
 
     def _declare(self, queue: QueueDeclaration) -> None:
-        pair, pipeline = self._pair, current_pipeline()
-        connection = pair.consuming.get()
-        # Not what others may hold: whoever makes the component is to hear of that at once.
-        may_wait = queue.asked and not queue.flags.get("exclusive")
+        runtime, pipeline = self._runtime, current_pipeline()
+        connection = runtime.pair.consuming.get()
+        # Another connection may hold an exclusive queue: that error belongs to the constructor.
+        may_wait = queue.requested_name and not queue.flags.get("exclusive")
         if pipeline is not None and may_wait and self._subscription is None:
-            pipeline.add(pair, partial(declare, pair, connection, queue))
-            self._topology.note(queue)
+            pipeline.add(runtime, partial(declare_queue, connection, queue))
+            self._topology.add(queue)
             return
-        declare(pair, connection, queue)
-        known = self._topology.note(queue)
+        with runtime.declare_gate:
+            declare_queue(connection, queue)
+        known = self._topology.add(queue)
         if self._subscription is not None:
             self._subscription.add(known)
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
         """Undo a binding; what is in the queue already is still consumed."""
         name, _ = queue_name_and_flags(queue)
-        self._topology.unbind(exchange_class, name, key)  # first: it may be restored meanwhile
-        self._pair.wait_declared(self.settings.operation_timeout)
-        with self._pair.consuming.get().lease() as channel:
+        # First, because recovery may bind it again meanwhile.
+        self._topology.discard_binding(exchange_class, name, key)
+        pair = self._runtime.pair
+        pair.wait_declared(self.settings.operation_timeout)
+        with pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
 
     def leave(self, queue: QueueSpec) -> None:
         """Stop consuming from *queue*, whose bindings others may rely on."""
         name, _ = queue_name_and_flags(queue)
-        known = self._topology.leave(name)
+        known = self._topology.discard(name)
         if known is not None and self._subscription is not None:
-            self._subscription.leave(known)
+            self._subscription.remove(known)
 
     # --- consuming
 
@@ -175,13 +178,13 @@ class GenericConsumer:
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
         self._over.rawlink(lambda _: inbox.put(None))
         try:
-            self.begin(inbox.put)
+            self.start(inbox.put)
             while (delivery := inbox.get()) is not None and not self._over.ready():
                 if delivery.channel.alive:  # else the broker delivers it again
                     callback(delivery.channel, delivery, delivery.properties, delivery.body)
             self._over.get()
         finally:
-            self.end()
+            self.stop()
 
     def stop_consuming(self) -> None:
         """Ask `start_consuming` to return; never switches, may be called anywhere, and twice.
@@ -191,35 +194,40 @@ class GenericConsumer:
         if not self._over.ready():
             self._over.set()
 
-    def begin(self, on_delivery: OnDelivery, on_over: Callable[[], object] | None = None) -> None:
-        """Have a consumer on every queue from now on; *on_delivery* runs in the hub.
+    def start(self, on_delivery: OnDelivery) -> None:
+        """Start to consume from every queue, now or as soon as there is a connection.
 
-        So does *on_over*, once `wait` has nothing more to wait for.  Never switches: where there is
-        no connection, it consumes as soon as there is one.  What comes may be of a channel that has
-        ended by the time one looks at it: the broker delivers that again.
+        Never switches.  *on_delivery* is called in the hub and must not block.  The channel of a
+        delivery may have ended when its turn comes; the broker then delivers the message again.
         """
         self._on_delivery = on_delivery
-        if on_over is not None:
-            self._over.rawlink(lambda _: on_over())
         self._subscription = Subscription(
-            self._pair, self._topology, self._receive, self._fail, self.counts
+            self._runtime, self._topology, self._receive, self._fail, self.counts
         )
         self._subscription.prefetch = self.prefetch
         self._subscription.start()
 
-    def wait(self) -> None:
-        """Wait until `stop_consuming` is called; raises what ends consuming before that."""
-        self._over.get()
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until `stop_consuming` is called; raise the error that ends consuming before that.
 
-    def quiesce(self) -> None:
-        """End the consumers on the broker, without waiting; what is here can still be settled."""
+        Switches.  Returns after *timeout* seconds, too.
+        """
+        self._over.wait(timeout)
+        if self._over.ready():
+            self._over.get()
+
+    def cancel_consumers(self) -> None:
+        """End the consumers on the broker; messages that are here can still be acknowledged.
+
+        Does not wait for the broker.
+        """
         if not self._over.ready():
-            self._over.set()  # what comes from here on goes back
+            self._over.set()  # requeues what arrives from now on
         if self._subscription is not None:
-            self._subscription.quiesce()
+            self._subscription.stop()
 
-    def end(self, limit: float = 5.0) -> None:
-        """End the consumers, and give back what is here unsettled; switches.
+    def stop(self, limit: float = 5.0) -> None:
+        """End the consumers and requeue the messages that are here unacknowledged; switches.
 
         Waits at most *limit* seconds for a broker that does not answer.
         """
@@ -227,7 +235,7 @@ class GenericConsumer:
         self._on_delivery = None
         try:
             if subscription is not None:
-                subscription.end(limit)
+                subscription.close(limit)
         finally:
             self._over = gevent.event.AsyncResult()
 
@@ -269,7 +277,7 @@ class GenericConsumer:
         Switches only while the broker takes no data.  Raises `EncodingError`.  A reply without an
         address is logged and dropped.
         """
-        reply_to(self._pair, self.encoder, header, message)
+        reply_to(self._runtime.pair, self.encoder, header, message)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:

@@ -1,4 +1,4 @@
-"""Making many components at a time: none waits until the broker has declared the ones before."""
+"""Making many components at a time without waiting for the broker to declare each one's queues."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from postage.green.amqp.pair import Pair
+import gevent
 
-__all__ = ["AT_ONCE", "Pipeline", "current_pipeline", "pipelined"]
+from postage.green.runtime import Runtime
 
-AT_ONCE = 32
-"""How many queues are declared at a time: each takes a channel for as long.  On one channel a
-broker declares one after the other; with RabbitMQ, which writes durable queues to disk, 32 at a
-time took a fifth of the time."""
+__all__ = ["Pipeline", "current_pipeline", "pipelined"]
 
 
 class Pipeline:
-    """Declarations under way that nobody waits for until `settle`."""
+    """Declarations that run beside the greenlet which asks for them, until `join`."""
 
     def __init__(self) -> None:
-        from gevent.pool import Pool  # noqa: PLC0415 - most programs make their few one by one
-
-        self._pool = Pool(AT_ONCE)
+        self._declaring: set[gevent.Greenlet[..., None]] = set()
         self._errors: list[Exception] = []
 
-    def add(self, pair: Pair, declare: Callable[[], None]) -> None:
-        """Run *declare* beside the caller; switches only while `AT_ONCE` are under way."""
-        greenlet = self._pool.spawn(self._run, declare)
-        pair.declaring.add(greenlet)
-        greenlet.rawlink(pair.declaring.discard)
+    def add(self, runtime: Runtime, declare: Callable[[], None]) -> None:
+        """Run *declare* in a greenlet; switches only while the declare gate is full.
+
+        Passing the gate before the greenlet is made bounds the number of greenlets as well.
+        """
+        runtime.declare_gate.acquire()
+        greenlet = gevent.spawn(self._run, declare)
+        for declaring in (self._declaring, runtime.pair.declaring):
+            declaring.add(greenlet)
+            greenlet.rawlink(declaring.discard)
+        greenlet.rawlink(lambda _: runtime.declare_gate.release())
 
     def _run(self, declare: Callable[[], None]) -> None:
         try:
@@ -37,15 +38,15 @@ class Pipeline:
         except Exception as exc:
             self._errors.append(exc)
 
-    def settle(self) -> None:
-        """Wait until all are done; switches.  Raises the error of the first that failed."""
-        self._pool.join()
+    def join(self) -> None:
+        """Wait until all are done; switches.  Raises the first error of any of them."""
+        gevent.joinall([*self._declaring])
         if self._errors:
             raise self._errors[0]
 
     def kill(self) -> None:
-        """Leave what is under way to happen or not; switches."""
-        self._pool.kill()
+        """End all that still run: what they declare may happen or not; switches."""
+        gevent.killall([*self._declaring])
 
 
 _current: ContextVar[Pipeline | None] = ContextVar("postage_pipeline", default=None)
@@ -54,19 +55,20 @@ current_pipeline = _current.get
 
 @contextmanager
 def pipelined() -> Iterator[None]:
-    """Have the queues of what the block makes declared at the same time, not one by one.
+    """Declare the queues of all components that the block makes at the same time.
 
-    For who makes many processors::
+    Use it to make many processors::
 
         with green.pipelined():
             depots = [Depot(eqk=[(Stock, [(f"depot-{n}", f"depot-{n}")])]) for n in range(1000)]
 
-    Making one does not wait for the broker then; the end of the block does, and raises what making
-    them would have raised, such as `TopologyMismatch`: of several errors the first.  What is sent,
-    by anyone in this hub, waits for the declarations that are under way just then, so that it
-    reaches queues which were made before it.  Exclusive queues, and those whose name the broker
-    chooses, are waited for as ever.  It is for the greenlet that enters it; a block inside another
-    one is part of that.
+    Inside the block a constructor does not wait for the broker.  The end of the block does, and
+    raises the first error that a constructor would have raised, such as `TopologyMismatch`.
+
+    * A message or call that any greenlet of this hub sends meanwhile first waits for the
+      declarations under way, so that it reaches queues that were made before it.
+    * A constructor still waits for exclusive queues, and for queues that the broker names.
+    * It concerns only the greenlet that enters the block.  A block in another block is part of it.
     """
     if _current.get() is not None:
         yield
@@ -80,4 +82,4 @@ def pipelined() -> Iterator[None]:
         raise
     finally:
         _current.reset(token)
-    pipeline.settle()
+    pipeline.join()

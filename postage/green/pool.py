@@ -1,4 +1,16 @@
-"""A bounded pool of greenlets that handle what the hub hands over."""
+"""A bounded pool that runs each item in a new greenlet.
+
+How it works
+------------
+`Pool.submit` queues an item and asks the hub for one callback.  That callback starts greenlets, in
+the order of arrival, until nothing waits or `size` of them are running.  A handler that never waits
+has already ended when its start returns, so a burst of such handlers needs one callback and has one
+greenlet alive at a time.  When the pool was full, the end of a greenlet asks for the next callback.
+
+A greenlet runs one item and ends.  Reusing greenlets would be cheaper, but whatever one message
+leaves in its greenlet would reach the next one: context variables, `gevent.local` values, a pending
+`gevent.Timeout`, links, a kill that has not been delivered yet.
+"""
 
 from __future__ import annotations
 
@@ -8,150 +20,145 @@ from typing import Any, Generic, TypeVar
 
 import gevent
 import gevent.event
+import gevent.hub
 
 from postage.dispatch import HandlerKilled
-from postage.green.stock import stock_of_hub
 
-__all__ = ["Pool"]
+__all__ = ["KILL_LIMIT", "Pool"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 KILL_LIMIT = 0.25
-"""Seconds until a handler that swallows `HandlerKilled` is left to itself."""
+"""Seconds that `Pool.kill` waits for handlers that catch `HandlerKilled` and go on."""
+
+
+class _Worker(gevent.Greenlet):  # type: ignore[type-arg]  # not subscriptable at run time
+    """The greenlet of one item."""
+
+    spawning_stack_limit = 0  # the stack would show the hub only, and costs as much as a handler
 
 
 class Pool(Generic[T]):
-    """Runs ``handle(item)`` for each item, at most *size* at once, in the order of arrival."""
+    """Runs ``handle(item)`` in a new greenlet for each item, at most *size* at a time."""
 
     __slots__ = (
-        *("_busy", "_handle", "_name", "_next", "_over", "_quiet", "_size", "_stock"),
-        *("_summoned", "_waiting", "_workers"),
+        "_arrived",
+        "_handle",
+        "_hub",
+        "_is_killed",
+        "_is_start_due",
+        "_name",
+        "_next",
+        "_quiet",
+        "_size",
+        "_workers",
     )
 
-    def __init__(self, size: int, handle: Callable[[T], None], name: str = "postage") -> None:
+    def __init__(self, size: int, handle: Callable[[T], object], name: str = "postage") -> None:
         self._size, self._handle, self._name = size, handle, name
-        # An empty deque takes 600 bytes, of each of a thousand pools; few things ever wait here.
-        # But where very many do, to take the first of a list moves all others: so there are two.
-        self._waiting: list[T] = []
-        self._next: list[T] = []  # what came before those, the last one first
-        self._stock = stock_of_hub()
-        self._stock.enter(self)
-        self._workers: set[Any] = set()  # greenlets
-        self._summoned = False  # a greenlet was woken or spawned, and has not run yet
-        self._busy = 0
-        self._over = False
-        self._quiet = gevent.event.Event()
-        self._quiet.set()
-
-    @property
-    def busy(self) -> int:
-        """How many items are being handled."""
-        return self._busy
+        self._hub = gevent.hub.get_hub()
+        # Items wait in two lists, the second one reversed: a deque takes 600 bytes in each of a
+        # thousand pools, and popping the first of a list moves all others.
+        self._arrived: list[T] = []
+        self._next: list[T] = []
+        self._workers: set[Any] = set()
+        self._is_start_due = self._is_killed = False
+        self._quiet: gevent.event.Event | None = None  # made by the first `join` that has to wait
 
     def __repr__(self) -> str:
-        return f"<Pool {self._name}: {self._busy} of {self._size} busy, {self.waiting} waiting>"
-
-    @property
-    def waiting(self) -> int:
-        """How many items wait for their turn."""
-        return len(self._waiting) + len(self._next)
-
-    def submit(self, item: T) -> None:
-        """Have *item* handled when its turn comes; for the hub: never switches, never blocks."""
-        self._waiting.append(item)
-        self._quiet.clear()
-        self._summon()
-
-    def _summon(self) -> None:
-        """Have one more greenlet come and look.
-
-        One at a time: it summons the next before it handles anything.  So as long as handlers do
-        not block, one greenlet handles a whole burst; a switch for each message would cost more
-        than the message.
-        """
-        if not self._summoned and len(self._workers) < self._size:
-            self._stock.run(self._work)
-            self._summoned = True
-
-    def withdraw(self) -> list[T]:
-        """Return the items that nobody has begun with; they are no more handled."""
-        items = [*reversed(self._next), *self._waiting]
-        self._waiting, self._next = [], []
-        self._check_quiet()
-        return items
-
-    def join(self, limit: float) -> bool:
-        """Wait until nothing waits nor runs, at most *limit* seconds; tell whether it is so."""
-        return bool(self._quiet.wait(limit))
-
-    def abandon(self) -> None:
-        """Wait no more for what runs: `join` returns, and handlers get `HandlerKilled`.
-
-        Never switches; so the handlers have not heard of it yet.
-        """
-        self._over = True
-        gevent.killall([*self._workers], HandlerKilled, block=False)
-        self._quiet.set()
+        return f"<Pool {self._name}: {self.busy} of {self._size} busy, {self.waiting} waiting>"
 
     def __contains__(self, greenlet: object) -> bool:
         return greenlet in self._workers
 
-    def kill(self, limit: float = KILL_LIMIT) -> None:
-        """End all greenlets; `HandlerKilled` is raised in the handlers that run.  Switches.
+    @property
+    def busy(self) -> int:
+        """How many items are being handled."""
+        return len(self._workers)
 
-        Waits at most *limit* seconds for handlers that will not hear of it.
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a greenlet."""
+        return len(self._arrived) + len(self._next)
+
+    def submit(self, item: T) -> None:
+        """Handle *item* in a greenlet as soon as the pool has room; never switches."""
+        self._arrived.append(item)
+        if not self._is_start_due:
+            self._start_soon()
+
+    def withdraw(self) -> list[T]:
+        """Take back the items that still wait, and return them in the order of arrival."""
+        items = [*reversed(self._next), *self._arrived]
+        self._arrived, self._next = [], []
+        self._note_end()
+        return items
+
+    def join(self, limit: float | None = None) -> bool:
+        """Wait at most *limit* seconds until nothing waits or runs; return whether that is so.
+
+        Switches.  Returns as soon as the pool is killed, too.
         """
-        self._over = True
+        if self._is_running() and not self._is_killed:
+            if self._quiet is None:
+                self._quiet = gevent.event.Event()
+            self._quiet.clear()
+            self._quiet.wait(limit)
+        return not self._is_running()
+
+    def kill(self, limit: float = KILL_LIMIT) -> None:
+        """Raise `HandlerKilled` in all greenlets and start no others.
+
+        Switches, and waits at most *limit* seconds for them to end; with 0 it does not switch, and
+        the greenlets are killed in the next turn of the hub.
+        """
+        self._is_killed = True
+        if self._quiet is not None:
+            self._quiet.set()
         workers = [*self._workers]
         gevent.killall(workers, HandlerKilled, block=False)
-        gevent.joinall(workers, timeout=limit)
-        self._workers.clear()
-        self._stock.leave(self)
+        if limit:
+            gevent.joinall(workers, timeout=limit)
 
-    def retire(self) -> None:
-        """Keep no greenlets for what may be submitted later; never switches."""
-        self._stock.leave(self)
+    def _is_running(self) -> bool:
+        return bool(self._workers or self._arrived or self._next)
 
-    def _work(self) -> None:
-        worker = gevent.getcurrent()
-        self._workers.add(worker)
-        try:
-            self._handle_all()
-        except HandlerKilled:
-            raise gevent.GreenletExit from None
-        finally:
-            self._workers.discard(worker)
-            if self.waiting and not self._over:  # it was killed by somebody: another goes on
-                self._summon()
-        if self._over:  # it may be about to be killed here, and must not be elsewhere by then
-            raise gevent.GreenletExit
+    # --- starting and ending greenlets
 
-    def _handle_all(self) -> None:
-        self._summoned = False
-        while self._next or self._turned():
-            item = self._next.pop()
-            if self._next or self._waiting:
-                self._summon()
-            self._run(item)
+    def _start_soon(self) -> None:
+        self._is_start_due = True
+        self._hub.loop.run_callback(self._start)
 
-    def _turned(self) -> bool:
-        """Have ready what has come meanwhile; tell whether there is any."""
-        self._next, self._waiting = self._waiting, self._next
-        self._next.reverse()
-        return bool(self._next)
+    def _start(self) -> None:
+        """Start a greenlet for each item that waits, as far as there is room; in the hub."""
+        while len(self._workers) < self._size and not self._is_killed:
+            if not self._next:
+                if not self._arrived:
+                    break
+                self._next, self._arrived = self._arrived[::-1], []
+            worker = _Worker(self._run, self._next.pop())
+            self._workers.add(worker)
+            worker.switch()  # returns when the handler waits for something, or has ended
+        self._is_start_due = False
+        if self._quiet is not None and not self._is_running():
+            self._quiet.set()
 
     def _run(self, item: T) -> None:
-        self._busy += 1
         try:
             self._handle(item)
+        except HandlerKilled:
+            pass
         except Exception:  # the handler judges its errors; what is left over is a defect of ours
             logger.exception("A greenlet of %r failed.", self)
         finally:
-            self._busy -= 1
-            self._check_quiet()
+            self._workers.discard(gevent.getcurrent())
+            if not self._is_start_due:
+                self._note_end()
 
-    def _check_quiet(self) -> None:
-        if not (self._waiting or self._next or self._busy):
+    def _note_end(self) -> None:
+        if self._arrived or self._next:
+            self._start_soon()
+        elif self._quiet is not None and not self._workers:
             self._quiet.set()

@@ -16,13 +16,13 @@ from postage.addressing import Eqk
 from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
-from postage.green.amqp import pair
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import serve
+from postage.green.runtime import runtime_of
 from postage.handlers import (
     MessageHandlerFullBody,
     MessageHandlerType,
@@ -30,7 +30,6 @@ from postage.handlers import (
     is_handler,
 )
 from postage.message import check_body
-from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
 
 if TYPE_CHECKING:
@@ -52,10 +51,6 @@ CLOSE_LIMIT = 0.5
 """Seconds that the end of a processor waits for a broker that does not answer."""
 GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, once its handlers get no more time."""
-
-
-def _redeliveries(_pair: pair.Pair) -> Redeliveries:
-    return Redeliveries()
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
@@ -240,7 +235,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             self.begin()
         assert self._pool is not None
         try:
-            self.consumer.wait()
+            self.consumer.join()
         finally:
             self._jobs.stop()
             try:
@@ -257,7 +252,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
-        self.consumer.begin(pool.submit, on_over)
+        self.consumer.start(pool.submit)
+        if on_over is not None:
+            self.consumer._over.rawlink(lambda _: on_over())  # noqa: SLF001
         self.ending = NextAction.CONTINUE
         self._pool, self._jobs = pool, Jobs(self, pool.submit)
         self._ended.clear()
@@ -284,7 +281,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def abandon(self) -> None:
         """Give the handlers of a stopping processor no more time; never switches."""
         if self._pool is not None:
-            self._pool.abandon()
+            self._pool.kill(0)
 
     def _finish(self, after: NextAction) -> None:
         self.ending = max(self.ending, after)
@@ -299,12 +296,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         with ExitStack() as at_last:  # the last one first, whatever ends this greenlet meanwhile
             at_last.callback(self._end_timers)
             at_last.callback(pool.kill)
-            at_last.callback(self.consumer.end, CLOSE_LIMIT)
-            self.consumer.quiesce()
+            at_last.callback(self.consumer.stop, CLOSE_LIMIT)
+            self.consumer.cancel_consumers()
             for item in pool.withdraw():
                 if isinstance(item, Delivery):
                     item.reject(requeue=True)
-            if not pool.join(self.shutdown_timeout) or pool.busy:
+            if not pool.join(self.shutdown_timeout):
                 logger.warning("%r: handlers did not finish in time; their messages go back.", self)
 
     def _end_timers(self) -> None:
@@ -370,7 +367,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if self.max_deliveries is None:
             return False
         queue, properties = self.consumer.queue_of(delivery), delivery.properties
-        counts = pair.pair_of(self.consumer.settings).companion(_redeliveries)
+        counts = runtime_of(self.consumer.settings).redeliveries
         times = counts.deliveries(queue, properties.message_id, properties.headers)
         if times <= self.max_deliveries:
             return False

@@ -24,11 +24,12 @@ from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green import debug
 from postage.green.amqp.frames import PropertiesTemplate
-from postage.green.amqp.pair import Pair, pair_of
+from postage.green.amqp.pair import Pair
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
 from postage.green.rpc.calls import Calls
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect
+from postage.green.runtime import runtime_of
 from postage.message import (
     ERROR,
     EXCEPTION,
@@ -257,7 +258,7 @@ class GenericProducer:
     @property
     def _pair(self) -> Pair:
         # Looked up each time: the calling greenlet may belong to the hub of another thread.
-        return pair_of(self.settings)
+        return runtime_of(self.settings).pair
 
     # --- messages
 
@@ -419,7 +420,7 @@ class GenericProducer:
 
     @property
     def _calls(self) -> Calls:
-        return self._pair.companion(Calls)
+        return runtime_of(self.settings).calls
 
     def _timeout(self, given: float | None) -> float:
         return self.rpc_timeout if given is None or given < 0 else given

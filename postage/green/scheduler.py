@@ -17,7 +17,7 @@ import gevent
 import gevent.event
 
 from postage.dispatch import NextAction
-from postage.green.amqp import pair
+from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE
 from postage.green.supervisor import MicrothreadRunner, SupervisedProcessor, runner_for
@@ -198,7 +198,7 @@ def restart_program() -> NoReturn:
     Arguments, interpreter's options, environment, working directory and process id stay.  The
     connections are closed first, so what is unsettled goes back to its queues.
     """
-    pair.close()
+    runtime.close()
     for stream in (sys.stdout, sys.stderr):  # the new run gets the file, not what we buffered
         if stream is not None:
             stream.flush()

@@ -1,19 +1,46 @@
-"""What keeps a consumer consuming: through lost connections and channels, until it is stopped."""
+"""Keeps the AMQP consumers of one component alive, from its start until it is stopped.
+
+How it works
+------------
+A component listens to some queues.  For each of them its `Subscription` has one AMQP consumer, all
+on one channel.  Its states are these:
+
+    NEW --START--> STARTING --RESTORED--> CONSUMING --BROKEN--> RECOVERING --RESTORED--> CONSUMING
+
+and from any of them FAILED, after an error that waiting does not cure, and STOPPED.
+
+* **What breaks it.**  The connection or the channel ends (`_on_channel_end`), or the broker ends a
+  single consumer because its queue was deleted or its leader moved (`_on_cancel`).  Both are
+  reported in the hub.  In case a report is ever missing, `Runtime.consumer_check` calls `check`
+  every few seconds.
+* **What restores it.**  One greenlet runs `_recover`, whatever is missing, and ends when nothing
+  is.  It waits for a connection, opens a channel, declares each queue that this connection has not
+  declared yet, and consumes from each queue without a consumer.  Queues whose consumers survived go
+  on undisturbed.  A healthy subscription has no greenlet.
+* **How long it pauses.**  After a lost connection it does not pause, because reconnecting does.
+  After a channel or consumer that ended soon after the last recovery it pauses by `Backoff`, so
+  that a queue whose messages break the channel does not keep the broker busy.
+* **When it gives up.**  A refusal at the start is an error of the program, and so is one that will
+  not pass (`topology.may_pass`), such as a queue with other flags.  It goes to the component, which
+  ends with it.  Other refusals, such as a queue on a node that is down, are tried again.
+
+The first recovery is the start.  It runs in the startup queue of the runtime, a few at a time, and
+makes one try there; if that was not enough, a greenlet of its own goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import gevent
 import gevent.event
-import gevent.hub
-import gevent.lock
 
 from postage.errors import (
     ChannelRefused,
@@ -27,199 +54,253 @@ from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.pair import Pair
-from postage.green.pipelining import AT_ONCE
-from postage.green.pool import Pool
+from postage.green.runtime import Runtime
 from postage.green.topology import QueueDeclaration, Topology, may_pass
 
-__all__ = ["Subscription", "declare"]
+__all__ = [
+    "TRANSITIONS",
+    "Subscription",
+    "SubscriptionEvent",
+    "SubscriptionState",
+    "declare_queue",
+    "next_subscription_state",
+]
 
 logger = logging.getLogger(__name__)
 
 LASTED = 5.0
-"""Seconds after which consuming has lasted: what ends it then is mended at once."""
+"""Seconds after which consuming has lasted: what breaks it then is restored without a pause."""
 
 
-STARTING = 32
-"""How many subscriptions of a pair begin at a time: each takes a greenlet for as long."""
-CHECK_INTERVAL = 2.0
-"""Seconds between two checks of all consumers of a pair."""
+class SubscriptionState(enum.Enum):
+    """Where a subscription is in its life."""
+
+    NEW = enum.auto()
+    STARTING = enum.auto()
+    """It has never had all consumers."""
+    CONSUMING = enum.auto()
+    """The broker has a consumer for every queue, as far as is known here."""
+    RECOVERING = enum.auto()
+    FAILED = enum.auto()
+    """The component knows the error, and will stop it."""
+    STOPPED = enum.auto()
 
 
-def _gate(_pair: Pair) -> gevent.lock.BoundedSemaphore:
-    return gevent.lock.BoundedSemaphore(AT_ONCE)
+class SubscriptionEvent(enum.Enum):
+    """What can happen to a subscription."""
+
+    START = enum.auto()
+    RESTORED = enum.auto()
+    """Every queue has its consumer."""
+    BROKEN = enum.auto()
+    """A consumer, the channel or the connection is gone."""
+    FAIL = enum.auto()
+    STOP = enum.auto()
 
 
-def declare(pair: Pair, connection: Connection, queue: QueueDeclaration) -> None:
-    """Declare *queue*, its exchanges and bindings on *connection*; switches.
+_S, _E = SubscriptionState, SubscriptionEvent
 
-    Its name and home are set then.  Raises what `Channel` does.
+TRANSITIONS: Mapping[SubscriptionState, Mapping[SubscriptionEvent, SubscriptionState]] = {
+    _S.NEW: {_E.START: _S.STARTING, _E.STOP: _S.STOPPED},
+    _S.STARTING: {
+        _E.RESTORED: _S.CONSUMING,
+        _E.BROKEN: _S.RECOVERING,
+        _E.FAIL: _S.FAILED,
+        _E.STOP: _S.STOPPED,
+    },
+    _S.CONSUMING: {_E.BROKEN: _S.RECOVERING, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
+    _S.RECOVERING: {
+        _E.RESTORED: _S.CONSUMING,
+        _E.BROKEN: _S.RECOVERING,
+        _E.FAIL: _S.FAILED,
+        _E.STOP: _S.STOPPED,
+    },
+    # Its channel may still end, and so may be reported, until the component stops it.
+    _S.FAILED: {_E.BROKEN: _S.FAILED, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
+    _S.STOPPED: {_E.BROKEN: _S.STOPPED, _E.FAIL: _S.STOPPED, _E.STOP: _S.STOPPED},
+}
+
+
+def next_subscription_state(
+    state: SubscriptionState, event: SubscriptionEvent
+) -> SubscriptionState:
+    """Return the state after *event*; raise `AssertionError` where *event* cannot happen."""
+    if event not in TRANSITIONS[state]:
+        raise AssertionError(f"{event.name} cannot happen to a subscription that is {state.name}")
+    return TRANSITIONS[state][event]
+
+
+def declare_queue(connection: Connection, queue: QueueDeclaration) -> None:
+    """Declare *queue*, its exchanges and bindings on *connection*, and set its name; switches.
+
+    The caller holds the declare gate of the runtime.  Raises what `Channel` does.
     """
-    with pair.companion(_gate):
-        try:
-            _declare(connection, queue)
-        except ChannelRefused as exc:
-            gone = [each for each, _ in queue.bindings if exc.misses(each.name)]
-            if not gone:
-                raise
-            # Somebody deleted it since this connection declared it.
-            for exchange in gone:
-                connection.discard_declaration(exchange)
-            _declare(connection, queue)
-    queue.home = connection
+    try:
+        _declare_all(connection, queue)
+    except ChannelRefused as exc:
+        deleted = [each for each, _ in queue.bindings if exc.misses(each.name)]
+        if not deleted:
+            raise
+        # Somebody deleted the exchange after this connection had declared it.
+        for exchange in deleted:
+            connection.discard_declaration(exchange)
+        _declare_all(connection, queue)
+    queue.declared_on = connection
 
 
-def _declare(connection: Connection, queue: QueueDeclaration) -> None:
+def _declare_all(connection: Connection, queue: QueueDeclaration) -> None:
     exchanges: dict[type[Exchange], None] = dict.fromkeys(each for each, _ in queue.bindings)
     for exchange in exchanges:
         connection.declare(exchange)
     with connection.lease() as channel:
         bindings = [(exchange.name, key) for exchange, key in queue.bindings]
-        queue.name = channel.queue_declare_bound(queue.asked, queue.flags, bindings)
+        queue.name = channel.queue_declare_bound(queue.requested_name, queue.flags, bindings)
 
 
 class Subscription:
     """The AMQP consumers of one component, one for each of its queues.
 
-    While something is amiss one greenlet, its keeper, waits for the connection, declares what that
-    does not know, and consumes; it ends when all is well.  At the beginning everything is amiss,
-    and one of the greenlets that all beginners share does what a keeper does.  What cannot be
-    mended goes to *fail*.
+    *on_delivery* and *on_failure* are called in the hub; *on_failure* gets an error that waiting
+    does not cure.
     """
 
     __slots__ = (
-        *("_backoff", "_broken", "_channel", "_counts", "_topology", "_fail"),
-        *("_retry_now", "_keeper", "_left", "_on_delivery", "_pair", "_stopped", "_tags"),
-        *("_well_since", "prefetch"),
+        "_backoff",
+        "_cancelled_tags",
+        "_channel",
+        "_consuming_since",
+        "_counts",
+        "_greenlet",
+        "_on_delivery",
+        "_on_failure",
+        "_queue_of_tag",
+        "_retry_now",
+        "_runtime",
+        "_state",
+        "_topology",
+        "prefetch",
     )
 
     def __init__(
         self,
-        pair: Pair,
-        declarations: Topology,
+        runtime: Runtime,
+        topology: Topology,
         on_delivery: OnDelivery,
-        fail: Callable[[Exception], None],
+        on_failure: Callable[[Exception], None],
         counts: Counter[str],
     ) -> None:
         self.prefetch = 1
-        self._pair, self._topology = pair, declarations
-        self._on_delivery, self._fail, self._counts = on_delivery, fail, counts
+        self._runtime, self._topology = runtime, topology
+        self._on_delivery, self._on_failure, self._counts = on_delivery, on_failure, counts
+        self._state = SubscriptionState.NEW
         self._channel: Channel | None = None
-        self._tags: dict[str, QueueDeclaration] = {}  # of the consumers that there are
-        self._left: list[str] = []  # tags of consumers that were ended before the others
-        self._keeper: Any = None  # a greenlet
-        self._stopped = self._broken = False
+        self._queue_of_tag: dict[str, QueueDeclaration] = {}
+        # Consumers that have ended, but may still hold unacknowledged messages.
+        self._cancelled_tags: list[str] = []
+        self._greenlet: Any = None  # runs `_recover`
         self._retry_now = gevent.event.Event()
         self._retry_now.set()
-        self._well_since = -math.inf
+        self._consuming_since = -math.inf
         self._backoff = Backoff()
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the broker has a consumer for every queue, as far as can be told from here."""
-        return self._keeper is None and self._is_well()
+    def __repr__(self) -> str:
+        return f"<Subscription to {self._names()}, {self._state.name.lower()}>"
 
-    def _is_well(self) -> bool:
-        channel = self._channel
-        if channel is None or not channel.alive:
-            return False
-        return all(
-            queue.tag in self._tags and channel.has_consumer(queue.tag) for queue in self._topology
-        )
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker has a consumer for every queue, as far as is known here."""
+        return self._state is SubscriptionState.CONSUMING and self._is_complete()
+
+    def queue_of(self, tag: str) -> str:
+        """Return the name of the queue with the consumer *tag*, or an empty string."""
+        queue = self._queue_of_tag.get(tag)
+        return "" if queue is None else queue.name
 
     # --- for the component
 
     def start(self) -> None:
-        """Begin to consume, now or as soon as that can be; never switches."""
-        self._pair.companion(StartupQueue).submit(self)
+        """Start to consume, now or as soon as the broker can be reached; never switches."""
+        self._move(SubscriptionEvent.START)
+        self._runtime.startup.submit(self._recover)
 
     def add(self, queue: QueueDeclaration) -> None:
-        """Consume from *queue* as well, which is declared; switches.
+        """Consume from *queue*, which is declared, as well; switches.
 
-        Where the channel is gone, that happens as soon as it can.  Raises `ChannelRefused`.
+        While the channel is gone, recovery will do it.  Raises `ChannelRefused`.
         """
         channel = self._channel
-        if channel is None or not channel.alive or queue.tag in self._tags:
-            return  # the keeper's, or another greenlet's
+        if channel is None or not channel.alive or queue.consumer_tag in self._queue_of_tag:
+            return
         try:
             self._consume(channel, queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from queue %r: %s", queue.name, exc)
-            self._recover_soon()
+            self._note_broken()
 
-    def leave(self, queue: QueueDeclaration) -> None:
-        """Consume from *queue* no more; switches."""
-        known = self._tags.pop(queue.tag, None)
+    def remove(self, queue: QueueDeclaration) -> None:
+        """Stop consuming from *queue*; switches."""
+        known = self._queue_of_tag.pop(queue.consumer_tag, None)
         if known is not None and self._channel is not None:
-            self._left.append(queue.tag)
-            self._channel.cancel(queue.tag)
+            self._cancelled_tags.append(queue.consumer_tag)
+            self._channel.cancel(queue.consumer_tag)
 
-    def quiesce(self) -> None:
-        """End the consumers; what is here can still be settled.
+    def stop(self) -> None:
+        """End the consumers; messages that are here can still be acknowledged.
 
-        Does not wait for the broker, which may be silent, nor for a connection.
+        Switches only to kill the greenlet that recovers.  Waits neither for the broker, which may
+        not answer, nor for a connection.
         """
-        self._stopped = True
-        self._pair.companion(ConsumerCheck).discard(self)
-        if self._keeper is not None:
-            self._keeper.kill()
-        for tag in self._tags:
+        self._move(SubscriptionEvent.STOP)
+        self._runtime.consumer_check.discard(self)
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        for tag in self._queue_of_tag:
             if self._channel is not None:
                 self._channel.cancel_nowait(tag)
 
-    def end(self, limit: float) -> None:
-        """Give back what is here unsettled; switches, at most *limit* seconds."""
-        self.quiesce()
-        channel, tags = self._channel, {*self._tags, *self._left}
-        self._forget_channel()
+    def close(self, limit: float) -> None:
+        """Stop, and requeue what is unacknowledged; switches, at most *limit* seconds."""
+        self.stop()
+        channel, tags = self._channel, {*self._queue_of_tag, *self._cancelled_tags}
+        self._drop_channel()
         if channel is not None:
             channel.release(tags, limit)
 
-    # --- what happens; in the hub
+    # --- what breaks it; in the hub
 
     def check(self) -> None:
-        """See to it that what should be there is there; for the watchdog, in the hub."""
-        if self._stopped or self._keeper is not None or self._is_well():
+        """Recover if a consumer is gone although nothing has reported that."""
+        if self._state is not SubscriptionState.CONSUMING or self._is_complete():
             return
         self._counts["amiss"] += 1
         logger.warning("Consumers of %s were gone without a word; restoring them.", self._names())
-        self._drop_dead()
-        self._recover_later()
-
-    def _drop_dead(self) -> None:
         channel = self._channel
         if channel is None or not channel.alive:
-            self._forget_channel()
-            return
-        for tag in list(self._tags):
-            if not channel.has_consumer(tag):
-                del self._tags[tag]
+            self._drop_channel()
+        else:
+            for tag in [tag for tag in self._queue_of_tag if not channel.has_consumer(tag)]:
+                del self._queue_of_tag[tag]
+        self._note_broken()
 
-    def _lost(self, error: PostageError) -> None:
-        """The channel is gone, or its connection, too."""
-        self._forget_channel()
+    def _on_channel_end(self, error: PostageError) -> None:
+        self._drop_channel()
         if isinstance(error, ConnectionClosed):
             self._fail(error)
             return
         self._counts["lost"] += 1
         if isinstance(error, ConnectionLost):
-            self._broken = True
-            self._retry_now.set()  # the pauses are for who dials
-            self._recover_soon()
-            return
-        logger.warning("The channel of %s was closed; opening another: %s", self._names(), error)
-        self._recover_later()
-
-    def queue_of(self, tag: str) -> str:
-        """Return the name of the queue with the consumer *tag*, or nothing."""
-        queue = self._tags.get(tag)
-        return "" if queue is None else queue.name
+            self._retry_now.set()  # reconnecting makes the pauses
+        else:
+            logger.warning(
+                "The channel of %s was closed; opening another: %s", self._names(), error
+            )
+        self._note_broken()
 
     def _on_cancel(self, tag: str) -> None:
-        queue = self._tags.pop(tag, None)
+        queue = self._queue_of_tag.pop(tag, None)
         if queue is None:
             return
-        queue.home = None
+        queue.declared_on = None
         queue.was_cancelled = True
         self._counts["cancelled"] += 1
         logger.warning(
@@ -227,198 +308,150 @@ class Subscription:
             "restoring it.",
             queue.name,
         )
-        self._recover_later()
+        self._note_broken()
 
-    def _forget_channel(self) -> None:
-        if self._channel is not None:
-            # Absent: that nobody would have told us of its end is what the watchdog found.
-            with contextlib.suppress(KeyError):
-                self._channel.on_end.remove(self._lost)
-                self._channel.on_cancel.remove(self._on_cancel)
-        self._channel = None
-        self._tags.clear()
-        self._left.clear()
-
-    def _recover_later(self) -> None:
-        """Mend, after a pause where the last time is not long ago."""
-        self._broken = True
-        if self._keeper is None and time.monotonic() - self._well_since > LASTED:
+    def _note_broken(self) -> None:
+        was_consuming = self._state is SubscriptionState.CONSUMING
+        self._move(SubscriptionEvent.BROKEN)
+        if self._state is not SubscriptionState.RECOVERING or self._greenlet is not None:
+            return
+        if was_consuming and time.monotonic() - self._consuming_since > LASTED:
             self._backoff.reset()
             self._retry_now.set()
-        self._recover_soon()
+        self._recover_in_greenlet()
 
-    def _recover_soon(self) -> None:
-        if self._keeper is None and not self._stopped:
-            self._keeper = gevent.spawn(self._recover)
-            self._keeper.name = f"keeper of {self._names()}"
+    def _recover_in_greenlet(self) -> None:
+        self._greenlet = gevent.spawn(self._recover)
+        self._greenlet.name = f"recovery of {self._names()}"
 
-    # --- the keeper
-
-    def begin(self) -> None:
-        """Do what a keeper does, but once, without a greenlet of its own."""
-        if self._keeper is not None or self._stopped:
-            return
-        self._pair.companion(ConsumerCheck).add(self)
-        self._keeper = gevent.getcurrent()
-        try:
-            self._try()
-        except Exception as exc:  # for whoever runs the component
-            self._fail(exc)
-            return
-        finally:
-            self._keeper = None
-        if self._is_well():
-            self._note_success()
-        else:
-            self._recover_soon()
+    # --- what restores it
 
     def _recover(self) -> None:
+        """Try until every queue has its consumer.  At the start, only once: others wait."""
+        in_startup = self._greenlet is None
+        if self._state is SubscriptionState.STOPPED or not (
+            in_startup or self._greenlet is gevent.getcurrent()
+        ):
+            return
+        self._runtime.consumer_check.add(self)
+        self._greenlet = gevent.getcurrent()
         try:
-            while not self._is_well():
+            while not self._is_complete():
                 self._pause()
-                self._try()
-        except Exception as exc:  # for whoever runs the component
+                self._consume_all()
+                if in_startup:
+                    break
+        except Exception as exc:  # the component is to end with it
+            self._greenlet = None
             self._fail(exc)
-        else:
-            self._note_success()
+            return
         finally:
-            self._keeper = None
+            self._greenlet = None
+        if self._is_complete():
+            self._note_restored()
+        else:
+            self._recover_in_greenlet()
 
     def _pause(self) -> None:
         if not self._retry_now.is_set():
             self._retry_now.wait(self._backoff.pause())
         self._retry_now.clear()
 
-    def _note_success(self) -> None:
-        self._well_since = time.monotonic()
-        for queue in self._topology:
-            queue.was_cancelled = False
-        if self._broken:
-            self._broken = False
-            self._counts["restored"] += 1
-            logger.info("Consuming again from %s.", self._names())
-
-    def _try(self) -> None:
-        """Consume from what is not consumed from, as far as that goes."""
+    def _consume_all(self) -> None:
+        """Consume from every queue that has no consumer, as far as that is possible now."""
         try:
-            connection = self._pair.consuming.get(math.inf)
-            channel = self._channel_of(connection)
+            connection = self._runtime.pair.consuming.get(math.inf)
+            channel = self._channel_on(connection)
             for queue in self._topology:
-                if queue.tag not in self._tags and channel.alive:
-                    self._restore(connection, channel, queue)
+                if queue.consumer_tag not in self._queue_of_tag and channel.alive:
+                    self._declare_and_consume(connection, channel, queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from %s: %s", self._names(), exc)
 
-    def _channel_of(self, connection: Connection) -> Channel:
+    def _channel_on(self, connection: Connection) -> Channel:
         if self._channel is not None and self._channel.alive:
             return self._channel
-        self._forget_channel()
+        self._drop_channel()
         channel = connection.consuming_channel()
-        channel.on_end.append(self._lost)
+        channel.on_end.append(self._on_channel_end)
         channel.on_cancel.append(self._on_cancel)
         self._channel = channel
         return channel
 
-    def _restore(self, connection: Connection, channel: Channel, queue: QueueDeclaration) -> None:
-        was_home = queue.home is connection
+    def _declare_and_consume(
+        self, connection: Connection, channel: Channel, queue: QueueDeclaration
+    ) -> None:
+        was_declared = queue.declared_on is connection
         try:
-            if not was_home:
-                declare(self._pair, connection, queue)
-            if queue in self._topology and channel.alive:  # nobody left it meanwhile
+            if not was_declared:
+                with self._runtime.declare_gate:
+                    declare_queue(connection, queue)
+            if queue in self._topology and channel.alive:  # it may have been removed meanwhile
                 self._consume(channel, queue)
         except ChannelRefused as exc:
-            queue.home = None
-            if not was_home:
+            queue.declared_on = None
+            if not was_declared:
                 self._check_refusal(exc, queue)
 
     def _consume(self, channel: Channel, queue: QueueDeclaration) -> None:
-        # Known from here on, so that whoever leaves the queue meanwhile, the broker too, is heard.
-        tag = queue.tag = new_tag()
-        self._tags[tag] = queue
+        # Registered first: the queue may be removed, or the consumer cancelled by the broker,
+        # before the answer is here.
+        tag = queue.consumer_tag = new_tag()
+        self._queue_of_tag[tag] = queue
         try:
             channel.consume(queue.name, self._on_delivery, prefetch=self.prefetch, tag=tag)
         except BaseException:
-            if self._tags.pop(tag, None) is not None:
-                self._left.append(tag)
+            if self._queue_of_tag.pop(tag, None) is not None:
+                self._cancelled_tags.append(tag)
                 channel.cancel_nowait(tag)
             raise
 
     def _check_refusal(self, error: ChannelRefused, queue: QueueDeclaration) -> None:
-        """Raise *error* where it will not pass, or where there was never a consumer."""
-        if self._well_since > -math.inf and may_pass(error, queue):
-            logger.warning("Queue %r is not available now; trying again: %s", queue.name, error)
+        """Raise *error* if it will not pass, or if there has never been a consumer."""
+        if self._consuming_since > -math.inf and may_pass(error, queue):
+            logger.warning("Queue %r is not available; trying again: %s", queue.name, error)
             return
         if queue.was_cancelled:
             raise error from ConsumerCancelled(queue.name)
         raise error
 
+    def _note_restored(self) -> None:
+        was_starting = self._state is SubscriptionState.STARTING
+        self._move(SubscriptionEvent.RESTORED)
+        self._consuming_since = time.monotonic()
+        for queue in self._topology:
+            queue.was_cancelled = False
+        if not was_starting:
+            self._counts["restored"] += 1
+            logger.info("Consuming again from %s.", self._names())
+
+    # --- small parts
+
+    def _move(self, event: SubscriptionEvent) -> None:
+        self._state = next_subscription_state(self._state, event)
+
+    def _fail(self, error: Exception) -> None:
+        self._move(SubscriptionEvent.FAIL)
+        self._on_failure(error)
+
+    def _is_complete(self) -> bool:
+        channel = self._channel
+        if channel is None or not channel.alive:
+            return False
+        return all(
+            queue.consumer_tag in self._queue_of_tag and channel.has_consumer(queue.consumer_tag)
+            for queue in self._topology
+        )
+
+    def _drop_channel(self) -> None:
+        if self._channel is not None:
+            # If `check` found it dead, its callbacks may be gone already.
+            with contextlib.suppress(KeyError):
+                self._channel.on_end.remove(self._on_channel_end)
+                self._channel.on_cancel.remove(self._on_cancel)
+        self._channel = None
+        self._queue_of_tag.clear()
+        self._cancelled_tags.clear()
+
     def _names(self) -> str:
         return ", ".join(repr(queue.name) for queue in self._topology) or "no queue"
-
-
-class StartupQueue:
-    """Those of one pair that wait for their turn to begin."""
-
-    def __init__(self, _pair: Pair) -> None:
-        self._pool: Pool[Subscription] | None = None
-
-    def submit(self, subscription: Subscription) -> None:
-        """Have *subscription* begin when its turn comes; never switches."""
-        if self._pool is None:
-            self._pool = Pool(STARTING, self._begin, "starting consumers")
-        self._pool.submit(subscription)
-
-    def _begin(self, subscription: Subscription) -> None:
-        try:
-            subscription.begin()
-        finally:
-            pool = self._pool
-            if pool is not None and pool.busy == 1 and not pool.waiting:
-                self._pool = None
-                pool.retire()
-
-
-class Checked(Protocol):
-    """What is looked after."""
-
-    def check(self) -> None:
-        """See to it that what should be there is there; called in the hub, must not block."""
-
-
-class ConsumerCheck:
-    """Looks after all consumers of one pair by one timer, which runs while there are any.
-
-    What it finds should not happen: the end of a channel or consumer is heard of at once.  It is
-    here for what nobody thought of.  A look asks this process alone, and not the broker: it costs
-    about a microsecond for each queue.
-    """
-
-    def __init__(self, _pair: Pair) -> None:
-        self._checked: dict[Checked, None] = {}
-        self._timer: Any = None
-
-    def add(self, checked: Checked) -> None:
-        """Look after *checked*; never switches."""
-        self._checked[checked] = None
-        if self._timer is None:
-            # Not a reason for the hub to go on: who waits for it has reasons of his own.
-            self._timer = gevent.hub.get_hub().loop.timer(CHECK_INTERVAL, CHECK_INTERVAL, ref=False)
-            self._timer.start(self._look)
-
-    def discard(self, checked: Checked) -> None:
-        """Leave *checked* to itself; fine when it was not looked after."""
-        self._checked.pop(checked, None)
-        if not self._checked and self._timer is not None:
-            self._timer.close()
-            self._timer = None
-
-    def _look(self) -> None:
-        for checked in list(self._checked):
-            self._look_after(checked)
-
-    @staticmethod
-    def _look_after(checked: Checked) -> None:
-        try:
-            checked.check()
-        except Exception:  # the others are looked after all the same
-            logger.exception("The check could not look after %r.", checked)

@@ -1,4 +1,4 @@
-"""What a consumer has declared, in order, so that it can be declared anew.  Pure."""
+"""The queues and bindings of one consumer as data, so that they can be declared again.  Pure."""
 
 from __future__ import annotations
 
@@ -16,104 +16,105 @@ ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 406, 530
 
 @dataclass(eq=False, slots=True)
 class QueueDeclaration:
-    """One queue that a consumer listens to, with what binds it."""
+    """One queue that a consumer listens to, and its bindings."""
 
     name: str
-    """As the broker knows it now; the broker chooses the names of nameless ones."""
-    asked: str
-    """The name that it is declared by; empty where the broker shall choose."""
+    """The name of the queue on the broker, which chooses one if `requested_name` is empty."""
+    requested_name: str
+    """The name to declare it by; empty if the broker is to choose."""
     flags: dict[str, Any]
     bindings: dict[tuple[type[Exchange], str], None] = field(default_factory=dict)
     """Exchanges and keys, each once, in the order in which they were bound."""
-    home: object = None
-    """The connection on which it was declared; where that is another one, it must be again."""
-
-    tag: str = ""
-    """Of the consumer that it had last."""
+    declared_on: object = None
+    """The connection that declared it last.  Another connection must declare it again."""
+    consumer_tag: str = ""
+    """The tag of its last consumer."""
     was_cancelled: bool = False
-    """The broker has ended its consumer, and there is no other one yet."""
+    """Whether the broker has ended its consumer, and there is no new one yet."""
 
     @property
     def passive(self) -> bool:
-        """Whether it is used as it is, so that declaring it makes nothing."""
+        """Whether the queue is used as it is: declaring it creates nothing."""
         return bool(self.flags.get("passive"))
 
 
 class Topology:
-    """The queues of one consumer, each with its flags and bindings, in the order of declaration."""
+    """The queues of one consumer in the order of their declaration."""
 
-    __slots__ = ("_named", "_queues")
+    __slots__ = ("_by_requested_name", "_queues")
 
     def __init__(self) -> None:
         self._queues: dict[QueueDeclaration, None] = {}
-        self._named: dict[str, QueueDeclaration] = {}  # not those that the broker names
+        self._by_requested_name: dict[str, QueueDeclaration] = {}
 
     def __iter__(self) -> Iterator[QueueDeclaration]:
-        """Iterate over the queues; they may change meanwhile."""
+        """Iterate over the queues as they are now; the topology may change meanwhile."""
         return iter([*self._queues])
 
     def __contains__(self, queue: object) -> bool:
         return queue in self._queues
 
     @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The queues and keys that are bound."""
+    def queues_and_keys(self) -> list[tuple[str, str]]:
+        """The name of the queue and the key of each binding."""
         return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
     def get(self, name: str) -> QueueDeclaration | None:
-        """Return the queue of that name, if it is known."""
-        if name in self._named or len(self._named) == len(self._queues):
-            return self._named.get(name)
-        nameless = (queue for queue in self._queues if not queue.asked)
+        """Return the queue with the name *name* on the broker; None if there is none here."""
+        known = self._by_requested_name.get(name)
+        if known is not None or len(self._by_requested_name) == len(self._queues):
+            return known
+        nameless = (queue for queue in self._queues if not queue.requested_name)
         return next((queue for queue in nameless if queue.name == name), None)
 
-    def note(self, declared: QueueDeclaration) -> QueueDeclaration:
-        """Take in what was declared and bound; return the queue, which may be known already.
+    def add(self, declared: QueueDeclaration) -> QueueDeclaration:
+        """Add a declared queue with its bindings; return the known queue if there is one.
 
-        Who first used a queue as it is, and declares it later, declares it from then on.
+        A queue that was first used as it is (`passive`), and is then declared, is declared from
+        then on.
         """
         known = self.get(declared.name)
         if known is None:
             self._queues[declared] = None
-            if declared.asked:
-                self._named[declared.asked] = declared
+            if declared.requested_name:
+                self._by_requested_name[declared.requested_name] = declared
             return declared
         if known.passive and not declared.passive:
             known.flags = declared.flags
         known.bindings |= declared.bindings
         return known
 
-    def unbind(self, exchange: type[Exchange], name: str, key: str) -> None:
-        """Forget one binding; the queue stays."""
+    def discard_binding(self, exchange: type[Exchange], name: str, key: str) -> None:
+        """Remove one binding of the queue *name*; the queue stays."""
         queue = self.get(name)
         if queue is not None:
             queue.bindings.pop((exchange, key), None)
 
-    def leave(self, name: str) -> QueueDeclaration | None:
-        """Forget the queue *name* and its bindings; return it, if it was known."""
+    def discard(self, name: str) -> QueueDeclaration | None:
+        """Remove the queue *name* and its bindings; return it if it was known."""
         queue = self.get(name)
         if queue is not None:
             del self._queues[queue]
-            self._named.pop(queue.asked, None)
+            self._by_requested_name.pop(queue.requested_name, None)
         return queue
 
 
 def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
-    """Tell whether *queue* may be had later, although *error* has refused it just now.
+    """Return whether a later try to use *queue* may succeed although *error* refused this one.
 
-    What another owner holds (405) is let go some day, and a queue whose node is down (404) comes
-    back; what we may not do, or what is there but otherwise, stays so.
+    A queue that another connection holds (405) becomes free, and a queue on a node that is down
+    (404) comes back.  Missing permissions, and a queue with other flags, stay as they are.
     """
     if not isinstance(error, ChannelRefused):
         return True
     if error.code == NOT_FOUND:
-        return not _misses_what_we_do_not_make(error, queue)
+        return not _is_made_by_others(error, queue)
     is_final = error.code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
     return not (is_final or isinstance(error, TopologyMismatch))
 
 
-def _misses_what_we_do_not_make(error: ChannelRefused, queue: QueueDeclaration) -> bool:
-    """Tell whether it is gone, and declaring it does not make it."""
+def _is_made_by_others(error: ChannelRefused, queue: QueueDeclaration) -> bool:
+    """Return whether *error* is about a queue or exchange that our declare does not create."""
     made_by_others = [("queue", queue.name)] if queue.passive else []
     made_by_others += [("exchange", each.name) for each, _ in queue.bindings if each.passive]
     return any(f"no {kind} '{name}'" in error.text for kind, name in made_by_others)

@@ -12,7 +12,7 @@ def cut_connections(role: str = "", *, port: int = 0) -> int:
     The broker is not told, and data that was written but not yet sent is lost.  Never switches:
     components notice the loss and reconnect when other greenlets run next.
     """
-    from postage.green.amqp.pair import open_connections  # noqa: PLC0415 - loads gevent and pika
+    from postage.green.runtime import open_connections  # noqa: PLC0415 - loads gevent and pika
 
     chosen = [
         each for each in open_connections() if role in ("", each.role) and port in (0, each.port)

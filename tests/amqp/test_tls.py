@@ -18,8 +18,8 @@ from postage.errors import ConnectionFailed, SettingsError
 from postage.green.amqp.connecting import connect_socket
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
-from postage.green.amqp.pair import close
 from postage.green.amqp.stream import SecureStream
+from postage.green.runtime import close
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode

@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.broker import BrokerThread
 from postage.errors import OperationTimeout, PublishFailed
-from postage.green.amqp.pair import pair_of
+from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
 from tests.support.broker import listen
@@ -84,7 +84,7 @@ def producer_at(place: Place, alarm: Alarm, **attributes: Any) -> Any:
 
 def blocked_by(producer: Any, alarm: Alarm) -> Any:
     """Raise the alarm; return the connection of *producer* when it has heard."""
-    connection = pair_of(producer.settings).publishing.get()
+    connection = runtime_of(producer.settings).pair.publishing.get()
     alarm.begin()
     run = gevent.spawn(producer.message_first, _key="nobody")  # RabbitMQ tells those who publish
     wait_until(lambda: connection.blocked, SOON, "the alarm")

@@ -10,7 +10,7 @@ import pika.exceptions
 import pytest
 
 from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
-from postage.green import subscription as subscription_module
+from postage.green import runtime as runtime_module
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.proxy import Proxy
@@ -28,12 +28,12 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     producer = place.producer()
     with running(processor):
-        tags = dict(processor.consumer._subscription._tags)
+        tags = dict(processor.consumer._subscription._queue_of_tag)
         raw.channel.queue_delete(place.queue)
         wait_for_restore(processor)
         assert value(producer.rpc_echo(1, _key="a")) == 1
         assert value(producer.rpc_echo(2, _key="b")) == 2
-        kept = dict(processor.consumer._subscription._tags).items() & tags.items()
+        kept = dict(processor.consumer._subscription._queue_of_tag).items() & tags.items()
 
     assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
     assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
@@ -153,7 +153,7 @@ def test_repeated_channel_errors_do_not_loop_without_pause(place: Place, hup: An
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have watchdogs that begin from here on look more often."""
-    monkeypatch.setattr(subscription_module, "CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(runtime_module, "CHECK_INTERVAL", 0.05)
 
 
 def test_a_consumer_that_is_gone_without_a_word_is_restored(
@@ -162,7 +162,9 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     with running(processor):
         subscription: Any = processor.consumer._subscription
-        tag = next(tag for tag, queue in subscription._tags.items() if queue.name == place.queue)
+        tag = next(
+            tag for tag, queue in subscription._queue_of_tag.items() if queue.name == place.queue
+        )
         subscription._channel.discard_consumer(tag)  # behind the back of its owner
         wait_for_restore(processor)
         assert value(place.producer().rpc_echo(1, _key="a")) == 1
@@ -193,14 +195,13 @@ def test_while_all_is_well_the_watchdog_is_silent(
     processor = worker(place, hup)
     looks: list[int] = []
     with running(processor):
-        subscription: Any = processor.consumer._subscription
-        check = subscription._pair.companion(subscription_module.ConsumerCheck)
+        check = runtime_module.runtime_of(processor.consumer.settings).consumer_check
         check.add(Looked(looks))
         wait_until(lambda: len(looks) >= 3, SOON)
         assert processor.consumer.consuming
 
     assert processor.counts["amiss"] == 0
-    assert len(check._checked) == 1, "who has ended is looked after no more"
+    assert len(check) == 1, "who has ended is looked after no more"
 
 
 class Looked:

@@ -28,40 +28,40 @@ def queue(name: str, *keys: str, exchange: type[Exchange] = One, **flags: Any) -
 def test_queues_and_keys_keep_the_order_of_declaration() -> None:
     known = Topology()
     for name, key in (("b", "1"), ("a", "2"), ("b", "3"), ("b", "1")):
-        known.note(queue(name, key))
-    assert known.pairs == [("b", "1"), ("b", "3"), ("a", "2")]
+        known.add(queue(name, key))
+    assert known.queues_and_keys == [("b", "1"), ("b", "3"), ("a", "2")]
 
 
 def test_what_is_noted_twice_is_the_first_one() -> None:
     known = Topology()
-    first = known.note(queue("q", "1"))
-    assert known.note(queue("q", "2")) is first
+    first = known.add(queue("q", "1"))
+    assert known.add(queue("q", "2")) is first
     assert first in known
     assert list(known) == [first]
 
 
 def test_a_queue_used_as_it_is_can_be_declared_later() -> None:
     known = Topology()
-    first = known.note(queue("q", "1", passive=True))
-    known.note(queue("q", "2", durable=True))
+    first = known.add(queue("q", "1", passive=True))
+    known.add(queue("q", "2", durable=True))
     assert first.flags == {"durable": True}
-    known.note(queue("q", "3", passive=True))
+    known.add(queue("q", "3", passive=True))
     assert first.flags == {"durable": True}
 
 
 def test_unbinding_removes_a_key_and_leaving_all_keys_of_a_queue() -> None:
     known = Topology()
-    known.note(queue("q", "1", "2"))
-    known.note(queue("r", "1"))
-    known.unbind(One, "q", "1")
-    known.unbind(Other, "q", "2")
-    known.unbind(One, "unknown", "1")
-    assert known.pairs == [("q", "2"), ("r", "1")]
-    left = known.leave("q")
+    known.add(queue("q", "1", "2"))
+    known.add(queue("r", "1"))
+    known.discard_binding(One, "q", "1")
+    known.discard_binding(Other, "q", "2")
+    known.discard_binding(One, "unknown", "1")
+    assert known.queues_and_keys == [("q", "2"), ("r", "1")]
+    left = known.discard("q")
     assert left is not None
     assert left not in known
-    assert known.pairs == [("r", "1")]
-    assert known.leave("q") is None
+    assert known.queues_and_keys == [("r", "1")]
+    assert known.discard("q") is None
 
 
 def refused(code: int, text: str) -> ChannelRefused:
@@ -112,14 +112,14 @@ def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
     few, many = Topology(), Topology()
     for known, count in ((few, 10), (many, 1000)):
         for number in range(count):
-            known.note(queue(*((f"q{number}", "1") if kind == "queues" else ("q0", f"{number}"))))
+            known.add(queue(*((f"q{number}", "1") if kind == "queues" else ("q0", f"{number}"))))
 
     def one_more(known: Topology) -> None:
-        noted = known.note(queue("one", "1"))
-        known.note(queue("one", "2"))
+        noted = known.add(queue("one", "1"))
+        known.add(queue("one", "2"))
         assert noted in known
-        known.unbind(One, "one", "1")
-        assert known.leave("one") is noted
+        known.discard_binding(One, "one", "1")
+        assert known.discard("one") is noted
 
     assert steps(lambda: one_more(many)) == steps(lambda: one_more(few))
 
@@ -127,10 +127,10 @@ def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
 def test_a_queue_has_the_latest_name_from_the_broker() -> None:
     known = Topology()
     nameless = QueueDeclaration("amq.gen-1", "", {}, {(One, "1"): None})
-    known.note(queue("q", "1"))
-    known.note(nameless)
+    known.add(queue("q", "1"))
+    known.add(nameless)
     nameless.name = "amq.gen-2"  # on another connection
     assert known.get("amq.gen-1") is None
     assert known.get("amq.gen-2") is nameless
-    assert known.leave("amq.gen-2") is nameless
-    assert known.pairs == [("q", "1")]
+    assert known.discard("amq.gen-2") is nameless
+    assert known.queues_and_keys == [("q", "1")]

@@ -16,8 +16,8 @@ from postage.errors import (
     PublishFailed,
     TopologyMismatch,
 )
-from postage.green.amqp.pair import pair_of
 from postage.green.publishing import publish_confirmed
+from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.broker import listen, take, take_all
@@ -45,7 +45,7 @@ def test_a_producer_goes_on_after_a_lost_connection(
     if outage:
         proxy.refuse()
     proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
+    wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
     run = trying(producer.message_after)
     gevent.sleep(outage)
     proxy.accept()
@@ -67,7 +67,7 @@ def test_under_cuts_every_message_arrives_at_least_once(
     assert all(run.dead for run in runs)
 
     sent = {f"{sender}-{number}" for sender in range(25) for number in range(40)}
-    assert pair_of(producer.settings).publishing.losses > 1
+    assert runtime_of(producer.settings).pair.publishing.losses > 1
     ids: dict[str, set[str]] = {}
     for _ in range(raw.count(queue)):
         taken = raw.take(queue)
@@ -89,7 +89,7 @@ def test_a_broker_that_is_gone_too_long(proxy: Proxy, broker_env: Any, place: Pl
     producer.message_before()
     proxy.refuse()
     proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
+    wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
     watch = Stopwatch()
     [error] = in_time([trying(producer.message_after)], 1.0, watch)
 
@@ -113,7 +113,7 @@ def test_a_half_open_connection_is_an_error_at_the_limit(
 
 
 def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Place) -> None:
-    pair = pair_of(Settings.resolve())
+    pair = runtime_of(Settings.resolve()).pair
     forbidden = exchange(place.sub("internal"))
     connection = pair.publishing.get()
     with connection.lease() as channel:
@@ -140,7 +140,7 @@ def test_who_may_not_use_a_topic_disturbs_nobody_who_may(
     rabbitmq: Any, broker_env: Any, place: Place
 ) -> None:
     topic = exchange(place.sub("topic"), "topic")
-    pair = pair_of(Settings.resolve())
+    pair = runtime_of(Settings.resolve()).pair
     permissions = ("set_topic_permissions", "--vhost", broker_env.vhost, "guest", topic.name)
     connection = pair.publishing.get()
     connection.declare(topic)
@@ -166,7 +166,7 @@ def test_an_exchange_redeclared_differently_fails_at_once(
     raw.channel.exchange_delete(place.exchange.name)
     raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
     proxy.cut()
-    wait_until(lambda: pair_of(producer.settings).publishing.current is None, SOON)
+    wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
     watch = Stopwatch()
 
     with pytest.raises(TopologyMismatch) as caught:

@@ -9,8 +9,8 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.green.pipelining import AT_ONCE
 from postage.green.rpc.replies import ReplyQueue
+from postage.green.runtime import DECLARED_AT_ONCE
 from postage.message import result_from
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import close_connection, close_connections
@@ -243,7 +243,7 @@ def test_a_late_reply_never_reaches_another_call(place, warmed):
 
 
 def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
-    keys = [f"key-{number}" for number in range(3 * AT_ONCE)]
+    keys = [f"key-{number}" for number in range(3 * DECLARED_AT_ONCE)]
     making: list[int] = []
 
     class Counted(ReplyQueue):
@@ -258,7 +258,7 @@ def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
         assert [value(call.get(timeout=SOON)) for call in calls] == keys
     assert len(making) == 2 * len(keys)
-    assert max(making) <= AT_ONCE
+    assert max(making) <= DECLARED_AT_ONCE
 
 
 # --- sending now, collecting later

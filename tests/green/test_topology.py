@@ -11,7 +11,7 @@ from pika import spec
 from postage import green, messaging
 from postage.errors import ChannelRefused, TopologyMismatch
 from postage.generic_application import GenericApplication, GenericApplicationExchange
-from postage.green.amqp.pair import pair_of
+from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from tests.support.broker import listen, take
 from tests.support.places import Place, exchange
@@ -112,7 +112,7 @@ class Unharmed:
         assert not {"lost", "cancelled", "amiss"} & self._witness.consumer.counts.keys()
 
     def _shared(self) -> list[Any]:
-        pair = pair_of(self._producer.settings)
+        pair = runtime_of(self._producer.settings).pair
         connection = pair.publishing.current
         assert connection is not None
         shared = [connection.confirming.current, connection.calling.current]

@@ -56,7 +56,6 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties, PropertiesTemplate
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.waiting import SharedResource
-from postage.green.pipelining import AT_ONCE
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import (
     PROBE_WAIT,
@@ -87,16 +86,13 @@ class _Probe(NamedTuple):
 class Calls:
     """All calls of one pair.  `call` and `send_only` are for greenlets of its hub."""
 
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
+    def __init__(self, pair: Pair, declare_gate: gevent.lock.BoundedSemaphore) -> None:
+        self._pair, self._declare_gate = pair, declare_gate
         self._pending: dict[str, PendingCall] = {}
         self.peers = PeerTable()
         """What is known of the servers at each destination."""
         self._probes: dict[Destination, _Probe] = {}
         self._sharing: set[PendingCall] = set()
-        # Thousands of first calls at once would declare all their queues before the first of them
-        # gets its consumer, and so its reply.
-        self._making = gevent.lock.BoundedSemaphore(AT_ONCE)
         self._connection: Connection | None = None
         self._request_channel: Channel | None = None
         self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
@@ -253,7 +249,9 @@ class Calls:
                 self._probes[call.destination] = _Probe(call, gevent.event.Event())
                 self.peers.record(call.destination, PeerEvent.PROBE_STARTED)
         if call.own_queue is None or not call.own_queue.alive:
-            with self._making:
+            # Thousands of first calls at once would declare all their queues before the first of
+            # them gets its consumer, and so its reply.
+            with self._declare_gate:
                 channel = self._reply_channel.get()
                 call.own_queue = ReplyQueue(
                     channel, lambda reply: self._on_own_reply(call, reply), call.lose

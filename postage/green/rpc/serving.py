@@ -30,8 +30,9 @@ from postage.encoding import Encoder, body_of
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties, PropertiesTemplate
-from postage.green.amqp.pair import Pair, pair_of
+from postage.green.amqp.pair import Pair
 from postage.green.rpc.peers import RECEIPT
+from postage.green.runtime import runtime_of
 from postage.message import Message, MessageResult
 
 __all__ = ["reply_to", "serve"]
@@ -61,7 +62,7 @@ def serve(
     """
     properties, counts = delivery.properties, server.counts
     if properties.type == RECEIPT:
-        _send_receipt(pair_of(server.consumer.settings), properties)
+        _send_receipt(runtime_of(server.consumer.settings).pair, properties)
     if properties.expiration is None:
         deadline = None
     else:

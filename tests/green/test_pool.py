@@ -13,7 +13,6 @@ from gevent.event import Event
 
 from postage.dispatch import HandlerKilled
 from postage.green.pool import Pool
-from postage.green.stock import SPARE, stock_of_hub
 from postage.testing.polling import wait_until
 
 SOON = 5.0
@@ -26,7 +25,7 @@ class Work:
         self.go = Event()
         self.begun: list[Any] = []
         self.done: list[Any] = []
-        self.abandoned: list[Any] = []
+        self.killed: list[Any] = []
         self.now = self.most = 0
 
     def __call__(self, item: Any) -> None:
@@ -39,7 +38,7 @@ class Work:
                 raise item
             self.done.append(item)
         except HandlerKilled:
-            self.abandoned.append(item)
+            self.killed.append(item)
             raise
         finally:
             self.now -= 1
@@ -96,61 +95,76 @@ def test_one_at_a_time_keeps_the_order(work: Work, pool_of: Any) -> None:
     assert work.most == 1
 
 
-def test_a_burst_after_rest_is_handled_by_greenlets_that_were_kept(
-    work: Work, pool_of: Any
-) -> None:
-    pool = pool_of(SPARE)
-    for _ in range(3):
-        work.go.clear()
-        submit(pool, range(SPARE))
-        wait_until(lambda: work.now == SPARE, SOON)
-        work.go.set()
-        assert pool.join(SOON)
-        wait_until(lambda: not pool._workers, SOON)
-        assert len(stock_of_hub()) == SPARE
-    assert len(work.done) == 3 * SPARE
+def test_each_item_has_a_greenlet_of_its_own() -> None:
+    seen: list[Any] = []
 
+    def handle(item: int) -> None:
+        seen.append(gevent.getcurrent())
+        if item % 3 == 0:
+            gevent.sleep(0)
 
-def test_pools_share_the_greenlets_that_were_kept_which_end_with_the_last_pool(
-    work: Work, pool_of: Any
-) -> None:
-    work.go.set()
-    first, *pools = [pool_of(2) for _ in range(100)]
-    for pool in pools:
-        submit(pool, range(2))
+    pools: list[Pool[int]] = [Pool(size, handle) for size in (1, 2, 100)]
+    for number in range(60):
+        pools[number % 3].submit(number)
     assert all(pool.join(SOON) for pool in pools)
-    stock = stock_of_hub()
-    wait_until(lambda: len(stock) in (1, 2), SOON)
-    for pool in pools:
-        pool.kill()
-    assert len(stock) in (1, 2)
-    first.kill()
-    wait_until(lambda: not len(stock), SOON)
+    assert len(set(map(id, seen))) == len(seen) == 60
+    assert all(greenlet.dead for greenlet in seen)
 
 
-def test_no_more_greenlets_are_kept_than_the_next_burst_may_need(work: Work, pool_of: Any) -> None:
-    pool = pool_of(100)
-    submit(pool, range(100))
-    wait_until(lambda: work.now == 100, SOON)
-    work.go.set()
+def test_handlers_that_do_not_wait_have_one_greenlet_at_a_time() -> None:
+    alive: list[int] = []
+    pool: Pool[int] = Pool(100, lambda _item: alive.append(pool.busy))
+    submit(pool, range(1000))
     assert pool.join(SOON)
-    wait_until(lambda: not pool._workers, SOON)
-    assert len(stock_of_hub()) == SPARE
+    assert alive == [1] * 1000
 
 
-def test_a_greenlet_of_an_abandoned_pool_is_nobody_elses(work: Work, pool_of: Any) -> None:
+def test_a_pool_knows_its_greenlets_and_no_others(pool_of: Any, work: Work) -> None:
+    members: list[bool] = []
+    pools: list[Pool[int]] = []
+
+    def handle(number: int) -> None:
+        members.append(gevent.getcurrent() in pools[number])
+        members.append(gevent.getcurrent() in pools[1 - number])
+
+    pools += [Pool(1, handle), Pool(1, handle)]
+    for number, pool in enumerate(pools):
+        pool.submit(number)
+    assert all(pool.join(SOON) for pool in pools)
+    assert members == [True, False] * 2
+    assert gevent.getcurrent() not in pools[0]
+
+
+def test_a_killed_pool_hits_no_other_pool(work: Work, pool_of: Any) -> None:
     over, other = pool_of(1), pool_of(1)
     submit(over, ["first"])
     wait_until(lambda: work.begun == ["first"], SOON)
     work.go.set()
-    over.abandon()  # while its handler is about to end by itself
+    over.kill(0)  # while its handler is about to end by itself
     submit(other, ["second"])
     wait_until(lambda: "second" in work.done, SOON)
-    assert not {"second"} & set(work.abandoned)
+    assert not {"second"} & set(work.killed)
 
 
-def test_who_rests_keeps_nothing_of_what_was_handled(work: Work, pool_of: Any) -> None:
-    """Or each idle greenlet of each processor would hold a message, of whatever size, for ever."""
+def test_a_killed_pool_starts_nothing_more(work: Work, pool_of: Any) -> None:
+    pool = pool_of(1)
+    submit(pool, range(3))
+    pool.kill()
+    submit(pool, ["later"])
+    assert (work.begun, pool.waiting) == ([0], 3)
+
+
+def test_kill_without_a_limit_ends_the_wait_of_others(work: Work, pool_of: Any) -> None:
+    pool = pool_of(1)
+    submit(pool, ["swallows", "waits"])
+    waiting = gevent.spawn(pool.join)
+    gevent.idle()
+    pool.kill(0)
+    assert waiting.get(timeout=SOON) is False
+    wait_until(lambda: work.killed == ["swallows"], SOON)
+
+
+def test_nothing_is_kept_of_what_was_handled(work: Work, pool_of: Any) -> None:
     pool = pool_of(50)
     items = [Event() for _ in range(50)]
     kept = weakref.WeakSet(items)
@@ -158,22 +172,11 @@ def test_who_rests_keeps_nothing_of_what_was_handled(work: Work, pool_of: Any) -
     wait_until(lambda: work.now == 50, SOON)
     work.go.set()
     assert pool.join(SOON)
-    wait_until(lambda: not pool._workers, SOON)
-    assert len(stock_of_hub()), "greenlets that rest"
     work.begun.clear()
     work.done.clear()
     items.clear()
     gc.collect()
     assert len(kept) == 0
-
-
-def test_handlers_that_do_not_wait_need_few_greenlets(pool_of: Any, work: Work) -> None:
-    work.go.set()
-    pool = pool_of(100)
-    submit(pool, range(1000))
-    assert pool.join(SOON)
-    assert work.done == list(range(1000))
-    assert len(pool._workers) <= 2, "one that works, and one that it called in case it must wait"
 
 
 def test_one_that_waits_does_not_hold_up_those_behind_it(pool_of: Any, work: Work) -> None:
@@ -235,11 +238,11 @@ def test_withdrawing_what_nobody_has_begun_makes_it_quiet(work: Work, pool_of: A
     wait_until(lambda: work.begun == ["another"], SOON)
 
 
-def test_kill_abandons_what_runs(work: Work, pool_of: Any) -> None:
+def test_kill_ends_the_handlers_that_run(work: Work, pool_of: Any) -> None:
     pool = pool_of(3)
     submit(pool, range(3))
     pool.kill()
-    assert sorted(work.abandoned) == [0, 1, 2]
+    assert sorted(work.killed) == [0, 1, 2]
     assert not work.done
     assert pool.join(0)
     assert len(pool._workers) == 0
