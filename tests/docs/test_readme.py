@@ -1,7 +1,7 @@
-"""The code in README and docs runs, and prints what it says.
+"""The code in README and docs runs, and prints what its comments say.
 
-The Python blocks of a page are one program, run from top to bottom; a comment ``# prints: x`` says
-what a line prints.  A block that runs until it is told to stop is a program of its own.
+The Python blocks of a page are one program, run from top to bottom.  A comment ``# prints: x`` says
+what a line prints.  A block that runs until it is stopped is a program of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def test_the_code_of_a_page_runs(broker_env, name: str):
 
 
 @pytest.mark.parametrize("name", STAYING)
-def test_the_programs_of_a_page_run_until_they_are_told_to_end(broker_env, rabbitmq, name: str):
+def test_programs_of_a_page_run_until_they_are_stopped(broker_env, rabbitmq, name: str):
     def consumers() -> bool:
         listed = rabbitmq.ctl("list_consumers", "-p", broker_env.vhost, "--no-table-headers")
         return bool(listed.strip())
@@ -59,7 +59,8 @@ def test_the_programs_of_a_page_run_until_they_are_told_to_end(broker_env, rabbi
 def test_the_readme_shows_the_echo_in_twelve_lines():
     echo = blocks(ROOT / "README.md")[0]
 
-    assert "rpc_echo" in echo
+    assert 'call("echo", "hello")' in echo
+    assert "import" not in echo.replace("import gevent\nfrom postage import ", "", 1)
     assert len(echo.splitlines()) == 12
 
 

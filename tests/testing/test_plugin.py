@@ -14,7 +14,7 @@ from tests.support.programs import ROOT, Finished, run_program
 
 #: The page whose test users copy.
 PAGE = (ROOT / "docs" / "testing.md").read_text()
-USERS_TEST = re.search(r"```python\n(from postage import messaging\n.*?)```", PAGE, re.DOTALL)
+USERS_TEST = re.search(r"```python\n(from postage import .*?)```", PAGE, re.DOTALL)
 SENDS = """
 def test_sends(received):
     inbox = received(Echo, "key")
