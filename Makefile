@@ -90,6 +90,7 @@ check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q --postage-broker=embedded tests/typing
 
 format: $(VENV)/.all
 	$(BIN)/ruff check --fix

@@ -103,13 +103,15 @@ _HOMES = {  # all other names are errors
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Load one of the names above, and keep it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"postage.{_HOME_OF.get(name, 'errors')}")
-    found = globals()[name] = getattr(home, name)
-    return found
+if not TYPE_CHECKING:  # or every name would pass for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Load one of the names above, and keep it."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f"postage.{_HOME_OF.get(name, 'errors')}")
+        found = globals()[name] = getattr(home, name)
+        return found
 
 
 def __dir__() -> list[str]:
