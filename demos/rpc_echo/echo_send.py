@@ -2,26 +2,26 @@
 
 import sys
 
-from postage import green
+from postage import patch_all
 
-green.patch_all()  # before other imports
+patch_all()  # before other imports
 
 import echo_shared
 
-from postage import messaging
+from postage import Fingerprint, GenericProducer
 from postage.cli import exit_codes
 
 
-class EchoProducer(messaging.GenericProducer):
+class EchoProducer(GenericProducer):
     eks = [(echo_shared.EchoExchange, "echo-rk")]
     rpc_timeout, max_retry = 10, 0  # wait 10 seconds and give up; the default is 5 x 30
 
 
 with exit_codes():
-    fingerprint = messaging.Fingerprint("echo_send", "application").as_dict()
+    fingerprint = Fingerprint("echo_send", "application").as_dict()
     # Waits for the answer while other greenlets run.  It always returns a result message, which is
     # false if the server reports an error or does not answer.
-    reply = EchoProducer(fingerprint).rpc_echo("RPC test message")
-    if not reply:
-        sys.exit(f"RPC failed: {reply.value}: {reply.message}")
-    print(reply.value, flush=True)
+    result = EchoProducer(fingerprint).call("echo", "RPC test message")
+    if not result:
+        sys.exit(f"RPC failed: {result.value}: {result.message}")
+    print(result.value, flush=True)

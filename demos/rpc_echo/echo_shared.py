@@ -1,9 +1,9 @@
 """The exchange that sender and receiver share."""
 
-from postage import messaging
+from postage import Exchange
 
 
-class EchoExchange(messaging.Exchange):
+class EchoExchange(Exchange):
     """Its attributes are what the broker declares; it is never instantiated."""
 
     name = "echo-exchange"

@@ -1,4 +1,4 @@
-"""The demos are run as a reader would run them: as programs, in shells of their own."""
+"""The demos run as a reader would run them: as programs, in shells of their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROGRAMS = [
 ]
 SECRET = "not-the-password"
 READY = "waiting for messages"
-#: Seconds for a Python program to start, connect and say something, on a busy machine.
+#: Seconds for a Python program to start, connect and print a line, on a busy machine.
 SOON = 20.0
 
 
@@ -57,13 +57,13 @@ def lines(program: Program) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _empty_queue(broker_env: Any) -> Iterator[None]:
-    """Take away what a test left in the queue that all echoes share."""
+    """Delete the queue that all echoes share, with the messages that a test left in it."""
     yield
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
         raw.channel.queue_delete("echo-queue")
 
 
-# --- what they show
+# --- what the demos show
 
 
 @pytest.mark.behaviour("package-and-version", "demos")
@@ -157,7 +157,7 @@ SHIPPED = [
 
 
 def ps(*key: str) -> list[dict[str, Any]]:
-    """Return what ``postage ps`` tells of those behind *key*."""
+    """Return what ``postage ps`` reports about the applications behind *key*."""
     ended = run_program("-m", "postage", "ps", *key, "--json")
     assert (ended.code, ended.stderr) == (0, ""), ended
     found: list[dict[str, Any]] = json.loads(ended.stdout)
@@ -189,7 +189,7 @@ def test_they_run_from_any_directory(broker_env, tmp_path: Path, echo: str):
         program.wait_for_line("test message")
 
 
-# --- how they end
+# --- how the demos end
 
 
 class Controller(messaging.GenericProducer):
@@ -217,7 +217,7 @@ def test_the_code_after_the_loop_runs_when_the_receiver_has_quit(broker_env):
 @pytest.mark.parametrize("echo", ECHOES)
 def test_signals_end_a_receiver(broker_env, echo: str, number: int):
     with receiver(echo) as program, raw_to(broker_env.hup, broker_env.vhost) as raw:
-        wait_until(lambda: raw.consumers("echo-queue"), SOON)  # its loop runs, and hears signals
+        wait_until(lambda: raw.consumers("echo-queue"), SOON)  # its loop handles signals
         program.popen.send_signal(number)
         ended = program.wait()
 
@@ -239,7 +239,7 @@ def test_signals_end_many_components(broker_env, number: int):
 
 
 def assert_one_clear_line(name: str, error: str, env: dict[str, str]) -> str:
-    """Check that the demo *name* ends as it should with *env*; return its line."""
+    """Check that the demo *name* ends with one clear line in *env*; return the line."""
     ended = run_program(path(name), env=env, within=SOON)
     assert ended.code == 3, ended
     assert ended.stdout == ""
@@ -280,7 +280,7 @@ class TestBrokerProblems:
 
 @contextmanager
 def http_server() -> Iterator[int]:
-    """A server that answers as HTTP servers do to what is no HTTP; gives its port."""
+    """Run a server that answers like an HTTP server; give its port."""
 
     def answer(sock: Any, _address: Any) -> None:
         sock.recv(1000)
