@@ -8,9 +8,12 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postage.cli.exits import Code, CommandFailed
+
+if TYPE_CHECKING:
+    from postage.message import MessageResult
 
 __all__ = [
     "as_json",
@@ -56,9 +59,9 @@ def _sanitized_character(char: str) -> str:
     return char if char.isprintable() else " " if char.isspace() else "?"
 
 
-def error_text(content: dict[str, Any]) -> str:
-    """Return the name and the message in the *content* of an error or exception result."""
-    parts = [content["value"], content["message"]] if content["value"] else [content["message"]]
+def error_text(result: MessageResult) -> str:
+    """Return what an error or exception *result* says: its name, if it has one, and its message."""
+    parts = [result.value, result.message] if result.value else [result.message]
     return ": ".join(map(sanitized, parts))
 
 

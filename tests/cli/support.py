@@ -1,4 +1,4 @@
-"""The command ``postage`` as a process, in the folder of the modules that it shall import."""
+"""The command ``postage`` as a process, run in the folder of the modules that it imports."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from postage.testing.polling import wait_until
 from tests.support.programs import ROOT, Finished, Program, run_program
 
 PROGRAMS = ROOT / "tests" / "cli" / "programs"
-#: Seconds for a process to start, connect and say something, on a busy machine.
+#: Seconds for a process to start, connect and print something, on a busy machine.
 SOON = 20.0
 
 
 def running(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = PROGRAMS) -> Program:
-    """Return ``postage ...``, to be entered as a context."""
+    """Return ``postage ...`` as a context that runs it."""
     return Program("-m", "postage", *arguments, env=env, cwd=cwd)
 
 
 def postage(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-    """Run ``postage ...`` to its end."""
+    """Run ``postage ...`` and wait for its end."""
     return run_program("-m", "postage", *arguments, env=env, cwd=PROGRAMS)
 
 
 def together(*commands: Sequence[str]) -> list[Finished]:
-    """Run several commands at a time, each to its end."""
+    """Run several commands at the same time, and wait for the end of all."""
     with contextlib.ExitStack() as stack:
         programs = [stack.enter_context(running(*arguments)) for arguments in commands]
         return [program.wait(SOON) for program in programs]
 
 
-def at_once(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
-    """Run ``postage ...`` in this process: for what ends before it does anything."""
+def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
+    """Run ``postage ...`` in this process, which is faster: for commands that end at once."""
     try:
         code = main(arguments)
     except SystemExit as ended:
@@ -46,15 +46,15 @@ def at_once(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
     return Finished(code, *capsys.readouterr())
 
 
-def told(*arguments: str) -> Any:
-    """Return the JSON that ``postage ...`` prints, which must do what it is asked for."""
+def answer_of(*arguments: str) -> Any:
+    """Return the JSON that ``postage ...`` prints; the command must succeed."""
     ended = postage(*arguments)
     assert (ended.code, ended.stderr) == (0, ""), ended
     return json.loads(ended.stdout)
 
 
 def with_url(url: str) -> dict[str, str]:
-    """Return an environment in which *url* alone says where the broker is."""
+    """Return an environment in which only *url* names the broker."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
     return inherited | {"POSTAGE_URL": url}
 
@@ -73,12 +73,12 @@ def children(pid: int) -> dict[int, str]:
 
 
 def wait_for_end(pids: list[int], within: float = SOON) -> None:
-    """Wait until none of the processes is there any more, not even as a zombie of somebody's."""
+    """Wait until all processes have ended."""
     wait_until(lambda: not any(map(runs, pids)), within, f"the end of {pids}")
 
 
 def runs(pid: int) -> bool:
-    """Tell whether the process *pid* runs; one that waits to be reaped does not."""
+    """Tell whether the process *pid* runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -25,7 +25,7 @@ def apps(clock: Clock) -> AppList:
     return AppList(clock)
 
 
-def test_the_busiest_come_first_and_equals_by_name(apps: AppList):
+def test_the_busiest_come_first_and_equals_are_sorted_by_name(apps: AppList):
     apps.update([busy(name, 0, 1.0) for name in "abcd"])
     apps.update([busy(name, count, 3.0) for name, count in zip("abcd", (2, 0, 8, 2), strict=True)])
 
@@ -33,7 +33,7 @@ def test_the_busiest_come_first_and_equals_by_name(apps: AppList):
     assert [each.rate for each in apps.present] == [4.0, 1.0, 1.0, 0.0]
 
 
-def test_who_does_not_answer_has_gone_and_is_forgotten_after_a_while(apps: AppList, clock: Clock):
+def test_an_app_that_stops_answering_shows_as_gone_for_a_while(apps: AppList, clock: Clock):
     apps.update([busy("a", 0, 1.0), busy("b", 0, 1.0)])
     apps.update([busy("a", 9, 2.0), busy("b", 9, 2.0)])
     clock.now += 2.0
@@ -47,7 +47,7 @@ def test_who_does_not_answer_has_gone_and_is_forgotten_after_a_while(apps: AppLi
     assert (names(apps.present), names(apps.gone)) == ([], ["b"])
 
 
-def test_who_comes_back_is_there_again(apps: AppList):
+def test_an_app_that_answers_again_is_present_again(apps: AppList):
     apps.update([busy("a", 0, 1.0)])
     apps.update([])
     apps.update([busy("a", 30, 11.0)])
@@ -57,7 +57,7 @@ def test_who_comes_back_is_there_again(apps: AppList):
     assert not apps.gone
 
 
-def test_who_comes_and_goes_leaves_nothing(apps: AppList, clock: Clock):
+def test_a_thousand_short_lived_apps_leave_nothing(apps: AppList, clock: Clock):
     for number in range(1000):
         apps.update([busy(str(number), 0, 1.0)])
         clock.now += 1.0

@@ -1,4 +1,4 @@
-"""What the words of a command line are as parameters (behaviour ``producer-builders``)."""
+"""The parameters that the words of a command line stand for (``producer-builders``)."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_words_become_parameters(words, parameters):
         (["[" * 1000 + "]" * 1000], "not JSON"),
     ],
 )
-def test_what_cannot_be_sent_is_refused(words, named):
+def test_words_that_cannot_be_sent_are_refused(words, named):
     with pytest.raises(SettingsError, match=re.escape(named)):
         parameters_of(words)

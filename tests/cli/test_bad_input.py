@@ -1,13 +1,13 @@
-"""What somebody types by mistake, in the commands that ask a broker: a line, and its code.
+"""Mistakes in the arguments of commands: each is one line on stderr and an exit code.
 
-Each is judged before anything runs, or by a broker that refuses; so one process is enough for all.
+Each is found before anything runs, or the broker refuses it, so all of them run in this process.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.cli.support import at_once, postage, running
+from tests.cli.support import in_process, postage, running
 from tests.support.programs import Program
 
 SECRET = "not-the-password"
@@ -37,7 +37,7 @@ USAGE = {
 
 @pytest.mark.parametrize(("arguments", "line"), USAGE.items(), ids=map(" ".join, USAGE))
 def test_a_mistake_in_usage_is_exit_code_2(capsys, arguments: tuple[str, ...], line: str):
-    ended = at_once(capsys, *arguments)
+    ended = in_process(capsys, *arguments)
 
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith(line)
@@ -61,7 +61,7 @@ def test_what_a_broker_refuses_is_one_line(broker_env, capsys, monkeypatch, argu
     host = f"{broker_env.host}:{broker_env.port}"
     monkeypatch.setenv("POSTAGE_URL", broker_env.url)  # which --url replaces
     given = [each.replace("SECRET", SECRET).replace("HOST", host) for each in arguments]
-    ended = at_once(capsys, *given)
+    ended = in_process(capsys, *given)
 
     code, line = end
     assert (ended.code, ended.stdout) == (code, "")
@@ -70,7 +70,7 @@ def test_what_a_broker_refuses_is_one_line(broker_env, capsys, monkeypatch, argu
     assert SECRET not in ended.stderr
 
 
-def test_a_class_that_is_written_as_a_module_is_found_out():
+def test_a_class_written_as_a_module_is_explained():
     ended = postage("check", "fleet.Echo")
 
     assert ended.code == 2
@@ -88,7 +88,7 @@ def locked(broker_env):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_who_may_not_ends_and_restarts_nobody(locked: Program):
+def test_quit_and_restart_are_refused_without_permission(locked: Program):
     for command in ("quit", "restart"):
         where = ("generic-application-exchange", "locked")
         assert postage("send", *where, command).code == 0

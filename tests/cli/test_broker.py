@@ -16,7 +16,7 @@ import pytest
 from tests.support.programs import Program, run_program
 
 SOON = 5.0
-#: Seconds of CPU time until it can be used; on a machine with nothing else to do it takes no more.
+#: Seconds of CPU time until it can be used.
 START = 0.35
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
 
@@ -29,7 +29,7 @@ def greeting(program: Program) -> dict[str, Any]:
     return json.loads(program.wait_for_line('"url"', SOON))
 
 
-def test_it_tells_in_one_line_where_it_is_and_what_does_not_survive() -> None:
+def test_the_first_line_has_the_url_and_what_does_not_survive() -> None:
     with broker() as program:
         line = program.wait_for_line("amqp://", SOON)
         url = line.split()[0]
@@ -43,7 +43,7 @@ def test_it_tells_in_one_line_where_it_is_and_what_does_not_survive() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_also_with_clients(number: signal.Signals) -> None:
+def test_a_signal_ends_it_at_once_in_spite_of_clients(number: signal.Signals) -> None:
     with broker("--json") as program:
         url = greeting(program)["url"]
         connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -66,29 +66,29 @@ def test_sigusr1_prints_statistics() -> None:
             channel.basic_publish("", "q", b"body")
             channel.queue_declare("q", passive=True)
             program.popen.send_signal(signal.SIGUSR1)
-            told = json.loads(program.wait_for_line('"rates"', SOON))
+            statistics = json.loads(program.wait_for_line('"rates"', SOON))
 
     assert first["survives"] == "nothing"
     assert first["pid"] == program.pid
-    assert (told["published"], len(told["connections"])) == (1, 1)
-    assert [(queue["name"], queue["ready"]) for queue in told["queues"]] == [("q", 1)]
-    assert told["rates"]["published"] > 0
+    assert (statistics["published"], len(statistics["connections"])) == (1, 1)
+    assert [(queue["name"], queue["ready"]) for queue in statistics["queues"]] == [("q", 1)]
+    assert statistics["rates"]["published"] > 0
 
 
 def test_users_and_virtual_hosts() -> None:
     with broker("--json", "--user", "ann:s:e", "--user", "bob:x", "--vhost", "v", "w") as program:
-        told = greeting(program)
+        first = greeting(program)
         for name, password, vhost in (("ann", "s:e", "v"), ("bob", "x", "w"), ("ann", "s:e", "/")):
             credentials = pika.PlainCredentials(name, password)
-            where = pika.ConnectionParameters("127.0.0.1", told["port"], vhost, credentials)
+            where = pika.ConnectionParameters("127.0.0.1", first["port"], vhost, credentials)
             pika.BlockingConnection(where).close()
-        guest = pika.ConnectionParameters("127.0.0.1", told["port"])
+        guest = pika.ConnectionParameters("127.0.0.1", first["port"])
         with pytest.raises(pika.exceptions.ProbableAuthenticationError):
             pika.BlockingConnection(guest)
         ended = program.terminate()
 
-    assert told["vhosts"] == ["/", "v", "w"]
-    assert told["url"] == f"amqp://ann@127.0.0.1:{told['port']}"
+    assert first["vhosts"] == ["/", "v", "w"]
+    assert first["url"] == f"amqp://ann@127.0.0.1:{first['port']}"
     assert "s:e" not in ended.stdout + ended.stderr
 
 
@@ -105,7 +105,7 @@ def test_users_and_virtual_hosts() -> None:
         (("--user", "ann"), "NAME:PASSWORD"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(arguments: tuple[str, ...], named: str) -> None:
+def test_a_startup_error_is_one_clear_line(arguments: tuple[str, ...], named: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = [argument.replace("PORT", port) for argument in arguments]

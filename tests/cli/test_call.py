@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.cli.support import SOON, at_once, postage, running, together, told
+from tests.cli.support import SOON, answer_of, in_process, postage, running, together
 from tests.support.broker import exchange_exists
 from tests.support.programs import Program
 from tests.support.raw import raw_to
@@ -36,10 +36,10 @@ def fleet(broker_env) -> Iterator[Program]:
     ],
 )
 def test_the_answer_is_json(arguments, answer):
-    assert told("call", *arguments) == answer
+    assert answer_of("call", *arguments) == answer
 
 
-def test_nothing_that_a_terminal_obeys_is_printed():
+def test_control_characters_are_not_printed():
     assert "\x1b" not in postage("call", "cli-fleet", "echo", "echo", '"\\u001b[31m"').stdout
 
 
@@ -51,11 +51,11 @@ def test_ascii_is_enough_for_every_answer():
     assert (ended.code, ended.stdout) == (0, '"\\ud83d\\ude42"\n')
 
 
-def test_what_is_sent_arrives():
+def test_a_sent_command_arrives():
     sent = postage("send", "cli-fleet", "echo", "remember", "this=1")
 
     assert (sent.code, sent.stdout, sent.stderr) == (0, "", "")
-    wait_until(lambda: told("call", "cli-fleet", "echo", "heard") == [{"this": 1}], SOON)
+    wait_until(lambda: answer_of("call", "cli-fleet", "echo", "heard") == [{"this": 1}], SOON)
 
 
 ERRORS = {
@@ -78,7 +78,7 @@ def test_an_error_as_the_answer_is_a_line_and_exit_code_4():
         assert ended.stderr.count("\n") == 1
 
 
-def test_an_exchange_that_does_not_exist_is_not_made(broker_env):
+def test_a_missing_exchange_is_not_created(broker_env):
     rest = ("cli-misspelt", "key", "name")
     line = "Error: there is no exchange 'cli-misspelt'; --exchange-type TYPE declares it\n"
 
@@ -88,7 +88,7 @@ def test_an_exchange_that_does_not_exist_is_not_made(broker_env):
         assert not exchange_exists(raw, "cli-misspelt")
 
 
-def test_an_exchange_is_made_where_its_type_is_given(broker_env):
+def test_an_exchange_is_created_if_its_type_is_given(broker_env):
     sent = postage("send", "cli-new", "", "name", "--exchange-type", "fanout", "--transient")
 
     assert (sent.code, sent.stderr) == (0, "")
@@ -125,7 +125,7 @@ def test_an_exchange_of_another_type_is_left_alone():
 def test_mistakes_are_a_line_and_exit_code_2(capsys, monkeypatch, arguments, named):
     monkeypatch.setenv("POSTAGE_URL", "")
 
-    ended = at_once(capsys, *arguments)
+    ended = in_process(capsys, *arguments)
 
     assert (ended.code, ended.stdout) == (2, "")
     assert named in ended.stderr.splitlines()[-1]
@@ -146,7 +146,7 @@ def test_mistakes_in_modules_are_a_line_and_exit_code_2():
         assert ended.stderr.splitlines()[-1].startswith(line)
 
 
-def test_without_a_broker_they_say_so_at_once():
+def test_without_a_broker_call_and_send_fail_at_once():
     rest = ("--url", f"amqp://me:{SECRET}@127.0.0.1:1/", "exchange", "key", "name")
 
     for ended in together(("call", *rest), ("send", *rest)):

@@ -32,7 +32,7 @@ FAULTS = {
 }
 
 
-def test_it_lists_what_is_there_and_finds_no_fault_without_any_broker():
+def test_it_lists_components_without_any_broker():
     ended = postage("check", "fleet", env=NOWHERE)
 
     assert (ended.code, ended.stderr) == (0, ""), ended
@@ -45,18 +45,18 @@ def test_it_lists_what_is_there_and_finds_no_fault_without_any_broker():
 def test_it_finds_every_fault_and_exits_with_4():
     ended = postage("check", "wrong", "--json", env=NOWHERE)
 
-    told = json.loads(ended.stdout)
-    found = {(f["where"], f["text"]) for f in told["findings"] if f["fault"]}
+    report = json.loads(ended.stdout)
+    found = {(f["where"], f["text"]) for f in report["findings"] if f["fault"]}
     assert found == FAULTS
     assert (ended.code, ended.stderr) == (4, "Error: 12 faults\n")
-    notes = [f["text"] for f in told["findings"] if not f["fault"]]
+    notes = [f["text"] for f in report["findings"] if not f["fault"]]
     assert notes == ["nobody here listens to exchange 'cli-elsewhere'"]
-    calls = {row["message"] for row in told["messages"]}
+    calls = {row["message"] for row in report["messages"]}
     assert calls == {"message_letter(text, *copies, urgent=False)", "rpc_stamp(price)"}
-    assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in told["producers"]
+    assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in report["producers"]
 
 
-def test_where_there_is_nothing_it_says_so():
+def test_a_module_without_components_is_noted():
     ended = postage("check", "plain", env=NOWHERE)
 
     assert (ended.code, ended.stderr) == (0, "")
@@ -72,7 +72,7 @@ UNMAKEABLE = {
 }
 
 
-def test_what_cannot_be_made_is_a_fault():
+def test_a_processor_that_cannot_be_made_is_a_fault():
     ends = together(*(("check", target) for target in UNMAKEABLE))
 
     for ended, fault in zip(ends, UNMAKEABLE.values(), strict=True):
@@ -87,7 +87,7 @@ UNIMPORTABLE = {
 }
 
 
-def test_what_cannot_be_imported_is_exit_code_2():
+def test_a_module_that_cannot_be_imported_is_exit_code_2():
     ends = together(*(("check", target) for target in UNIMPORTABLE))
 
     for ended, line in zip(ends, UNIMPORTABLE.values(), strict=True):

@@ -1,4 +1,4 @@
-"""What answers of applications tell: who is who, how much each does, and what odd ones say."""
+"""The answers of applications: which is which, how much each does, and malformed answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def busy(count: int, uptime: float, inquiries: int = 0, number: int = 0) -> dict
     return described(number, statistics=statistics, inquiries=inquiries, uptime=uptime)
 
 
-# --- who is who
+# --- identities
 
 
 def test_answers_are_merged_by_their_number():
@@ -39,13 +39,13 @@ def test_answers_are_merged_by_their_number():
     assert merged(["odd", None, {}], [7, {"fingerprint": 3}]) == []
 
 
-def test_of_two_answers_of_one_application_the_later_counts():
+def test_the_later_of_two_answers_of_one_application_counts():
     first, other, second = busy(1, 1), busy(5, 1, number=1), busy(2, 2)
 
     assert merged([ONE, ONE], [first, other, second]) == [second, other]
 
 
-def test_who_has_no_key_is_told_apart_by_number():
+def test_applications_without_a_key_are_numbered():
     identities = [identity for identity, _ in identified([{"fingerprint": ONE}] * 2 + [busy(1, 1)])]
 
     assert len(set(identities)) == 3
@@ -68,9 +68,7 @@ def test_who_has_no_key_is_told_apart_by_number():
         (busy(3, 101.0), {"fingerprint": ONE}, None),
     ],
 )
-def test_a_rate_is_what_was_handled_between_two_answers_by_the_clock_of_who_answered(
-    before, after, expected
-):
+def test_a_rate_uses_the_clock_of_the_application(before, after, expected):
     assert rate(before, after) == expected
 
 
@@ -87,7 +85,7 @@ def test_each_gets_its_own_rate():
 @pytest.mark.parametrize(
     "value", [None, True, "7", [], {}, math.nan, math.inf, -math.inf, 10**400], ids=repr
 )
-def test_what_is_no_figure_shows_as_none(value):
+def test_a_value_that_is_no_number_shows_as_none(value):
     odd = described(uptime=value, groups=value, statistics={"handled": value, "failed": value})
 
     assert number_at(odd, "uptime") is None

@@ -1,4 +1,4 @@
-"""``postage ps``, ``describe``, ``health``: looking at a fleet that runs."""
+"""``postage ps``, ``describe``, ``health``: looking at running applications."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from postage.cli.output import as_json, table
 from postage.cli.running.probes import readiness
 from postage.statistics_types import ConnectionStatistics
 from postage.testing.polling import wait_until
-from tests.cli.support import SOON, children, postage, running, together, told
+from postage.testing.processors import RunProcessor
+from tests.cli.support import SOON, answer_of, children, postage, running, together
 from tests.support.programs import Program
-from tests.support.running import running as running_here
 
 HOST = socket.gethostname()
 PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)/livez")
@@ -39,7 +39,7 @@ def port_of(program: Program) -> str:
 # --- ps
 
 
-def test_ps_lists_all_that_a_key_reaches(fleet: Program):
+def test_ps_lists_all_applications_that_a_key_reaches(fleet: Program):
     keys = [(), ("monitor",), (f"monitor@{HOST}",), ("monitor#blue",)]
     pids = sorted([*children(fleet.pid)] * 2)
 
@@ -58,7 +58,7 @@ def test_ps_prints_a_table(fleet: Program):
     assert (ended.code, ended.stderr) == (0, "")
     head, *rows = ended.stdout.splitlines()
     assert " ".join(head.split()) == "NAME KEY MSG/S HANDLED FAILED UPTIME GROUPS CLASS"
-    # Who asks is not counted, however often.
+    # Messages that only ask for this are not counted.
     assert [row.split()[:5] for row in rows] == [
         ["monitor", f"{pid}.{number}@{HOST}", "0.0", "0", "0"] for number in (0, 1)
     ]
@@ -66,7 +66,7 @@ def test_ps_prints_a_table(fleet: Program):
 
 
 class Old(generic_application.GenericApplication):
-    """Answers ``ping`` alone, as those of classic Postage do."""
+    """Answers only ``ping``, as applications of Postage 1.2.1 do."""
 
     answer_unknown = False
 
@@ -74,10 +74,10 @@ class Old(generic_application.GenericApplication):
 Old.msg_describe = None
 
 
-def test_ps_lists_who_knows_ping_alone(broker_env):
+def test_ps_lists_an_application_that_only_answers_ping(run_processor: RunProcessor):
     fingerprint = messaging.Fingerprint("old\x1b", "application").as_dict()
-    with running_here(Old(fingerprint)):
-        row = postage("ps", "old\x1b").stdout.splitlines()[1].split()
+    run_processor(Old, fingerprint)
+    row = postage("ps", "old\x1b").stdout.splitlines()[1].split()
 
     assert row[0] == "old?"
     assert row[2:] == ["-"] * 6
@@ -102,21 +102,21 @@ def keep_busy(boss: Boss, times: list[float]) -> None:
         gevent.sleep(0.01)
 
 
-def test_ps_says_how_many_messages_a_second_are_handled(broker_env):
+def test_ps_shows_messages_per_second(run_processor: RunProcessor):
     times: list[float] = []
-    with running_here(Busy({"name": "busy"})):
-        driver = gevent.spawn(keep_busy, Boss(), times)
-        try:
-            (found,) = told("ps", "busy", "--json")
-        finally:
-            driver.kill()
+    run_processor(Busy, {"name": "busy"})
+    driver = gevent.spawn(keep_busy, Boss(), times)
+    try:
+        (found,) = answer_of("ps", "busy", "--json")
+    finally:
+        driver.kill()
 
     sent = (len(times) - 1) / (times[-1] - times[0])
     assert found["statistics"]["handled"] > 0
     assert sent / 3 < found["rate"] < sent * 3  # over another, shorter time
 
 
-def test_ps_where_nobody_answers(fleet: Program):
+def test_ps_without_an_answer(fleet: Program):
     asked = ("ps", "nobody", "--wait", "0.2")
     ended, as_json_ = together(asked, (*asked, "--json"))
 
@@ -124,7 +124,7 @@ def test_ps_where_nobody_answers(fleet: Program):
     assert (as_json_.code, as_json_.stdout, as_json_.stderr) == (0, "[]\n", "")
 
 
-def test_ps_makes_nothing_where_there_is_nothing(broker_env):
+def test_ps_and_describe_create_nothing_on_the_broker(broker_env):
     from postage.broker import BrokerThread
 
     with BrokerThread() as broker:
@@ -150,21 +150,21 @@ def test_describe_shows_handlers_with_their_docstrings():
 
 def test_describe_as_json(fleet: Program):
     pid = min(children(fleet.pid))
-    described = told("describe", f"{pid}.1@{HOST}", "--json")
+    described = answer_of("describe", f"{pid}.1@{HOST}", "--json")
 
     handlers = {(each["category"], each["name"]) for each in described["handlers"]}
     assert described["key"] == f"{pid}.1@{HOST}"
     assert {("rpc", "load"), ("rpc", "describe"), ("message", "quit")} <= handlers
 
 
-def test_describe_of_nobody_is_exit_code_4():
+def test_describe_without_an_answer_is_exit_code_4():
     ended = postage("describe", "nobody")
 
     assert (ended.code, ended.stdout) == (4, "")
     assert ended.stderr.startswith("Error: NoRoute: no queue is bound to key 'nobody'")
 
 
-def test_without_a_broker_each_says_so():
+def test_without_a_broker_each_command_is_exit_code_3():
     where = ("--url", "amqp://me:secret@127.0.0.1:1/")
 
     for ended in together(("ps", *where), ("describe", "x", *where), ("tail", "x", *where)):
@@ -177,13 +177,13 @@ def test_without_a_broker_each_says_so():
 
 
 def test_health_of_a_process_that_consumes(fleet: Program):
-    assert told("health", port_of(fleet)) == {
+    assert answer_of("health", port_of(fleet)) == {
         "ready": True,
         "processors": 3,
         "idle": [],
         "connections": [],
     }
-    assert told("health", port_of(fleet), "--live") == {"live": True}
+    assert answer_of("health", port_of(fleet), "--live") == {"live": True}
 
 
 def test_health_of_a_process_that_waits_for_its_broker():
@@ -200,7 +200,7 @@ def test_health_of_a_process_that_waits_for_its_broker():
 
 @contextlib.contextmanager
 def listening() -> Iterator[int]:
-    """Give a port where somebody listens, and never answers."""
+    """Give a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         yield silent.getsockname()[1]
 
@@ -246,7 +246,7 @@ def connection(role: str, state: str) -> ConnectionStatistics:
         ([], [], False),
     ],
 )
-def test_ready_is_who_consumes_over_an_open_connection(processors, connections, ready):
+def test_ready_means_consuming_over_an_open_connection(processors, connections, ready):
     made = [Processor(consuming=each) for each in processors]
 
     assert readiness(made, [connection(*each) for each in connections])["ready"] is ready
@@ -255,7 +255,7 @@ def test_ready_is_who_consumes_over_an_open_connection(processors, connections, 
 # --- what is printed
 
 
-def test_tables_are_aligned_and_show_nothing_that_a_terminal_obeys():
+def test_tables_are_aligned_and_have_no_control_characters():
     assert table(("A", "LONG"), [(1, "x\x1b[2J"), ("two", None)]) == [
         "A    LONG",
         "1    x?[2J",

@@ -20,7 +20,7 @@ from postage.errors import (
     PublishFailed,
     SettingsError,
 )
-from tests.cli.support import at_once, postage
+from tests.cli.support import in_process, postage
 from tests.support.programs import ROOT, run_program
 
 WITHOUT_CLICK = (
@@ -28,12 +28,12 @@ WITHOUT_CLICK = (
 )
 
 
-def bare(*arguments: str):
+def without_click(*arguments: str):
     return run_program("-c", WITHOUT_CLICK, *arguments)
 
 
 def test_help_lists_all_commands_in_a_quarter_of_a_second():
-    """Of CPU time: on a machine with nothing else to do it takes no more."""
+    """A quarter of a second of CPU time, which other programs do not lengthen."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = postage("--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -47,7 +47,7 @@ def test_help_lists_all_commands_in_a_quarter_of_a_second():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]):
-    ended = at_once(capsys, name, "--help")
+    ended = in_process(capsys, name, "--help")
 
     assert ended.code == 0
     assert ended.stdout.startswith(f"Usage: postage {name} ")
@@ -64,7 +64,7 @@ def test_help_loads_no_gevent():
 
 
 def test_an_unknown_command_is_a_mistake_in_usage(capsys: pytest.CaptureFixture[str]):
-    ended = at_once(capsys, "rnu")
+    ended = in_process(capsys, "rnu")
 
     assert ended.code == 2
     assert "No such command 'rnu'" in ended.stderr
@@ -74,7 +74,7 @@ def test_an_unknown_command_is_a_mistake_in_usage(capsys: pytest.CaptureFixture[
     ("shell", "part"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")]
 )
 def test_the_script_of_a_shell(capsys: pytest.CaptureFixture[str], shell: str, part: str):
-    ended = at_once(capsys, "completion", shell)
+    ended = in_process(capsys, "completion", shell)
 
     assert (ended.code, ended.stderr) == (0, "")
     assert "_POSTAGE_COMPLETE" in ended.stdout
@@ -106,7 +106,7 @@ def test_the_script_is_bash():
 
 
 def test_without_click_the_broker_runs():
-    ended = bare("broker", "--port", "70000", "--vhost", "v", "w", "--json")
+    ended = without_click("broker", "--port", "70000", "--vhost", "v", "w", "--json")
 
     assert (ended.code, ended.stderr) == (
         2,
@@ -114,15 +114,15 @@ def test_without_click_the_broker_runs():
     )
 
 
-def test_without_click_help_and_version_say_what_is_there():
-    assert bare("--version").stdout.startswith("postage 2.")
-    assert "pip install 'postage[cli]'" in bare("--help").stdout
-    assert bare().stdout == bare("--help").stdout
+def test_without_click_help_and_version_work():
+    assert without_click("--version").stdout.startswith("postage 2.")
+    assert "pip install 'postage[cli]'" in without_click("--help").stdout
+    assert without_click().stdout == without_click("--help").stdout
 
 
 @pytest.mark.parametrize("name", ["run", "ps"])
 def test_without_click_the_others_say_what_to_install(name: str):
-    ended = bare(name, "module", "--workers", "3")
+    ended = without_click(name, "module", "--workers", "3")
 
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr == f"Error: `postage {name}` needs click: pip install 'postage[cli]'\n"
@@ -155,7 +155,7 @@ def test_errors_lead_to_exit_codes(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_every_code_has_its_row_in_the_documentation():
+def test_every_exit_code_is_in_the_documentation():
     page = (ROOT / "docs" / "cli.md").read_text()
 
     assert set(CODES.values()) < set(Code) == set(MEANINGS)

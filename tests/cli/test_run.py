@@ -19,12 +19,12 @@ from postage.testing.polling import wait_until
 from tests.cli.support import (
     PROGRAMS,
     SOON,
-    at_once,
+    answer_of,
     children,
+    in_process,
     postage,
     running,
     together,
-    told,
     wait_for_end,
     with_url,
 )
@@ -35,7 +35,7 @@ SECRET = "not-the-password"
 
 
 def process_of(answer: Any = None) -> int:
-    return int((answer or told("call", "cli-fleet", "echo", "process"))["pid"])
+    return int((answer or answer_of("call", "cli-fleet", "echo", "process"))["pid"])
 
 
 # --- one process
@@ -67,9 +67,9 @@ def test_a_name_is_a_class_an_instance_or_a_function(broker_env):
 def test_options_reach_the_processors(broker_env):
     options = ("--concurrency", "7", "--shutdown-timeout", "1.5")
     with running("run", "fleet:Echo", *options) as program:
-        told_of = told("call", "cli-fleet", "echo", "process", "--timeout", str(SOON))
+        answer = answer_of("call", "cli-fleet", "echo", "process", "--timeout", str(SOON))
 
-        assert told_of == {"pid": program.pid, "at_a_time": 7, "patience": 1.5}
+        assert answer == {"pid": program.pid, "at_a_time": 7, "patience": 1.5}
 
 
 def test_the_command_quit_ends_it(broker_env):
@@ -126,7 +126,7 @@ def test_a_signal_ends_the_waiting():
 
 @pytest.fixture
 def hangup() -> Iterator[None]:
-    """Have programs end by SIGHUP also where the tests run under nohup, which they inherit."""
+    """Let SIGHUP end programs, also if the tests run under nohup, which has it ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -156,9 +156,7 @@ def test_sigterm_drains_all_workers(parent: Program):
     ("number", "how"),
     [(signal.SIGKILL, "by SIGKILL"), (signal.SIGTERM, "with exit code 143")],
 )
-def test_a_killed_worker_is_back_in_two_seconds_and_leaves_no_zombie(
-    parent: Program, number: int, how: str
-):
+def test_a_killed_worker_is_replaced_and_leaves_no_zombie(parent: Program, number: int, how: str):
     def back_in_time(starts: int) -> bool:
         os.kill(victim := min(children(parent.pid)), number)
         since = time.monotonic()
@@ -198,7 +196,7 @@ def test_a_worker_that_restarts_remains_one(parent: Program):
 def test_a_second_signal_kills(parent: Program):
     waiting = ("call", "cli-fleet", "echo", "wait", "60", "--timeout", "60")
     with running(*waiting), running(*waiting):
-        answers = (told("call", "cli-fleet", "echo", "waiting") for _ in itertools.count())
+        answers = (answer_of("call", "cli-fleet", "echo", "waiting") for _ in itertools.count())
         wait_until(lambda: sum(itertools.islice(answers, 2)) == 2, SOON)
         parent.popen.terminate()
         wait_until(lambda: parent.stderr.count("finishing what is running") == 2, SOON)
@@ -225,7 +223,7 @@ def test_it_gives_up_on_a_worker_that_ends_again_and_again(broker_env):
     assert "Traceback" not in ended.stderr
 
 
-def test_what_a_new_start_does_not_cure_ends_all_at_once(broker_env):
+def test_an_error_that_no_restart_cures_ends_all_at_once(broker_env):
     ended = postage("run", "faulty:nobody", "--workers", "2")
 
     assert ended.code == 2
@@ -271,7 +269,7 @@ def test_reload_without_its_extra_says_what_to_install():
     assert ended.stderr == "Error: --reload needs watchfiles: pip install 'postage[reload]'\n"
 
 
-def test_the_command_of_a_worker_is_ours_with_a_lifeline():
+def test_the_command_of_a_worker_is_ours_plus_its_pipe():
     whole = ["python", "-W", "error", "-m", "postage", "run", "a", "--workers", "2"]
     command = worker_command(whole, ["/x/postage/__main__.py", *whole[5:]], ParentPipe(1, 7))
 
@@ -295,7 +293,7 @@ def test_the_command_of_a_worker_is_ours_with_a_lifeline():
     ],
 )
 def test_a_mistake_in_usage_is_a_line_and_exit_code_2(capsys, arguments, line):
-    ended = at_once(capsys, "run", *arguments)
+    ended = in_process(capsys, "run", *arguments)
 
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith(line)
@@ -317,7 +315,7 @@ CANNOT_RUN = {
 }
 
 
-def test_what_cannot_be_run_is_a_line_and_a_code(broker_env):
+def test_a_target_that_cannot_be_run_is_a_line_and_a_code(broker_env):
     ends = together(*(("run", target) for target in CANNOT_RUN))
 
     for ended, (code, line) in zip(ends, CANNOT_RUN.values(), strict=True):
@@ -326,7 +324,7 @@ def test_what_cannot_be_run_is_a_line_and_a_code(broker_env):
         assert "Traceback" not in ended.stderr
 
 
-def test_two_processes_that_are_the_same_one_are_a_line_and_exit_code_5(broker_env):
+def test_a_second_process_of_one_identity_is_exit_code_5(broker_env):
     with running("run", "twin") as program:
         program.wait_for_line("Running", SOON)
         ended = postage("run", "twin")
@@ -345,7 +343,7 @@ FAILS = {
 }
 
 
-def test_what_fails_in_the_users_code_has_its_traceback(broker_env):
+def test_a_failure_in_user_code_has_its_traceback(broker_env):
     ends = together(*(("run", target) for target in FAILS))
 
     for ended, (code, last, first) in zip(ends, FAILS.values(), strict=True):

@@ -11,7 +11,7 @@ import pytest
 from postage.cli.options import set_defaults
 from postage.cli.running.process import Plan
 from postage.settings import Settings, live
-from tests.cli.support import SOON, at_once, postage, running, with_url
+from tests.cli.support import SOON, in_process, postage, running, with_url
 
 NOWHERE = with_url("amqp://127.0.0.1:1/")
 
@@ -60,7 +60,7 @@ def test_options_beat_the_environment_and_leave_it_as_it_is(
 def test_a_command_leaves_no_trace(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTAGE_URL", raising=False)
 
-    assert at_once(capsys, "ps", "--url", "amqp://127.0.0.1:1/", "--wait", "0.1").code == 3
+    assert in_process(capsys, "ps", "--url", "amqp://127.0.0.1:1/", "--wait", "0.1").code == 3
     assert "POSTAGE_URL" not in os.environ
     assert live.environment is os.environ
 

@@ -1,4 +1,4 @@
-"""Where commands print to: full disks, pipes that nobody reads, closed streams, terminals."""
+"""The streams of commands: full disks, pipes without a reader, closed streams, terminals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from tests.cli.support import PROGRAMS, SOON, running, with_url
 from tests.support.places import exchange
 from tests.support.programs import ROOT, Program
 from tests.support.raw import raw_to
-from tests.support.running import value
 
-#: Every command that prints results, as one that has some.
+#: Every command that prints results, with arguments for which it has some.
 COMMANDS = {
     "help": ("--help",),
     "help of run": ("run", "--help"),
@@ -46,7 +45,7 @@ def fleet(broker_env) -> Iterator[Program]:
 
 
 class Started:
-    """Commands as processes with streams of their own; killed with the block that they run in."""
+    """Commands as processes with streams of their own; the end of the block kills them."""
 
     def __init__(self, fleet: Program) -> None:
         self._port = fleet.stderr.partition("http://127.0.0.1:")[2].partition("/")[0]
@@ -78,7 +77,7 @@ def start(fleet: Program) -> Iterator[Started]:
 
 
 def end_of(popen: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for its end; return the exit code, and what it wrote to stderr."""
+    """Wait for the end of *popen*; return its exit code, and its stderr."""
     wait_until(lambda: popen.poll() is not None, SOON)
     return popen.returncode, popen.stderr.read() if popen.stderr else ""
 
@@ -102,8 +101,8 @@ def test_a_full_disk_ends_tail(start: Started, broker_env):
     assert end_of(popen) == (1, FULL)
 
 
-def test_that_nobody_reads_is_no_error(start: Started):
-    """For `tail`, which prints by and by, see test_tail.py."""
+def test_a_closed_pipe_is_no_error(start: Started):
+    """For `tail`, which prints over time, see test_tail.py."""
     reading, writing = os.pipe()
     os.close(reading)
     what = ("help of run", "call", "health", "describe", "completion")
@@ -113,7 +112,7 @@ def test_that_nobody_reads_is_no_error(start: Started):
     assert [end_of(popen) for popen in all_] == [(0, "")] * len(what)
 
 
-def test_closed_streams_are_nobody_who_reads(start: Started):
+def test_closed_streams_are_no_error(start: Started):
     shell = ("sh", "-c", 'exec "$@" <&- >&-', "sh")
     what = ("help", "ps", "call", "tail")
     *ends, of_tail = [end_of(popen) for popen in [start(each, through=shell) for each in what]]
@@ -123,7 +122,7 @@ def test_closed_streams_are_nobody_who_reads(start: Started):
 
 
 @pytest.mark.parametrize("what", ["help", "ps"])
-def test_nothing_is_coloured_in_a_terminal_either(start: Started, what: str):
+def test_nothing_is_coloured_on_a_terminal(start: Started, what: str):
     ours, theirs = pty.openpty()
     popen = start(what, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -135,14 +134,14 @@ def test_nothing_is_coloured_in_a_terminal_either(start: Started, what: str):
 
 
 def all_of(terminal: int) -> str:
-    """Return all that comes from *terminal* until nobody has it open any more; close it."""
+    """Read *terminal* until every other process has closed it; close it too."""
     parts = []
     with os.fdopen(terminal, "rb", buffering=0) as opened:
         while True:
             wait_until(lambda: bool(select.select([opened], [], [], 0)[0]), SOON)
             try:
                 parts.append(opened.read(65536))
-            except OSError:  # Linux says so of a terminal that everybody else has closed
+            except OSError:  # Linux reports it when all others have closed the terminal
                 return b"".join(parts).decode()
 
 
@@ -152,23 +151,23 @@ class Caller(messaging.GenericProducer):
 
 @pytest.fixture
 def interrupt() -> Iterator[None]:
-    """Have programs end by SIGINT also where the tests run in the background of a shell."""
+    """Let SIGINT end programs, also if a shell runs the tests in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_a_call_without_a_word(fleet: Program, interrupt: None):
-    """By the signal itself, as a shell that runs it in a loop has to know."""
+    """The signal itself ends it, so that a shell ends its loop as well."""
     with running("call", "cli-fleet", "echo", "wait", "30") as program:
-        wait_until(lambda: value(Caller().rpc_waiting()) == 1, SOON)
+        wait_until(lambda: Caller().rpc_waiting().value == 1, SOON)
         program.popen.send_signal(signal.SIGINT)
         ended = program.wait(SOON)
 
     assert (ended.code, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_ctrl_c_ends_who_waits_for_a_broker(interrupt: None):
+def test_ctrl_c_ends_the_wait_for_a_broker(interrupt: None):
     with running("run", "fleet:Echo", env=with_url("amqp://127.0.0.1:1/")) as program:
         program.wait_for_line("No connection for consuming", SOON)
         program.popen.send_signal(signal.SIGINT)
@@ -179,7 +178,7 @@ def test_ctrl_c_ends_who_waits_for_a_broker(interrupt: None):
 
 
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
-def test_where_stderr_takes_nothing_the_exit_code_says_it(stderr: str):
+def test_a_full_or_closed_stderr_keeps_the_exit_code(stderr: str):
     command = f"{sys.executable} -m postage run nosuch {stderr}"
 
     assert subprocess.run(command, shell=True, check=False, cwd=PROGRAMS).returncode == 2  # noqa: S602

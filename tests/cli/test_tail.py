@@ -36,7 +36,7 @@ def lines(program: Program) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", ["topic", "fanout", "headers"])
-def test_it_prints_all_that_passes(raw: Raw, kind: str):
+def test_it_prints_all_messages(raw: Raw, kind: str):
     name = make(raw, kind)
     with running("tail", name, "--count", "3") as program:
         program.wait_for_line("Listening", SOON)
@@ -67,7 +67,7 @@ def test_a_direct_exchange_needs_the_key(raw: Raw):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_listens_by_the_key_and_takes_nothing_from_others(raw: Raw, number: int):
+def test_it_listens_by_the_key_and_takes_no_message_from_others(raw: Raw, number: int):
     name = make(raw, "direct")
     raw.declare("cli-tail-others")
     raw.channel.queue_bind("cli-tail-others", name, "yes")
@@ -91,7 +91,7 @@ def tail_into_a_pipe(name: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("more", [True, False])
-def test_it_ends_when_nobody_reads(raw: Raw, more: bool):
+def test_it_ends_when_its_output_is_closed(raw: Raw, more: bool):
     """Also when nothing more comes that could not be written."""
     name = make(raw, "topic")
     tail = tail_into_a_pipe(name)
@@ -121,7 +121,7 @@ UNHEARD = {
 }
 
 
-def test_what_cannot_be_listened_to(broker_env):
+def test_an_exchange_that_cannot_be_listened_to(broker_env):
     ends = together(*(("tail", *arguments) for arguments in UNHEARD))
 
     for ended, (code, line) in zip(ends, UNHEARD.values(), strict=True):

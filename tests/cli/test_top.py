@@ -1,4 +1,4 @@
-"""``postage top``: a terminal shows the fleet, and goes on when its broker does."""
+"""``postage top``: a terminal shows the fleet, also after a restart of the broker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from postage import generic_application, messaging
 from postage.cli.fleet.descriptions import COLUMNS
 from postage.cli.fleet.terminal import ENDED, pressed_keys
 from postage.testing.polling import wait_until
+from postage.testing.processors import RunProcessor
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from postage.testing.vhosts import chosen_broker
-from tests.cli.support import PROGRAMS, SOON, at_once, postage, running
+from tests.cli.support import PROGRAMS, SOON, in_process, postage, running
 from tests.support.broker_commands import in_node_thread
 from tests.support.programs import ROOT, Program, run_program
-from tests.support.running import running as running_here
 from tests.support.terminal import OnTerminal
 
 HOST = socket.gethostname()
@@ -34,7 +34,7 @@ ALTERNATE, CURSOR = "?1049", "?25"
 
 
 def top(*arguments: str, env: dict[str, str] | None = None, **size: int) -> OnTerminal:
-    """Return ``postage top`` on a terminal, to be entered as a context."""
+    """Return ``postage top`` on a terminal as a context that runs it."""
     plain = {"TERM": "xterm-256color", "LINES": "", "COLUMNS": ""}
     options = ("--interval", "0.3", *arguments)
     env = os.environ | plain | (env or {})
@@ -58,12 +58,12 @@ def shows(terminal: OnTerminal, pattern: str, within: float = SOON) -> re.Match[
 
 
 def modes(terminal: OnTerminal) -> dict[str, bool]:
-    """Return whether each of the private modes is on, as last said."""
-    said = re.findall(rb"\x1b\[(\?\d+)([hl])", terminal.written)
-    return {mode.decode(): switch == b"h" for mode, switch in said}
+    """Return whether each of the private modes is on, by the last escape sequence."""
+    switches = re.findall(rb"\x1b\[(\?\d+)([hl])", terminal.written)
+    return {mode.decode(): switch == b"h" for mode, switch in switches}
 
 
-# --- what it shows
+# --- the screen
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ class Boss(messaging.GenericProducer):
     eks = ((generic_application.GenericApplicationExchange, "monitor/rr"),)
 
 
-def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
+def test_it_shows_the_applications_and_their_rates(fleet: Program):
     def work() -> None:
         boss = Boss()
         while True:
@@ -103,9 +103,9 @@ def test_it_shows_who_is_there_and_what_they_do(fleet: Program):
 def test_the_documentation_shows_such_a_screen():
     page = (ROOT / "docs" / "cli.md").read_text()
 
-    shown = re.search(r"^    postage top @vm: \d here, .*\n\n    (.*)\n", page, re.MULTILINE)
-    assert shown
-    assert tuple(shown[1].split()) == COLUMNS
+    screen = re.search(r"^    postage top @vm: \d here, .*\n\n    (.*)\n", page, re.MULTILINE)
+    assert screen
+    assert tuple(screen[1].split()) == COLUMNS
 
 
 def test_it_takes_a_key(fleet: Program):
@@ -114,15 +114,16 @@ def test_it_takes_a_key(fleet: Program):
 
 
 class Odd(generic_application.GenericApplication):
-    """Has a name that a terminal would obey, and markup would, too."""
+    """Has a name with control characters and with the markup of rich."""
 
 
-def test_who_has_gone_is_shown_as_gone_and_nothing_of_it_is_obeyed(broker_env: Any):
+def test_an_app_that_has_gone_shows_without_control_characters(run_processor: RunProcessor):
     name = "odd\x1b[2J[red]\u202e"
     with top(name) as terminal:
-        with running_here(Odd({"name": name})):
-            row = shows(terminal, r"^odd\?\[2J\[red\]\?  .*").group()
-            assert "gone" not in row
+        run_processor(Odd, {"name": name})
+        row = shows(terminal, r"^odd\?\[2J\[red\]\?  .*").group()
+        assert "gone" not in row
+        run_processor.stop()
         shows(terminal, r"^odd\?\[2J\[red\]\?  .* gone ")
         shows(terminal, r"0 here, 1 gone")
 
@@ -140,8 +141,8 @@ def test_it_survives_a_resize(fleet: Program):
         shows(terminal, r"fleet\.Monitor$")
 
 
-def test_it_draws_over_what_is_there(fleet: Program):
-    """What was cleared before it is drawn again would flicker."""
+def test_it_redraws_without_clearing(fleet: Program):
+    """A screen that is cleared before it is drawn flickers."""
     with top() as terminal:
         shows(terminal, r"fleet\.Monitor$")
         wait_until(lambda: terminal.written.count(b"\x1b[H") > 5, SOON)
@@ -154,7 +155,7 @@ def test_it_draws_over_what_is_there(fleet: Program):
 @pytest.mark.parametrize(
     "environment", [{"TERM": "vt100"}, {"NO_COLOR": "1", "LC_ALL": "C"}], ids=str
 )
-def test_it_needs_neither_colour_nor_more_letters_than_there_are(fleet: Program, environment):
+def test_it_needs_neither_colour_nor_unicode(fleet: Program, environment):
     with top(env=environment, columns=50) as terminal:
         shows(terminal, r"^monitor ")
 
@@ -175,7 +176,7 @@ ENDS: dict[str, Callable[[OnTerminal], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
-def test_whatever_ends_it_the_terminal_is_as_before(fleet: Program, end: Callable[..., object]):
+def test_the_terminal_is_restored_at_every_end(fleet: Program, end: Callable[..., object]):
     with top() as terminal:
         before = terminal.settings
         shows(terminal, r"fleet\.Monitor$")
@@ -189,8 +190,8 @@ def test_whatever_ends_it_the_terminal_is_as_before(fleet: Program, end: Callabl
 
 
 @pytest.mark.limit(10)
-def test_what_ctrl_c_takes_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    """The kernel says that there is a key, Ctrl-C empties the line, then we read."""
+def test_a_key_discarded_by_ctrl_c_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """The kernel reports a key, Ctrl-C discards it, and only then do we read."""
     ours, theirs = pty.openpty()
     with open(theirs) as terminal:  # noqa: PTH123 - it is a descriptor
         monkeypatch.setattr(sys, "stdin", terminal)
@@ -203,7 +204,7 @@ def test_what_ctrl_c_takes_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
             wait_until(lambda: keys == ["k", ENDED], SOON)
 
 
-def test_it_can_be_suspended_as_others_can(fleet: Program):
+def test_it_can_be_suspended(fleet: Program):
     def is_stopped() -> bool:
         stat = Path(f"/proc/{terminal.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "T"
@@ -226,7 +227,7 @@ def test_it_can_be_suspended_as_others_can(fleet: Program):
 # --- a broker that is restarted
 
 
-class Mortal(Protocol):
+class KillableBroker(Protocol):
     """A broker that a test may kill."""
 
     url: str
@@ -262,14 +263,14 @@ class RabbitMQ(RabbitMQNode):
 
 
 @contextmanager
-def mortal(config: pytest.Config) -> Iterator[Mortal]:
+def killable_broker(config: pytest.Config) -> Iterator[KillableBroker]:
     with RabbitMQ() if chosen_broker(config) == "rabbitmq" else Embedded() as broker:
         yield broker
 
 
 @pytest.mark.limit(120)
 def test_it_survives_a_restart_of_the_broker(request: pytest.FixtureRequest):
-    with mortal(request.config) as broker:
+    with killable_broker(request.config) as broker:
         at = ("--url", broker.url)
         with running("run", "fleet:two", *at) as fleet, top(*at) as terminal:
             fleet.wait_for_line("Running", SOON)
@@ -296,7 +297,7 @@ def test_it_can_be_ended_while_there_is_no_broker(broker_env: Any):
         assert terminal.wait(SOON).code == 0
 
 
-# --- what it cannot do
+# --- errors
 
 
 def test_without_rich_it_says_what_to_install():
@@ -310,7 +311,7 @@ def test_without_rich_it_says_what_to_install():
     assert ended.stderr == "Error: `postage top` needs rich: pip install 'postage[top]'\n"
 
 
-def test_without_a_terminal_it_says_what_there_is_instead():
+def test_without_a_terminal_it_names_ps_instead():
     ended = postage("top")
 
     assert (ended.code, ended.stdout) == (2, "")
@@ -335,7 +336,7 @@ def test_without_a_broker_it_is_a_line_and_exit_code_3():
 
 @pytest.mark.parametrize("interval", ["0", "-1", "often", "inf"])
 def test_an_interval_that_cannot_be_waited_is_exit_code_2(capsys: Any, interval: str):
-    ended = at_once(capsys, "top", "--interval", interval)
+    ended = in_process(capsys, "top", "--interval", interval)
 
     assert ended.code == 2
     assert "--interval" in ended.stderr

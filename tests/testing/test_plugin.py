@@ -63,7 +63,7 @@ def all_seconds(finished: Finished, test: str) -> float:
 
 
 @pytest.mark.parametrize("patched", [False, True])
-def test_a_users_test_has_15_lines_and_takes_less_than_a_tenth_of_a_second(
+def test_a_users_test_has_15_lines_and_takes_under_100_ms(
     tmp_path: Path, users_test: str, patched: bool
 ) -> None:
     lines = [line for line in users_test.splitlines() if line]
@@ -86,7 +86,7 @@ def test_the_same_test_on_a_private_rabbitmq_node(
     passed(finished, 2)
 
 
-def test_the_same_test_on_a_broker_that_is_there(
+def test_the_same_test_on_a_running_broker(
     tmp_path: Path, users_test: str, broker_env: Any
 ) -> None:
     finished = run(tmp_path, users_test + SENDS, f"--postage-broker={broker_env.url}")
@@ -118,7 +118,7 @@ def test_it(postage_vhost, postage_url, postage_broker, number):
         pytest.param("postage_rabbitmq", marks=pytest.mark.needs_rabbitmq("nodes")),
     ],
 )
-def test_processes_that_share_the_tests_have_brokers_of_their_own(
+def test_each_process_of_xdist_has_its_own_broker(
     tmp_path: Path, users_test: str, kind: str
 ) -> None:
     told = f"""
@@ -165,13 +165,13 @@ def test_a_handler_that_fails_fails_the_test(tmp_path: Path) -> None:
     assert "ValueError: on purpose" in finished.stdout
 
 
-def test_an_error_that_was_expected_does_not(tmp_path: Path) -> None:
+def test_an_expected_error_does_not_fail_the_test(tmp_path: Path) -> None:
     expected = "    assert 'on purpose' in run_processor.errors.pop()\n"
 
     passed(run(tmp_path, FAILING + expected), 1)
 
 
-def test_what_ends_a_processor_is_raised(tmp_path: Path) -> None:
+def test_the_error_that_ends_a_processor_is_raised(tmp_path: Path) -> None:
     closing = "    green.close()\n    wait_until(lambda: not server.consumer.consuming)\n"
     text = FAILING + closing
     text = text.replace("    run_processor(", "    server = run_processor(", 1)
@@ -184,7 +184,7 @@ def test_what_ends_a_processor_is_raised(tmp_path: Path) -> None:
     assert "1 passed, 1 error" in finished.stdout
 
 
-def test_an_inbox_says_what_it_got_and_what_it_did_not(tmp_path: Path, users_test: str) -> None:
+def test_an_inbox_reports_missing_and_surplus_messages(tmp_path: Path, users_test: str) -> None:
     few = SENDS.replace("inbox.wait()", "inbox.wait(2, within=0.2)")
 
     finished = run(tmp_path, users_test + few)
@@ -222,7 +222,7 @@ def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path, options: tuple[s
 
 
 def test_other_tests_are_left_alone(tmp_path: Path) -> None:
-    """No signal handler, no thread, no gevent, no patching, where nobody asked for anything."""
+    """No signal handler, thread, gevent or patching for a test without a fixture of ours."""
     text = """
 import signal, sys, threading
 
@@ -253,14 +253,14 @@ def test_a_test_about_the_embedded_broker_is_skipped_elsewhere(tmp_path: Path) -
     assert "it needs the embedded broker, and this run uses amqp://localhost" in finished.stdout
 
 
-def test_a_broker_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_unknown_broker_is_a_usage_error(tmp_path: Path) -> None:
     finished = run(tmp_path, "def test_it(postage_url): pass\n", "--postage-broker=kafka")
 
     assert finished.code != 0
     assert "not 'kafka'" in finished.stdout + finished.stderr
 
 
-def test_plain_pika_reaches_the_broker_from_the_same_unpatched_process(tmp_path: Path) -> None:
+def test_plain_pika_works_in_the_same_unpatched_process(tmp_path: Path) -> None:
     text = """
 import pika
 

@@ -22,7 +22,7 @@ signal.pause()
 """
 
 
-def test_no_port_is_given_to_two_processes_that_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_port_is_given_to_two_living_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rabbitmq, "PORTS", FEW)
     with Program("-c", HOLDS) as other:
         theirs = {int(port) for port in other.wait_for_line("given").split()[1:]}

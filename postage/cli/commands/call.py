@@ -56,7 +56,6 @@ def command(  # noqa: PLR0913 - click passes each argument by its name
 
     remote = remote_at(where, key)
     result = remote.rpc_command(name, parameters, _timeout=timeout, _max_retry=retries)
-    content = result.body["content"]
     if not result:
-        raise CommandFailed(error_text(content), Code.ERROR_RESULT)
-    print_json(content["value"])
+        raise CommandFailed(error_text(result), Code.ERROR_RESULT)
+    print_json(result.value)

@@ -37,10 +37,9 @@ def command(name: str, *, as_json: bool, wait: float) -> None:
     from postage.cli.fleet.query import one  # noqa: PLC0415 - `--help` does not wait for gevent
 
     result = one(name, wait)
-    content = result.body["content"]
     if not result:
-        raise CommandFailed(error_text(content), Code.ERROR_RESULT)
-    description = content["value"]
+        raise CommandFailed(error_text(result), Code.ERROR_RESULT)
+    description = result.value
     if as_json or not _is_built_in(description):
         print_json(description)
     else:

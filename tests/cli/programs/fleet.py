@@ -12,7 +12,7 @@ class FleetExchange(messaging.Exchange):
 
 
 class Echo(messaging.MessageProcessor):
-    """Says what it hears."""
+    """Answers calls, most of them with what they contain."""
 
     def __init__(self):
         fingerprint = messaging.Fingerprint("echo", "server").as_dict()
@@ -67,7 +67,7 @@ class Echo(messaging.MessageProcessor):
 
 
 class Monitor(green.GenericApplication):
-    """Watches over nothing."""
+    """An application with one handler of its own."""
 
     def __init__(self):
         fingerprint = messaging.Fingerprint("monitor", "application").as_dict()

@@ -1,4 +1,4 @@
-"""An application that nobody ends or restarts from elsewhere."""
+"""An application that refuses the commands quit and restart."""
 
 from postage import generic_application, messaging
 
