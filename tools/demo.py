@@ -1,7 +1,7 @@
-"""Run the RPC echo demo against a broker of its own: ``python -m tools.demo [embedded|rabbitmq]``.
+"""Run the RPC echo demo with a broker of its own: ``python -m tools.demo [embedded|rabbitmq]``.
 
-Starts the broker, by default the one that comes with Postage, and the receiver, runs the sender,
-shows what both wrote, and leaves no process behind.  Exit code 0 when the sender got its answer.
+Starts the broker (by default the embedded one) and the receiver, runs the sender, prints the output
+of both, and leaves no process behind.  The exit code is 0 if the sender got its answer.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNo
 ROOT = Path(__file__).resolve().parent.parent
 RECEIVER, SENDER = "demos/rpc_echo/echo_receive.py", "demos/rpc_echo/echo_send.py"
 READY, EXPECTED = "waiting for messages", "RPC message received"
-#: Seconds until the broker and the receiver must listen, and until the sender must have ended.
-PATIENCE = 30.0
+#: Seconds for the broker and the receiver to start, and for the sender to end.
+TIMEOUT = 30.0
 
 
 def say(text: str) -> None:
-    """Print a line at once, so that it stands before what child processes print."""
+    """Print a line at once, so that it precedes the output of child processes."""
     print(text, flush=True)
 
 
@@ -51,7 +51,7 @@ def started(*arguments: str, port: int | None = None) -> Iterator[subprocess.Pop
 
 
 def environment(port: int | None) -> dict[str, str]:
-    """Return the environment in which a demo finds the broker on *port* of this machine."""
+    """Return an environment in which a demo finds the broker on *port* of this machine."""
     foreign = ("POSTAGE_",)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     broker = {"POSTAGE_HOST": "127.0.0.1", "POSTAGE_PORT": str(port)} if port else {}
@@ -59,12 +59,12 @@ def environment(port: int | None) -> dict[str, str]:
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
-    """Return the next line that *process* writes; end the demo where none comes."""
+    """Return the next line that *process* writes; end the demo if there is none."""
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    readable, _, _ = select.select([process.stdout], [], [], TIMEOUT)
     line = process.stdout.readline() if readable else ""
     if not line:
-        sys.exit(f"The demo failed: {process.args!r} says nothing; see above why.")
+        sys.exit(f"The demo failed: {process.args!r} printed nothing; the reason is above.")
     return line.rstrip()
 
 
@@ -98,10 +98,10 @@ def receiver(port: int) -> Iterator[None]:
 
 
 def send(port: int) -> str:
-    """Run the sender to its end; show and return what it printed."""
+    """Run the sender to its end; print and return its output."""
     say(f"$ python {SENDER}")
     command, env = orphan_proof([sys.executable, SENDER]), environment(port)
-    printed = subprocess.check_output(command, cwd=ROOT, env=env, timeout=PATIENCE, text=True)
+    printed = subprocess.check_output(command, cwd=ROOT, env=env, timeout=TIMEOUT, text=True)
     say(printed.rstrip())
     return printed
 
@@ -110,7 +110,7 @@ BROKERS = {"embedded": embedded, "rabbitmq": rabbitmq}
 
 
 def main() -> None:
-    """Run the demo; exit code 1, with a reason, when it does not do what it should."""
+    """Run the demo; end with code 1 and a reason if it fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo")
     parser.add_argument("broker", choices=BROKERS, nargs="?", default="embedded")
     try:

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Make sure that a program is on this machine: `tools/install.sh PACKAGE PROGRAM ...`, where PACKAGE
-# is Debian's, and it is there when one of the PROGRAMs is, by name or path.  Exit code 0: it is.
-# Where it is missing it is installed with apt-get, as root only; otherwise one line says what to do.
-# No service of the package is started.
+# Make sure that a program is installed: `tools/install.sh PACKAGE PROGRAM ...`.  Exit code 0: one of
+# the PROGRAMs, names or paths, exists.  Otherwise, as root, the Debian package PACKAGE is installed
+# with apt-get; a user who is not root gets one line that says what to do.  No service is started.
 set -eu
 
 POLICY=/usr/sbin/policy-rc.d
