@@ -25,7 +25,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.certificates import Certificates
 from tests.support.hammering import hammered
-from tests.support.running import running, value
+from tests.support.running import running
 
 pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
 
@@ -273,7 +273,7 @@ def test_a_call_over_tls(
     env(f"amqps://localhost:{node.tls_port}?cacertfile={certificates.ca}")
     try:
         with running(Echo(eqk=[(Exchange, [("tls-queue", "echo")])])):
-            assert value(Client().rpc_echo("hello")) == "hello"
+            assert Client().rpc_echo("hello").value == "hello"
     finally:
         close()
 

@@ -18,7 +18,7 @@ from tests.support.broker import listen
 from tests.support.measures import memory
 from tests.support.places import Place
 from tests.support.raw import Raw, raw_to
-from tests.support.running import running, value
+from tests.support.running import running
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes, trying
 
@@ -168,9 +168,9 @@ def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
         watch = Stopwatch()
         replies = outcomes([trying(producer.rpc_echo, number) for number in range(20)], SOON)
         assert watch.own < 1.0 + GRACE
-        assert {value(reply) for reply in replies} == {"TimeoutError"}
+        assert {reply.value for reply in replies} == {"TimeoutError"}
         alarm.end()
-        wait_until(lambda: value(producer.rpc_echo("after")) == "after", SOON)
+        wait_until(lambda: producer.rpc_echo("after").value == "after", SOON)
 
     assert raw.count(place.queue) == 0, "acknowledged, or it would be back"
 

@@ -12,7 +12,7 @@ import pytest
 from postage import messaging
 from postage.testing.polling import wait_until
 from tests.support.recorder import Answers, Recorder, at
-from tests.support.running import SOON, running, text, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -108,8 +108,8 @@ def test_answer_unknown_false_ignores_unhandled_calls(place):
     quiet, knows = at(place, Quiet, eqks[0]), at(place, Knows, eqks[1])
     producer = place.producer()
     with running(quiet, knows):
-        assert value(producer.rpc_special()) == "I know"
-        assert value(producer.rpc_nobody(_timeout=0.2)) == "TimeoutError"
+        assert producer.rpc_special().value == "I know"
+        assert producer.rpc_nobody(_timeout=0.2).value == "TimeoutError"
 
     assert quiet.counts["unhandled"] == 2
 
@@ -125,7 +125,7 @@ def test_a_second_reply_is_counted_and_dropped(place):
     processor = at(place, Twice)
     with running(processor):
         producer = place.producer()
-        assert [value(producer.rpc_twice()) for _ in range(3)] == ["first"] * 3
+        assert [producer.rpc_twice().value for _ in range(3)] == ["first"] * 3
         wait_until(lambda: processor.counts["second_reply"] == 3, SOON)
 
 
@@ -135,7 +135,7 @@ def test_a_failing_rpc_handler_answers_rejects_and_logs(place, raw, caplog):
     processor = at(place, Answering, place.strict)
     with running(processor):
         result = place.producer().rpc_raises()
-        assert (value(result), text(result)) == ("ZeroDivisionError", "by nought")
+        assert (result.value, result.message) == ("ZeroDivisionError", "by nought")
         assert json.loads(raw.take(place.dead).body)["name"] == "raises"
 
     assert processor.counts["failed"] == 1

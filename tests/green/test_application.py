@@ -15,7 +15,7 @@ from postage.generic_application import GenericApplication, GenericApplicationEx
 from postage.testing.polling import wait_until
 from tests.support.places import Place, exchange
 from tests.support.programs import Program
-from tests.support.running import SOON, consuming, running, value
+from tests.support.running import SOON, consuming, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -50,14 +50,14 @@ class Fleet:
 
     def _done(self, key: str) -> int:
         """Return how many messages it has done with, while it consumes from all its queues."""
-        told = value(self.marker.rpc_describe(_key=key))
+        told = self.marker.rpc_describe(_key=key).value
         is_settled = told["statistics"]["state"] == "consuming"
         return told["statistics"]["handled"] - told["inquiries"] if is_settled else -1
 
     def marked(self, mark: str) -> dict[str, int]:
         """Return how often the mark reached each of the applications that it reached."""
         counts = {
-            who: value(self.marker.rpc_marks(mark, _key=key)) for who, key in self.keys.items()
+            who: self.marker.rpc_marks(mark, _key=key).value for who, key in self.keys.items()
         }
         return {who: count for who, count in counts.items() if count}
 
@@ -157,7 +157,7 @@ def test_a_round_robin_key_reaches_one_instance_after_the_other(fleet, key, expe
 @pytest.mark.behaviour("application-keys", "application-groups")
 @pytest.mark.parametrize("key", NOBODY)
 def test_any_other_key_reaches_nobody(fleet, key):
-    assert value(fleet.marker.rpc_ping(_key=key.format(**fleet.names))) == "NoRoute"
+    assert fleet.marker.rpc_ping(_key=key.format(**fleet.names)).value == "NoRoute"
 
 
 # --- what an application is
@@ -203,7 +203,7 @@ def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(place, broker_env):
     assert plain.vhost == broker_env.vhost
     assert plain.groups == []
     with running(plain):
-        assert value(Marker().rpc_ping(_key=place.queue)) == plain.fingerprint
+        assert Marker().rpc_ping(_key=place.queue).value == plain.fingerprint
 
 
 @pytest.mark.behaviour("application-arguments")
@@ -224,8 +224,8 @@ def test_another_exchange_class_replaces_the_exchange(place):
 
     with running(Elsewhere({"name": place.queue})):
         producer = place.producer(eks=[(own, place.queue)])
-        assert value(producer.rpc_ping())["name"] == place.queue
-        assert value(Marker().rpc_ping(_key=place.queue)) == "NoRoute"
+        assert producer.rpc_ping().value["name"] == place.queue
+        assert Marker().rpc_ping(_key=place.queue).value == "NoRoute"
 
 
 # --- queues
@@ -290,7 +290,7 @@ def test_join_group_and_leave_group_come_as_commands(place):
 
         marker.message_leave_group(group, _key=key)
         wait_until(lambda: member.groups == [], SOON)
-        assert value(marker.rpc_ping(_key=key))["name"] == key
+        assert marker.rpc_ping(_key=key).value["name"] == key
         marker.message_mark("left", _key=f"{key}#late")
         marker.message_mark("left", _key=f"{key}#late/rr")
         marker.message_mark("the end", _key=key)
@@ -322,17 +322,17 @@ def test_ping_answers_the_fingerprint(place, key):
     with running(application):
         answer = Marker().rpc_ping(_key=key.format(name=place.queue, host=HOST))
 
-    assert value(answer) == application.fingerprint
-    assert value(answer)["pid"] == str(os.getpid())
+    assert answer.value == application.fingerprint
+    assert answer.value["pid"] == str(os.getpid())
 
 
 def test_describe_reports_statistics_and_counts_inquiries(place):
     asking = Marker()
     with running(local(place)):
-        full = value(asking.rpc_describe(_key=place.queue))
+        full = asking.rpc_describe(_key=place.queue).value
         asking.rpc_ping(_key=place.queue)
         asking.message_mark(1, _key=place.queue)
-        brief = value(asking.rpc_describe(brief=True, _key=place.queue))
+        brief = asking.rpc_describe(brief=True, _key=place.queue).value
 
     assert full.keys() - brief.keys() == {"handlers", "queues", "doc"}
     assert full["statistics"]["state"] == brief["statistics"]["state"] == "consuming"

@@ -17,7 +17,7 @@ from tests.support.bad_errors import RAISERS
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.raw import raw_to
-from tests.support.running import SOON, running, text, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -113,7 +113,7 @@ class Case:
 
     def assert_lives(self) -> None:
         """Check that the victim answers, and that nothing was left or put back in its queue."""
-        assert value(self.producer.rpc_echo("alive")) == "alive"
+        assert self.producer.rpc_echo("alive").value == "alive"
         wait_until(lambda: self.raw.count(self.place.queue) == 0, SOON)
         assert self.raw.count(self.place.dead) == 0
 
@@ -212,7 +212,7 @@ def test_a_flood_of_bad_bodies_does_not_hold_the_good_ones_up(case):
     wait_until(lambda: case.victim.counts["malformed"] == len(small), SOON)
     wait_until(lambda: case.raw.count(case.place.dead) == len(small), SOON)
 
-    assert value(case.producer.rpc_echo("alive")) == "alive"
+    assert case.producer.rpc_echo("alive").value == "alive"
     assert case.victim.seen.count({"parameters": "good"}) == len(small)
 
 
@@ -331,7 +331,7 @@ def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
     result = case.producer.rpc_fail(what)
 
     assert isinstance(result, messaging.MessageResultException)
-    assert value(result) == RAISERS[what][0]
+    assert result.value == RAISERS[what][0]
     assert case.raw.take(case.place.dead)
     case.assert_lives()
     assert case.victim.counts["failed"] == 1
@@ -341,7 +341,7 @@ def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
 @pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("what", ["ValueError", "SystemExit", "GreenletExit"])
 def test_an_answer_given_before_the_handler_raised_stands(case, what):
-    assert value(case.producer.rpc_answer_then_fail(what)) == "answered"
+    assert case.producer.rpc_answer_then_fail(what).value == "answered"
 
     assert case.raw.take(case.place.dead)
     case.assert_lives()
@@ -355,7 +355,7 @@ def test_an_answer_given_before_the_handler_raised_stands(case, what):
 @pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("times", [2, 5])
 def test_replies_after_the_first_are_counted_and_dropped(case, times):
-    assert value(case.producer.rpc_chatter(times)) == 0
+    assert case.producer.rpc_chatter(times).value == 0
 
     case.assert_lives()
     assert case.victim.counts["second_reply"] == times - 1
@@ -367,15 +367,15 @@ def test_replies_after_the_first_are_counted_and_dropped(case, times):
 def test_a_reply_that_cannot_be_encoded_is_an_exception_result(case, what):
     result = case.producer.rpc_unsendable(what)
 
-    assert value(result) == "EncodingError"
-    assert "content.value" in text(result)
+    assert result.value == "EncodingError"
+    assert "content.value" in result.message
     assert case.raw.take(case.place.dead)
     case.assert_lives()
 
 
 @pytest.mark.behaviour("rpc-handlers")
 def test_another_reply_may_follow_one_that_cannot_be_encoded(case):
-    assert value(case.producer.rpc_second_thoughts()) == "something else, then"
+    assert case.producer.rpc_second_thoughts().value == "something else, then"
     case.assert_lives()
     assert case.logged() == []
 
@@ -385,7 +385,7 @@ def test_a_reply_that_is_no_result_is_malformed_for_its_caller(case):
     result = case.producer.rpc_no_result()
 
     assert isinstance(result, messaging.MessageResultError)
-    assert text(result).startswith("Malformed reply")
+    assert result.message.startswith("Malformed reply")
     case.assert_lives()
 
 
@@ -428,7 +428,7 @@ def test_a_reply_to_nobody_is_counted_and_dropped(waiting, ids, count, stray):
     assert not caller.dead
     case.raw.put(request.reply_to, REPLY, correlation_id=request.correlation_id)
 
-    assert value(caller.get(timeout=SOON)) == "mine"
+    assert caller.get(timeout=SOON).value == "mine"
 
 
 @pytest.mark.behaviour("rpc-timeout")
@@ -438,7 +438,7 @@ def test_a_second_reply_to_the_same_call_is_dropped(waiting):
     for _ in range(2):
         case.raw.put(request.reply_to, REPLY, correlation_id=request.correlation_id)
 
-    assert value(caller.get(timeout=SOON)) == "mine"
+    assert caller.get(timeout=SOON).value == "mine"
     wait_until(lambda: case.producer._calls.counts["late"] == before + 1, SOON)
 
 
@@ -451,7 +451,7 @@ def test_a_malformed_reply_is_an_error_for_its_caller_only(waiting, reply):
     other = gevent.spawn(case.producer.rpc_echo, "other")
     case.raw.put(request.reply_to, reply, correlation_id=request.correlation_id)
 
-    assert text(caller.get(timeout=SOON)).startswith("Malformed reply")
+    assert caller.get(timeout=SOON).message.startswith("Malformed reply")
     other_request = case.raw.take(case.place.queue).properties
     case.raw.put(other_request.reply_to, REPLY, correlation_id=other_request.correlation_id)
-    assert value(other.get(timeout=SOON)) == "mine"
+    assert other.get(timeout=SOON).value == "mine"

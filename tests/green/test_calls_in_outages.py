@@ -19,7 +19,7 @@ from tests.faults.fault_env import FaultEnv, on_embedded
 from tests.support.broker_commands import in_node_thread
 from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
-from tests.support.running import SOON, running, text, value
+from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import trying
 
@@ -39,7 +39,7 @@ def during_a_pause(
         while not over.is_set():
             number = next(numbers)
             result = caller.rpc_ask(number, _timeout=5.0, _max_retry=4)
-            if value(result) != number:
+            if result.value != number:
                 wrong.append(result)
 
     runs = [gevent.spawn(go_on) for _ in range(callers)]
@@ -70,7 +70,7 @@ def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
 
 def no_route_at_most(wrong: list[Any]) -> bool:
     """Tell whether nothing failed but for the server's queue, which is not there at once."""
-    return {value(each) for each in wrong} <= {"NoRoute"}
+    return {each.value for each in wrong} <= {"NoRoute"}
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
             gevent.sleep(1.0)
             assert not call.dead
             env.broker.faults.unblock()
-            assert value(call.get(timeout=SOON)) == 1
+            assert call.get(timeout=SOON).value == 1
             assert server.asked == [1]
 
 
@@ -126,8 +126,8 @@ def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
         assert watch.seconds >= 0.6
         assert watch.own < 0.6 + GRACE
         assert time.thread_time() - busy < 0.2
-        assert value(result) == "TimeoutError"
-        assert "low on memory" in text(result)
+        assert result.value == "TimeoutError"
+        assert "low on memory" in result.message
         env.broker.faults.unblock()
 
 

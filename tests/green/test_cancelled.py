@@ -31,8 +31,8 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
         tags = dict(processor.consumer._subscription._queue_of_tag)
         raw.channel.queue_delete(place.queue)
         wait_for_restore(processor)
-        assert value(producer.rpc_echo(1, _key="a")) == 1
-        assert value(producer.rpc_echo(2, _key="b")) == 2
+        assert producer.rpc_echo(1, _key="a").value == 1
+        assert producer.rpc_echo(2, _key="b").value == 2
         kept = dict(processor.consumer._subscription._queue_of_tag).items() & tags.items()
 
     assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
@@ -49,7 +49,7 @@ def test_a_deleted_exchange_and_its_queue_are_redeclared(place: Place, raw: Raw,
         raw.channel.exchange_delete(place.exchange.name)
         raw.channel.queue_delete(place.queue)
         wait_for_restore(processor)
-        assert value(place.producer().rpc_echo(1)) == 1
+        assert place.producer().rpc_echo(1).value == 1
 
 
 @pytest.mark.behaviour("consumer-operations", "quit-and-restart")
@@ -111,11 +111,11 @@ def test_a_queue_that_another_holds_after_the_loss_is_waited_for(
         wait_until(lambda: seized(raw, place.sub("own")), SOON)
         proxy.accept()
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
-        assert value(producer.rpc_echo("the other queue")) == "the other queue"
+        assert producer.rpc_echo("the other queue").value == "the other queue"
         assert processor.counts["restored"] == 0
         raw.channel.queue_delete(place.sub("own"))
         wait_for_restore(processor)
-        assert value(producer.rpc_echo(1, _key="own")) == 1
+        assert producer.rpc_echo(1, _key="own").value == 1
 
 
 def test_a_channel_that_the_broker_closes_is_replaced(
@@ -124,11 +124,11 @@ def test_a_channel_that_the_broker_closes_is_replaced(
     processor = worker(place, hup)
     producer = place.producer()
     with running(processor):
-        assert value(producer.rpc_echo(0)) == 0
+        assert producer.rpc_echo(0).value == 0
         links = proxy.links
         producer.message_spoil(1)
         wait_until(lambda: processor.begun == [1, 1], SOON)
-        assert value(producer.rpc_echo(1)) == 1
+        assert producer.rpc_echo(1).value == 1
         assert proxy.links == links, "the connection is the same"
 
     assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
@@ -167,7 +167,7 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
         )
         subscription._channel.discard_consumer(tag)  # behind the back of its owner
         wait_for_restore(processor)
-        assert value(place.producer().rpc_echo(1, _key="a")) == 1
+        assert place.producer().rpc_echo(1, _key="a").value == 1
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
         assert raw.consumers(place.sub("other")) == 1
 
@@ -184,7 +184,7 @@ def test_a_channel_whose_end_was_not_heard_of_is_replaced(
         channel.on_end.clear()
         spoil(channel)
         wait_for_restore(processor)
-        assert value(place.producer().rpc_echo(1)) == 1
+        assert place.producer().rpc_echo(1).value == 1
 
     assert processor.counts["amiss"] == 1
 

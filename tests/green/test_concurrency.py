@@ -15,7 +15,7 @@ import pytest
 from postage import green, messaging
 from postage.testing.polling import wait_until
 from tests.support.programs import Program
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -66,10 +66,10 @@ def test_handlers_that_wait_do_not_hold_others_up(place):
     def call_all() -> None:
         calls = [gevent.spawn(producer.rpc_sleep, number) for number in range(200)]
         gevent.joinall(calls, timeout=SOON)
-        assert [value(call.get(block=False)) for call in calls] == list(range(200))
+        assert [call.get(block=False).value for call in calls] == list(range(200))
 
     with running(Waiting({}, place.eqk)):
-        assert value(producer.rpc_sleep("warm")) == "warm"
+        assert producer.rpc_sleep("warm").value == "warm"
         best = min(seconds_of(call_all) for _ in range(3))
 
     assert best < 0.5
@@ -133,7 +133,7 @@ def test_ten_thousand_calls_get_their_own_replies(place):
     def caller(me: int) -> int:
         for number in range(100):
             sent = [me, number, random.random()]
-            answer = value(producer.rpc_echo(sent))
+            answer = producer.rpc_echo(sent).value
             if answer != sent:
                 wrong.append((sent, answer))
         return 100
@@ -158,7 +158,7 @@ def test_a_native_thread_with_its_own_hub_shares_the_producer(place, tidy):
         results = []
         for number in range(50):
             producer.message_note((who, number))
-            results.append(value(producer.rpc_echo([who, number])))
+            results.append(producer.rpc_echo([who, number]).value)
         answers[who] = results
 
     def other_thread() -> None:

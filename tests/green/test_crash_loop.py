@@ -14,7 +14,7 @@ import pytest
 from postage import green
 from tests.support.places import Place
 from tests.support.recorder import Handles, Recorder
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 # It judges by the clock: not for a run among others.
 pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("broker_env")]
@@ -73,7 +73,7 @@ def test_a_crash_loop_does_not_slow_99_other_processors(place: Place, caplog):
             if over.is_set():
                 return
             began, before = time.perf_counter(), trouble.is_set()
-            assert value(call(number, _key=str(number % len(others)))) == number
+            assert call(number, _key=str(number % len(others))).value == number
             if trouble.is_set() is before:
                 latencies[before].append(time.perf_counter() - began)
 

@@ -16,7 +16,7 @@ from postage import deadline, messaging
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
-from tests.support.running import SOON, consuming, running, text, value
+from tests.support.running import SOON, consuming, running
 from tests.support.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -59,7 +59,7 @@ def caller(place: Place) -> Any:
 def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[str, float]:
     """Return the outcome of a call, and how long it took."""
     watch = Stopwatch()
-    return value(call(*args, **kwds)), watch.own
+    return call(*args, **kwds).value, watch.own
 
 
 # --- calls made by a handler
@@ -70,7 +70,7 @@ def test_a_nested_call_ends_before_its_own_caller_gives_up(place: Place, caller:
     with running(server), consuming(server.mute) as requests:
         call = gevent.spawn(caller.rpc_ask, _timeout=0.6, _max_retry=1)
         wait_until(lambda: len(requests) == 1, SOON)
-        outcome, took = value(call.get(timeout=SOON))  # of the first try, during the second
+        outcome, took = call.get(timeout=SOON).value  # of the first try, during the second
 
     assert outcome == "TimeoutError"
     assert 0.3 < took < 0.6 + GRACE
@@ -84,10 +84,10 @@ def test_a_call_in_a_call_in_a_call_has_less_time_each(place: Place, caller: Any
     def deeper(self: Server) -> Any:
         left.append(deadline.remaining())
         gevent.sleep(0.01)
-        return value(caller.rpc_ask(_timeout=AGES)) if len(left) < 5 else "deep"
+        return caller.rpc_ask(_timeout=AGES).value if len(left) < 5 else "deep"
 
     with running(Server(place, deeper)):
-        assert value(caller.rpc_ask(_timeout=5)) == "deep"
+        assert caller.rpc_ask(_timeout=5).value == "deep"
 
     assert left == sorted(left, reverse=True)
     assert left[0] <= 5
@@ -98,11 +98,11 @@ def test_a_nested_call_without_any_time_left_is_not_sent(place: Place, caller: A
     def too_late(self: Server) -> Any:
         gevent.sleep(0.3)
         result = self.nested.rpc_x()
-        said.append((value(result), text(result)))
+        said.append((result.value, result.message))
 
     said: list[Any] = []
     with running(Server(place, too_late)) as _, consuming_mute(place) as requests:
-        assert value(caller.rpc_ask(_timeout=0.2)) == "TimeoutError"
+        assert caller.rpc_ask(_timeout=0.2).value == "TimeoutError"
         wait_until(lambda: said, SOON)
         assert not requests
 
@@ -122,7 +122,7 @@ def test_messages_and_private_queues_are_not_bounded(place: Place, caller: Any) 
         self.nested.rpc_queue_x(_timeout=7)
 
     with running(Server(place, too_late)), consuming_mute(place) as got:
-        assert value(caller.rpc_ask(_timeout=0.1)) == "TimeoutError"
+        assert caller.rpc_ask(_timeout=0.1).value == "TimeoutError"
         wait_until(lambda: len(got) == 2, SOON)
 
     assert [header.expiration for _, _, header, _ in got] == [None, "7000"]
@@ -140,10 +140,10 @@ def test_messages_and_private_queues_are_not_bounded(place: Place, caller: Any) 
 def test_greenlets_of_a_handler(place: Place, caller: Any, spawn: Any, bounded: bool) -> None:
     def gather(self: Server) -> Any:
         watch = Stopwatch()
-        return [value(spawn(self).get()), watch.seconds]
+        return [spawn(self).get().value, watch.seconds]
 
     with running(Server(place, gather)):
-        outcome, took = value(caller.rpc_ask(_timeout=0.4, _max_retry=9))
+        outcome, took = caller.rpc_ask(_timeout=0.4, _max_retry=9).value
 
     assert outcome == "TimeoutError"
     assert (took < 0.4 + GRACE) is bounded
@@ -168,7 +168,7 @@ def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str)
 
     server = Server(place, reply_first)
     with running(server):
-        assert value(caller.rpc_ask(_timeout=5)) == "at once"
+        assert caller.rpc_ask(_timeout=5).value == "at once"
 
     assert server.left[0] <= 5
     assert after == [math.inf]
@@ -223,11 +223,11 @@ def test_a_server_drops_requests_that_expired_in_the_process(
         gevent.joinall(late, timeout=SOON)
         gevent.sleep(0.2)  # to the server a request has its time from when it came
         gate.set()
-        assert value(first.get(timeout=SOON)) is True
-        assert value(patient.get(timeout=SOON)) is True
+        assert first.get(timeout=SOON).value is True
+        assert patient.get(timeout=SOON).value is True
         wait_until(lambda: server.counts["handled"] == 3, SOON)
 
-    assert [value(each.value) for each in late] == ["TimeoutError"] * 5
+    assert [each.value.value for each in late] == ["TimeoutError"] * 5
     assert len(server.left) == 3
     assert server.counts["expired"] == 5
     assert raw.count(place.queue) == 0

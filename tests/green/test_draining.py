@@ -19,7 +19,7 @@ from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -287,6 +287,6 @@ def test_a_program_that_waits_for_its_broker_starts_before_it(place: Place) -> N
             producer = place.producer(hup=there, vhost="/")
             producer.message_work([1, 0])
             program.wait_for_line("finished 1")
-            assert value(producer.rpc_unknown()) == "UnknownCommand"
+            assert producer.rpc_unknown().value == "UnknownCommand"
             finished = program.terminate()
         assert finished.code == 0, finished.stderr

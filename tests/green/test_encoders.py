@@ -12,7 +12,7 @@ from postage import messaging
 from postage.errors import EncodingError
 from tests.support.broker import exchange_exists, take_all
 from tests.support.places import exchange, producer_at
-from tests.support.running import running, value
+from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -84,7 +84,7 @@ def test_calls_and_their_replies_use_the_encoder(place):
         result = producer.rpc_double([1, "a"])
 
     assert isinstance(result, messaging.MessageResult)
-    assert value(result) == [1, "a", 1, "a"]
+    assert result.value == [1, "a", 1, "a"]
 
 
 @pytest.mark.behaviour("encoders", "consumer-operations")

@@ -17,7 +17,7 @@ from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.meeting import EQK, LOGIN_VHOST, SEND, Meeting, Producer, every_component
 from tests.support.programs import Program, run_program
 from tests.support.raw import raw_to
-from tests.support.running import running, value
+from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -308,7 +308,7 @@ def test_processors_in_two_vhosts_answer_their_own_callers(broker_env, other_vho
 
     here, there = Answering({"name": "a"}, EQK), ThereByItsConsumer({"name": "a"}, EQK)
     with running(here, there):
-        answers = [value(Producer(vhost=v).rpc_where()) for v in (broker_env.vhost, other_vhost)]
+        answers = [Producer(vhost=v).rpc_where().value for v in (broker_env.vhost, other_vhost)]
 
     assert answers == [broker_env.vhost, other_vhost]
 
@@ -356,7 +356,7 @@ def test_a_component_without_postage_takes_part(broker_env, place, raw):
 
     assert (ended.code, ended.stderr) == (0, "")
     assert home.logged == [({"name": "foreign"}, {"parameters": "from afar"}), "status"]
-    assert (type(result), value(result)) == (messaging.MessageResult, 6)
+    assert (type(result), result.value) == (messaging.MessageResult, 6)
     assert ended.stdout == "got [4, 5] of caller\n"
 
 

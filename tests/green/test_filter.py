@@ -9,7 +9,7 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.support.running import SOON, running, text, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -130,7 +130,7 @@ def filtered(place, raw):
 
 def handled(processor: Filtered, producer: Any) -> list[Any]:
     """Return what *processor* saw of all that was sent before."""
-    assert value(producer.rpc_echo("the end")) == "the end"
+    assert producer.rpc_echo("the end").value == "the end"
     return processor.seen
 
 
@@ -167,7 +167,7 @@ def test_what_a_filter_returns_goes_to_the_handler(filtered, name, parameters, e
 def test_a_filter_works_on_an_rpc_handler(filtered):
     _, producer = filtered
 
-    assert value(producer.rpc_filtered_echo(["x"])) == ["x", "filtered"]
+    assert producer.rpc_filtered_echo(["x"]).value == ["x", "filtered"]
 
 
 @pytest.mark.behaviour("filter-errors")
@@ -195,7 +195,7 @@ def test_an_rpc_that_a_filter_discards_is_an_exception_result(filtered, call, na
     result = getattr(producer, f"rpc_{call}")([])
 
     assert isinstance(result, messaging.MessageResultException)
-    assert (value(result), text(result)) == (name, said)
+    assert (result.value, result.message) == (name, said)
     assert handled(processor, producer) == []
 
 

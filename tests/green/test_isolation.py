@@ -11,7 +11,7 @@ import pytest
 from postage import messaging
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import connections_of
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -54,8 +54,8 @@ def test_equal_handler_names_in_two_classes_do_not_mix(place):
         for number in range(10):
             producer.message_feed(f"fish {number}", _key="cats")
             producer.message_feed(f"bone {number}", _key="dogs")
-        assert value(producer.rpc_noise(_key="cats")) == "meow"
-        assert value(producer.rpc_noise(_key="dogs")) == "woof"
+        assert producer.rpc_noise(_key="cats").value == "meow"
+        assert producer.rpc_noise(_key="dogs").value == "woof"
         wait_until(lambda: len(cats.seen) == len(dogs.seen) == 10, SOON)
 
     assert cats.seen == [f"fish {number}" for number in range(10)]
@@ -68,7 +68,7 @@ def test_processors_of_one_class_have_messages_of_their_own(place):
 
     with running(one, other):
         place.producer().message_feed("fish", _key="a")
-        assert value(place.producer().rpc_noise(_key="b")) == "meow"
+        assert place.producer().rpc_noise(_key="b").value == "meow"
         wait_until(lambda: one.seen == ["fish"], SOON)
 
     assert other.seen == []
@@ -81,7 +81,7 @@ def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.Messa
         @messaging.RpcHandler("command", "count_down")
         def count_down(self, content, reply_func):
             left = content["parameters"]
-            rest = value(self.next_one.rpc_count_down(left - 1)) if left else []
+            rest = self.next_one.rpc_count_down(left - 1).value if left else []
             reply_func([left, *rest])
 
     CountsDown.concurrency = concurrency
@@ -95,7 +95,7 @@ def test_a_handler_can_call_its_own_processor(place):
     with running(counting(place, "self", "self", 100)):
         result = place.producer().rpc_count_down(5, _key="self")
 
-    assert value(result) == [5, 4, 3, 2, 1, 0]
+    assert result.value == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.behaviour("rpc-call")
@@ -106,7 +106,7 @@ def test_a_handler_can_call_another_processor_of_the_process(place, concurrency)
     with running(*chain):
         result = place.producer().rpc_count_down(5, _key="k0")
 
-    assert value(result) == [5, 4, 3, 2, 1, 0]
+    assert result.value == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.behaviour("processor-arguments", "round-robin-and-fan-out")
@@ -122,7 +122,7 @@ def test_two_hundred_processors_share_two_connections(place, rabbitmq):
             producer.message_feed(key, _key=key)
         names = connections_of(rabbitmq, os.getpid())
 
-    assert [value(call.get(block=False)) for call in calls] == ["meow"] * 200
+    assert [call.get(block=False).value for call in calls] == ["meow"] * 200
     assert [processor.seen for processor in herd] == [[key] for key in keys]
     pid = os.getpid()
     assert names == [f"postage {pid} consuming", f"postage {pid} publishing"]

@@ -13,7 +13,7 @@ from postage.errors import ExitScheduler
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.recorder import Handles, Recorder, at
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -59,7 +59,7 @@ def test_a_job_runs_while_its_processor_does(place: Place):
     processor = at(place, Ticking)
     with running(processor):
         turns(processor, 3)
-        assert value(place.producer().rpc_echo("and handlers do")) == "and handlers do"
+        assert place.producer().rpc_echo("and handlers do").value == "and handlers do"
     ended = processor.turns
 
     gevent.sleep(5 * BEAT)

@@ -15,7 +15,7 @@ from postage.errors import EncodingError
 from postage.green.rpc.pending import PendingCall
 from postage.testing.polling import wait_until
 from tests.support.places import Place
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -61,10 +61,10 @@ def caller(place: Place) -> Any:
 
 
 def test_both_forms_of_a_call(caller: Any, server: Server) -> None:
-    assert value(caller.rpc_square(3)) == 9
-    assert value(caller.rpc_square.later(4).get(timeout=SOON)) == 16
-    assert value(caller.rpc_squared(5)) == 25
-    assert value(caller.rpc_squared.later(number=6).get(timeout=SOON)) == 36
+    assert caller.rpc_square(3).value == 9
+    assert caller.rpc_square.later(4).get(timeout=SOON).value == 16
+    assert caller.rpc_squared(5).value == 25
+    assert caller.rpc_squared.later(number=6).get(timeout=SOON).value == 36
 
 
 def test_two_hundred_at_once(caller: Any, server: Server) -> None:
@@ -76,20 +76,20 @@ def test_two_hundred_at_once(caller: Any, server: Server) -> None:
     server.gate.set()
 
     assert len(gevent.wait(pending, timeout=SOON)) == 200
-    assert [value(each.get(block=False)) for each in pending] == [n * n for n in range(200)]
+    assert [each.get(block=False).value for each in pending] == [n * n for n in range(200)]
     assert len(caller._calls) == 0
 
 
 def test_results_one_by_one_as_they_come(caller: Any, server: Server) -> None:
     pending = {caller.rpc_square.later(number): number for number in range(20)}
-    seen = {pending[each]: value(each.get()) for each in gevent.iwait(pending, timeout=SOON)}
+    seen = {pending[each]: each.get().value for each in gevent.iwait(pending, timeout=SOON)}
     assert seen == {number: number * number for number in range(20)}
 
 
 def test_some_fail_and_the_others_do_not(place: Place, caller: Any, server: Server) -> None:
     pending = [caller.rpc_square.later(2, _key=key) for key in (place.key, "nobody", place.key)]
     results = [each.get(timeout=SOON) for each in pending]
-    assert [value(result) for result in results] == [4, "NoRoute", 4]
+    assert [result.value for result in results] == [4, "NoRoute", 4]
     assert [bool(result) for result in results] == [True, False, True]
 
 
@@ -101,7 +101,7 @@ def test_the_limit_of_the_call_holds(caller: Any, server: Server) -> None:
 
     assert watch.seconds >= 0.6
     assert watch.own < 0.6 + GRACE
-    assert {value(each.get(block=False)) for each in pending} == {"TimeoutError"}
+    assert {each.get(block=False).value for each in pending} == {"TimeoutError"}
 
 
 def test_what_cannot_be_built_or_encoded_raises_at_once(caller: Any, server: Server) -> None:
@@ -122,7 +122,7 @@ def test_killing_a_waiter_does_not_end_the_call(caller: Any, server: Server) -> 
     waiter.kill()
     server.gate.set()
 
-    assert value(pending.get(timeout=SOON)) == 9
+    assert pending.get(timeout=SOON).value == 9
 
 
 def test_a_call_that_nobody_waits_for_leaves_nothing(caller: Any, server: Server) -> None:
@@ -156,10 +156,10 @@ def test_our_own_end_ends_it(caller: Any, server: Server) -> None:
     gevent.sleep(0.1)
     green.close(1.0)
 
-    assert [value(each.get(timeout=SOON)) for each in pending] == [0, 1, 4]
-    assert value(still.get(timeout=SOON)) == "ConnectionLost"
+    assert [each.get(timeout=SOON).value for each in pending] == [0, 1, 4]
+    assert still.get(timeout=SOON).value == "ConnectionLost"
 
 
 def test_a_private_queue_can_be_asked_for_later_as_well(caller: Any, server: Server) -> None:
     queue = caller.rpc_queue_square.later(3).get(timeout=SOON)
-    assert [value(each) for each in caller.consume_rpc(queue)] == [9]
+    assert [each.value for each in caller.consume_rpc(queue)] == [9]

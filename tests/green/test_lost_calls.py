@@ -21,7 +21,7 @@ from tests.faults.fault_env import on_embedded
 from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
 from tests.support.proxy import Proxy
-from tests.support.running import SOON, running, text, value
+from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes, trying
 
@@ -52,7 +52,7 @@ def caller(place: Place, proxy: Proxy, broker_env: Any, server: Server) -> Any:
 def warm(caller: Any, server: Server) -> None:
     """Have the peer known as one that echoes ids."""
     server.gate.set()
-    assert value(caller.rpc_ask("warm")) == "warm"
+    assert caller.rpc_ask("warm").value == "warm"
     server.gate.clear()
     server.asked.clear()
     server.headers.clear()
@@ -97,7 +97,7 @@ def test_a_connection_lost_before_the_write_uses_up_no_try(
     server.gate.set()
     proxy.accept()
 
-    assert value(call.get(timeout=SOON)) == 1
+    assert call.get(timeout=SOON).value == 1
     assert server.asked == [1]
     assert caller._calls.counts["repeated"] == 0
     assert_nothing_is_left(caller)
@@ -116,7 +116,7 @@ def test_a_loss_after_the_write_sends_it_again_with_the_same_id(
     asked(server, 1, 1)
     server.gate.set()
 
-    assert value(call.get(timeout=SOON)) == 1
+    assert call.get(timeout=SOON).value == 1
     assert len({header.correlation_id for header in server.headers}) == 1
     assert len({header.reply_to for header in server.headers}) == (1 if role == "publishing" else 2)
     assert caller._calls.counts["repeated"] == 1
@@ -134,8 +134,8 @@ def test_without_further_tries_a_loss_is_the_outcome_at_once(
     result = call.get(timeout=SOON)
 
     assert watch.own < GRACE
-    assert value(result) == "ConnectionLost"
-    assert text(result).startswith("the connection to the broker was lost")
+    assert result.value == "ConnectionLost"
+    assert result.message.startswith("the connection to the broker was lost")
     assert server.asked == [1]
     assert_nothing_is_left(caller)
 
@@ -146,7 +146,7 @@ def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
         asked(server, *[1] * times)
         cut(caller._pair, "publishing")
 
-    assert value(call.get(timeout=SOON)) == "ConnectionLost"
+    assert call.get(timeout=SOON).value == "ConnectionLost"
     assert len(server.asked) == 3
     assert_nothing_is_left(caller)
 
@@ -158,12 +158,12 @@ def test_a_replaced_channel_can_still_lose_its_calls(
     retired = caller._pair.publishing.current.calling.current
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
     asked(server, 1)
-    assert value(caller.rpc_ask(2, _timeout=0.05, _max_retry=0)) == "TimeoutError"
+    assert caller.rpc_ask(2, _timeout=0.05, _max_retry=0).value == "TimeoutError"
     assert not retired.alive
     assert not call.dead
     cut(caller._pair, "publishing")
 
-    assert value(call.get(timeout=SOON)) == "ConnectionLost"
+    assert call.get(timeout=SOON).value == "ConnectionLost"
 
 
 def test_a_reply_to_the_first_try_ends_a_call_before_its_retry(
@@ -178,7 +178,7 @@ def test_a_reply_to_the_first_try_ends_a_call_before_its_retry(
     watch = Stopwatch()
     server.gate.set()
 
-    assert value(call.get(timeout=SOON)) == 1
+    assert call.get(timeout=SOON).value == 1
     assert watch.own < GRACE
     assert_nothing_is_left(caller)
 
@@ -195,7 +195,7 @@ def test_the_time_of_a_try_does_not_include_connecting(
     gevent.sleep(0.5)
     server.gate.set()
 
-    assert value(call.get(timeout=SOON)) == 1
+    assert call.get(timeout=SOON).value == 1
     assert server.asked == [1]
 
 
@@ -214,8 +214,8 @@ def test_a_broker_that_stays_away_costs_the_time_of_the_call(
 
     assert watch.seconds >= 0.8
     assert watch.own < 0.8 + GRACE
-    assert value(result) == "ConnectionLost"
-    assert "no AMQP 0-9-1 broker answered" in text(result)
+    assert result.value == "ConnectionLost"
+    assert "no AMQP 0-9-1 broker answered" in result.message
     assert_nothing_is_left(caller)
 
 
@@ -232,7 +232,7 @@ def test_the_cause_is_reported_even_after_a_stall(
     proxy.cut()
     wait_until(lambda: not caller._pair.connections, SOON)
 
-    assert value(caller.rpc_ask(1, _timeout=0.8, _max_retry=0)) == "ConnectionLost"
+    assert caller.rpc_ask(1, _timeout=0.8, _max_retry=0).value == "ConnectionLost"
 
 
 def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Proxy) -> None:
@@ -245,7 +245,7 @@ def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Pr
     watch = Stopwatch()
     caller._pair.close(1.0)
 
-    assert [value(each) for each in outcomes(runs, SOON)] == ["ConnectionLost"] * 3
+    assert [each.value for each in outcomes(runs, SOON)] == ["ConnectionLost"] * 3
     assert watch.own < GRACE
     assert len(calls) == 0
 
@@ -257,7 +257,7 @@ def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: Ser
     caller._pair.close(1.0)  # green.close() would end the server as well
 
     results = outcomes(runs, SOON)
-    assert [value(each) for each in results] == ["ConnectionLost"] * 3
+    assert [each.value for each in results] == ["ConnectionLost"] * 3
     assert server.asked == [0, 1, 2]
     assert len(calls) == 0
 
@@ -274,7 +274,7 @@ def test_the_limits_of_a_thousand_calls_hold_through_a_cut(
     ended = outcomes(runs, 60)
 
     assert watch.seconds >= 1.5
-    assert {value(result) for result, _ in ended} == {"TimeoutError"}
+    assert {result.value for result, _ in ended} == {"TimeoutError"}
     assert max(took for _, took in ended) < 3.0 + GRACE
     assert_nothing_is_left(caller)
 
@@ -299,12 +299,12 @@ def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
     delete(caller._pair, server.headers[0].reply_to)
     if not retries:
         result = call.get(timeout=SOON)
-        assert value(result) == "ConnectionLost"
-        assert "deleted" in text(result)
+        assert result.value == "ConnectionLost"
+        assert "deleted" in result.message
         return
     asked(server, 1, 1)
     server.gate.set()
-    assert value(call.get(timeout=SOON)) == 1
+    assert call.get(timeout=SOON).value == 1
     assert len({header.reply_to for header in server.headers}) == 2
     assert len({header.correlation_id for header in server.headers}) == 1
     assert_nothing_is_left(caller)
@@ -322,7 +322,7 @@ def test_calls_on_other_reply_queues_do_not_notice(
     asked(server, 1, 1, 2)
     server.gate.set()
 
-    assert [value(each) for each in outcomes([first, second], SOON)] == [1, 2]
+    assert [each.value for each in outcomes([first, second], SOON)] == [1, 2]
     assert server.asked.count(2) == 1
 
 
@@ -336,7 +336,7 @@ def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
             while not all(run.dead for run in runs):
                 delete_reply_queues(env)
                 gevent.sleep(0.1)
-        assert [value(run.value) for run in runs] == list(range(50))
+        assert [run.value.value for run in runs] == list(range(50))
         assert_nothing_is_left(producer)
 
 
@@ -357,7 +357,7 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
     server.gate.set()
 
     assert_nothing_is_left(caller)
-    assert value(caller.rpc_ask("after")) == "after"
+    assert caller.rpc_ask("after").value == "after"
 
 
 # --- private queues, whose answers are collected later

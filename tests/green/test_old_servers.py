@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.green.rpc.peers import PeerTable
 from tests.support.old_server import answer_without_ids
-from tests.support.running import SOON, running, value, warm
+from tests.support.running import SOON, running, warm
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -49,7 +49,7 @@ def test_concurrent_replies_without_ids_reach_their_callers(place, raw, old_serv
     calls = [gevent.spawn(producer.rpc_echo, number) for number in range(20)]
     gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == list(range(20))
+    assert [call.get(block=False).value for call in calls] == list(range(20))
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
@@ -75,7 +75,7 @@ def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_s
     calls = [gevent.spawn(producer.rpc_echo, n, _timeout=0.5, _max_retry=1) for n in range(2)]
     gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == [0, 1]
+    assert [call.get(block=False).value for call in calls] == [0, 1]
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
@@ -92,6 +92,6 @@ def test_many_replies_without_ids_take_linear_time(place, old_server, monkeypatc
     calls = [gevent.spawn(producer.rpc_echo, n, _timeout=1.0, _max_retry=1) for n in range(100)]
     gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == list(range(100))
+    assert [call.get(block=False).value for call in calls] == list(range(100))
     assert len(recorded) <= 200, "once for each call, and once for its reply"
     assert caplog.text.count("A reply without correlation id") == 1

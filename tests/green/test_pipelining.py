@@ -15,7 +15,7 @@ from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 from tests.support.tap import Tap, tap_to
 from tests.support.trying import outcomes, trying
 
@@ -139,7 +139,7 @@ def test_who_was_made_in_the_block_can_be_called_there(place: Place) -> None:
     with green.pipelined():
         for processor in named(place, None, names_of("x")):
             gevent.spawn(processor.start_consuming)
-        assert value(producer.rpc_name(_key="x19")) == "x19"
+        assert producer.rpc_name(_key="x19").value == "x19"
 
 
 def test_a_key_is_unbound_in_the_block_that_bound_it(place: Place) -> None:
@@ -148,7 +148,7 @@ def test_a_key_is_unbound_in_the_block_that_bound_it(place: Place) -> None:
         [processor] = named(place, None, ["x"])
         processor.consumer.queue_unbind(place.exchange, place.sub("x"), "x")
     with running(processor):
-        assert value(producer.rpc_name(_key="x")) == "NoRoute"
+        assert producer.rpc_name(_key="x").value == "NoRoute"
 
 
 def test_a_queue_named_by_the_broker_has_its_name_in_the_block(place: Place) -> None:
@@ -168,7 +168,7 @@ def test_300_processors_share_two_connections_without_greenlets(
     wait_until(lambda: all(each.consumer.consuming for each in herd), SOON)
     producer = place.producer()
     calls = [trying(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
-    assert [value(result) for result in outcomes(calls, SOON)] == names_of("x", MANY)
+    assert [result.value for result in outcomes(calls, SOON)] == names_of("x", MANY)
     assert alive() - before < MANY / 2
     assert len(tap.of(spec.Connection.Open)) == 2
     for each in herd:

@@ -16,7 +16,7 @@ from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -98,7 +98,7 @@ def test_in_one_process_its_redeliveries_are_counted(
                 proxy.cut()
                 wait_until(lambda t=times: restored(processor, t), SOON)
             dead = raw.take(place.dead)
-            assert value(place.producer().rpc_echo("alive")) == "alive"
+            assert place.producer().rpc_echo("alive").value == "alive"
             assert processor.begun == 3
 
     assert processor.counts["poisonous"] == 1

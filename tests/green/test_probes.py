@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.green.rpc.peers import RECEIPT
 from postage.testing.polling import wait_until
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -59,7 +59,7 @@ def test_concurrent_first_calls_share_a_reply_queue(place):
         assert consumers() == before + 2, "the scout's own queue, and that of all others"
         server.may_answer.set()
 
-        assert [value(call.get(timeout=SOON)) for call in calls] == list(range(MANY))
+        assert [call.get(timeout=SOON).value for call in calls] == list(range(MANY))
     assert sorted(server.began) == list(range(MANY))
 
 
@@ -90,4 +90,4 @@ def test_calls_do_not_wait_for_the_receipt_of_a_busy_server(place):
         wait_until(lambda: consumers() == before + 4, SOON)  # one of them is shared
         server.may_answer.set()
 
-        assert [value(call.get(timeout=SOON)) for call in calls] == [0, 1, 2]
+        assert [call.get(timeout=SOON).value for call in calls] == [0, 1, 2]

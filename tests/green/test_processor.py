@@ -11,7 +11,7 @@ import pytest
 from postage import messaging, microthreads
 from postage.testing.polling import wait_until
 from tests.support.recorder import Answers, Handles, Recorder, at, through
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -155,7 +155,7 @@ def test_of_several_rpc_handlers_the_last_one_defined_answers(place):
 
     seen = through(place, at(place, Several), lambda p: answers.append(p.rpc_who()))
 
-    assert [value(answer) for answer in answers] == ["another"]
+    assert [answer.value for answer in answers] == ["another"]
     assert seen == ["another"]
 
 
@@ -219,7 +219,7 @@ def test_a_handler_can_be_added_to_a_class_whose_processors_run(place):
 
     def send(producer: Any) -> None:
         producer.message_late()
-        assert value(producer.rpc_echo("handled")) == "handled"
+        assert producer.rpc_echo("handled").value == "handled"
         Open.late = late
         producer.message_late()
 
@@ -271,7 +271,7 @@ def test_a_nested_class_handles_messages_and_calls(place):
     def send(producer: Any) -> None:
         producer.message_data(7)
         producer.message_body()
-        answers.append(value(producer.rpc_answer(21)))
+        answers.append(producer.rpc_answer(21).value)
 
     seen = through(place, at(place, WithClasses), send)
 
@@ -287,10 +287,10 @@ def test_a_running_processor_can_listen_to_more_queues(place):
     processor = at(place)
     producer = place.producer()
     with running(processor):
-        assert value(producer.rpc_echo(1, _key="more", _timeout=5)) == "NoRoute"
+        assert producer.rpc_echo(1, _key="more", _timeout=5).value == "NoRoute"
         processor.add_eqk(place.at((place.sub("more"), "more")))
-        assert value(producer.rpc_echo(2, _key="more")) == 2
-        assert value(producer.rpc_echo(3)) == 3
+        assert producer.rpc_echo(2, _key="more").value == 2
+        assert producer.rpc_echo(3).value == 3
 
 
 @pytest.mark.behaviour("processor-timeouts")
@@ -303,7 +303,7 @@ def test_add_timeout_calls_back_later_from_a_handler_too(place):
 
     processor = at(place, Timing)
     with running(processor):
-        assert value(place.producer().rpc_remind()) == []
+        assert place.producer().rpc_remind().value == []
         wait_until(lambda: processor.seen == ["reminded"], SOON)
 
 
@@ -318,9 +318,9 @@ def test_add_timeout_without_a_callback_sleeps(place):
     producer = place.producer()
     with running(at(place, Sleepy)):
         sleeping = gevent.spawn(producer.rpc_sleep)
-        assert value(producer.rpc_echo("meanwhile")) == "meanwhile"
+        assert producer.rpc_echo("meanwhile").value == "meanwhile"
         assert not sleeping.dead
-        assert value(sleeping.get(timeout=SOON)) == "slept"
+        assert sleeping.get(timeout=SOON).value == "slept"
 
 
 # --- shared and private queues

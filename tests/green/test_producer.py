@@ -19,7 +19,6 @@ from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.places import exchange, producer_at
-from tests.support.running import text
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -81,9 +80,9 @@ def test_the_hup_argument_beats_the_attribute(broker_env, monkeypatch, place, ra
 def test_call_arguments_beat_rpc_timeout_and_max_retry(place, queue):
     producer = producer_at(place, rpc_timeout=0.05, max_retry=2)
 
-    assert text(producer.rpc_echo()) == "no reply within 0.05 s, 3 tries"
-    assert text(producer.rpc_echo(_timeout=0.1)) == "no reply within 0.1 s, 3 tries"
-    assert text(producer.rpc_echo(_max_retry=0)) == "no reply within 0.05 s, 1 tries"
+    assert producer.rpc_echo().message == "no reply within 0.05 s, 3 tries"
+    assert producer.rpc_echo(_timeout=0.1).message == "no reply within 0.1 s, 3 tries"
+    assert producer.rpc_echo(_max_retry=0).message == "no reply within 0.05 s, 1 tries"
 
 
 @pytest.mark.behaviour("producer-arguments")

@@ -10,7 +10,7 @@ import pytest
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.programs import Program
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("broker_env")]
 
@@ -35,7 +35,7 @@ def quit_both(producer: Any) -> None:
 def test_code_after_the_loop_runs_after_the_last_quit(component):
     program, producer = component
     producer.message_quit()
-    assert value(producer.rpc_echo("still here", _key="two")) == "still here"
+    assert producer.rpc_echo("still here", _key="two").value == "still here"
     assert program.running
 
     producer.message_quit(_key="two")
@@ -55,7 +55,7 @@ def test_restart_runs_the_same_program_and_arguments_once(component, raw, place)
 
     second = program.wait_for_line("run 2 of")
     assert second == first.replace("run 1", "run 2")  # pid, arguments, interpreter's options
-    assert value(producer.rpc_echo("anew")) == "anew"
+    assert producer.rpc_echo("anew").value == "anew"
     assert raw.count(place.sub("one")) == 0  # the command is acknowledged, it does not come again
     quit_both(producer)
     finished = program.wait()

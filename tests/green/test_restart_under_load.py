@@ -18,7 +18,7 @@ import pytest
 from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.programs import Program
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("broker_env")]
 
@@ -52,7 +52,7 @@ class Traffic:
             began = time.monotonic()
             answer = producer.rpc_double(turn, _key=key)
             self.longest = max(self.longest, time.monotonic() - began)
-            if answer and value(answer) == 2 * turn:
+            if answer and answer.value == 2 * turn:
                 self.right += 1
             else:
                 self.wrong[repr(answer.body["content"])] += 1

@@ -17,7 +17,7 @@ from tests.support.places import Place
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.restoring import OneByOne, failure_of, outcome, wait_for_restore, worker
-from tests.support.running import SOON, consuming, running, value
+from tests.support.running import SOON, consuming, running
 from tests.support.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -30,7 +30,7 @@ def test_a_processor_consumes_again_after_a_lost_connection(
     processor = worker(place, hup)
     producer = place.producer()
     with running(processor):
-        assert value(producer.rpc_echo("before")) == "before"
+        assert producer.rpc_echo("before").value == "before"
         if how == "down for a while":
             proxy.refuse()
         assert proxy.cut()
@@ -38,7 +38,7 @@ def test_a_processor_consumes_again_after_a_lost_connection(
         assert "waiting for the broker" in repr(processor.consumer)
         proxy.accept()
         wait_for_restore(processor)
-        assert value(producer.rpc_echo("after")) == "after"
+        assert producer.rpc_echo("after").value == "after"
         assert processor.consumer.consuming
 
     assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
@@ -121,11 +121,11 @@ def test_a_queue_that_ended_with_the_connection_is_made_anew(
     producer = place.producer()
     keys = ("nameless", "own", "more")
     with running(processor):
-        assert [value(producer.rpc_echo(1, _key=key)) for key in keys] == [1, 1, 1]
+        assert [producer.rpc_echo(1, _key=key).value for key in keys] == [1, 1, 1]
         before = dict(processor.consumer.qk_list)
         proxy.cut()
         wait_for_restore(processor)
-        assert [value(producer.rpc_echo(2, _key=key)) for key in keys] == [2, 2, 2]
+        assert [producer.rpc_echo(2, _key=key).value for key in keys] == [2, 2, 2]
         after = dict(processor.consumer.qk_list)
 
     assert len(before) == len(after) == 2
@@ -145,8 +145,8 @@ def test_what_was_joined_is_restored_and_what_was_left_is_not(
         processor.consumer.leave(place.sub("left"))
         proxy.cut()
         wait_for_restore(processor)
-        assert [value(producer.rpc_echo(1, _key=key)) for key in ("kept", "joined")] == [1, 1]
-        assert value(producer.rpc_echo(1, _key="unbound")) == "NoRoute"
+        assert [producer.rpc_echo(1, _key=key).value for key in ("kept", "joined")] == [1, 1]
+        assert producer.rpc_echo(1, _key="unbound").value == "NoRoute"
         assert raw.consumers(place.sub("left")) == 0
 
 
@@ -164,7 +164,7 @@ def test_a_queue_added_during_the_loss_is_consumed_after_it(
         joining.get(timeout=SOON)
         wait_for_restore(processor)
         wait_until(lambda: processor.consumer.consuming, SOON)
-        assert value(place.producer().rpc_echo(1, _key="joined")) == 1
+        assert place.producer().rpc_echo(1, _key="joined").value == 1
 
 
 def test_groups_of_generic_applications_are_restored(
@@ -185,8 +185,8 @@ def test_groups_of_generic_applications_are_restored(
         proxy.cut()
         wait_for_restore(application)
         answers = [producer.rpc_ping(_key=key) for key in keys]
-        assert [value(each)["name"] for each in answers] == [name] * 4
-        assert value(producer.rpc_ping(_key=f"{name}#first")) == "NoRoute"
+        assert [each.value["name"] for each in answers] == [name] * 4
+        assert producer.rpc_ping(_key=f"{name}#first").value == "NoRoute"
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_two_hundred_processors_are_restored_together(place: Place, hup: Any, pr
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
         gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == keys
+    assert [call.get(block=False).value for call in calls] == keys
     assert took < 4, "their round trips overlap"
 
 

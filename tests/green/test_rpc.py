@@ -15,7 +15,7 @@ from postage.message import result_from
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import close_connection, close_connections
 from tests.support.places import exchange
-from tests.support.running import SOON, consuming, running, text, value, warm
+from tests.support.running import SOON, consuming, running, warm
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -71,7 +71,7 @@ def test_each_kind_of_result_is_rebuilt_from_the_reply(place, call, kind, said, 
         result = getattr(place.producer(), f"rpc_{call}")({"a": [1, None, "é"]})
 
     assert type(result) is kind
-    assert (value(result), text(result)) == (expected, said)
+    assert (result.value, result.message) == (expected, said)
     assert bool(result) is (call == "echo")
 
 
@@ -86,7 +86,7 @@ def test_a_call_blocks_its_greenlet_and_no_other(place):
 
     with running(server(place.eqk)):
         other = gevent.spawn(others)
-        assert value(place.producer().rpc_slow({"seconds": 0.2, "answer": "done"})) == "done"
+        assert place.producer().rpc_slow({"seconds": 0.2, "answer": "done"}).value == "done"
         other.kill()
 
     assert len(turns) > 5
@@ -119,7 +119,7 @@ def test_a_call_goes_to_the_first_pair_alone(three):
 def test_key_sends_a_call_to_the_first_exchange_with_that_key(three):
     servers, producer, _ = three
 
-    assert value(producer.rpc_echo("x", _key="b")) == "x"
+    assert producer.rpc_echo("x", _key="b").value == "x"
 
     assert [s.ran for s in servers] == [[], ["x"], []]
 
@@ -129,7 +129,7 @@ def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
     servers, producer, other = three
 
     eks = [(other, "c"), *producer.eks]
-    assert value(producer.rpc_echo("x", _eks=eks, _key="b")) == "x"
+    assert producer.rpc_echo("x", _eks=eks, _key="b").value == "x"
 
     assert [s.ran for s in servers] == [[], [], ["x"]]
 
@@ -142,7 +142,7 @@ def requests_of(call: Any, place: Any) -> list[Any]:
     with consuming(messaging.GenericConsumer(place.eqk)) as got:
         result = call()
         assert isinstance(result, messaging.MessageResultException)
-        assert value(result) == "TimeoutError"
+        assert result.value == "TimeoutError"
     return got
 
 
@@ -193,11 +193,11 @@ def test_a_late_server_does_not_run_expired_calls(place, raw):
     late = server(place.eqk)
     producer = place.producer()
     result = producer.rpc_echo("nobody waits", _timeout=0.1, _max_retry=2)
-    assert value(result) == "TimeoutError"
+    assert result.value == "TimeoutError"
 
     wait_until(lambda: raw.count(place.queue) == 0, SOON)  # the broker drops it at its time
     with running(late):
-        assert value(producer.rpc_echo("awaited")) == "awaited"
+        assert producer.rpc_echo("awaited").value == "awaited"
 
     assert late.ran == ["awaited"]
 
@@ -211,7 +211,7 @@ def test_a_later_try_can_be_answered(place):
         call = gevent.spawn(place.producer().rpc_echo, "x", _timeout=0.3, _max_retry=10)
         wait_until(lambda: len(requests) == 3, SOON)  # so the first one's time is over for sure
         with running(late):
-            assert value(call.get(timeout=SOON)) == "x"
+            assert call.get(timeout=SOON).value == "x"
 
     assert 1 <= len(late.ran) < len(requests)
 
@@ -223,7 +223,7 @@ def test_a_reply_to_an_earlier_try_answers_the_call(place):
     with running(server(place.eqk)):
         result = place.producer().rpc_slow(slow, _timeout=0.25, _max_retry=3)
 
-    assert value(result) == "in the end"
+    assert result.value == "in the end"
 
 
 @pytest.mark.behaviour("rpc-timeout")
@@ -234,12 +234,12 @@ def test_a_late_reply_never_reaches_another_call(place, warmed):
         if warmed:
             warm(producer)
         late = producer.rpc_slow({"seconds": 0.3, "answer": "late"}, _timeout=0.1)
-        assert value(late) == "TimeoutError"
-        assert "0.1 s" in text(late)
+        assert late.value == "TimeoutError"
+        assert "0.1 s" in late.message
         again = [producer.rpc_slow({"seconds": 0.05 * n, "answer": f"mine {n}"}) for n in range(5)]
         assert not runs[0].dead
 
-    assert [value(result) for result in again] == [f"mine {n}" for n in range(5)]
+    assert [result.value for result in again] == [f"mine {n}" for n in range(5)]
 
 
 def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
@@ -256,7 +256,7 @@ def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
     producer = place.producer()
     with running(server(place.at(*((place.queue, key) for key in keys)))):
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
-        assert [value(call.get(timeout=SOON)) for call in calls] == keys
+        assert [call.get(timeout=SOON).value for call in calls] == keys
     assert len(making) == 2 * len(keys)
     assert max(making) <= DECLARED_AT_ONCE
 
@@ -284,11 +284,11 @@ def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
     producer = place.producer()
     with running(server(place.eqk)):
         queues = [producer.rpc_queue_echo(number) for number in range(10)]
-        assert value(producer.rpc_echo("after them")) == "after them"
+        assert producer.rpc_echo("after them").value == "after them"
 
     assert len(set(queues)) == 10
     for number in reversed(range(10)):
-        assert value(producer.consume_rpc(queues[number])[0]) == number
+        assert producer.consume_rpc(queues[number])[0].value == number
 
 
 @pytest.mark.behaviour("rpc-queue-only")
@@ -315,7 +315,7 @@ def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
         with pytest.raises(messaging.TimeoutError, match="1 of 2 replies") as late:
             producer.consume_rpc(queue, 2, timeout=0.3)
 
-    assert [value(result) for result in late.value.results] == ["x"]
+    assert [result.value for result in late.value.results] == ["x"]
 
 
 @pytest.mark.behaviour("rpc-queue-only")
@@ -356,7 +356,7 @@ def test_a_malformed_reply_is_an_error_result(place, raw, reply):
     (result,) = producer.consume_rpc(queue)
 
     assert type(result) is messaging.MessageResultError
-    assert text(result).startswith("Malformed reply ")
+    assert result.message.startswith("Malformed reply ")
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-queue-only")
@@ -372,7 +372,7 @@ def test_a_malformed_reply_to_a_waiting_call_is_an_error(place, raw, warmed):
     request = raw.take(place.queue).properties
     raw.put(request.reply_to, b"{", correlation_id=request.correlation_id)
 
-    assert text(call.get(timeout=SOON)).startswith("Malformed reply ")
+    assert call.get(timeout=SOON).message.startswith("Malformed reply ")
 
 
 # --- nobody there, or nobody any more
@@ -386,9 +386,9 @@ def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
 
     assert time.monotonic() - began < 5
     assert isinstance(result, messaging.MessageResultException)
-    assert value(result) == "NoRoute"
-    assert repr(place.key) in text(result)
-    assert repr(place.exchange.name) in text(result)
+    assert result.value == "NoRoute"
+    assert repr(place.key) in result.message
+    assert repr(place.exchange.name) in result.message
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
@@ -401,7 +401,7 @@ def test_calls_to_a_server_that_stopped_are_no_route(place):
     calls = [gevent.spawn(producer.rpc_echo, n) for n in range(10)]
     gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == ["NoRoute"] * 10
+    assert [call.get(block=False).value for call in calls] == ["NoRoute"] * 10
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
@@ -410,8 +410,8 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
     with running(server(place.eqk)):
         warm(producer)
         raw.channel.exchange_delete(place.exchange.name)
-        assert value(producer.rpc_echo("x", _timeout=30)) == "NoRoute"
-        assert value(producer.rpc_echo("x")) == "NoRoute"  # now there is one, without bindings
+        assert producer.rpc_echo("x", _timeout=30).value == "NoRoute"
+        assert producer.rpc_echo("x").value == "NoRoute"  # now there is one, without bindings
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
@@ -433,9 +433,9 @@ def test_a_lost_connection_answers_every_waiter_at_once(place, rabbitmq, vhost, 
         close_connection(rabbitmq, vhost, lost)
     gevent.joinall(calls, timeout=SOON)
 
-    assert [value(call.get(block=False)) for call in calls] == ["ConnectionLost"] * 6
+    assert [call.get(block=False).value for call in calls] == ["ConnectionLost"] * 6
     with running(server(place.at((place.sub("new"), "new")))):
-        assert value(producer.rpc_echo("again", _key="new")) == "again"
+        assert producer.rpc_echo("again", _key="new").value == "again"
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")

@@ -14,7 +14,6 @@ from tests.classic.recorded import FINGERPRINT, SENT
 from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.json_library import by_the_standard_library
 from tests.support.places import exchange, producer_at
-from tests.support.running import value
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -236,7 +235,7 @@ def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
 def test_an_exchange_given_to_a_call_is_declared_on_first_use(place, raw):
     new = exchange(place.sub("new"))
 
-    assert value(producer_at(place).rpc_hello(_eks=[(new, "rk")])) == "NoRoute"
+    assert producer_at(place).rpc_hello(_eks=[(new, "rk")]).value == "NoRoute"
     assert exchange_exists(raw, new.name)
 
 

@@ -12,7 +12,7 @@ from postage import green, messaging, microthreads
 from postage.errors import ExitScheduler
 from postage.testing.polling import wait_until
 from tests.support.recorder import Handles, Recorder, at, through
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -32,7 +32,7 @@ def test_quit_stops_one_processor_and_the_last_ends_the_loop(place):
     loop = in_scheduler(one, other)
 
     producer.message_quit()
-    assert value(producer.rpc_echo("alive", _key="b")) == "alive"
+    assert producer.rpc_echo("alive", _key="b").value == "alive"
     wait_until(lambda: "idle" in repr(one), SOON)
     assert not loop.dead
     producer.message_quit(_key="b")
@@ -90,7 +90,7 @@ def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
 
     producer.message_stop()
     wait_until(lambda: one.counts["handled"] and "idle" in repr(one), SOON)
-    assert value(producer.rpc_echo("alive", _key="b")) == "alive"
+    assert producer.rpc_echo("alive", _key="b").value == "alive"
     assert raw.count(place.sub("a")) == 0  # acknowledged
 
     assert not loop.dead

@@ -15,7 +15,7 @@ from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.recorder import Handles, Recorder
-from tests.support.running import SOON, value
+from tests.support.running import SOON
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -63,7 +63,7 @@ def start() -> Iterator[Callable[..., Any]]:
 
 
 def answers(place: Place, key: str) -> bool:
-    return bool(value(place.producer().rpc_echo("alive", _key=key)) == "alive")
+    return bool(place.producer().rpc_echo("alive", _key=key).value == "alive")
 
 
 @pytest.mark.parametrize("restart", ["transient", "permanent"])

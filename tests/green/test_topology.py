@@ -17,7 +17,7 @@ from tests.support.broker import listen, take
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 from tests.support.tap import tap_to
 from tests.support.trying import outcomes, trying
 
@@ -101,13 +101,13 @@ class Unharmed:
 
     def __enter__(self) -> None:
         self._running.__enter__()
-        assert value(self._producer.rpc_echo(1)) == 1
+        assert self._producer.rpc_echo(1).value == 1
         self._producer.message_hello()
         self._before = self._shared()
 
     def __exit__(self, *error: object) -> None:
         assert self._shared() == self._before, "a channel that others use has ended"
-        assert value(self._producer.rpc_echo(2)) == 2
+        assert self._producer.rpc_echo(2).value == 2
         self._running.__exit__(*error)
         assert not {"lost", "cancelled", "amiss"} & self._witness.consumer.counts.keys()
 
@@ -294,7 +294,7 @@ def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
         runs = [trying(producer.message_work, number) for number in range(100)]
         assert outcomes(runs, SOON) == [None] * 100
         producer.message_work("bad")
-        assert value(producer.rpc_echo("x")) == "x"
+        assert producer.rpc_echo("x").value == "x"
         wait_until(lambda: len(worker.got) == 101, SOON)
 
     assert take(raw, dead)["content"] == {"parameters": "bad"}
@@ -359,9 +359,9 @@ def use_everything(place: Place, hup: Any) -> None:
         producer.message_join_group({"group_name": "late"}, _eks=to_application)
         producer.message_leave_group({"group_name": "group"}, _eks=to_application)
         for number in range(2):
-            assert value(producer.rpc_echo(number)) == number
+            assert producer.rpc_echo(number).value == number
         [reply] = producer.consume_rpc(producer.rpc_queue_echo("later"), timeout=SOON)
-        assert value(reply) == "later"
+        assert reply.value == "later"
         producer.message_work(1)
         producer.message_work(1, _key="classic")
         wait_until(lambda: worker.got and collected, SOON)

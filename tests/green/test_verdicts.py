@@ -13,7 +13,7 @@ import pytest
 from postage import messaging
 from postage.testing.polling import wait_until
 from tests.support.recorder import Handles, Recorder, at
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -61,7 +61,7 @@ def test_a_failed_message_is_rejected_and_logged(place, raw, failing, caplog):
     dead = raw.take(place.dead)
     assert json.loads(dead.body)["name"] == "fail"
     assert dead.properties.headers["x-death"][0]["reason"] == "rejected"
-    assert value(producer.rpc_echo("alive")) == "alive"
+    assert producer.rpc_echo("alive").value == "alive"
     assert (processor.seen, processor.counts["failed"]) == (["ran"], 1)
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert "Failing.fails" in record.getMessage()
@@ -75,7 +75,7 @@ def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog)
     with caplog.at_level(logging.INFO, "postage"):
         producer.message_refuse()
         assert json.loads(raw.take(place.dead).body)["name"] == "refuse"
-        assert value(producer.rpc_echo("alive")) == "alive"
+        assert producer.rpc_echo("alive").value == "alive"
 
     (record,) = [r for r in caplog.records if "not for me" in r.getMessage()]
     assert not record.exc_info
@@ -86,7 +86,7 @@ def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog)
 def test_an_unhandled_message_is_acknowledged(place, raw, failing):
     processor, producer = failing
     producer.message_nobody_handles_this()
-    assert value(producer.rpc_echo("after it")) == "after it"
+    assert producer.rpc_echo("after it").value == "after it"
 
     assert processor.counts["unhandled"] == 1
     assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
@@ -98,7 +98,7 @@ def test_a_malformed_body_is_rejected_counted_and_logged(place, raw, failing, ca
     raw.put(place.queue, b"no message")
 
     assert raw.take(place.dead).body == b"no message"
-    assert value(producer.rpc_echo("alive")) == "alive"
+    assert producer.rpc_echo("alive").value == "alive"
     assert processor.counts["malformed"] == 1
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert "no message" in record.getMessage()

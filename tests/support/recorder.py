@@ -6,7 +6,7 @@ from typing import Any
 
 from postage import messaging
 from tests.support.places import Place
-from tests.support.running import running, value
+from tests.support.running import running
 
 Handles = messaging.MessageHandler
 Answers = messaging.RpcHandler
@@ -36,6 +36,6 @@ def through(place: Place, processor: Any, send: Any) -> list[Any]:
     producer = place.producer()
     with running(processor):
         send(producer)
-        assert value(producer.rpc_echo("the end")) == "the end"
+        assert producer.rpc_echo("the end").value == "the end"
     seen: list[Any] = processor.seen
     return seen

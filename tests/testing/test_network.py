@@ -11,7 +11,7 @@ from postage import green
 from postage.testing import cut_connections, wait_until
 from tests.support.lost_calls import Server
 from tests.support.places import Place
-from tests.support.running import running, value
+from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -24,7 +24,7 @@ def producer(request: pytest.FixtureRequest) -> Iterator[Any]:
     server.gate.set()
     with running(server):
         made = place.producer(max_retry=5)
-        assert value(made.rpc_ask(1)) == 1
+        assert made.rpc_ask(1).value == 1
         yield made
     green.close()
 
@@ -37,14 +37,14 @@ def test_both_connections_break_and_are_made_again(producer: Any) -> None:
     assert cut_connections() == 2
     wait_until(lambda: losses() == {"publishing": 1, "consuming": 1})
 
-    assert value(producer.rpc_ask(2)) == 2
+    assert producer.rpc_ask(2).value == 2
 
 
 def test_one_role_is_cut_and_the_other_stays(producer: Any) -> None:
     assert cut_connections("consuming") == 1
     wait_until(lambda: losses() == {"publishing": 0, "consuming": 1})
 
-    assert value(producer.rpc_ask(2)) == 2
+    assert producer.rpc_ask(2).value == 2
 
 
 def test_connections_to_another_port_are_not_cut(producer: Any) -> None:
