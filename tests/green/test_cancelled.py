@@ -125,11 +125,11 @@ def test_a_channel_that_the_broker_closes_is_replaced(
     producer = place.producer()
     with running(processor):
         assert producer.rpc_echo(0).value == 0
-        links = proxy.links
+        connections = proxy.connections
         producer.message_spoil(1)
         wait_until(lambda: processor.begun == [1, 1], SOON)
         assert producer.rpc_echo(1).value == 1
-        assert proxy.links == links, "the connection is the same"
+        assert proxy.connections == connections, "the connection is the same"
 
     assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
     assert raw.count(place.queue) == 0

@@ -1,4 +1,4 @@
-"""Processors and consumers that run in greenlets beside the test."""
+"""Processors and consumers that run in greenlets during a block of a test."""
 
 from __future__ import annotations
 
@@ -10,50 +10,37 @@ import gevent
 
 from postage import messaging
 from postage.testing.polling import wait_until
+from postage.testing.processors import RunProcessor
 
-#: Seconds for whatever is only a few round trips to the broker away.
 SOON = 10.0
-
-
-def value(result: Any) -> Any:
-    """Return the value in a result message."""
-    return result.value
-
-
-def text(result: Any) -> str:
-    """Return the message for people in a result message."""
-    found: str = result.message
-    return found
+"""Seconds for anything that takes a few round trips to the broker."""
 
 
 def warm(producer: messaging.GenericProducer) -> None:
-    """Make a first call: later ones to the same key share one reply queue."""
-    assert value(producer.rpc_echo("warm")) == "warm"
+    """Make a first call, after which calls to the same key share one reply queue."""
+    assert producer.rpc_echo("warm").value == "warm"
 
 
 @contextmanager
-def running(*processors: messaging.MessageProcessor) -> Iterator[list[gevent.Greenlet]]:
-    """Run *processors* while the block lasts; then let them finish, and raise what ended one."""
-    runs = [gevent.spawn(processor.start_consuming) for processor in processors]
-    for processor, run in zip(processors, runs, strict=True):
-        wait_until(lambda p=processor, r=run: r.dead or " consuming" in repr(p.consumer), SOON)
-    try:
-        yield runs
-    finally:
+def running(*processors: messaging.MessageProcessor) -> Iterator[None]:
+    """Run *processors* during the block; then stop them, and raise the error that has ended one.
+
+    Unlike the fixture ``run_processor``, it accepts handlers that fail, which is what many tests
+    are about.
+    """
+    with RunProcessor() as run_processor:
         for processor in processors:
-            processor.stop_consuming()
-        finished = gevent.joinall(runs, timeout=SOON)
-        gevent.killall(runs)
-    assert len(finished) == len(runs), "a processor did not stop"
-    for run in runs:
-        run.get(block=False)
+            run_processor(processor)
+        yield
+        run_processor.stop()
+        run_processor.errors.clear()
 
 
 @contextmanager
 def consuming(consumer: messaging.GenericConsumer) -> Iterator[list[Any]]:
-    """Have *consumer* collect what comes, acknowledged, in the list that the block gets.
+    """Acknowledge the messages of *consumer*, and collect them in the list that the block gets.
 
-    The items are those of a classic callback: channel, method, header, body.
+    An item is the arguments of a classic callback: channel, method, header, body.
     """
     got: list[Any] = []
 
@@ -62,7 +49,7 @@ def consuming(consumer: messaging.GenericConsumer) -> Iterator[list[Any]]:
         consumer.ack(message[1])
 
     run = gevent.spawn(consumer.start_consuming, take)
-    wait_until(lambda: run.dead or " consuming" in repr(consumer), SOON)
+    wait_until(lambda: run.dead or consumer.consuming, SOON)
     try:
         yield got
     finally:
