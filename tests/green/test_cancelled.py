@@ -16,7 +16,7 @@ from tests.support.places import Place
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.restoring import failure_of, outcome, spoil, wait_for_restore, worker
-from tests.support.running import SOON, running, value
+from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -251,7 +251,7 @@ def test_a_program_ends_during_the_loss_of_its_connection(
         env = broker_env.environment() | {"POSTAGE_PORT": str(proxy.port)}
         with Program("-B", SCRIPT, place.queue, "30", env=env) as program:
             program.wait_for_line("ready")
-            wait_until(lambda: proxy.links, SOON)
+            wait_until(lambda: proxy.connections, SOON)
             place.producer().message_work([1, 0])
             program.wait_for_line("finished")
             proxy.refuse()
