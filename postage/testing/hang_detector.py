@@ -17,17 +17,17 @@ from __future__ import annotations
 import _thread
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from traceback import format_stack
 from types import FrameType
 from typing import Any
 
-from postage.testing.stacks import all_stacks
-
-__all__ = ["GRACE", "HangDetector", "TestHung"]
+__all__ = ["GRACE", "HangDetector", "TestHung", "all_stacks"]
 
 GRACE = 20.0
 """Seconds between the interruption and the end of a process that has not reacted to it."""
@@ -82,3 +82,19 @@ def _native(name: str) -> Any:
     """Return *name* of ``_thread`` as it was before gevent patched it: for a native thread."""
     monkey = sys.modules.get("gevent.monkey")
     return getattr(_thread, name) if monkey is None else monkey.get_original("_thread", name)
+
+
+def all_stacks() -> str:
+    """Return the stacks of all threads, then of all greenlets that have started and not ended.
+
+    `gevent.util.format_run_info` leaves out the greenlets' stacks when another thread calls it.
+    """
+    frames = sys._current_frames()  # noqa: SLF001 - documented
+    stacks = [(f"thread {ident:#x}", frame) for ident, frame in frames.items()]
+    library = sys.modules.get("greenlet")
+    if library is not None:  # else there are no greenlets
+        greenlets = [each for each in gc.get_objects() if isinstance(each, library.greenlet)]
+        stacks += [(repr(each), each.gr_frame) for each in greenlets if each.gr_frame is not None]
+    return (
+        "\n".join(f"--- {title}\n{''.join(format_stack(frame))}" for title, frame in stacks) + "\n"
+    )
