@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
@@ -25,23 +25,29 @@ def chosen_broker(config: pytest.Config) -> str:
     return chosen
 
 
-class VhostProvider(Protocol):
-    """Gives each test a virtual host."""
+class VhostProvider:
+    """Gives each test a virtual host of the broker at *url*, which names none itself."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
 
     def open_vhost(self) -> str:
         """Return the name of a virtual host that no other test uses."""
+        raise NotImplementedError
 
     def close_vhost(self, name: str) -> None:
         """Take back the virtual host *name*: its test has ended."""
 
     def url_of(self, vhost: str) -> str:
         """Return the ``amqp://`` URL of a virtual host."""
+        return f"{self._url}/{quote(vhost, safe='')}"
 
 
-class EmbeddedVhosts:
+class EmbeddedVhosts(VhostProvider):
     """Makes virtual hosts on the embedded broker, in microseconds, and removes them."""
 
     def __init__(self, broker: BrokerThread) -> None:
+        super().__init__(broker.url)
         self._broker = broker
         self._numbers = itertools.count(1)
 
@@ -55,12 +61,8 @@ class EmbeddedVhosts:
         """Remove the virtual host with its queues; connections to it are closed."""
         self._broker.remove_vhost(name)
 
-    def url_of(self, vhost: str) -> str:
-        """Return the URL of the virtual host."""
-        return f"{self._broker.url}/{quote(vhost, safe='')}"
 
-
-class RabbitMQVhosts:
+class RabbitMQVhosts(VhostProvider):
     """Gives out the virtual hosts that a node was started with, then makes more.
 
     Making and deleting one takes seconds.  So none is deleted: the node takes them all with it.
@@ -69,6 +71,7 @@ class RabbitMQVhosts:
     NAMES: ClassVar[list[str]] = [f"test-{number}" for number in range(1, 41)]
 
     def __init__(self, node: RabbitMQNode) -> None:
+        super().__init__(f"amqp://guest:guest@{node.host}:{node.port}")
         self._node = node
         self._free = iter(self.NAMES)
         self._numbers = itertools.count(len(self.NAMES) + 1)
@@ -82,26 +85,13 @@ class RabbitMQVhosts:
             self._node.ctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
         return name
 
-    def close_vhost(self, name: str) -> None:
-        """Do nothing: see the class."""
 
-    def url_of(self, vhost: str) -> str:
-        """Return the URL of the virtual host."""
-        return f"amqp://guest:guest@{self._node.host}:{self._node.port}/{quote(vhost, safe='')}"
-
-
-class UrlVhost:
+class UrlVhost(VhostProvider):
     """Gives all tests the virtual host of one URL: AMQP has no way to make another."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
 
     def open_vhost(self) -> str:
         """Return the name of the virtual host."""
         return unquote(urlsplit(self._url).path[1:]) or "/"
-
-    def close_vhost(self, name: str) -> None:
-        """Do nothing: its contents are the user's."""
 
     def url_of(self, vhost: str) -> str:  # noqa: ARG002 - there is only one
         """Return the URL."""

@@ -50,7 +50,7 @@ def test_it_finds_every_fault_and_exits_with_4():
     assert found == FAULTS
     assert (ended.code, ended.stderr) == (4, "Error: 12 faults\n")
     notes = [f["text"] for f in report["findings"] if not f["fault"]]
-    assert notes == ["nobody here listens to exchange 'cli-elsewhere'"]
+    assert notes == ["no queue here is bound to exchange 'cli-elsewhere'"]
     calls = {row["message"] for row in report["messages"]}
     assert calls == {"message_letter(text, *copies, urgent=False)", "rpc_stamp(price)"}
     assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in report["producers"]

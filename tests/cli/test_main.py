@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from postage.cli.broker_program import HELP
 from postage.cli.commands import COMMANDS
 from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, exit_codes, print_error
 from postage.errors import (
@@ -112,6 +113,13 @@ def test_without_click_the_broker_runs():
         2,
         "SettingsError: port must be from 0 to 65535, not 70000\n",
     )
+
+
+def test_without_click_the_broker_has_the_same_options():
+    texts = [" ".join(run("broker", "--help").stdout.split()) for run in (postage, without_click)]
+
+    for name, text in HELP.items():
+        assert all(f" --{name}" in page and text in page for page in texts), name
 
 
 def test_without_click_help_and_version_work():

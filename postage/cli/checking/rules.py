@@ -116,7 +116,7 @@ def keys_lead_nowhere(
     for exchange, key in eks:
         here = [each for each in bindings if each.exchange.name == exchange.name]
         if not here:
-            text = f"nobody here listens to exchange {exchange.name!r}"
+            text = f"no queue here is bound to exchange {exchange.name!r}"
             yield Finding(producer, text, fault=False)
         elif not any(_matches(each, key) for each in here):
             text = f"no queue is bound to key {key!r} of exchange {exchange.name!r}"
