@@ -66,9 +66,11 @@ class Deadline:
             _current.reset(self._token)
 
 
-def current() -> Deadline | None:
-    """Return the deadline of the request that this greenlet handles, or None."""
-    return _current.get()
+current = _current.get
+"""Return the deadline of the request that this greenlet handles, or None.
+
+This is the method of the context variable itself: a call outside a handler, which has no deadline,
+then runs no other code here."""
 
 
 def remaining() -> float:

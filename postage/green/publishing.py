@@ -187,7 +187,7 @@ def _ready_channel(pair: Pair, exchange: type[Exchange], choose: ChannelChooser)
     This needs no timer, which would cost as much as the publish.
     """
     connection = pair.publishing.current
-    if connection is None or not connection.has_declared(exchange):
+    if connection is None or exchange not in connection.declared:
         return None
     return choose(connection).current
 

@@ -120,7 +120,7 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
         channel.exchange_declare(**{**forbidden.parameters, "internal": True})
     # As declared by others: we may not publish to it, whoever we are.
     connection.declare(place.exchange)
-    connection._declared[forbidden] = connection._declared[place.exchange]
+    connection.declared.add(forbidden)
     connection.discard_declaration(place.exchange)
     watch = Stopwatch()
     refused, *others = outcomes(

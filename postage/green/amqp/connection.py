@@ -74,7 +74,9 @@ class Connection:
         self.alive = False
         """False until it is open, and once it was lost or closed."""
         self._over = Event()
-        self._declared: dict[type[Exchange], SharedResource[Connection]] = {}
+        self.declared: set[type[Exchange]] = set()
+        """The exchanges that need no further `declare` on this connection."""
+        self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
         self._own = 0  # consumers that have a channel each
@@ -255,7 +257,7 @@ class Connection:
         # Nobody waits for what is not confirmed, so here alone it shows that an exchange is gone.
         if isinstance(error, ChannelRefused):
             logger.warning("What was published without confirm may be lost: %s", error)
-            for exchange in [known for known in self._declared if error.misses(known.name)]:
+            for exchange in [known for known in self.declared if error.misses(known.name)]:
                 self.discard_declaration(exchange)
 
     def _open_confirming(self) -> Channel:
@@ -279,26 +281,28 @@ class Connection:
         return channel
 
     def declare(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`."""
-        declared = self._declared.get(exchange)
-        if declared is None:
-            declared = self._declared[exchange] = SharedResource(partial(self._declare, exchange))
-        declared.get()
+        """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`.
+
+        Switches unless *exchange* is in `declared`.
+        """
+        if exchange in self.declared:
+            return
+        declaring = self._declaring.get(exchange)
+        if declaring is None:
+            declaring = self._declaring[exchange] = SharedResource(partial(self._declare, exchange))
+        declaring.get()
 
     def _declare(self, exchange: type[Exchange]) -> Connection:
-        """Declare; return what the declaration lives as long as."""
+        """Declare *exchange*; return the connection, with whose end the declaration is void."""
         with self.lease() as channel:
             channel.exchange_declare(**exchange.parameters)
+        self.declared.add(exchange)
         return self
 
-    def has_declared(self, exchange: type[Exchange]) -> bool:
-        """Tell whether `declare` has nothing to do, and so would not switch."""
-        declared = self._declared.get(exchange)
-        return declared is not None and declared.current is not None
-
     def discard_declaration(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* again when it is needed: the broker says that it is gone."""
-        self._declared.pop(exchange, None)
+        """Declare *exchange* again when it is next used: the broker says that it does not exist."""
+        self.declared.discard(exchange)
+        self._declaring.pop(exchange, None)
 
     # --- the end
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -40,7 +41,9 @@ class Pair:
         """Replies that came back: nobody waits for them any more."""
         self.declaring: set[gevent.Greenlet[..., Any]] = set()
         """Declarations under way that nobody waits for, but what is sent meanwhile."""
-        self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
+        numbered = f"{uuid.uuid4().hex[:16]}-{{:x}}".format
+        self.new_id: Callable[[], str] = map(numbered, itertools.count(1)).__next__
+        """Returns an id that no other message anywhere has, at a tenth of the price of a UUID."""
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
@@ -56,10 +59,6 @@ class Pair:
     def wait_declared(self, limit: float) -> None:
         """Wait for what is being declared, at most *limit* seconds; switches."""
         gevent.joinall([*self.declaring], timeout=limit)
-
-    def new_id(self) -> str:
-        """Return an id that no other message anywhere has, for a tenth of what a UUID costs."""
-        return f"{self._prefix}-{next(self._numbers):x}"
 
     def _returned(self, reason: str, properties: Properties) -> None:
         if properties.reply_to is None:

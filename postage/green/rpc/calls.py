@@ -34,6 +34,7 @@ request, and waits; nothing else switches greenlets.  Everything that is missing
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -96,7 +97,8 @@ class Calls:
         self._connection: Connection | None = None
         self._request_channel: Channel | None = None
         self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
-        self._shared_queue: SharedResource[ReplyQueue] = SharedResource(self._make_shared_queue)
+        self._shared_queue: ReplyQueue | None = None
+        self._shared: SharedResource[ReplyQueue] = SharedResource(self._open_shared_queue)
         self.counts: Counter[str] = Counter()
         """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests, and
         ``repeated`` ones, which were sent once more."""
@@ -117,7 +119,8 @@ class Calls:
         its connection, channel or reply queue is lost.  All tries have the same correlation id, and
         each expires in its queue when the caller has stopped waiting for it.
         """
-        budget = CallBudget(timeout, max_retry + 1, deadline.remaining())
+        limit = math.inf if deadline.current() is None else deadline.remaining()
+        budget = CallBudget(timeout, max_retry + 1, limit)
         call = PendingCall(self._pair.new_id(), request)
         self._pending[call.id] = call
         try:
@@ -161,11 +164,13 @@ class Calls:
             return None
         if self._pair.declaring:  # the queue of its server may be among them
             return None
-        if not (connection.has_declared(call.request.exchange) and connection.takes_data):
+        if call.request.exchange not in connection.declared:
+            return None
+        if connection.blocked is not None or connection.transport.congested:
             return None
         queue = call.own_queue
         if queue is None and self.peers[call.destination] is PeerState.ECHOES:
-            queue = self._shared_queue.current
+            queue = self._shared_queue
         return None if queue is None or not queue.alive else (channel, queue)
 
     def _try(
@@ -243,7 +248,7 @@ class Calls:
         if call.own_queue is None:
             self._wait_for_probe(call)
             if self.peers[call.destination] is PeerState.ECHOES:
-                self._shared_queue.get()
+                self._shared.get()
                 return
             if self.peers[call.destination] is PeerState.UNKNOWN:
                 self._probes[call.destination] = _Probe(call, gevent.event.Event())
@@ -260,8 +265,10 @@ class Calls:
     def _open_reply_channel(self) -> Channel:
         return self._pair.consuming.get().open_channel()
 
-    def _make_shared_queue(self) -> ReplyQueue:
-        return ReplyQueue(self._reply_channel.get(), self._on_reply, self._on_replies_lost)
+    def _open_shared_queue(self) -> ReplyQueue:
+        channel = self._reply_channel.get()
+        self._shared_queue = ReplyQueue(channel, self._on_reply, self._on_replies_lost)
+        return self._shared_queue
 
     # --- probes
 
@@ -273,7 +280,7 @@ class Calls:
         """Wait until another call has found out what *call* must know; switches if there is one."""
         probe = self._probes.get(call.destination)
         if probe is not None and probe.call is not call:
-            self._shared_queue.get()  # most likely, the probe will find that it can be used
+            self._shared.get()  # most likely, the probe will find that it can be used
             probe.ended.wait(PROBE_WAIT)
 
     def _end_probe(self, call: PendingCall) -> None:
