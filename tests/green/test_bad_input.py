@@ -17,6 +17,7 @@ from tests.support.bad_errors import RAISERS
 from tests.support.places import Place
 from tests.support.programs import Program
 from tests.support.raw import raw_to
+from tests.support.recovery import calls_of
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -421,10 +422,10 @@ REPLY = json.dumps(messaging.MessageResult("mine").body).encode()
 )
 def test_a_reply_to_nobody_is_counted_and_dropped(waiting, ids, count, stray):
     case, caller, request = waiting
-    before = case.producer._calls.counts[count]
+    before = calls_of(case.producer).counts[count]
 
     case.raw.put(request.reply_to, stray, **ids)
-    wait_until(lambda: case.producer._calls.counts[count] == before + 1, SOON)
+    wait_until(lambda: calls_of(case.producer).counts[count] == before + 1, SOON)
     assert not caller.dead
     case.raw.put(request.reply_to, REPLY, correlation_id=request.correlation_id)
 
@@ -434,12 +435,12 @@ def test_a_reply_to_nobody_is_counted_and_dropped(waiting, ids, count, stray):
 @pytest.mark.behaviour("rpc-timeout")
 def test_a_second_reply_to_the_same_call_is_dropped(waiting):
     case, caller, request = waiting
-    before = case.producer._calls.counts["late"]
+    before = calls_of(case.producer).counts["late"]
     for _ in range(2):
         case.raw.put(request.reply_to, REPLY, correlation_id=request.correlation_id)
 
     assert caller.get(timeout=SOON).value == "mine"
-    wait_until(lambda: case.producer._calls.counts["late"] == before + 1, SOON)
+    wait_until(lambda: calls_of(case.producer).counts["late"] == before + 1, SOON)
 
 
 @pytest.mark.behaviour("rpc-queue-only")

@@ -17,8 +17,8 @@ from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.catalogue import empty_broker
 from tests.faults.fault_env import FaultEnv, on_embedded
 from tests.support.broker_commands import in_node_thread
-from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
+from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import trying
@@ -54,7 +54,7 @@ def during_a_pause(
 
 def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
     with on_embedded() as env:
-        server = Server({"name": "server"}, place.eqk)
+        server = GatedServer({"name": "server"}, place.eqk)
         server.gate.set()
         caller = place.producer()
 
@@ -86,7 +86,7 @@ def test_a_rabbitmq_node_that_dies_and_comes_back(
 ) -> None:
     for name, setting in {"HOST": node.host, "PORT": str(node.port), "VHOST": "/"}.items():
         monkeypatch.setenv(f"POSTAGE_{name}", setting)
-    server = Server({"name": "server"}, place.eqk)
+    server = GatedServer({"name": "server"}, place.eqk)
     server.gate.set()
     caller = place.producer()
 
@@ -131,13 +131,13 @@ def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
         env.broker.faults.unblock()
 
 
-def blocked(place: Place, env: FaultEnv) -> tuple[Server, Any]:
+def blocked(place: Place, env: FaultEnv) -> tuple[GatedServer, Any]:
     """Return a server, and a caller that knows of the alarm."""
-    server = Server({"name": "server"}, place.eqk)
+    server = GatedServer({"name": "server"}, place.eqk)
     server.gate.set()
     caller = place.producer()
     caller.rpc_ask("opens the channel", _timeout=0)
     env.broker.faults.block()
     trying(caller.message_hello)  # a broker tells those who publish
-    wait_until(lambda: caller._pair.publishing.current.blocked, SOON)
+    wait_until(lambda: pair_of(caller).publishing.current.blocked, SOON)
     return server, caller

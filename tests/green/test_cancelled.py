@@ -15,10 +15,18 @@ from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.restoring import failure_of, outcome, spoil, wait_for_restore, worker
+from tests.support.recovery import error_of, fail_channel, run_to_end, wait_for_recovery, worker
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
+
+
+def consumer_tags(processor: Any, producer: Any, *keys: str) -> list[str]:
+    """Return the tags of the consumers that get the messages with *keys*."""
+    deliveries = processor.consumer.deliveries
+    deliveries.clear()
+    assert [producer.rpc_echo(key, _key=key).value for key in keys] == list(keys)
+    return [delivery.consumer_tag for delivery in deliveries]
 
 
 @pytest.mark.behaviour("consumer-operations")
@@ -28,14 +36,13 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     producer = place.producer()
     with running(processor):
-        tags = dict(processor.consumer._subscription._queue_of_tag)
+        before = consumer_tags(processor, producer, "a", "b")
         raw.channel.queue_delete(place.queue)
-        wait_for_restore(processor)
-        assert producer.rpc_echo(1, _key="a").value == 1
-        assert producer.rpc_echo(2, _key="b").value == 2
-        kept = dict(processor.consumer._subscription._queue_of_tag).items() & tags.items()
+        wait_for_recovery(processor)
+        after = consumer_tags(processor, producer, "a", "b")
 
-    assert [queue.name for _, queue in kept] == [place.sub("other")], "it goes on undisturbed"
+    assert after[0] != before[0]
+    assert after[1] == before[1], "the other consumer continues"
     assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
     (record,) = [r for r in caplog.records if "ended the consumer" in r.getMessage()]
     assert record.levelname == "WARNING"
@@ -48,7 +55,7 @@ def test_a_deleted_exchange_and_its_queue_are_redeclared(place: Place, raw: Raw,
     with running(processor):
         raw.channel.exchange_delete(place.exchange.name)
         raw.channel.queue_delete(place.queue)
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         assert place.producer().rpc_echo(1).value == 1
 
 
@@ -59,12 +66,12 @@ def test_a_deleted_passive_queue_ends_the_run_with_its_name(
     raw.declare(place.queue)
     as_it_is = {"name": place.queue, "flags": {"passive": True}}
     processor = worker(place, hup, eqk=place.at((as_it_is, "rk")))
-    run = gevent.spawn(outcome, processor)
+    run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
 
     raw.channel.queue_delete(place.queue)
 
-    error = failure_of(run)
+    error = error_of(run)
     assert isinstance(error, ChannelRefused)
     assert error.misses(place.queue)
     assert isinstance(error.__cause__, ConsumerCancelled)
@@ -75,7 +82,7 @@ def test_what_is_there_otherwise_after_the_loss_ends_the_run(
     place: Place, raw: Raw, hup: Any, proxy: Proxy
 ) -> None:
     processor = worker(place, hup)
-    run = gevent.spawn(outcome, processor)
+    run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     proxy.refuse()
     proxy.cut()
@@ -84,7 +91,7 @@ def test_what_is_there_otherwise_after_the_loss_ends_the_run(
     raw.declare(place.queue, arguments={"x-max-length": 5})
     proxy.accept()
 
-    error = failure_of(run)
+    error = error_of(run)
     assert isinstance(error, TopologyMismatch)
     assert (error.name, error.flag) == (place.queue, "x-max-length")
 
@@ -114,7 +121,7 @@ def test_a_queue_that_another_holds_after_the_loss_is_waited_for(
         assert producer.rpc_echo("the other queue").value == "the other queue"
         assert processor.counts["restored"] == 0
         raw.channel.queue_delete(place.sub("own"))
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         assert producer.rpc_echo(1, _key="own").value == 1
 
 
@@ -126,7 +133,7 @@ def test_a_channel_that_the_broker_closes_is_replaced(
     with running(processor):
         assert producer.rpc_echo(0).value == 0
         connections = proxy.connections
-        producer.message_spoil(1)
+        producer.message_fail_channel(1)
         wait_until(lambda: processor.begun == [1, 1], SOON)
         assert producer.rpc_echo(1).value == 1
         assert proxy.connections == connections, "the connection is the same"
@@ -138,7 +145,7 @@ def test_a_channel_that_the_broker_closes_is_replaced(
 def test_repeated_channel_errors_do_not_loop_without_pause(place: Place, hup: Any) -> None:
     processor = worker(place, hup)
     with running(processor):
-        place.producer().message_spoil(1_000_000)
+        place.producer().message_fail_channel(1_000_000)
         wait_until(lambda: processor.counts["restored"] >= 3, SOON)
         began, restored = time.monotonic(), processor.counts["restored"]
         gevent.sleep(1.0)
@@ -161,12 +168,10 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
 ) -> None:
     processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
     with running(processor):
-        subscription: Any = processor.consumer._subscription
-        tag = next(
-            tag for tag, queue in subscription._queue_of_tag.items() if queue.name == place.queue
-        )
-        subscription._channel.discard_consumer(tag)  # behind the back of its owner
-        wait_for_restore(processor)
+        assert place.producer().rpc_echo(0, _key="a").value == 0
+        delivery = processor.consumer.deliveries[-1]
+        delivery.channel.discard_consumer(delivery.consumer_tag)  # the processor does not know
+        wait_for_recovery(processor)
         assert place.producer().rpc_echo(1, _key="a").value == 1
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
         assert raw.consumers(place.sub("other")) == 1
@@ -180,10 +185,11 @@ def test_a_channel_whose_end_was_not_heard_of_is_replaced(
 ) -> None:
     processor = worker(place, hup)
     with running(processor):
-        channel: Any = processor.consumer._subscription._channel
+        assert place.producer().rpc_echo(0).value == 0
+        channel = processor.consumer.deliveries[-1].channel
         channel.on_end.clear()
-        spoil(channel)
-        wait_for_restore(processor)
+        fail_channel(channel)
+        wait_for_recovery(processor)
         assert place.producer().rpc_echo(1).value == 1
 
     assert processor.counts["amiss"] == 1

@@ -15,6 +15,7 @@ from postage.errors import EncodingError
 from postage.green.rpc.pending import PendingCall
 from postage.testing.polling import wait_until
 from tests.support.places import Place
+from tests.support.recovery import calls_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 
@@ -77,7 +78,7 @@ def test_two_hundred_at_once(caller: Any, server: Server) -> None:
 
     assert len(gevent.wait(pending, timeout=SOON)) == 200
     assert [each.get(block=False).value for each in pending] == [n * n for n in range(200)]
-    assert len(caller._calls) == 0
+    assert len(calls_of(caller)) == 0
 
 
 def test_results_one_by_one_as_they_come(caller: Any, server: Server) -> None:
@@ -109,7 +110,7 @@ def test_what_cannot_be_built_or_encoded_raises_at_once(caller: Any, server: Ser
         caller.rpc_square.later(object())
     with pytest.raises(TypeError):
         caller.rpc_squared.later()
-    assert len(caller._calls) == 0
+    assert len(calls_of(caller)) == 0
 
 
 def test_killing_a_waiter_does_not_end_the_call(caller: Any, server: Server) -> None:
@@ -129,7 +130,7 @@ def test_a_call_that_nobody_waits_for_leaves_nothing(caller: Any, server: Server
     for number in range(20):
         caller.rpc_square.later(number)
     wait_until(lambda: len(server.asked) == 20, SOON)
-    wait_until(lambda: not len(caller._calls), SOON)
+    wait_until(lambda: not len(calls_of(caller)), SOON)
 
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is PendingCall]
@@ -142,7 +143,7 @@ def test_to_kill_it_gives_the_call_up(caller: Any, server: Server) -> None:
     pending.kill()
 
     assert pending.ready()
-    assert len(caller._calls) == 0
+    assert len(calls_of(caller)) == 0
 
 
 def test_our_own_end_ends_it(caller: Any, server: Server) -> None:

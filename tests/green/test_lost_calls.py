@@ -18,9 +18,9 @@ from postage.green.rpc.peers import PeerEvent
 from postage.testing.polling import wait_until
 from tests.faults.catalogue import delete_reply_queues
 from tests.faults.fault_env import on_embedded
-from tests.support.lost_calls import GRACE, Server, assert_nothing_is_left
 from tests.support.places import Place
 from tests.support.proxy import Proxy
+from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, calls_of, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.trying import outcomes, trying
@@ -32,16 +32,16 @@ ROLES = ["publishing", "consuming", "both"]
 
 
 @pytest.fixture
-def server(place: Place) -> Iterator[Server]:
+def server(place: Place) -> Iterator[GatedServer]:
     """A server for the calls of the test, whose gate is open at the end."""
-    made = Server({"name": "server"}, place.eqk)
+    made = GatedServer({"name": "server"}, place.eqk)
     with running(made):
         yield made
         made.gate.set()
 
 
 @pytest.fixture
-def caller(place: Place, proxy: Proxy, broker_env: Any, server: Server) -> Any:
+def caller(place: Place, proxy: Proxy, broker_env: Any, server: GatedServer) -> Any:
     """A producer behind the proxy, whose calls share the reply queue."""
     hup = {**broker_env.hup, "port": proxy.port}
     made = place.producer(hup=hup, rpc_timeout=AGES, max_retry=1)
@@ -49,22 +49,21 @@ def caller(place: Place, proxy: Proxy, broker_env: Any, server: Server) -> Any:
     return made
 
 
-def warm(caller: Any, server: Server) -> None:
+def warm(caller: Any, server: GatedServer) -> None:
     """Have the peer known as one that echoes ids."""
     server.gate.set()
     assert caller.rpc_ask("warm").value == "warm"
     server.gate.clear()
-    server.asked.clear()
-    server.headers.clear()
+    server.forget()
 
 
 def make_classic(caller: Any, place: Place) -> None:
     """Let further calls have reply queues of their own, as to a server that returns no id."""
     destination = place.exchange.name, place.key
-    caller._calls.peers.record(destination, PeerEvent.ID_MISSING)
+    calls_of(caller).peers.record(destination, PeerEvent.ID_MISSING)
 
 
-def asked(server: Server, *what: Any) -> None:
+def asked(server: GatedServer, *what: Any) -> None:
     wait_until(lambda: sorted(server.asked) == sorted(what), SOON, f"the server got {what}")
 
 
@@ -87,11 +86,11 @@ def delete(pair: Pair, queue: str) -> None:
 
 
 def test_a_connection_lost_before_the_write_uses_up_no_try(
-    caller: Any, server: Server, proxy: Proxy
+    caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     proxy.refuse()
     proxy.cut()
-    wait_until(lambda: not caller._pair.connections, SOON)
+    wait_until(lambda: not pair_of(caller).connections, SOON)
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
     gevent.idle()
     server.gate.set()
@@ -99,38 +98,38 @@ def test_a_connection_lost_before_the_write_uses_up_no_try(
 
     assert call.get(timeout=SOON).value == 1
     assert server.asked == [1]
-    assert caller._calls.counts["repeated"] == 0
+    assert calls_of(caller).counts["repeated"] == 0
     assert_nothing_is_left(caller)
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 def test_a_loss_after_the_write_sends_it_again_with_the_same_id(
-    place: Place, caller: Any, server: Server, role: str, warmed: bool
+    place: Place, caller: Any, server: GatedServer, role: str, warmed: bool
 ) -> None:
     if not warmed:
         make_classic(caller, place)
     call = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
-    cut(caller._pair, role)
+    cut(pair_of(caller), role)
     asked(server, 1, 1)
     server.gate.set()
 
     assert call.get(timeout=SOON).value == 1
     assert len({header.correlation_id for header in server.headers}) == 1
     assert len({header.reply_to for header in server.headers}) == (1 if role == "publishing" else 2)
-    assert caller._calls.counts["repeated"] == 1
+    assert calls_of(caller).counts["repeated"] == 1
     assert_nothing_is_left(caller)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_without_further_tries_a_loss_is_the_outcome_at_once(
-    caller: Any, server: Server, role: str
+    caller: Any, server: GatedServer, role: str
 ) -> None:
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
     asked(server, 1)
     watch = Stopwatch()
-    cut(caller._pair, role)
+    cut(pair_of(caller), role)
     result = call.get(timeout=SOON)
 
     assert watch.own < GRACE
@@ -140,11 +139,11 @@ def test_without_further_tries_a_loss_is_the_outcome_at_once(
     assert_nothing_is_left(caller)
 
 
-def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
+def test_every_loss_uses_up_a_try(caller: Any, server: GatedServer) -> None:
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=2)
     for times in range(1, 4):
         asked(server, *[1] * times)
-        cut(caller._pair, "publishing")
+        cut(pair_of(caller), "publishing")
 
     assert call.get(timeout=SOON).value == "ConnectionLost"
     assert len(server.asked) == 3
@@ -152,27 +151,27 @@ def test_every_loss_uses_up_a_try(caller: Any, server: Server) -> None:
 
 
 def test_a_replaced_channel_can_still_lose_its_calls(
-    caller: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+    caller: Any, server: GatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postage.green.amqp.connection.RENEWAL", 0.0)
-    retired = caller._pair.publishing.current.calling.current
+    retired = pair_of(caller).publishing.current.calling.current
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
     asked(server, 1)
     assert caller.rpc_ask(2, _timeout=0.05, _max_retry=0).value == "TimeoutError"
     assert not retired.alive
     assert not call.dead
-    cut(caller._pair, "publishing")
+    cut(pair_of(caller), "publishing")
 
     assert call.get(timeout=SOON).value == "ConnectionLost"
 
 
 def test_a_reply_to_the_first_try_ends_a_call_before_its_retry(
-    caller: Any, server: Server, proxy: Proxy
+    caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     call = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
     proxy.refuse()
-    cut(caller._pair, "publishing")
+    cut(pair_of(caller), "publishing")
     gevent.idle()
     assert not call.dead
     watch = Stopwatch()
@@ -184,7 +183,7 @@ def test_a_reply_to_the_first_try_ends_a_call_before_its_retry(
 
 
 def test_the_time_of_a_try_does_not_include_connecting(
-    caller: Any, server: Server, proxy: Proxy
+    caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     proxy.refuse()
     proxy.cut()
@@ -208,7 +207,7 @@ def test_a_broker_that_stays_away_costs_the_time_of_the_call(
 ) -> None:
     proxy.refuse()
     proxy.cut()
-    wait_until(lambda: not caller._pair.connections, SOON)
+    wait_until(lambda: not pair_of(caller).connections, SOON)
     watch = Stopwatch()
     result = caller.rpc_ask(1, _timeout=0.8 / (retries + 1), _max_retry=retries)
 
@@ -230,7 +229,7 @@ def test_the_cause_is_reported_even_after_a_stall(
     monkeypatch.setattr(reconnecting, "AsyncResult", Interrupted)
     proxy.refuse()
     proxy.cut()
-    wait_until(lambda: not caller._pair.connections, SOON)
+    wait_until(lambda: not pair_of(caller).connections, SOON)
 
     assert caller.rpc_ask(1, _timeout=0.8, _max_retry=0).value == "ConnectionLost"
 
@@ -238,23 +237,23 @@ def test_the_cause_is_reported_even_after_a_stall(
 def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Proxy) -> None:
     proxy.refuse()
     proxy.cut()
-    wait_until(lambda: not caller._pair.connections, SOON)
-    calls = caller._calls
+    wait_until(lambda: not pair_of(caller).connections, SOON)
+    calls = calls_of(caller)
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(3)]
     gevent.idle()
     watch = Stopwatch()
-    caller._pair.close(1.0)
+    pair_of(caller).close(1.0)
 
     assert [each.value for each in outcomes(runs, SOON)] == ["ConnectionLost"] * 3
     assert watch.own < GRACE
     assert len(calls) == 0
 
 
-def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: Server) -> None:
-    calls = caller._calls
+def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: GatedServer) -> None:
+    calls = calls_of(caller)
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(3)]
     asked(server, 0, 1, 2)
-    caller._pair.close(1.0)  # green.close() would end the server as well
+    pair_of(caller).close(1.0)  # green.close() would end the server as well
 
     results = outcomes(runs, SOON)
     assert [each.value for each in results] == ["ConnectionLost"] * 3
@@ -264,7 +263,7 @@ def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: Ser
 
 @pytest.mark.limit(120)
 def test_the_limits_of_a_thousand_calls_hold_through_a_cut(
-    place: Place, caller: Any, server: Server, proxy: Proxy
+    place: Place, caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     server.concurrency = 2000
     watch = Stopwatch()
@@ -290,13 +289,13 @@ def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[Any, float
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
-    place: Place, caller: Any, server: Server, warmed: bool, retries: int
+    place: Place, caller: Any, server: GatedServer, warmed: bool, retries: int
 ) -> None:
     if not warmed:
         make_classic(caller, place)
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=retries)
     asked(server, 1)
-    delete(caller._pair, server.headers[0].reply_to)
+    delete(pair_of(caller), server.headers[0].reply_to)
     if not retries:
         result = call.get(timeout=SOON)
         assert result.value == "ConnectionLost"
@@ -311,14 +310,14 @@ def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
 
 
 def test_calls_on_other_reply_queues_do_not_notice(
-    place: Place, caller: Any, server: Server
+    place: Place, caller: Any, server: GatedServer
 ) -> None:
     first = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
     make_classic(caller, place)
     second = gevent.spawn(caller.rpc_ask, 2)
     asked(server, 1, 2)
-    delete(caller._pair, server.headers[0].reply_to)
+    delete(pair_of(caller), server.headers[0].reply_to)
     asked(server, 1, 1, 2)
     server.gate.set()
 
@@ -328,7 +327,7 @@ def test_calls_on_other_reply_queues_do_not_notice(
 
 def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
     with on_embedded() as env:
-        echo = Server({"name": "echo"}, place.eqk)
+        echo = GatedServer({"name": "echo"}, place.eqk)
         echo.gate.set()
         producer = place.producer(rpc_timeout=5, max_retry=50)
         with running(echo):
@@ -345,7 +344,7 @@ def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
 
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 def test_callers_that_are_killed_anywhere_leave_nothing(
-    place: Place, caller: Any, server: Server, warmed: bool
+    place: Place, caller: Any, server: GatedServer, warmed: bool
 ) -> None:
     if not warmed:
         make_classic(caller, place)
@@ -364,23 +363,23 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
 
 
 def test_collecting_from_a_queue_lost_with_its_connection_fails(
-    caller: Any, server: Server, proxy: Proxy
+    caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     queue = caller.rpc_queue_ask(1)
-    cut(caller._pair, "consuming")
+    cut(pair_of(caller), "consuming")
     with pytest.raises(ConnectionLost, match="is gone with its connection"):
         caller.consume_rpc(queue)
-    caller._pair.consuming.get()
+    pair_of(caller).consuming.get()
     with pytest.raises(ConnectionLost, match="it ends with its connection, or was deleted"):
         caller.consume_rpc(queue)
 
 
-def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: Server) -> None:
+def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: GatedServer) -> None:
     queue = caller.rpc_queue_ask(1)
     asked(server, 1)
     collecting = trying(caller.consume_rpc, queue)
     gevent.sleep(0.1)
-    delete(caller._pair, queue)
+    delete(pair_of(caller), queue)
 
     (error,) = outcomes([collecting], SOON)
     assert isinstance(error, ConsumerCancelled)
@@ -388,10 +387,10 @@ def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: Server) 
     assert_nothing_is_left(caller)
 
 
-def test_collecting_ends_with_the_connection(caller: Any, server: Server) -> None:
+def test_collecting_ends_with_the_connection(caller: Any, server: GatedServer) -> None:
     collecting = trying(caller.consume_rpc, caller.rpc_queue_ask(1))
     gevent.sleep(0.1)
-    cut(caller._pair, "consuming")
+    cut(pair_of(caller), "consuming")
 
     (error,) = outcomes([collecting], SOON)
     assert isinstance(error, ConnectionLost)

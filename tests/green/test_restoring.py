@@ -16,7 +16,7 @@ from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.restoring import OneByOne, failure_of, outcome, wait_for_restore, worker
+from tests.support.recovery import OneByOne, error_of, run_to_end, wait_for_recovery, worker
 from tests.support.running import SOON, consuming, running
 from tests.support.stopwatch import Stopwatch
 
@@ -37,7 +37,7 @@ def test_a_processor_consumes_again_after_a_lost_connection(
         wait_until(lambda: not processor.consumer.consuming, SOON)
         assert "waiting for the broker" in repr(processor.consumer)
         proxy.accept()
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         assert producer.rpc_echo("after").value == "after"
         assert processor.consumer.consuming
 
@@ -72,7 +72,7 @@ def test_running_handlers_finish_and_waiting_ones_run_once(
         wait_until(lambda: processor.begun == [0], SOON)
         wait_until(lambda: "4 waiting" in repr(processor), SOON)
         proxy.cut()
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         processor.gate.set()
         wait_until(lambda: len(processor.ended) == 6, SOON)
         wait_until(lambda: processor.counts["handled"] == 6, SOON)
@@ -124,7 +124,7 @@ def test_a_queue_that_ended_with_the_connection_is_made_anew(
         assert [producer.rpc_echo(1, _key=key).value for key in keys] == [1, 1, 1]
         before = dict(processor.consumer.qk_list)
         proxy.cut()
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         assert [producer.rpc_echo(2, _key=key).value for key in keys] == [2, 2, 2]
         after = dict(processor.consumer.qk_list)
 
@@ -144,7 +144,7 @@ def test_what_was_joined_is_restored_and_what_was_left_is_not(
         processor.consumer.queue_unbind(place.exchange, own, "unbound")
         processor.consumer.leave(place.sub("left"))
         proxy.cut()
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         assert [producer.rpc_echo(1, _key=key).value for key in ("kept", "joined")] == [1, 1]
         assert producer.rpc_echo(1, _key="unbound").value == "NoRoute"
         assert raw.consumers(place.sub("left")) == 0
@@ -162,7 +162,7 @@ def test_a_queue_added_during_the_loss_is_consumed_after_it(
         gevent.idle()
         proxy.accept()
         joining.get(timeout=SOON)
-        wait_for_restore(processor)
+        wait_for_recovery(processor)
         wait_until(lambda: processor.consumer.consuming, SOON)
         assert place.producer().rpc_echo(1, _key="joined").value == 1
 
@@ -183,7 +183,7 @@ def test_groups_of_generic_applications_are_restored(
         wait_until(lambda: application.counts["handled"] == 2, SOON)
         assert application.groups == ["second"]
         proxy.cut()
-        wait_for_restore(application)
+        wait_for_recovery(application)
         answers = [producer.rpc_ping(_key=key) for key in keys]
         assert [each.value["name"] for each in answers] == [name] * 4
         assert producer.rpc_ping(_key=f"{name}#first").value == "NoRoute"
@@ -246,7 +246,7 @@ def test_the_classic_loop_ends_during_the_loss_when_told_to(
 @pytest.mark.parametrize("outage", [False, True], ids=["connected", "during a loss"])
 def test_our_own_close_ends_a_processor(place: Place, hup: Any, proxy: Proxy, outage: bool) -> None:
     processor = worker(place, hup)
-    run = gevent.spawn(outcome, processor)
+    run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     if outage:
         proxy.refuse()
@@ -255,5 +255,5 @@ def test_our_own_close_ends_a_processor(place: Place, hup: Any, proxy: Proxy, ou
 
     green.close(1.0)
 
-    assert isinstance(failure_of(run), ConnectionClosed)
+    assert isinstance(error_of(run), ConnectionClosed)
     assert processor.counts["restored"] == 0

@@ -9,8 +9,8 @@ import pytest
 
 from postage import green
 from postage.testing import cut_connections, wait_until
-from tests.support.lost_calls import Server
 from tests.support.places import Place
+from tests.support.recovery import GatedServer
 from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 def producer(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A producer whose calls are answered, over two connections that are open."""
     place = Place(request.node.name)
-    server = Server({"name": "server"}, place.eqk)
+    server = GatedServer({"name": "server"}, place.eqk)
     server.gate.set()
     with running(server):
         made = place.producer(max_retry=5)
