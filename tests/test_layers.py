@@ -33,7 +33,7 @@ FLOORS = {
 }
 #: What a floor may import besides the standard library and lower floors.
 FOREIGN = {
-    0: {"msgspec", "orjson"},  # fastjson.py, where they are installed
+    0: {"msgspec", "orjson"},  # encoding.py, where they are installed
     1: set(),
     2: set(),
     3: set(),

@@ -17,7 +17,7 @@ NOT_OF_THE_RUNTIME = (
     *("msgspec", "orjson"),
     *("zipfile", "gevent.pool", "gevent.resolver", "gevent.threadpool"),
     *("postage.broker", "postage.cli", "postage.testing"),
-    *("postage.statistics_types", "postage.green.application"),
+    "postage.green.application",
 )
 
 #: The interpreter itself may load some of them, for what is installed beside Postage.

@@ -94,7 +94,7 @@ def test_names_are_the_same_objects_in_green():
 
 def test_type_checkers_see_what_python_finds():
     tree = ast.parse(Path(postage.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = {
         alias.name: node.module
         for node in block.body

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from postage import fastjson
+from postage import encoding
 
 
 @contextmanager
 def by_the_standard_library() -> Iterator[None]:
-    """Have `JsonEncoder` do without `fastjson`, as it does where that is not available."""
+    """Let `JsonEncoder` use the standard library, as if the extra were not installed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastjson, "AVAILABLE", False)
+        patch.setattr(encoding, "fast_json", lambda: None)
         yield
