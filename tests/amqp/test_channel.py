@@ -21,9 +21,9 @@ from postage.green.amqp.channel import CHUNK, Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
 from tests.support.places import exchange
-from tests.support.trying import outcomes, trying
 
 SOON = 10.0
 MB = 1 << 20
@@ -76,7 +76,7 @@ def test_prefetch_bounds_what_is_here_and_is_each_consumers_own(
     queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
     inboxes = [Inbox(settle=False), Inbox(settle=False)]
     starting = [
-        trying(channel.consume, queue, inbox, prefetch=prefetch)
+        spawned(channel.consume, queue, inbox, prefetch=prefetch)
         for queue, inbox, prefetch in zip(queues, inboxes, (2, 5), strict=True)
     ]
     outcomes(starting, SOON)
@@ -268,7 +268,7 @@ def test_bodies_of_many_greenlets_do_not_mix(
     inbox = Inbox()
     channel.consume(queue, inbox)
     bodies = [[os.urandom((n * 37 + m) % 50 * 8000 + n) for m in range(3)] for n in range(50)]
-    runs = [trying(send, connection, queue, *some) for some in bodies]
+    runs = [spawned(send, connection, queue, *some) for some in bodies]
     assert outcomes(runs, SOON) == [None] * 50
     inbox.wait(150)
 
@@ -318,8 +318,11 @@ def test_a_refusal_reaches_all_who_wait_on_its_channel_and_nobody_else(
     kind, code = REFUSED[refused]
     ours, other = connection.open_channel(), connection.open_channel()
     other_queue = other.queue_declare("", exclusive=True)
-    runs = [trying(refused, ours), *(trying(ours.queue_declare, "") for _ in range(5))]
-    others = [trying(other.queue_declare, "", exclusive=True) for _ in range(5)]
+    runs = [
+        spawned(refused, ours),
+        *(spawned(ours.queue_declare, "") for _ in range(5)),
+    ]
+    others = [spawned(other.queue_declare, "", exclusive=True) for _ in range(5)]
     results = outcomes(runs, 1.0)
     assert type(results[0]) is kind
     assert [(isinstance(e, ChannelRefused), e.code) for e in results] == [(True, code)] * 6
@@ -337,7 +340,7 @@ def test_a_refusal_reaches_all_who_wait_on_its_channel_and_nobody_else(
 def test_confirms_hear_of_a_refusal_of_their_channel_only(connection: Connection) -> None:
     confirming, plain = connection.confirming.get(), connection.plain.get()
     publish = confirming.publish_confirmed
-    runs = [trying(publish, "no-such", "k", Properties(), b"", limit=SOON) for _ in range(20)]
+    runs = [spawned(publish, "no-such", "k", Properties(), b"", limit=SOON) for _ in range(20)]
     errors = outcomes(runs, 1.0)
     assert [(type(error), error.code) for error in errors] == [(ChannelRefused, 404)] * 20
     assert len(set(map(id, errors))) == 20
@@ -351,7 +354,7 @@ def test_a_refusal_of_many_leases_ends_none_of_the_others(connection: Connection
         with connection.lease() as channel:
             return channel.queue_declare("no" if number % 2 else "", passive=bool(number % 2))
 
-    results = outcomes([trying(one, number) for number in range(20)], SOON)
+    results = outcomes([spawned(one, number) for number in range(20)], SOON)
     assert [isinstance(result, ChannelRefused) for result in results] == [False, True] * 10
     assert all(channel.alive for channel in connection._idle)
 
@@ -440,7 +443,7 @@ def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
 
 def test_closing_a_channel_ends_those_who_wait_on_it(connection: Connection) -> None:
     channel, other = connection.open_channel(), connection.open_channel()
-    closing = trying(channel.close)
+    closing = spawned(channel.close)
     gevent.sleep(0)
     assert not channel.alive, "at once"
     channel.ack(1)
@@ -461,13 +464,13 @@ def test_work_that_goes_on_while_the_connection_closes(connect: Any, rabbitmq: A
     send(connection, queue, b"1", b"2")
     inbox.wait(2)
     publish = connection.confirming.get().publish_confirmed
-    waiting = [trying(channel.queue_declare, "") for _ in range(3)]
+    waiting = [spawned(channel.queue_declare, "") for _ in range(3)]
     gevent.sleep(0)
-    closing = trying(connection.close)
+    closing = spawned(connection.close)
     gevent.sleep(0)
     inbox.got[0].ack()
     results = outcomes(
-        [trying(publish, "", queue, Properties(), b"", limit=SOON), *waiting, closing], 5.0
+        [spawned(publish, "", queue, Properties(), b"", limit=SOON), *waiting, closing], 5.0
     )
     assert isinstance(results[0], ConnectionClosed)
     assert {type(result) for result in results[1:4]} <= {ConnectionClosed, str}

@@ -18,9 +18,9 @@ from postage.green.amqp.codec import Codec
 from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.frames import Properties
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
 from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, pieces
-from tests.support.trying import outcomes, trying
 from tests.support.wire import (
     EDGES,
     ROOMS,
@@ -177,9 +177,9 @@ def waiters(connection: OurConnection) -> list[gevent.Greenlet]:
     """Start one greenlet of each kind that waits for the broker."""
     plain, confirming = connection.plain.get(), connection.confirming.get()
     runs = [
-        trying(plain.queue_declare, "q"),
-        trying(confirming.publish_confirmed, "e", "k", Properties(), b"", limit=60),
-        trying(connection.open_channel),
+        spawned(plain.queue_declare, "q"),
+        spawned(confirming.publish_confirmed, "e", "k", Properties(), b"", limit=60),
+        spawned(connection.open_channel),
     ]
     gevent.idle()
     return runs

@@ -36,11 +36,11 @@ from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from tests.amqp.conftest import PLAIN
+from tests.support.attempts import outcomes, spawned
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening
 from tests.support.places import Place
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes, trying
 from tests.support.wire import method
 
 SOON = 10.0
@@ -217,7 +217,7 @@ def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
 
     with listening(serve, plain_pika=PLAIN) as where:
         pair = Pair(where)
-        results = outcomes([trying(pair.publishing.get) for _ in range(100)], 2.0)
+        results = outcomes([spawned(pair.publishing.get) for _ in range(100)], 2.0)
         assert {type(result) for result in results} == {BrokerUnreachable}
         assert len(attempts) == 1
 
@@ -225,11 +225,11 @@ def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
 def test_many_greenlets_at_first_use_make_one_connection_of_each_kind(settings: Settings) -> None:
     pair = Pair(settings)
     lazies = [pair.publishing, pair.consuming] * 50
-    made = outcomes([trying(lazy.get) for lazy in lazies], SOON)
+    made = outcomes([spawned(lazy.get) for lazy in lazies], SOON)
     try:
         assert len(set(map(id, made))) == 2
         assert pair.connections == made[:2]
-        channels = outcomes([trying(made[0].plain.get) for _ in range(50)], SOON)
+        channels = outcomes([spawned(made[0].plain.get) for _ in range(50)], SOON)
         assert len(set(map(id, channels))) == 1
     finally:
         for connection in pair.connections:
@@ -247,20 +247,20 @@ class Waiters:
         silent = connection.open_channel()
         args = ("e", "k", Properties(), b"x")
         self.runs = [
-            *(trying(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
-            trying(silent.queue_declare, "q"),
-            trying(silent.exchange_declare, **Exchange.parameters),
-            trying(silent.queue_bind, "q", "e", "k"),
-            trying(silent.consume, "q", print, prefetch=1),
-            trying(silent.close),
-            trying(connection.open_channel),
-            trying(connection.declare, Exchange),
+            *(spawned(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
+            spawned(silent.queue_declare, "q"),
+            spawned(silent.exchange_declare, **Exchange.parameters),
+            spawned(silent.queue_bind, "q", "e", "k"),
+            spawned(silent.consume, "q", print, prefetch=1),
+            spawned(silent.close),
+            spawned(connection.open_channel),
+            spawned(connection.declare, Exchange),
         ]
         gevent.sleep(0.05)
         plain.publish("e", "k", Properties(), b"x" * 30 * MB)
         self.runs += [
-            *(trying(plain.publish, *args, limit=60) for _ in range(10)),
-            *(trying(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
+            *(spawned(plain.publish, *args, limit=60) for _ in range(10)),
+            *(spawned(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
         ]
         gevent.sleep(0.05)
         assert not any(run.dead for run in self.runs), [run for run in self.runs if run.dead]
@@ -339,21 +339,21 @@ def test_a_broker_that_dies_and_comes_back(
     silent = messaging.GenericConsumer(place.at(("dying-silent", "silent")))  # binds its queue
     assert silent.qk_list
     got: list[Any] = []
-    consuming = trying(consumer.start_consuming, lambda *message: got.append(message))
+    consuming = spawned(consumer.start_consuming, lambda *message: got.append(message))
     producer.message_hello()
     wait_until(lambda: got, SOON)
     pair = consumer._pair
-    calls = [trying(producer.rpc_hello, _key="silent", _max_retry=0) for _ in range(20)]
+    calls = [spawned(producer.rpc_hello, _key="silent", _max_retry=0) for _ in range(20)]
     publishing, channel = pair.publishing.get(), pair.consuming.get().open_channel()
     assert channel.queue_declare("", exclusive=True)
     gevent.sleep(0.3)
     # What waits at the moment of the death: asked right before it, and never answered.
     os.kill(mortal.pid, signal.SIGSTOP)
     waiting = [
-        *(trying(channel.queue_declare, "") for _ in range(5)),
-        trying(publishing.open_channel),
+        *(spawned(channel.queue_declare, "") for _ in range(5)),
+        spawned(publishing.open_channel),
     ]
-    sending = [trying(producer.message_hello) for _ in range(20)]
+    sending = [spawned(producer.message_hello) for _ in range(20)]
     gevent.sleep(0.1)
     assert not any(run.dead for run in (*calls, *waiting, *sending, consuming))
     began = time.monotonic()
@@ -418,7 +418,7 @@ def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
     ) as where:
         connection = Connection(where, "a test", lambda *_: None)
         connection.plain.get()
-        waiting = trying(
+        waiting = spawned(
             connection.confirming.get().publish_confirmed, "", "k", Properties(), b"", limit=60
         )
         assert type(outcomes([waiting], 16)[0]) is ConnectionLost
@@ -443,7 +443,7 @@ def test_unsent_bytes_stay_bounded_and_publishers_wait_within_their_limit(connec
                 sizes.append(connection.transport.unsent)
 
         began = time.monotonic()
-        results = outcomes([trying(flood) for _ in range(100)], SOON)
+        results = outcomes([spawned(flood) for _ in range(100)], SOON)
         assert {type(result) for result in results} == {OperationTimeout}
         assert 0.5 <= time.monotonic() - began < 5
         assert MB < max(sizes) < MB + 20_000
@@ -467,7 +467,7 @@ def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
         connection = connect(where)
         channel = connection.plain.get()
         args = ("e", "k", Properties(), b"x" * 100_000)
-        runs = [trying(channel.publish, *args, limit=SOON) for _ in range(200)]
+        runs = [spawned(channel.publish, *args, limit=SOON) for _ in range(200)]
         wait_until(lambda: connection.transport.congested, SOON)
         gevent.sleep(0.05)
         assert not all(run.dead for run in runs)

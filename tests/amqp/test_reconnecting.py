@@ -31,9 +31,9 @@ from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
 from tests.amqp.conftest import PLAIN
+from tests.support.attempts import outcomes, spawned
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes, trying
 
 SOON = 10.0
 
@@ -99,7 +99,7 @@ def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
     broker = Fickle("stay")
     with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
         assert (line.state, line.current, broker.moods) == (ConnectionState.IDLE, None, [])
-        made = outcomes([trying(line.get) for _ in range(100)], SOON)
+        made = outcomes([spawned(line.get) for _ in range(100)], SOON)
         assert len(set(map(id, made))) == 1
         assert line.current is line.get() is made[0]
         assert (line.state, line.losses, broker.moods) == (ConnectionState.OPEN, 0, ["stay"])
@@ -109,7 +109,7 @@ def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
 def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
     with ours(nowhere()) as line:
         watch = Stopwatch()
-        results = outcomes([trying(line.get, limit) for _ in range(100)], SOON)
+        results = outcomes([spawned(line.get, limit) for _ in range(100)], SOON)
         assert {type(result) for result in results} == {BrokerUnreachable}
         assert watch.own < 0.4
         assert line.state is ConnectionState.LOST
@@ -152,7 +152,7 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
             broker.cut()
             wait_until(lambda: line.current is None, SOON)
             assert (line.state, line.losses) == (ConnectionState.LOST, 1)
-            made = outcomes([trying(line.get) for _ in range(100)], SOON)
+            made = outcomes([spawned(line.get) for _ in range(100)], SOON)
         assert len(set(map(id, made))) == 1
         assert made[0] is not first
         assert broker.moods == ["stay", "refuse", "refuse", "stay"]
@@ -172,7 +172,7 @@ def test_a_pause_may_be_of_no_length() -> None:
 def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
     with ours(nowhere(), was_connected=True) as line:
         began = time.monotonic()
-        runs = [trying(line.get, limit) for limit in (0.1, 0.3, 0.5) for _ in range(50)]
+        runs = [spawned(line.get, limit) for limit in (0.1, 0.3, 0.5) for _ in range(50)]
         ends: list[float] = []
         for run in runs:
             run.rawlink(lambda _: ends.append(time.monotonic() - began))
@@ -222,7 +222,7 @@ def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
 
 def test_one_who_is_killed_before_anything_was_dialled() -> None:
     with ours(nowhere()) as line:
-        run = trying(line.get)
+        run = spawned(line.get)
         gevent.get_hub().loop.run_callback(run.kill, gevent.GreenletExit, False)
         run.join(SOON)
         with pytest.raises(BrokerUnreachable):
@@ -232,7 +232,7 @@ def test_one_who_is_killed_before_anything_was_dialled() -> None:
 def test_a_kill_of_one_who_waits_harms_nobody() -> None:
     broker = Fickle("refuse", "refuse", "stay")
     with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
-        runs = [trying(line.get) for _ in range(3)]
+        runs = [spawned(line.get) for _ in range(3)]
         gevent.idle()
         runs[0].kill()
         made = outcomes(runs[1:], SOON)
@@ -307,7 +307,7 @@ def test_when_no_host_lets_us_in_the_first_time_that_is_the_error() -> None:
 def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
     with listening(Fickle(mood), plain_pika=PLAIN) as where:
         line = connecting(where, was_connected=True)
-        runs = [trying(line.get) for _ in range(5)]
+        runs = [spawned(line.get) for _ in range(5)]
         gevent.sleep(0.05)
         began = time.monotonic()
         line.close(0.2)
@@ -324,7 +324,7 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
 def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
     with ours(nowhere(), was_connected=True) as line:
         line._backoff = Backoff(lambda: 0.9)  # 0.09 s
-        run = trying(line.get)
+        run = spawned(line.get)
         wait_until(lambda: line.state is ConnectionState.WAITING and line._not_before, SOON)
         gevent.spawn(time.sleep, 0.3)  # both are due when it is over, we first
         gevent.sleep(0.001)
@@ -342,7 +342,7 @@ def test_a_close_ends_the_dialling_and_its_socket() -> None:
 
     with listening(silent, plain_pika=PLAIN) as where:
         line = connecting(where)
-        run = trying(line.get)
+        run = spawned(line.get)
         gevent.sleep(0.05)
         line.close(0.2)
         assert type(outcomes([run], 1.0)[0]) is ConnectionClosed
@@ -362,7 +362,7 @@ def test_a_defect_in_making_one_reaches_all_who_wait() -> None:
         raise KeyError("a defect")
 
     line = Reconnecting(nowhere(), "a test", make, lambda: True)
-    results = outcomes([trying(line.get) for _ in range(5)], SOON)
+    results = outcomes([spawned(line.get) for _ in range(5)], SOON)
     assert {type(result) for result in results} == {KeyError}
     assert line.state is ConnectionState.LOST
 

@@ -13,16 +13,16 @@ from postage.green.amqp import connection as connection_module
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.frames import Properties
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
 from tests.support.places import exchange
-from tests.support.trying import outcomes, trying
 
 SOON = 10.0
 
 
 def test_thousands_that_declare_at_once_need_few_channels(connection: Connection) -> None:
     made = exchange("declared-by-many")
-    runs = [trying(connection.declare, made) for _ in range(3000)]
+    runs = [spawned(connection.declare, made) for _ in range(3000)]
     assert set(outcomes(runs, SOON)) == {None}
     assert len(connection.transport._channels) == 1
 
@@ -45,7 +45,7 @@ def few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_consumers_share_channels_when_there_are_many(
     few_channels: None, connection: Connection
 ) -> None:
-    channels = outcomes([trying(connection.consuming_channel) for _ in range(8)], SOON)
+    channels = outcomes([spawned(connection.consuming_channel) for _ in range(8)], SOON)
     assert len(set(map(id, channels))) == 4
     own, shared = channels[:2], channels[2:]
     own[0].release([])
@@ -104,7 +104,7 @@ def test_thousands_of_consumers(connection: Connection) -> None:
     def start(inbox: Inbox) -> None:
         connection.consuming_channel().consume(queue, inbox, prefetch=1)
 
-    assert set(outcomes([trying(start, inbox) for inbox in inboxes], 30)) == {None}
+    assert set(outcomes([spawned(start, inbox) for inbox in inboxes], 30)) == {None}
     send(connection, queue, *[b"x"] * 50)
     wait_until(lambda: sum(len(inbox.got) for inbox in inboxes) == 50, SOON)
     assert len(connection.transport._channels) < 2047
@@ -118,7 +118,7 @@ def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
         queue = channel.queue_declare("", exclusive=True)
     old = connection.confirming.get()
     runs = [
-        trying(old.publish_confirmed, "", queue, Properties(), b"x", limit=SOON) for _ in range(50)
+        spawned(old.publish_confirmed, "", queue, Properties(), b"x", limit=SOON) for _ in range(50)
     ]
     gevent.sleep(0)  # they are written, and the broker has not been heard
     assert old.statistics().unconfirmed == 50

@@ -23,8 +23,8 @@ from postage.green.runtime import close
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
+from tests.support.background_thread import repeated_in_thread
 from tests.support.certificates import Certificates
-from tests.support.hammering import hammered
 from tests.support.running import running
 
 pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
@@ -246,7 +246,7 @@ def test_two_threads_may_write_while_one_reads(where: Any, connect: Any, plain_p
     got: list[bytes] = []
     channel.consume(name, lambda delivery: got.append(delivery.body), prefetch=0)
     bodies = [BIG[: MB * (number % 5) + number] for number in range(60)]
-    with hammered(connection.transport.beat):
+    with repeated_in_thread(connection.transport.beat):
         for body in bodies:
             confirming.publish_confirmed("", name, Properties(), body, limit=60)
         wait_until(lambda: len(got) == len(bodies), 30)

@@ -20,7 +20,7 @@ from postage.green.amqp.transport import Transport
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.amqp.conftest import PLAIN
-from tests.support.hammering import hammered
+from tests.support.background_thread import repeated_in_thread
 from tests.support.peer import HEARTBEAT, Peer, listening
 
 SOON = 20.0
@@ -69,7 +69,7 @@ def test_two_threads_write_whole_frames(connect: Any, where: Settings, sink: Sin
     connection = connect(where)
     channel = connection.open_channel()
     bodies = [os.urandom(1 + size * 1000) for size in range(300)]
-    with hammered(connection.transport.beat):
+    with repeated_in_thread(connection.transport.beat):
         for body in bodies:
             channel.publish("", "q", Properties(), body, limit=SOON)
             gevent.sleep(0)
@@ -115,7 +115,7 @@ def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, s
         transport.beat()  # it takes none of these either, and keeps none
     assert transport.unsent <= unsent
 
-    with hammered(transport.beat):
+    with repeated_in_thread(transport.beat):
         sink.may_read.set()
         wait_until(lambda: len(sink.body()) == len(body), SOON)
         wait_until(lambda: sink.beats > 10, SOON)

@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from postage.errors import OperationTimeout
 from postage.green.amqp.waiting import Answer, SharedResource
-from tests.support.trying import outcomes, trying
+from tests.support.attempts import outcomes, spawned
 
 SOON = 5.0
 
@@ -41,7 +41,7 @@ class Maker:
 
 def wanting(lazy: SharedResource[Thing], count: int) -> list[gevent.Greenlet]:
     """Start *count* greenlets that want the thing, and have them all wait."""
-    runs = [trying(lazy.get) for _ in range(count)]
+    runs = [spawned(lazy.get) for _ in range(count)]
     gevent.idle()
     return runs
 

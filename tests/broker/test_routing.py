@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postage.broker.core.routing import BrokerBinding, BrokerExchange, topic_matches
 from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
-from tests.support.steps import steps
+from tests.support.instructions import instructions
 
 words = st.sampled_from(("a", "b", "", "long"))
 keys = st.lists(words, min_size=1, max_size=5).map(".".join)
@@ -120,7 +120,7 @@ def test_other_bindings_make_nothing_slower(kind: str) -> None:
     all_about_it(
         crowded(BrokerExchange("e", kind), 0, "one")
     )  # what is done at the first time alone
-    assert steps(lambda: all_about_it(many)) == steps(lambda: all_about_it(few))
+    assert instructions(lambda: all_about_it(many)) == instructions(lambda: all_about_it(few))
 
 
 def crowded(exchange: BrokerExchange, count: int, *more: str) -> BrokerExchange:

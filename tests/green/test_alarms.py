@@ -14,13 +14,13 @@ from postage.errors import OperationTimeout, PublishFailed
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
+from tests.support.attempts import outcomes, spawned
 from tests.support.broker import listen
 from tests.support.measures import memory
 from tests.support.places import Place
 from tests.support.raw import Raw, raw_to
 from tests.support.running import running
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes, trying
 
 SOON = 10.0
 GRACE = 0.5
@@ -100,8 +100,8 @@ def test_fifty_wait_and_then_each_message_arrives_once(
     hasty = producer_at(place, alarm, publish_timeout=1.0)
     connection = blocked_by(producer, alarm)
     before, watch = memory(), Stopwatch()
-    patient = [trying(producer.message_hello, f"patient {n}") for n in range(50)]
-    late = [trying(hasty.message_hello, f"hasty {n}") for n in range(50)]
+    patient = [spawned(producer.message_hello, f"patient {n}") for n in range(50)]
+    late = [spawned(hasty.message_hello, f"hasty {n}") for n in range(50)]
     errors = outcomes(late, SOON)
     assert watch.seconds >= 1.0
     assert watch.own < 1.0 + GRACE
@@ -133,7 +133,7 @@ def test_a_flood_takes_no_memory(alarm: Alarm, place: Place, confirm: bool) -> N
         for _ in range(1000):
             producer.message_hello("x" * 20_000)
 
-    errors = outcomes([trying(flood) for _ in range(50)], SOON)
+    errors = outcomes([spawned(flood) for _ in range(50)], SOON)
 
     assert watch.seconds >= 1.5
     assert watch.own < 1.5 + GRACE
@@ -166,7 +166,7 @@ def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
     with running(processor):
         wait_until(lambda: processor.counts["handled"] >= 200, SOON)
         watch = Stopwatch()
-        replies = outcomes([trying(producer.rpc_echo, number) for number in range(20)], SOON)
+        replies = outcomes([spawned(producer.rpc_echo, number) for number in range(20)], SOON)
         assert watch.own < 1.0 + GRACE
         assert {reply.value for reply in replies} == {"TimeoutError"}
         alarm.end()
@@ -178,7 +178,7 @@ def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
 def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, place: Place) -> None:
     producer = producer_at(place, alarm)
     blocked_by(producer, alarm)
-    runs = [trying(producer.message_hello) for _ in range(50)]
+    runs = [spawned(producer.message_hello) for _ in range(50)]
     gevent.sleep(0.1)
     assert not any(run.dead for run in runs)
     watch = Stopwatch()

@@ -16,12 +16,12 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.catalogue import empty_broker
 from tests.faults.fault_env import FaultEnv, on_embedded
+from tests.support.attempts import spawned
 from tests.support.broker_commands import in_node_thread
 from tests.support.places import Place
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import trying
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -138,6 +138,6 @@ def blocked(place: Place, env: FaultEnv) -> tuple[GatedServer, Any]:
     caller = place.producer()
     caller.rpc_ask("opens the channel", _timeout=0)
     env.broker.faults.block()
-    trying(caller.message_hello)  # a broker tells those who publish
+    spawned(caller.message_hello)  # a broker tells those who publish
     wait_until(lambda: pair_of(caller).publishing.current.blocked, SOON)
     return server, caller

@@ -13,9 +13,9 @@ from postage.errors import SettingsError, TopologyMismatch
 from postage.green.amqp.frames import Properties
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import control
+from tests.support.instructions import instructions
 from tests.support.places import exchange
 from tests.support.running import SOON, consuming
-from tests.support.steps import steps
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -53,7 +53,7 @@ def test_finding_the_queue_of_a_delivery_takes_constant_time(place):
             wait_until(lambda: len(got) == 1, SOON)
             method = got[0][1]
             assert consumer.queue_of(method) == queues[-1][0]
-            return steps(lambda: consumer.queue_of(method))
+            return instructions(lambda: consumer.queue_of(method))
 
     assert to_find_out(30) == to_find_out(3)
 

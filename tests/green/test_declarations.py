@@ -9,7 +9,7 @@ import pytest
 from postage.errors import ChannelRefused, ConnectionLost, OperationTimeout, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green.topology import QueueDeclaration, Topology, may_pass
-from tests.support.steps import steps
+from tests.support.instructions import instructions
 
 
 class One(Exchange):
@@ -121,7 +121,7 @@ def test_those_that_are_known_make_nothing_slower(kind: str) -> None:
         known.discard_binding(One, "one", "1")
         assert known.discard("one") is noted
 
-    assert steps(lambda: one_more(many)) == steps(lambda: one_more(few))
+    assert instructions(lambda: one_more(many)) == instructions(lambda: one_more(few))
 
 
 def test_a_queue_has_the_latest_name_from_the_broker() -> None:

@@ -13,8 +13,15 @@ from postage.generic_application import GenericApplication
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.broker import listen, take
+from tests.support.components import (
+    EQK,
+    LOGIN_VHOST,
+    SEND,
+    EnvExchange,
+    Producer,
+    every_component,
+)
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
-from tests.support.meeting import EQK, LOGIN_VHOST, SEND, Meeting, Producer, every_component
 from tests.support.programs import Program, run_program
 from tests.support.raw import raw_to
 from tests.support.running import running
@@ -38,7 +45,7 @@ def elsewhere(broker_env, other_vhost):
 @pytest.fixture
 def queue(raw):
     """A queue in the module's own vhost that gets what `Producer` sends."""
-    return listen(raw, Meeting, "rk")
+    return listen(raw, EnvExchange, "rk")
 
 
 def without_postage():
@@ -91,7 +98,7 @@ def alice(broker_env):
 
 @pytest.mark.behaviour("deprecated-variables")
 def test_deprecated_variables_log_in_with_a_warning(alice, at_login_vhost):
-    queue = listen(at_login_vhost, Meeting, "rk")
+    queue = listen(at_login_vhost, EnvExchange, "rk")
     for name in ("USER", "PASSWORD"):
         alice[f"POSTAGE_RMQ_{name}"] = alice.pop(f"POSTAGE_{name}")
 
@@ -107,7 +114,7 @@ def test_deprecated_variables_log_in_with_a_warning(alice, at_login_vhost):
 @pytest.mark.behaviour("debug-mode")
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
 def test_debug_mode_shows_what_is_sent_and_no_password(alice, at_login_vhost, value):
-    listen(at_login_vhost, Meeting, "rk")
+    listen(at_login_vhost, EnvExchange, "rk")
 
     ended = run_program("-c", SEND, env=alice | {"POSTAGE_DEBUG_MODE": value})
 
@@ -143,7 +150,7 @@ def test_debug_output_goes_where_the_program_logs_to(broker_env):
 RECEIVE = """
 from postage import messaging, microthreads
 
-class Meeting(messaging.Exchange):
+class EnvExchange(messaging.Exchange):
     name = "environment"
 
 class Receiver(messaging.MessageProcessor):
@@ -151,7 +158,7 @@ class Receiver(messaging.MessageProcessor):
 
 scheduler = microthreads.MicroScheduler()
 queue = {"name": "debugged", "flags": {"auto_delete": True}}
-scheduler.add_microthread(Receiver({"name": "r"}, [(Meeting, [(queue, "debugged")])], None, None))
+scheduler.add_microthread(Receiver({"name": "r"}, [(EnvExchange, [(queue, "debugged")])], None, None))
 print("ready", flush=True)
 for _ in scheduler.main():
     pass
@@ -174,7 +181,7 @@ def test_debug_mode_shows_what_is_received(alice):
 def test_the_environment_is_read_when_a_producer_is_made(
     raw, queue, elsewhere, other_vhost, monkeypatch
 ):
-    there = listen(elsewhere, Meeting, "rk")
+    there = listen(elsewhere, EnvExchange, "rk")
     Producer().message_here()
     monkeypatch.setenv("POSTAGE_VHOST", other_vhost)
     Producer().message_there()
@@ -185,7 +192,7 @@ def test_the_environment_is_read_when_a_producer_is_made(
 
 @pytest.mark.behaviour("environment-variables", "separate-vhosts")
 def test_the_globals_are_read_when_a_producer_is_made(elsewhere, other_vhost, monkeypatch):
-    there = listen(elsewhere, Meeting, "rk")
+    there = listen(elsewhere, EnvExchange, "rk")
     monkeypatch.setattr(messaging, "global_vhost", other_vhost)
 
     assert Producer().vhost == other_vhost
@@ -285,7 +292,7 @@ def by_argument(monkeypatch, vhost):
 def test_vhosts_separate_what_has_the_same_names(
     raw, queue, elsewhere, other_vhost, monkeypatch, way
 ):
-    there = listen(elsewhere, Meeting, "rk")
+    there = listen(elsewhere, EnvExchange, "rk")
     way(monkeypatch, other_vhost).message_hello()
 
     assert take(elsewhere, there)["name"] == "hello"

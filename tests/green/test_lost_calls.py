@@ -18,12 +18,12 @@ from postage.green.rpc.peers import PeerEvent
 from postage.testing.polling import wait_until
 from tests.faults.catalogue import delete_reply_queues
 from tests.faults.fault_env import on_embedded
+from tests.support.attempts import outcomes, spawned
 from tests.support.places import Place
 from tests.support.proxy import Proxy
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, calls_of, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes, trying
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -377,7 +377,7 @@ def test_collecting_from_a_queue_lost_with_its_connection_fails(
 def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: GatedServer) -> None:
     queue = caller.rpc_queue_ask(1)
     asked(server, 1)
-    collecting = trying(caller.consume_rpc, queue)
+    collecting = spawned(caller.consume_rpc, queue)
     gevent.sleep(0.1)
     delete(pair_of(caller), queue)
 
@@ -388,7 +388,7 @@ def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: GatedSer
 
 
 def test_collecting_ends_with_the_connection(caller: Any, server: GatedServer) -> None:
-    collecting = trying(caller.consume_rpc, caller.rpc_queue_ask(1))
+    collecting = spawned(caller.consume_rpc, caller.rpc_queue_ask(1))
     gevent.sleep(0.1)
     cut(pair_of(caller), "consuming")
 

@@ -10,9 +10,9 @@ import pytest
 from postage import microthreads
 from postage.errors import ExitScheduler
 from postage.testing.polling import wait_until
+from tests.support.instructions import instructions
 from tests.support.programs import run_program
 from tests.support.running import SOON
-from tests.support.steps import steps
 
 
 class Steps(microthreads.MicroThread):
@@ -218,4 +218,4 @@ def test_a_turn_of_the_loop_takes_constant_time():
         return scheduler
 
     few, many = crowd(10), crowd(1000)
-    assert steps(many._is_over) == steps(few._is_over)
+    assert instructions(many._is_over) == instructions(few._is_over)

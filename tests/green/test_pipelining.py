@@ -13,11 +13,11 @@ from pika import spec
 from postage import green, messaging
 from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
+from tests.support.method_recorder import MethodRecorder, recording_methods
 from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.running import SOON, running
-from tests.support.tap import Tap, tap_to
-from tests.support.trying import outcomes, trying
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -33,10 +33,10 @@ class Named(messaging.MessageProcessor):
 
 
 @pytest.fixture
-def tap(broker_env: Any) -> Iterator[Tap]:
-    with tap_to(broker_env.port) as tap:
-        yield tap
-        tap.release()
+def recorder(broker_env: Any) -> Iterator[MethodRecorder]:
+    with recording_methods(broker_env.port) as recorder:
+        yield recorder
+        recorder.release()
         green.close(1.0)
 
 
@@ -54,47 +54,47 @@ def names_of(letter: str, count: int = FEW) -> list[str]:
 
 
 def test_a_queue_and_all_its_bindings_take_one_round_trip(
-    place: Place, broker_env: Any, tap: Tap
+    place: Place, broker_env: Any, recorder: MethodRecorder
 ) -> None:
-    hup = {**broker_env.hup, "port": tap.port}
+    hup = {**broker_env.hup, "port": recorder.port}
     named(place, hup, ["warm"])
-    before = len(tap.asked)
-    tap.hold()
-    making = trying(
+    before = len(recorder.asked)
+    recorder.hold()
+    making = spawned(
         messaging.GenericConsumer, place.at(*((place.queue, key) for key in "abc")), hup
     )
-    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == 1 + 3, SOON)
+    wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == 1 + 3, SOON)
     assert not making.dead
-    tap.release()
+    recorder.release()
     outcomes([making], SOON)
-    assert len(tap.asked) == before + 1 + 3
+    assert len(recorder.asked) == before + 1 + 3
 
 
 def test_a_pipelined_block_does_not_wait_between_components(
-    place: Place, broker_env: Any, tap: Tap
+    place: Place, broker_env: Any, recorder: MethodRecorder
 ) -> None:
-    hup = {**broker_env.hup, "port": tap.port}
+    hup = {**broker_env.hup, "port": recorder.port}
     pipelined(place, hup, names_of("warm"))  # the channels are there from now on
-    tap.hold()
-    making = trying(pipelined, place, hup, names_of("x"))
-    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == 2 * FEW, SOON)
+    recorder.hold()
+    making = spawned(pipelined, place, hup, names_of("x"))
+    wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == 2 * FEW, SOON)
     assert not making.dead, "the end of the block waits"
-    tap.release()
+    recorder.release()
     [made] = outcomes([making], SOON)
     assert [processor.fingerprint["name"] for processor in made] == names_of("x")
 
 
 def test_outside_of_such_a_block_each_is_waited_for(
-    place: Place, broker_env: Any, tap: Tap
+    place: Place, broker_env: Any, recorder: MethodRecorder
 ) -> None:
-    hup = {**broker_env.hup, "port": tap.port}
+    hup = {**broker_env.hup, "port": recorder.port}
     pipelined(place, hup, names_of("warm"))
-    tap.hold()
-    making = trying(named, place, hup, names_of("x"))
-    wait_until(lambda: len(tap.of(spec.Queue.Bind)) == FEW + 1, SOON)
+    recorder.hold()
+    making = spawned(named, place, hup, names_of("x"))
+    wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == FEW + 1, SOON)
     gevent.idle()
-    assert len(tap.of(spec.Queue.Bind)) == FEW + 1
-    tap.release()
+    assert len(recorder.of(spec.Queue.Bind)) == FEW + 1
+    recorder.release()
     outcomes([making], SOON)
 
 
@@ -160,17 +160,17 @@ def test_a_queue_named_by_the_broker_has_its_name_in_the_block(place: Place) -> 
 
 
 def test_300_processors_share_two_connections_without_greenlets(
-    place: Place, broker_env: Any, tap: Tap
+    place: Place, broker_env: Any, recorder: MethodRecorder
 ) -> None:
     before = alive()
-    herd = pipelined(place, {**broker_env.hup, "port": tap.port}, names_of("x", MANY))
-    run = trying(green.run, *herd)
+    herd = pipelined(place, {**broker_env.hup, "port": recorder.port}, names_of("x", MANY))
+    run = spawned(green.run, *herd)
     wait_until(lambda: all(each.consumer.consuming for each in herd), SOON)
     producer = place.producer()
-    calls = [trying(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
+    calls = [spawned(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
     assert [result.value for result in outcomes(calls, SOON)] == names_of("x", MANY)
     assert alive() - before < MANY / 2
-    assert len(tap.of(spec.Connection.Open)) == 2
+    assert len(recorder.of(spec.Connection.Open)) == 2
     for each in herd:
         each.stop_consuming()
     assert outcomes([run], SOON) == [None]
@@ -191,7 +191,7 @@ def test_what_is_overridden_runs_all_the_same(place: Place) -> None:
             super().start_consuming()
 
     processor = Eager({}, place.eqk)
-    run = trying(green.run, processor)
+    run = spawned(green.run, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     assert begun == [processor]
     processor.stop_consuming()

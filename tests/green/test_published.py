@@ -20,12 +20,12 @@ from postage.green.publishing import publish_confirmed
 from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.broker import listen, take, take_all
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.publishing import SOON, in_time, message
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes, trying
 
 
 def behind(proxy: Proxy, env: Any, place: Place, **attributes: Any) -> Any:
@@ -46,7 +46,7 @@ def test_a_producer_goes_on_after_a_lost_connection(
         proxy.refuse()
     proxy.cut()
     wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
-    run = trying(producer.message_after)
+    run = spawned(producer.message_after)
     gevent.sleep(outage)
     proxy.accept()
 
@@ -91,7 +91,7 @@ def test_a_broker_that_is_gone_too_long(proxy: Proxy, broker_env: Any, place: Pl
     proxy.cut()
     wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
     watch = Stopwatch()
-    [error] = in_time([trying(producer.message_after)], 1.0, watch)
+    [error] = in_time([spawned(producer.message_after)], 1.0, watch)
 
     assert type(error) is PublishFailed
     assert isinstance(error.__cause__, BrokerUnreachable)
@@ -106,7 +106,7 @@ def test_a_half_open_connection_is_an_error_at_the_limit(
     producer.message_before()
     proxy.half_open()
     watch = Stopwatch()
-    errors = in_time([trying(producer.message_after) for _ in range(50)], 1.0, watch)
+    errors = in_time([spawned(producer.message_after) for _ in range(50)], 1.0, watch)
 
     assert {type(error) for error in errors} == {PublishFailed}
     assert {type(error.__cause__) for error in errors} == {OperationTimeout}
@@ -125,7 +125,7 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
     watch = Stopwatch()
     refused, *others = outcomes(
         [
-            trying(publish_confirmed, pair, message(number, to), limit=5)
+            spawned(publish_confirmed, pair, message(number, to), limit=5)
             for number, to in enumerate((forbidden, *[place.exchange] * 20))
         ],
         SOON,
@@ -148,7 +148,7 @@ def test_who_may_not_use_a_topic_disturbs_nobody_who_may(
     wrong = message(0, topic)._replace(key="secret")
     refused, *others = outcomes(
         [
-            trying(publish_confirmed, pair, each, limit=5)
+            spawned(publish_confirmed, pair, each, limit=5)
             for each in (wrong, *(message(number, topic) for number in range(20)))
         ],
         SOON,
@@ -185,7 +185,7 @@ def test_a_full_queue_takes_it_when_there_is_room(place: Place, raw: Any) -> Non
     messaging.GenericConsumer(place.at(({"name": place.queue, "flags": {"arguments": full}}, "rk")))
     producer = place.producer()
     producer.message_first()
-    run = trying(producer.message_second)
+    run = spawned(producer.message_second)
     gevent.sleep(0.2)
     assert not run.dead
     assert take(raw, place.queue)["name"] == "first"
@@ -221,8 +221,8 @@ def test_of_many_at_once_those_for_nobody_fail_and_no_others(
         each.message_first()
     take_all(raw, queue, 2)
     keys = [("rk", "nobody", "nowhere")[number % 3] for number in range(300)]
-    runs = [trying(producer.message_hello, n, _key=key) for n, key in enumerate(keys)]
-    runs += [trying(lenient.message_hello, n, _key=key) for n, key in enumerate(keys)]
+    runs = [spawned(producer.message_hello, n, _key=key) for n, key in enumerate(keys)]
+    runs += [spawned(lenient.message_hello, n, _key=key) for n, key in enumerate(keys)]
     results = outcomes(runs, SOON)
 
     told = [result and (type(result), result.key) for result in results[:300]]

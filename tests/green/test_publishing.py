@@ -23,11 +23,19 @@ from postage.green.publishing import publish, publish_confirmed
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
+from tests.support.attempts import outcomes, spawned
 from tests.support.peer import Peer, listening
 from tests.support.publishing import GRACE, PLAIN, SOON, Depot, in_time, message, pair_with
+from tests.support.scripted_broker import (
+    Answer,
+    ScriptedBroker,
+    ack,
+    close_channel,
+    hang_up,
+    ignore,
+    nack,
+)
 from tests.support.stopwatch import Stopwatch
-from tests.support.taker import Answer, Taker, ack, close_channel, hang_up, ignore, nack
-from tests.support.trying import outcomes, trying
 from tests.support.wire import method
 
 FORCED = method(0, spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
@@ -41,53 +49,53 @@ FORCED = method(0, spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
 def test_it_is_sent_again_with_the_same_id(trouble: Answer) -> None:
     done = False
 
-    def once(taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+    def once(broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
         nonlocal done
         done, was_done = True, done
-        (ack if was_done else trouble)(taker, peer, channel, tag)
+        (ack if was_done else trouble)(broker, peer, channel, tag)
 
-    taker = Taker(once)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(once)
+    with pair_with(broker) as pair:
         publish_confirmed(pair, message(7), limit=SOON)
 
-    assert taker.published == ["7", "7"]
+    assert broker.published == ["7", "7"]
 
 
 def test_waiting_messages_arrive_on_the_next_connection() -> None:
-    taker = Taker(ignore, ack)
-    with pair_with(taker) as pair:
-        runs = [trying(publish_confirmed, pair, message(n), limit=SOON) for n in range(100)]
-        wait_until(lambda: len(taker.published) == 100, SOON)
+    broker = ScriptedBroker(ignore, ack)
+    with pair_with(broker) as pair:
+        runs = [spawned(publish_confirmed, pair, message(n), limit=SOON) for n in range(100)]
+        wait_until(lambda: len(broker.published) == 100, SOON)
         watch = Stopwatch()
-        taker.peers[0].send(FORCED)
+        broker.peers[0].send(FORCED)
         assert outcomes(runs, SOON) == [None] * 100
         assert watch.own < 1
 
-    assert sorted(taker.ids[1]) == sorted(taker.ids[0])
-    assert taker.declared == [["depot"], ["depot"]], "once on each connection"
+    assert sorted(broker.ids[1]) == sorted(broker.ids[0])
+    assert broker.declared == [["depot"], ["depot"]], "once on each connection"
 
 
 @pytest.mark.parametrize("refusal", ["refuse", "login", "vhost"])
 def test_publishing_waits_for_a_restarting_broker(refusal: str) -> None:
-    taker = Taker(hang_up, refusal, refusal, refusal, ack)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(hang_up, refusal, refusal, refusal, ack)
+    with pair_with(broker) as pair:
         publish_confirmed(pair, message(7), limit=SOON)
 
-    assert taker.answered_by == [hang_up, refusal, refusal, refusal, ack]
-    assert taker.published == ["7", "7"]
+    assert broker.answered_by == [hang_up, refusal, refusal, refusal, ack]
+    assert broker.published == ["7", "7"]
 
 
 def test_nacks_are_answered_by_pauses_that_grow_until_the_limit() -> None:
-    taker = Taker(nack)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(nack)
+    with pair_with(broker) as pair:
         watch = Stopwatch()
         [error] = in_time(
-            [trying(publish_confirmed, pair, message(), limit=1.0)], 1.0, watch, earliest=0.5
+            [spawned(publish_confirmed, pair, message(), limit=1.0)], 1.0, watch, earliest=0.5
         )
 
     assert type(error) is PublishFailed
     assert type(error.__cause__) is NotAcknowledged
-    assert 5 <= len(taker.published) <= 12
+    assert 5 <= len(broker.published) <= 12
 
 
 # --- the limit
@@ -100,9 +108,9 @@ SILENT.append((publish_confirmed, ignore))
 
 @pytest.mark.parametrize(("how", "stage"), SILENT)
 def test_a_thousand_publishers_time_out_on_a_silent_broker(how: Any, stage: str | Answer) -> None:
-    with pair_with(Taker(stage)) as pair:
+    with pair_with(ScriptedBroker(stage)) as pair:
         watch = Stopwatch()
-        runs = [trying(how, pair, message(n), limit=1.0) for n in range(1000)]
+        runs = [spawned(how, pair, message(n), limit=1.0) for n in range(1000)]
         errors = in_time(runs, 1.0, watch)
 
     assert {type(error) for error in errors} == {PublishFailed}
@@ -114,12 +122,12 @@ def test_a_thousand_publishers_time_out_on_a_silent_broker(how: Any, stage: str 
 def test_a_thousand_publishers_time_out_without_a_connection(stage: str) -> None:
     refuses = stage in ("refuse", "login", "vhost")
     limit = 3.0 if refuses else 1.5  # time enough to be refused, even on a busy machine
-    taker = Taker(ignore, stage)
-    with pair_with(taker) as pair:
-        runs = [trying(publish_confirmed, pair, message(n), limit=limit) for n in range(1000)]
+    broker = ScriptedBroker(ignore, stage)
+    with pair_with(broker) as pair:
+        runs = [spawned(publish_confirmed, pair, message(n), limit=limit) for n in range(1000)]
         watch = Stopwatch()
-        wait_until(lambda: len(taker.published) == 1000, SOON)
-        taker.peers[0].send(FORCED)
+        wait_until(lambda: len(broker.published) == 1000, SOON)
+        broker.peers[0].send(FORCED)
         errors = in_time(runs, limit, watch, earliest=0.5)
 
     assert {type(error) for error in errors} == {PublishFailed}
@@ -129,25 +137,25 @@ def test_a_thousand_publishers_time_out_without_a_connection(stage: str) -> None
 
 
 def test_each_has_its_own_limit() -> None:
-    with pair_with(Taker("declare")) as pair:
+    with pair_with(ScriptedBroker("declare")) as pair:
         watch = Stopwatch()
         limits = [0.2, 0.4, 0.6, 0.8]
-        runs = [trying(publish_confirmed, pair, message(), limit=limit) for limit in limits]
+        runs = [spawned(publish_confirmed, pair, message(), limit=limit) for limit in limits]
         for run, limit in zip(runs, limits, strict=True):
             assert type(in_time([run], limit, watch)[0]) is PublishFailed
 
 
 def test_waiting_for_room_and_for_the_confirm_is_one_limit() -> None:
-    taker = Taker(ignore)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(ignore)
+    with pair_with(broker) as pair:
         publish_confirmed_once(pair)
         blocked = method(0, spec.Connection.Blocked("low on memory"))
-        taker.peers[0].send(blocked)
+        broker.peers[0].send(blocked)
         wait_until(lambda: pair.publishing.get().blocked, SOON)
         watch = Stopwatch()
-        run = trying(publish_confirmed, pair, message(), limit=1.5)
+        run = spawned(publish_confirmed, pair, message(), limit=1.5)
         gevent.sleep(1.2)
-        taker.peers[0].send(method(0, spec.Connection.Unblocked()))
+        broker.peers[0].send(method(0, spec.Connection.Unblocked()))
         [error] = in_time([run], 1.5, watch)
 
     assert type(error) is PublishFailed
@@ -160,39 +168,39 @@ def publish_confirmed_once(pair: Pair) -> None:
 
 
 def test_all_exchanges_of_a_message_share_its_limit() -> None:
-    def late(taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+    def late(broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
         gevent.sleep(0.6)
-        ack(taker, peer, channel, tag)
+        ack(broker, peer, channel, tag)
 
-    taker = Taker(late)
-    with listening(taker, plain_pika=PLAIN) as where:
+    broker = ScriptedBroker(late)
+    with listening(broker, plain_pika=PLAIN) as where:
         hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
         eks = [(Depot, "1"), (Depot, "2"), (Depot, "3")]
         kind = type("Slow", (messaging.GenericProducer,), {"eks": eks, "publish_timeout": 1.0})
         producer = kind(hup=hup)
         watch = Stopwatch()
-        [error] = in_time([trying(producer.message_hello)], 1.0, watch)
+        [error] = in_time([spawned(producer.message_hello)], 1.0, watch)
         green.close(0.05)
 
     assert (type(error), error.key) == (PublishFailed, "2")
-    assert len(taker.published) == 2
+    assert len(broker.published) == 2
 
 
 def test_a_producer_can_be_made_while_the_connection_is_lost() -> None:
-    taker = Taker("lose", "refuse", "lose", ack)
-    with listening(taker, plain_pika=PLAIN) as where:
+    broker = ScriptedBroker("lose", "refuse", "lose", ack)
+    with listening(broker, plain_pika=PLAIN) as where:
         hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
         kind = type("Producer", (messaging.GenericProducer,), {"eks": [(Depot, "rk")]})
         kind(hup=hup).message_hello()
         green.close(0.05)
 
-    assert taker.answered_by == ["lose", "refuse", "lose", ack]
-    assert taker.declared[-1] == ["depot"]
-    assert len(taker.published) == 1
+    assert broker.answered_by == ["lose", "refuse", "lose", ack]
+    assert broker.declared[-1] == ["depot"]
+    assert len(broker.published) == 1
 
 
 def test_a_limit_that_is_over_is_no_crash() -> None:
-    with pair_with(Taker(ack)) as pair:
+    with pair_with(ScriptedBroker(ack)) as pair:
         for limit in (0.0, -1.0):
             with pytest.raises(PublishFailed):
                 publish_confirmed(pair, message(), limit=limit)
@@ -200,10 +208,10 @@ def test_a_limit_that_is_over_is_no_crash() -> None:
 
 
 def test_an_unanswered_operation_is_retried_within_the_limit() -> None:
-    taker = Taker("declare")
-    with pair_with(taker, operation_timeout=0.2) as pair:
+    broker = ScriptedBroker("declare")
+    with pair_with(broker, operation_timeout=0.2) as pair:
         watch = Stopwatch()
-        run = trying(publish_confirmed, pair, message(), limit=1.0)
+        run = spawned(publish_confirmed, pair, message(), limit=1.0)
         [error] = in_time([run], 1.0, watch, earliest=0.5)
 
     assert type(error) is PublishFailed
@@ -216,7 +224,7 @@ def test_an_unanswered_operation_is_retried_within_the_limit() -> None:
 def test_without_a_first_connection_publishing_fails_at_once(how: Any) -> None:
     pair = Pair(Settings(host="127.0.0.1", port=free_ports(1)[0], plain_pika=PLAIN))
     watch = Stopwatch()
-    errors = outcomes([trying(how, pair, message(n), limit=SOON) for n in range(100)], SOON)
+    errors = outcomes([spawned(how, pair, message(n), limit=SOON) for n in range(100)], SOON)
 
     assert {type(error) for error in errors} == {BrokerUnreachable}
     assert watch.own < 1
@@ -234,10 +242,10 @@ WAITS: dict[str, list[str | Answer]] = {
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_when_our_side_closes_all_who_wait_hear_it_at_once(wait: str) -> None:
-    taker = Taker(*WAITS[wait])
-    with pair_with(taker) as pair:
-        runs = [trying(publish_confirmed, pair, message(n), limit=60) for n in range(100)]
-        wait_until(lambda: taker.answered_by == WAITS[wait] or len(taker.ids) > 2, SOON)
+    broker = ScriptedBroker(*WAITS[wait])
+    with pair_with(broker) as pair:
+        runs = [spawned(publish_confirmed, pair, message(n), limit=60) for n in range(100)]
+        wait_until(lambda: broker.answered_by == WAITS[wait] or len(broker.ids) > 2, SOON)
         gevent.sleep(1.0 if wait == "between two tries" else 0.1)  # the pauses have grown by then
         assert not any(run.dead for run in runs)
         watch = Stopwatch()
@@ -249,46 +257,48 @@ def test_when_our_side_closes_all_who_wait_hear_it_at_once(wait: str) -> None:
 
 
 def test_a_timeout_of_the_callers_own_is_the_callers() -> None:
-    with pair_with(Taker("declare")) as pair:
+    with pair_with(ScriptedBroker("declare")) as pair:
         with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.1) as over:
             publish_confirmed(pair, message(), limit=SOON)
         assert caught.value is over
 
 
 def test_one_who_is_killed_while_all_wait_harms_nobody() -> None:
-    taker = Taker(ignore, ack)
-    with pair_with(taker) as pair:
-        runs = [trying(publish_confirmed, pair, message(n), limit=SOON) for n in range(10)]
-        wait_until(lambda: len(taker.published) == 10, SOON)
+    broker = ScriptedBroker(ignore, ack)
+    with pair_with(broker) as pair:
+        runs = [spawned(publish_confirmed, pair, message(n), limit=SOON) for n in range(10)]
+        wait_until(lambda: len(broker.published) == 10, SOON)
         runs[0].kill()
-        taker.peers[0].send(FORCED)
+        broker.peers[0].send(FORCED)
         assert outcomes(runs[1:], SOON) == [None] * 9
 
-    assert sorted(taker.ids[1]) == [str(n) for n in range(1, 10)]
+    assert sorted(broker.ids[1]) == [str(n) for n in range(1, 10)]
 
 
 def test_a_message_that_is_too_large_fails_alone() -> None:
-    def judge(taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+    def judge(broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
         too_large = "message size 9 is larger than configured max size 5"
-        large = taker.published[-1] == "99"
-        (close_channel(406, too_large) if large else ack)(taker, peer, channel, tag)
+        large = broker.published[-1] == "99"
+        (close_channel(406, too_large) if large else ack)(broker, peer, channel, tag)
 
-    taker = Taker(judge)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(judge)
+    with pair_with(broker) as pair:
         large = message(99)._replace(body=b"too large")
-        runs = [trying(publish_confirmed, pair, message(n), limit=SOON) for n in range(20)]
-        runs.append(trying(publish_confirmed, pair, large, limit=SOON))
+        runs = [spawned(publish_confirmed, pair, message(n), limit=SOON) for n in range(20)]
+        runs.append(spawned(publish_confirmed, pair, large, limit=SOON))
         *others, refused = outcomes(runs, SOON)
 
     assert others == [None] * 20
     assert (type(refused), refused.code) == (ChannelRefused, 406)
-    assert taker.published.count("99") == 1
+    assert broker.published.count("99") == 1
 
 
 def test_repeated_channel_errors_of_others_end_at_the_limit() -> None:
-    with pair_with(Taker(close_channel(403, "access to exchange 'other' refused"))) as pair:
+    with pair_with(
+        ScriptedBroker(close_channel(403, "access to exchange 'other' refused"))
+    ) as pair:
         watch = Stopwatch()
-        run = trying(publish_confirmed, pair, message(), limit=0.5)
+        run = spawned(publish_confirmed, pair, message(), limit=0.5)
         [error] = in_time([run], 0.5, watch, earliest=0.5)
 
     assert type(error) is PublishFailed
@@ -300,21 +310,21 @@ def test_repeated_channel_errors_of_others_end_at_the_limit() -> None:
 
 
 def test_without_confirm_it_waits_for_another_connection() -> None:
-    taker = Taker(hang_up, "refuse", "refuse", ack)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(hang_up, "refuse", "refuse", ack)
+    with pair_with(broker) as pair:
         publish(pair, message(1), limit=SOON)
         wait_until(lambda: pair.publishing.losses, SOON)
         publish(pair, message(2), limit=SOON)
-        wait_until(lambda: len(taker.published) == 2, SOON)
+        wait_until(lambda: len(broker.published) == 2, SOON)
 
-    assert taker.ids == [["1"], [], [], ["2"]]
+    assert broker.ids == [["1"], [], [], ["2"]]
 
 
 def test_without_confirm_what_was_written_is_not_sent_again() -> None:
-    taker = Taker(hang_up, ack)
-    with pair_with(taker) as pair:
+    broker = ScriptedBroker(hang_up, ack)
+    with pair_with(broker) as pair:
         publish(pair, message(1), limit=SOON)
         wait_until(lambda: pair.publishing.losses, SOON)
         publish_confirmed(pair, message(2), limit=SOON)
 
-    assert taker.ids == [["1"], ["2"]]
+    assert broker.ids == [["1"], ["2"]]

@@ -17,8 +17,8 @@ from postage.errors import (
 )
 from postage.testing.rabbitmq import free_ports
 from tests.support.broker import listen, take
+from tests.support.components import SEND, EnvExchange, Producer, every_component
 from tests.support.definitions import ALICE, SECRET_OF_ALICE, VHOSTS
-from tests.support.meeting import SEND, Meeting, Producer, every_component
 from tests.support.programs import run_program
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -161,7 +161,7 @@ def test_the_errors_carry_what_was_refused(broker_env):
 
 @pytest.mark.behaviour("login-failure")
 def test_a_failed_login_is_forgotten_when_the_next_one_is_right(broker_env, raw):
-    queue = listen(raw, Meeting, "rk")
+    queue = listen(raw, EnvExchange, "rk")
     with pytest.raises(AuthenticationFailed):
         Producer(hup={**broker_env.hup, "password": "hush"})
 

@@ -12,9 +12,9 @@ from postage import messaging
 from postage.errors import NoRoute
 from postage.statistics_types import ProcessorStatistics, ProducerStatistics
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.places import Place
 from tests.support.running import running
-from tests.support.trying import outcomes, trying
 
 SOON = 10.0
 
@@ -80,7 +80,7 @@ def test_what_a_producer_does(place: Place) -> None:
     producer = place.producer()
     with running(Worker({"name": "w"}, place.eqk)):
         producer.message_unheard()
-        calls = [trying(producer.rpc_sum, [n, 1]) for n in range(10)]
+        calls = [spawned(producer.rpc_sum, [n, 1]) for n in range(10)]
         gevent.sleep(0)
         assert producer.statistics().calling == 10
         outcomes(calls, SOON)

@@ -13,13 +13,13 @@ from postage.errors import ChannelRefused, TopologyMismatch
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 from tests.support.broker import listen, take
+from tests.support.method_recorder import recording_methods
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.running import SOON, running
-from tests.support.tap import tap_to
-from tests.support.trying import outcomes, trying
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -222,7 +222,7 @@ def test_sending_to_a_deleted_passive_exchange_is_an_error(place: Place, raw: Ra
     producer.message_hello()
     raw.channel.exchange_delete(place.exchange.name)
 
-    runs = [trying(each.message_hello) for each in (producer, other, producer, other)]
+    runs = [spawned(each.message_hello) for each in (producer, other, producer, other)]
     results = outcomes(runs, SOON)
 
     assert [type(result) for result in results[::2]] == [TopologyMismatch] * 2
@@ -238,7 +238,7 @@ def test_a_queue_redeclared_during_the_loss_ends_the_processor(
 ) -> None:
     with Proxy(broker_env.port) as proxy:
         processor = Witness({}, place.eqk, {**broker_env.hup, "port": proxy.port})
-        run = trying(processor.start_consuming)
+        run = spawned(processor.start_consuming)
         wait_until(lambda: processor.consumer.consuming, SOON)
         proxy.refuse()
         proxy.cut()
@@ -291,7 +291,7 @@ def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
     producer = place.producer(mandatory=True)
 
     with running(worker):
-        runs = [trying(producer.message_work, number) for number in range(100)]
+        runs = [spawned(producer.message_work, number) for number in range(100)]
         assert outcomes(runs, SOON) == [None] * 100
         producer.message_work("bad")
         assert producer.rpc_echo("x").value == "x"
@@ -318,7 +318,7 @@ def test_a_quorum_queue_gets_unsettled_messages_back(place: Place, raw: Raw) -> 
         else:
             consumer.reject(method, requeue=True)
 
-    assert outcomes([trying(consumer.start_consuming, look)], SOON) == [None]
+    assert outcomes([spawned(consumer.start_consuming, look)], SOON) == [None]
     assert seen == [False, True]
     assert raw.count(place.queue) == 0
 
@@ -328,11 +328,11 @@ def test_a_quorum_queue_gets_unsettled_messages_back(place: Place, raw: Raw) -> 
 
 def test_rabbitmq_4_accepts_all_default_declarations(place: Place, broker_env: Any) -> None:
     """No transient queue that is shared, and no prefetch for a whole channel."""
-    with tap_to(broker_env.port) as tap:
-        use_everything(place, {**broker_env.hup, "port": tap.port})
+    with recording_methods(broker_env.port) as recorder:
+        use_everything(place, {**broker_env.hup, "port": recorder.port})
         green.close(1.0)
 
-    declared, limited = tap.of(spec.Queue.Declare), tap.of(spec.Basic.Qos)
+    declared, limited = recorder.of(spec.Queue.Declare), recorder.of(spec.Basic.Qos)
     assert len(declared) >= 8
     assert len(limited) >= 4
     assert [each for each in declared if not (each.durable or each.exclusive)] == []
@@ -352,7 +352,7 @@ def use_everything(place: Place, hup: Any) -> None:
     to_application = [(GenericApplicationExchange, name)]
     producer = type("Producer", (messaging.GenericProducer,), {"eks": place.eks})(hup=hup)
     collected: list[Any] = []
-    classic = trying(consumer.start_consuming, lambda *what: collected.append(what[1].ack()))
+    classic = spawned(consumer.start_consuming, lambda *what: collected.append(what[1].ack()))
 
     with running(application, worker):
         assert producer.rpc_ping(_eks=to_application)

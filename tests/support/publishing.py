@@ -13,9 +13,9 @@ from postage.exchange import Exchange
 from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
 from postage.green.publishing import Publication
+from tests.support.attempts import outcomes
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
-from tests.support.trying import outcomes
 
 PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
 SOON = 10.0

@@ -15,7 +15,7 @@ import pika.frame
 T = TypeVar("T")
 
 
-class Tap:
+class MethodRecorder:
     """Stands between components and the broker on the port *target*; lives in their hub."""
 
     def __init__(self, target: int) -> None:
@@ -73,10 +73,10 @@ class Tap:
 
 
 @contextmanager
-def tap_to(port: int) -> Iterator[Tap]:
-    """Open a `Tap` and close it."""
-    tap = Tap(port)
+def recording_methods(port: int) -> Iterator[MethodRecorder]:
+    """Open a `MethodRecorder` and close it."""
+    recorder = MethodRecorder(port)
     try:
-        yield tap
+        yield recorder
     finally:
-        tap.close()
+        recorder.close()

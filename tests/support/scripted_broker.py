@@ -13,25 +13,25 @@ from pika import spec
 from tests.support.peer import OPEN_OK, START, TUNE, Peer
 from tests.support.wire import method
 
-Answer = Callable[["Taker", Peer, int, int], object]
+Answer = Callable[["ScriptedBroker", Peer, int, int], object]
 """Answers a publish: gets the channel's number, and that of the publish on it."""
 
 
-def ack(_taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+def ack(_broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
     """Take the message."""
     peer.send(method(channel, spec.Basic.Ack(tag)))
 
 
-def nack(_taker: Taker, peer: Peer, channel: int, tag: int) -> None:
+def nack(_broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
     """Do not take it."""
     peer.send(method(channel, spec.Basic.Nack(tag)))
 
 
-def ignore(_taker: Taker, _peer: Peer, _channel: int, _tag: int) -> None:
+def ignore(_broker: ScriptedBroker, _peer: Peer, _channel: int, _tag: int) -> None:
     """Say nothing."""
 
 
-def hang_up(_taker: Taker, _peer: Peer, _channel: int, _tag: int) -> None:
+def hang_up(_broker: ScriptedBroker, _peer: Peer, _channel: int, _tag: int) -> None:
     """End the connection without a word."""
     raise EOFError
 
@@ -39,13 +39,13 @@ def hang_up(_taker: Taker, _peer: Peer, _channel: int, _tag: int) -> None:
 def close_channel(code: int, text: str) -> Answer:
     """Return what closes the channel over a publish."""
 
-    def answer(_taker: Taker, peer: Peer, channel: int, _tag: int) -> None:
+    def answer(_broker: ScriptedBroker, peer: Peer, channel: int, _tag: int) -> None:
         peer.send(method(channel, spec.Channel.Close(code, text, 60, 40)))
 
     return answer
 
 
-class Taker:
+class ScriptedBroker:
     """Serves one connection after the other, each by the next line of its *script*.
 
     A line is an `Answer` for every publish, or the stage at which that connection goes wrong:

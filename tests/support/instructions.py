@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 
-def steps(function: Callable[[], object]) -> int:
+def instructions(function: Callable[[], object]) -> int:
     """Return how many instructions of bytecode *function* takes; what C does counts as nothing.
 
     Nor does what the collector of garbage calls, which may come at any allocation: Hypothesis is

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hammered(call: Callable[[], object]) -> Iterator[None]:
+def repeated_in_thread(call: Callable[[], object]) -> Iterator[None]:
     """Call *call* from another native thread, again and again, while the block lasts."""
     over = threading.Event()
 

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 
 
-def trying(call: Callable[..., Any], *args: Any, **kwds: Any) -> gevent.Greenlet:
+def spawned(call: Callable[..., Any], *args: Any, **kwds: Any) -> gevent.Greenlet:
     """Spawn *call*; the greenlet's value is what it returned, or the exception it raised."""
 
     def attempt() -> Any:
