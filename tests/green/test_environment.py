@@ -158,7 +158,8 @@ class Receiver(messaging.MessageProcessor):
 
 scheduler = microthreads.MicroScheduler()
 queue = {"name": "debugged", "flags": {"auto_delete": True}}
-scheduler.add_microthread(Receiver({"name": "r"}, [(EnvExchange, [(queue, "debugged")])], None, None))
+eqk = [(EnvExchange, [(queue, "debugged")])]
+scheduler.add_microthread(Receiver({"name": "r"}, eqk, None, None))
 print("ready", flush=True)
 for _ in scheduler.main():
     pass
