@@ -1,4 +1,4 @@
-"""A client's socket around its `ClientConnection`: reads and writes from gevent's hub."""
+"""The socket of a client around its `ClientConnection`: reads and writes in gevent's hub."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ __all__ = ["ClientSocket"]
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 15
-"""Bytes taken at once, after which others have their turn.
+"""Bytes read at once, before other connections have their turn.
 
-Some hundred small messages: what comes of them is with its receiver, and may be worked on, while
-the next are dealt with here.  Much less costs more turns, much more lets everybody wait in turn.
+These are a few hundred small messages: their receivers can work on them while the broker handles
+the next ones.  Much less costs more turns of the hub, and much more lets every other client wait
+longer.
 """
 READABLE, WRITABLE = 1, 2
 
 
 class ClientSocket:
-    """One connection; its greenlet waits for the end, all else happens in the hub."""
+    """One socket.  Its greenlet only waits for the end; all I/O happens in the hub."""
 
     def __init__(self, node: Node, sock: Any, *, loopback: bool) -> None:
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
@@ -37,34 +38,35 @@ class ClientSocket:
         self._loop = gevent.hub.get_hub().loop
         self._writer = self._loop.io(sock.fileno(), WRITABLE)
         self._reader = self._loop.io(sock.fileno(), READABLE)
-        self._reads = self._lingers = False
+        self._is_reading = self._is_lingering = False
         self._sending = memoryview(b"")
-        self._counted = 0
-        """Bytes of it that the node knows of."""
-        self._due = False
-        """True while `flush` will be called anyway."""
-        self._over = gevent.event.Event()
+        self._charged = 0
+        """Unsent bytes that have been charged to the node."""
+        self._flush_due = False
+        """True while a call of `flush` is pending, or waits for the socket."""
+        self._ended = gevent.event.Event()
         self.connection: ClientConnection = node.open_connection(self._on_output, loopback=loopback)
 
     def run(self) -> None:
         """Serve until the connection ends; switches."""
         self._read_on()
         try:
-            self._over.wait()
+            self._ended.wait()
         finally:
-            self._end()
+            self._release()
 
     # --- in
 
     def _read_on(self) -> None:
-        if not self._reads and not self.connection.is_held_back:
-            self._reads = True
+        if not self._is_reading and not self.connection.reading_paused:
+            self._is_reading = True
             self._reader.start(self._on_readable)
 
     def _on_readable(self) -> None:
-        if self.connection.is_held_back:
-            # Held back, not refused: the client's own socket fills, and the client waits.
-            self._reads = False
+        if self.connection.reading_paused:
+            # Reading stops rather than fails: the client's socket buffer fills, and the client
+            # waits.
+            self._is_reading = False
             self._reader.stop()
             return
         try:
@@ -76,27 +78,27 @@ class ClientSocket:
         if data:
             self._feed(data)
         else:
-            self.connection.drop()
-            self._over.set()
+            self.connection.close()
+            self._ended.set()
 
     def _feed(self, data: bytes) -> None:
         try:
             self.connection.feed(data)
-        except Exception:  # a mistake of ours: it ends this connection, and no other
-            logger.exception("%r has met a mistake of the broker.", self.connection)
-            self.connection.shut_down(541, "a mistake of the broker")
+        except Exception:  # a bug in the broker ends this connection only
+            logger.exception("%r met a bug in the broker.", self.connection)
+            self.connection.stop(541, "a bug in the broker")
 
     # --- out
 
     def _on_output(self) -> None:
-        """The connection has output, or has ended, or takes input again."""
-        if not self._due or self.connection.has_ended:
-            self._due = True
+        """Flush in the next turn: there is output, or the connection has ended or takes input."""
+        if not self._flush_due or self.connection.is_closed:
+            self._flush_due = True
             self._loop.run_callback(self.flush)
 
     def flush(self) -> None:
-        """Send what there is; go on when the socket takes more."""
-        if self._over.is_set():
+        """Send the output; if the socket buffer is full, go on when there is room."""
+        if self._ended.is_set():
             return
         try:
             self._send()
@@ -104,11 +106,15 @@ class ClientSocket:
             self._wait_for_room()
             return
         except OSError:
-            self.connection.drop()
+            self.connection.close()
         self._writer.stop()
-        self._due = False
-        self._count(0)
-        self._go_on()
+        self._flush_due = False
+        self._charge(0)
+        if self.connection.is_closed:
+            self._ended.set()
+        else:
+            self.connection.resume()
+            self._read_on()
 
     def _send(self) -> None:
         while True:
@@ -121,37 +127,29 @@ class ClientSocket:
 
     def _wait_for_room(self) -> None:
         self._writer.start(self.flush)
-        self._count(len(self._sending))
-        if self.connection.has_ended and not self._lingers:
-            self._lingers = True
-            self._node.timers.later(self._node.limits.handshake, self._over.set)
+        self._charge(len(self._sending))
+        if self.connection.is_closed and not self._is_lingering:
+            self._is_lingering = True
+            self._node.timers.later(self._node.limits.handshake, self._ended.set)
 
-    def _count(self, backlog: int) -> None:
-        """Have the node count what the client leaves unread."""
-        if backlog != self._counted:
-            self._node.account(backlog - self._counted)
-            self._counted = backlog
-
-    def _go_on(self) -> None:
-        """All is sent: see what waited for that."""
-        if self.connection.has_ended:
-            self._over.set()
-        else:
-            self.connection.resume()
-            self._read_on()
+    def _charge(self, backlog: int) -> None:
+        """Charge the node for *backlog* bytes that the client has not read."""
+        if backlog != self._charged:
+            self._node.account(backlog - self._charged)
+            self._charged = backlog
 
     # --- the end
 
-    def finish(self) -> None:
-        """Send what the socket takes now, and end."""
+    def close(self) -> None:
+        """Send what the socket takes at once, and end the connection; never waits."""
         self.flush()
-        self.connection.drop()
-        self._over.set()
+        self.connection.close()
+        self._ended.set()
 
-    def _end(self) -> None:
-        self._over.set()
-        self.connection.drop()
-        self._count(0)
+    def _release(self) -> None:
+        self._ended.set()
+        self.connection.close()
+        self._charge(0)
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()

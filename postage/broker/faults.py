@@ -1,6 +1,6 @@
-"""What goes wrong between a client and its broker, on demand: for tests of the client.
+"""Failures on demand between a client and its broker, for tests of the client.
 
-RabbitMQ does all of this too, but never when a test wants it.
+RabbitMQ fails in these ways as well, but not when a test needs it.
 """
 
 from __future__ import annotations
@@ -9,39 +9,37 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from postage.broker.session.client_connection import ClientConnection
+from postage.broker.session.node import Node
 from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault
-
-if TYPE_CHECKING:
-    from postage.broker.session.client_connection import ClientConnection
-    from postage.broker.session.node import Node
 
 __all__ = ["Faults", "FrameInterceptor"]
 
 Run = Callable[[Callable[[], Any]], Any]
-"""Runs a function where the broker runs, and returns what it returns."""
+"""Runs a function in the thread of the broker, and returns what it returns."""
 
 _FRAME = struct.Struct(">BHI")
 _ACK, _NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 
 
 class _Rule(Protocol):
-    """One kind of trouble, for the connections whose name contains *name*."""
+    """One failure, for the connections whose name contains *name*."""
 
     name: str
 
     def incoming(self, interceptor: FrameInterceptor) -> None:
-        """A frame of the client has been dealt with."""
+        """Notice that a frame of the client has been handled."""
 
     def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
-        """Return what is to be sent instead of *frame*."""
+        """Return what is sent instead of *frame*."""
 
 
 @dataclass
 class _DropAfter:
-    """Ends a connection when it has sent so many frames; the answers are lost as well."""
+    """Ends a connection after a number of frames from the client; their answers are lost."""
 
     name: str
     frames: int
@@ -52,13 +50,13 @@ class _DropAfter:
         if self.seen[interceptor.connection.id] == self.frames:
             interceptor.drop()
 
-    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002
+    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002 - _Rule
         return frame
 
 
 @dataclass
 class _Confirms:
-    """Does something to the next *left* confirms."""
+    """Changes the next *left* confirms."""
 
     name: str
     left: int
@@ -76,64 +74,66 @@ class _Confirms:
 
 @dataclass
 class FrameInterceptor:
-    """Sits between a connection and its frames, and lets the rules meddle with them."""
+    """Passes the frames of one connection through the rules."""
 
     connection: ClientConnection
     rules: list[_Rule]
     silent: bool = False
-    """True: nothing goes in or out, and the socket stays open."""
+    """True: the socket stays open, but nothing passes in either direction."""
     _lost: bool = False
     _released: list[bytes] = field(default_factory=list)
 
     def incoming(
-        self, kind: int, channel: int, payload: bytes, go_on: Callable[[int, int, bytes], None]
+        self,
+        frame_type: int,
+        channel: int,
+        payload: bytes,
+        handle: Callable[[int, int, bytes], None],
     ) -> None:
-        """Take a frame of the client; *go_on* deals with it."""
+        """Take a frame of the client, and pass it to *handle* unless the connection is silent."""
         if self.silent:
             return
-        go_on(kind, channel, payload)
-        for rule in self._mine():
+        handle(frame_type, channel, payload)
+        for rule in self._matching_rules():
             rule.incoming(self)
 
     def outgoing(self, data: bytes) -> bytes:
-        """Return what is to be sent instead of *data*, which are whole frames."""
+        """Return what is sent instead of *data*, which are whole frames."""
         if self.silent or self._lost:
             return b""
         parts, self._released = self._released, []
-        if data == framing.PROTOCOL:  # no frame, but a word to a client of another version
+        if data == framing.PROTOCOL:  # not a frame: the answer to a client of another protocol
             return data
-        parts += (self._changed(frame) for frame in _frames(data))
+        for frame in _frames(data):
+            for rule in self._matching_rules():
+                frame = rule.outgoing(self, frame)  # noqa: PLW2901 - each rule changes the last result
+            parts.append(frame)
         return b"".join(parts)
 
-    def _changed(self, frame: bytes) -> bytes:
-        for rule in self._mine():
-            frame = rule.outgoing(self, frame)
-        return frame
-
-    def _mine(self) -> Iterator[_Rule]:
+    def _matching_rules(self) -> Iterator[_Rule]:
         return (rule for rule in list(self.rules) if rule.name in self.connection.name)
 
     def drop(self) -> None:
-        """End the connection without a word; what was not sent yet is lost."""
+        """End the connection without a word, and discard what has not been sent."""
         self._lost = True
-        self.connection.drop()
+        self.connection.close()
 
     def send_later(self, seconds: float, frame: bytes) -> None:
-        """Send *frame* in *seconds*, past the rules."""
+        """Send *frame* in *seconds*, without applying the rules."""
 
         def send() -> None:
             self._released.append(frame)
             self.connection.write(b"")
 
-        self.connection.node.timers.later(seconds, send)
+        self.connection.host.timers.later(seconds, send)
 
 
 class Faults:
-    """Trouble to order.  Reach it as ``broker.faults``; `clear` ends all of it.
+    """Failures on demand, as ``broker.faults``; `clear` ends all of them.
 
-    *connection* chooses by a part of what a client calls itself (``connection_name``), as
-    ``"publishing"`` for the connection on which Postage publishes; by default it is all of them,
-    those to come included.
+    *connection* selects connections by a part of their name (``connection_name``): ``"publishing"``
+    selects the connection on which Postage publishes.  By default a failure concerns all
+    connections, also those that are opened later.
     """
 
     def __init__(self, node: Node, run: Run | None = None) -> None:
@@ -146,14 +146,14 @@ class Faults:
     def drop(self, connection: str = "", *, after_frames: int = 0) -> int:
         """End connections without a word, as a broken network does.
 
-        With *after_frames*, each one ends when it has sent so many more frames (a publish is three,
-        with an empty body two): they are carried out, but the answers are lost.  Returns how many
-        connections there are now that this concerns.
+        With *after_frames*, each connection ends after so many more frames from its client: the
+        frames are carried out, but the answers are lost.  A publish is three frames, or two with an
+        empty body.  Returns the number of connections that this concerns now.
         """
         return int(self._run(lambda: self._drop(connection, after_frames)))
 
     def _drop(self, connection: str, after_frames: int) -> int:
-        interceptors = self._interceptors(connection)
+        interceptors = self._intercept(connection)
         if after_frames:
             self._rules.append(_DropAfter(connection, after_frames))
         else:
@@ -162,21 +162,20 @@ class Faults:
         return len(interceptors)
 
     def silence(self, connection: str = "") -> int:
-        """Let connections be half-open: the socket stays, nothing is read, nothing is sent.
+        """Make the present connections half-open: nothing is read or sent, the socket stays.
 
-        Their clients find out by the heartbeats that are missing.  Only those that there are now;
-        returns how many.
+        Their clients notice that heartbeats are missing.  Returns the number of connections.
         """
         return int(self._run(lambda: self._silence(connection)))
 
     def _silence(self, connection: str) -> int:
-        interceptors = self._interceptors(connection)
+        interceptors = self._intercept(connection)
         for interceptor in interceptors:
             interceptor.silent = True
         return len(interceptors)
 
     def block(self, reason: str = "low on memory") -> None:
-        """Send Connection.Blocked to those who publish, and read from them no more."""
+        """Send Connection.Blocked to clients that publish, and stop reading from them."""
 
         def block() -> None:
             self._node.alarm_held = True
@@ -198,32 +197,32 @@ class Faults:
     def delay_confirms(self, seconds: float, count: int = 1, connection: str = "") -> None:
         """Hold the next *count* confirms back for *seconds*.
 
-        One confirm may stand for several messages, those that were published at the same time.
+        One confirm may stand for several messages that were published at the same time.
         """
 
         def change(interceptor: FrameInterceptor, frame: bytes) -> bytes:
             interceptor.send_later(seconds, frame)
             return b""
 
-        self._on_confirms(change, count, connection)
+        self._change_confirms(change, count, connection)
 
     def lose_confirms(self, count: int = 1, connection: str = "") -> None:
-        """Do not send the next *count* confirms; the messages are in their queues."""
-        self._on_confirms(lambda _intercept, _frame: b"", count, connection)
+        """Discard the next *count* confirms; the messages are in their queues."""
+        self._change_confirms(lambda _interceptor, _frame: b"", count, connection)
 
     def nack_confirms(self, count: int = 1, connection: str = "") -> None:
         """Turn the next *count* confirms into Basic.Nack; the messages are in their queues."""
 
-        def change(_intercept: FrameInterceptor, frame: bytes) -> bytes:
+        def change(_interceptor: FrameInterceptor, frame: bytes) -> bytes:
             return frame.replace(_ACK, _NACK, 1)
 
-        self._on_confirms(change, count, connection)
+        self._change_confirms(change, count, connection)
 
-    def _on_confirms(
+    def _change_confirms(
         self, change: Callable[[FrameInterceptor, bytes], bytes], count: int, connection: str
     ) -> None:
         def add() -> None:
-            self._interceptors(connection)
+            self._intercept(connection)
             self._rules.append(_Confirms(connection, count, change))
 
         self._run(add)
@@ -235,14 +234,14 @@ class Faults:
         self._run(lambda: self._node.vhosts[vhost].duplicates.update({queue: count}))
 
     def cancel_consumers(self, queue: str, vhost: str = "/") -> int:
-        """Send Basic.Cancel to the consumers of *queue*, which stays; return how many they were."""
+        """Send Basic.Cancel to the consumers of *queue*, which stays; return their number."""
         return int(self._run(lambda: self._cancel_consumers(queue, vhost)))
 
     def _cancel_consumers(self, queue: str, vhost: str) -> int:
-        place = self._node.vhosts[vhost]
-        consumers = place.queues[queue].consumers
+        target = self._node.vhosts[vhost].queues[queue]
+        consumers = target.consumers
         for consumer in consumers:
-            place.queues[queue].remove_consumer(consumer)
+            target.remove_consumer(consumer)
             consumer.cancelled()
         return len(consumers)
 
@@ -255,7 +254,7 @@ class Faults:
         )
 
     def clear(self) -> None:
-        """Undo what is undoable: from here on all goes well.  Silent connections are dropped."""
+        """End all failures; silent connections are dropped."""
         self._run(self._clear)
 
     def _clear(self) -> None:
@@ -265,27 +264,28 @@ class Faults:
             vhost.duplicates.clear()
             vhost.refusals.clear()
         for connection in list(self._node.connections):
-            if connection.interceptor is not None and connection.interceptor.silent:
-                connection.interceptor.drop()
+            interceptor = connection.interceptor
+            if isinstance(interceptor, FrameInterceptor) and interceptor.silent:
+                interceptor.drop()
         if self._node.alarm_held:
             self._node.alarm_held = False
             self._node.set_alarm(None)
 
     # --- interceptors
 
-    def _interceptors(self, connection: str) -> list[FrameInterceptor]:
-        """Return the interceptors of the connections meant; from now on all have one."""
-        self._node.on_connection = self._intercept
-        connections = sorted(self._node.connections, key=lambda connection: connection.id)
-        interceptors = [self._intercept(connection) for connection in connections]
-        return [
-            interceptor for interceptor in interceptors if connection in interceptor.connection.name
-        ]
+    def _intercept(self, connection: str) -> list[FrameInterceptor]:
+        """Intercept all connections from now on; return the interceptors of those selected."""
+        self._node.on_connection = self._interceptor
+        connections = sorted(self._node.connections, key=lambda each: each.id)
+        interceptors = [self._interceptor(each) for each in connections]
+        return [each for each in interceptors if connection in each.connection.name]
 
-    def _intercept(self, connection: ClientConnection) -> FrameInterceptor:
-        if connection.interceptor is None:
-            connection.interceptor = FrameInterceptor(connection, self._rules)
-        return connection.interceptor
+    def _interceptor(self, connection: ClientConnection) -> FrameInterceptor:
+        """Return the interceptor of *connection*, a new one if it has none."""
+        interceptor = connection.interceptor
+        if not isinstance(interceptor, FrameInterceptor):
+            interceptor = connection.interceptor = FrameInterceptor(connection, self._rules)
+        return interceptor
 
 
 def _frames(data: bytes) -> Iterator[bytes]:

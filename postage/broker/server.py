@@ -13,12 +13,12 @@ import gevent
 import gevent.hub
 import gevent.server
 
-from postage.broker import snapshot as statistics
 from postage.broker.client_socket import ClientSocket
 from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.limits import Limits
 from postage.broker.faults import Faults
 from postage.broker.session.node import Node
+from postage.broker.snapshot import Statistics, snapshot
 from postage.errors import SettingsError
 
 __all__ = ["Broker", "HubTimers"]
@@ -26,19 +26,19 @@ __all__ = ["Broker", "HubTimers"]
 logger = logging.getLogger(__name__)
 
 BACKLOG = 256
-"""Connections that wait to be accepted."""
+"""Connections that the system queues before they are accepted."""
 
-HANDSHAKING = 2
-"""How many times the limit of connections may be there, the handshakes included."""
+MOST_SOCKETS = 2
+"""Sockets, as a multiple of the limit of connections: some are still in their handshake."""
 
 
 class Broker:
     """An AMQP 0-9-1 broker in this process; nothing in it survives its end.
 
-    ``with Broker() as broker:`` listens on a free port of this machine; `url` is where.  Its
-    greenlets run in the hub of the thread that starts it.  A `ManualTimers` as *timers* lets a test
-    turn the clock of TTLs, expiry and heartbeats.  With *create_missing*, passive declarations
-    create what is missing, as ``postage check`` needs.
+    ``with Broker() as broker:`` listens on a free port of this machine, at `url`.  Its greenlets
+    run in the hub of the thread that starts it.  With a `ManualTimers` as *timers*, a test can turn
+    the clock of TTLs, expiry and heartbeats.  With *create_missing*, passive declarations create
+    what is missing, as ``postage check`` needs.
     """
 
     def __init__(  # noqa: PLR0913 - what can be set about a broker
@@ -59,12 +59,12 @@ class Broker:
             timers or HubTimers(), limits, users, vhosts, create_missing=create_missing
         )
         self.faults = Faults(self.node)
-        """Trouble to order, for tests of clients."""
+        """Failures on demand, for tests of clients."""
         self._user, self._password = next(iter((users or {"guest": "guest"}).items()))
         self._address = host, port
         self._server: gevent.server.StreamServer | None = None
         self._clients: set[ClientSocket] = set()
-        self._is_over = False
+        self._is_stopped = False
 
     def __enter__(self) -> Broker:  # noqa: PYI034 - Self needs Python 3.11
         self.start()
@@ -75,19 +75,19 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """The port it listens on, once started."""
+        """The port that the broker listens on; 0 before `start`."""
         return int(self._server.address[1]) if self._server is not None else 0
 
     @property
     def url(self) -> str:
-        """Where clients find it, credentials included."""
+        """The AMQP URL of the broker with credentials."""
         user, password = (quote(each, safe="") for each in (self._user, self._password))
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"amqp://{user}:{password}@{host}:{self.port}"
 
     def start(self) -> None:
-        """Listen; returns when clients can connect.  Raises `SettingsError` where it cannot."""
-        self._is_over = False
+        """Listen, and return when clients can connect; raise `SettingsError` for a bad address."""
+        self._is_stopped = False
         try:
             listener = _listening(*self._address)
         except OSError as exc:
@@ -96,23 +96,23 @@ class Broker:
         self._server = gevent.server.StreamServer(listener, self._serve)
         self._server.start()
 
-    def statistics(self) -> statistics.Statistics:
-        """Return a picture of what goes on inside."""
-        return statistics.take(self.node)
+    def statistics(self) -> Statistics:
+        """Return a snapshot of connections, queues and counters."""
+        return snapshot(self.node)
 
     def stop(self) -> None:
-        """Close all connections and stop listening; nothing is kept."""
-        self._is_over = True
+        """Close all connections and stop listening; messages are lost.  Waits up to a second."""
+        self._is_stopped = True
         for connection in list(self.node.connections):
-            connection.shut_down(320, "the broker shuts down")
+            connection.stop(320, "the broker shuts down")
         if self._server is not None:
             self._server.stop(timeout=0)
         for client in list(self._clients):
-            client.finish()
+            client.close()
         gevent.joinall([client.greenlet for client in self._clients], timeout=1)
 
-    def abandon(self) -> None:
-        """Leave all sockets to the parent process, as a forked child must."""
+    def close_after_fork(self) -> None:
+        """Close this process's copies of all sockets, which belong to the parent process."""
         listeners = [self._server.socket] if self._server is not None else []
         for sock in [*listeners, *(client.sock for client in self._clients)]:
             os.close(sock.detach())
@@ -129,19 +129,19 @@ class Broker:
             self._clients.discard(client)
 
     def _new_client(self, sock: Any, address: Any) -> ClientSocket | None:
-        """Return the client for a new connection, or None where it is not to be served."""
-        crowded = len(self.node.connections) >= HANDSHAKING * self.node.limits.connections
-        if self._is_over or crowded:
+        """Return the client of a new socket, or None if the broker does not serve it."""
+        crowded = len(self.node.connections) >= MOST_SOCKETS * self.node.limits.connections
+        if self._is_stopped or crowded:
             return None
         try:
             return ClientSocket(self.node, sock, loopback=_is_loopback(address[0]))
-        except OSError as exc:  # it has gone already
-            logger.debug("A connection ended as it began: %s.", exc)
+        except OSError as exc:  # the client has closed it already
+            logger.debug("A connection ended before it was served: %s.", exc)
             return None
 
 
 def _listening(host: str, port: int) -> gevent.socket.socket:
-    """Return a socket that listens; gevent's own way to it leaves one open when it cannot."""
+    """Return a listening socket; gevent's own function leaves the socket open if it fails."""
     family = gevent.socket.AF_INET6 if ":" in host else gevent.socket.AF_INET
     sock = gevent.socket.socket(family)
     try:
@@ -174,7 +174,7 @@ class _HubTimer:
             call()
 
     def cancel(self) -> None:
-        """Not any more; also where it has been already."""
+        """Do not make the call; may be called twice, and after the call."""
         if self._call is not None:
             self._call = None
             self._timer.stop()
@@ -182,10 +182,10 @@ class _HubTimer:
 
 
 class HubTimers:
-    """Timers of the hub of whoever calls `later`."""
+    """Timers in the hub of the thread that calls `later`."""
 
     def now(self) -> float:
-        """Return the seconds since some moment, never going back."""
+        """Return seconds that never go back."""
         return time.monotonic()
 
     def wall(self) -> float:
@@ -193,5 +193,5 @@ class HubTimers:
         return time.time()
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Have *call* called in the hub after *seconds*."""
+        """Make *call* in the hub in *seconds*."""
         return _HubTimer(seconds, call)

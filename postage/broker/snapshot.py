@@ -1,16 +1,14 @@
-"""What goes on inside a broker, as one frozen picture."""
+"""A frozen snapshot of what goes on in a broker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from postage.broker.core.vhost import VHost
-    from postage.broker.session.client_connection import ClientConnection
-    from postage.broker.session.node import Node
+from postage.broker.core.vhost import VHost
+from postage.broker.session.client_connection import ClientConnection
+from postage.broker.session.node import Node
 
-__all__ = ["ClientStatistics", "QueueStatistics", "Rates", "Statistics", "take"]
+__all__ = ["ClientStatistics", "QueueStatistics", "Rates", "Statistics", "snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,25 +16,25 @@ class ClientStatistics:
     """One connection."""
 
     id: int
-    """Counts up from 1 with every connection that the broker ever had."""
+    """The number of the connection, counted from the start of the broker."""
     name: str
-    """What the client calls itself (``connection_name``), or the empty string."""
+    """The name that the client has given itself (``connection_name``), or the empty string."""
     user: str
-    """Who has logged in; empty before that."""
+    """The user that has logged in; empty before the login."""
     vhost: str
-    """The virtual host it has opened; empty before that."""
+    """The virtual host that the client has opened; empty before that."""
     state: str
-    """How far it has come: ``greeting``, ..., ``open``, ``closing``."""
+    """Its stage: ``greeting``, ..., ``open``, ``closing``."""
     channels: int
     """Its open channels."""
     consumers: int
     """Its consumers, on all its channels."""
     unacked: int
-    """Deliveries that it has not settled."""
+    """Deliveries that the client has not acknowledged."""
     published: int
-    """Messages that it has published."""
+    """Messages that the client has published."""
     blocked: bool
-    """True while it must not publish: the broker is low on memory, or was told to say so."""
+    """True while the client must not publish, because of low memory or a test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,35 +42,35 @@ class QueueStatistics:
     """One queue."""
 
     vhost: str
-    """The virtual host it is in."""
+    """Its virtual host."""
     name: str
     """Its name."""
     ready: int
     """Messages that wait for a consumer."""
     unacked: int
-    """Messages that are out with one, unsettled."""
+    """Messages delivered and not acknowledged."""
     consumers: int
-    """Who takes messages from it."""
+    """Its consumers."""
     body_bytes: int
-    """Bytes in the bodies of the messages that wait."""
+    """Total size of the bodies of the messages that wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What went on between two pictures, per second."""
+    """The rates between two snapshots, per second."""
 
     published: float
-    """Messages that came in."""
+    """Messages published."""
     delivered: float
-    """Messages that went out, to consumers and to those who ask for one."""
+    """Messages delivered, to consumers and by basic.get."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """A broker at one moment; ``dataclasses.asdict`` makes it fit for JSON."""
+    """A broker at one moment; ``dataclasses.asdict`` converts it for JSON."""
 
     at: float
-    """When: seconds on the broker's clock, which never goes back."""
+    """The moment: seconds on the broker's clock, which never goes back."""
     connections: tuple[ClientStatistics, ...]
     """All connections, the oldest first."""
     channels: int
@@ -80,16 +78,16 @@ class Statistics:
     queues: tuple[QueueStatistics, ...]
     """All queues of all virtual hosts, by name."""
     published: int
-    """Messages that came in since the broker started."""
+    """Messages published since the broker started."""
     delivered: int
-    """Messages that went out since then, each time one did."""
+    """Deliveries since the broker started, redeliveries included."""
     memory: int
-    """Bytes of the messages that wait in queues, about."""
+    """Estimated bytes of messages in queues, unacknowledged, incomplete or unsent."""
     alarm: str | None
     """Why publishers are blocked, or None."""
 
     def since(self, earlier: Statistics) -> Rates:
-        """Return the rates since an *earlier* picture of the same broker."""
+        """Return the rates since an *earlier* snapshot of the same broker."""
         seconds = max(self.at - earlier.at, 1e-9)
         return Rates(
             published=(self.published - earlier.published) / seconds,
@@ -97,15 +95,15 @@ class Statistics:
         )
 
     def queue(self, name: str, vhost: str = "/") -> QueueStatistics:
-        """Return the picture of one queue; raises KeyError where there is none."""
+        """Return the statistics of one queue; raise KeyError if it does not exist."""
         for queue in self.queues:
             if (queue.name, queue.vhost) == (name, vhost):
                 return queue
         raise KeyError(name)
 
 
-def take(node: Node) -> Statistics:
-    """Return the picture of *node* now."""
+def snapshot(node: Node) -> Statistics:
+    """Return the statistics of *node* now."""
     connections = sorted(node.connections, key=lambda connection: connection.id)
     vhosts = sorted(node.vhosts.values(), key=lambda vhost: vhost.name)
     return Statistics(
@@ -127,12 +125,11 @@ def _deliveries(connection: ClientConnection) -> int:
 
 def _connection(connection: ClientConnection) -> ClientStatistics:
     channels = connection.channels.values()
-    vhost: VHost | None = getattr(connection, "vhost", None)
     return ClientStatistics(
         id=connection.id,
         name=connection.name,
         user=connection.user,
-        vhost=vhost.name if vhost is not None else "",
+        vhost=connection.vhost.name if connection.vhost is not None else "",
         state=connection.stage.name.lower(),
         channels=len(channels),
         consumers=sum(len(channel.consumers) for channel in channels),

@@ -1,7 +1,7 @@
-"""A broker in a native thread with a hub of its own, whatever its clients do in theirs.
+"""A broker in a native thread with a hub of its own, and the brokers of ``embedded://`` URLs.
 
-A client that blocks its thread (plain pika in a process that is not monkey-patched) would wait for
-ever for a broker whose greenlets live in the same thread.
+A client that blocks its thread, such as plain pika in a process that is not monkey-patched, would
+wait forever for a broker whose greenlets run in the same thread.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The real ones, also in a patched process: a greenlet's lock does not wait for a native thread.
+# The originals, also in a patched process: gevent's lock does not wait for a native thread.
 _start_new_thread: Any = gevent.monkey.get_original("_thread", "start_new_thread")
 _allocate_lock: Any = gevent.monkey.get_original("_thread", "allocate_lock")
 
 
 class BrokerThread:
-    """Runs a `Broker`, made with the same arguments, in a thread of its own.
+    """Runs a `Broker` with the same arguments in a thread of its own.
 
-    ``with BrokerThread() as broker:`` is the same as with `Broker`, and any thread may call its
-    methods; each blocks the calling thread for less than a millisecond.  It ends with the process
-    at the latest.
+    ``with BrokerThread() as broker:`` works as with `Broker`.  Any thread may call its methods;
+    each blocks the calling thread for less than a millisecond.  The broker ends with the process at
+    the latest.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **options: Any) -> None:
         self._arguments = (host, port), options
         self._broker: Broker | None = None
         self._hub: Any = None
-        self._over: gevent.event.Event | None = None
+        self._stop_requested: gevent.event.Event | None = None
         self._ended: Any = None
         self._calls: deque[Callable[[], None]] = deque()
-        self._bell: Any = None
+        self._wakeup: Any = None
 
     def __repr__(self) -> str:
         return f"<BrokerThread {'stopped' if self._broker is None else self.broker.port}>"
@@ -62,60 +62,63 @@ class BrokerThread:
 
     @property
     def broker(self) -> Broker:
-        """The broker itself; touch it in `call` only."""
-        assert self._broker is not None, "it is not running"
+        """The broker itself; use it in `call` only."""
+        assert self._broker is not None, "the broker is not running"
         return self._broker
 
     @property
     def is_ours(self) -> bool:
-        """False in a forked child, where the broker is the parent's: its clients may use it."""
+        """False in a forked child: the broker runs in the parent, and the child is a client."""
         return self._hub is not None
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port that the broker listens on."""
         return self.broker.port
 
     @property
     def url(self) -> str:
-        """Where clients find it, credentials included; see `Broker.url`."""
+        """The AMQP URL of the broker with credentials."""
         return self.broker.url
 
     @property
     def faults(self) -> Faults:
-        """Trouble to order; see `Faults`."""
+        """Failures on demand; see `Faults`."""
         return self._faults
 
     def statistics(self) -> Statistics:
-        """Return a picture of what goes on inside."""
+        """Return a snapshot of connections, queues and counters."""
         return self.call(self.broker.statistics)
 
     def add_vhost(self, name: str) -> None:
-        """Make the virtual host *name* if need be."""
+        """Create the virtual host *name* if it does not exist."""
         self.call(lambda: self.broker.node.add_vhost(name))
 
     def remove_vhost(self, name: str) -> None:
-        """Forget the virtual host *name*; connections to it are closed."""
+        """Delete the virtual host *name* and close the connections to it."""
         self.call(lambda: self.broker.node.remove_vhost(name))
 
     # --- the thread
 
     def start(self) -> None:
-        """Start; returns when clients can connect, raises what starting the broker raises."""
-        started = _Answer()
+        """Start the thread; returns when clients can connect, raises what `Broker.start` raises.
+
+        Blocks the calling thread.
+        """
+        started = _ThreadResult()
         self._ended = _allocate_lock()
         self._ended.acquire()
         _start_new_thread(self._main, (started, self._ended))
         started.get()
-        # A thread that is in its hub while the interpreter goes away may crash the process.
+        # A thread that is in its hub while the interpreter shuts down may crash the process.
         atexit.register(self.stop)
         self._faults = Faults(self.broker.node, self.call)
 
-    def _main(self, started: _Answer, ended: Any) -> None:
+    def _main(self, started: _ThreadResult, ended: Any) -> None:
         try:
-            started.settle(self._open)
-            if self._over is not None:
-                self._over.wait()
+            started.run(self._open)
+            if self._stop_requested is not None:
+                self._stop_requested.wait()
                 self.broker.stop()
         finally:
             gevent.hub.get_hub().destroy()
@@ -126,43 +129,44 @@ class BrokerThread:
         broker = Broker(*address, **options)
         broker.start()
         self._broker, self._hub = broker, gevent.hub.get_hub()
-        self._bell = self._hub.loop.async_()
-        self._bell.start(self._serve)
-        self._over = gevent.event.Event()
+        self._wakeup = self._hub.loop.async_()
+        self._wakeup.start(self._run_calls)
+        self._stop_requested = gevent.event.Event()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run *function* where the broker runs; return what it returns, raise what it raises.
+        """Run *function* in the thread of the broker; return what it returns, raise what it raises.
 
-        It must not switch.
+        Blocks the calling thread.  *function* must not switch greenlets.
         """
-        answer = _Answer()
-        self._calls.append(lambda: answer.settle(lambda: function(*arguments)))
-        self._bell.send()  # run_callback_threadsafe counts references of the loop, without a lock
-        result: T = answer.get()
-        return result
+        result = _ThreadResult()
+        self._calls.append(lambda: result.run(lambda: function(*arguments)))
+        # run_callback_threadsafe would change the reference count of the loop without a lock.
+        self._wakeup.send()
+        value: T = result.get()
+        return value
 
-    def _serve(self) -> None:
+    def _run_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()
 
     def stop(self, within: float = 2.0) -> None:
-        """Stop broker and thread, waiting at most *within* seconds; stopping twice is fine."""
+        """Stop broker and thread, waiting at most *within* seconds; may be called twice."""
         atexit.unregister(self.stop)
-        over, self._over = self._over, None
-        if over is not None:
-            self.call(over.set)
+        requested, self._stop_requested = self._stop_requested, None
+        if requested is not None:
+            self.call(requested.set)
             self._ended.acquire(timeout=within)
             self._broker = None
 
-    def abandon(self) -> None:
-        """Leave the sockets to the parent process, as a forked child must: the thread is there."""
+    def close_after_fork(self) -> None:
+        """Close this process's copies of the sockets: the thread runs in the parent process."""
         if self._hub is not None:
-            self._hub = self._over = None
-            self.broker.abandon()
+            self._hub = self._stop_requested = None
+            self.broker.close_after_fork()
 
 
-class _Answer:
-    """What a function came to in another native thread."""
+class _ThreadResult:
+    """The result of a function that runs in another native thread."""
 
     def __init__(self) -> None:
         self._lock = _allocate_lock()
@@ -170,16 +174,16 @@ class _Answer:
         self._value: Any = None
         self._error: BaseException | None = None
 
-    def settle(self, function: Callable[[], Any]) -> None:
-        """Run *function* and keep what comes of it."""
+    def run(self, function: Callable[[], Any]) -> None:
+        """Run *function*, and keep what it returns or raises."""
         try:
             self._value = function()
-        except BaseException as exc:  # it belongs to who waits
+        except BaseException as exc:  # `get` raises it in the thread that waits
             self._error = exc
         self._lock.release()
 
     def get(self) -> Any:
-        """Wait, blocking the thread, and return or raise what came of it."""
+        """Block the thread until the function has run; return or raise its result."""
         self._lock.acquire()
         if self._error is not None:
             raise self._error
@@ -191,12 +195,11 @@ _lock = _allocate_lock()
 
 
 def embedded(name: str = "", vhost: str = "/", **options: Any) -> BrokerThread:
-    """Return the broker of this process called *name*, started by who asks first.
+    """Return the broker *name* of this process; the first call starts it.
 
-    It listens on a free port of this machine (``embedded().url`` is where), has the virtual host
+    The broker listens on a free port of this machine (``embedded().url``), has the virtual host
     *vhost* from now on, and ends with the process.  *options* are those of `Broker`, for a broker
-    that this call starts.  A forked child uses the broker of its parent.
-    Any thread may call this.
+    that this call starts.  A forked child uses the broker of its parent.  Any thread may call this.
     """
     with _lock:
         broker = _brokers.get(name)
@@ -221,8 +224,8 @@ def _started(name: str, options: dict[str, Any]) -> BrokerThread:
 
 
 def _after_fork() -> None:
-    """The threads are the parent's, and so are the sockets: a copy would hold them open."""
-    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    """Close the copies of sockets whose threads run in the parent: they would hold them open."""
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held the lock
     _lock = _allocate_lock()
     for broker in _brokers.values():
-        broker.abandon()
+        broker.close_after_fork()

@@ -18,7 +18,8 @@ from pika import spec
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
-from postage.broker.session.client_connection import ClientConnection, Stage
+from postage.broker.session.client_connection import ClientConnection
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.methods import METHODS
 from tests.support.sync_client import PROTOCOL_HEADER
@@ -84,7 +85,7 @@ PLAIN = [
     *(method(1, Q.Declare(queue="p")), method(1, B.Consume(queue="p", consumer_tag="p"))),
     *(*PUBLISHED, method(1, B.Ack(1)), method(1, B.Ack(2)), *PUBLISHED, method(1, B.Ack(3))),
 ]
-"""What has a short way; see `postage.broker.fastpath.fast_publish`."""
+"""What is read at once; see `postage.broker.wire.framing`."""
 EVERY = list(METHODS.values())
 CALLS = [each for each in EVERY if each.class_id > 10 and "_ok" not in each.name]
 SIZES = dict(zip("tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))
@@ -122,7 +123,7 @@ class Fuzzer:
         except BaseException:
             sys.stderr.write(f"input {self.inputs}: {data!r}\n")
             raise
-        connection.drop()
+        connection.close()
         connection.take_output()
         assert self.node.memory <= 4 * LIMITS.memory, f"{self.node.memory} bytes are queued"
         assert len(self.node.vhosts["/"].queues) <= LIMITS.queues

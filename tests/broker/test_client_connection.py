@@ -6,7 +6,7 @@ import struct
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.faults import Faults
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.framing import HEARTBEAT, METHOD
 from postage.broker.wire.methods import encode
@@ -195,7 +195,7 @@ def test_what_comes_after_the_end_is_ignored(client: Talk) -> None:
 
 
 def test_the_broker_shuts_down(client: Talk) -> None:
-    client.connection.shut_down(320, "the broker shuts down")
+    client.connection.stop(320, "the broker shuts down")
     closed_with(client, 320, "CONNECTION_FORCED - the broker shuts down")
 
 
@@ -207,7 +207,7 @@ def test_what_a_lost_client_held_goes_to_others_not_to_itself(node: Node) -> Non
     client.publish("q", b"one")
     client.publish("q", b"two")
     client.hear()
-    client.connection.drop()
+    client.connection.close()
     assert client.connection.take_output() == b""
     assert len(node.vhosts["/"].queues["q"]) == 2
     for data in (b"one", b"two"):

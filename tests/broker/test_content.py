@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.framing import BODY, HEADER, HEARTBEAT, METHOD
 from postage.broker.wire.methods import encode

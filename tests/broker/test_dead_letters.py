@@ -24,7 +24,7 @@ def reject(place: VHost, queue: str) -> None:
     """Take a message and reject it."""
     entry = place.queues[queue].get()
     assert entry is not None
-    place.queues[queue].drop(entry, "rejected")
+    place.queues[queue].dead_letter(entry, "rejected")
 
 
 def death(place: VHost, queue: str = "dead") -> Any:

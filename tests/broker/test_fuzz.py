@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pika import spec
 
 from postage.broker.core.clock import ManualTimers
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from tests.broker.fuzzing import GREETING, OPENING, WORK, Fuzzer, frame, method
 

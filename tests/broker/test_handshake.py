@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from postage.broker.core.clock import ManualTimers
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import TRANSITIONS, Stage, StageEvent, next_stage
 from postage.broker.session.node import Node
 from postage.broker.wire.framing import BODY, PROTOCOL
 from postage.broker.wire.methods import encode
@@ -215,3 +215,34 @@ def test_an_open_connection_has_all_the_time(client: Talk, timers: ManualTimers)
 def test_a_new_secret(client: Talk) -> None:
     answer = client.ask("connection.update_secret", new_secret="s", reason="r")
     assert answer.method.name == "connection.update_secret_ok"
+
+
+# --- the table of stages
+
+LEGAL = {
+    (Stage.GREETING, StageEvent.GREETED, Stage.STARTING),
+    (Stage.STARTING, StageEvent.LOGGED_IN, Stage.TUNING),
+    (Stage.TUNING, StageEvent.TUNED, Stage.OPENING),
+    (Stage.OPENING, StageEvent.OPENED, Stage.OPEN),
+    *(
+        (stage, StageEvent.FAILED, Stage.CLOSING)
+        for stage in set(Stage) - {Stage.GREETING, Stage.CLOSED}
+    ),
+    (Stage.CLOSED, StageEvent.FAILED, Stage.CLOSED),
+    *((stage, StageEvent.ENDED, Stage.CLOSED) for stage in Stage),
+}
+
+
+@pytest.mark.parametrize("event", StageEvent)
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage_meets_every_event(stage: Stage, event: StageEvent) -> None:
+    after = {to for before, met, to in LEGAL if (before, met) == (stage, event)}
+    if after:
+        assert {next_stage(stage, event)} == after
+    else:
+        with pytest.raises(AssertionError, match=f"{event.name} cannot happen"):
+            next_stage(stage, event)
+
+
+def test_the_table_has_every_stage() -> None:
+    assert set(TRANSITIONS) == set(Stage)

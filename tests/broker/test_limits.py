@@ -18,12 +18,12 @@ def test_publishers_are_told_that_they_are_blocked(node: Node) -> None:
     Faults(node).block("a test")
     (blocked,) = publisher.hear()
     assert (blocked.method.name, blocked.reason) == ("connection.blocked", "a test")
-    assert publisher.connection.is_held_back
+    assert publisher.connection.reading_paused
     assert reader.hear() == []
-    assert not reader.connection.is_held_back
+    assert not reader.connection.reading_paused
     Faults(node).unblock()
     assert answered(publisher.hear()) == ["connection.unblocked"]
-    assert not publisher.connection.is_held_back
+    assert not publisher.connection.reading_paused
 
 
 def test_who_begins_to_publish_is_blocked_then(node: Node) -> None:
@@ -39,7 +39,7 @@ def test_clients_that_know_no_blocking_are_held_back_all_the_same(node: Node) ->
     client = Talk(node).open(1, capabilities={})
     client.publish("nowhere")
     Faults(node).block("a test")
-    assert (client.hear(), client.connection.is_held_back) == ([], True)
+    assert (client.hear(), client.connection.reading_paused) == ([], True)
     outputs = client.outputs
     Faults(node).unblock()
     assert client.outputs == outputs + 1, "whoever reads for it must learn that it may go on"
@@ -51,7 +51,7 @@ def test_a_connection_that_is_closing_hears_no_more_of_it(node: Node) -> None:
     client.say("queue.declare", 9)
     Faults(node).block("a test")
     assert answered(client.hear()) == ["connection.close"]
-    assert not client.connection.is_held_back
+    assert not client.connection.reading_paused
 
 
 def test_memory_blocks_and_a_purge_unblocks() -> None:
@@ -92,7 +92,7 @@ def test_the_limit_of_connections() -> None:
         step(talk)
     closed_with(talk, 530, "node connection limit (2) is reached")
     talk.say("connection.close_ok")
-    next(iter(node.connections)).drop()
+    next(iter(node.connections)).close()
     Talk(node).open()
 
 
@@ -126,13 +126,13 @@ def test_who_asks_and_does_not_read_is_not_read_from() -> None:
     client.ask("queue.declare", 1, queue="q")
     client.publish("q", b"x" * 300_000)
     client.say("basic.get", 1, queue="q")
-    assert not client.connection.is_held_back, "one large answer is nobody's fault"
+    assert not client.connection.reading_paused, "one large answer is nobody's fault"
     for _ in range(100):  # pipelined
         client.say("basic.qos", 1)
-    assert client.connection.is_held_back
+    assert client.connection.reading_paused
     client.hear()
     client.connection.resume()
-    assert not client.connection.is_held_back
+    assert not client.connection.reading_paused
 
 
 def test_capabilities_that_are_none(node: Node) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.broker.core.routing import BrokerBinding, BrokerExchange, topic_matches
-from postage.broker.wire.content import ContentProperties, PublishedMessage
+from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.instructions import instructions
 
@@ -37,7 +37,8 @@ def test_a_long_pattern_takes_no_long_time() -> None:
 
 
 def message(key: str = "", **headers: Any) -> PublishedMessage:
-    return PublishedMessage("e", key, ContentProperties({"headers": headers}).encode(), b"")
+    header = MessageHeader(ContentProperties({"headers": headers}).encode())
+    return PublishedMessage("e", key, header, b"")
 
 
 def hits(exchange: BrokerExchange, key: str = "", **headers: Any) -> list[str]:
@@ -103,7 +104,7 @@ def test_a_destination_that_is_gone_takes_its_bindings_with_it() -> None:
     for kind, key in (("queue", "k"), ("queue", "l"), ("exchange", "k")):
         exchange.bind(BrokerBinding(kind, "one", key))
     assert exchange.unbind_destination("queue", "one")
-    assert [b.kind for b in exchange.bindings] == ["exchange"]
+    assert [b.destination_type for b in exchange.bindings] == ["exchange"]
 
 
 @pytest.mark.parametrize("kind", ["direct", "topic"])

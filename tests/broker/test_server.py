@@ -327,7 +327,7 @@ def test_a_mistake_of_the_broker_ends_one_connection(
     client.wait(0, spec.Connection.Close)
     assert [e.method.reply_code for e in client.events] == [541]
     assert other.round_trip() < 1.0
-    assert "has met a mistake of the broker" in caplog.text
+    assert "met a bug in the broker" in caplog.text
 
 
 # --- many

@@ -70,8 +70,7 @@ def test_alternate_exchange(place: VHost) -> None:
 def test_more_keys_in_a_header(place: VHost) -> None:
     for name in ("a", "b"):
         new_queue(place, name)
-    sent = message(key="a")
-    sent.more_keys = ("b", "a")
+    sent = message(key="a", headers={"CC": ["b", "a"]})
     assert publish(place, sent) == ["a", "b"]
 
 
@@ -98,14 +97,14 @@ def test_a_row_of_exchanges_goes_one_after_the_other(place: VHost) -> None:
 
 def test_a_queue_goes_with_its_last_consumer(place: VHost) -> None:
     queue = new_queue(place, "q", auto_delete=True)
-    place.consumer_left(queue)
+    place.consumer_removed(queue)
     assert "q" in place.queues  # it never had one
     takers = [Taker(), Taker()]
     for taker in takers:
         queue.add_consumer(taker)
     for taker, there in zip(takers, (True, False), strict=True):
         queue.remove_consumer(taker)
-        place.consumer_left(queue)
+        place.consumer_removed(queue)
         assert ("q" in place.queues) is there
 
 

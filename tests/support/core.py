@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.validation import validate
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import ContentProperties, PublishedMessage
 
@@ -34,7 +35,8 @@ def message(
     body: bytes = b"m", exchange: str = "", key: str = "k", **properties: Any
 ) -> PublishedMessage:
     """Return a message with *properties*."""
-    return PublishedMessage(exchange, key, ContentProperties(properties).encode(), body)
+    header = validate(ContentProperties(properties).encode(), "guest")
+    return PublishedMessage(exchange, key, header, body)
 
 
 def publish(place: VHost, sent: PublishedMessage) -> list[str]:

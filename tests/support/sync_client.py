@@ -13,7 +13,7 @@ import pika
 import pika.frame
 from pika import spec
 
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -81,7 +81,7 @@ class SessionWire:
         return data
 
     def close(self) -> None:
-        self.connection.drop()
+        self.connection.close()
 
 
 class Event(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
-from postage.broker.session.client_connection import Stage
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.framing import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, FrameParser
 from postage.broker.wire.methods import MethodCall, decode, encode

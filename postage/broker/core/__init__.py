@@ -1,1 +1,1 @@
-"""The rules of the broker: virtual hosts, exchanges, queues.  No sockets, no clients."""
+"""The rules of the broker: virtual hosts, exchanges and queues, without sockets and clients."""

@@ -1,4 +1,4 @@
-"""Time for the core of the broker: it is handed in, so that tests can turn it by hand."""
+"""The clock of the broker: handed in, so that tests can turn it by hand."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Timer(Protocol):
     """A call that is due later."""
 
     def cancel(self) -> None:
-        """Not any more."""
+        """Do not make the call; may be called twice, and after the call."""
 
 
 class Timers(Protocol):
-    """A clock that can wake one up."""
+    """A clock with timers."""
 
     def now(self) -> float:
-        """Return the seconds since some moment, never going back."""
+        """Return seconds that never go back."""
 
     def wall(self) -> float:
         """Return the seconds since the epoch."""
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Have *call* called after *seconds*."""
+        """Make *call* in *seconds*."""
 
 
 class _ManualTimer:
@@ -36,11 +36,11 @@ class _ManualTimer:
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
-        self.call = None  # and what it knows
+        self.call = None  # which also releases what the call refers to
 
 
 class ManualTimers:
-    """A clock that stands still until somebody turns it with `advance`."""
+    """A clock that stands still until `advance` turns it."""
 
     def __init__(self, wall: float = 1_700_000_000.0) -> None:
         self._now, self._wall = 0.0, wall
@@ -48,24 +48,24 @@ class ManualTimers:
         self._order = itertools.count()
 
     def now(self) -> float:
-        """Return the seconds that it was advanced by."""
+        """Return the seconds that the clock was advanced by."""
         return self._now
 
     def wall(self) -> float:
-        """Return the seconds since the epoch, as far as this clock goes."""
+        """Return the seconds since the epoch, starting at *wall*."""
         return self._wall + self._now
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Have *call* called when the clock has been advanced by *seconds*."""
-        due = _ManualTimer(self._now + seconds, call)
-        heapq.heappush(self._due, (due.at, next(self._order), due))
-        return due
+        """Make *call* when the clock has been advanced by *seconds*."""
+        timer = _ManualTimer(self._now + seconds, call)
+        heapq.heappush(self._due, (timer.at, next(self._order), timer))
+        return timer
 
     def advance(self, seconds: float) -> None:
-        """Turn the clock by *seconds*, and do what falls due on the way, in order."""
+        """Turn the clock by *seconds*, and make the calls that are due on the way, in order."""
         until = self._now + seconds
         while self._due and self._due[0][0] <= until:
-            self._now, _, due = heapq.heappop(self._due)
-            if due.call is not None:
-                due.call()
+            self._now, _, timer = heapq.heappop(self._due)
+            if timer.call is not None:
+                timer.call()
         self._now = until

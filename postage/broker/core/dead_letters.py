@@ -1,11 +1,11 @@
-"""Dead letters: what a message looks like when it leaves a queue unwillingly (RabbitMQ, DLX)."""
+"""Dead letters: messages that have expired, were rejected, or exceed a limit (RabbitMQ, DLX)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue
-from postage.broker.wire.content import ContentProperties, PublishedMessage
+from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
 from postage.broker.wire.fields import Timestamp
 
 __all__ = ["dead_letter", "has_cycle"]
@@ -18,9 +18,7 @@ def dead_letter(
     values = dict(message.properties.values)
     headers = dict(values.get("headers") or {})
     expiration = values.pop("expiration", None)
-    headers["x-death"] = _deaths(
-        headers.get("x-death"), message, queue.name, reason, wall, expiration
-    )
+    headers["x-death"] = _deaths(message, headers, queue.name, reason, wall, expiration)
     headers.setdefault("x-first-death-reason", reason)
     headers.setdefault("x-first-death-queue", queue.name)
     headers.setdefault("x-first-death-exchange", message.exchange)
@@ -28,32 +26,30 @@ def dead_letter(
     key = queue.options.dead_letter_key
     if key is not None:
         headers.pop("CC", None)  # the key of the queue replaces all keys of the message
-    letter = PublishedMessage(
+    more_keys = message.header.more_keys if key is None else ()
+    data = ContentProperties(values).encode()
+    return PublishedMessage(
         queue.options.dead_letter_exchange or "",
         message.key if key is None else key,
-        ContentProperties(values).encode(),
+        MessageHeader(data, message.header.priority, more_keys=more_keys),
         message.body,
     )
-    letter.more_keys = message.more_keys if key is None else ()
-    return letter
 
 
-def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
-    before: Any,
+def _deaths(  # noqa: PLR0913 - what an entry of x-death contains
     message: PublishedMessage,
+    headers: dict[str, Any],
     queue: str,
     reason: str,
     wall: float,
     expiration: str | None,
 ) -> list[dict[str, Any]]:
-    """Return the x-death table: the newest first, one entry for each (queue, reason)."""
-    deaths = (
-        [dict(each) for each in before if isinstance(each, dict)]
-        if isinstance(before, list)
-        else []
-    )
+    """Return the x-death table: the newest death first, one for each pair of queue and reason."""
+    before = headers.get("x-death")
+    before = before if isinstance(before, list) else []
+    deaths = [dict(each) for each in before if isinstance(each, dict)]
     same = [each for each in deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
-    copies = message.headers.get("CC")
+    copies = headers.get("CC")
     keys = [message.key, *(each for each in copies or () if isinstance(each, str))]
     newest: dict[str, Any] = {
         "count": int(same[0].get("count", 0)) + 1 if same else 1,
@@ -69,7 +65,7 @@ def _deaths(  # noqa: PLR0913 - what an entry of x-death tells
 
 
 def has_cycle(message: PublishedMessage, queue: str, reason: str) -> bool:
-    """Tell whether *message* came back to *queue* without anybody having rejected it on the way."""
+    """Tell whether *message* returned to *queue* although no client rejected it on the way."""
     deaths = message.headers.get("x-death")
     if reason == "rejected" or not isinstance(deaths, list):
         return False

@@ -9,92 +9,82 @@ from typing import Any, Protocol
 
 from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.queue_arguments import QueueArguments
-from postage.broker.wire.content import PublishedMessage, address_parts
+from postage.broker.wire.content import MessageHeader, PublishedMessage, address_parts
 
 __all__ = ["BrokerQueue", "QueueConsumer", "QueuedMessage"]
 
 
 class QueuedMessage:
-    """A message in a queue, flat: there may be a million of them.
+    """A message in one queue: a flat object, because a queue may hold a million of them.
 
-    Several queues share the bytes of *address*, *header* and *body*, and nothing else.
+    Queues with the same message share the objects *address*, *header* and *body*.
     """
 
-    __slots__ = (
-        "address",
-        "body",
-        "deliveries",
-        "expires_at",
-        "header",
-        "more_keys",
-        "priority",
-        "seq",
-    )
+    __slots__ = ("address", "body", "deliveries", "expires_at", "header", "level", "seq")
 
     OVERHEAD = 200
-    """Bytes that a queued message costs besides its header and body, about."""
+    """Estimated bytes of memory of a queued message besides its header and body."""
 
-    def __init__(  # noqa: PLR0913 - what a queue must know, and no object more for it
+    def __init__(
         self,
         address: bytes,
-        header: bytes,
+        header: MessageHeader,
         body: bytes,
-        priority: int = 0,
+        level: int = 0,
         expires_at: float | None = None,
-        more_keys: tuple[str, ...] = (),
     ) -> None:
         self.address, self.header, self.body = address, header, body
-        self.priority, self.expires_at, self.more_keys = priority, expires_at, more_keys
+        self.level, self.expires_at = level, expires_at
         self.deliveries = 0
-        """How often it has left the queue to be delivered."""
+        """How often it has left the queue for a consumer."""
         self.seq = 0
-        """Its place among those that have, by which it finds back; see `BrokerQueue.requeue`."""
+        """Its rank among the messages that have left the queue; see `BrokerQueue.requeue`."""
 
     @property
     def redelivered(self) -> bool:
-        """Whether somebody may have seen it before, now that it is out of the queue."""
+        """Whether this delivery is not the first one."""
         return self.deliveries > 1
 
     @property
     def size(self) -> int:
-        """Bytes of memory, about."""
-        return self.OVERHEAD + len(self.header) + len(self.body)
+        """Estimated bytes of memory."""
+        return self.OVERHEAD + len(self.header.data) + len(self.body)
 
     @property
     def message(self) -> PublishedMessage:
-        """What was published."""
-        message = PublishedMessage(*address_parts(self.address), self.header, self.body)
-        message.more_keys = self.more_keys
-        return message
+        """The message as it was published."""
+        exchange, key = address_parts(self.address)
+        return PublishedMessage(exchange, key, self.header, self.body, self.address)
 
 
 class QueueConsumer(Protocol):
-    """Who takes messages from a queue."""
+    """A consumer as its queue sees it."""
 
     priority: int
     exclusive: bool
 
     def is_ready(self) -> bool:
-        """Whether it takes one more now."""
+        """Tell whether the consumer takes one more message now."""
 
-    def deliver(self, queue: BrokerQueue, entry: QueuedMessage) -> bool:
-        """Take *entry*; return whether it is to be kept until it is settled."""
+    def deliver(self, queue: BrokerQueue, queued: QueuedMessage) -> bool:
+        """Take *queued*; return whether the broker keeps it until the client acknowledges it."""
 
     def cancelled(self) -> None:
-        """The queue is gone."""
+        """Tell the client that the queue has been deleted."""
 
 
 class ConsumerRotation:
-    """ConsumerRotation by priority, and in turn among those of the same.
+    """The consumers of a queue by priority, and in turn among those of equal priority.
 
-    One that was asked and could not take a message waits outside; when it can again, its turn comes
-    after that of the others (so does RabbitMQ).  *single*: one alone is served until it goes.
+    A consumer that cannot take a message when its turn comes waits outside the rotation.  When it
+    is ready again, its turn comes after that of the others, as in RabbitMQ.  With *single*, one
+    consumer gets all messages until it is removed.
     """
 
     def __init__(self, *, single: bool) -> None:
         self._single = single
         self._active: QueueConsumer | None = None
-        """The one that is served, where it is one alone."""
+        """The consumer that gets all messages, if *single*."""
         self._turn: list[QueueConsumer] = []
         self._waiting: list[QueueConsumer] = []
 
@@ -105,7 +95,7 @@ class ConsumerRotation:
         return iter((*self._turn, *self._waiting))
 
     def add(self, consumer: QueueConsumer) -> None:
-        """Serve *consumer* from now on."""
+        """Add *consumer* behind those of its priority."""
         self._line_up(consumer)
         if self._active is None:
             self._active = consumer
@@ -117,7 +107,7 @@ class ConsumerRotation:
         self._turn.insert(at, consumer)
 
     def remove(self, consumer: QueueConsumer) -> None:
-        """Serve *consumer* no more."""
+        """Remove *consumer*."""
         for place in (self._turn, self._waiting):
             if consumer in place:
                 place.remove(consumer)
@@ -125,7 +115,7 @@ class ConsumerRotation:
             self._active = next(iter(self), None)
 
     def next(self) -> QueueConsumer | None:
-        """Return the one that takes the next message; None: nobody can now."""
+        """Return the consumer of the next message, or None if no consumer is ready."""
         if self._single:
             return self._active if self._active is not None and self._active.is_ready() else None
         while self._turn:
@@ -138,7 +128,7 @@ class ConsumerRotation:
         return None
 
     def wake(self) -> None:
-        """Let those that can take messages again join in."""
+        """Let consumers that are ready again rejoin the rotation."""
         if not self._waiting:
             return
         for consumer in [each for each in self._waiting if each.is_ready()]:
@@ -147,10 +137,11 @@ class ConsumerRotation:
 
 
 DeadLetter = Callable[["BrokerQueue", QueuedMessage, str], None]
+"""Publishes a message that has left a queue, with the reason, to the dead letter exchange."""
 
 
 class BrokerQueue:
-    """One queue.  *dead_letter* is called with what leaves it unwillingly, and why."""
+    """One queue.  It calls *dead_letter* and *account* for messages, and never a client."""
 
     def __init__(  # noqa: PLR0913 - what a declaration says
         self,
@@ -167,22 +158,24 @@ class BrokerQueue:
     ) -> None:
         self.name, self.durable, self.auto_delete = name, durable, auto_delete
         self.owner = owner
-        """The connection it is exclusive to, or None."""
+        """The connection that the queue is exclusive to, or None."""
         self.arguments = arguments
         self.options = QueueArguments.parse(arguments, name, vhost)
         self.had_consumers = False
         self._count = 0
         self.unacked = 0
         self.body_bytes = 0
-        """Of the messages that are ready."""
+        """Total size of the bodies of the messages that are ready."""
         self.last_use = timers.now()
-        self._timers, self._dead_letter, self._account = timers, dead_letter, account
+        self._timers, self._publish_dead_letter, self._account = timers, dead_letter, account
         self._last_seq = 0
         self._is_limited = self.options.max_length is not None or self.options.max_bytes is not None
-        self._is_mortal = False
-        """Whether there ever was a message that expires: else nobody need look for one."""
-        levels = (self.options.max_priority or 0) + 1
-        self._levels: list[deque[QueuedMessage]] = [deque() for _ in range(levels)]
+        self._may_expire = False
+        """Whether any message so far had an expiry; if not, `expire` has nothing to look for."""
+        self._levels: list[deque[QueuedMessage]] = [
+            deque() for _ in range((self.options.max_priority or 0) + 1)
+        ]
+        """Messages by priority, the lowest first."""
         self._consumers = ConsumerRotation(single=self.options.single_active)
         self._expiry: Timer | None = None
         self._wakes_at = math.inf
@@ -194,60 +187,46 @@ class BrokerQueue:
         return f"<BrokerQueue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
 
     @property
-    def counts(self) -> bool:
-        """Whether deliveries tell how often there was one before, as those of quorum queues do."""
+    def counts_deliveries(self) -> bool:
+        """Whether a redelivery carries the count of earlier deliveries, as in quorum queues."""
         return self.options.type == "quorum"
 
     # --- in
 
-    @property
-    def rejects(self) -> bool:
-        """Whether it rejects publishes when it is full; else what is over the limits leaves."""
-        return self._is_limited and self.options.overflow.startswith("reject-publish")
-
     def accepts(self, message: PublishedMessage) -> bool:
-        """Whether *message* may come in; a full queue that rejects publishes says no."""
-        return not (self.rejects and self._overflows(1, len(message.body)))
-
-    def publish(self, message: PublishedMessage) -> None:
-        """Take *message* if it accepts it."""
-        if self.accepts(message):
-            self.put(self._entry(message))
-        elif self.options.overflow == "reject-publish-dlx":
-            self._dead_letter(self, self._entry(message), "maxlen")
-
-    def put(self, entry: QueuedMessage) -> None:
-        """Take *entry*; what is over the limits leaves at the head."""
-        if not self._count and (consumer := self._consumers.next()) is not None:
-            if consumer.deliver(self, self._marked(entry)):
-                self._account(entry.size)
-            return
-        self._account(entry.size)
-        self._levels[entry.priority].append(entry)
-        self._added(entry)
-        self.dispatch()
-
-    def _entry(self, message: PublishedMessage) -> QueuedMessage:
-        priority, ttl = 0, None
-        if not message.is_plain:
-            properties = message.properties
-            priority = min(properties.get("priority") or 0, len(self._levels) - 1)
-            ttl = _seconds(properties.get("expiration"))
-        expires_at = self.deadline(ttl)
-        return QueuedMessage(
-            message.address, message.header, message.body, priority, expires_at, message.more_keys
+        """Tell whether *message* may enter: a full queue with ``reject-publish`` refuses it."""
+        return not (
+            self._is_limited
+            and self.options.overflow.startswith("reject-publish")
+            and self._overflows(1, len(message.body))
         )
 
-    @property
-    def ages(self) -> bool:
-        """Whether it gives all messages a time to live."""
-        return self.options.message_ttl is not None
+    def publish(self, message: PublishedMessage) -> bool:
+        """Put *message* into the queue if the queue accepts it; return whether it does."""
+        header, own_ttl = message.header, self.options.message_ttl
+        level = header.priority and min(header.priority, len(self._levels) - 1)
+        expires_at = None
+        if header.ttl is not None or own_ttl is not None:
+            ttl = min(each for each in (header.ttl, own_ttl) if each is not None)
+            expires_at = self._timers.now() + ttl
+        queued = QueuedMessage(message.address, header, message.body, level, expires_at)
+        if not self._is_limited or self.accepts(message):
+            self._put(queued)
+            return True
+        if self.options.overflow == "reject-publish-dlx":
+            self._publish_dead_letter(self, queued, "maxlen")
+        return False
 
-    def deadline(self, ttl: float | None) -> float | None:
-        """Return when a message expires that comes now and has *ttl* seconds to live."""
-        own = self.options.message_ttl
-        ttls = [each for each in (own, ttl) if each is not None]
-        return self._timers.now() + min(ttls) if ttls else None
+    def _put(self, queued: QueuedMessage) -> None:
+        if not self._count and (consumer := self._consumers.next()) is not None:
+            if consumer.deliver(self, self._mark_delivered(queued)):
+                self._account(queued.size)
+            return
+        self._account(queued.size)
+        self._levels[queued.level].append(queued)
+        self._count_in(queued)
+        if self.had_consumers or self._is_limited or self._may_expire:
+            self.dispatch()
 
     def _overflows(self, more: int, more_bytes: int) -> bool:
         options = self.options
@@ -255,43 +234,44 @@ class BrokerQueue:
         too_big = options.max_bytes is not None and self.body_bytes + more_bytes > options.max_bytes
         return too_many or too_big
 
-    def requeue(self, entry: QueuedMessage) -> None:
-        """Put *entry* back to where it was; past its delivery limit it goes to the dead letters."""
+    def requeue(self, queued: QueuedMessage) -> None:
+        """Put *queued* back to its old place, or dead-letter it beyond the delivery limit."""
         limit = self.options.delivery_limit
-        if limit is not None and entry.deliveries > limit:
-            self.drop(entry, "delivery_limit")
+        if limit is not None and queued.deliveries > limit:
+            self.dead_letter(queued, "delivery_limit")
             return
-        level = self._levels[entry.priority]
+        level = self._levels[queued.level]
         later = []
-        while level and 0 < level[0].seq < entry.seq:  # 0: it has never left, so it is behind
+        # A message that has never left the queue has seq 0, and belongs behind all that have.
+        while level and 0 < level[0].seq < queued.seq:
             later.append(level.popleft())
-        level.appendleft(entry)
+        level.appendleft(queued)
         level.extendleft(reversed(later))
-        self._added(entry)
+        self._count_in(queued)
 
-    def _added(self, entry: QueuedMessage) -> None:
+    def _count_in(self, queued: QueuedMessage) -> None:
         self._count += 1
-        self.body_bytes += len(entry.body)
-        if entry.expires_at is not None:
-            self._is_mortal = True
+        self.body_bytes += len(queued.body)
+        if queued.expires_at is not None:
+            self._may_expire = True
 
     # --- out
 
     def _pop(self) -> QueuedMessage:
-        # The highest level, in most queues the only one, without looking further.
+        # Most queues have one level only: try the highest before searching.
         level = self._levels[-1] or next(level for level in reversed(self._levels) if level)
-        entry = level.popleft()
+        queued = level.popleft()
         self._count -= 1
-        self.body_bytes -= len(entry.body)
-        return entry
+        self.body_bytes -= len(queued.body)
+        return queued
 
-    def _marked(self, entry: QueuedMessage) -> QueuedMessage:
-        """Return *entry*, which goes out to be delivered and must find back to its place."""
-        entry.deliveries += 1
-        if not entry.seq:
+    def _mark_delivered(self, queued: QueuedMessage) -> QueuedMessage:
+        """Count one more delivery of *queued*, and give it its rank for `requeue`."""
+        queued.deliveries += 1
+        if not queued.seq:
             self._last_seq += 1
-            entry.seq = self._last_seq
-        return entry
+            queued.seq = self._last_seq
+        return queued
 
     def _head(self) -> QueuedMessage | None:
         if not self._count:
@@ -299,43 +279,45 @@ class BrokerQueue:
         return next(level[0] for level in reversed(self._levels) if level)
 
     def get(self) -> QueuedMessage | None:
-        """Return the next message, taken out of the queue, or None."""
+        """Take the next message out of the queue and return it; None if the queue is empty."""
         self.last_use = self._timers.now()
         self.expire()
         if not self._count:
             return None
-        entry = self._marked(self._pop())
-        self._watch_head()
-        return entry
+        queued = self._mark_delivered(self._pop())
+        if self._may_expire:
+            self._watch_head()
+        return queued
 
-    def forget(self, entry: QueuedMessage) -> None:
-        """Count an *entry* that is out of the queue for good no more."""
-        self._account(-entry.size)
+    def discard(self, queued: QueuedMessage) -> None:
+        """Release the memory charged for *queued*, which has left the queue for good."""
+        self._account(-queued.size)
+
+    def dead_letter(self, queued: QueuedMessage, reason: str) -> None:
+        """Discard *queued*, which has left the queue already, and publish it as a dead letter."""
+        self.discard(queued)
+        self._publish_dead_letter(self, queued, reason)
 
     def purge(self) -> int:
-        """Throw away all that is ready; return how many that was."""
+        """Discard all messages that are ready; return their number."""
         count = len(self)
         for _ in range(count):
-            self.forget(self._pop())
+            self.discard(self._pop())
         return count
 
-    def drop(self, entry: QueuedMessage, reason: str) -> None:
-        """Let go of an *entry* that is out of the queue already."""
-        self.forget(entry)
-        self._dead_letter(self, entry, reason)
-
     def expire(self) -> None:
-        """Drop what has expired at the head; behind a message that lives longer it stays."""
-        if not self._is_mortal:
+        """Dead-letter expired messages at the head.
+
+        An expired message behind one that lives longer stays until it reaches the head.
+        """
+        if not self._may_expire:
             return
         now = self._timers.now()
         while (head := self._head()) and head.expires_at is not None and head.expires_at <= now:
-            self.drop(self._pop(), "expired")
+            self.dead_letter(self._pop(), "expired")
 
     def _watch_head(self) -> None:
-        """Wake up when the message at the head expires; a timer that is early does no harm."""
-        if not self._is_mortal:
-            return
+        """Set a timer for the expiry of the message at the head; an early timer does no harm."""
         self.expire()
         head = self._head()
         if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
@@ -348,56 +330,51 @@ class BrokerQueue:
 
     def _expire_and_watch(self) -> None:
         self._expiry, self._wakes_at = None, math.inf
-        self.expire()
         self._watch_head()
 
     # --- consumers
 
     @property
     def consumers(self) -> list[QueueConsumer]:
-        """Those of the queue, the next to be served first."""
+        """The consumers of the queue, the next to be served first."""
         return list(self._consumers)
 
     def add_consumer(self, consumer: QueueConsumer) -> None:
-        """Serve *consumer* from now on; higher priorities are served first."""
+        """Serve *consumer* from now on; consumers of a higher priority come first."""
         self.had_consumers = True
         self._consumers.add(consumer)
 
     def remove_consumer(self, consumer: QueueConsumer) -> None:
-        """Serve *consumer* no more."""
+        """Stop serving *consumer*."""
         self.last_use = self._timers.now()
         self._consumers.remove(consumer)
 
     def dispatch(self) -> None:
-        """Drop what is too much, and hand out messages while somebody takes them."""
+        """Drop messages over the limits, and deliver messages while a consumer is ready."""
         self._consumers.wake()
         if not self._count:
             return
         if self._is_limited:
             self._trim()
-        self._watch_head()
+        if self._may_expire:
+            self._watch_head()
         while self._count and (consumer := self._consumers.next()) is not None:
-            entry = self._marked(self._pop())
-            if not consumer.deliver(self, entry):
-                self.forget(entry)
-            if self._is_mortal:
+            queued = self._mark_delivered(self._pop())
+            if not consumer.deliver(self, queued):
+                self.discard(queued)
+            if self._may_expire:
                 self._watch_head()
 
     def _trim(self) -> None:
-        """Drop messages at the head until the rest is within the limits."""
+        """Dead-letter messages at the head until the rest is within the limits."""
         while self.options.overflow == "drop-head" and self._count and self._overflows(0, 0):
-            self.drop(self._pop(), "maxlen")
+            self.dead_letter(self._pop(), "maxlen")
 
     def close(self) -> None:
-        """The queue is deleted: nothing is dead-lettered, consumers hear of it."""
+        """Discard all messages, without dead-lettering them, and cancel all consumers."""
         self.purge()
         if self._expiry is not None:
             self._expiry.cancel()
         for consumer in self.consumers:
             self._consumers.remove(consumer)
             consumer.cancelled()
-
-
-def _seconds(expiration: str | None) -> float | None:
-    """Return a message's own time to live; the channel has checked that it is a number."""
-    return None if expiration is None else int(expiration) / 1000

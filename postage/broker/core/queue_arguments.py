@@ -1,4 +1,4 @@
-"""The optional arguments of a queue (``x-...``): read, checked, compared (RabbitMQ, queues)."""
+"""The optional arguments of queues and consumers (``x-...``): read, checked and compared."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
 
 _PRIORITIES = 255
 LONGEST_TTL = 315_360_000_000
-"""Milliseconds, ten years: no time to live may be longer (RabbitMQ)."""
+"""The longest time to live in milliseconds, ten years, as in RabbitMQ."""
 _OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
 _TYPES = ("classic", "quorum", "stream")
 _MODES = ("default", "lazy")
 
-# What queues of one type take and those of another do not.
+# Arguments that only queues of one type accept.
 _OF_STREAMS = ("x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size")
 _OF_QUORUMS = (
     "x-delivery-limit",
@@ -41,7 +41,7 @@ _FOREIGN = {"classic": (*_OF_QUORUMS, *_OF_STREAMS), "quorum": (*_OF_CLASSICS, *
 
 @dataclass(frozen=True)
 class QueueArguments:
-    """What a queue's arguments ask for; None where they ask for nothing.  Times are seconds."""
+    """The arguments of a queue; None stands for an argument that is missing.  Times are seconds."""
 
     expires: float | None = None
     message_ttl: float | None = None
@@ -59,7 +59,7 @@ class QueueArguments:
     def parse(cls, raw: dict[str, Any], queue: str, vhost: str = "/") -> QueueArguments:
         """Read *raw*; raise 406 naming the argument that is wrong, 540 for streams.
 
-        What is asked first decides which of several errors is told, and is RabbitMQ's order.
+        The order of the checks decides which of several errors is reported, and is RabbitMQ's.
         """
         subject = f"queue '{queue}' in vhost '{vhost}'"
         check_text(raw, "x-dead-letter-exchange", subject)
@@ -140,41 +140,41 @@ class _Reader:
             self.refuse("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
         return key
 
-    def one_of(self, name: str, allowed: tuple[str, ...], otherwise: str) -> str | None:
+    def one_of(self, name: str, allowed: tuple[str, ...], why: str) -> str | None:
         value = self.text(name)
         if value is not None and value not in allowed:
-            self.refuse(name, otherwise)
+            self.refuse(name, why)
         return value
 
     def type(self) -> str:
         wrong = f"\"unsupported queue type '{self._raw.get('x-queue-type')}'\""
-        kind = self.one_of("x-queue-type", _TYPES, wrong) or "classic"
-        if kind == "stream":
+        type_ = self.one_of("x-queue-type", _TYPES, wrong) or "classic"
+        if type_ == "stream":
             raise ConnectionFault(540, "queues of type stream are not supported by this broker")
-        return kind
+        return type_
 
     def mode(self) -> None:
         wrong = f"\"unsupported queue mode '{self._raw.get('x-queue-mode')}'\""
         self.one_of("x-queue-mode", _MODES, wrong)
 
-    def check_type(self, kind: str) -> None:
-        for name in _FOREIGN[kind]:
+    def check_type(self, type_: str) -> None:
+        for name in _FOREIGN[type_]:
             if name in self._raw:
-                text = f"invalid arg '{name}' for {self._subject} of queue type rabbit_{kind}_queue"
-                raise ChannelFault(406, text)
+                subject = f"{self._subject} of queue type rabbit_{type_}_queue"
+                raise ChannelFault(406, f"invalid arg '{name}' for {subject}")
 
 
 def consumer_priority(raw: dict[str, Any], queue: str, vhost: str) -> int:
-    """Return what the arguments of a consumer say of its priority."""
+    """Return the priority in the arguments *raw* of a consumer of *queue*; 0 if it has none."""
     read = _Reader(raw, f"queue '{queue}' in vhost '{vhost}'")
     return read.integer("x-priority") or 0
 
 
 def check_text(raw: dict[str, Any], name: str, subject: str) -> None:
-    """Raise 406 where the argument *name*, which is the name of an exchange, is no string."""
+    """Raise 406 if the argument *name*, which names an exchange, is not a string."""
     if name in raw and not isinstance(raw[name], str):
-        kind = type_name(raw[name])
-        raise ChannelFault(406, f"invalid type '{kind}' for arg '{name}' in {subject}")
+        found = type_name(raw[name])
+        raise ChannelFault(406, f"invalid type '{found}' for arg '{name}' in {subject}")
 
 
 _COMPARED = (
@@ -194,19 +194,19 @@ _COMPARED = (
     "alternate-exchange",
 )
 _DEFAULTS = {"x-queue-type": "classic"}
-"""What stands for an argument that is not there."""
+"""The values of arguments that are missing."""
 
 
 def check_same(  # noqa: PLR0913 - what the error names
-    kind: str,
+    noun: str,
     name: str,
     vhost: str,
     asked: dict[str, Any],
     known: dict[str, Any],
     arguments: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
-    """Raise 406 where a declaration differs from what exists; *arguments*: asked, known."""
-    subject = f"for {kind} '{name}' in vhost '{vhost}'"
+    """Raise 406 if a declaration differs from the *noun* that exists; *arguments*: asked, known."""
+    subject = f"for {noun} '{name}' in vhost '{vhost}'"
     for flag, value in asked.items():
         if known[flag] != value:
             raise ChannelFault(
@@ -224,7 +224,7 @@ def check_same(  # noqa: PLR0913 - what the error names
 
 
 def _described(argument: str, arguments: tuple[dict[str, Any], dict[str, Any]]) -> tuple[str, ...]:
-    """Return how RabbitMQ shows both values: alone if there are two, else with the type."""
+    """Return both values as RabbitMQ shows them: with the type if one of them is missing."""
     if all(argument in each for each in arguments):
         return tuple(f"'{_word(each[argument])}'" for each in arguments)
     return tuple(
@@ -240,7 +240,7 @@ def _word(value: Any) -> str:
 
 
 _SIGNED = 1 << 31
-# In the order of asking: a bool and a timestamp are ints as well.
+# The first match wins: bool and Timestamp are subclasses of int.
 _TYPE_NAMES: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
     (Timestamp, "timestamp"),
@@ -255,8 +255,8 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
 
 
 def type_name(value: Any) -> str:
-    """Return what RabbitMQ calls the type of a value in a table."""
-    for kind, name in _TYPE_NAMES:
-        if isinstance(value, kind):
+    """Return RabbitMQ's name for the type of a value in a table."""
+    for type_, name in _TYPE_NAMES:
+        if isinstance(value, type_):
             return name
     return "signedint" if -_SIGNED <= value < _SIGNED else "long"

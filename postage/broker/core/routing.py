@@ -1,4 +1,8 @@
-"""Exchanges: which bindings a message matches (AMQP 0-9-1, 3.1)."""
+"""Exchanges, bindings, and which bindings a message matches (AMQP 0-9-1, 3.1).
+
+A topic exchange keeps its patterns as a tree of words (`TopicPatterns`).  A key follows its own
+words through the tree, so that thousands of patterns with other first words cost nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +26,24 @@ Bindings = dict[Identity, "BrokerBinding"]
 
 @dataclass(frozen=True)
 class BrokerBinding:
-    """From an exchange to a queue or another exchange."""
+    """A binding from an exchange to a queue or another exchange."""
 
-    kind: str
-    """``queue`` or ``exchange``: what *destination* names."""
+    destination_type: str
+    """``queue`` or ``exchange``."""
     destination: str
     key: str
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> Identity:
-        """Two bindings with the same identity are one."""
+        """What makes a binding: bindings with the same identity are one."""
         ordered = dict(sorted(self.arguments.items()))
-        return self.kind, self.destination, self.key, encode_table(ordered)
+        return self.destination_type, self.destination, self.key, encode_table(ordered)
 
 
 @dataclass(eq=False)
 class BrokerExchange:
-    """An exchange and the bindings that begin at it."""
+    """An exchange and the bindings that start at it."""
 
     name: str
     type: str
@@ -50,22 +54,22 @@ class BrokerExchange:
     had_bindings: bool = False
 
     def __post_init__(self) -> None:
-        """Begin without bindings."""
+        """Start without bindings."""
         self._bindings: Bindings = {}
-        # The same ones by what is asked for: nothing here looks at all of them, but what must.
+        # Two indexes and a tree, so that no operation searches all bindings without need.
         self._by_key: dict[str, Bindings] = {}
         self._by_destination: dict[tuple[str, str], Bindings] = {}
         self._patterns = TopicPatterns()
 
     @property
     def bindings(self) -> list[BrokerBinding]:
-        """All bindings, in the order they were made."""
+        """All bindings, the oldest first."""
         return list(self._bindings.values())
 
     def bind(self, binding: BrokerBinding) -> None:
         """Add *binding*; adding it again changes nothing."""
         self.had_bindings = True
-        identity, destination = binding.identity, (binding.kind, binding.destination)
+        identity, destination = binding.identity, (binding.destination_type, binding.destination)
         if identity not in self._bindings:
             self._bindings[identity] = binding
             self._by_key.setdefault(binding.key, {})[identity] = binding
@@ -74,17 +78,17 @@ class BrokerExchange:
                 self._patterns.add(binding.key)
 
     def check(self, binding: BrokerBinding) -> None:
-        """Raise 406 where *binding* makes no sense: for a bad ``x-match``."""
+        """Raise 406 for an ``x-match`` that does not exist."""
         if self.type == "headers":
             _check_match(binding.arguments)
 
     def has(self, binding: BrokerBinding) -> bool:
-        """Tell whether *binding* is there."""
+        """Tell whether *binding* exists."""
         return binding.identity in self._bindings
 
     def unbind(self, binding: BrokerBinding) -> bool:
-        """Remove *binding*; tell whether it was there."""
-        identity, destination = binding.identity, (binding.kind, binding.destination)
+        """Remove *binding*; tell whether it existed."""
+        identity, destination = binding.identity, (binding.destination_type, binding.destination)
         if self._bindings.pop(identity, None) is None:
             return False
         if _removed(self._by_key, binding.key, identity) and self.type == "topic":
@@ -92,9 +96,9 @@ class BrokerExchange:
         _removed(self._by_destination, destination, identity)
         return True
 
-    def unbind_destination(self, kind: str, name: str) -> bool:
-        """Remove all bindings to a queue or exchange that is gone; tell whether there were any."""
-        gone = [*self._by_destination.get((kind, name), {}).values()]
+    def unbind_destination(self, destination_type: str, name: str) -> bool:
+        """Remove all bindings to a deleted queue or exchange; tell whether there were any."""
+        gone = [*self._by_destination.get((destination_type, name), {}).values()]
         for binding in gone:
             self.unbind(binding)
         return bool(gone)
@@ -117,7 +121,7 @@ T = TypeVar("T")
 
 
 def _removed(index: dict[T, Bindings], entry: T, identity: Identity) -> bool:
-    """Remove a binding from *entry* of *index*; tell whether that was the last one there."""
+    """Remove a binding from *entry* of *index*; tell whether the entry has become empty."""
     bindings = index[entry]
     del bindings[identity]
     if not bindings:
@@ -157,26 +161,26 @@ def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
 
 
 def _value_matches(wanted: Any, headers: dict[str, Any], name: str) -> bool:
-    """A binding's None asks only that the header is there."""
+    """Tell whether a header has the value *wanted*, or any value if that is None."""
     return name in headers and (wanted is None or headers[name] == wanted)
 
 
 class _PatternNode:
-    """Where patterns have come to after some words."""
+    """A node of the tree: the words on the way to it are the start of its patterns."""
 
     __slots__ = ("pattern", "repeats", "words")
 
     def __init__(self, *, repeats: bool) -> None:
         self.words: dict[str, _PatternNode] = {}
-        """What comes next, by the word."""
+        """The next nodes by their word."""
         self.pattern: str | None = None
-        """The one that ends here."""
+        """The pattern that ends here."""
         self.repeats = repeats
-        """Whether this is behind a ``#``, which takes any number of words."""
+        """Whether the word of this node is ``#``, which matches any number of words."""
 
 
 class TopicPatterns:
-    """A set of patterns, to be asked which of them a key matches; see `topic_matches`."""
+    """A set of patterns that finds those which a key matches; see `topic_matches`."""
 
     def __init__(self) -> None:
         self._root = _PatternNode(repeats=False)
@@ -191,13 +195,13 @@ class TopicPatterns:
         node.pattern = pattern
 
     def remove(self, pattern: str) -> None:
-        """Remove *pattern*, which is there, and the way that led to it alone."""
+        """Remove *pattern*, which must exist, and the nodes that led to it alone."""
         words = pattern.split(".")
-        way = [self._root]
+        path = [self._root]
         for word in words:
-            way.append(way[-1].words[word])
-        way[-1].pattern = None
-        for node, word, after in zip(way[-2::-1], words[::-1], way[:0:-1], strict=True):
+            path.append(path[-1].words[word])
+        path[-1].pattern = None
+        for node, word, after in zip(path[-2::-1], words[::-1], path[:0:-1], strict=True):
             if after.words or after.pattern is not None:
                 return
             del node.words[word]
@@ -214,7 +218,7 @@ class TopicPatterns:
 
 
 def _reached(nodes: Iterable[_PatternNode]) -> dict[_PatternNode, None]:
-    """Return *nodes*, and those behind a ``#``, as it may stand for no word at all."""
+    """Return *nodes*, and the nodes behind their ``#``, which may match no word at all."""
     found: dict[_PatternNode, None] = {}
     for node in nodes:
         here: _PatternNode | None = node

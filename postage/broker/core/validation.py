@@ -1,45 +1,63 @@
-"""What a message must be like to be let in, and what the broker takes out of its headers."""
+"""Checks of the header of a published message, and what the broker reads out of it."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
-from postage.broker.wire.content import ContentProperties, PublishedMessage
+from postage.broker.wire.content import ContentProperties, MessageHeader
 from postage.broker.wire.exceptions import ChannelFault
 
-__all__ = ["validate"]
+__all__ = ["REPLY_TO", "validate"]
+
+REPLY_TO = "amq.rabbitmq.reply-to"
+"""The pseudo-queue of direct replies (RabbitMQ, direct reply-to)."""
+LONGEST_CACHED = 128
+"""Bytes of a header whose check is cached: many publishers send the same short header each time."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DELIVERY_MODES = (None, 1, 2)
 
 
-def validate(message: PublishedMessage, user: str) -> None:
-    """Raise 406 where RabbitMQ does not let *message* of *user* in; note its further keys.
+def validate(data: bytes, user: str) -> MessageHeader:
+    """Return what the header *data* of a message from *user* asks of the broker.
 
-    Raises `SyntaxFault` for properties that cannot be read.
+    Raises 406 where RabbitMQ refuses the message, and `SyntaxFault` for properties that cannot be
+    decoded: otherwise a consumer would be the first to notice.  The order of the checks decides
+    which of several mistakes is reported, and is RabbitMQ's.
     """
-    properties = message.properties  # unreadable ones fail here, and not where a consumer gets them
-    _check_user(properties.get("user_id"), user)
-    _check_expiration(properties.get("expiration"))
-    if b"CC" in message.header:
-        _take_keys(message)
-    mode = properties.get("delivery_mode")
+    return _validated(data, user) if len(data) > LONGEST_CACHED else _cached(data, user)
+
+
+def _validated(data: bytes, user: str) -> MessageHeader:
+    properties = ContentProperties.decode(data)
+    values = properties.values
+    if values.get("user_id", user) != user:
+        raise ChannelFault(
+            406,
+            f"user_id property set to '{values['user_id']}' but authenticated user was '{user}'",
+        )
+    ttl = _seconds(values.get("expiration"))
+    keys: tuple[str, ...] = ()
+    if b"CC" in data:  # also the end of BCC
+        headers = values.get("headers") or {}
+        keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
+        data = _without_bcc(properties, data)
+    mode = values.get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
+    direct = values.get("reply_to") == REPLY_TO
+    return MessageHeader(data, values.get("priority") or 0, ttl, keys, direct)
 
 
-def _check_user(name: str | None, user: str) -> None:
-    if name is not None and name != user:
-        raise ChannelFault(
-            406, f"user_id property set to '{name}' but authenticated user was '{user}'"
-        )
+_cached = lru_cache(maxsize=512)(_validated)
 
 
-def _check_expiration(expiration: str | None) -> None:
+def _seconds(expiration: str | None) -> float | None:
     if expiration is None:
-        return
+        return None
     number = _INTEGER.match(expiration)
     if number is None:
         why = "no_integer"
@@ -50,18 +68,17 @@ def _check_expiration(expiration: str | None) -> None:
     elif int(expiration) > LONGEST_TTL:
         why = f"{{value_too_large,{int(expiration)}}}"
     else:
-        return
+        return int(expiration) / 1000
     raise ChannelFault(406, f"invalid expiration '{expiration}': {why}")
 
 
-def _take_keys(message: PublishedMessage) -> None:
-    """Note the keys in CC and BCC; nobody is to see the latter."""
-    headers = message.headers
-    message.more_keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
-    if "BCC" in headers:
-        seen = {name: value for name, value in headers.items() if name != "BCC"}
-        values = {**message.properties.values, "headers": seen}
-        message.replace_header(ContentProperties(values).encode())
+def _without_bcc(properties: ContentProperties, data: bytes) -> bytes:
+    """Return the header without the keys in BCC, which no consumer may see."""
+    headers = properties.get("headers") or {}
+    if "BCC" not in headers:
+        return data
+    seen = {name: value for name, value in headers.items() if name != "BCC"}
+    return ContentProperties({**properties.values, "headers": seen}).encode()
 
 
 def _keys(headers: dict[str, Any], name: str) -> list[str]:

@@ -1,10 +1,10 @@
-"""A virtual host: its exchanges, queues and bindings, and the way of a message through them."""
+"""A virtual host: its exchanges, queues and bindings, and the route of a message through them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.dead_letters import dead_letter, has_cycle
@@ -12,11 +12,10 @@ from postage.broker.core.limits import Limits
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import check_same, check_text
 from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange
-from postage.broker.fastpath.route_cache import RouteCache
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
 
-__all__ = ["VHost"]
+__all__ = ["ReplyConsumer", "VHost"]
 
 _PREDECLARED = {
     "": "direct",
@@ -26,6 +25,15 @@ _PREDECLARED = {
     "amq.headers": "headers",
     "amq.match": "headers",
 }
+MOST_ROUTES = 1024
+"""Addresses whose route is kept."""
+
+
+class ReplyConsumer(Protocol):
+    """A consumer of direct replies."""
+
+    def deliver_reply(self, message: PublishedMessage) -> None:
+        """Send *message* to the client."""
 
 
 class VHost:
@@ -36,37 +44,37 @@ class VHost:
         name: str,
         limits: Limits,
         timers: Timers,
-        account: Any,
+        account: Callable[[int], None],
         *,
         create_missing: bool = False,
     ) -> None:
         self.name, self.limits = name, limits
         self._create_missing = create_missing
-        """Whether a passive declaration creates what is missing, as any other does."""
+        """Whether passive declarations create what is missing, as others do."""
         self._timers, self._account = timers, account
         self._names = 0
         self._dead: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
-        self._is_putting = False
-        """Whether a message is on its way to several queues: what is dead waits for that."""
+        self._defers_dead = False
+        """While True, dead letters wait in `_dead`, because a message enters several queues."""
         self.queues: dict[str, BrokerQueue] = {}
         self.exchanges = {
-            each: BrokerExchange(each, kind, durable=True) for each, kind in _PREDECLARED.items()
+            name: BrokerExchange(name, type_, durable=True) for name, type_ in _PREDECLARED.items()
         }
-        self.routes = RouteCache(self)
-        """Where publishes go, as found out since exchanges, queues or bindings last changed."""
+        self.routes: dict[bytes, Sequence[BrokerQueue]] = {}
+        """Queues by address of a message, since exchanges, queues or bindings last changed."""
         self._expiries: dict[str, Timer] = {}
-        """Of queues that are deleted when nobody uses them, by name."""
-        self.reply_consumers: dict[str, Any] = {}
-        """Who takes direct replies, by the key that reaches it."""
+        """Timers of queues that are deleted when they are unused, by name."""
+        self.reply_consumers: dict[str, ReplyConsumer] = {}
+        """The consumers of direct replies by the routing key of their replies."""
         self.refusals: dict[str, Fault] = {}
-        """Names whose declaration is refused once, for tests; see `postage.broker.faults`."""
+        """Names whose next declaration is refused; see `postage.broker.faults`."""
         self.duplicates: dict[str, int] = {}
-        """Queues that get their next messages twice, and how many those are; likewise."""
+        """How many messages each of these queues is to get twice; see `postage.broker.faults`."""
 
     # --- look-ups
 
     def exchange(self, name: str) -> BrokerExchange:
-        """Return an exchange or raise 404."""
+        """Return an exchange, or raise 404."""
         if name not in self.exchanges:
             raise ChannelFault(404, f"no exchange '{name}' in vhost '{self.name}'")
         return self.exchanges[name]
@@ -95,7 +103,7 @@ class VHost:
 
     def declare_exchange(self, call: Any) -> None:
         """Carry out exchange.declare."""
-        self._refuse_if_told(call.exchange)
+        self._check_refusals(call.exchange)
         known = self.exchanges.get(call.exchange)
         passive = call.passive and not self._create_missing
         if not passive and call.type not in TYPES:
@@ -117,7 +125,7 @@ class VHost:
             call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
         )
 
-    def _refuse_if_told(self, name: str) -> None:
+    def _check_refusals(self, name: str) -> None:
         if name in self.refusals:
             raise self.refusals.pop(name)
 
@@ -132,12 +140,12 @@ class VHost:
             (call.arguments, known.arguments),
         )
 
-    def _refuse_reserved(self, kind: str, name: str) -> None:
+    def _refuse_reserved(self, noun: str, name: str) -> None:
         if name.startswith("amq."):
-            raise ChannelFault(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+            raise ChannelFault(403, f"{noun} name '{name}' contains reserved prefix 'amq.*'")
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
-        """Carry out exchange.delete; deleting what does not exist is fine."""
+        """Carry out exchange.delete; no error if the exchange does not exist."""
         _refuse_default(name)
         if name.startswith("amq."):
             raise ChannelFault(
@@ -150,15 +158,15 @@ class VHost:
             raise ChannelFault(406, f"exchange '{name}' in vhost '{self.name}' in use")
         self.routes.clear()
         del self.exchanges[name]
-        self._forget_destination("exchange", name)
+        self._unbind_destination("exchange", name)
 
     # --- bindings
 
     def bind(self, source: str, binding: BrokerBinding, connection: object) -> None:
-        """Bind; binding twice is fine."""
+        """Add *binding* to the exchange *source*; no change if it exists already."""
         self._refuse_defaults(source, binding)
         exchange = self.exchange(source)
-        if binding.kind == "exchange":
+        if binding.destination_type == "exchange":
             self.exchange(binding.destination)
         else:
             self._known_queue(binding.destination)
@@ -168,7 +176,7 @@ class VHost:
         exchange.bind(binding)
 
     def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
-        """Undo a binding; undoing what is not there is fine, whatever of it is not there."""
+        """Remove *binding*; no error if it, its source or its destination does not exist."""
         self._refuse_defaults(source, binding)
         exchange = self.exchanges.get(source)
         if exchange is None or not exchange.has(binding):
@@ -176,25 +184,25 @@ class VHost:
         self._check_access(binding, connection)
         self.routes.clear()
         exchange.unbind(binding)
-        self._collect([exchange])
+        self._delete_unused([exchange])
 
     def _refuse_defaults(self, source: str, binding: BrokerBinding) -> None:
         _refuse_default(source)
-        if binding.kind == "exchange":
+        if binding.destination_type == "exchange":
             _refuse_default(binding.destination)
 
     def _check_access(self, binding: BrokerBinding, connection: object) -> None:
-        """Raise 405 where the destination is a queue that is exclusive to another connection."""
-        if binding.kind == "queue":
+        """Raise 405 if the destination is a queue that is exclusive to another connection."""
+        if binding.destination_type == "queue":
             self.queue(binding.destination, connection)
 
-    def _forget_destination(self, kind: str, name: str) -> None:
-        touched = [e for e in self.exchanges.values() if e.unbind_destination(kind, name)]
-        self._collect(touched)
+    def _unbind_destination(self, destination_type: str, name: str) -> None:
+        exchanges = self.exchanges.values()
+        self._delete_unused([e for e in exchanges if e.unbind_destination(destination_type, name)])
 
-    def _collect(self, exchanges: Iterable[BrokerExchange]) -> None:
-        """Delete the auto-delete exchanges among *exchanges* whose last binding has gone."""
-        for exchange in list(exchanges):
+    def _delete_unused(self, exchanges: Iterable[BrokerExchange]) -> None:
+        """Delete the auto-delete exchanges among *exchanges* that have lost their last binding."""
+        for exchange in exchanges:
             unused = exchange.auto_delete and exchange.had_bindings and not exchange.bindings
             if unused and exchange.name in self.exchanges:
                 self.delete_exchange(exchange.name, if_unused=False)
@@ -203,7 +211,7 @@ class VHost:
 
     def declare_queue(self, call: Any, connection: object) -> BrokerQueue:
         """Carry out queue.declare."""
-        self._refuse_if_told(call.queue)
+        self._check_refusals(call.queue)
         passive = call.passive and not self._create_missing
         if call.queue in self.queues:
             queue = self.queue(call.queue, connection)
@@ -236,16 +244,16 @@ class VHost:
         self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
-            self._look_again(queue, queue.options.expires)
+            self._check_use_later(queue, queue.options.expires)
         return queue
 
-    def _look_again(self, queue: BrokerQueue, seconds: float) -> None:
-        """See in *seconds* whether anybody still uses *queue*."""
+    def _check_use_later(self, queue: BrokerQueue, seconds: float) -> None:
+        """Check in *seconds* whether *queue* is still in use."""
         expiry = self._timers.later(seconds, lambda: self._expire_queue(queue))
         self._expiries[queue.name] = expiry
 
     def _check_properties(self, queue: BrokerQueue) -> None:
-        """Refuse what queues that RabbitMQ replicates cannot be."""
+        """Refuse properties that replicated queues of RabbitMQ cannot have."""
         faults = {
             "non-durable": not queue.durable and queue.owner is None,
             "auto-delete": queue.auto_delete,
@@ -273,14 +281,14 @@ class VHost:
         )
 
     def _expire_queue(self, queue: BrokerQueue) -> None:
-        """Delete a queue that nobody has used for as long as its x-expires says."""
+        """Delete *queue* if it has been unused for as long as its x-expires says."""
         if queue.options.expires is None:
             return
         left = queue.last_use + queue.options.expires - self._timers.now()
         if left <= 0 and not queue.consumers:
             self.remove_queue(queue)
             return
-        self._look_again(queue, left if left > 0 else queue.options.expires)
+        self._check_use_later(queue, left if left > 0 else queue.options.expires)
 
     def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
@@ -291,107 +299,121 @@ class VHost:
         return self.remove_queue(queue)
 
     def remove_queue(self, queue: BrokerQueue) -> int:
-        """Delete *queue* whatever it is in; return how many messages were ready in it."""
+        """Delete *queue* unconditionally; return how many messages were ready in it."""
         if self.queues.get(queue.name) is not queue:
             return 0
         count = len(queue)
         self.routes.clear()
         del self.queues[queue.name]
-        if queue.name in self._expiries:  # else the timer would keep the queue until it is due
+        if queue.name in self._expiries:  # the timer would keep the queue in memory until it is due
             self._expiries.pop(queue.name).cancel()
-        self._forget_destination("queue", queue.name)
+        self._unbind_destination("queue", queue.name)
         queue.close()
         return count
 
-    def consumer_left(self, queue: BrokerQueue) -> None:
-        """A consumer of *queue* has ended; delete the queue if it was to go with the last one."""
+    def consumer_removed(self, queue: BrokerQueue) -> None:
+        """Delete *queue* if it is an auto-delete queue and has lost its last consumer."""
         if queue.auto_delete and queue.had_consumers and not queue.consumers:
             self.remove_queue(queue)
 
     # --- messages
 
-    def route(self, message: PublishedMessage) -> list[BrokerQueue]:
-        """Return the queues that *message* goes to, each once."""
-        found, _ = self.trace(message)
-        return self._doubled(found) if self.duplicates else found
+    def route(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
+        """Return the queues that *message* goes to, each once (but see `duplicates`)."""
+        queues = None if message.header.more_keys else self.routes.get(message.address)
+        if queues is None:
+            queues = self._find_queues(message)
+        return self._with_duplicates(queues) if self.duplicates else queues
 
-    def trace(self, message: PublishedMessage) -> tuple[list[BrokerQueue], set[str]]:
-        """Return the queues that *message* goes to, and the exchanges that it passes."""
-        queues: dict[str, BrokerQueue] = {}
+    def _find_queues(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
+        """Return the queues of *message*; keep them if only the address decides on them."""
+        keys = [message.key, *message.header.more_keys]
+        found: dict[str, BrokerQueue] = {}
         passed: set[str] = set()
-        keys = [message.key, *message.more_keys]
-        self._route(message.exchange, keys, message, queues, passed)
-        return list(queues.values()), passed
+        self._follow(message.exchange, keys, message, found, passed)
+        queues = tuple(found.values())
+        by_headers = any(self.exchanges[name].type == "headers" for name in passed)
+        if not by_headers and len(keys) == 1:
+            if len(self.routes) >= MOST_ROUTES:
+                self.routes.clear()
+            self.routes[message.address] = queues
+        return queues
 
-    def _doubled(self, queues: list[BrokerQueue]) -> list[BrokerQueue]:
-        doubled = [queue for queue in queues if self.duplicates.get(queue.name)]
-        for queue in doubled:
-            self.duplicates[queue.name] -= 1
-        return queues + doubled
-
-    def _route(
+    def _follow(
         self,
         exchange: str,
         keys: list[str],
         message: PublishedMessage,
-        queues: dict[str, BrokerQueue],
-        seen: set[str],
+        found: dict[str, BrokerQueue],
+        passed: set[str],
     ) -> None:
-        if exchange in seen or exchange not in self.exchanges:
+        """Add the queues that *exchange* leads to, directly or by other exchanges, to *found*."""
+        if exchange in passed or exchange not in self.exchanges:
             return
-        seen.add(exchange)
+        passed.add(exchange)
         if not exchange:
-            queues.update((key, self.queues[key]) for key in keys if key in self.queues)
+            found.update((key, self.queues[key]) for key in keys if key in self.queues)
             return
         source = self.exchanges[exchange]
-        found = False
+        has_matched = False
         for binding in (b for key in keys for b in source.matching(key, message)):
-            found = True
-            if binding.kind == "queue":
-                queues[binding.destination] = self.queues[binding.destination]
+            has_matched = True
+            if binding.destination_type == "queue":
+                found[binding.destination] = self.queues[binding.destination]
             else:
-                self._route(binding.destination, keys, message, queues, seen)
+                self._follow(binding.destination, keys, message, found, passed)
         alternate = source.arguments.get("alternate-exchange")
-        if not found and alternate:  # the default exchange is no alternate (nor is it RabbitMQ's)
-            self._route(alternate, keys, message, queues, seen)
+        if not has_matched and alternate:  # as in RabbitMQ, "" does not mean the default exchange
+            self._follow(alternate, keys, message, found, passed)
 
-    def put_all(self, queues: Iterable[BrokerQueue], put: Callable[[BrokerQueue], None]) -> None:
-        """Call *put* for each of *queues*; what that drives out of any of them goes on after it."""
-        was_spreading, self._is_putting = self._is_putting, True
+    def _with_duplicates(self, queues: Sequence[BrokerQueue]) -> Sequence[BrokerQueue]:
+        doubled = [queue for queue in queues if self.duplicates.get(queue.name)]
+        for queue in doubled:
+            self.duplicates[queue.name] -= 1
+        return [*queues, *doubled]
+
+    def put_all(self, message: PublishedMessage, queues: Sequence[BrokerQueue]) -> bool:
+        """Put *message* into *queues*; return whether all of them accept it.
+
+        Dead letters that this produces are published afterwards.
+        """
+        accepted = all(queue.accepts(message) for queue in queues)
+        was_deferring, self._defers_dead = self._defers_dead, True
         try:
             for queue in queues:
-                put(queue)
+                queue.publish(message)
         finally:
-            self._is_putting = was_spreading
-        if not was_spreading:
-            self._publish_all_dead()
+            self._defers_dead = was_deferring
+        if not was_deferring:
+            self._publish_dead_letters()
+        return accepted
 
-    def _dead_letter(self, queue: BrokerQueue, entry: QueuedMessage, reason: str) -> None:
-        """Publish *entry*, which may make other queues drop something: one after the other."""
-        self._dead.append((queue, entry, reason))
-        if not self._is_putting:
-            self._publish_all_dead()
+    def _dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
+        """Publish *queued* as a dead letter, unless another one or `put_all` is in progress."""
+        self._dead.append((queue, queued, reason))
+        if not self._defers_dead:
+            self._publish_dead_letters()
 
-    def _publish_all_dead(self) -> None:
-        self._is_putting = True
+    def _publish_dead_letters(self) -> None:
+        self._defers_dead = True  # a dead letter may push another message out of its queue
         try:
             while self._dead:
-                self._publish_dead(*self._dead.popleft())
+                self._publish_dead_letter(*self._dead.popleft())
         finally:
-            self._is_putting = False
+            self._defers_dead = False
             self._dead.clear()
 
-    def _publish_dead(self, queue: BrokerQueue, entry: QueuedMessage, reason: str) -> None:
+    def _publish_dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
         target = queue.options.dead_letter_exchange
         if target is None or target not in self.exchanges:
             return
-        letter = dead_letter(entry.message, queue, reason, self._timers.wall())
+        letter = dead_letter(queued.message, queue, reason, self._timers.wall())
         for destination in self.route(letter):
             if not has_cycle(letter, destination.name, reason):
                 destination.publish(letter)
 
 
 def _refuse_default(exchange: str) -> None:
-    """Raise where *exchange* is the default one, which is as it is."""
+    """Raise 403 for the default exchange, which cannot be changed."""
     if not exchange:
         raise ChannelFault(403, "operation not permitted on the default exchange")

@@ -1,1 +1,1 @@
-"""One client of the broker: its connection, its channels, its consumers.  Bytes in, bytes out."""
+"""One client of the broker: its connection, its channels, its consumers.  No sockets."""

@@ -1,4 +1,4 @@
-"""Messages in the making: a method, its header, its bodies (AMQP 0-9-1, 4.2.6)."""
+"""Publishes whose content has not arrived completely: a method, a header, bodies (AMQP, 4.2.6)."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ _HEADER = struct.Struct(">HHQH")
 
 
 class PartialContent:
-    """A basic.publish and as much of its content as has come."""
+    """A basic.publish and the part of its content that has arrived."""
 
     def __init__(self, call: MethodCall) -> None:
         self.call = call
         self.header: bytes | None = None
+        """The header from its flags on; None before its frame has arrived."""
         self.missing = 0
+        """Bytes of the body that have not arrived."""
         self._parts: list[bytes] = []
 
     @property
-    def held(self) -> int:
-        """The bytes of its body so far."""
+    def size(self) -> int:
+        """Bytes of the body that have arrived."""
         return sum(map(len, self._parts))
 
     @property
     def body(self) -> bytes:
-        """Its body so far."""
+        """The body as far as it has arrived."""
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
-    def add(self, kind: int, payload: bytes, largest: int) -> None:
-        """Take a header or body frame; raises `Fault`."""
+    def add(self, frame_type: int, payload: bytes, largest: int) -> None:
+        """Add a header or body frame; raises `Fault`."""
         if self.header is None:
-            self._take_header(kind, payload, largest)
-        elif kind != framing.BODY:
+            self._add_header(frame_type, payload, largest)
+        elif frame_type != framing.BODY:
             self.refuse()
         elif len(payload) > self.missing:
             raise ConnectionFault(501, "more content than the header announced")
@@ -48,8 +50,8 @@ class PartialContent:
             self._parts.append(payload)
             self.missing -= len(payload)
 
-    def _take_header(self, kind: int, payload: bytes, largest: int) -> None:
-        if kind != framing.HEADER:
+    def _add_header(self, frame_type: int, payload: bytes, largest: int) -> None:
+        if frame_type != framing.HEADER:
             self.refuse()
         if len(payload) < _HEADER.size:
             raise SyntaxFault("a content header ends before its flags")
@@ -67,7 +69,7 @@ class PartialContent:
         self.header, self.missing = payload[12:], size
 
     def refuse(self, found: str = "") -> None:
-        """Raise the error for what comes while this waits for its next frame."""
+        """Raise the error for a frame that cannot follow here."""
         if self.header is None:
             found = found or "got non content header frame"
             text = f"expected content header for class 60, {found} instead"
@@ -76,71 +78,62 @@ class PartialContent:
         raise ConnectionFault(505, text)
 
 
-class ContentAssembler:
-    """The messages in the making of one connection, one for each channel at most.
+class ContentAssembler(dict[int, PartialContent]):
+    """The incomplete publishes of one connection by channel.
 
-    Until they are whole they are charged to *account*, and one connection must not begin ever more
-    of them: several times the largest message is what it may leave unfinished.
+    Bodies are charged to *account* until they are complete.  All incomplete bodies of the
+    connection together may have four times the size of the largest message.
     """
 
-    TIMES = 4
+    MOST_MESSAGES = 4
 
     def __init__(self, limits: Limits, account: Callable[[int], None]) -> None:
+        super().__init__()
         self._largest, self._account = limits.message_max, account
-        self._contents: dict[int, PartialContent] = {}
-        self._held = 0
+        self._charged = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._contents)
+    def start(self, channel: int, call: MethodCall) -> None:
+        """Start with the basic.publish *call*."""
+        self[channel] = PartialContent(call)
 
-    def __contains__(self, channel: int) -> bool:
-        return channel in self._contents
-
-    def begin(self, channel: int, call: MethodCall) -> None:
-        """Begin with a basic.publish."""
-        self._contents[channel] = PartialContent(call)
-
-    def add(self, channel: int, kind: int, payload: bytes) -> PartialContent | None:
-        """Take a header or body frame; return the message if that makes it whole."""
-        content = self._contents.get(channel)
+    def add(self, channel: int, frame_type: int, payload: bytes) -> PartialContent | None:
+        """Add a header or body frame; return the publish if this completes it."""
+        content = self.get(channel)
         if content is None:
             raise ConnectionFault(505, "expected method frame, got non method frame instead")
         try:
-            content.add(kind, payload, self._largest)
+            content.add(frame_type, payload, self._largest)
         except Fault as exc:
             exc.method = content.call.method.ids
             raise
+        size = len(payload) if frame_type == framing.BODY else 0
         if content.missing:
-            self._hold(len(payload) if kind == framing.BODY else 0)
+            self._charge(size)
             return None
-        del self._contents[channel]
-        if self._held:
-            self._let_go(content, payload if kind == framing.BODY else b"")
+        del self[channel]
+        if self._charged:
+            self._charge(size - content.size)  # the last part has not been charged
         return content
 
-    def _let_go(self, content: PartialContent, last: bytes) -> None:
-        """What is whole is counted here no more; its *last* part never was."""
-        self._hold(len(last) - content.held)
-
-    def _hold(self, change: int) -> None:
+    def _charge(self, change: int) -> None:
         if not change:
             return
-        self._held += change
+        self._charged += change
         self._account(change)
-        if self._held > self.TIMES * self._largest:
+        if self._charged > self.MOST_MESSAGES * self._largest:
             raise ConnectionFault(506, "too much content of unfinished messages")
 
     def refuse_method(self, channel: int) -> None:
-        """Raise where a method comes in the midst of a message."""
-        content = self._contents[channel]
+        """Raise the error for a method before the publish on *channel* is complete."""
+        content = self[channel]
         try:
             content.refuse()
         except Fault as exc:
             exc.method = content.call.method.ids
             raise
 
-    def forget(self, channel: int) -> None:
-        """Throw away what has come on *channel*."""
-        content = self._contents.pop(channel, None)
+    def discard(self, channel: int) -> None:
+        """Discard the incomplete publish on *channel*, if any."""
+        content = self.pop(channel, None)
         if content is not None:
-            self._hold(-content.held)
+            self._charge(-content.size)

@@ -1,4 +1,4 @@
-"""Who logs in: the two mechanisms that clients know (RabbitMQ, authentication mechanisms)."""
+"""Credentials of clients, in the two mechanisms that RabbitMQ offers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MECHANISMS = "PLAIN AMQPLAIN"
 
 
 def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
-    """Return user and password from a SASL response; raises `ConnectionFault` for another one."""
+    """Return user and password from a SASL response; raise 503 for an unknown mechanism."""
     if mechanism == "PLAIN":
         parts = response.split(b"\x00")
-        if len(parts) == 3:  # noqa: PLR2004 - who to act as, user, password (RFC 4616)
+        if len(parts) == 3:  # noqa: PLR2004 - identity to act as, user, password (RFC 4616)
             return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
     elif mechanism == "AMQPLAIN":
         table, _ = decode_table(len(response).to_bytes(4, "big") + response, 0)
@@ -27,5 +27,5 @@ def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
 
 
 def same(one: str, other: str) -> bool:
-    """Compare two secrets without telling by the time it takes where they differ."""
+    """Compare two secrets in a time that does not depend on where they differ."""
     return hmac.compare_digest(*(each.encode("utf-8", "surrogatepass") for each in (one, other)))

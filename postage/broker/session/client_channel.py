@@ -1,24 +1,22 @@
-"""A channel, seen from the broker: what a client calls on it, and what it holds unacknowledged."""
+"""A channel of a client: the methods that the client calls, and what it has to acknowledge."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from postage.broker.core.queue import BrokerQueue
 from postage.broker.core.queue_arguments import consumer_priority
 from postage.broker.core.routing import BrokerBinding
-from postage.broker.fastpath.header_scan import REPLY_TO
-from postage.broker.session.client_consumer import ClientConsumer, Unacked, counted_header
+from postage.broker.core.validation import REPLY_TO
+from postage.broker.core.vhost import VHost
+from postage.broker.session.channel_state import ChannelState, Outlet, Unacked
+from postage.broker.session.client_consumer import ClientConsumer, counted_header
 from postage.broker.session.publisher import Publisher
 from postage.broker.session.transaction import Transaction
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
-from postage.broker.wire.framing import message_frames, method_start
-from postage.broker.wire.methods import MethodCall, encode
-
-if TYPE_CHECKING:
-    from postage.broker.session.client_connection import ClientConnection
+from postage.broker.wire.methods import METHODS, MethodCall
 
 __all__ = ["ClientChannel"]
 
@@ -26,51 +24,21 @@ _GET_OK = struct.pack(">HH", 60, 71)
 _TAG = struct.Struct(">QB")
 
 
-class ClientChannel:
-    """One channel of a connection; `handle` carries out what the client calls."""
+class ClientChannel(ChannelState):
+    """One channel; `handle` carries out what the client calls."""
 
-    def __init__(self, connection: ClientConnection, number: int) -> None:
-        self.connection, self.number = connection, number
-        self.vhost = connection.vhost
-        self.closing = False
-        """True from our channel.close to the client's close-ok: everything else is ignored."""
+    def __init__(self, outlet: Outlet, number: int, vhost: VHost) -> None:
+        super().__init__(outlet, number, vhost)
         self.consumers: dict[str, ClientConsumer] = {}
-        self.unacked: dict[int, Unacked] = {}
-        self.last_tag = 0
-        """The tag of the last delivery, and how many there were."""
-        self.out = 0
-        """Unsettled deliveries to consumers: those of basic.get have no limit."""
-        self.prefetch = 0
-        """The most of them for all consumers together; 0: any number."""
-        self.transaction: Transaction[Unacked] | None = None
-        self.reply_key: str | None = None
-        """What reaches the consumer of direct replies, if there is one."""
+        """Its consumers by tag."""
         self.publisher = Publisher(self)
         self._consumer_prefetch = self._tags = 0
         self._last_queue = ""
 
-    # --- what consumers and the connection ask
-
-    def send(self, name: str, **arguments: Any) -> None:
-        """Write a method."""
-        self.connection.write(encode(self.number, name, **arguments))
-
-    def write_message(self, method: bytes, header: bytes, body: bytes) -> None:
-        """Write a method that carries a message, as one piece."""
-        start = method_start(self.number, len(method))
-        frame_max = self.connection.frame_max
-        self.connection.write(message_frames(self.number, (start, method), header, body, frame_max))
-
-    def consumer_cancelled(self, consumer: ClientConsumer) -> None:
-        """The broker ends *consumer*."""
-        known = self.consumers.pop(consumer.tag, None) is not None and not self.closing
-        if known and self.connection.capability("consumer_cancel_notify"):
-            self.send("basic.cancel", consumer_tag=consumer.tag, nowait=True)
-
     def close(self) -> None:
-        """End: consumers go, and what is unacknowledged goes back to its queue."""
+        """Remove all consumers, and put unacknowledged messages back into their queues."""
         if not self.closing:
-            self.connection.deliveries += self.last_tag
+            self.outlet.deliveries += self.last_tag
         self.closing = True
         for consumer in list(self.consumers.values()):
             self._remove_consumer(consumer)
@@ -78,17 +46,14 @@ class ClientChannel:
             self.vhost.reply_consumers.pop(self.reply_key, None)
         if self.transaction is not None:
             self._roll_back(self.transaction)
-        self._requeue(self._taken(list(self.unacked)))
-
-    # --- methods, by name
+        self._requeue(self._take(list(self.unacked)))
 
     def handle(self, call: MethodCall) -> None:
         """Carry out *call*; raises `Fault`."""
-        name = call.method.name.replace(".", "_")
-        handler = getattr(self, f"_on_{name}", None)
+        handler = _HANDLERS.get(call.method.name)
         if handler is None:
             raise ConnectionFault(503, "unimplemented method")
-        handler(call)
+        handler(self, call)
 
     def _answer(self, call: MethodCall, name: str, **arguments: Any) -> None:
         if not getattr(call, "nowait", False):
@@ -98,6 +63,8 @@ class ClientChannel:
         if not call.active:
             raise ConnectionFault(540, "active=false")
         self.send("channel.flow_ok", active=True)
+
+    # --- exchanges
 
     def _on_exchange_declare(self, call: MethodCall) -> None:
         self.vhost.declare_exchange(call)
@@ -109,16 +76,18 @@ class ClientChannel:
 
     def _on_exchange_bind(self, call: MethodCall) -> None:
         binding = BrokerBinding("exchange", call.destination, call.routing_key, call.arguments)
-        self.vhost.bind(call.source, binding, self.connection)
+        self.vhost.bind(call.source, binding, self.outlet)
         self._answer(call, "exchange.bind_ok")
 
     def _on_exchange_unbind(self, call: MethodCall) -> None:
         binding = BrokerBinding("exchange", call.destination, call.routing_key, call.arguments)
-        self.vhost.unbind(call.source, binding, self.connection)
+        self.vhost.unbind(call.source, binding, self.outlet)
         self._answer(call, "exchange.unbind_ok")
 
+    # --- queues
+
     def _on_queue_declare(self, call: MethodCall) -> None:
-        queue = self.vhost.declare_queue(call, self.connection)
+        queue = self.vhost.declare_queue(call, self.outlet)
         self._last_queue = queue.name
         self._answer(
             call,
@@ -129,10 +98,10 @@ class ClientChannel:
         )
 
     def _queue(self, name: str) -> BrokerQueue:
-        return self.vhost.queue(self._queue_name(name), self.connection)
+        return self.vhost.queue(self._queue_name(name), self.outlet)
 
     def _queue_name(self, name: str) -> str:
-        """Return *name*; the empty one stands for the queue last declared here."""
+        """Return *name*; the empty name stands for the queue last declared on this channel."""
         if not name and not self._last_queue:
             raise ChannelFault(404, "no previously declared queue")
         return name or self._last_queue
@@ -143,11 +112,11 @@ class ClientChannel:
         return BrokerBinding("queue", name, key, call.arguments)
 
     def _on_queue_bind(self, call: MethodCall) -> None:
-        self.vhost.bind(call.exchange, self._binding(call), self.connection)
+        self.vhost.bind(call.exchange, self._binding(call), self.outlet)
         self._answer(call, "queue.bind_ok")
 
     def _on_queue_unbind(self, call: MethodCall) -> None:
-        self.vhost.unbind(call.exchange, self._binding(call), self.connection)
+        self.vhost.unbind(call.exchange, self._binding(call), self.outlet)
         self._answer(call, "queue.unbind_ok")
 
     def _on_queue_purge(self, call: MethodCall) -> None:
@@ -167,13 +136,13 @@ class ClientChannel:
             raise ConnectionFault(540, f"prefetch_size!=0 ({call.prefetch_size})")
         if call.global_:
             self.prefetch = call.prefetch_count
-            self.dispatch()
+            self._dispatch()
         else:
             self._consumer_prefetch = call.prefetch_count
         self.send("basic.qos_ok")
 
-    def dispatch(self) -> None:
-        """Serve the consumers of this channel: something has changed for them."""
+    def _dispatch(self) -> None:
+        """Serve the queues of this channel's consumers, whose limits have changed."""
         for consumer in list(self.consumers.values()):
             if consumer.queue is not None:
                 consumer.queue.dispatch()
@@ -182,12 +151,12 @@ class ClientChannel:
         name, tag = self._queue_name(call.queue), call.consumer_tag or self._new_tag()
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
-        consumer = ClientConsumer(self, tag, call, self._consumer_prefetch)
+        consumer = ClientConsumer(self, tag, call, self._consumer_prefetch, self._cancelled)
         if call.queue == REPLY_TO:
             self._consume_replies(consumer)
             self._answer(call, "basic.consume_ok", consumer_tag=tag)
             return
-        queue = self.vhost.queue(name, self.connection)
+        queue = self.vhost.queue(name, self.outlet)
         consumer.priority = consumer_priority(call.arguments, queue.name, self.vhost.name)
         taken = any(each.exclusive for each in queue.consumers)
         alone = not queue.consumers and not queue.options.single_active
@@ -203,16 +172,22 @@ class ClientChannel:
 
     def _new_tag(self) -> str:
         self._tags += 1
-        return f"amq.ctag-{self.connection.id}.{self.number}-{self._tags}"
+        return f"amq.ctag-{self.outlet.id}.{self.number}-{self._tags}"
 
     def _consume_replies(self, consumer: ClientConsumer) -> None:
         if not consumer.no_ack:
             raise ChannelFault(406, "reply consumer cannot acknowledge")
         if self.reply_key is not None:
             raise ChannelFault(406, "reply consumer already set")
-        self.reply_key = f"{REPLY_TO}.{self.connection.id}.{self.number}"
+        self.reply_key = f"{REPLY_TO}.{self.outlet.id}.{self.number}"
         self.vhost.reply_consumers[self.reply_key] = consumer
         self.consumers[consumer.tag] = consumer
+
+    def _cancelled(self, consumer: ClientConsumer) -> None:
+        """Remove *consumer*, whose queue has been deleted, and tell the client."""
+        known = self.consumers.pop(consumer.tag, None) is not None and not self.closing
+        if known and self.outlet.capability("consumer_cancel_notify"):
+            self.send("basic.cancel", consumer_tag=consumer.tag, nowait=True)
 
     def _on_basic_cancel(self, call: MethodCall) -> None:
         consumer = self.consumers.get(call.consumer_tag)
@@ -228,118 +203,113 @@ class ClientChannel:
             self.reply_key = None
             return
         queue.remove_consumer(consumer)
-        self.vhost.consumer_left(queue)
+        self.vhost.consumer_removed(queue)
         queue.dispatch()
 
     def _on_basic_get(self, call: MethodCall) -> None:
         queue = self._queue(call.queue)
-        entry = queue.get()
-        if entry is None:
+        queued = queue.get()
+        if queued is None:
             self.send("basic.get_empty")
             return
         self.last_tag += 1
         if call.no_ack:
-            queue.forget(entry)
+            queue.discard(queued)
         else:
             queue.unacked += 1
-            self.unacked[self.last_tag] = (queue, entry, None)
-        tag = _TAG.pack(self.last_tag, entry.redelivered)
+            self.unacked[self.last_tag] = (queue, queued, None)
+        tag = _TAG.pack(self.last_tag, queued.redelivered)
         left = len(queue).to_bytes(4, "big")
-        header = counted_header(entry) if queue.counts else entry.header
-        self.write_message(_GET_OK + tag + entry.address + left, header, entry.body)
+        header = counted_header(queued) if queue.counts_deliveries else queued.header.data
+        self.send_message(_GET_OK + tag + queued.address + left, header, queued.body)
 
-    # --- settling
+    # --- ack, nack and reject
 
     def _on_basic_ack(self, call: MethodCall) -> None:
-        self._settle(call.delivery_tag, self._ack, multiple=call.multiple)
+        if call.multiple or self.transaction is not None:
+            self._apply(call.delivery_tag, self._ack, multiple=call.multiple)
+            return
+        # Nearly all acks are of one delivery, outside a transaction.
+        delivery = self.unacked.pop(call.delivery_tag, None)
+        if delivery is None:
+            raise _unknown(call.delivery_tag)
+        self._ack([delivery])
 
     def _on_basic_nack(self, call: MethodCall) -> None:
-        how = self._requeue if call.requeue else self._discard
-        self._settle(call.delivery_tag, how, multiple=call.multiple)
+        action = self._requeue if call.requeue else self._reject
+        self._apply(call.delivery_tag, action, multiple=call.multiple)
 
     def _on_basic_reject(self, call: MethodCall) -> None:
-        how = self._requeue if call.requeue else self._discard
-        self._settle(call.delivery_tag, how, multiple=False)
+        action = self._requeue if call.requeue else self._reject
+        self._apply(call.delivery_tag, action, multiple=False)
+
+    def _apply(self, tag: int, action: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
+        """Apply *action* to the deliveries that *tag* stands for, now or at the commit."""
+        tags = self._tags_of(tag, multiple=multiple)
+        if self.transaction is None:
+            action(self._take(tags))
+        else:
+            self.transaction.add_ack(action, {each: self.unacked.pop(each) for each in tags})
 
     def _tags_of(self, tag: int, *, multiple: bool) -> list[int]:
-        """Return the tags that a settlement means; 406 for one that is not out."""
+        """Return the tags that *tag* stands for; raise 406 if it is not unacknowledged."""
         if multiple and not tag:
             return list(self.unacked)
         if tag not in self.unacked:
-            raise ChannelFault(406, f"unknown delivery tag {tag}")
+            raise _unknown(tag)
         return list(self._up_to(tag)) if multiple else [tag]
 
     def _up_to(self, tag: int) -> Iterator[int]:
-        for each in self.unacked:  # in the order of the tags
+        for each in self.unacked:
             if each > tag:
                 return
             yield each
 
-    def _settle(self, tag: int, how: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
-        tags = self._tags_of(tag, multiple=multiple)
-        if self.transaction is None:
-            how(self._taken(tags))
-        else:
-            self.transaction.settle(how, {each: self.unacked.pop(each) for each in tags})
-
-    def _taken(self, tags: list[int]) -> list[Unacked]:
+    def _take(self, tags: list[int]) -> list[Unacked]:
         return [self.unacked.pop(each) for each in tags]
 
-    def acknowledge(self, tag: int) -> bool:
-        """Take one delivery for settled; tell whether there was such a one."""
-        held = self.unacked.pop(tag, None)
-        if held is None:
-            return False
-        queue, entry, consumer = held
-        queue.unacked -= 1
-        if consumer is not None:
-            self.out -= 1
-            consumer.unacked -= 1
-        queue.forget(entry)
+    def _ack(self, deliveries: list[Unacked]) -> None:
+        self._uncount(deliveries)
+        for queue, queued, _ in deliveries:
+            queue.discard(queued)
         if self.consumers:
-            queue.dispatch()
-            if self.prefetch:
-                self.dispatch()
-        return True
+            self._serve(deliveries)
 
-    def _ack(self, settled: list[Unacked]) -> None:
-        self._release(settled)
-        for queue, entry, _ in settled:
-            queue.forget(entry)
-        if self.consumers:
-            self._serve(settled)
-
-    def _discard(self, settled: list[Unacked]) -> None:
-        self._release(settled)
-        for queue, entry, _ in settled:
+    def _reject(self, deliveries: list[Unacked]) -> None:
+        self._uncount(deliveries)
+        for queue, queued, _ in deliveries:
             if self.vhost.queues.get(queue.name) is queue:
-                queue.drop(entry, "rejected")
+                queue.dead_letter(queued, "rejected")
             else:
-                queue.forget(entry)
-        self._serve(settled)
+                queue.discard(queued)
+        self._serve(deliveries)
 
-    def _requeue(self, settled: list[Unacked]) -> None:
-        self._release(settled)
-        for queue, entry, _ in reversed(settled):
+    def _requeue(self, deliveries: list[Unacked]) -> None:
+        self._uncount(deliveries)
+        for queue, queued, _ in reversed(deliveries):
             if self.vhost.queues.get(queue.name) is queue:
-                queue.requeue(entry)
+                queue.requeue(queued)
             else:
-                queue.forget(entry)
-        self._serve(settled)
+                queue.discard(queued)
+        self._serve(deliveries)
 
-    def _release(self, settled: list[Unacked]) -> None:
-        """Count the deliveries as settled; there is room for others then."""
-        for queue, _, consumer in settled:
+    def _uncount(self, deliveries: list[Unacked]) -> None:
+        """Subtract *deliveries* from what is unacknowledged, which makes room for others."""
+        for queue, _, consumer in deliveries:
             queue.unacked -= 1
             if consumer is not None:
                 self.out -= 1
                 consumer.unacked -= 1
 
-    def _serve(self, settled: list[Unacked]) -> None:
-        for queue in {id(queue): queue for queue, _, _ in settled}.values():
-            queue.dispatch()
+    def _serve(self, deliveries: list[Unacked]) -> None:
+        """Serve the queues that *deliveries* came from, and those that wait for the prefetch."""
+        if len(deliveries) == 1:
+            deliveries[0][0].dispatch()
+        else:
+            for queue in {id(queue): queue for queue, _, _ in deliveries}.values():
+                queue.dispatch()
         if self.prefetch:
-            self.dispatch()
+            self._dispatch()
 
     def _on_basic_recover(self, call: MethodCall) -> None:
         self._on_basic_recover_async(call)
@@ -348,7 +318,7 @@ class ClientChannel:
     def _on_basic_recover_async(self, call: MethodCall) -> None:
         if not call.requeue:
             raise ConnectionFault(540, "requeue=false")
-        self._requeue(self._taken(list(self.unacked)))
+        self._requeue(self._take(list(self.unacked)))
 
     # --- confirms and transactions
 
@@ -358,22 +328,22 @@ class ClientChannel:
         self.publisher.confirms = True
         self._answer(call, "confirm.select_ok")
 
-    def _on_tx_select(self, call: MethodCall) -> None:  # noqa: ARG002
+    def _on_tx_select(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
         if self.publisher.confirms:
             raise ChannelFault(406, "cannot switch from confirm to tx mode")
         if self.transaction is None:
             self.transaction = Transaction()
         self.send("tx.select_ok")
 
-    def _on_tx_commit(self, call: MethodCall) -> None:  # noqa: ARG002
-        self._running().commit()
+    def _on_tx_commit(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
+        self._open_transaction().commit()
         self.send("tx.commit_ok")
 
-    def _on_tx_rollback(self, call: MethodCall) -> None:  # noqa: ARG002
-        self._roll_back(self._running())
+    def _on_tx_rollback(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
+        self._roll_back(self._open_transaction())
         self.send("tx.rollback_ok")
 
-    def _running(self) -> Transaction[Unacked]:
+    def _open_transaction(self) -> Transaction[Unacked]:
         if self.transaction is None:
             raise ChannelFault(406, "channel is not transactional")
         return self.transaction
@@ -381,3 +351,15 @@ class ClientChannel:
     def _roll_back(self, transaction: Transaction[Unacked]) -> None:
         again = {**self.unacked, **transaction.roll_back()}
         self.unacked = dict(sorted(again.items()))
+
+
+def _unknown(tag: int) -> ChannelFault:
+    return ChannelFault(406, f"unknown delivery tag {tag}")
+
+
+_HANDLERS: dict[str, Callable[[ClientChannel, MethodCall], None]] = {
+    name: vars(ClientChannel)[handler]
+    for name in METHODS
+    if (handler := f"_on_{name.replace('.', '_')}") in vars(ClientChannel)
+}
+"""The handlers by the name of their method."""

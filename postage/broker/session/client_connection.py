@@ -1,54 +1,64 @@
-"""One client's connection: handshake, channels, heartbeats, its end.  Bytes in, bytes out."""
+"""The broker's side of one client connection: bytes in, bytes out.
+
+How it works
+------------
+A `ClientConnection` has no socket.  Its owner, `postage.broker.client_socket`, calls `feed` with
+what the client has sent, and takes what is to be sent with `take_output`.  Everything that an input
+causes is done before `feed` returns: messages are in their queues, consumers have their deliveries,
+answers are in the output.  Nothing that a client sends makes `feed` raise.
+
+Input passes through four steps:
+
+1. `FrameParser` cuts it into frames; it yields the three frames of a small publish as one.
+2. Methods on channel 0 drive the handshake and the end of the connection; which method is allowed
+   when is written in `_METHODS`, the stages in `postage.broker.session.handshake`.
+3. Methods on other channels go to `ClientChannel.handle`, except those that open and close a
+   channel.
+4. Header and body frames are collected by `ContentAssembler` until a publish is complete.
+
+A whole publish takes the same way as one that arrived in pieces from there on: `_publish` passes
+method, header and body to the `Publisher` of the channel, which puts the message into its queues.
+
+A client's mistake is raised as a `Fault` and caught in `_frame`.  It closes the channel or the
+connection, and the broker then ignores what the client sends, until it confirms that.
+
+Output is limited in two ways.  If more than `BURST` bytes are unsent, consumers take no more
+messages (`deliveries_paused`) until `resume` tells that everything was sent.  If the client does
+not read the answers to its own methods either, or publishers are blocked, nothing more should be
+read from it (`reading_paused`).  Confirms wait until the input has been handled, so that one ack
+confirms many publishes.
+"""
 
 from __future__ import annotations
 
-import enum
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
 
-from postage._version import __version__
-from postage.broker.fastpath.fast_publish import Express
-from postage.broker.session.assembly import ContentAssembler, PartialContent
-from postage.broker.session.auth import MECHANISMS, credentials
+from postage.broker.core.clock import Timers
+from postage.broker.core.limits import Limits
+from postage.broker.core.vhost import VHost
+from postage.broker.session import handshake
+from postage.broker.session.assembly import ContentAssembler
+from postage.broker.session.auth import credentials
 from postage.broker.session.client_channel import ClientChannel
+from postage.broker.session.handshake import Stage, StageEvent
 from postage.broker.session.heartbeats import Heartbeats
-from postage.broker.session.publisher import Publisher
 from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.wire.framing import FrameParser
-from postage.broker.wire.methods import MethodCall, decode, encode
+from postage.broker.wire.framing import FrameParser, Publish, single_frames
+from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
 
-if TYPE_CHECKING:
-    from postage.broker.core.vhost import VHost
-    from postage.broker.faults import FrameInterceptor
-    from postage.broker.session.node import Node
-
-__all__ = ["ClientConnection", "Stage"]
+__all__ = ["ClientConnection", "Host", "Interceptor"]
 
 logger = logging.getLogger(__name__)
 
-LEAST_FRAME_MAX = 4096
 BURST = 1 << 18
-"""Bytes written at once after which deliveries wait for others to have their turn."""
-LONGEST_TEXT = 255
-"""Bytes of a reply text."""
+"""Unsent bytes beyond which deliveries pause, so that other connections have their turn."""
 
-
-class Stage(enum.Enum):
-    """How far a connection has come; the values are RabbitMQ's words for it."""
-
-    GREETING = "handshake"
-    STARTING = "starting"
-    TUNING = "tuning"
-    OPENING = "opening"
-    OPEN = "running"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-# What a client may call on channel 0 at each stage, and who takes it.
-_STEPS: dict[Stage, dict[str, str]] = {
+# The methods that a client may call on channel 0 at each stage, and their handlers.
+_METHODS: dict[Stage, dict[str, str]] = {
     Stage.STARTING: {"connection.start_ok": "_on_start_ok"},
     Stage.TUNING: {"connection.tune_ok": "_on_tune_ok"},
     Stage.OPENING: {"connection.open": "_on_open"},
@@ -57,92 +67,135 @@ _STEPS: dict[Stage, dict[str, str]] = {
 }
 
 
+class Host(Protocol):
+    """The broker as its connections see it."""
+
+    timers: Timers
+    limits: Limits
+    alarm: str | None
+    """Why publishers are blocked, or None."""
+
+    @property
+    def vhosts(self) -> Mapping[str, VHost]:
+        """The virtual hosts by name."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more connections than the limit."""
+
+    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
+        """Tell whether *user* may log in."""
+
+    def account(self, change: int) -> None:
+        """Charge *change* bytes of messages."""
+
+    def remove(self, connection: ClientConnection) -> None:
+        """Remove *connection*, which has ended."""
+
+
+class Interceptor(Protocol):
+    """Sees and changes the frames of a connection; see `postage.broker.faults`."""
+
+    def incoming(
+        self,
+        frame_type: int,
+        channel: int,
+        payload: bytes,
+        handle: Callable[[int, int, bytes], None],
+    ) -> None:
+        """Take a frame of the client, and pass it to *handle* or not."""
+
+    def outgoing(self, data: bytes) -> bytes:
+        """Return the bytes that are sent instead of *data*."""
+
+
 class ClientConnection:
     """The broker's side of one connection.
 
-    `feed` takes what the client sent; what is to be sent to it is in `take_output`, and *on_output*
-    is called when there is some.  Nothing that a client sends makes `feed` raise.
+    *on_output* is called when there is output to send, when the connection has ended, and when
+    reading may go on.
     """
 
     def __init__(
-        self, node: Node, id_: int, on_output: Callable[[], object], *, loopback: bool = True
+        self, host: Host, id_: int, on_output: Callable[[], object], *, loopback: bool = True
     ) -> None:
-        self.node, self.id = node, id_
+        self.host, self.id = host, id_
         self.stage = Stage.GREETING
         self.user = ""
-        self.frame_max = node.limits.frame_max
-        self.vhost: VHost
+        self.vhost: VHost | None = None
+        """The virtual host; None before connection.open."""
+        self.frame_max = host.limits.frame_max
         self.client_properties: dict[str, Any] = {}
         self.channels: dict[int, ClientChannel] = {}
-        self.paused = False
-        """True while much is unsent: deliveries wait, see `resume`."""
+        self.deliveries_paused = False
+        """True while so much is unsent that consumers take no more messages; see `resume`."""
         self.publishes = self.deliveries = 0
         self.blocked = False
+        """Whether the client has been asked to stop publishing."""
         self.sent = self.received = False
-        """Whether anything was since `Heartbeats` last looked."""
-        self.interceptor: FrameInterceptor | None = None
-        """What meddles with the frames, for tests; see `postage.broker.faults`."""
-        self._parser = FrameParser(node.limits.frame_max)
-        self._contents = ContentAssembler(node.limits, node.account)
-        self.express = Express(self, self._contents)
-        self._to_confirm: list[Publisher] = []
+        """Whether anything was sent and received since `Heartbeats` last looked."""
+        self.interceptor: Interceptor | None = None
+        self._parser = FrameParser(host.limits.frame_max)
+        self._contents = ContentAssembler(host.limits, host.account)
+        self._confirms: list[Callable[[], None]] = []
         self._output: list[bytes] = []
         self._unsent = self._answers = self._turn = 0
         self._on_output = on_output
         self._loopback = loopback
-        self._channel_max = node.limits.channels
+        self._channel_max = host.limits.channels
+        self._message_max = host.limits.message_max
         self._greeting = b""
-        self._deadline = node.timers.later(node.limits.handshake, self.drop)
+        self._deadline = host.timers.later(host.limits.handshake, self.close)
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
 
     @property
     def name(self) -> str:
-        """What the client calls itself, or the empty string."""
+        """The name that the client has given itself, or the empty string."""
         return str(self.client_properties.get("connection_name", ""))
 
     def capability(self, name: str) -> bool:
-        """Tell whether the client has said that it can do *name*."""
+        """Tell whether the client has announced that it supports *name*."""
         capabilities = self.client_properties.get("capabilities")
         return isinstance(capabilities, dict) and bool(capabilities.get(name))
 
     @property
-    def has_ended(self) -> bool:
-        """Whether nothing comes any more and nothing goes."""
+    def is_closed(self) -> bool:
+        """Whether the connection has ended; there may still be output to send."""
         return self.stage is Stage.CLOSED
 
     # --- output
 
     def write(self, data: bytes) -> None:
-        """Have *data* sent."""
+        """Add *data* to the output."""
         self.sent = True
         size = len(data)
         self._unsent += size
-        if self.paused:
+        if self.deliveries_paused:
             self._answers += size
         elif self._unsent > BURST:
-            self.paused = True
+            self.deliveries_paused = True
         self._output.append(data)
         if len(self._output) == 1:
             self._on_output()
 
     def take_output(self) -> bytes:
-        """Return what is to be sent, and forget it."""
+        """Take the output, and return it."""
         data = b"".join(self._output)
         self._output.clear()
         self._unsent = 0
         return data if self.interceptor is None else self.interceptor.outgoing(data)
 
     def resume(self) -> None:
-        """All output is sent: go on with the deliveries that waited for that."""
+        """Resume paused deliveries: all output has been sent."""
         self._answers = 0
-        if self.paused and self.stage is Stage.OPEN:
-            self.paused = False
+        if self.deliveries_paused and self.stage is Stage.OPEN:
+            self.deliveries_paused = False
             self._serve_queues()
 
     def _serve_queues(self) -> None:
-        """Serve the queues that this connection consumes from, each time another one first."""
+        """Serve the queues that this connection consumes from, each time starting with another."""
         consumers = (c for channel in self.channels.values() for c in channel.consumers.values())
         queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
         self._turn = (self._turn + 1) % max(1, len(queues))
@@ -150,20 +203,19 @@ class ClientConnection:
             queue.dispatch()
 
     @property
-    def is_held_back(self) -> bool:
+    def reading_paused(self) -> bool:
         """Whether nothing should be read from the client now.
 
-        Either publishers are blocked, or it asks and asks and does not read the answers.
+        Either publishers are blocked, or the client does not read the answers to its methods.
         """
-        return self.blocked or self._answers > self.node.limits.unsent
+        return self.blocked or self._answers > self.host.limits.unsent
 
-    def confirm_later(self, publisher: Publisher) -> None:
-        """Have *publisher* confirm when the present input is done."""
-        if publisher not in self._to_confirm:
-            self._to_confirm.append(publisher)
+    def confirm_later(self, flush: Callable[[], None]) -> None:
+        """Call *flush* when the present input has been handled."""
+        self._confirms.append(flush)
 
     def block(self, reason: str | None) -> None:
-        """Tell the client that publishers wait (a *reason*), or no more (None)."""
+        """Ask the client to stop publishing, for *reason*; None: tell it to go on."""
         if self.stage is not Stage.OPEN:
             return
         self.blocked = reason is not None
@@ -177,74 +229,63 @@ class ClientConnection:
     # --- input
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Handle bytes from the client."""
         self.received = True
-        if self.has_ended:
+        if self.is_closed:
             return
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
-            for kind, channel, payload in self._parser.feed(data, self.express.skip):
+            handle = self._frame
+            if self.interceptor is not None:
+                handle = partial(self.interceptor.incoming, handle=handle)
+            for frame in self._parser.feed(data, single=self.interceptor is not None):
                 if self.stage is Stage.CLOSED:
                     return
-                if self.interceptor is None:
-                    self._frame(kind, channel, payload)
-                else:
-                    self.interceptor.incoming(kind, channel, payload, self._frame)
+                handle(*frame)
         except SyntaxFault as exc:
             self._fail(exc)
-            self.drop()  # the stream itself cannot be followed any more
+            self.close()  # the start of the next frame is unknown
         finally:
-            self._flush_confirms()
-
-    def _flush_confirms(self) -> None:
-        publishers, self._to_confirm = self._to_confirm, []
-        for publisher in publishers:
-            publisher.flush_confirms()
+            confirms, self._confirms = self._confirms, []
+            for flush in confirms:
+                flush()
 
     def _greet(self, data: bytes) -> bytes:
-        """Take the protocol header; return what follows it."""
+        """Handle the protocol header; return what follows it."""
         self._greeting += data
         known = framing.PROTOCOL
         if not known.startswith(self._greeting[: len(known)]):
             self.write(known)
-            self.drop()
+            self.close()
             return b""
         if len(self._greeting) < len(known):
             return b""
-        self.stage = Stage.STARTING
-        self.write(
-            encode(
-                0,
-                "connection.start",
-                version_major=0,
-                version_minor=9,
-                server_properties=_PROPERTIES,
-                mechanisms=MECHANISMS,
-                locales="en_US",
-            )
-        )
+        self._advance(StageEvent.GREETED)
+        self.write(handshake.start())
         return self._greeting[len(known) :]
 
-    def _frame(self, kind: int, channel: int, payload: bytes) -> None:
+    def _frame(self, frame_type: int, number: int, payload: Any) -> None:
         try:
-            if kind == framing.METHOD:
-                self._method(channel, decode(payload))
-            elif kind != framing.HEARTBEAT:
-                self._content(kind, channel, payload)
+            if frame_type == framing.WHOLE_PUBLISH:
+                self._whole_publish(number, payload)
+            elif frame_type == framing.METHOD:
+                self._method(number, decode(payload))
+            elif frame_type != framing.HEARTBEAT:
+                self._content(frame_type, number, payload)
             else:
-                _check_heartbeat(channel, payload)
+                _check_heartbeat(number, payload)
         except ChannelFault as exc:
-            self._fail_channel(channel, exc)
+            self._fail_channel(number, exc)
         except ConnectionFault as exc:
             self._fail(exc)
 
-    def _method(self, channel: int, call: MethodCall) -> None:
+    def _method(self, number: int, call: MethodCall) -> None:
         try:
-            if channel == 0:
-                self._step(call)
+            if number == 0:
+                self._connection_method(call)
             elif self.stage is Stage.OPEN:
-                self._channel_method(channel, call)
+                self._channel_method(number, call)
             elif self.stage is not Stage.CLOSING:
                 text = f"{call.method.name} in connection state {self.stage.value}"
                 raise ConnectionFault(505, text)
@@ -252,86 +293,65 @@ class ClientConnection:
             exc.method = exc.method if any(exc.method) else call.method.ids
             raise
 
-    def _step(self, call: MethodCall) -> None:
+    def _connection_method(self, call: MethodCall) -> None:
         name = call.method.name
         if name == "connection.close":
             self._release()
             self.write(encode(0, "connection.close_ok"))
-            self.drop()
+            self.close()
             return
-        step = _STEPS.get(self.stage, {}).get(name)
-        if step is not None:
-            getattr(self, step)(call)
+        handler = _METHODS.get(self.stage, {}).get(name)
+        if handler is not None:
+            getattr(self, handler)(call)
         elif self.stage is not Stage.CLOSING:
             text = f"unexpected method in connection state {self.stage.value}"
             raise ConnectionFault(504, text)
+
+    def _advance(self, event: StageEvent) -> None:
+        self.stage = handshake.next_stage(self.stage, event)
 
     # --- handshake
 
     def _on_start_ok(self, call: MethodCall) -> None:
         self.client_properties = call.client_properties
         user, password = credentials(call.mechanism, call.response)
-        if not self.node.admits(user, password, loopback=self._loopback):
-            logger.info("A login as %r was refused.", user)
-            text = (
-                f"Login was refused using authentication mechanism {call.mechanism}. "
-                f"For details see the broker logfile."
-            )
-            if self.capability("authentication_failure_close"):
-                raise ConnectionFault(403, text)
-            self.drop()
+        if self.host.admits(user, password, loopback=self._loopback):
+            self.user = user
+            self._advance(StageEvent.LOGGED_IN)
+            self.write(handshake.tune(self.host.limits))
             return
-        self.user = user
-        self.stage = Stage.TUNING
-        limits = self.node.limits
-        self.write(
-            encode(
-                0,
-                "connection.tune",
-                channel_max=limits.channels,
-                frame_max=limits.frame_max,
-                heartbeat=limits.heartbeat,
-            )
-        )
+        logger.info("A login as %r was refused.", user)
+        if self.capability("authentication_failure_close"):
+            text = f"Login was refused using authentication mechanism {call.mechanism}. "
+            raise ConnectionFault(403, text + "For details see the broker logfile.")
+        self.close()
 
     def _on_tune_ok(self, call: MethodCall) -> None:
-        limits = self.node.limits
-        if call.frame_max > limits.frame_max:
-            raise ConnectionFault(
-                530,
-                f"negotiated frame_max = {call.frame_max} is higher than the maximum allowed value "
-                f"({limits.frame_max})",
-            )
-        if 0 < call.frame_max < LEAST_FRAME_MAX:
-            raise ConnectionFault(
-                530,
-                f"negotiated frame_max = {call.frame_max} is lower than the minimum allowed value "
-                f"({LEAST_FRAME_MAX})",
-            )
-        self.frame_max = self._parser.frame_max = call.frame_max or limits.frame_max
-        self._channel_max = min(call.channel_max or limits.channels, limits.channels)
-        self.stage = Stage.OPENING
-        if call.heartbeat:
-            Heartbeats(self, call.heartbeat)
+        tuning = handshake.negotiate(call, self.host.limits)
+        self.frame_max = self._parser.frame_max = tuning.frame_max
+        self._channel_max = tuning.channel_max
+        self._advance(StageEvent.TUNED)
+        if tuning.heartbeat:
+            Heartbeats(self.host.timers, tuning.heartbeat, self)
 
     def _on_open(self, call: MethodCall) -> None:
-        if len(self.node.connections) > self.node.limits.connections:
-            limit = self.node.limits.connections
+        if self.host.is_crowded:
+            limit = self.host.limits.connections
             text = f"connection refused: node connection limit ({limit}) is reached"
             raise ConnectionFault(530, text)
-        vhost = self.node.vhosts.get(call.virtual_host)
+        vhost = self.host.vhosts.get(call.virtual_host)
         if vhost is None:
             raise ConnectionFault(530, f"vhost {call.virtual_host} not found")
         self.vhost = vhost
-        self.stage = Stage.OPEN
+        self._advance(StageEvent.OPENED)
         self._deadline.cancel()
         self.write(encode(0, "connection.open_ok"))
 
-    def _on_update_secret(self, call: MethodCall) -> None:  # noqa: ARG002
+    def _on_update_secret(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
         self.write(encode(0, "connection.update_secret_ok"))
 
-    def _on_close_ok(self, call: MethodCall) -> None:  # noqa: ARG002
-        self.drop()
+    def _on_close_ok(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
+        self.close()
 
     # --- channels
 
@@ -339,14 +359,12 @@ class ClientConnection:
         name, channel = call.method.name, self.channels.get(number)
         if number in self._contents:
             self._contents.refuse_method(number)
-        elif name == "channel.open":
-            self._open_channel(number, channel)
-        elif channel is None:
-            raise ConnectionFault(504, "expected 'channel.open'")
+        elif channel is None or name == "channel.open":
+            self._open_channel(number, channel, name)
         elif channel.closing:
             self._closing_method(number, name)
         elif name == "basic.publish":
-            self._contents.begin(number, call)
+            self._contents.start(number, call)
         elif name == "channel.close":
             self._end_channel(number)
             self.write(encode(number, "channel.close_ok"))
@@ -354,13 +372,19 @@ class ClientConnection:
             channel.handle(call)
 
     def _closing_method(self, number: int, name: str) -> None:
-        """All is ignored but the end, and the client's own close which crossed ours (RabbitMQ)."""
+        """Handle a method on a channel that the broker has closed: only its end matters.
+
+        The client's own channel.close may have crossed the broker's (as in RabbitMQ).
+        """
         if name == "channel.close":
             self.write(encode(number, "channel.close_ok"))
         elif name == "channel.close_ok":
             del self.channels[number]
 
-    def _open_channel(self, number: int, channel: ClientChannel | None) -> None:
+    def _open_channel(self, number: int, channel: ClientChannel | None, method: str) -> None:
+        assert self.vhost is not None, "channels are opened in stage OPEN only"
+        if method != "channel.open":
+            raise ConnectionFault(504, "expected 'channel.open'")
         if channel is not None:
             raise ConnectionFault(504, "second 'channel.open' seen")
         if len(self.channels) >= self._channel_max:
@@ -369,11 +393,11 @@ class ClientConnection:
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
                 f"channel_max ({self._channel_max})",
             )
-        self.channels[number] = ClientChannel(self, number)
+        self.channels[number] = ClientChannel(self, number, self.vhost)
         self.write(encode(number, "channel.open_ok"))
 
     def _end_channel(self, number: int) -> None:
-        self._contents.forget(number)
+        self._contents.discard(number)
         channel = self.channels.pop(number)
         channel.publisher.flush_confirms()
         channel.close()
@@ -381,103 +405,91 @@ class ClientConnection:
     def _fail_channel(self, number: int, fault: Fault) -> None:
         channel = self.channels[number]
         channel.publisher.flush_confirms()
-        self._contents.forget(number)
+        self._contents.discard(number)
         channel.close()
-        self.write(encode(number, "channel.close", **_close_arguments(fault)))
+        self.write(encode(number, "channel.close", **fault.close_arguments))
 
-    def _content(self, kind: int, number: int, payload: bytes) -> None:
-        """Take a header or body frame."""
+    # --- publishes
+
+    def _whole_publish(self, number: int, publish: Publish) -> None:
+        channel = self.channels.get(number)
+        method, header, body = publish
+        if (
+            channel is None
+            or channel.closing
+            or number in self._contents
+            or len(body) > self._message_max
+        ):
+            for frame in single_frames(number, publish):  # these are a mistake, or to be ignored
+                if self.stage is not Stage.CLOSED:
+                    self._frame(*frame)
+        else:
+            self._publish(channel, decode_publish(method), header, body)
+
+    def _content(self, frame_type: int, number: int, payload: bytes) -> None:
+        """Handle a header or body frame."""
         channel = self.channels.get(number)
         if self.stage is Stage.CLOSING or (channel is not None and channel.closing):
             return
-        content = self._contents.add(number, kind, payload)
+        content = self._contents.add(number, frame_type, payload)
         if content is not None and channel is not None:
-            self._note_publisher()
-            self._publish(channel, content)
+            self._publish(channel, content.call, content.header or b"", content.body)
 
-    def _publish(self, channel: ClientChannel, content: PartialContent) -> None:
-        try:
-            channel.publisher.publish(content.call, content.header or b"", content.body)
-        except Fault as exc:
-            exc.method = content.call.method.ids
-            raise
-
-    def _note_publisher(self) -> None:
+    def _publish(
+        self, channel: ClientChannel, call: MethodCall, header: bytes, body: bytes
+    ) -> None:
         self.publishes += 1
-        if self.publishes == 1 and self.node.alarm is not None:
-            self.block(self.node.alarm)
+        if self.publishes == 1 and self.host.alarm is not None:
+            self.block(self.host.alarm)
+        try:
+            channel.publisher.publish(call, header, body)
+        except Fault as exc:
+            exc.method = call.method.ids
+            raise
 
     # --- the end
 
     def _fail(self, fault: Fault) -> None:
-        """Close the connection over *fault*; wait for the client to confirm it."""
+        """Close the connection because of *fault*, and wait until the client confirms that."""
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
         logger.info("%r is closed: %a", self, str(fault))
         self._release()
-        self.stage = Stage.CLOSING
-        self.write(encode(0, "connection.close", **_close_arguments(fault)))
+        self._advance(StageEvent.FAILED)
+        self.write(encode(0, "connection.close", **fault.close_arguments))
         self._deadline.cancel()
-        self._deadline = self.node.timers.later(self.node.limits.handshake, self.drop)
+        self._deadline = self.host.timers.later(self.host.limits.handshake, self.close)
 
-    def shut_down(self, code: int, text: str) -> None:
-        """Close the connection on the broker's own account."""
+    def stop(self, code: int, text: str) -> None:
+        """Close the connection for the broker's own reasons; does not wait for the client."""
         if self.stage is Stage.OPEN:
             self._fail(ConnectionFault(code, text))
         else:
-            self.drop()
+            self.close()
 
-    def drop(self) -> None:
-        """End at once: what the client holds goes back; the socket is to be closed after output."""
+    def close(self) -> None:
+        """End the connection at once; its messages return to their queues.
+
+        The socket is to be closed when the output has been sent.
+        """
         if self.stage is not Stage.CLOSED:
             self._release()
-            self.stage = Stage.CLOSED
+            self._advance(StageEvent.ENDED)
             self._deadline.cancel()
-            self.node.forget(self)
+            self.host.remove(self)
             self._on_output()
 
     def _release(self) -> None:
-        self.paused, self.blocked = True, False  # what goes back is not to come here again
+        """Close all channels, and delete the queues that are exclusive to this connection."""
+        # Messages that return to their queues must not be delivered here again.
+        self.deliveries_paused, self.blocked = True, False
         for number in list(self.channels):
             self._end_channel(number)
-        vhost = getattr(self, "vhost", None)
-        if vhost is not None:
-            for queue in [q for q in vhost.queues.values() if q.owner is self]:
-                vhost.remove_queue(queue)
+        if self.vhost is not None:
+            for queue in [q for q in self.vhost.queues.values() if q.owner is self]:
+                self.vhost.remove_queue(queue)
 
 
-def _check_heartbeat(channel: int, payload: bytes) -> None:
-    if channel or payload:
-        raise ConnectionFault(505 if channel else 501, "this is no heartbeat")
-
-
-def _close_arguments(fault: Fault) -> dict[str, Any]:
-    class_id, method_id = fault.method
-    text = str(fault).encode("utf-8", "surrogateescape")
-    if len(text) > LONGEST_TEXT:
-        text = text[: LONGEST_TEXT - 3] + b"..."
-    return {
-        "reply_code": fault.code,
-        "reply_text": text,
-        "class_id": class_id,
-        "method_id": method_id,
-    }
-
-
-_PROPERTIES: dict[str, Any] = {
-    "product": "postage-embedded",
-    "version": __version__,
-    "platform": "Python",
-    "information": "For development and tests: nothing survives its end.",
-    "capabilities": {
-        "publisher_confirms": True,
-        "exchange_exchange_bindings": True,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-        "consumer_priorities": True,
-        "authentication_failure_close": True,
-        "per_consumer_qos": True,
-        "direct_reply_to": True,
-    },
-}
+def _check_heartbeat(number: int, payload: bytes) -> None:
+    if number or payload:
+        raise ConnectionFault(505 if number else 501, "this is no heartbeat")

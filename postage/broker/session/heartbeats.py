@@ -1,45 +1,65 @@
-"""Heartbeats of one connection, both ways (AMQP 0-9-1, 4.2.7)."""
+"""Heartbeats of one connection in both directions (AMQP 0-9-1, 4.2.7)."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from postage.broker.session.client_connection import ClientConnection
+from postage.broker.core.clock import Timers
 
-__all__ = ["Heartbeats"]
+__all__ = ["HeartbeatPeer", "Heartbeats"]
 
 logger = logging.getLogger(__name__)
 
 FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
-PATIENCE = 4
-"""Halves of the interval that a client may be silent for: two whole ones."""
+MOST_SILENT = 4
+"""Half intervals of silence after which a client is considered dead: two whole intervals."""
+
+
+class HeartbeatPeer(Protocol):
+    """A connection as its heartbeats see it."""
+
+    sent: bool
+    """Whether anything was sent since the last check."""
+    received: bool
+    """Whether anything was received since the last check."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended."""
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether the broker does not read from the client, and so cannot hear it."""
+
+    def write(self, data: bytes) -> None:
+        """Send *data*."""
+
+    def close(self) -> None:
+        """End the connection."""
 
 
 class Heartbeats:
-    """Sends a frame where nothing else was sent, and ends a client that is silent."""
+    """Sends a heartbeat if nothing else was sent, and closes a connection that is silent."""
 
-    def __init__(self, connection: ClientConnection, seconds: int) -> None:
-        self._connection, self._half = connection, seconds / 2
+    def __init__(self, timers: Timers, seconds: int, peer: HeartbeatPeer) -> None:
+        self._timers, self._half, self._peer = timers, seconds / 2, peer
         self._silent = 0
         self._wait()
 
     def _wait(self) -> None:
-        self._connection.node.timers.later(self._half, self._check)
+        self._timers.later(self._half, self._check)
 
     def _check(self) -> None:
-        connection = self._connection
-        if connection.has_ended:
+        peer = self._peer
+        if peer.is_closed:
             return
-        if not connection.sent:
-            connection.write(FRAME)
-        # A client from which we do not read cannot be heard.
-        heard = connection.received or connection.is_held_back
-        self._silent = 0 if heard else self._silent + 1
-        connection.sent = connection.received = False
-        if self._silent >= PATIENCE:
-            logger.info("%r missed its heartbeats.", connection)
-            connection.drop()
+        if not peer.sent:
+            peer.write(FRAME)
+        self._silent = 0 if peer.received or peer.reading_paused else self._silent + 1
+        peer.sent = peer.received = False
+        if self._silent >= MOST_SILENT:
+            logger.info("%r missed its heartbeats.", peer)
+            peer.close()
         else:
             self._wait()

@@ -16,12 +16,12 @@ __all__ = ["Node"]
 
 logger = logging.getLogger(__name__)
 
-RESUME = 0.8
-"""The part of the memory limit below which blocked publishers go on."""
+UNBLOCK_AT = 0.8
+"""The part of the memory limit below which blocked publishers may go on."""
 
 
 class Node:
-    """Everything that the connections of one broker share.  No I/O, and no clock of its own."""
+    """What the connections of one broker share.  No I/O, and no clock of its own."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class Node:
         self.vhosts: dict[str, VHost] = {}
         self.connections: set[ClientConnection] = set()
         self.memory = 0
-        """Bytes of the queued messages, about."""
+        """Estimated bytes of messages in queues, unacknowledged, incomplete or unsent."""
         self.alarm: str | None = None
         """Why publishers are blocked, or None."""
         self.alarm_held = False
-        """True while somebody holds the alarm, whatever the memory says."""
+        """True while a test holds the alarm, whatever the memory says."""
         self.published = self.delivered = 0
         """Messages of the connections that have ended."""
         self.on_connection: Callable[[ClientConnection], object] | None = None
-        """Called with every new connection; see `postage.broker.faults`."""
+        """Called with each new connection; see `postage.broker.faults`."""
         self._ids = itertools.count(1)
         for name in vhosts:
             self.add_vhost(name)
@@ -56,7 +56,7 @@ class Node:
         return f"<Node: {len(self.connections)} connections, {len(self.vhosts)} virtual hosts>"
 
     def add_vhost(self, name: str) -> VHost:
-        """Return the virtual host *name*, made if need be."""
+        """Return the virtual host *name*; create it if it does not exist."""
         if name not in self.vhosts:
             self.vhosts[name] = VHost(
                 name,
@@ -68,45 +68,52 @@ class Node:
         return self.vhosts[name]
 
     def remove_vhost(self, name: str) -> None:
-        """Forget a virtual host; connections to it are closed."""
+        """Delete a virtual host and close the connections to it; no error if it does not exist."""
         vhost = self.vhosts.pop(name, None)
-        for connection in [s for s in self.connections if getattr(s, "vhost", None) is vhost]:
-            connection.shut_down(320, f"vhost '{name}' is down")
-        for queue in list(vhost.queues.values()) if vhost else ():
+        if vhost is None:
+            return
+        for connection in [each for each in self.connections if each.vhost is vhost]:
+            connection.stop(320, f"vhost '{name}' is down")
+        for queue in list(vhost.queues.values()):
             queue.close()
 
     def open_connection(
         self, on_output: Callable[[], None], *, loopback: bool = True
     ) -> ClientConnection:
-        """Return the connection of a new connection; *on_output*: it has output, or has ended."""
+        """Return a new connection; see `ClientConnection` for *on_output*."""
         connection = ClientConnection(self, next(self._ids), on_output, loopback=loopback)
         self.connections.add(connection)
         if self.on_connection is not None:
             self.on_connection(connection)
         return connection
 
-    def forget(self, connection: ClientConnection) -> None:
-        """The connection has ended."""
+    def remove(self, connection: ClientConnection) -> None:
+        """Remove *connection*, which has ended."""
         if connection in self.connections:
             self.connections.remove(connection)
             self.published += connection.publishes
             self.delivered += connection.deliveries
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more connections than the limit."""
+        return len(self.connections) > self.limits.connections
+
     def admits(self, user: str, password: str, *, loopback: bool) -> bool:
-        """Tell whether *password* is the user's; guest comes in from this machine alone."""
+        """Tell whether *password* is right; guest may log in from this machine only."""
         known = self._users.get(user)
         return known is not None and same(known, password) and (loopback or user != "guest")
 
     # --- memory
 
     def account(self, change: int) -> None:
-        """Count *change* bytes of messages in queues, in hands, or in the making."""
+        """Add *change* bytes to the memory of messages; block or unblock publishers."""
         self.memory += change
         if self.alarm_held:
             return
         if self.alarm is None and self.memory > self.limits.memory:
             self.set_alarm("low on memory")
-        elif self.alarm is not None and self.memory <= RESUME * self.limits.memory:
+        elif self.alarm is not None and self.memory <= UNBLOCK_AT * self.limits.memory:
             self.set_alarm(None)
 
     def set_alarm(self, reason: str | None) -> None:

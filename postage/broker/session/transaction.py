@@ -1,4 +1,4 @@
-"""What a channel keeps back until its transaction is committed (AMQP 0-9-1, class tx)."""
+"""What a channel holds back until its transaction is committed (AMQP 0-9-1, class tx)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ Held = TypeVar("Held")
 
 
 class Transaction(Generic[Held]):
-    """Publishes and settlements in waiting; *Held* is what a delivery tag stands for."""
+    """Publishes, acks, nacks and rejects that wait; *Held* is one unacknowledged delivery."""
 
     def __init__(self) -> None:
         self._publishes: list[Callable[[], None]] = []
-        self._settlements: list[tuple[Callable[[list[Held]], None], dict[int, Held]]] = []
+        self._acks: list[tuple[Callable[[list[Held]], None], dict[int, Held]]] = []
 
-    def publish(self, step: Callable[[], None]) -> None:
-        """Keep a publish back."""
-        self._publishes.append(step)
+    def add_publish(self, publish: Callable[[], None]) -> None:
+        """Hold *publish* back."""
+        self._publishes.append(publish)
 
-    def settle(self, step: Callable[[list[Held]], None], held: dict[int, Held]) -> None:
-        """Keep back what *step* is to do with the deliveries *held*."""
-        self._settlements.append((step, held))
+    def add_ack(self, action: Callable[[list[Held]], None], held: dict[int, Held]) -> None:
+        """Hold back *action* on the deliveries *held*, which are given by tag."""
+        self._acks.append((action, held))
 
     def commit(self) -> None:
-        """Do all that was kept back: publishes before settlements, as RabbitMQ does."""
+        """Carry out what was held back: publishes before acks, as RabbitMQ does."""
         publishes, self._publishes = self._publishes, []
-        settlements, self._settlements = self._settlements, []
+        acks, self._acks = self._acks, []
         for publish in publishes:
             publish()
-        for step, held in settlements:
-            step(list(held.values()))
+        for action, held in acks:
+            action(list(held.values()))
 
     def roll_back(self) -> dict[int, Held]:
-        """Forget all that was kept back; return the deliveries that are unsettled again."""
-        settlements, self._settlements = self._settlements, []
+        """Discard what was held back; return the deliveries that are unacknowledged again."""
+        acks, self._acks = self._acks, []
         self._publishes.clear()
-        return {tag: each for _, held in settlements for tag, each in held.items()}
+        return {tag: each for _, held in acks for tag, each in held.items()}

@@ -1,19 +1,39 @@
-"""Messages as the broker holds them, and the few properties that it looks into.
+"""The content of a message: its properties, and the message as the broker holds it.
 
-The header of a message passes through as bytes; it is taken apart only where a rule asks for it
-(expiration, priority, headers exchange, dead letters).
+The broker keeps a header as the bytes in which it arrived, because most messages leave as they
+came.  It decodes properties when a message is published (see `postage.broker.core.validation`), and
+again only for headers exchanges, dead letters and redeliveries from quorum queues.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from postage.broker.wire.exceptions import SyntaxFault
-from postage.broker.wire.fields import decode_table, encode_table, short_at, short_string
+from postage.broker.wire.fields import (
+    decode_table,
+    encode_table,
+    long_long_at,
+    octet_at,
+    short_at,
+    short_string,
+)
 
-__all__ = ["ContentProperties", "PublishedMessage", "address_parts"]
+__all__ = ["ContentProperties", "MessageHeader", "PublishedMessage", "address_parts"]
 
-_NAMES = (
+Reader = Callable[[bytes, int], "tuple[Any, int]"]
+"""Takes data and an offset; returns the value there and the offset of what follows."""
+Writer = Callable[[Any], bytes]
+
+_TYPES: dict[str, tuple[Reader, Writer]] = {
+    "short": (short_at, short_string),
+    "table": (decode_table, encode_table),
+    "octet": (octet_at, lambda value: bytes((value,))),
+    "time": (long_long_at, lambda value: value.to_bytes(8, "big")),
+}
+_PROPERTIES = (
     ("content_type", "short"),
     ("content_encoding", "short"),
     ("headers", "table"),
@@ -29,36 +49,39 @@ _NAMES = (
     ("app_id", "short"),
     ("cluster_id", "short"),
 )
-_SIZES = {"octet": 1, "time": 8}
+"""The properties in the order of their flags, the highest bit first (AMQP 0-9-1, 4.2.6.1)."""
 
-# The flags of priority, reply_to, expiration and user_id.
-_TELLING = 1 << 11 | 1 << 9 | 1 << 8 | 1 << 4
+
+@lru_cache(maxsize=512)
+def _readers(flags: int) -> tuple[tuple[str, Reader], ...]:
+    """Return names and readers of the properties that *flags* announce."""
+    announced = (each for place, each in enumerate(_PROPERTIES) if flags >> (15 - place) & 1)
+    return tuple((name, _TYPES[type_][0]) for name, type_ in announced)
 
 
 class ContentProperties:
-    """The basic properties in the payload of a header frame, decoded."""
+    """The basic properties of a message, decoded: only those that the message has."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
 
     @classmethod
     def decode(cls, data: bytes) -> ContentProperties:
-        """Return the properties in *data*, which begins with their flags; raise `SyntaxFault`."""
+        """Return the properties in *data*, which starts with the flags; raise `SyntaxFault`."""
         if len(data) < 2:  # noqa: PLR2004 - the flags
             raise SyntaxFault("a header without property flags")
-        flags, at, values = int.from_bytes(data[:2], "big"), 2, {}
-        for place, (name, kind) in enumerate(_NAMES):
-            if flags >> (15 - place) & 1:
-                values[name], at = _read(data, at, kind)
+        at, values = 2, {}
+        for name, read in _readers(data[0] << 8 | data[1]):
+            values[name], at = read(data, at)
         return cls(values)
 
     def encode(self) -> bytes:
-        """Return flags and values as they stand in a header frame."""
+        """Return flags and values as a header frame carries them."""
         flags, parts = 0, []
-        for place, (name, kind) in enumerate(_NAMES):
+        for place, (name, type_) in enumerate(_PROPERTIES):
             if self.values.get(name) is not None:
                 flags |= 1 << (15 - place)
-                parts.append(_written(self.values[name], kind))
+                parts.append(_TYPES[type_][1](self.values[name]))
         return flags.to_bytes(2, "big") + b"".join(parts)
 
     def get(self, name: str) -> Any:
@@ -66,62 +89,46 @@ class ContentProperties:
         return self.values.get(name)
 
 
-def _read(data: bytes, at: int, kind: str) -> tuple[Any, int]:
-    if kind == "short":
-        return short_at(data, at)
-    if kind == "table":
-        return decode_table(data, at)
-    end = at + _SIZES[kind]
-    if end > len(data):
-        raise SyntaxFault("a header ends in mid-property")
-    return int.from_bytes(data[at:end], "big"), end
+class MessageHeader(NamedTuple):
+    """The header of a message, and what its properties ask of the broker."""
 
-
-def _written(value: Any, kind: str) -> bytes:
-    if kind == "short":
-        return short_string(value)
-    if kind == "table":
-        return encode_table(value)
-    data: bytes = value.to_bytes(_SIZES[kind], "big")
-    return data
+    data: bytes
+    """Flags and properties as consumers receive them."""
+    priority: int = 0
+    ttl: float | None = None
+    """The message's own time to live in seconds (its ``expiration``)."""
+    more_keys: tuple[str, ...] = ()
+    """Routing keys of the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
+    wants_direct_reply: bool = False
+    """Whether the message is to be answered to the pseudo-queue of direct replies."""
 
 
 class PublishedMessage:
-    """A published message on its way to queues, each of which makes a `QueuedMessage` of it."""
+    """A message that a client, or a queue with dead letters, has published."""
 
-    __slots__ = ("_properties", "body", "exchange", "header", "key", "more_keys")
+    __slots__ = ("address", "body", "exchange", "header", "key")
 
-    def __init__(self, exchange: str, key: str, header: bytes, body: bytes) -> None:
+    def __init__(
+        self,
+        exchange: str,
+        key: str,
+        header: MessageHeader,
+        body: bytes,
+        address: bytes | None = None,
+    ) -> None:
         self.exchange, self.key = exchange, key
-        self.more_keys: tuple[str, ...] = ()
-        """From the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
         self.header, self.body = header, body
-        self._properties: ContentProperties | None = None
-
-    @property
-    def address(self) -> bytes:
-        """Exchange and key as basic.publish and basic.deliver have them, one after the other."""
-        return short_string(self.exchange) + short_string(self.key)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether no property asks the broker for anything, so that none need be decoded."""
-        return not int.from_bytes(self.header[:2], "big") & _TELLING
-
-    def replace_header(self, header: bytes) -> None:
-        """Take another header before anybody has seen this one."""
-        self.header, self._properties = header, None
+        self.address = address or short_string(exchange) + short_string(key)
+        """Exchange and key, encoded as basic.publish and basic.deliver carry them."""
 
     @property
     def properties(self) -> ContentProperties:
-        """The properties, decoded when first asked for; raises `SyntaxFault`."""
-        if self._properties is None:
-            self._properties = ContentProperties.decode(self.header)
-        return self._properties
+        """The properties, decoded at each access."""
+        return ContentProperties.decode(self.header.data)
 
     @property
     def headers(self) -> dict[str, Any]:
-        """The headers table; empty where there is none."""
+        """The headers table, decoded at each access; empty for a message without one."""
         return self.properties.get("headers") or {}
 
 

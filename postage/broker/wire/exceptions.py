@@ -1,10 +1,15 @@
-"""What the broker says of a client's mistake: an AMQP reply code, and how much it closes."""
+"""Mistakes of clients: each has an AMQP reply code and closes a channel or a connection."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from postage.errors import PostageError
 
 __all__ = ["ChannelFault", "ConnectionFault", "Fault", "SyntaxFault"]
+
+LONGEST_TEXT = 255
+"""Bytes of a reply text."""
 
 NAMES = {
     311: "CONTENT_TOO_LARGE",
@@ -29,23 +34,40 @@ NAMES = {
 
 
 class Fault(PostageError):
-    """A client's mistake.  *code* is the AMQP reply code, *method* what the client had called."""
+    """A client's mistake.  *code* is the AMQP reply code, *method* the ids of the wrong method."""
 
     def __init__(self, code: int, text: str, method: tuple[int, int] = (0, 0)) -> None:
         super().__init__(f"{NAMES[code]} - {text}")
         self.code, self.method = code, method
 
+    @property
+    def close_arguments(self) -> dict[str, Any]:
+        """The arguments of channel.close or connection.close."""
+        text = str(self).encode("utf-8", "surrogateescape")
+        if len(text) > LONGEST_TEXT:
+            text = text[: LONGEST_TEXT - 3] + b"..."
+        class_id, method_id = self.method
+        return {
+            "reply_code": self.code,
+            "reply_text": text,
+            "class_id": class_id,
+            "method_id": method_id,
+        }
+
 
 class ChannelFault(Fault):
-    """Closes the channel (AMQP 0-9-1, soft errors)."""
+    """A mistake that closes the channel (AMQP 0-9-1, soft errors)."""
 
 
 class ConnectionFault(Fault):
-    """Closes the connection (AMQP 0-9-1, hard errors)."""
+    """A mistake that closes the connection (AMQP 0-9-1, hard errors)."""
 
 
 class SyntaxFault(ConnectionFault):
-    """A frame that cannot be read (501, as RabbitMQ has it also where 502 were in place)."""
+    """A frame that cannot be decoded.
+
+    The code is 501 even where the specification asks for 502, because RabbitMQ sends 501.
+    """
 
     def __init__(self, text: str, code: int = 501) -> None:
         super().__init__(code, text)

@@ -1,7 +1,7 @@
 """AMQP field values and tables: Python objects to bytes and back (AMQP 0-9-1, 4.2.5).
 
-The type letters are those that RabbitMQ uses (https://www.rabbitmq.com/amqp-0-9-1-errata, section
-3), which differ from the specification's in a few places.
+The type letters are RabbitMQ's, which differ from the specification in a few places
+(https://www.rabbitmq.com/amqp-0-9-1-errata, section 3).
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ from typing import Any
 
 from postage.broker.wire.exceptions import SyntaxFault
 
-__all__ = ["Timestamp", "decode_table", "encode_table", "long_string", "short_string"]
+__all__ = [
+    "Timestamp",
+    "decode_table",
+    "encode_table",
+    "long_at",
+    "long_long_at",
+    "long_string",
+    "octet_at",
+    "short_at",
+    "short_string",
+]
 
 MAX_DEPTH = 16
-"""How deep tables may nest in tables; beyond it the reader's stack is at risk."""
+"""Levels of tables in tables that are decoded; more could exhaust Python's stack."""
 
 
 class Timestamp(int):
@@ -24,24 +34,24 @@ class Timestamp(int):
 
 
 def short_string(value: str | bytes) -> bytes:
-    """Return *value* with its length in one byte before it; longer ones are cut at 255 bytes."""
+    """Return *value*, cut at 255 bytes, after one byte with its length."""
     data = _bytes(value)[:255]
     return bytes((len(data),)) + data
 
 
 def long_string(value: str | bytes) -> bytes:
-    """Return *value* with its length in four bytes before it."""
+    """Return *value* after four bytes with its length."""
     data = _bytes(value)
     return len(data).to_bytes(4, "big") + data
 
 
 def encode_table(table: dict[str, Any]) -> bytes:
-    """Return *table* as bytes, its length first."""
+    """Return *table* as bytes after four bytes with their length."""
     return long_string(b"".join(short_string(k) + _encode(v) for k, v in table.items()))
 
 
 def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], int]:
-    """Return the table at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    """Return the table at offset *at* of *data*, and its end; raise `SyntaxFault`."""
     end = _end_of_block(data, at, depth)
     at, table = at + 4, {}
     while at < end:
@@ -53,7 +63,7 @@ def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], 
 
 
 def short_at(data: bytes, at: int) -> tuple[str, int]:
-    """Return the short string at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    """Return the short string at offset *at* of *data*, and its end; raise `SyntaxFault`."""
     if at >= len(data) or at + 1 + data[at] > len(data):
         raise SyntaxFault("a short string runs over the end")
     end = at + 1 + data[at]
@@ -61,9 +71,23 @@ def short_at(data: bytes, at: int) -> tuple[str, int]:
 
 
 def long_at(data: bytes, at: int) -> tuple[bytes, int]:
-    """Return the long string at *at* in *data*, and where it ends; raise `SyntaxFault`."""
+    """Return the long string at offset *at* of *data*, and its end; raise `SyntaxFault`."""
     end = _end_of_block(data, at, 0)
     return data[at + 4 : end], end
+
+
+def octet_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return the octet at offset *at* of *data*, and its end; raise `SyntaxFault`."""
+    if at >= len(data):
+        raise SyntaxFault("a header ends in mid-property")
+    return data[at], at + 1
+
+
+def long_long_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return the 8-byte integer at offset *at* of *data*, and its end; raise `SyntaxFault`."""
+    if at + 8 > len(data):
+        raise SyntaxFault("a header ends in mid-property")
+    return int.from_bytes(data[at : at + 8], "big"), at + 8
 
 
 def _end_of_block(data: bytes, at: int, depth: int) -> int:
@@ -97,15 +121,15 @@ _DECIMAL = struct.Struct(">Bi")
 
 
 def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    kind = data[at : at + 1].decode("latin-1")
+    letter = data[at : at + 1].decode("latin-1")
     at += 1
-    number = _NUMBERS.get(kind)
+    number = _NUMBERS.get(letter)
     try:
         if number is not None:
             return number.unpack_from(data, at)[0], at + number.size
-        return _DECODERS[kind](data, at, depth)
+        return _DECODERS[letter](data, at, depth)
     except (KeyError, struct.error):
-        raise SyntaxFault(f"a field of type {kind!r} cannot be read") from None
+        raise SyntaxFault(f"a field of type {letter!r} cannot be read") from None
 
 
 def _decode_array(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
@@ -151,10 +175,10 @@ _DECODERS: dict[str, Callable[[bytes, int, int], tuple[Any, int]]] = {
 
 
 def _encode(value: Any) -> bytes:
-    for kind, encoder in _ENCODERS:
-        if isinstance(value, kind):
+    for type_, encoder in _ENCODERS:
+        if isinstance(value, type_):
             return encoder(value)
-    raise TypeError(f"{type(value).__name__} has no place in an AMQP table")
+    raise TypeError(f"{type(value).__name__} cannot be encoded in an AMQP table")
 
 
 def _encode_int(value: int) -> bytes:
@@ -170,7 +194,7 @@ def _encode_decimal(value: Decimal) -> bytes:
     return b"D" + _DECIMAL.pack(scale, int(value.scaleb(scale)))
 
 
-# In the order of asking: bool and Timestamp are ints as well.
+# The first match wins: bool and Timestamp are subclasses of int.
 _ENCODERS: list[tuple[type | tuple[type, ...], Callable[[Any], bytes]]] = [
     (bool, lambda value: b"t" + bytes((value,))),
     (Timestamp, lambda value: b"T" + int(value).to_bytes(8, "big")),

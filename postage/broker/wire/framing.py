@@ -1,9 +1,22 @@
-"""The frames of a message that goes out (AMQP 0-9-1, 4.2.6)."""
+"""Frames: cut out of the stream of a client, and put together for it (AMQP 0-9-1, 4.2.3 and 4.2.6).
+
+How whole publishes are read
+----------------------------
+A small publish is three frames in a row on one channel: the method, the header, and one body frame.
+Handling each frame by itself costs more than everything else that the broker does for the message,
+so `FrameParser` recognises the three together, and yields them as one frame of the type
+`WHOLE_PUBLISH`.
+
+This is only a shorter way of reading.  Whatever does not look exactly like that, or has not arrived
+completely, is yielded frame by frame.  So are mistakes, which are reported in one place: the code
+that handles single frames.  Code that cannot use a whole publish handles its `single_frames`.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from postage.broker.wire.exceptions import SyntaxFault
 
@@ -14,80 +27,139 @@ __all__ = [
     "HEARTBEAT",
     "METHOD",
     "PROTOCOL",
+    "WHOLE_PUBLISH",
+    "Frame",
     "FrameParser",
+    "Publish",
     "message_frames",
     "method_start",
+    "single_frames",
 ]
 
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+WHOLE_PUBLISH = 0
+"""The type, in this program only, of a basic.publish with its content; see `Publish`."""
+PROTOCOL = b"AMQP\x00\x00\x09\x01"
 END = b"\xce"
+_END = 0xCE
 OVERHEAD = 8
 """Bytes of a frame around its payload: type, channel, size, end."""
 
 _FRAME = struct.Struct(">BHI")
-# Both begin with the end of the frame before.
+_HEADER_START = struct.Struct(">BHIIQ")
+"""Of a header frame: type, channel, size, class and weight in one, size of the body."""
+_BASIC_PUBLISH = struct.pack(">HH", 60, 40)
+_BASIC = 60 << 16
+"""Class id and weight of the header of a message."""
+_LEAST_HEADER = 14
+"""Bytes of the payload of a header frame: class, weight, size of the body, flags."""
+
+
+Frame = tuple[int, int, Any]
+"""Type, channel and payload: bytes, or `Publish` for a `WHOLE_PUBLISH`."""
+Publish = tuple[bytes, bytes, bytes]
+"""The payload of the method frame, the header from its property flags on, and the body."""
+
+
+def single_frames(channel: int, publish: Publish) -> tuple[Frame, Frame, Frame]:
+    """Return the frames of a `WHOLE_PUBLISH`."""
+    method, header, body = publish
+    start = struct.pack(">IQ", _BASIC, len(body))
+    return (METHOD, channel, method), (HEADER, channel, start + header), (BODY, channel, body)
+
+
+class FrameParser:
+    """Cuts a stream of bytes, which arrives in arbitrary pieces, into frames."""
+
+    def __init__(self, frame_max: int) -> None:
+        self.frame_max = frame_max
+        self._rest = b""
+
+    def feed(self, data: bytes, *, single: bool = False) -> Iterator[Frame]:
+        """Yield what is complete with *data*; raise `SyntaxFault` at a malformed frame.
+
+        *single*: yield the frames of a whole publish one by one.
+        """
+        data = self._rest + data if self._rest else data
+        at, end = 0, len(data)
+        self._rest = b""
+        while end - at >= OVERHEAD:
+            type_, channel, size = _FRAME.unpack_from(data, at)
+            after = at + OVERHEAD + size
+            if type_ == METHOD and not single and data.startswith(_BASIC_PUBLISH, at + 7):
+                found = self._publish_at(data, at, channel, after)
+                if found is not None:
+                    publish, at = found
+                    yield WHOLE_PUBLISH, channel, publish
+                    continue
+            if type_ not in (METHOD, HEADER, BODY, HEARTBEAT):
+                raise SyntaxFault(f"unknown frame type {type_}")
+            if size > self.frame_max:  # like RabbitMQ, which does not count the overhead either
+                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
+            if after > end:
+                break
+            if data[after - 1] != _END:
+                raise SyntaxFault("a frame does not end in CE")
+            yield type_, channel, data[at + 7 : after - 1]
+            at = after
+        self._rest = data[at:]
+
+    def _publish_at(
+        self, data: bytes, at: int, channel: int, header_at: int
+    ) -> tuple[Publish, int] | None:
+        """Return the publish that starts at *at*, and where it ends; None if it is not whole."""
+        try:
+            type_, number, size, class_and_weight, length = _HEADER_START.unpack_from(
+                data, header_at
+            )
+            body_at = header_at + OVERHEAD + size
+            body_type, body_number, body_size = _FRAME.unpack_from(data, body_at)
+            after = body_at + OVERHEAD + length
+            ends = data[header_at - 1] == data[body_at - 1] == data[after - 1] == _END
+        except (struct.error, IndexError):
+            return None
+        if not (
+            ends
+            and type_ == HEADER
+            and body_type == BODY
+            and number == body_number == channel
+            and class_and_weight == _BASIC
+            and size >= _LEAST_HEADER
+            and not data[header_at + 20] & 1  # this bit announces more flags
+            and 0 < length == body_size
+            and after - at <= self.frame_max
+        ):
+            return None
+        method, header = data[at + 7 : header_at - 1], data[header_at + 19 : body_at - 1]
+        return (method, header, data[body_at + 7 : after - 1]), after
+
+
+# --- output
+
+# Both start with the end of the frame before.
 _HEADER = struct.Struct(">BBHIHHQ")
 _BODY = struct.Struct(">BBHI")
 
 
 def method_start(channel: int, size: int) -> bytes:
     """Return the start of the method frame whose payload has *size* bytes."""
-    return _FRAME.pack(1, channel, size)
+    return _FRAME.pack(METHOD, channel, size)
 
 
 def message_frames(
     channel: int, method: tuple[bytes, ...], header: bytes, body: bytes, frame_max: int
 ) -> bytes:
-    """Return the frames of a message as one piece.
+    """Return the frames of a message in one piece.
 
-    *method*: the parts of the frame of its method, but for the end; *header*: from the flags on.
+    *method* is the method frame in parts, without its end; *header* starts with the flags.
     """
     size = len(body)
-    start = _HEADER.pack(0xCE, 2, channel, 12 + len(header), 60, 0, size)
+    start = _HEADER.pack(_END, HEADER, channel, 12 + len(header), 60, 0, size)
     if 0 < size <= frame_max - OVERHEAD:
-        return b"".join((*method, start, header, _BODY.pack(0xCE, 3, channel, size), body, END))
+        return b"".join((*method, start, header, _BODY.pack(_END, BODY, channel, size), body, END))
     parts = [*method, start, header]
     room = frame_max - OVERHEAD
     for at in range(0, size, room):
         part = body[at : at + room]
-        parts += (_BODY.pack(0xCE, 3, channel, len(part)), part)
+        parts += (_BODY.pack(_END, BODY, channel, len(part)), part)
     return b"".join((*parts, END))
-
-
-METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
-PROTOCOL = b"AMQP\x00\x00\x09\x01"
-
-Frame = tuple[int, int, bytes]
-"""Type, channel, payload."""
-Skip = Callable[[bytes, int], int]
-"""Takes some data and a place in it; returns up to where somebody else has dealt with it."""
-
-
-class FrameParser:
-    """Takes bytes as they come, cut anywhere, and yields whole frames."""
-
-    def __init__(self, frame_max: int) -> None:
-        self.frame_max = frame_max
-        self._rest = b""
-
-    def feed(self, data: bytes, skip: Skip = lambda _, at: at) -> Iterator[Frame]:
-        """Yield the frames that are complete with *data*; raise `SyntaxFault` at a bad one.
-
-        *skip* may leave some out, before each that is yielded.
-        """
-        data = self._rest + data if self._rest else data
-        at, end = skip(data, 0), len(data)
-        self._rest = b""
-        while end - at >= OVERHEAD:
-            kind, channel, size = _FRAME.unpack_from(data, at)
-            if kind not in (METHOD, HEADER, BODY, HEARTBEAT):
-                raise SyntaxFault(f"unknown frame type {kind}")
-            if size > self.frame_max:  # nor does RabbitMQ count the overhead
-                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
-            after = at + OVERHEAD + size
-            if after > end:
-                break
-            if data[after - 1] != 0xCE:  # noqa: PLR2004 - the frame end
-                raise SyntaxFault("a frame does not end in CE")
-            yield kind, channel, data[at + 7 : after - 1]
-            at = skip(data, after)
-        self._rest = data[at:]

@@ -1,7 +1,7 @@
 """The methods of AMQP 0-9-1 with RabbitMQ's extensions, as a table, and their codec.
 
-A line of the table: class id, method id, name, and the arguments in order with their types.  Names
-in brackets are reserved: read and thrown away, written as zero.
+Each line of the table has the class id, the method id, the name, and the arguments in order with
+their types.  A name in brackets is reserved: it is read and ignored, and written as zero.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from postage.broker.wire.exceptions import SyntaxFault
@@ -21,7 +22,7 @@ from postage.broker.wire.fields import (
     short_string,
 )
 
-__all__ = ["METHODS", "Method", "MethodCall", "decode", "encode"]
+__all__ = ["METHODS", "Method", "MethodCall", "decode", "decode_publish", "encode"]
 
 _TABLE = """
 10 10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
@@ -92,12 +93,14 @@ _TABLE = """
 
 _FRAME = struct.Struct(">BHI")
 _ID = struct.Struct(">HH")
+LONGEST_CACHED = 256
+"""Bytes of a basic.publish that is kept decoded: a longer one would cost more than it saves."""
 _INTEGERS = {"octet": 1, "short": 2, "long": 4, "longlong": 8}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method of the protocol: its ids, its name, and its (argument, type) in order."""
+    """One method of the protocol: its ids, its name, and pairs of argument and type in order."""
 
     class_id: int
     method_id: int
@@ -106,7 +109,7 @@ class Method:
 
     @property
     def ids(self) -> tuple[int, int]:
-        """Class and method id, as a close quotes them."""
+        """Class id and method id, which a close quotes."""
         return self.class_id, self.method_id
 
     @property
@@ -116,7 +119,7 @@ class Method:
 
 
 class MethodCall:
-    """A method that a client called, with its arguments as attributes."""
+    """A method that one side called, with its arguments as attributes.  It may be cached: read only."""
 
     def __init__(self, method: Method, arguments: dict[str, Any]) -> None:
         self.method = method
@@ -133,7 +136,7 @@ class MethodCall:
 def _parsed(line: str) -> Method:
     class_id, method_id, name, *arguments = line.split()
     pairs = (argument.split(":") for argument in arguments)
-    return Method(int(class_id), int(method_id), name, tuple((a, kind) for a, kind in pairs))
+    return Method(int(class_id), int(method_id), name, tuple((a, type_) for a, type_ in pairs))
 
 
 _ALL = [_parsed(line) for line in _TABLE.strip().splitlines()]
@@ -143,9 +146,9 @@ _BY_ID = {method.ids: method for method in _ALL}
 
 def decode(payload: bytes) -> MethodCall:
     """Return the method in the *payload* of a method frame; raise `SyntaxFault`."""
-    hot = _HOT.get(payload[:4])
-    if hot is not None:
-        return hot(payload)
+    frequent = _FREQUENT.get(payload[:4])
+    if frequent is not None:
+        return frequent(payload)
     if len(payload) < _ID.size:
         raise SyntaxFault("a method frame without a method")
     method = _BY_ID.get(_ID.unpack_from(payload))
@@ -153,29 +156,39 @@ def decode(payload: bytes) -> MethodCall:
         raise SyntaxFault(f"method {_ID.unpack_from(payload)} is unknown", 503)
     values: dict[str, Any] = {}
     at, bit = _ID.size, 0
-    for name, kind in method.arguments:
-        if kind == "bit":
+    for name, type_ in method.arguments:
+        if type_ == "bit":
             values[name], at, bit = _bit_at(payload, at, bit)
         else:
             at, bit = at + (bit > 0), 0
-            values[name], at = _value_at(payload, at, kind)
+            values[name], at = _value_at(payload, at, type_)
     if at + (bit > 0) != len(payload):
         raise SyntaxFault(f"{method.name} is longer than its arguments")
     return MethodCall(method, {name: value for name, value in values.items() if name[0] != "["})
 
 
-def _publish(payload: bytes) -> MethodCall:
-    """Decode basic.publish: written out, because most of all calls are of these two."""
+# The two most frequent methods are decoded without looking at the table.
+
+
+def decode_publish(payload: bytes) -> MethodCall:
+    """Return the basic.publish in *payload*, cached: clients publish to few addresses."""
+    if len(payload) > LONGEST_CACHED:
+        return _decoded_publish.__wrapped__(payload)
+    return _decoded_publish(payload)
+
+
+@lru_cache(maxsize=1024)
+def _decoded_publish(payload: bytes) -> MethodCall:
     exchange, at = _text_at(payload, 6)
-    key, at = short_at(payload, at)  # RabbitMQ does not look into this one
-    if at >= len(payload):
+    key, end = short_at(payload, at)  # RabbitMQ does not require UTF-8 here
+    if end >= len(payload):
         raise SyntaxFault("a method frame ends in mid-method")
-    bits = payload[at]
     arguments = {
         "exchange": exchange,
         "routing_key": key,
-        "mandatory": bits & 1 != 0,
-        "immediate": bits & 2 != 0,
+        "mandatory": payload[end] & 1 != 0,
+        "immediate": payload[end] & 2 != 0,
+        "address": payload[6:end],
     }
     return MethodCall(METHODS["basic.publish"], arguments)
 
@@ -183,16 +196,17 @@ def _publish(payload: bytes) -> MethodCall:
 def _ack(payload: bytes) -> MethodCall:
     if len(payload) < 13:  # noqa: PLR2004 - ids, tag, bits
         raise SyntaxFault("a method frame ends in mid-method")
-    tag = int.from_bytes(payload[4:12], "big")
-    multiple = payload[12] & 1 != 0
-    return MethodCall(METHODS["basic.ack"], {"delivery_tag": tag, "multiple": multiple})
+    tag, bits = _TAG_AND_BITS.unpack_from(payload, 4)
+    return MethodCall(_ACK, {"delivery_tag": tag, "multiple": bits & 1 != 0})
 
 
-_HOT = {_ID.pack(60, 40): _publish, _ID.pack(60, 80): _ack}
+_ACK = METHODS["basic.ack"]
+_TAG_AND_BITS = struct.Struct(">QB")
+_FREQUENT = {_ID.pack(60, 40): decode_publish, _ID.pack(60, 80): _ack}
 
 
 def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:
-    """Bits that follow each other share an octet (4.2.5.2)."""
+    """Return the bit at *at*; bits in a row share an octet (4.2.5.2)."""
     if at >= len(payload):
         raise SyntaxFault("a method frame ends in mid-method")
     value = bool(payload[at] >> bit & 1)
@@ -200,20 +214,20 @@ def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:
 
 
 def _text_at(payload: bytes, at: int) -> tuple[str, int]:
-    """Return the short string at *at*; those of methods are UTF-8 (RabbitMQ)."""
+    """Return the short string at *at*; methods must contain UTF-8 (RabbitMQ)."""
     text, end = short_at(payload, at)
     if not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text):
         raise SyntaxFault("Malformed UTF-8 in shortstr")
     return text, end
 
 
-def _value_at(payload: bytes, at: int, kind: str) -> tuple[Any, int]:
-    if kind in _INTEGERS:
-        end = at + _INTEGERS[kind]
+def _value_at(payload: bytes, at: int, type_: str) -> tuple[Any, int]:
+    if type_ in _INTEGERS:
+        end = at + _INTEGERS[type_]
         if end > len(payload):
             raise SyntaxFault("a method frame ends in mid-method")
         return int.from_bytes(payload[at:end], "big"), end
-    return _READERS[kind](payload, at)
+    return _READERS[type_](payload, at)
 
 
 def encode(channel: int, name: str, **arguments: Any) -> bytes:
@@ -221,15 +235,15 @@ def encode(channel: int, name: str, **arguments: Any) -> bytes:
     method = METHODS[name]
     parts = [_ID.pack(*method.ids)]
     bits, count = 0, 0
-    for argument, kind in method.arguments:
-        value = arguments.get(argument, _ZEROS.get(kind, 0))
-        if kind == "bit":
+    for argument, type_ in method.arguments:
+        value = arguments.get(argument, _ZEROS.get(type_, 0))
+        if type_ == "bit":
             bits, count = bits | bool(value) << count, count + 1
             continue
         if count:
             parts.append(bytes((bits,)))
             bits, count = 0, 0
-        parts.append(_encoded(value, kind))
+        parts.append(_encoded(value, type_))
     if count:
         parts.append(bytes((bits,)))
     payload = b"".join(parts)
@@ -239,11 +253,11 @@ def encode(channel: int, name: str, **arguments: Any) -> bytes:
 _ZEROS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
 
 
-def _encoded(value: Any, kind: str) -> bytes:
-    if kind in _INTEGERS:
-        data: bytes = value.to_bytes(_INTEGERS[kind], "big")
+def _encoded(value: Any, type_: str) -> bytes:
+    if type_ in _INTEGERS:
+        data: bytes = value.to_bytes(_INTEGERS[type_], "big")
         return data
-    return _WRITERS[kind](value)
+    return _WRITERS[type_](value)
 
 
 _READERS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {

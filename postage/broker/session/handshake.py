@@ -1,0 +1,157 @@
+"""How a connection is opened: its stages as a table, and what both sides negotiate.
+
+`TRANSITIONS` lists what may happen to a connection at each stage, and the stage that follows.  A
+client first sends the protocol header and then one method for each stage up to `Stage.OPEN`.  From
+every stage the connection may close: at once (`StageEvent.ENDED`), or after the broker has reported
+a mistake and the client has confirmed that (`StageEvent.FAILED`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from postage._version import __version__
+from postage.broker.core.limits import Limits
+from postage.broker.session.auth import MECHANISMS
+from postage.broker.wire.exceptions import ConnectionFault
+from postage.broker.wire.methods import MethodCall, encode
+
+__all__ = [
+    "TRANSITIONS",
+    "Stage",
+    "StageEvent",
+    "Tuning",
+    "negotiate",
+    "next_stage",
+    "start",
+    "tune",
+]
+
+LEAST_FRAME_MAX = 4096
+"""Bytes: AMQP 0-9-1 allows no smaller limit (4.2.3)."""
+
+
+class Stage(enum.Enum):
+    """How far a connection has come; the values are RabbitMQ's names."""
+
+    GREETING = "handshake"
+    STARTING = "starting"
+    TUNING = "tuning"
+    OPENING = "opening"
+    OPEN = "running"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class StageEvent(enum.Enum):
+    """What can happen to a connection."""
+
+    GREETED = enum.auto()
+    """The client has sent the protocol header."""
+    LOGGED_IN = enum.auto()
+    TUNED = enum.auto()
+    OPENED = enum.auto()
+    FAILED = enum.auto()
+    """The broker has sent connection.close and waits for connection.close-ok."""
+    ENDED = enum.auto()
+
+
+TRANSITIONS: Mapping[Stage, Mapping[StageEvent, Stage]] = {
+    Stage.GREETING: {StageEvent.GREETED: Stage.STARTING, StageEvent.ENDED: Stage.CLOSED},
+    Stage.STARTING: {
+        StageEvent.LOGGED_IN: Stage.TUNING,
+        StageEvent.FAILED: Stage.CLOSING,
+        StageEvent.ENDED: Stage.CLOSED,
+    },
+    Stage.TUNING: {
+        StageEvent.TUNED: Stage.OPENING,
+        StageEvent.FAILED: Stage.CLOSING,
+        StageEvent.ENDED: Stage.CLOSED,
+    },
+    Stage.OPENING: {
+        StageEvent.OPENED: Stage.OPEN,
+        StageEvent.FAILED: Stage.CLOSING,
+        StageEvent.ENDED: Stage.CLOSED,
+    },
+    Stage.OPEN: {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED},
+    # A client may make more mistakes before it reads of the first one: only that is reported.
+    Stage.CLOSING: {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED},
+    Stage.CLOSED: {StageEvent.FAILED: Stage.CLOSED, StageEvent.ENDED: Stage.CLOSED},
+}
+
+
+def next_stage(stage: Stage, event: StageEvent) -> Stage:
+    """Return the stage after *event*; raise `AssertionError` for an event that cannot happen."""
+    if event not in TRANSITIONS[stage]:
+        raise AssertionError(f"{event.name} cannot happen to a connection in stage {stage.name}")
+    return TRANSITIONS[stage][event]
+
+
+class Tuning(NamedTuple):
+    """What broker and client have agreed on."""
+
+    frame_max: int
+    channel_max: int
+    heartbeat: int
+    """Seconds; 0: none."""
+
+
+def start() -> bytes:
+    """Return connection.start, the answer to the protocol header."""
+    return encode(
+        0,
+        "connection.start",
+        version_major=0,
+        version_minor=9,
+        server_properties=_PROPERTIES,
+        mechanisms=MECHANISMS,
+        locales="en_US",
+    )
+
+
+def tune(limits: Limits) -> bytes:
+    """Return connection.tune, which proposes *limits*."""
+    return encode(
+        0,
+        "connection.tune",
+        channel_max=limits.channels,
+        frame_max=limits.frame_max,
+        heartbeat=limits.heartbeat,
+    )
+
+
+def negotiate(call: MethodCall, limits: Limits) -> Tuning:
+    """Return what the client's connection.tune-ok and *limits* lead to; raise 530."""
+    wrong = ""
+    if call.frame_max > limits.frame_max:
+        wrong = f"higher than the maximum allowed value ({limits.frame_max})"
+    elif 0 < call.frame_max < LEAST_FRAME_MAX:
+        wrong = f"lower than the minimum allowed value ({LEAST_FRAME_MAX})"
+    if wrong:
+        raise ConnectionFault(530, f"negotiated frame_max = {call.frame_max} is {wrong}")
+    return Tuning(
+        call.frame_max or limits.frame_max,
+        min(call.channel_max or limits.channels, limits.channels),
+        call.heartbeat,
+    )
+
+
+_PROPERTIES: dict[str, Any] = {
+    "product": "postage-embedded",
+    "version": __version__,
+    "platform": "Python",
+    "information": "For development and tests: nothing survives its end.",
+    "capabilities": {
+        "publisher_confirms": True,
+        "exchange_exchange_bindings": True,
+        "basic.nack": True,
+        "consumer_cancel_notify": True,
+        "connection.blocked": True,
+        "consumer_priorities": True,
+        "authentication_failure_close": True,
+        "per_consumer_qos": True,
+        "direct_reply_to": True,
+    },
+}
