@@ -36,7 +36,7 @@ HELP = {
     "host": "The address to listen on.",
     "port": "The port to listen on; 0: any free one.",
     "user": "A user that may log in, instead of guest:guest; may be given several times.",
-    "vhost": "A virtual host besides /.",
+    "vhost": "A virtual host besides /; may be given several times.",
     "json": "Print the first line as JSON.",
 }
 """The help of each option, by its name."""

@@ -25,7 +25,11 @@ __all__ = ["command"]
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--live", is_flag=True, help="Ask only whether its event loop runs.")
 @click.option(
-    "--timeout", type=Seconds(), default=2.0, show_default=True, help="How long each answer takes."
+    "--timeout",
+    type=Seconds(),
+    default=2.0,
+    show_default=True,
+    help="How long each answer may take.",
 )
 def command(port: int, *, live: bool, timeout: float) -> None:
     """Ask the process that runs with --health PORT whether it is alive, and ready (it consumes).
