@@ -53,6 +53,8 @@ class GenericConsumer:
     """How many messages of a queue may be here unacknowledged.  A processor sets its own."""
     max_body: int = 8 << 20
     """Bytes of the largest body that a processor decodes; larger ones are rejected."""
+    discard_all_messages: bool = False
+    """Whether every message is rejected unread; may be set on the class or an instance."""
 
     def __init__(
         self,
@@ -66,14 +68,11 @@ class GenericConsumer:
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
-        self.discard_all_messages = False
-        """True: every message is rejected unread."""
         self.counts: Counter[str] = Counter()
         """``lost`` channels, ``cancelled`` consumers, ``amiss`` (the watchdog found consumers
         gone), ``restored``: how often it consumed again after any of them."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
-        self._on_delivery: OnDelivery | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
@@ -177,8 +176,15 @@ class GenericConsumer:
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
         self._over.rawlink(lambda _: inbox.put(None))
+
+        def receive(delivery: Delivery) -> None:
+            if self.discard_all_messages:
+                delivery.reject(requeue=False)
+            else:
+                inbox.put(delivery)
+
         try:
-            self.start(inbox.put)
+            self.start(receive)
             while (delivery := inbox.get()) is not None and not self._over.ready():
                 if delivery.channel.alive:  # else the broker delivers it again
                     callback(delivery.channel, delivery, delivery.properties, delivery.body)
@@ -200,9 +206,8 @@ class GenericConsumer:
         Never switches.  *on_delivery* is called in the hub and must not block.  The channel of a
         delivery may have ended when its turn comes; the broker then delivers the message again.
         """
-        self._on_delivery = on_delivery
         self._subscription = Subscription(
-            self._runtime, self._topology, self._receive, self._fail, self.counts
+            self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
         self._subscription.prefetch = self.prefetch
         self._subscription.start()
@@ -222,7 +227,7 @@ class GenericConsumer:
         Does not wait for the broker.
         """
         if not self._over.ready():
-            self._over.set()  # requeues what arrives from now on
+            self._over.set()
         if self._subscription is not None:
             self._subscription.stop()
 
@@ -232,20 +237,11 @@ class GenericConsumer:
         Waits at most *limit* seconds for a broker that does not answer.
         """
         subscription, self._subscription = self._subscription, None
-        self._on_delivery = None
         try:
             if subscription is not None:
                 subscription.close(limit)
         finally:
             self._over = gevent.event.AsyncResult()
-
-    def _receive(self, delivery: Delivery) -> None:
-        if self.discard_all_messages:
-            delivery.reject(requeue=False)
-        elif self._over.ready() or self._on_delivery is None:
-            delivery.reject(requeue=True)
-        else:
-            self._on_delivery(delivery)
 
     def _fail(self, error: Exception) -> None:
         if not self._over.ready():

@@ -140,6 +140,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- handlers of this instance
 
+    _is_draining = False
     _timers: Group | None = None
     _own_handlers: dict[str, Any] | None = None
     _own_routes: tuple[RouteTable, RouteTable] | None = None
@@ -252,10 +253,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
-        self.consumer.start(pool.submit)
+        self.consumer.start(self._receive)
         if on_over is not None:
             self.consumer._over.rawlink(lambda _: on_over())  # noqa: SLF001
-        self.ending = NextAction.CONTINUE
+        self.ending, self._is_draining = NextAction.CONTINUE, False
         self._pool, self._jobs = pool, Jobs(self, pool.submit)
         self._ended.clear()
 
@@ -297,6 +298,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             at_last.callback(self._end_timers)
             at_last.callback(pool.kill)
             at_last.callback(self.consumer.stop, CLOSE_LIMIT)
+            self._is_draining = True  # requeues what arrives from now on
             self.consumer.cancel_consumers()
             for item in pool.withdraw():
                 if isinstance(item, Delivery):
@@ -309,6 +311,16 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             self._timers.kill(timeout=KILL_LIMIT)
 
     # --- one message, or one turn of a job
+
+    def _receive(self, delivery: Delivery) -> None:
+        """Take a delivery from the subscription; runs in the hub."""
+        pool = self._pool
+        if self.consumer.discard_all_messages:
+            delivery.reject(requeue=False)
+        elif pool is None or self._is_draining:
+            delivery.reject(requeue=True)
+        else:
+            pool.submit(delivery)
 
     def _handle(self, item: Delivery | Job) -> None:
         """Handle one delivery from its bytes to its ack, or one turn of a job.
@@ -327,7 +339,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
                 delivery.reject(requeue=False)
                 return
             body = self._decoded(delivery)
-            logger.debug("<-- %s: %s", type(self).__name__, body)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("<-- %s: %s", type(self).__name__, body)
             found = self._handlers_of(body)
             if body["category"] == "rpc":
                 outcome = serve(self, delivery, body, found)
@@ -387,8 +400,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         consumer, data = self.consumer, delivery.body
         if len(data) > consumer.max_body:
             raise MalformedMessage(f"a body of {len(data)} bytes, over {consumer.max_body}")
+        # A call less for each message, unless a consumer class of the user's decodes by itself.
+        is_plain = type(consumer).decode is GenericConsumer.decode
+        decode = consumer.encoder.decode if is_plain else consumer.decode
         try:
-            return check_body(consumer.decode(data))
+            return check_body(decode(data))
         except MalformedMessage:
             raise
         except Exception as exc:  # an encoder of the user's may raise anything
@@ -396,7 +412,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
         """Return the handlers of a message, bound to this processor."""
-        table = self._routes
+        # As `_routes`, without a call for each message.
+        table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
         found = []
         for attribute, part in table.find(body["category"], body["type"], body["name"]):
             handler = getattr(self, attribute)
