@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import gevent
 
@@ -26,7 +26,6 @@ from postage.green import debug
 from postage.green.amqp.frames import PropertiesTemplate
 from postage.green.amqp.pair import Pair
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
-from postage.green.rpc.calls import Calls
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect
 from postage.green.runtime import runtime_of
@@ -65,13 +64,9 @@ Builder = Callable[..., Message]
 """Makes a message from the arguments of ``message_X`` or ``rpc_X``."""
 
 
-class PreparedCall(NamedTuple):
-    """A call that is built and encoded, and can be made."""
-
-    request: CallRequest
-    timeout: float
-    retries: int
-    queue_only: bool
+PreparedCall = tuple[CallRequest, float, int, bool]
+"""A call that is built and encoded: the request, its timeout and retries, and whether only the name
+of the reply queue is wanted.  A plain tuple costs less than a class, and each call makes one."""
 
 
 class RpcMethod:
@@ -376,20 +371,21 @@ class GenericProducer:
         )
         request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry if _max_retry is None else _max_retry
-        return PreparedCall(request, self._timeout(_timeout), retries, queue_only)
+        return request, self._timeout(_timeout), retries, queue_only
 
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""
         request, timeout, retries, queue_only = call
+        calls = runtime_of(self.settings).calls
         if queue_only:
-            return self._calls.send_only(request, timeout=timeout)
+            return calls.send_only(request, timeout=timeout)
         self._counts["calling"] += 1
         try:
-            reply = self._calls.call(request, timeout=timeout, max_retry=retries)
+            reply = calls.call(request, timeout=timeout, max_retry=retries)
         finally:
             self._counts["calling"] -= 1
         result = reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
-        self._counts[result.kind] += 1
+        self._counts[result.result_type] += 1
         return result
 
     def consume_rpc(
@@ -417,10 +413,6 @@ class GenericProducer:
             text = f"{len(results)} of {result_len} replies came within {timeout:g} s"
             raise TimeoutError(text, tuple(results))
         return results
-
-    @property
-    def _calls(self) -> Calls:
-        return runtime_of(self.settings).calls
 
     def _timeout(self, given: float | None) -> float:
         return self.rpc_timeout if given is None or given < 0 else given

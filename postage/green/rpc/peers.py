@@ -95,9 +95,11 @@ PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
 
 def next_peer_state(state: PeerState, event: PeerEvent) -> PeerState:
     """Return the state after *event*; raise `AssertionError` if it cannot happen in *state*."""
-    if event not in PEER_MOVES[state]:
-        raise AssertionError(f"{event.name} cannot happen at a peer that is {state.name}")
-    return PEER_MOVES[state][event]
+    try:
+        return PEER_MOVES[state][event]
+    except KeyError:
+        text = f"{event.name} cannot happen at a peer that is {state.name}"
+        raise AssertionError(text) from None
 
 
 class PeerTable(dict[Destination, PeerState]):

@@ -75,9 +75,11 @@ CALL_MOVES: Mapping[CallState, Mapping[CallEvent, CallState]] = {
 
 def next_call_state(state: CallState, event: CallEvent) -> CallState:
     """Return the state after *event*; raise `AssertionError` if it cannot happen in *state*."""
-    if event not in CALL_MOVES[state]:
-        raise AssertionError(f"{event.name} cannot happen to a call that is {state.name}")
-    return CALL_MOVES[state][event]
+    try:
+        return CALL_MOVES[state][event]
+    except KeyError:
+        text = f"{event.name} cannot happen to a call that is {state.name}"
+        raise AssertionError(text) from None
 
 
 class CallRequest(NamedTuple):
