@@ -25,9 +25,11 @@ from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
 from postage.settings import Hup, Settings
 
-__all__ = ["GenericConsumer"]
+__all__ = ["GenericConsumer", "OnEnd"]
 
 Callback = Callable[[Channel, Delivery, Properties, bytes], object]
+OnEnd = Callable[[Any], object]
+"""Gets the error that ended something, an `Exception`, or None."""
 
 
 class GenericConsumer:
@@ -175,7 +177,6 @@ class GenericConsumer:
         `ConnectionClosed` when our own side closes the connection.
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
-        self._over.rawlink(lambda _: inbox.put(None))
 
         def receive(delivery: Delivery) -> None:
             if self.discard_all_messages:
@@ -184,7 +185,7 @@ class GenericConsumer:
                 inbox.put(delivery)
 
         try:
-            self.start(receive)
+            self.start(receive, lambda _error: inbox.put(None))
             while (delivery := inbox.get()) is not None and not self._over.ready():
                 if delivery.channel.alive:  # else the broker delivers it again
                     callback(delivery.channel, delivery, delivery.properties, delivery.body)
@@ -200,34 +201,28 @@ class GenericConsumer:
         if not self._over.ready():
             self._over.set()
 
-    def start(self, on_delivery: OnDelivery) -> None:
+    def start(self, on_delivery: OnDelivery, on_end: OnEnd | None = None) -> None:
         """Start to consume from every queue, now or as soon as there is a connection.
 
         Never switches.  *on_delivery* is called in the hub and must not block.  The channel of a
         delivery may have ended when its turn comes; the broker then delivers the message again.
+        *on_end* is called in the hub when consuming is to end, with the error that ends it, or with
+        None after `stop_consuming`.
         """
+        if on_end is not None:
+            self._over.rawlink(lambda over: on_end(over.exception))
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
         self._subscription.prefetch = self.prefetch
         self._subscription.start()
 
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until `stop_consuming` is called; raise the error that ends consuming before that.
-
-        Switches.  Returns after *timeout* seconds, too.
-        """
-        self._over.wait(timeout)
-        if self._over.ready():
-            self._over.get()
-
     def cancel_consumers(self) -> None:
         """End the consumers on the broker; messages that are here can still be acknowledged.
 
         Does not wait for the broker.
         """
-        if not self._over.ready():
-            self._over.set()
+        self.stop_consuming()
         if self._subscription is not None:
             self._subscription.stop()
 

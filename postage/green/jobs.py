@@ -1,4 +1,4 @@
-"""The periodic jobs of a processor, each with its timer."""
+"""The periodic jobs of a processor, each with a timer."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ __all__ = ["Job", "Jobs"]
 
 
 class Job:
-    """A bound method of a processor, that shall run every so many *seconds*."""
+    """A bound method of a processor that runs every *seconds*."""
 
     def __init__(self, method: Callable[[], object], seconds: float) -> None:
         self.method, self.seconds = method, seconds
-        self._under_way = False
+        self._is_running = False
 
     def __repr__(self) -> str:
         return f"<Job {self.method.__qualname__}, every {self.seconds:g} s>"
 
-    def begin(self) -> bool:
-        """Tell whether its turn may come: not while the one before waits or runs."""
-        free, self._under_way = not self._under_way, True
-        return free
+    def start_turn(self) -> bool:
+        """Note that a turn starts; return False if the one before still waits or runs."""
+        was_running, self._is_running = self._is_running, True
+        return not was_running
 
-    def end(self) -> None:
-        """Let the next turn come."""
-        self._under_way = False
+    def end_turn(self) -> None:
+        """Allow the next turn."""
+        self._is_running = False
 
 
 class Jobs:
-    """The jobs of *processor*; each of their turns goes to *submit*, in the hub."""
+    """The jobs of *processor*; *submit* is called in the hub for each turn."""
 
     __slots__ = ("_submit", "_timers")
 
     def __init__(self, processor: object, submit: Callable[[Job], None]) -> None:
         self._submit = submit
-        # The timers of libev keep to their beat: what a turn takes does not add up.
+        # A repeating timer of libev keeps its rhythm however long the turns take.
         timer = gevent.hub.get_hub().loop.timer
         self._timers: list[Any] = []
         for name, seconds in jobs_of(type(processor)):
@@ -47,11 +47,11 @@ class Jobs:
             self._timers[-1].start(self._turn, Job(getattr(processor, name), seconds))
 
     def stop(self) -> None:
-        """Let no more turns come; never switches, and may be called twice."""
+        """Start no more turns; never switches, and may be called twice."""
         for each in self._timers:
             each.close()
         self._timers.clear()
 
     def _turn(self, job: Job) -> None:
-        if job.begin():
+        if job.start_turn():
             self._submit(job)

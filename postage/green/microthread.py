@@ -1,4 +1,4 @@
-"""Microthreads: things with a ``step()`` that a scheduler runs, each in its own greenlet."""
+"""Microthreads: objects with a ``step()`` that a scheduler calls again and again in a greenlet."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perf
 from postage.errors import AckAndRestart, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp.delivery import Delivery
-from postage.green.consumer import GenericConsumer
+from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
@@ -48,16 +48,16 @@ _COUNTED = (
 )
 
 CLOSE_LIMIT = 0.5
-"""Seconds that the end of a processor waits for a broker that does not answer."""
+"""Seconds that a processor waits at its end for a broker that does not answer."""
 GRACE = CLOSE_LIMIT + KILL_LIMIT
-"""Seconds that a processor takes to end, at most, once its handlers get no more time."""
+"""Seconds that a processor takes to end, at most, after its handlers were killed."""
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """Handles the messages of its queues with its decorated methods.
 
-    Each message runs in a greenlet of its own, at most `concurrency` at a time; so handlers may
-    block, and may finish in another order than their messages came.  Making a processor connects,
+    Each message runs in a new greenlet, at most `concurrency` at a time.  So handlers may block,
+    and may finish in another order than that of their messages.  Making a processor connects,
     declares and binds; `green.run` or a scheduler runs it.
     """
 
@@ -65,30 +65,30 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     concurrency: int = 250
     """How many messages are handled at a time.  1: one after the other, in the queue's order."""
     prefetch: int | None = None
-    """How many messages of a queue may be here unacknowledged; None: as many as `concurrency`."""
+    """How many unacknowledged messages of a queue the broker may have sent; None: `concurrency`."""
     answer_unknown: bool = True
-    """Answer RPCs that nobody here handles with ``UnknownCommand``.  False for a key that several
+    """Answer RPCs without a handler with ``UnknownCommand``.  Use False for a key that several
     processors share."""
     max_deliveries: int | None = 20
-    """A message that comes more often than that, and was never settled, is rejected to the dead
-    letters instead of being handled: it seems to kill who does.  None: it is handled for ever.
-    On queues other than quorum queues, what came to processes that died is not counted."""
+    """How often a message may be delivered without ever being acknowledged or rejected; after that
+    it is rejected to the dead letters, because it probably kills the process that handles it.
+    None: no limit.  Only quorum queues count the deliveries to processes that died."""
     remote_control: bool = True
     """Obey the commands ``quit`` and ``restart``."""
     shutdown_timeout: float = 30.0
-    """Seconds that running handlers get to finish when the processor stops; what has not finished
-    then goes back to its queue."""
+    """Seconds that running handlers get to finish when the processor stops; the messages of those
+    that have not finished then are requeued."""
     restart: str = "transient"
-    """Whether a scheduler starts it again: ``"transient"``, after a crash; ``"permanent"``, also
-    when a handler has ended it by `StopIteration`; ``"temporary"``, never."""
+    """When a scheduler restarts it: ``"transient"``, after a crash; ``"permanent"``, also after a
+    handler has ended it by `StopIteration`; ``"temporary"``, never."""
     restart_intensity: int = 5
-    """How often it is started again in any `restart_period`, after pauses that grow from none to
-    5 s; then the scheduler gives up, and ends."""
+    """How many restarts the scheduler makes in any `restart_period`, after pauses that grow from 0
+    to 5 s.  Then it gives up and ends."""
     restart_period: float = 60.0
     """Seconds."""
 
-    ending: NextAction = NextAction.CONTINUE
-    """What the scheduler shall do once this processor has ended."""
+    next_action: NextAction = NextAction.CONTINUE
+    """What the scheduler does once this processor has ended."""
 
     def __init__(
         self,
@@ -111,6 +111,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self._pool: Pool[Delivery | Job] | None = None
         self._ended = gevent.event.Event()
         self._ended.set()
+        self._error: Exception | None = None
+        self._on_end: OnEnd | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
@@ -180,7 +182,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def msg_quit(self, body: dict[str, Any]) -> None:
         """Stop this processor; when the last one has, the program goes on after its loop."""
         if self._obeys("quit", body):
-            self._finish(NextAction.QUIT)
+            self._request_end(NextAction.QUIT)
 
     @MessageHandlerFullBody("command", "restart")
     def msg_restart(self, body: dict[str, Any]) -> None:
@@ -221,44 +223,52 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         timer.start_later(seconds)
 
     def step(self) -> None:
-        """Handle messages until the processor stops: a scheduler's turn of it is its whole life."""
+        """Handle messages until the processor stops: one step is its whole life."""
         self.start_consuming()
         raise StopIteration
 
-    def start_consuming(self) -> None:
-        """Handle messages until `stop_consuming`; then let running handlers finish.
+    # In here and in the scheduler these methods are called by the class: a handler that is named
+    # for the command "start" or "stop" hides them in its processor.
 
-        Switches.  When the connection is lost it waits for another one, for as long as it takes,
-        and consumes again.  Raises what keeps it from consuming and will not pass, as
-        `TopologyMismatch`, and `ConnectionClosed` when our own side closes the connection.
-        """
-        if self._pool is None:
-            self.begin()
-        assert self._pool is not None
-        try:
-            self.consumer.join()
-        finally:
-            self._jobs.stop()
-            try:
-                self._drain(self._pool)
-            finally:
-                self._pool = None
-                self._ended.set()
+    def start(self, on_end: OnEnd | None = None) -> None:
+        """Start to handle messages; returns at once and never switches.
 
-    def begin(self, on_over: Callable[[], object] | None = None) -> None:
-        """Begin what `start_consuming` then goes on with; never switches.
-
-        For schedulers: a processor that consumes needs no greenlet of its own, which costs 8 KB.
-        *on_over* is called in the hub when consuming is over, and `start_consuming` has work to do.
+        While it consumes, a processor needs no greenlet, and so 8 KB less.  `join` waits for its
+        end; *on_end* is called then, with the error that has ended it, or None.
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
-        self.consumer.start(self._receive)
-        if on_over is not None:
-            self.consumer._over.rawlink(lambda _: on_over())  # noqa: SLF001
-        self.ending, self._is_draining = NextAction.CONTINUE, False
         self._pool, self._jobs = pool, Jobs(self, pool.submit)
+        self._is_draining = False
+        self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
         self._ended.clear()
+        self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the processor has ended; return False after *timeout* seconds.  Switches.
+
+        Raises the error that has ended it, such as `TopologyMismatch`, or `ConnectionClosed` if our
+        own side has closed the connection.
+        """
+        if not self._ended.wait(timeout):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def start_consuming(self) -> None:
+        """Handle messages until `stop_consuming`, and then let running handlers finish.
+
+        Switches.  Waits for another connection if the connection is lost, however long it takes.
+        Raises what `join` raises.  A greenlet that is killed here first stops the processor.
+        """
+        if self._pool is None:
+            MessageProcessor.start(self)
+        try:
+            MessageProcessor.join(self)
+        finally:
+            if self._pool is not None:
+                MessageProcessor.stop(self)
 
     def stop_consuming(self) -> None:
         """Ask the processor to stop; never switches, may be called anywhere, handlers included."""
@@ -267,44 +277,55 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def stop(self, timeout: float | None = None) -> None:
         """Stop consuming, let running handlers finish, and wait until the processor has ended.
 
-        Switches.  Handlers get *timeout* seconds, by default `shutdown_timeout`; what has not
-        finished then goes back to its queue, within another second.  A greenlet killed while it
-        waits here leaves the processor ending.  Not for the processor's own handlers, which would
-        wait for themselves: they call `stop_consuming`.
+        Switches.  Handlers get *timeout* seconds, by default `shutdown_timeout`; the messages of
+        those that have not finished then are requeued, within another second.  A greenlet that is
+        killed while it waits here leaves the processor to end alone.  A handler must call
+        `stop_consuming` instead, because it would wait for itself.
         """
         if self._pool is not None and gevent.getcurrent() in self._pool:
             raise AssertionError("a handler cannot wait for its own end; call stop_consuming()")
         self.stop_consuming()
         if not self._ended.wait(self.shutdown_timeout if timeout is None else timeout):
-            self.abandon()
+            self.kill_handlers()
             self._ended.wait(GRACE)
 
-    def abandon(self) -> None:
-        """Give the handlers of a stopping processor no more time; never switches."""
+    def kill_handlers(self) -> None:
+        """Kill the running handlers, whose messages are requeued; never switches."""
         if self._pool is not None:
             self._pool.kill(0)
 
-    def _finish(self, after: NextAction) -> None:
-        self.ending = max(self.ending, after)
+    def _request_end(self, next_action: NextAction) -> None:
+        self.next_action = max(self.next_action, next_action)
         self.stop_consuming()
 
-    def _drain(self, pool: Pool[Delivery | Job]) -> None:
-        """First no new messages, then the running handlers, then the channel.
+    def _end(self, pool: Pool[Delivery | Job], error: Exception | None) -> None:
+        """Drain the processor; runs in a greenlet of its own."""
+        self._jobs.stop()
+        try:
+            self._drain(pool)
+        finally:
+            self._pool, self._error = None, error
+            self._ended.set()
+            if self._on_end is not None:
+                self._on_end(error)
 
-        In this order nothing is handled twice that could be handled once: what runs still has the
-        channel to acknowledge on, and what has not begun goes back first, to others.
+    def _drain(self, pool: Pool[Delivery | Job]) -> None:
+        """Stop in an order in which no message is handled twice that could be handled once.
+
+        First no new messages arrive, and those that wait go back, to other processors.  Running
+        handlers still have the channel to acknowledge on.  Last, the channel is closed.
         """
-        with ExitStack() as at_last:  # the last one first, whatever ends this greenlet meanwhile
-            at_last.callback(self._end_timers)
-            at_last.callback(pool.kill)
-            at_last.callback(self.consumer.stop, CLOSE_LIMIT)
+        with ExitStack() as last:  # in reverse order, even if this greenlet is killed meanwhile
+            last.callback(self._end_timers)
+            last.callback(pool.kill)
+            last.callback(self.consumer.stop, CLOSE_LIMIT)
             self._is_draining = True  # requeues what arrives from now on
             self.consumer.cancel_consumers()
             for item in pool.withdraw():
                 if isinstance(item, Delivery):
                     item.reject(requeue=True)
             if not pool.join(self.shutdown_timeout):
-                logger.warning("%r: handlers did not finish in time; their messages go back.", self)
+                logger.warning("%r: handlers did not finish in time; requeueing.", self)
 
     def _end_timers(self) -> None:
         if self._timers is not None:
@@ -373,7 +394,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["failed"] += 1
             delivery.reject(requeue=False)
         if outcome.next_action is not NextAction.CONTINUE:
-            self._finish(outcome.next_action)
+            self._request_end(outcome.next_action)
 
     def _came_too_often(self, delivery: Delivery) -> bool:
         """Tell whether a redelivered message has come too often; count and log it then."""
@@ -426,11 +447,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         try:
             outcome = perform(job.method)
         finally:
-            job.end()
+            job.end_turn()
         self.counts["jobs"] += 1
         self.counts["failed_jobs"] += bool(outcome.failures)
         if outcome.next_action is not NextAction.CONTINUE:
-            self._finish(outcome.next_action)
+            self._request_end(outcome.next_action)
 
 
 def _takes_self(handler: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The scheduler: runs microthreads, and supervises processors, each in its own greenlet."""
+"""The scheduler: runs microthreads and supervised processors until the program is to end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -20,42 +20,43 @@ from postage.dispatch import NextAction
 from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE
-from postage.green.supervisor import MicrothreadRunner, SupervisedProcessor, runner_for
+from postage.green.supervisor import MicrothreadRunner, ProcessorRunner, runner_for
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
 logger = logging.getLogger(__name__)
 
 TURN = 0.1
-"""Seconds after which the loop body runs again although nothing happened."""
+"""Seconds after which the body of the loop runs again although nothing happened."""
 
 HEAD_START = 2.0
-"""Seconds within which processors stop one after the other; then the rest stops at once.  Where
-handlers have less than twice that to finish, half of what they have."""
+"""Seconds within which processors stop one after the other; then the others stop at once.  If the
+handlers get less than twice that to finish, it is half of what they get."""
 
 
 class Scheduler:
     """Runs microthreads until they end: ``for _ in scheduler.main(): pass`` is a whole program.
 
-    The loop ends when a processor was told to quit and no other one is left, when a microthread
-    raises `ExitScheduler`, at SIGTERM or SIGINT, and, with *autoquit*, when none is left.  Other
-    processors finish their messages first.
+    The loop ends in each of these cases; processors then finish their messages first:
 
-    A processor that crashes leaves the others alone, and is started again as its ``restart`` says;
-    when it has crashed too often, `GaveUp` is raised in the loop.  So is, at once, an error of a
-    microthread that is no processor, and `ConnectionClosed`, when our own side closes what a
-    processor consumes by.
+    - a processor was told to quit and no other one is left;
+    - a microthread raises `ExitScheduler`;
+    - SIGTERM or SIGINT arrives;
+    - with *autoquit*, no microthread is left.
+
+    A processor that crashes does not affect the others, and is restarted as its ``restart`` says.
+    When it has crashed too often, the loop raises `GaveUp`.  At once it raises an error of a
+    microthread that is no processor, and `ConnectionClosed` if our own side closes the connection
+    of a processor.
     """
 
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
-        self._turned = gevent.event.Event()
         self._runners: dict[MicrothreadRunner, None] = {}
-        self._ended_runners: deque[MicrothreadRunner] = deque()
+        self._ended_runners: deque[MicrothreadRunner] = deque()  # since the last turn of the loop
         self._next_action = NextAction.CONTINUE
-        self._restarting = False
-        self._running = False
-        self._signalled = False
+        self._turned = gevent.event.Event()
+        self._is_running = self._restarts_program = self._was_signalled = False
         self._ended = gevent.event.Event()
         self._ended.set()
 
@@ -64,18 +65,18 @@ class Scheduler:
 
         Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
         """
-        runner = runner_for(mthread, self._turned, self._ended_runners.append)
+        runner = runner_for(mthread, self._turned.set, self._on_end)
         self._runners[runner] = None
-        if self._running:
+        if self._is_running:
             runner.start()
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
         yield 1
         with self._signals():
-            self._running = True
+            self._is_running = True
             self._ended.clear()
-            for runner in self._runners:
+            for runner in list(self._runners):
                 runner.start()
             try:
                 while not self._is_over():
@@ -84,7 +85,7 @@ class Scheduler:
                     yield 1
             finally:
                 self._stop()
-        if self._restarting:
+        if self._restarts_program:
             restart_program()
 
     def shutdown(self) -> None:
@@ -96,58 +97,65 @@ class Scheduler:
         """End the loop and wait until everything in it has ended; switches.
 
         Handlers get *timeout* seconds at most, by default each processor's ``shutdown_timeout``;
-        what has not finished then goes back to its queue, within another second.  Not for whoever
-        runs in the loop, or runs the loop: they would wait for themselves, and call `shutdown`.
+        the messages of those that have not finished then are requeued, within another second.  The
+        greenlet that runs the loop, and those that run in it, must call `shutdown` instead, because
+        they would wait for themselves.
         """
         self.shutdown()
         if not self._ended.wait(timeout):
             for runner in self._runners:
-                runner.kill()
+                runner.kill_handlers()
             self._ended.wait(2 * GRACE)
 
+    def _on_end(self, runner: MicrothreadRunner) -> None:
+        self._ended_runners.append(runner)
+        self._turned.set()
+
     def _is_over(self) -> bool:
-        """Take note of who has ended, and tell whether that is the end of all."""
+        """Take note of the runners that have ended; return whether the loop ends with them."""
         while self._ended_runners:
             runner = self._ended_runners.popleft()
-            if runner in self._runners:  # else it has ended with the loop before this one
+            if runner in self._runners:  # if not, it has ended with the loop before this one
                 del self._runners[runner]
                 self._note_end(runner)
         if self._next_action > NextAction.QUIT:
             return True
         if self._next_action is NextAction.QUIT:
-            return not any(isinstance(runner, SupervisedProcessor) for runner in self._runners)
+            return not any(isinstance(runner, ProcessorRunner) for runner in self._runners)
         return self.autoquit and not self._runners
 
     def _note_end(self, runner: MicrothreadRunner) -> None:
         if runner.error is not None:
             raise runner.error
-        if runner.next_action is not NextAction.STOP:
-            self._next_action = max(self._next_action, runner.next_action)
-        self._restarting = self._restarting or runner.next_action is NextAction.RESTART
+        action = runner.next_action
+        if action is not NextAction.STOP:
+            self._next_action = max(self._next_action, action)
+        self._restarts_program = self._restarts_program or action is NextAction.RESTART
 
     def _stop(self) -> None:
-        """End all that runs, the last added first, as who was added later may call who was there.
+        """Stop all microthreads, the last added first, because it may call those added before it.
 
-        Each has a head start on the next, of `HEAD_START` seconds for all together: a processor
-        that stopped while others still call it would leave them waiting for its answer.  When the
-        longest ``shutdown_timeout`` is over, none of them gets more time.
+        A processor that stopped while others still call it would leave them waiting for its answer.
+        So each has a head start on the next one, of `HEAD_START` seconds for all together.  After
+        the longest ``shutdown_timeout``, the handlers that still run are killed.
         """
-        limit = max((runner.shutdown_timeout for runner in self._runners), default=0.0)
         started = time.monotonic()
+        processors = [each for each in self._runners if isinstance(each, ProcessorRunner)]
+        limit = max((each.shutdown_timeout for each in processors), default=0.0)
         head_start = min(HEAD_START, limit / 2)
-        processors = [runner for runner in self._runners if isinstance(runner, SupervisedProcessor)]
         for runner in reversed(self._runners):
             runner.stop()
-            if isinstance(runner, SupervisedProcessor):
-                runner.greenlet.join(max(0.0, started + head_start - time.monotonic()))
-        greenlets = [runner.greenlet for runner in processors]
-        gevent.joinall(greenlets, timeout=max(0.0, started + limit - time.monotonic()))
+            if isinstance(runner, ProcessorRunner):
+                runner.join(max(0.0, started + head_start - time.monotonic()))
+        _join(processors, started + limit - time.monotonic())
         for runner in processors:
+            runner.kill_handlers()
+        _join(processors, GRACE)
+        for runner in self._runners:
             runner.kill()
-        gevent.joinall(greenlets, timeout=GRACE)
-        gevent.killall([runner.greenlet for runner in self._runners], timeout=GRACE)
+        _join(self._runners, GRACE)
         self._runners.clear()
-        self._running = False
+        self._is_running = False
         self._ended.set()
 
     @contextmanager
@@ -165,14 +173,20 @@ class Scheduler:
                 watcher.cancel()
 
     def _on_signal(self, number: int) -> None:
-        if self._signalled:
-            raise SystemExit(
-                128 + number
-            )  # for SIGINT, too: gevent shows a KeyboardInterrupt's traceback
-        self._signalled = True
-        self._restarting = False  # who restarts just now is to end as well
+        if self._was_signalled:
+            # Also for SIGINT: gevent prints the traceback of a KeyboardInterrupt.
+            raise SystemExit(128 + number)
+        self._was_signalled = True
+        self._restarts_program = False  # a signal overrides the command to restart
         logger.info("%s: finishing what is running.", signal.Signals(number).name)
         self.shutdown()
+
+
+def _join(runners: Iterable[MicrothreadRunner], seconds: float) -> None:
+    """Wait until all *runners* have ended, at most *seconds* altogether; switches."""
+    deadline = time.monotonic() + seconds
+    for runner in runners:
+        runner.join(max(0.0, deadline - time.monotonic()))
 
 
 MicroScheduler = Scheduler
@@ -182,8 +196,8 @@ MicroScheduler = Scheduler
 def run(*processors: MicroThread) -> None:
     """Run *processors* until the last one has quit; switches, and returns when all have ended.
 
-    SIGTERM and SIGINT end them all.  Raises what the loop of a `Scheduler` does, above all `GaveUp`
-    over a processor that crashed again and again; the others finish their messages first.
+    SIGTERM and SIGINT stop all of them.  Raises what the loop of a `Scheduler` raises, such as
+    `GaveUp` for a processor that crashed again and again; the others finish their messages first.
     """
     scheduler = Scheduler(autoquit=True)
     for processor in processors:
@@ -195,11 +209,11 @@ def run(*processors: MicroThread) -> None:
 def restart_program() -> NoReturn:
     """Replace this process by a new run of the same program; does not return.
 
-    Arguments, interpreter's options, environment, working directory and process id stay.  The
-    connections are closed first, so what is unsettled goes back to its queues.
+    Arguments, options of the interpreter, environment, working directory and process id stay.  The
+    connections are closed first, so unacknowledged messages are requeued.
     """
     runtime.close()
-    for stream in (sys.stdout, sys.stderr):  # the new run gets the file, not what we buffered
+    for stream in (sys.stdout, sys.stderr):  # the new run gets the file, but not our buffer
         if stream is not None:
             stream.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves

@@ -1,11 +1,24 @@
-"""The runners of a scheduler: microthreads, each with the greenlet that runs it."""
+"""Runs the microthreads of a scheduler, and restarts processors that have crashed.
+
+How it works
+------------
+A scheduler has one runner for each of its microthreads.  A `MicrothreadRunner` calls the classic
+methods, ``create()`` once and ``step()`` for ever, in a greenlet.  When that ends, the runner
+reports its end to the scheduler.
+
+A `ProcessorRunner` starts its processor with `MessageProcessor.start`, which needs no greenlet.  If
+a class overrides a method that is called in a classic loop (``main``, ``step``,
+``start_consuming``), the runner calls the loop in a greenlet, as for any microthread.  Either way
+`_on_run_end` then asks the policy of the processor (`postage.supervision`): the runner starts the
+processor again after a pause, gives it up, or ends.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from typing import Any
 
 import gevent
 import gevent.event
@@ -16,81 +29,89 @@ from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
 from postage.supervision import End, Restarts, starts_again
 
-__all__ = ["MicrothreadRunner", "SupervisedProcessor", "runner_for"]
+__all__ = ["MicrothreadRunner", "ProcessorRunner", "runner_for"]
 
 logger = logging.getLogger(__name__)
 
-OnEnd = Callable[["MicrothreadRunner"], object]
-
 
 class MicrothreadRunner:
-    """A microthread that is not supervised: its error ends the loop.
+    """Runs a microthread, whose error ends the loop of the scheduler.
 
-    Making one runs ``create()``.  *turned* is set whenever there is something to look at; before
-    that *on_end* is called, in the hub, when it has ended for good.
+    Making one runs ``create()``.  *on_turn* is called after each step, and *on_end* with the runner
+    when it has ended for good; both in any greenlet or in the hub.
     """
 
-    def __init__(self, microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd) -> None:
+    def __init__(
+        self,
+        microthread: MicroThread,
+        on_turn: Callable[[], object],
+        on_end: Callable[[MicrothreadRunner], object],
+    ) -> None:
         self.microthread = microthread
         self.error: Exception | None = None
-        """What the loop shall raise."""
-        self._exits = False
-        self._stop_requested = gevent.event.Event()
-        self._turned, self._on_end = turned, on_end
+        """What the loop of the scheduler is to raise."""
+        self._on_turn, self._on_end = on_turn, on_end
+        self._ended = gevent.event.Event()
+        self._exits_scheduler = self._stop_requested = False
+        self._greenlet: Any = None
         self._life: Iterator[int] | None = self._create()
-
-    @cached_property
-    def greenlet(self) -> gevent.Greenlet[..., None]:
-        """What it runs in, made when it is first needed."""
-        greenlet: gevent.Greenlet[..., None] = gevent.Greenlet(self._run)
-        greenlet.name = repr(type(self.microthread).__name__)
-        greenlet.rawlink(self._ended)
-        return greenlet
-
-    def _ended(self, _greenlet: object) -> None:
-        self._on_end(self)
-        self._turned.set()
-
-    @property
-    def next_action(self) -> NextAction:
-        """What becomes of the others, now that it has ended."""
-        return NextAction.EXIT if self._exits else NextAction.CONTINUE
 
     @property
     def shutdown_timeout(self) -> float:
-        """Seconds that what runs in it gets to finish."""
+        """Seconds that running handlers get to finish."""
         return 0.0
 
+    @property
+    def next_action(self) -> NextAction:
+        """What the scheduler does after the end of this microthread."""
+        return NextAction.EXIT if self._exits_scheduler else NextAction.CONTINUE
+
     def start(self) -> None:
-        """Have it run.  Never switches."""
-        self.greenlet.start()
+        """Start to run; returns at once and never switches."""
+        self._greenlet = gevent.Greenlet(self._run)
+        self._greenlet.name = repr(type(self.microthread).__name__)
+        self._greenlet.rawlink(self._on_greenlet_end)
+        self._greenlet.start()
 
     def stop(self) -> None:
-        """Have it end: at once where it can, else after its running step.  Never switches."""
-        self._stop_requested.set()
+        """Ask the microthread to end after the step that runs; never switches."""
+        self._stop_requested = True
+
+    def kill_handlers(self) -> None:
+        """Kill running handlers; never switches."""
 
     def kill(self) -> None:
-        """Give what runs in it no more time.  Never switches."""
+        """Kill the greenlet, whatever it does; never switches."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
 
-    def _run(self) -> None:
-        self.error = self._run_once()
+    def join(self, timeout: float) -> bool:
+        """Wait until it has ended; return False after *timeout* seconds.  Switches."""
+        return bool(self._ended.wait(timeout))
 
     def _create(self) -> Iterator[int]:
         life = self.microthread.main()
         next(life, None)
         return life
 
-    def _run_once(self) -> Exception | None:
-        """Run it from its birth to its end; return what it has crashed by."""
+    def _run(self) -> Exception | None:
+        """Run the loop of the microthread to its end; return the error that has ended it."""
+        return self._error_of(self._run_steps)
+
+    def _run_steps(self) -> None:
+        life, self._life = self._life or self._create(), None
+        for _ in life:
+            self._on_turn()
+            gevent.sleep(0)
+            if self._stop_requested:
+                break
+
+    def _error_of(self, function: Callable[[], object]) -> Exception | None:
+        """Call *function*; return the error that it raises, unless that is a way to end."""
         try:
-            life, self._life = self._life or self._create(), None
-            for _ in life:
-                self._turned.set()
-                gevent.sleep(0)
-                if self._stop_requested.is_set():
-                    break
+            function()
         except ExitScheduler:
-            self._exits = True
+            self._exits_scheduler = True
         except RuntimeError as exc:
             # PEP 479: a generator of the user's own let StopIteration out.
             return None if isinstance(exc.__cause__, StopIteration) else exc
@@ -98,23 +119,40 @@ class MicrothreadRunner:
             return exc
         return None
 
+    def _on_greenlet_end(self, greenlet: Any) -> None:
+        error = greenlet.value  # what _run returned; GreenletExit if it was killed
+        self._greenlet = None
+        self._on_run_end(error if isinstance(error, Exception) else None)
 
-class SupervisedProcessor(MicrothreadRunner):
-    """A processor: when it has ended, its policy says whether it is started again."""
+    def _on_run_end(self, error: Exception | None) -> None:
+        self.error = error
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._on_end(self)
+
+
+class ProcessorRunner(MicrothreadRunner):
+    """Runs a processor, and starts it again after an end where its policy says so."""
 
     microthread: MessageProcessor
 
     def __init__(
-        self, processor: MessageProcessor, turned: gevent.event.Event, on_end: OnEnd
+        self,
+        processor: MessageProcessor,
+        on_turn: Callable[[], object],
+        on_end: Callable[[MicrothreadRunner], object],
     ) -> None:
-        starts_again(processor.restart, End.TOLD)  # a word that is no policy is told of at once
+        starts_again(processor.restart, End.TOLD)  # raises at once if it is no policy
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
-        super().__init__(processor, turned, on_end)
+        self._pausing: Any = None  # the greenlet that waits for the next restart
+        super().__init__(processor, on_turn, on_end)
 
     @property
     def next_action(self) -> NextAction:
-        """What becomes of the others, now that it has ended."""
-        return max(super().next_action, self.microthread.ending)
+        """What the scheduler does after the end of this processor."""
+        return max(super().next_action, self.microthread.next_action)
 
     @property
     def shutdown_timeout(self) -> float:
@@ -122,80 +160,91 @@ class SupervisedProcessor(MicrothreadRunner):
         return self.microthread.shutdown_timeout
 
     def start(self) -> None:
-        """Have it consume; its greenlet starts when that is over.  Never switches."""
-        if _is_plain(self.microthread):
-            self.microthread.begin(super().start)
-        else:
+        """Start to run; returns at once and never switches."""
+        if _has_own_loop(self.microthread):
             super().start()
+        else:
+            self._life = None  # it has run create(), and nothing more is called
+            MessageProcessor.start(self.microthread, self._on_run_end)
 
     def stop(self) -> None:
-        """Have it end, after its running handlers.  Never switches."""
+        """Ask the processor to stop, or give up its next restart; never switches."""
         super().stop()
         self.microthread.stop_consuming()
+        if self._pausing is not None:
+            self._pausing.kill(block=False)
+            self._pausing = None
+            self._end()
 
-    def kill(self) -> None:
-        """Give its handlers no more time.  Never switches."""
-        self.microthread.abandon()
+    def kill_handlers(self) -> None:
+        """Kill running handlers; never switches."""
+        self.microthread.kill_handlers()
 
-    def _run(self) -> None:
-        error = self._run_once()
-        while starts_again(self.microthread.restart, self._end(error)):
-            pause = self._restarts.pause(time.monotonic())
-            if pause is None:
-                self._give_up(error)
-                return
-            self._log_end(error, f"it is started again in {pause:g} s")
-            if self._stop_requested.wait(pause):
-                return
-            self.microthread.counts["restarts"] += 1
-            error = self._run_once()
-        self._finish(error)
+    def _on_run_end(self, error: Exception | None) -> None:
+        """Restart the processor, give it up, or end, as its policy says."""
+        if not starts_again(self.microthread.restart, self._how_it_ended(error)):
+            if isinstance(error, ConnectionClosed):
+                self.error = error  # our own side closed it, so the caller of the loop must know
+            elif error is not None:
+                self._log_end(error, "it is not started again")
+            self._end()
+            return
+        pause = self._restarts.pause(time.monotonic())
+        if pause is None:
+            self._give_up(error)
+            return
+        self._log_end(error, f"it is started again in {pause:g} s")
+        self._pausing = gevent.spawn_later(pause, self._restart)
 
-    def _end(self, error: Exception | None) -> End:
-        """Tell how it has ended."""
-        if (
-            self._stop_requested.is_set()
-            or self.next_action > NextAction.STOP
-            or isinstance(error, ConnectionClosed)
-        ):
+    def _how_it_ended(self, error: Exception | None) -> End:
+        was_told = self._stop_requested or self.next_action > NextAction.STOP
+        if was_told or isinstance(error, ConnectionClosed):
             return End.TOLD
         if error is not None:
             return End.CRASHED
-        # Else somebody has called its stop_consuming().
+        # Otherwise somebody has called its stop_consuming().
         return End.FINISHED if self.next_action is NextAction.STOP else End.TOLD
+
+    def _restart(self) -> None:
+        self._pausing = None
+        self.microthread.counts["restarts"] += 1
+        error = self._error_of(self._create_again)
+        if self._life is None:  # create() has raised
+            self._on_run_end(error)
+        else:
+            self.start()
+
+    def _create_again(self) -> None:
+        self._life = self._create()
 
     def _give_up(self, error: Exception | None) -> None:
         processor = self.microthread
-        who = f"{type(processor).__name__} {processor.fingerprint['name']!r}"
+        name = f"{type(processor).__name__} {processor.fingerprint['name']!r}"
         self._log_end(error, "it is not started again, and all others end")
-        self.error = GaveUp(who, processor.restart_intensity, processor.restart_period)
+        self.error = GaveUp(name, processor.restart_intensity, processor.restart_period)
         self.error.__cause__ = error
+        self._end()
 
-    def _finish(self, error: Exception | None) -> None:
-        if isinstance(error, ConnectionClosed):
-            self.error = error  # our own side did it: that is for whoever runs the loop
-        elif error is not None:
-            self._log_end(error, "it is not started again")
-
-    def _log_end(self, error: Exception | None, what_follows: str) -> None:
+    def _log_end(self, error: Exception | None, consequence: str) -> None:
         if error is None:
-            logger.info("%r has ended; %s.", self.microthread, what_follows)
+            logger.info("%r has ended; %s.", self.microthread, consequence)
         else:
-            logger.error("%r has crashed; %s.", self.microthread, what_follows, exc_info=error)
+            logger.error("%r has crashed; %s.", self.microthread, consequence, exc_info=error)
 
 
-def _is_plain(processor: MessageProcessor) -> bool:
-    """Tell whether nothing is overridden that must be called for it to consume."""
-    names = ("main", "step", "start_consuming")
-    kind = type(processor)
-    inherited = all(getattr(kind, name) is getattr(MessageProcessor, name) for name in names)
-    return inherited and not vars(processor).keys() & {*names}
+def _has_own_loop(processor: MessageProcessor) -> bool:
+    """Return whether its class, or the instance, overrides a method of the classic loop."""
+    return any(
+        getattr(getattr(processor, name), "__func__", None) is not getattr(MessageProcessor, name)
+        for name in ("main", "step", "start_consuming")
+    )
 
 
 def runner_for(
-    microthread: MicroThread, turned: gevent.event.Event, on_end: OnEnd
+    microthread: MicroThread,
+    on_turn: Callable[[], object],
+    on_end: Callable[[MicrothreadRunner], object],
 ) -> MicrothreadRunner:
-    """Return the runner for *microthread*: processors are supervised."""
-    if isinstance(microthread, MessageProcessor):
-        return SupervisedProcessor(microthread, turned, on_end)
-    return MicrothreadRunner(microthread, turned, on_end)
+    """Return the runner for *microthread*: a processor is supervised."""
+    kind = ProcessorRunner if isinstance(microthread, MessageProcessor) else MicrothreadRunner
+    return kind(microthread, on_turn, on_end)  # type: ignore[arg-type]
