@@ -21,6 +21,7 @@ from tests.support.places import Place
 from tests.support.raw import Raw, raw_to
 from tests.support.running import running
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 SOON = 10.0
 GRACE = 0.5
@@ -105,8 +106,7 @@ def test_fifty_wait_and_then_each_message_arrives_once(
     errors = outcomes(late, SOON)
     assert watch.seconds >= 1.0
     assert watch.own < 1.0 + GRACE
-    gevent.sleep(2.0 - watch.seconds)
-    assert not any(run.dead for run in patient)
+    assert_stays(lambda: not any(run.dead for run in patient), 2.0 - watch.seconds)
     assert memory() - before < 4 * MB
 
     alarm.end()
@@ -179,8 +179,7 @@ def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, place: Place) -
     producer = producer_at(place, alarm)
     blocked_by(producer, alarm)
     runs = [spawned(producer.message_hello) for _ in range(50)]
-    gevent.sleep(0.1)
-    assert not any(run.dead for run in runs)
+    assert_stays(lambda: not any(run.dead for run in runs), 0.1)
     watch = Stopwatch()
     green.close(0.1)
 

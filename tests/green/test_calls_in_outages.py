@@ -22,6 +22,7 @@ from tests.support.places import Place
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -43,7 +44,7 @@ def during_a_pause(
                 wrong.append(result)
 
     runs = [gevent.spawn(go_on) for _ in range(callers)]
-    gevent.sleep(0.2)
+    wait_until(lambda: next(numbers) > 2 * callers, SOON, "calling")
     pause()
     before = next(numbers)
     wait_until(lambda: next(numbers) > before + 10 * callers, 25, "calling again")
@@ -110,8 +111,7 @@ def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
         server, caller = blocked(place, env)
         with running(server):
             call = gevent.spawn(caller.rpc_ask, 1, _timeout=0.4, _max_retry=20)
-            gevent.sleep(1.0)
-            assert not call.dead
+            assert_stays(lambda: not call.dead, 1.0)
             env.broker.faults.unblock()
             assert call.get(timeout=SOON).value == 1
             assert server.asked == [1]

@@ -192,7 +192,7 @@ def test_others_run_while_one_greenlet_sends_in_a_loop(place):
             ticks += 1
 
     ticker = gevent.spawn(tick)
-    gevent.sleep(0.01)  # it has begun
+    wait_until(lambda: ticks, SOON)
     ticks = 0
     for number in range(count):
         producer.message_note(number)

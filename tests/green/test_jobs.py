@@ -14,6 +14,7 @@ from postage.testing.polling import wait_until
 from tests.support.places import Place
 from tests.support.recorder import Handles, Recorder, at
 from tests.support.running import SOON, running
+from tests.support.waiting import assert_stays
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -62,9 +63,7 @@ def test_a_job_runs_while_its_processor_does(place: Place):
         assert place.producer().rpc_echo("and handlers do").value == "and handlers do"
     ended = processor.turns
 
-    gevent.sleep(5 * BEAT)
-
-    assert processor.turns == ended
+    assert_stays(lambda: processor.turns == ended, 5 * BEAT)
     assert processor.statistics().jobs == ended
 
 
@@ -73,8 +72,7 @@ def test_a_job_never_overlaps_itself(place: Place):
     processor.gate.clear()
     with running(processor):
         wait_until(lambda: processor.turns, SOON)  # it may have had its first turn by now
-        gevent.sleep(10 * BEAT)
-        assert processor.turns == 1
+        assert_stays(lambda: processor.turns == 1, 10 * BEAT)
         processor.gate.set()
         turns(processor, 2)
 
@@ -118,8 +116,7 @@ def test_a_job_counts_against_the_concurrency(place: Place):
         processor.gate.clear()
         place.producer().message_hold()
         wait_until(lambda: processor.seen or processor.now, SOON)
-        gevent.sleep(5 * BEAT)
-        assert len(processor.seen) + processor.now == 1
+        assert_stays(lambda: len(processor.seen) + processor.now == 1, 5 * BEAT)
         processor.gate.set()
 
 

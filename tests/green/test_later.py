@@ -15,6 +15,7 @@ from postage.errors import EncodingError
 from postage.green.rpc.pending import PendingCall
 from postage.testing.polling import wait_until
 from tests.support.places import Place
+from tests.support.raw import Raw
 from tests.support.recovery import calls_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
@@ -146,7 +147,7 @@ def test_to_kill_it_gives_the_call_up(caller: Any, server: Server) -> None:
     assert len(calls_of(caller)) == 0
 
 
-def test_our_own_end_ends_it(caller: Any, server: Server) -> None:
+def test_our_own_end_ends_it(caller: Any, server: Server, place: Place, raw: Raw) -> None:
     server.gate.clear()
     pending = [caller.rpc_square.later(n) for n in range(3)]
     wait_until(lambda: len(server.asked) == 3, SOON)
@@ -154,7 +155,7 @@ def test_our_own_end_ends_it(caller: Any, server: Server) -> None:
     server.gate.set()
     wait_until(lambda: "idle" in repr(server), SOON)
     still = caller.rpc_square.later(4)
-    gevent.sleep(0.1)
+    wait_until(lambda: caller.statistics().calling == 1 and raw.count(place.queue) == 1, SOON)
     green.close(1.0)
 
     assert [each.get(timeout=SOON).value for each in pending] == [0, 1, 4]

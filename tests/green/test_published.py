@@ -26,6 +26,7 @@ from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.publishing import SOON, in_time, message
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 
 def behind(proxy: Proxy, env: Any, place: Place, **attributes: Any) -> Any:
@@ -186,8 +187,7 @@ def test_a_full_queue_takes_it_when_there_is_room(place: Place, raw: Any) -> Non
     producer = place.producer()
     producer.message_first()
     run = spawned(producer.message_second)
-    gevent.sleep(0.2)
-    assert not run.dead
+    assert_stays(lambda: not run.dead, 0.2)
     assert take(raw, place.queue)["name"] == "first"
 
     assert outcomes([run], SOON) == [None]

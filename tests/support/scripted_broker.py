@@ -63,6 +63,8 @@ class ScriptedBroker:
         self.declared: list[list[str]] = []
         """The exchanges that were declared, for each of them."""
         self.peers: list[Peer] = []
+        self.silent = False
+        """Whether a connection has come to a stage from which on the broker is silent."""
         self._ended = gevent.event.Event()
 
     def __call__(self, peer: Peer) -> None:
@@ -88,7 +90,7 @@ class ScriptedBroker:
         if stage == "refuse":
             return
         if stage == "connect":
-            peer.until_gone()
+            self._be_silent(peer)
         peer.next()
         peer.send(START)
         peer.expect(spec.Connection.StartOk)
@@ -108,6 +110,10 @@ class ScriptedBroker:
             peer.open_channel()
             peer.expect(spec.Exchange.Declare)
             return
+        self._be_silent(peer)
+
+    def _be_silent(self, peer: Peer) -> None:
+        self.silent = True
         peer.until_gone()
 
     def _declare(self, peer: Peer, channel: int) -> None:
