@@ -24,6 +24,7 @@ from tests.support.proxy import Proxy
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, calls_of, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -188,10 +189,10 @@ def test_the_time_of_a_try_does_not_include_connecting(
     proxy.refuse()
     proxy.cut()
     call = gevent.spawn(caller.rpc_ask, 1, _timeout=1.0, _max_retry=2)
-    gevent.sleep(0.8)
+    assert_stays(lambda: not call.dead, 0.8)
     proxy.accept()
     asked(server, 1)
-    gevent.sleep(0.5)
+    assert_stays(lambda: not call.dead, 0.5)
     server.gate.set()
 
     assert call.get(timeout=SOON).value == 1
@@ -223,7 +224,7 @@ def test_the_cause_is_reported_even_after_a_stall(
 ) -> None:
     class Interrupted(AsyncResult):
         def wait(self, timeout: float | None = None) -> Any:
-            time.sleep(0.02)  # the limit was reckoned before, its timer starts after it
+            time.sleep(0.02)  # a stall between computing the limit and starting its timer
             return super().wait(timeout)
 
     monkeypatch.setattr(reconnecting, "AsyncResult", Interrupted)
@@ -268,7 +269,7 @@ def test_the_limits_of_a_thousand_calls_hold_through_a_cut(
     server.concurrency = 2000
     watch = Stopwatch()
     runs = [gevent.spawn(timed, caller.rpc_ask, n, _timeout=1.5) for n in range(1000)]
-    gevent.sleep(0.5)
+    wait_until(lambda: server.asked, SOON)
     proxy.cut()
     ended = outcomes(runs, 60)
 
@@ -334,7 +335,7 @@ def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
             runs = [gevent.spawn(producer.rpc_ask, n) for n in range(50)]
             while not all(run.dead for run in runs):
                 delete_reply_queues(env)
-                gevent.sleep(0.1)
+                gevent.wait(runs, timeout=0.1)
         assert [run.value.value for run in runs] == list(range(50))
         assert_nothing_is_left(producer)
 
@@ -362,6 +363,19 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
 # --- private queues, whose answers are collected later
 
 
+def collect_two(caller: Any, server: GatedServer, queue: str) -> gevent.Greenlet[..., Any]:
+    """Wait for two replies on *queue*, in a greenlet; returns when the first has arrived."""
+
+    def delivered() -> int:
+        return sum(each.delivered for each in pair_of(caller).consuming.statistics().channels)
+
+    before = delivered()
+    collecting = spawned(caller.consume_rpc, queue, 2)
+    server.gate.set()
+    wait_until(lambda: delivered() > before, SOON, "the first reply")
+    return collecting
+
+
 def test_collecting_from_a_queue_lost_with_its_connection_fails(
     caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
@@ -376,9 +390,7 @@ def test_collecting_from_a_queue_lost_with_its_connection_fails(
 
 def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: GatedServer) -> None:
     queue = caller.rpc_queue_ask(1)
-    asked(server, 1)
-    collecting = spawned(caller.consume_rpc, queue)
-    gevent.sleep(0.1)
+    collecting = collect_two(caller, server, queue)
     delete(pair_of(caller), queue)
 
     (error,) = outcomes([collecting], SOON)
@@ -388,8 +400,7 @@ def test_collecting_ends_when_the_queue_is_deleted(caller: Any, server: GatedSer
 
 
 def test_collecting_ends_with_the_connection(caller: Any, server: GatedServer) -> None:
-    collecting = spawned(caller.consume_rpc, caller.rpc_queue_ask(1))
-    gevent.sleep(0.1)
+    collecting = collect_two(caller, server, caller.rpc_queue_ask(1))
     cut(pair_of(caller), "consuming")
 
     (error,) = outcomes([collecting], SOON)
