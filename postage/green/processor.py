@@ -238,11 +238,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
-        self._pool, self._jobs = pool, Jobs(self, pool.submit)
-        self._is_draining = False
+        self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
+        self._pool, self._jobs, self._is_draining = pool, Jobs(self, pool.submit), False
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
         self._ended.clear()
-        self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the processor has ended; return False after *timeout* seconds.  Switches.

@@ -40,12 +40,12 @@ class ObservedConsumer(messaging.GenericConsumer):
         self.deliveries: list[Any] = []
         super().__init__(*args, **kwds)
 
-    def start(self, on_delivery: Any) -> None:
+    def start(self, on_delivery: Any, on_end: Any = None) -> None:
         def observe(delivery: Any) -> None:
             self.deliveries.append(delivery)
             on_delivery(delivery)
 
-        super().start(observe)
+        super().start(observe, on_end)
 
 
 class GatedServer(messaging.MessageProcessor):
