@@ -45,9 +45,16 @@ from postage.broker.session.auth import credentials
 from postage.broker.session.client_channel import ClientChannel
 from postage.broker.session.handshake import Stage, StageEvent
 from postage.broker.session.heartbeats import Heartbeats
-from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.wire.framing import FrameParser, Publish, single_frames
+from postage.broker.wire.framing import (
+    HEARTBEAT,
+    METHOD,
+    PROTOCOL,
+    WHOLE_PUBLISH,
+    FrameParser,
+    Publish,
+    single_frames,
+)
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
 
 __all__ = ["ClientConnection", "Host", "Interceptor"]
@@ -239,10 +246,11 @@ class ClientConnection:
             handle = self._frame
             if self.interceptor is not None:
                 handle = partial(self.interceptor.incoming, handle=handle)
-            for frame in self._parser.feed(data, single=self.interceptor is not None):
+            frames = self._parser.feed(data, single=self.interceptor is not None)
+            for frame_type, number, payload in frames:
                 if self.stage is Stage.CLOSED:
                     return
-                handle(*frame)
+                handle(frame_type, number, payload)
         except SyntaxFault as exc:
             self._fail(exc)
             self.close()  # the start of the next frame is unknown
@@ -254,44 +262,44 @@ class ClientConnection:
     def _greet(self, data: bytes) -> bytes:
         """Handle the protocol header; return what follows it."""
         self._greeting += data
-        known = framing.PROTOCOL
-        if not known.startswith(self._greeting[: len(known)]):
-            self.write(known)
+        if not PROTOCOL.startswith(self._greeting[: len(PROTOCOL)]):
+            self.write(PROTOCOL)
             self.close()
             return b""
-        if len(self._greeting) < len(known):
+        if len(self._greeting) < len(PROTOCOL):
             return b""
         self._advance(StageEvent.GREETED)
         self.write(handshake.start())
-        return self._greeting[len(known) :]
+        return self._greeting[len(PROTOCOL) :]
 
     def _frame(self, frame_type: int, number: int, payload: Any) -> None:
+        call = None
         try:
-            if frame_type == framing.WHOLE_PUBLISH:
+            if frame_type == WHOLE_PUBLISH:
                 self._whole_publish(number, payload)
-            elif frame_type == framing.METHOD:
-                self._method(number, decode(payload))
-            elif frame_type != framing.HEARTBEAT:
+            elif frame_type == METHOD:
+                call = decode(payload)
+                self._method(number, call)
+            elif frame_type != HEARTBEAT:
                 self._content(frame_type, number, payload)
             else:
                 _check_heartbeat(number, payload)
-        except ChannelFault as exc:
-            self._fail_channel(number, exc)
-        except ConnectionFault as exc:
-            self._fail(exc)
+        except Fault as exc:
+            if call is not None and not any(exc.method):
+                exc.method = call.method.ids
+            if isinstance(exc, ChannelFault):
+                self._fail_channel(number, exc)
+            else:
+                self._fail(exc)
 
     def _method(self, number: int, call: MethodCall) -> None:
-        try:
-            if number == 0:
-                self._connection_method(call)
-            elif self.stage is Stage.OPEN:
-                self._channel_method(number, call)
-            elif self.stage is not Stage.CLOSING:
-                text = f"{call.method.name} in connection state {self.stage.value}"
-                raise ConnectionFault(505, text)
-        except Fault as exc:
-            exc.method = exc.method if any(exc.method) else call.method.ids
-            raise
+        if self.stage is Stage.OPEN and number:
+            self._channel_method(number, call)
+        elif not number:
+            self._connection_method(call)
+        elif self.stage is not Stage.CLOSING:
+            text = f"{call.method.name} in connection state {self.stage.value}"
+            raise ConnectionFault(505, text)
 
     def _connection_method(self, call: MethodCall) -> None:
         name = call.method.name

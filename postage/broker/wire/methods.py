@@ -122,8 +122,9 @@ class MethodCall:
     """A method that one side called, with its arguments as attributes.  It may be cached: read only."""
 
     def __init__(self, method: Method, arguments: dict[str, Any]) -> None:
-        self.method = method
-        self.__dict__.update(arguments)
+        self.method: Method
+        arguments["method"] = method
+        self.__dict__ = arguments  # faster than copying them
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self.method.name} has no argument {name!r}")
