@@ -22,7 +22,7 @@ from postage.broker.core.clock import ManualTimers
 from postage.broker.session.node import Node
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.broker.operations import QUEUES, Step, examples
-from tests.support.sync_client import Event, SessionWire, Silent, SocketWire, SyncClient, Wire
+from tests.support.sync_client import ConnectionWire, Event, Silent, SocketWire, SyncClient, Wire
 
 CONTROL = 9
 """The channel on which we look on; no step uses it."""
@@ -391,7 +391,7 @@ class Comparison:
     def _run(self, steps: list[Step]) -> None:
         prefix = f"{self._run_id}{next(self._numbers):06}_"
         node = Node(ManualTimers(), vhosts=(self.vhost,))
-        ours = Peer(lambda: SessionWire(node), self.vhost)
+        ours = Peer(lambda: ConnectionWire(node), self.vhost)
         pair = (ours, self.theirs)
         for peer in pair:
             peer.begin(prefix)
@@ -433,7 +433,7 @@ def _owners(node: Node, ours: Peer) -> dict[str, str]:
     """Return the queues that there are, and through which connection each can be seen."""
     (vhost,) = node.vhosts.values()
     connections = {
-        id(client._wire.connection): link  # type: ignore[attr-defined]
+        id(client.wire.connection): link  # type: ignore[attr-defined]
         for link, client in ours.clients.items()
     }
     return {

@@ -50,7 +50,7 @@ def test_a_closed_channel_can_be_opened_again(client: Talk) -> None:
         assert client.ask("channel.open", 1).method.name == "channel.open_ok"
 
 
-def test_after_its_error_a_channel_takes_nothing_until_it_is_closed(client: Talk) -> None:
+def test_after_its_error_a_channel_takes_nothing_until_closed(client: Talk) -> None:
     close = client.ask("queue.declare", 1, queue="none", passive=True)
     assert (close.method.name, close.reply_code) == ("channel.close", 404)
     assert (close.class_id, close.method_id) == (50, 10)

@@ -54,7 +54,7 @@ def test_anything_but_the_protocol_is_told_of_it(data: bytes) -> None:
     assert (stage, output) == (Stage.CLOSED, b"AMQP\x00\x00\x09\x01")
 
 
-def test_properties_that_nobody_can_read_end_with_their_publisher() -> None:
+def test_properties_that_cannot_be_read_end_their_publisher() -> None:
     node = Node(ManualTimers())
     connection = node.open_connection(lambda: None)
     declared = method(1, spec.Queue.Declare(queue="q"))

@@ -35,7 +35,7 @@ def test_who_begins_to_publish_is_blocked_then(node: Node) -> None:
     assert len(node.vhosts["/"].queues["q"]) == 1  # blocked, not refused
 
 
-def test_clients_that_know_no_blocking_are_held_back_all_the_same(node: Node) -> None:
+def test_clients_that_know_no_blocking_are_held_back_as_well(node: Node) -> None:
     client = Talk(node).open(1, capabilities={})
     client.publish("nowhere")
     Faults(node).block("a test")

@@ -257,4 +257,3 @@ def test_nothing_is_left_of_a_queue_that_was_to_expire(place: VHost) -> None:
     place.remove_queue(place.queues["q"])
     gc.collect()
     assert gone() is None
-    assert not place._expiries

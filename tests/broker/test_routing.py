@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.core.routing import BrokerBinding, BrokerExchange, topic_matches
+from postage.broker.core.routing import BrokerBinding, BrokerExchange, TopicPatterns, topic_matches
 from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.instructions import instructions
@@ -118,9 +118,7 @@ def test_other_bindings_make_nothing_slower(kind: str) -> None:
         assert exchange.unbind_destination("queue", "one")
         assert not exchange.unbind_destination("queue", "one")
 
-    all_about_it(
-        crowded(BrokerExchange("e", kind), 0, "one")
-    )  # what is done at the first time alone
+    all_about_it(crowded(BrokerExchange("e", kind), 0, "one"))  # some is done the first time only
     assert instructions(lambda: all_about_it(many)) == instructions(lambda: all_about_it(few))
 
 
@@ -130,3 +128,47 @@ def crowded(exchange: BrokerExchange, count: int, *more: str) -> BrokerExchange:
     for name in more:
         exchange.bind(BrokerBinding("queue", name, "key-0"))
     return exchange
+
+
+# --- patterns as a tree
+
+
+@given(st.lists(st.tuples(patterns, st.booleans()), max_size=30), patterns)
+def test_a_tree_of_patterns_matches_the_same(changes: list[tuple[str, bool]], key: str) -> None:
+    tree, there = TopicPatterns(), set[str]()
+    for pattern, stays in changes:
+        tree.add(pattern)
+        there.add(pattern)
+        if not stays:
+            tree.remove(pattern)
+            there.remove(pattern)
+    found = tree.matching(key)
+    assert len(found) == len(set(found))
+    assert set(found) == {each for each in there if topic_matches(each, key)}
+
+
+def test_nothing_is_left_of_what_was_removed() -> None:
+    tree, empty = TopicPatterns(), TopicPatterns()
+    for pattern in ("a.b.#", "a", "#"):
+        tree.add(pattern)
+    for pattern in ("a", "a.b.#", "#"):
+        tree.remove(pattern)
+    steps = [instructions(lambda each=each: each.matching("a.b")) for each in (tree, empty)]
+    assert steps[0] == steps[1]
+
+
+def test_patterns_with_another_start_cost_nothing() -> None:
+    few, many = TopicPatterns(), TopicPatterns()
+    for tree, count in ((few, 10), (many, 1000)):
+        for number in range(count):
+            tree.add(f"{number}.*.#")
+    assert many.matching("7.a.b") == ["7.*.#"]
+    assert instructions(lambda: many.matching("7.a.b")) == instructions(
+        lambda: few.matching("7.a.b")
+    )
+
+
+def test_a_long_pattern_in_a_tree_takes_no_long_time() -> None:
+    tree = TopicPatterns()
+    tree.add(".".join(["#", "a"] * 60))
+    assert not tree.matching(".".join(["a"] * 120) + ".b")

@@ -47,25 +47,25 @@ class SocketWire:
     """A wire to a broker that listens somewhere."""
 
     def __init__(self, host: str, port: int, patience: float = 2.0) -> None:
-        self._socket = socket.create_connection((host, port), patience)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = socket.create_connection((host, port), patience)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+        self.socket.sendall(data)
 
     def receive(self) -> bytes:
         try:
-            return self._socket.recv(1 << 16)
+            return self.socket.recv(1 << 16)
         except TimeoutError as exc:
             raise Silent from exc
         except ConnectionResetError:
             return b""
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
 
-class SessionWire:
+class ConnectionWire:
     """A wire to a connection of *node*, in this process and without sockets."""
 
     def __init__(self, node: Node) -> None:
@@ -99,7 +99,7 @@ class SyncClient:
     def __init__(
         self, wire: Wire, vhost: str, user: str = "guest", password: str = "guest"
     ) -> None:
-        self._wire = wire
+        self.wire = wire
         self._buffer = b""
         self._content: dict[int, list[Any]] = {}
         self.events: list[Event] = []
@@ -140,7 +140,7 @@ class SyncClient:
         if self.ended:
             return
         try:
-            self._wire.send(data)
+            self.wire.send(data)
         except OSError:
             self.ended = True
 
@@ -157,7 +157,7 @@ class SyncClient:
 
     def pump(self) -> None:
         """Take what has come."""
-        data = self._wire.receive()
+        data = self.wire.receive()
         if not data:
             self.ended = True
         self._buffer += data
@@ -209,4 +209,4 @@ class SyncClient:
         if not self.ended:
             self.send(0, spec.Connection.Close(200, "bye", 0, 0))
             self.wait(0, spec.Connection.CloseOk)
-        self._wire.close()
+        self.wire.close()

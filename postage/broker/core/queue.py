@@ -167,6 +167,8 @@ class BrokerQueue:
         self.body_bytes = 0
         """Total size of the bodies of the messages that are ready."""
         self.last_use = timers.now()
+        self.use_timer: Timer | None = None
+        """Checks from time to time whether the queue is unused and has to be deleted."""
         self._timers, self._publish_dead_letter, self._account = timers, dead_letter, account
         self._last_seq = 0
         self._is_limited = self.options.max_length is not None or self.options.max_bytes is not None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from postage.broker.core.clock import Timer, Timers
+from postage.broker.core.clock import Timers
 from postage.broker.core.dead_letters import dead_letter, has_cycle
 from postage.broker.core.limits import Limits
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
@@ -62,8 +62,6 @@ class VHost:
         }
         self.routes: dict[bytes, Sequence[BrokerQueue]] = {}
         """Queues by address of a message, since exchanges, queues or bindings last changed."""
-        self._expiries: dict[str, Timer] = {}
-        """Timers of queues that are deleted when they are unused, by name."""
         self.reply_consumers: dict[str, ReplyConsumer] = {}
         """The consumers of direct replies by the routing key of their replies."""
         self.refusals: dict[str, Fault] = {}
@@ -249,8 +247,7 @@ class VHost:
 
     def _check_use_later(self, queue: BrokerQueue, seconds: float) -> None:
         """Check in *seconds* whether *queue* is still in use."""
-        expiry = self._timers.later(seconds, lambda: self._expire_queue(queue))
-        self._expiries[queue.name] = expiry
+        queue.use_timer = self._timers.later(seconds, lambda: self._expire_queue(queue))
 
     def _check_properties(self, queue: BrokerQueue) -> None:
         """Refuse properties that replicated queues of RabbitMQ cannot have."""
@@ -305,8 +302,8 @@ class VHost:
         count = len(queue)
         self.routes.clear()
         del self.queues[queue.name]
-        if queue.name in self._expiries:  # the timer would keep the queue in memory until it is due
-            self._expiries.pop(queue.name).cancel()
+        if queue.use_timer is not None:  # it would keep the queue in memory until it is due
+            queue.use_timer.cancel()
         self._unbind_destination("queue", queue.name)
         queue.close()
         return count

@@ -146,7 +146,7 @@ def run(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
-def test_a_process_reaches_its_broker_by_postage_and_by_blocking_pika(patched: str) -> None:
+def test_a_process_reaches_its_broker_by_postage_and_by_pika(patched: str) -> None:
     assert run(PROGRAM + PLAIN, patched) == "1\n"
 
 
@@ -167,7 +167,7 @@ def test_the_end_of_the_process_is_quiet() -> None:
         subprocess.run(arguments, env=environment, check=True, capture_output=True, timeout=30)
 
 
-def test_a_broker_thread_can_be_started_and_stopped_again_and_again() -> None:
+def test_a_broker_thread_can_be_started_and_stopped_again() -> None:
     running = threading.active_count()
     for _ in range(5):
         with BrokerThread() as broker:
