@@ -105,19 +105,7 @@ class RpcMethod:
         queue_only = _queue_only or self._queue_only
         return self._make(self._prepare(self._build, queue_only, *args, **kwds))
 
-    @overload
-    def later(
-        self, /, *args: Any, _queue_only: Literal[True], **kwds: Any
-    ) -> gevent.Greenlet[..., str]: ...
-
-    @overload
-    def later(
-        self, /, *args: Any, _queue_only: Literal[False] = False, **kwds: Any
-    ) -> gevent.Greenlet[..., MessageResult]: ...
-
-    def later(
-        self, /, *args: Any, _queue_only: bool = False, **kwds: Any
-    ) -> gevent.Greenlet[..., Any]:
+    def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., MessageResult]:
         """Start the call in the background; return its greenlet.  Never switches.
 
         ``greenlet.get()`` waits for the result message, ``ready()`` returns whether there is one,
@@ -125,7 +113,7 @@ class RpcMethod:
         in the next turn of the hub.  ``kill()`` gives the call up.  Raises what building and
         encoding the message raises.
         """
-        queue_only = _queue_only or self._queue_only
+        queue_only = kwds.pop("_queue_only", self._queue_only)
         call = self._prepare(self._build, queue_only, *args, **kwds)
         # gevent gives a new greenlet an empty context.  This copy keeps the deadline of the request
         # that the caller handles.

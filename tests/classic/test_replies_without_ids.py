@@ -1,4 +1,4 @@
-"""Many calls at once to servers that run 1.2.1, whose replies do not say which call they answer."""
+"""Many concurrent calls to servers of 1.2.1, whose replies carry no correlation id."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_late_reply_does_not_answer_the_next_call(old_server):
 
 @pytest.mark.behaviour("other-languages", "round-robin-and-fan-out")
 def test_old_and_new_servers_share_one_queue(old_server):
-    """A fleet is moved to this package one program at a time."""
+    """A fleet migrates to this package one program at a time."""
     with program("new", "server.py", "many") as new_server:
         new_server.wait_for_line('"ready"')
         assert called(Caller(), 50) == list(range(50))

@@ -1,4 +1,4 @@
-"""Calls while the broker is away, or takes nothing: none is lost, none waits for ever."""
+"""Calls while the broker is down or blocked: none is lost, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.support.waiting import assert_stays
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
-# --- a broker that goes and comes back
+# --- a broker that restarts
 
 
 def during_a_pause(
     caller: Any, pause: Callable[[], object], callers: int = 20
 ) -> tuple[int, list[Any]]:
-    """Have *callers* call in a row while the broker is away; return how many calls, and errors."""
+    """Make calls with *callers* while the broker is down; return their number, and errors."""
     over, numbers, wrong = gevent.event.Event(), itertools.count(), []
 
     def go_on() -> None:
@@ -70,7 +70,7 @@ def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
 
 
 def no_route_at_most(wrong: list[Any]) -> bool:
-    """Tell whether nothing failed but for the server's queue, which is not there at once."""
+    """Return whether the only failures were calls before the server's queue was redeclared."""
     return {each.value for each in wrong} <= {"NoRoute"}
 
 
@@ -103,7 +103,7 @@ def test_a_rabbitmq_node_that_dies_and_comes_back(
     green.close()
 
 
-# --- a broker that takes nothing
+# --- a broker that blocks publishes
 
 
 def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
@@ -138,6 +138,6 @@ def blocked(place: Place, env: FaultEnv) -> tuple[GatedServer, Any]:
     caller = place.producer()
     caller.rpc_ask("opens the channel", _timeout=0)
     env.broker.faults.block()
-    spawned(caller.message_hello)  # a broker tells those who publish
+    spawned(caller.message_hello)  # a broker reports an alarm to connections that publish
     wait_until(lambda: pair_of(caller).publishing.current.blocked, SOON)
     return server, caller

@@ -1,4 +1,4 @@
-"""Calls in the background: many at once, one by one, and those that nobody waits for."""
+"""Calls in the background: many at once, one by one, and without a waiter."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_killing_a_waiter_does_not_end_the_call(caller: Any, server: Server) -> 
     assert pending.get(timeout=SOON).value == 9
 
 
-def test_a_call_that_nobody_waits_for_leaves_nothing(caller: Any, server: Server) -> None:
+def test_a_call_without_a_waiter_leaves_nothing(caller: Any, server: Server) -> None:
     for number in range(20):
         caller.rpc_square.later(number)
     wait_until(lambda: len(server.asked) == 20, SOON)
@@ -137,7 +137,7 @@ def test_a_call_that_nobody_waits_for_leaves_nothing(caller: Any, server: Server
     assert not [each for each in gc.get_objects() if type(each) is PendingCall]
 
 
-def test_to_kill_it_gives_the_call_up(caller: Any, server: Server) -> None:
+def test_killing_the_greenlet_gives_the_call_up(caller: Any, server: Server) -> None:
     server.gate.clear()
     pending = caller.rpc_square.later(3)
     wait_until(lambda: server.asked == [3], SOON)
@@ -147,7 +147,9 @@ def test_to_kill_it_gives_the_call_up(caller: Any, server: Server) -> None:
     assert len(calls_of(caller)) == 0
 
 
-def test_our_own_end_ends_it(caller: Any, server: Server, place: Place, raw: Raw) -> None:
+def test_closing_our_connections_ends_a_call(
+    caller: Any, server: Server, place: Place, raw: Raw
+) -> None:
     server.gate.clear()
     pending = [caller.rpc_square.later(n) for n in range(3)]
     wait_until(lambda: len(server.asked) == 3, SOON)

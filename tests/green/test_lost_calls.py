@@ -1,4 +1,4 @@
-"""Calls whose connection, channel or reply queue is lost: sent again while they may, then ended."""
+"""Calls that lose their connection, channel or reply queue: retried, then ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROLES = ["publishing", "consuming", "both"]
 
 @pytest.fixture
 def server(place: Place) -> Iterator[GatedServer]:
-    """A server for the calls of the test, whose gate is open at the end."""
+    """A server for the calls of the test; its gate is opened at the end."""
     made = GatedServer({"name": "server"}, place.eqk)
     with running(made):
         yield made
@@ -51,7 +51,7 @@ def caller(place: Place, proxy: Proxy, broker_env: Any, server: GatedServer) -> 
 
 
 def warm(caller: Any, server: GatedServer) -> None:
-    """Have the peer known as one that echoes ids."""
+    """Make the first call, which shows that the server returns ids."""
     server.gate.set()
     assert caller.rpc_ask("warm").value == "warm"
     server.gate.clear()
@@ -83,7 +83,7 @@ def delete(pair: Pair, queue: str) -> None:
         channel.queue_delete(queue)
 
 
-# --- where the loss comes
+# --- losses before and after the write
 
 
 def test_a_connection_lost_before_the_write_uses_up_no_try(
@@ -235,7 +235,7 @@ def test_the_cause_is_reported_even_after_a_stall(
     assert caller.rpc_ask(1, _timeout=0.8, _max_retry=0).value == "ConnectionLost"
 
 
-def test_who_waits_to_connect_hears_at_once_that_we_close(caller: Any, proxy: Proxy) -> None:
+def test_our_close_fails_a_call_that_waits_to_connect(caller: Any, proxy: Proxy) -> None:
     proxy.refuse()
     proxy.cut()
     wait_until(lambda: not pair_of(caller).connections, SOON)
@@ -352,7 +352,7 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(100)]
     for run in runs:
         run.kill()
-        gevent.sleep(0.0005)  # the others go on, so each one is killed elsewhere
+        gevent.sleep(0.0005)  # the others run meanwhile, so each is killed at another place
     wait_until(lambda: all(run.dead for run in runs), SOON)
     server.gate.set()
 
@@ -360,7 +360,7 @@ def test_callers_that_are_killed_anywhere_leave_nothing(
     assert caller.rpc_ask("after").value == "after"
 
 
-# --- private queues, whose answers are collected later
+# --- private queues, whose replies are collected later
 
 
 def collect_two(caller: Any, server: GatedServer, queue: str) -> gevent.Greenlet[..., Any]:

@@ -1,4 +1,4 @@
-"""Calls to servers whose replies carry no correlation id, as those of 1.2.1."""
+"""Calls to servers that return no correlation id, such as Postage 1.2.1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 
 class Server(messaging.MessageProcessor):
-    """Answers with what it was sent."""
+    """Replies with the parameters of the request."""
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content, reply_func):
@@ -26,7 +26,7 @@ class Server(messaging.MessageProcessor):
 
 @pytest.fixture
 def old_server(place, broker_env):
-    """Answer *count* calls, *batch* at a time in reverse order, from a native thread."""
+    """Reply to *count* calls from a native thread, *batch* at a time in reverse order."""
     threads: list[threading.Thread] = []
 
     def start(count: int, batch: int) -> None:
@@ -66,7 +66,7 @@ def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_se
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_replies_without_ids_that_may_be_anybodys_go_to_nobody(place, raw, old_server):
+def test_shared_replies_without_ids_are_dropped(place, raw, old_server):
     producer = place.producer()
     with running(Server({"name": "server"}, place.eqk)):
         warm(producer)

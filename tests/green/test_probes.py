@@ -1,4 +1,4 @@
-"""The first calls to a destination, at once: one finds out what the others wait for."""
+"""The first calls to a destination: one probes whether ids come back, the others wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY = 60
 
 
 class Server(messaging.MessageProcessor):
-    """Answers calls when it may."""
+    """Replies to calls when it may."""
 
     def __init__(self, eqk: Any) -> None:
         self.began: list[Any] = []
@@ -40,7 +40,7 @@ class Server(messaging.MessageProcessor):
 
 @pytest.fixture(autouse=True)
 def nobody_else() -> None:
-    """End the consumers that other tests have left."""
+    """End the consumers of earlier tests."""
     green.close()
 
 
@@ -65,7 +65,7 @@ def test_concurrent_first_calls_share_a_reply_queue(place):
 
 @pytest.mark.behaviour("rpc-call")
 def test_without_a_receipt_every_call_has_a_queue_of_its_own(place, raw):
-    """As 1.2.1 is: it does not know what the first call asks for."""
+    """Postage 1.2.1 sends no receipts."""
     queue = raw.declare(place.queue)
     producer = place.producer()
     raw.channel.queue_bind(queue, place.exchange.name, place.key)

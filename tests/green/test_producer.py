@@ -1,4 +1,4 @@
-"""Producers: how they are made, what their names and attributes say, and whether they wait."""
+"""Producers: their arguments and attributes, and whether sending waits for the broker."""
 
 from __future__ import annotations
 
@@ -155,11 +155,13 @@ def test_pika_and_postage_declare_the_same_exchange(raw, place):
     )
     queue = listen(raw, unrouted, "")
     producer = producer_at(place, eks=[(made, "lamp.on")])
-    raw.channel.exchange_declare(**made.parameters)  # the broker refuses any difference
+    raw.channel.exchange_declare(**made.parameters)  # the broker would refuse any difference
 
     producer.message_hello()
 
-    assert raw.take(queue).method.routing_key == "lamp.on"  # by way of the arguments
+    assert (
+        raw.take(queue).method.routing_key == "lamp.on"
+    )  # because of the arguments of the exchange
 
 
 @pytest.mark.behaviour("exchange-attributes")
@@ -257,7 +259,7 @@ def test_a_copy_sends_like_the_original(raw, monkeypatch, duplicate):
 
 @pytest.mark.behaviour("producer-method-names")
 def test_a_producer_that_was_never_initialised_can_be_looked_at():
-    """As pickle and debuggers do; it must not end in a recursion."""
+    """Pickle and debuggers do so; it must not recurse for ever."""
     empty = object.__new__(messaging.GenericProducer)
 
     assert not hasattr(empty, "anything")
@@ -285,7 +287,7 @@ def test_without_confirm_all_messages_arrive_in_order(place, raw, queue):
 
 @pytest.fixture
 def silent_broker(rabbitmq):
-    """A function that stops the broker's process, all threads of it; it goes on after the test."""
+    """A function that stops all threads of the broker's process until the end of the test."""
 
     def stop():
         os.kill(rabbitmq.pid, signal.SIGSTOP)

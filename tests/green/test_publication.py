@@ -1,4 +1,4 @@
-"""Which errors another try may overcome, and what the last one says; no broker needed."""
+"""Which publish errors are retried, and what the final error says; no broker needed."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ FINAL = {
     "no queue": NoRoute("depot", "rk"),
     "our own side closed": ConnectionClosed("closed"),
     "it cannot be encoded": EncodingError("no"),
-    "nobody is there, and never was": UNREACHABLE,
+    "no broker answers, and none ever did": UNREACHABLE,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", PASSING)
-def test_what_another_try_may_overcome(what: str) -> None:
+def test_a_passing_error_is_retried(what: str) -> None:
     assert MESSAGE.is_retryable(PASSING[what])
 
 
 @pytest.mark.parametrize("what", FINAL)
-def test_what_would_end_the_same(what: str) -> None:
+def test_a_final_error_is_not_retried(what: str) -> None:
     assert not MESSAGE.is_retryable(FINAL[what])
 
 

@@ -1,4 +1,4 @@
-"""Publishing to a real broker: through cuts, against refusals, to full queues, and to nobody."""
+"""Publishing to a real broker: lost connections, refusals, full queues, no route."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def send_many(producer: Any, sender: int, count: int) -> None:
         gevent.sleep(0.02)
 
 
-def test_a_broker_that_is_gone_too_long(proxy: Proxy, broker_env: Any, place: Place) -> None:
+def test_a_broker_that_stays_away_is_an_error_at_the_limit(
+    proxy: Proxy, broker_env: Any, place: Place
+) -> None:
     producer = behind(proxy, broker_env, place, publish_timeout=1.0)
     producer.message_before()
     proxy.refuse()
@@ -119,7 +121,7 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
     connection = pair.publishing.get()
     with connection.lease() as channel:
         channel.exchange_declare(**{**forbidden.parameters, "internal": True})
-    # As declared by others: we may not publish to it, whoever we are.
+    # As if others had declared it: no client may publish to an internal exchange.
     connection.declare(place.exchange)
     connection.declared.add(forbidden)
     connection.discard_declaration(place.exchange)
@@ -137,7 +139,7 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
     assert watch.own < 2
 
 
-def test_who_may_not_use_a_topic_disturbs_nobody_who_may(
+def test_a_forbidden_topic_affects_no_other_publisher(
     rabbitmq: Any, broker_env: Any, place: Place
 ) -> None:
     topic = exchange(place.sub("topic"), "topic")
@@ -197,7 +199,9 @@ def test_a_full_queue_takes_it_when_there_is_room(place: Place, raw: Any) -> Non
 # --- mandatory
 
 
-def test_a_mandatory_message_for_nobody_is_an_error(place: Place, raw: Any, queue: str) -> None:
+def test_a_mandatory_message_without_a_route_is_an_error(
+    place: Place, raw: Any, queue: str
+) -> None:
     producer = place.producer(mandatory=True)
 
     with pytest.raises(NoRoute, match="start its receiver") as caught:
@@ -208,12 +212,12 @@ def test_a_mandatory_message_for_nobody_is_an_error(place: Place, raw: Any, queu
     assert take(raw, queue)["name"] == "hello"
 
 
-def test_a_message_for_nobody_is_no_error_unless_it_is_mandatory(place: Place) -> None:
+def test_an_unmandatory_message_without_a_route_is_no_error(place: Place) -> None:
     place.producer().message_hello(_key="nobody")
 
 
 @pytest.mark.parametrize("turn", range(3))
-def test_of_many_at_once_those_for_nobody_fail_and_no_others(
+def test_only_the_messages_without_a_route_fail(
     place: Place, raw: Any, queue: str, turn: int
 ) -> None:
     producer, lenient = place.producer(mandatory=True), place.producer()
@@ -241,7 +245,7 @@ def test_what_an_alternate_exchange_takes_has_a_route(place: Place, raw: Any) ->
     assert take(raw, queue)["name"] == "hello"
 
 
-def test_without_confirm_those_for_nobody_are_logged_and_counted(place: Place, caplog: Any) -> None:
+def test_unconfirmed_messages_without_a_route_are_counted(place: Place, caplog: Any) -> None:
     producer = place.producer(mandatory=True, confirm=False)
     before = returned()
     for _ in range(25):
@@ -254,7 +258,7 @@ def test_without_confirm_those_for_nobody_are_logged_and_counted(place: Place, c
 
 
 def returned() -> int:
-    """Return how many messages came back on the channels there are."""
+    """Return how many messages were returned on all channels."""
     return sum(c.returned for connection in green.statistics() for c in connection.channels)
 
 

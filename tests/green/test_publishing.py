@@ -1,4 +1,4 @@
-"""Publishing at least once: through trouble that peers make, within one limit, and never longer."""
+"""Publishing at least once within one time limit, to brokers that misbehave."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_waiting_for_room_and_for_the_confirm_is_one_limit() -> None:
 
 
 def publish_confirmed_once(pair: Pair) -> None:
-    """Have all there that a publish needs, though nobody confirms it."""
+    """Open all that a publish needs; the broker never confirms it."""
     with pytest.raises(PublishFailed):
         publish_confirmed(pair, message(), limit=0.1)
 
@@ -199,7 +199,7 @@ def test_a_producer_can_be_made_while_the_connection_is_lost() -> None:
     assert len(broker.published) == 1
 
 
-def test_a_limit_that_is_over_is_no_crash() -> None:
+def test_a_limit_in_the_past_raises_publish_failed() -> None:
     with pair_with(ScriptedBroker(ack)) as pair:
         for limit in (0.0, -1.0):
             with pytest.raises(PublishFailed):
@@ -271,7 +271,7 @@ def test_a_timeout_of_the_callers_own_is_the_callers() -> None:
         assert caught.value is over
 
 
-def test_one_who_is_killed_while_all_wait_harms_nobody() -> None:
+def test_killing_one_waiting_publisher_affects_no_other() -> None:
     broker = ScriptedBroker(ignore, ack)
     with pair_with(broker) as pair:
         runs = [spawned(publish_confirmed, pair, message(n), limit=SOON) for n in range(10)]

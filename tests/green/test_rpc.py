@@ -1,4 +1,4 @@
-"""Calls: their results, their limits, and what becomes of them when something is missing."""
+"""Calls: their results and limits, and how they fail when a server or a queue is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGES = 300.0
 
 
 class Server(messaging.MessageProcessor):
-    """Answers calls in every way there is."""
+    """Replies to calls in every possible way."""
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
         self.ran: list[Any] = []
@@ -138,7 +138,7 @@ def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
 
 
 def requests_of(call: Any, place: Any) -> list[Any]:
-    """Return the requests that *call* puts on the wire when nobody answers."""
+    """Return the requests that *call* sends if no reply arrives."""
     with consuming(messaging.GenericConsumer(place.eqk)) as got:
         result = call()
         assert isinstance(result, messaging.MessageResultException)
@@ -167,12 +167,12 @@ def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
     sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), place)
 
     first, second = (int(header.expiration) for _, _, header, _ in sent)
-    assert first == 150 >= second  # less where this machine was late
+    assert first == 150 >= second  # less if this machine was slow
     assert 0.3 <= time.monotonic() - began < 5
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_the_time_and_the_retries_when_nobody_says_otherwise():
+def test_the_default_timeout_and_retries():
     assert (messaging.GenericProducer.rpc_timeout, messaging.GenericProducer.max_retry) == (30, 4)
 
 
@@ -195,7 +195,7 @@ def test_a_late_server_does_not_run_expired_calls(place, raw):
     result = producer.rpc_echo("nobody waits", _timeout=0.1, _max_retry=2)
     assert result.value == "TimeoutError"
 
-    wait_until(lambda: raw.count(place.queue) == 0, SOON)  # the broker drops it at its time
+    wait_until(lambda: raw.count(place.queue) == 0, SOON)  # the broker drops it when it expires
     with running(late):
         assert producer.rpc_echo("awaited").value == "awaited"
 
@@ -209,7 +209,7 @@ def test_a_later_try_can_be_answered(place):
     tap = messaging.GenericConsumer(place.at((place.sub("tap"), place.key)))
     with consuming(tap) as requests:
         call = gevent.spawn(place.producer().rpc_echo, "x", _timeout=0.3, _max_retry=10)
-        wait_until(lambda: len(requests) == 3, SOON)  # so the first one's time is over for sure
+        wait_until(lambda: len(requests) == 3, SOON)  # so the first one has timed out
         with running(late):
             assert call.get(timeout=SOON).value == "x"
 
@@ -293,7 +293,7 @@ def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
 
 @pytest.mark.behaviour("rpc-queue-only")
 def test_consume_rpc_collects_replies_and_calls_the_callback(place):
-    """A fan-out key reaches two servers, and both answer."""
+    """Two servers are bound to the same key, and both reply."""
     both = [server(place.at((place.sub(name), place.key))) for name in "ab"]
     seen: list[Any] = []
     producer = place.producer()
@@ -321,7 +321,7 @@ def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
 @pytest.mark.behaviour("rpc-queue-only")
 def test_consume_rpc_defaults_to_the_rpc_timeout(place):
     producer = place.producer(rpc_timeout=0.1)
-    messaging.GenericConsumer(place.eqk)  # somebody's queue, so that the call arrives
+    messaging.GenericConsumer(place.eqk)  # a queue, so that the call is not returned
 
     with pytest.raises(messaging.TimeoutError, match=r"0 of 1 replies came within 0\.1 s"):
         producer.consume_rpc(producer.rpc_queue_echo("x"))
@@ -375,11 +375,11 @@ def test_a_malformed_reply_to_a_waiting_call_is_an_error(place, raw, warmed):
     assert call.get(timeout=SOON).message.startswith("Malformed reply ")
 
 
-# --- nobody there, or nobody any more
+# --- servers that are missing or gone
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_a_key_that_nobody_is_bound_to_is_no_route_at_once(place):
+def test_a_key_without_a_binding_is_no_route_at_once(place):
     began = time.monotonic()
 
     result = place.producer().rpc_echo("x", _timeout=30)
@@ -411,13 +411,15 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
         warm(producer)
         raw.channel.exchange_delete(place.exchange.name)
         assert producer.rpc_echo("x", _timeout=30).value == "NoRoute"
-        assert producer.rpc_echo("x").value == "NoRoute"  # now there is one, without bindings
+        assert (
+            producer.rpc_echo("x").value == "NoRoute"
+        )  # the exchange now exists, without bindings
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
 @pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
 def test_a_lost_connection_answers_every_waiter_at_once(place, rabbitmq, vhost, lost):
-    """Six callers wait: some on reply queues of their own, some on the shared one."""
+    """Six callers wait: three on reply queues of their own, three on the shared one."""
     echoing = place.at((place.queue, place.key))
     producer = place.producer()
     with running(server(echoing)):

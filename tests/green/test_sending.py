@@ -1,4 +1,4 @@
-"""What the methods of a producer send, and where to; read back with plain pika."""
+"""The messages that the methods of a producer send, and where; read with plain pika."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ WAYS = {
 @pytest.mark.parametrize(("given", "keys", "at_second"), TARGETS, ids=str)
 @pytest.mark.parametrize("way", WAYS)
 def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_second):
-    """``_key`` goes to the first exchange alone; with ``_eks`` it is ignored."""
+    """``_key`` is for the first exchange only; with ``_eks`` it is ignored."""
     there = (second[0], "rk2")
     both = [(place.exchange, "other"), there, (place.exchange, "rk")]
     to = {
@@ -224,10 +224,10 @@ def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
 
     producer.message_hello("lost", _eks=[(new, "rk")])
     assert exchange_exists(raw, new.name)
-    queue = listen(raw, new, "")  # with the very same parameters
+    queue = listen(raw, new, "")  # with the same parameters
     producer.message_hello("found", _eks=[(new, "rk")])
 
-    # Unconfirmed, the first one may not have been there yet when the queue was bound.
+    # Unconfirmed, the first message may have been published before the queue was bound.
     wait_until(lambda: take(raw, queue)["content"] == {"parameters": "found"})
 
 
@@ -253,7 +253,7 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw, queue, confi
     raw.channel.exchange_delete(place.exchange.name)
 
     def is_back():
-        producer.message_hello()  # without confirm, the first one only shows that it is gone
+        producer.message_hello()  # unconfirmed, the first only shows the loss
         return exchange_exists(raw, place.exchange.name)
 
     wait_until(is_back)

@@ -135,8 +135,8 @@ class Calls:
         finally:
             del self._pending[call.id]
             self._sharing.discard(call)
-            if self._probes:
-                self._end_probe(call)
+            if self._probes and self._is_probe(call):
+                self._record(call.destination, PeerEvent.PROBE_ENDED)
             if call.own_queue is not None:
                 call.own_queue.close()
                 call.own_queue = None  # breaks a reference cycle: the queue refers to the call
@@ -159,16 +159,14 @@ class Calls:
 
         Never switches.
         """
-        channel, connection = self._request_channel, self._connection
+        channel, connection, queue = self._request_channel, self._connection, call.own_queue
         if channel is None or not channel.alive or connection is None:
             return None
-        if self._pair.declaring:  # the queue of its server may be among them
-            return None
-        if call.request.exchange not in connection.declared:
+        # The queue of the server may be among those that are being declared.
+        if self._pair.declaring or call.request.exchange not in connection.declared:
             return None
         if connection.blocked is not None or connection.transport.congested:
             return None
-        queue = call.own_queue
         if queue is None and self.peers[call.destination] is PeerState.ECHOES:
             queue = self._shared_queue
         return None if queue is None or not queue.alive else (channel, queue)
@@ -246,7 +244,10 @@ class Calls:
     def _open_reply_queue(self, call: PendingCall) -> None:
         """Open the queue for the replies to *call*; wait for the probe of another call first."""
         if call.own_queue is None:
-            self._wait_for_probe(call)
+            probe = self._probes.get(call.destination)
+            if probe is not None and probe.call is not call:
+                self._shared.get()  # most likely, the probe will find that it can be used
+                probe.ended.wait(PROBE_WAIT)
             if self.peers[call.destination] is PeerState.ECHOES:
                 self._shared.get()
                 return
@@ -275,17 +276,6 @@ class Calls:
     def _is_probe(self, call: PendingCall) -> bool:
         probe = self._probes.get(call.destination)
         return probe is not None and probe.call is call
-
-    def _wait_for_probe(self, call: PendingCall) -> None:
-        """Wait until another call has found out what *call* must know; switches if there is one."""
-        probe = self._probes.get(call.destination)
-        if probe is not None and probe.call is not call:
-            self._shared.get()  # most likely, the probe will find that it can be used
-            probe.ended.wait(PROBE_WAIT)
-
-    def _end_probe(self, call: PendingCall) -> None:
-        if self._is_probe(call):
-            self._record(call.destination, PeerEvent.PROBE_ENDED)
 
     def _record(self, destination: Destination, event: PeerEvent) -> None:
         """Take note of what a reply has shown, and wake the calls that wait for it."""
