@@ -1,5 +1,6 @@
-"""Addressing: exchanges with keys (eks), exchanges with queues and keys (eqk), and the queues and
-keys by which generic applications are found.
+"""Where messages go: exchanges and keys (*eks*), and exchanges, queues and keys (*eqk*).
+
+Also the queues and keys of generic applications.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from postage.exchange import Exchange
 __all__ = ["Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "queue_name_and_flags"]
 
 Eks = Sequence[tuple[type[Exchange], str]]
-"""Where a producer sends to: ``[(Exchange, key), ...]``."""
+"""The destinations of a producer, exchanges and keys: ``[(Exchange, key), ...]``."""
 
 QueueSpec = str | Mapping[str, Any]
-"""A queue by its name, or as ``{"name": ..., "flags": {...}}``."""
+"""A queue: its name, or ``{"name": ..., "flags": {...}}``."""
 
 Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str]]]]
-"""What a consumer listens to: ``[(Exchange, [(queue, key), ...]), ...]``."""
+"""The sources of a consumer: ``[(Exchange, [(queue, key), ...]), ...]``."""
 
 QUEUE_FLAGS = {"passive", "durable", "exclusive", "auto_delete", "arguments"}
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One queue bound to one exchange by one key; *queue* is a name or a dictionary."""
+    """One queue that is bound to one exchange by one key."""
 
     exchange: type[Exchange]
     queue: QueueSpec
@@ -57,8 +58,8 @@ def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
 class Address:
     """The queues and keys of one generic application.
 
-    *number* counts the applications of one process from 0: the first one's own queue has the
-    classic name ``{pid}@{host}``, the later ones' are ``{pid}.{number}@{host}``.
+    *number* counts the applications of one process from 0.  The own queue of the first one has the
+    classic name ``{pid}@{host}``, that of a later one ``{pid}.{number}@{host}``.
     """
 
     name: str
@@ -68,34 +69,34 @@ class Address:
 
     @property
     def sid(self) -> dict[str, Any]:
-        """The queue that all applications of the name share."""
+        """The queue that all applications of this name share."""
         return {"name": self.name, "flags": {"auto_delete": True}}
 
     @property
     def hid(self) -> dict[str, Any]:
-        """The queue that all applications of the name on the host share."""
+        """The queue that all applications of this name on this host share."""
         return {"name": f"{self.name}@{self.host}", "flags": {"auto_delete": True}}
 
     @property
     def uid(self) -> dict[str, Any]:
-        """The queue of this application alone; it ends with its connection."""
+        """The queue of this application alone; the broker deletes it with the connection."""
         own = self.unique_key if self.number else self.process_key
         return {"name": own, "flags": {"exclusive": True, "auto_delete": True}}
 
     @property
     def process_key(self) -> str:
-        """Reaches every application of the process."""
+        """The key that reaches every application of the process."""
         return f"{self.pid}@{self.host}"
 
     @property
     def unique_key(self) -> str:
-        """Reaches just this application."""
+        """The key that reaches only this application."""
         return f"{self.pid}.{self.number}@{self.host}"
 
     def standard(self) -> list[tuple[QueueSpec, str]]:
         """Return the queues and keys that every application has.
 
-        Its own comes first: who cannot have it leaves nothing on the broker.
+        Its own queue comes first: if another process has it already, nothing else is declared.
         """
         at_host = f"@{self.host}"
         fan_out = (self.name, at_host, self.name + at_host, self.process_key, self.unique_key)

@@ -1,7 +1,7 @@
 """Every error that Postage raises on purpose, as one tree under `PostageError`.
 
-A leaf carries its data as attributes, and its message says what to do.  *Lost* and *Closed* differ:
-the first is what the broker or the network did to us, the second what our own side did.
+A leaf carries its data as attributes, and its message says what to do.  *Lost* means that the
+broker or the network ended something, *Closed* that our own side did.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SettingsError(PostageError, ValueError):
 
 
 class ConnectionFailed(PostageError):
-    """No connection came about.  *host* and *port* say where; the cause is the foreign error."""
+    """No connection to *host*:*port* was possible; the cause is the error of the system or pika."""
 
     def __init__(self, text: str, *, host: str, port: int) -> None:
         super().__init__(text)
@@ -72,7 +72,7 @@ class AuthenticationFailed(ConnectionFailed):
 
 
 class TlsFailed(ConnectionFailed):
-    """No TLS connection came about: one side does not trust the other, or does not speak TLS."""
+    """TLS failed: one side does not trust the certificate of the other, or does not speak TLS."""
 
 
 class VhostRefused(ConnectionFailed):
@@ -84,7 +84,7 @@ class VhostRefused(ConnectionFailed):
 
 
 class ConnectionLost(PostageError):
-    """The broker or the network ended the connection; we did not.  Trying again may help."""
+    """The broker or the network ended the connection.  Trying again may help."""
 
 
 class ConnectionClosed(PostageError):
@@ -92,7 +92,7 @@ class ConnectionClosed(PostageError):
 
 
 class ChannelRefused(PostageError):
-    """The broker closed the channel over what we asked; *code* is the AMQP reply code, as 404."""
+    """The broker refused a request and closed the channel; *code* is AMQP's, such as 404."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"the broker refused it ({code}): {text}")
@@ -108,11 +108,11 @@ class ChannelRefused(PostageError):
 
 
 class TopologyMismatch(ChannelRefused):
-    """An exchange or queue exists otherwise than it was declared (406), or not at all (404).
+    """An exchange or queue exists with other flags than declared (406), or does not exist (404).
 
-    *kind* is ``"queue"`` or ``"exchange"``, *name* its name, *flag* the flag that differs, *ours*
-    what we asked for and *theirs* what the broker has; both are the broker's words.  Where it does
-    not exist, *flag* is ``"passive"`` and *theirs* is ``"missing"``.
+    *kind* is ``"queue"`` or ``"exchange"``, *name* its name and *flag* the flag that differs.
+    *ours* is the declared value and *theirs* that of the broker, both in the words of the broker.
+    If the exchange or queue does not exist, *flag* is ``"passive"`` and *theirs* ``"missing"``.
     """
 
     def __init__(  # noqa: PLR0913 - the data of the error, one argument each
@@ -123,18 +123,18 @@ class TopologyMismatch(ChannelRefused):
         self.ours, self.theirs = ours, theirs
 
     def __str__(self) -> str:
-        """Say what differs, and what to write in order to use it as it is, or to have it made."""
-        return self._it_is_missing() if self.theirs == "missing" else self._it_differs()
+        """Return what differs, and what to write to use it as it is, or to declare it."""
+        return self._missing_text() if self.theirs == "missing" else self._differing_text()
 
-    def _it_is_missing(self) -> str:
+    def _missing_text(self) -> str:
         where = "the flags of the queue" if self.kind == "queue" else "the exchange class"
         return (
-            f"{self.kind} {self.name!r} does not exist (404), and passive = True says here that "
-            f"others make it.  Start them first, or have it made: leave passive out of {where}, "
-            f"and declare it as they do."
+            f"{self.kind} {self.name!r} does not exist (404), and passive = True says that another "
+            f"program declares it.  Start that program first; or leave passive out of {where}, and "
+            f"declare it here with the same flags."
         )
 
-    def _it_differs(self) -> str:
+    def _differing_text(self) -> str:
         as_it_is = (
             f'the queue {{"name": {self.name!r}, "flags": {{"passive": True}}}} in the eqk'
             if self.kind == "queue"
@@ -148,19 +148,19 @@ class TopologyMismatch(ChannelRefused):
 
 
 class IdentityTaken(ChannelRefused):
-    """Another process has the queue *queue*, which a generic application has for itself (405)."""
+    """Another process uses *queue*, the exclusive queue of a generic application (405)."""
 
     def __init__(self, code: int, text: str, *, queue: str) -> None:
         super().__init__(code, text)
         self.queue = queue
 
     def __str__(self) -> str:
-        """Say who that may be, and what to change."""
+        """Return which process that may be, and what to change."""
         return (
-            f"another process is {self.queue!r} already (405).  Where two containers share their "
-            f"host name and process number, give each a host name of its own, or the application "
-            f'a host in its fingerprint: Fingerprint(name, host="other").  Where it is a former '
-            f"run on a machine that has died, the broker lets go of it after two heartbeats."
+            f"another process is {self.queue!r} already (405).  If two containers share their host "
+            f"name and process number, give each a host name of its own, or the application a host "
+            f'in its fingerprint: Fingerprint(name, host="other").  If it is an earlier run on a '
+            f"machine that has died, the broker drops its connection after two heartbeats."
         )
 
 
@@ -183,10 +183,10 @@ class OperationTimeout(PostageError, builtins.TimeoutError):
 
 
 class PublishFailed(PostageError):
-    """The broker did not take the message within its ``publish_timeout``.  The cause says why.
+    """The broker did not accept the message within ``publish_timeout``; the cause says why.
 
-    *exchange* and *key* are where it was to go.  Where the broker has only not answered, it may
-    have the message, or get it later.
+    *exchange* and *key* are the destination.  If the broker just did not answer, it may have the
+    message, or receive it later.
     """
 
     def __init__(self, text: str, *, exchange: str = "", key: str = "") -> None:
@@ -195,7 +195,7 @@ class PublishFailed(PostageError):
 
 
 class NotAcknowledged(PublishFailed):
-    """The broker answered the publish with a nack: it could not take the message."""
+    """The broker answered the publish with a nack: it could not store the message."""
 
 
 class NoRoute(PublishFailed):
@@ -204,8 +204,8 @@ class NoRoute(PublishFailed):
     def __init__(self, exchange: str, key: str) -> None:
         super().__init__(
             f"no queue is bound to exchange {exchange!r} for key {key!r}, and the message was "
-            f"mandatory: start its receiver once before, so that the queue is there, or correct "
-            f"the key; mandatory = False sends it all the same",
+            f"mandatory: start its receiver first, which declares the queue, or correct the key; "
+            f"mandatory = False drops such messages without an error",
             exchange=exchange,
             key=key,
         )
@@ -215,7 +215,7 @@ class NoRoute(PublishFailed):
 
 
 class EncodingError(PostageError, ValueError):
-    """A value cannot be sent.  *key* is where it stands, as ``content.parameters.when``."""
+    """A value cannot be sent.  *key* is its place, such as ``content.parameters.when``."""
 
     def __init__(self, text: str, *, key: str = "") -> None:
         super().__init__(text)
@@ -234,27 +234,30 @@ class MalformedMessage(PostageError, ValueError):
 
 
 class FilterError(PostageError):
-    """A filter could not make sense of the message: its handler does not get it."""
+    """Raised by a filter: the message is discarded for its handler."""
 
 
+# The next two and `ExitScheduler` are signals, not errors of a value.  They are ValueErrors because
+# they were in 1.2.1, and programs may rely on that; so a handler that catches ValueError around one
+# of them must raise it again.
 class RejectMessage(PostageError, ValueError):
-    """Raised by a handler: the message is rejected, not requeued, and no traceback is logged."""
+    """Raised by a handler: the message is rejected, not requeued; no traceback is logged."""
 
 
 class AckAndRestart(PostageError, ValueError):
-    """Raised by a handler: the message is acknowledged, then the program is run anew."""
+    """Raised by a handler: the message is acknowledged, then the program is started again."""
 
 
 class GaveUp(PostageError):
-    """A processor has ended once more after all its restarts.  The cause is its last error.
+    """A processor has crashed too often to be restarted again.  The cause is its last error.
 
-    *processor* is its class and name, *restarts* how many there were within *period* seconds.
+    *processor* is its class and name; it was restarted *restarts* times within *period* seconds.
     """
 
     def __init__(self, processor: str, restarts: int, period: float) -> None:
         super().__init__(
             f"{processor} was started again {restarts} times within {period:g} s, and has ended "
-            f"once more; the log says each time why"
+            f"again; the log says each time why"
         )
         self.processor, self.restarts, self.period = processor, restarts, period
 

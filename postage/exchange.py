@@ -9,11 +9,11 @@ __all__ = ["Exchange", "ExchangeType"]
 
 
 class ExchangeType(type):
-    """Gives exchange classes the live property `parameters`."""
+    """Metaclass of exchanges: gives the classes the property `parameters`."""
 
     @property
     def parameters(cls) -> dict[str, Any]:
-        """The keyword arguments of ``channel.exchange_declare`` (AMQP 0-9-1, exchange.declare)."""
+        """The keyword arguments of pika's ``channel.exchange_declare``, as the class is now."""
         exchange: type[Exchange] = cls  # type: ignore[assignment]  # every class of ours is one
         return {
             "exchange": exchange.name,
@@ -26,7 +26,7 @@ class ExchangeType(type):
 
 
 class Exchange(metaclass=ExchangeType):
-    """An exchange.  Inherit it and set what differs; use the class itself, never an instance."""
+    """An exchange: inherit it and set the attributes.  Use the class itself, not an instance."""
 
     name: ClassVar[str] = "noname"
     exchange_type: ClassVar[str] = "direct"

@@ -1,4 +1,4 @@
-"""Who sent a message: the six values that identify a component in the running system."""
+"""Fingerprints: the six values that identify the sender of a message in the running system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Fingerprint", "FingerprintLike", "complete"]
 
 
 class HasDict(Protocol):
-    """Any object of the user's that can say its fingerprint as a dictionary."""
+    """An object of the user's with a fingerprint in the form of a dictionary."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fingerprint as a dictionary."""
@@ -24,10 +24,11 @@ FingerprintLike = Mapping[str, Any] | HasDict
 
 
 class Fingerprint:
-    """The fingerprint of a component; pid, host, user and vhost come from the system.
+    """The fingerprint of a component.
 
-    They are read when the object is made, so they are right after a fork.  A missing *name* or
-    *type* is ``None`` here and ``"None"`` on the wire, which is what 1.2.1 sent.
+    A missing pid, host, user or vhost is read from the system when the object is made, so it is
+    right after a fork, too.  A missing *name* or *type* is ``None`` here, and ``"None"`` on the
+    wire, as 1.2.1 sent it.
     """
 
     KEYS = ("name", "type", "pid", "host", "user", "vhost")
@@ -49,7 +50,7 @@ class Fingerprint:
         self.vhost = str(settings.live.vhost if vhost is None else vhost)
 
     def as_dict(self) -> dict[str, str]:
-        """Return exactly the six keys; every value is a string."""
+        """Return a dictionary of the six keys; every value is a string."""
         return dict(zip(self.KEYS, self.as_tuple(), strict=True))
 
     def as_tuple(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ class Fingerprint:
         return tuple(str(getattr(self, key)) for key in self.KEYS)
 
     def __eq__(self, other: object) -> bool:
-        """Two fingerprints are equal when their six values are."""
+        """Two fingerprints are equal if their six values are."""
         return isinstance(other, Fingerprint) and self.as_tuple() == other.as_tuple()
 
     def __hash__(self) -> int:
@@ -68,7 +69,7 @@ class Fingerprint:
 
 
 def complete(partial: FingerprintLike | None) -> dict[str, Any]:
-    """Return *partial* merged over a bare fingerprint; *partial* is a dict or has ``as_dict()``."""
+    """Return a fingerprint with the values of *partial*; the system fills in the missing ones."""
     known = (
         {} if partial is None else partial if isinstance(partial, Mapping) else partial.as_dict()
     )

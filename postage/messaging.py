@@ -1,7 +1,7 @@
 """The classic names of messages, producers, consumers and processors.
 
-``global_vhost``, ``global_user``, ``global_password`` and ``global_hup`` are live: what they say is
-looked up when it is used, and assigning to them changes it.
+``global_vhost``, ``global_user``, ``global_password`` and ``global_hup`` are live: a new value
+becomes the default of the components that are made later.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Poisonous messages: how often one was delivered without ever having been settled.  Pure."""
+"""Counts how often a message was delivered without being acknowledged or rejected.  Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 __all__ = ["Redeliveries"]
 
 KEPT = 10_000
-"""Of how many redelivered messages the count is kept; that of the one not seen for longest goes."""
+"""Redelivered messages that are counted; beyond that, the one not seen for longest is dropped."""
 
 
 class Redeliveries:
-    """Counts the deliveries of messages that come again.
+    """Counts the deliveries of messages that are redelivered.
 
-    A quorum queue says how often it has delivered a message (``x-delivery-count``).  Other queues
-    say no more than that they did so before; what comes again is then counted here, by its queue
-    and message id, and the count ends with the process.
+    A quorum queue says how often it has delivered a message before (``x-delivery-count``).  Other
+    queues only say that they have.  Their messages are counted here by queue and message id, and
+    the count ends with the process.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -30,14 +30,14 @@ class Redeliveries:
     def deliveries(
         self, queue: str, message_id: str | None, headers: Mapping[str, Any] | None
     ) -> int:
-        """Take note that a redelivered message comes; return how often it has come, at least.
+        """Count a delivery that is marked as redelivered; return at least how many there were.
 
-        To be asked once for each delivery, and only for those that are marked as redelivered: in
-        a first one the header can only be what a publisher wrote.
+        Call it once for each such delivery, and for no other: in a first delivery, the header can
+        only be one that the publisher wrote.
         """
-        told = (headers or {}).get("x-delivery-count")
-        if isinstance(told, int):
-            return told + 1  # it counts those before this one
+        count = (headers or {}).get("x-delivery-count")
+        if isinstance(count, int):
+            return count + 1  # the header counts the deliveries before this one
         if message_id is None:
             return 2
         before = self._seen.pop((queue, message_id), 1)

@@ -1,7 +1,7 @@
 """Addresses as text: broker URLs (https://www.rabbitmq.com/docs/uri-spec) and lists of hosts.
 
-A URL is taken apart here and not by ``urllib.parse.urlsplit``, which knows one host only, and whose
-errors quote what may be a password.  No error of this module quotes any part of an address.
+``urllib.parse.urlsplit`` is not used: it knows only one host, and its errors may quote a password.
+No error of this module quotes any part of an address.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Address = tuple[str, int]
 """A host, without brackets, and a port."""
 
 EMBEDDED = "embedded://"
-"""How a host begins which is no host, but the name of a broker inside this process."""
+"""The prefix of a host that is the name of a broker inside this process."""
 
 SCHEMES = ("amqp", "amqps", "embedded")
 # RFC 3986, appendix B; it matches any text.
@@ -27,18 +27,18 @@ _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.
 
 @dataclass(frozen=True)
 class Url:
-    """A broker URL, taken apart; an empty text has no parts at all."""
+    """The parts of a broker URL; an empty text has none."""
 
     scheme: str = ""
     parts: dict[str, str] = field(default_factory=dict, repr=False)
-    """Those of host, port, user, password and vhost that it names.  Several hosts stand in *host*
-    as they stand in the URL, each with its port, and *port* is absent."""
+    """The host, port, user, password and vhost, as far as the URL has them.  Several hosts are in
+    *host* as the URL has them, each with its port, and *port* is missing."""
     options: dict[str, str] = field(default_factory=dict)
     """What follows the question mark."""
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Return *text* taken apart; raises `SettingsError`, which quotes nothing of it."""
+        """Return the parts of *text*; raise `SettingsError`, which does not quote it."""
         if not text:
             return cls()
         match = _URL.fullmatch(text)
@@ -58,7 +58,7 @@ class Url:
 
 
 def _embedded_parts(authority: str) -> dict[str, str]:
-    """Return the parts of ``embedded://name``; what the broker is called stands as host."""
+    """Return the parts of ``embedded://name``; the host is the name with its prefix."""
     if "@" in authority or ":" in authority:
         raise SettingsError("POSTAGE_URL: embedded:// takes a name and a vhost, no user or port")
     return {"host": EMBEDDED + urllib.parse.unquote(authority)}
@@ -80,7 +80,7 @@ def _host_parts(hosts: str) -> dict[str, str]:
 
 
 def addresses(hosts: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses in ``h1,h2:5673,[::1]:5674``; *port* is that of hosts without one."""
+    """Return the addresses in ``h1,h2:5673,[::1]:5674``; hosts without a port have *port*."""
     if hosts.startswith(EMBEDDED):
         return ((hosts, port),)
     split = [_split(host.strip()) for host in hosts.split(",")]
@@ -88,7 +88,7 @@ def addresses(hosts: str, port: int) -> tuple[Address, ...]:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return a host and its port, which may be empty; IPv6 with a port stands in brackets."""
+    """Return a host and its port, which may be empty; an IPv6 host with a port has brackets."""
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
         wrong = not bracket or (port and not port.startswith(":"))
@@ -104,7 +104,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def port_number(text: object) -> int:
-    """Return *text* as a port that TCP has, or raise `SettingsError`."""
+    """Return *text* as a TCP port, or raise `SettingsError`."""
     try:
         port = int(str(text))
     except ValueError:

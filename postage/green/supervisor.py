@@ -27,7 +27,7 @@ from postage.dispatch import NextAction
 from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
-from postage.supervision import End, Restarts, starts_again
+from postage.supervision import End, Restarts, is_restarted
 
 __all__ = ["MicrothreadRunner", "ProcessorRunner", "runner_for"]
 
@@ -144,7 +144,7 @@ class ProcessorRunner(MicrothreadRunner):
         on_turn: Callable[[], object],
         on_end: Callable[[MicrothreadRunner], object],
     ) -> None:
-        starts_again(processor.restart, End.TOLD)  # raises at once if it is no policy
+        is_restarted(processor.restart, End.STOPPED)  # raises at once if it is no policy
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
         self._pausing: Any = None  # the greenlet that waits for the next restart
         super().__init__(processor, on_turn, on_end)
@@ -182,7 +182,7 @@ class ProcessorRunner(MicrothreadRunner):
 
     def _on_run_end(self, error: Exception | None) -> None:
         """Restart the processor, give it up, or end, as its policy says."""
-        if not starts_again(self.microthread.restart, self._how_it_ended(error)):
+        if not is_restarted(self.microthread.restart, self._how_it_ended(error)):
             if isinstance(error, ConnectionClosed):
                 self.error = error  # our own side closed it, so the caller of the loop must know
             elif error is not None:
@@ -199,11 +199,11 @@ class ProcessorRunner(MicrothreadRunner):
     def _how_it_ended(self, error: Exception | None) -> End:
         was_told = self._stop_requested or self.next_action > NextAction.STOP
         if was_told or isinstance(error, ConnectionClosed):
-            return End.TOLD
+            return End.STOPPED
         if error is not None:
             return End.CRASHED
         # Otherwise somebody has called its stop_consuming().
-        return End.FINISHED if self.next_action is NextAction.STOP else End.TOLD
+        return End.FINISHED if self.next_action is NextAction.STOP else End.STOPPED
 
     def _restart(self) -> None:
         self._pausing = None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.errors import SettingsError
-from postage.supervision import LONGEST_PAUSE, End, Policy, Restarts, starts_again
+from postage.supervision import LONGEST_PAUSE, End, Policy, Restarts, is_restarted
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,16 @@ from postage.supervision import LONGEST_PAUSE, End, Policy, Restarts, starts_aga
     ],
 )
 def test_the_policies_mean_what_they_mean_in_erlang(word, told, finished, crashed):
-    ends = (End.TOLD, End.FINISHED, End.CRASHED)
+    ends = (End.STOPPED, End.FINISHED, End.CRASHED)
 
-    assert [starts_again(word, end) for end in ends] == [told, finished, crashed]
-    assert [starts_again(Policy(word), end) for end in ends] == [told, finished, crashed]
+    assert [is_restarted(word, end) for end in ends] == [told, finished, crashed]
+    assert [is_restarted(Policy(word), end) for end in ends] == [told, finished, crashed]
 
 
 @pytest.mark.parametrize("word", ["always", "", None, 5, [], lambda: None])
 def test_another_word_is_an_error_that_lists_them(word):
     with pytest.raises(SettingsError, match="'permanent', 'transient', 'temporary'"):
-        starts_again(word, End.TOLD)
+        is_restarted(word, End.STOPPED)
 
 
 def test_the_pauses_grow_and_it_gives_up():
