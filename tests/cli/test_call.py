@@ -9,9 +9,8 @@ import pytest
 
 from postage.testing.polling import wait_until
 from tests.cli.support import SOON, answer_of, in_process, postage, running, together
-from tests.support.broker import exchange_exists
 from tests.support.programs import Program
-from tests.support.raw import raw_to
+from tests.support.raw import exchange_exists, raw_to
 
 SECRET = "not-the-password"
 

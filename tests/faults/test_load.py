@@ -17,8 +17,7 @@ from tests.faults.fault_env import FaultEnv, on_embedded
 from tests.faults.fault_run import run_with_fault
 from tests.faults.load import Load, LoadProcessor, LoadSettings, outcome_of
 from tests.faults.report import ANSWERED, WRONG, Limits, RunReport, check, violations
-from tests.support.measures import memory
-from tests.support.resident import resident
+from tests.support.measures import memory, resident
 
 SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
 

@@ -7,8 +7,7 @@ import socket
 import gevent
 import gevent.event
 
-from tests.support.measures import connections_to, greenlets, memory
-from tests.support.resident import resident
+from tests.support.measures import connections_to, greenlets, memory, resident
 
 
 def test_connections_are_counted_by_where_they_lead() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from postage import green, messaging
-from tests.support.broker import listen
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
-from tests.support.raw import Raw, raw_to
+from tests.support.raw import Raw, listen, raw_to
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
 from tests.support.attempts import outcomes, spawned
-from tests.support.broker import listen
 from tests.support.measures import memory
 from tests.support.places import Place
-from tests.support.raw import Raw, raw_to
+from tests.support.raw import Raw, listen, raw_to
 from tests.support.running import running
 from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays

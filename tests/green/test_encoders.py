@@ -10,8 +10,8 @@ import pytest
 
 from postage import messaging
 from postage.errors import EncodingError
-from tests.support.broker import exchange_exists, take_all
 from tests.support.places import exchange, producer_at
+from tests.support.raw import exchange_exists, take_all
 from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")

@@ -12,7 +12,6 @@ from postage import messaging
 from postage.generic_application import GenericApplication
 from postage.settings import Settings
 from postage.testing.polling import wait_until
-from tests.support.broker import listen, take
 from tests.support.components import (
     EQK,
     LOGIN_VHOST,
@@ -23,7 +22,7 @@ from tests.support.components import (
 )
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.programs import Program, run_program
-from tests.support.raw import raw_to
+from tests.support.raw import listen, raw_to, take
 from tests.support.running import running
 
 pytestmark = pytest.mark.usefixtures("broker_env")

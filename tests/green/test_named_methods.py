@@ -8,8 +8,8 @@ import pytest
 
 from postage import messaging
 from postage.errors import RemoteError, SettingsError
-from tests.support.broker import take
 from tests.support.places import Place, producer_at
+from tests.support.raw import take
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")

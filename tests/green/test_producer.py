@@ -17,8 +17,8 @@ from postage import messaging
 from postage.errors import ChannelRefused, PublishFailed, TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT
-from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.places import exchange, producer_at
+from tests.support.raw import exchange_exists, listen, take, take_all
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -21,10 +21,10 @@ from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
-from tests.support.broker import listen, take, take_all
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.publishing import SOON, in_time, message
+from tests.support.raw import listen, take, take_all
 from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays
 

@@ -16,10 +16,10 @@ from postage.errors import (
     VhostRefused,
 )
 from postage.testing.rabbitmq import free_ports
-from tests.support.broker import listen, take
 from tests.support.components import SEND, EnvExchange, Producer, every_component
 from tests.support.definitions import ALICE, SECRET_OF_ALICE, VHOSTS
 from tests.support.programs import run_program
+from tests.support.raw import listen, take
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

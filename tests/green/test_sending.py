@@ -11,9 +11,9 @@ from postage import messaging
 from postage.errors import SettingsError
 from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT, SENT
-from tests.support.broker import exchange_exists, listen, take, take_all
 from tests.support.json_library import by_the_standard_library
 from tests.support.places import exchange, producer_at
+from tests.support.raw import exchange_exists, listen, take, take_all
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 

@@ -14,11 +14,10 @@ from postage.generic_application import GenericApplication, GenericApplicationEx
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
-from tests.support.broker import listen, take
 from tests.support.method_recorder import recording_methods
 from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
-from tests.support.raw import Raw
+from tests.support.raw import Raw, listen, take
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")

@@ -1,4 +1,4 @@
-"""Calls in greenlets of their own, whose errors are results like any other."""
+"""Calls in greenlets, whose errors are values like other results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gevent
 
 
 def spawned(call: Callable[..., Any], *args: Any, **kwds: Any) -> gevent.Greenlet:
-    """Spawn *call*; the greenlet's value is what it returned, or the exception it raised."""
+    """Spawn *call*; the value of the greenlet is the result of the call, or its exception."""
 
     def attempt() -> Any:
         try:
@@ -21,7 +21,7 @@ def spawned(call: Callable[..., Any], *args: Any, **kwds: Any) -> gevent.Greenle
 
 
 def outcomes(runs: list[gevent.Greenlet], within: float) -> list[Any]:
-    """Return the values of *runs*, all of which must end *within* seconds."""
+    """Return the values of *runs*; assert that all of them end *within* seconds."""
     done = gevent.joinall(runs, timeout=within)
     assert len(done) == len(runs), f"{len(runs) - len(done)} of {len(runs)} hang"
     return [run.value for run in runs]

@@ -1,4 +1,4 @@
-"""A second native thread that does one thing all the time, beside the greenlets of a test."""
+"""A native thread beside the greenlets of a test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeated_in_thread(call: Callable[[], object]) -> Iterator[None]:
-    """Call *call* from another native thread, again and again, while the block lasts."""
+    """Call *call* again and again from another native thread during the block."""
     over = threading.Event()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Bodies that are no messages, and messages that are odd but must be borne."""
+"""Bodies that are no messages, and strange messages that must do no harm."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TOO_DEEP = messaging.JsonEncoder.max_depth + 1
 
 
 def body(**changed: Any) -> bytes:
-    """Return a good message with some keys changed."""
+    """Return a good message with the values *changed*."""
     return json.dumps(GOOD | changed).encode()
 
 
 def spliced(parameters: str) -> bytes:
-    """Return a good message whose parameters are this text, JSON or not."""
+    """Return a good message with this text in place of its parameters, JSON or not."""
     return body().replace(b'"good"', parameters.encode())
 
 
 def without(key: str) -> bytes:
-    """Return a good message that lacks *key*."""
+    """Return a good message without *key*."""
     return json.dumps({k: v for k, v in GOOD.items() if k != key}).encode()
 
 
@@ -95,13 +95,13 @@ def _no_message() -> Iterator[tuple[str, bytes]]:
 
 BAD: dict[str, bytes] = dict([*_no_json(), *_no_message()])
 
-#: Messages that a handler for "note", or nobody, takes; none may do any harm.
+#: Messages that the handler for "note" takes, or no handler; none of them may do harm.
 ODD: dict[str, bytes] = {
     "more keys than seven": body(more=1, __class__="x"),
     "a key given twice": body()[:-1] + b', "name": "note"}',
-    "an unknown type": body(type="riddle"),
-    "an unknown name": body(name="riddle"),
-    "no name to speak of": body(name=""),
+    "an unknown type": body(type="unknown"),
+    "an unknown name": body(name="unknown"),
+    "an empty name": body(name=""),
     "a name of 100,000 letters": body(name="n" * 100_000),
     "a name of half a surrogate pair": body(name="\ud800"),
     "the name of an attribute": body(name="consumer"),

@@ -1,4 +1,4 @@
-"""What handlers may raise: everything."""
+"""Errors of all kinds that a handler may raise."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from postage import messaging
 
 
 class Rude(BaseException):
-    """No Exception at all."""
+    """A BaseException that is no Exception."""
 
 
 class Speechless(Exception):
-    """Cannot say what it is."""
+    """An error whose str() raises."""
 
     def __str__(self) -> str:
         raise ValueError("no words")
 
 
 class Fatal(Exception):
-    """Would end the program when it is asked what it is."""
+    """An error whose str() would end the program."""
 
     def __str__(self) -> str:
         raise SystemExit(3)
 
 
 class Wordless(Exception):
-    """Says something that is no text."""
+    """An error whose str() returns no text."""
 
     def __str__(self) -> str:
         return None  # type: ignore[return-value]  # noqa: PLE0307 - on purpose
 
 
 class MuteRejection(messaging.RejectMessage):
-    """A rejection that cannot say why."""
+    """A rejection whose str() raises."""
 
     def __str__(self) -> str:
         raise ValueError("no words")
 
 
 class Faceless(Exception):
-    """Cannot show itself."""
+    """An error whose repr() raises."""
 
     def __repr__(self) -> str:
         raise ValueError("no face")
@@ -57,7 +57,7 @@ def recurse() -> NoReturn:
 
 
 def chained() -> NoReturn:
-    """Raise an error with a cause with a cause."""
+    """Raise an error whose cause has a cause."""
     second = ValueError("second")
     second.__cause__ = KeyError("first")
     raise OSError("third") from second
@@ -77,7 +77,7 @@ def raising(exc: BaseException | type[BaseException]) -> Callable[[], NoReturn]:
     return fail
 
 
-#: For each the class name that a caller gets to know.
+#: By description: the name of the class that the caller gets, and a function that raises.
 RAISERS: dict[str, tuple[str, Callable[[], Any]]] = {
     "ValueError": ("ValueError", raising(ValueError("no good"))),
     "a bare class": ("Exception", raising(Exception)),

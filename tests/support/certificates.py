@@ -1,4 +1,4 @@
-"""Certificates made on the fly: none in the repository can expire, and no key is kept anywhere."""
+"""Certificates made for each run, so that none in the repository can expire."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Certificates"]
 
 
 class Certificates:
-    """An authority, what it issued to a broker and to a client, and an authority nobody trusts.
+    """A CA, its certificates for a broker and a client, and another CA that nobody trusts.
 
-    The client's certificate is for the user *user*; all are files in *folder*.
+    The certificate of the client is for the user *user*.  All are files in *folder*.
     """
 
     def __init__(self, folder: Path, user: str = "nobody") -> None:

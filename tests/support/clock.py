@@ -1,4 +1,4 @@
-"""A clock that goes when a test says so."""
+"""A clock that a test sets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Call it for the time; add to `now` to have some pass."""
+    """Returns `now` when called; a test adds to `now` to let time pass."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """Return the seconds since whenever."""
+        """Return the time in seconds."""
         return self.now

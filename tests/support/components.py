@@ -1,4 +1,4 @@
-"""Components that meet wherever their environment, their class or an argument leads them."""
+"""Components that connect as the environment, their class or an argument says."""
 
 from __future__ import annotations
 

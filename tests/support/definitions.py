@@ -1,9 +1,9 @@
-"""What the RabbitMQ node of the suite knows from its first moment."""
+"""The virtual hosts and users of the broker of the suite."""
 
 from __future__ import annotations
 
-#: ``t00`` belongs to tests about logging in; the others are handed out one per test module.
+#: ``t00`` is for tests of logging in; each test module takes one of the others.
 VHOSTS = [f"t{number:02}" for number in range(66)]
 ALICE, SECRET_OF_ALICE = "alice", "secret-of-alice"
-#: Alice may do everything in ``t00`` and nothing elsewhere.
+#: Alice has all permissions in ``t00``, and none elsewhere.
 LOGINS = {ALICE: (SECRET_OF_ALICE, ["t00"])}

@@ -1,4 +1,4 @@
-"""What a channel delivers, collected; and what it may deliver, sent."""
+"""Collecting the deliveries of a channel, and publishing messages for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOON = 10.0
 
 
 class Inbox:
-    """Collects deliveries; each is acknowledged unless the test wants to."""
+    """Collects deliveries, and acknowledges each of them unless *settle* is False."""
 
     def __init__(self, *, settle: bool = True) -> None:
         self.settle = settle
@@ -33,6 +33,6 @@ class Inbox:
 
 
 def send(connection: Connection, queue: str, *bodies: bytes) -> None:
-    """Publish to *queue*, confirmed."""
+    """Publish *bodies* to *queue*; returns when the broker has confirmed them."""
     for body in bodies:
         connection.confirming.get().publish_confirmed("", queue, Properties(), body, limit=SOON)

@@ -1,4 +1,4 @@
-"""How much Python does, counted: a test of how a cost grows would be unsteady by a clock."""
+"""The cost of a function, in instructions: a clock would be too unsteady to compare costs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 def instructions(function: Callable[[], object]) -> int:
-    """Return how many instructions of bytecode *function* takes; what C does counts as nothing.
+    """Return how many bytecode instructions *function* executes; C code is not counted.
 
-    Nor does what the collector of garbage calls, which may come at any allocation: Hypothesis is
-    told of each of its runs.
+    Garbage collection is off meanwhile: it may start at any allocation, and calls Python code, such
+    as a callback of Hypothesis.
     """
     count = 0
 

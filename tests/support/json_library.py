@@ -1,4 +1,4 @@
-"""JSON without the extra ``fast``, whether it is installed or not."""
+"""JSON as without the extra ``fast``, whether it is installed or not."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import os
 import socket
 import sys
@@ -86,3 +87,15 @@ def greenlets() -> list[greenlet.greenlet]:
     hub, current = gevent.get_hub(), gevent.getcurrent()
     found = (each for each in gc.get_objects() if isinstance(each, greenlet.greenlet))
     return [each for each in found if each.parent is hub and not each.dead and each is not current]
+
+
+def resident(size: int) -> mmap.mmap:
+    """Return a new mapping of about *size* bytes of resident memory.
+
+    Each page is written to; memory that is only allocated may come from what the process has.
+    """
+    pages = size // mmap.PAGESIZE
+    mapping = mmap.mmap(-1, pages * mmap.PAGESIZE)
+    for _ in range(pages):
+        mapping.write(b"x" * mmap.PAGESIZE)
+    return mapping

@@ -1,4 +1,4 @@
-"""Listens in on what components ask of their broker: every method, as pika decodes it."""
+"""Records the AMQP methods that components send to their broker, as pika decodes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class MethodRecorder:
-    """Stands between components and the broker on the port *target*; lives in their hub."""
+    """A proxy to the broker on the port *target*; it runs in the hub of the test."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -24,24 +24,24 @@ class MethodRecorder:
         self._server.start()
         self.port: int = self._server.server_port
         self.asked: list[Any] = []
-        """The methods that came from the components."""
+        """The methods of the components, in their order."""
         self._answers = gevent.event.Event()
         self._answers.set()
 
     def of(self, kind: type[T]) -> list[T]:
-        """Return the methods of one *kind*, as ``pika.spec.Queue.Declare``."""
+        """Return the methods of one *kind*, such as ``pika.spec.Queue.Declare``."""
         return [method for method in self.asked if isinstance(method, kind)]
 
     def hold(self) -> None:
-        """Keep back what the broker says, until `release`: who waits for it can be seen waiting."""
+        """Hold the answers of the broker back until `release`."""
         self._answers.clear()
 
     def release(self) -> None:
-        """Pass on what the broker has said."""
+        """Pass the answers of the broker on."""
         self._answers.set()
 
     def close(self) -> None:
-        """Listen no more, and cut what is left."""
+        """Stop listening, and cut the connections."""
         self._server.stop(timeout=0)
 
     def _serve(self, client: gevent.socket.socket, _address: object) -> None:

@@ -1,4 +1,4 @@
-"""A server as 1.2.1 is one on the wire: plain pika, and replies that carry no correlation id."""
+"""A server that replies like 1.2.1, without correlation ids; it uses plain pika."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pika
 
 from tests.support.raw import Taken, parameters
 
-#: Seconds that the calls may take to come.
-PATIENCE = 10.0
+#: The seconds in which all calls must arrive.
+TIMEOUT = 10.0
 
 
 def reply_of(request: bytes) -> bytes:
-    """Return the reply of 1.2.1 that says the parameters of *request* are the result."""
+    """Return the reply of 1.2.1 with the parameters of *request* as the result."""
     value = json.loads(request)["content"]["parameters"]
     content = {"type": "success", "value": value, "message": ""}
     body = {"type": "result", "name": "none", "category": "message", "version": "2"}
@@ -23,14 +23,13 @@ def reply_of(request: bytes) -> bytes:
 
 
 def answer_without_ids(hup: dict[str, Any], vhost: str, queue: str, count: int, batch: int) -> None:
-    """Answer *count* calls from *queue*: whenever *batch* of them are there, the last one first.
+    """Answer *count* calls from *queue*, in batches of *batch*, each in reverse order.
 
-    A call that came again because its caller got impatient counts as another one.  Blocks its
-    native thread, for at most `PATIENCE` seconds.
+    A repeated call counts as another one.  Blocks its native thread, for at most `TIMEOUT` seconds.
     """
     with pika.BlockingConnection(parameters(hup, vhost)) as connection:
         channel = connection.channel()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         taken: list[Taken] = []
         while count and time.monotonic() < until:
             got = Taken(*channel.basic_get(queue, auto_ack=True))
@@ -44,7 +43,7 @@ def answer_without_ids(hup: dict[str, Any], vhost: str, queue: str, count: int, 
 
 
 def answer(channel: Any, taken: list[Taken]) -> None:
-    """Answer the calls in *taken*, the last one first, and forget them."""
+    """Answer the calls in *taken* in reverse order, and remove them."""
     while taken:
         got = taken.pop()
         channel.basic_publish("", got.properties.reply_to, reply_of(got.body))

@@ -1,4 +1,4 @@
-"""A broker by hand: speaks AMQP as far as a test needs it, and then does what the test says."""
+"""A fake broker: it speaks as much AMQP as a test needs, and then does what the test says."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ HEARTBEAT = pika.frame.Heartbeat().marshal()
 
 
 class Peer:
-    """One connection as the broker sees it; its methods switch greenlets."""
+    """The broker's side of one connection; its methods switch greenlets."""
 
     def __init__(self, sock: gevent.socket.socket) -> None:
         self.sock = sock
         self._buffer = b""
 
     def send(self, *data: bytes) -> None:
-        """Send *data* at once."""
+        """Send *data* as one write."""
         self.sock.sendall(b"".join(data))
 
     def next(self) -> Any:
-        """Return the next frame that the client sent."""
+        """Return the next frame from the client."""
         while True:
             used, frame = pika.frame.decode_frame(self._buffer)
             if frame is not None:
@@ -52,14 +52,14 @@ class Peer:
             self._buffer += data
 
     def expect(self, kind: type[Any]) -> Any:
-        """Return the next method of that kind, and skip all frames before it."""
+        """Return the next frame with a method of this *kind*; skip all frames before it."""
         while True:
             frame = self.next()
             if isinstance(frame, pika.frame.Method) and isinstance(frame.method, kind):
                 return frame
 
     def handshake(self) -> None:
-        """Let the client open its connection."""
+        """Answer the client until its connection is open."""
         assert isinstance(self.next(), pika.frame.ProtocolHeader)
         self.send(START)
         self.expect(spec.Connection.StartOk)
@@ -68,7 +68,7 @@ class Peer:
         self.send(OPEN_OK)
 
     def open_channel(self, *, confirming: bool = False) -> int:
-        """Let the client open a channel, and have its publishes confirmed; return its number."""
+        """Answer the client until its next channel is open; return the number of the channel."""
         number: int = self.expect(spec.Channel.Open).channel_number
         self.send(method(number, spec.Channel.OpenOk()))
         if confirming:
@@ -84,7 +84,7 @@ class Peer:
 
 @contextmanager
 def listening(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Settings]:
-    """Serve every connection with *serve*, in a greenlet; yield the settings that lead there."""
+    """Call *serve* for every connection, in a greenlet; yield the settings for clients."""
 
     def handle(sock: gevent.socket.socket, _address: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A meeting place of a test's own on the broker: an exchange, a queue and a key."""
+"""An exchange, a queue and a key for one test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from postage.addressing import Eks, Eqk
 
 
 def exchange(name: str, kind: str = "direct", **attributes: Any) -> type[messaging.Exchange]:
-    """Return an exchange class."""
+    """Return an exchange class of this *kind*."""
     made: type[messaging.Exchange] = messaging.ExchangeType(
         "Meeting", (messaging.Exchange,), {"name": name, "exchange_type": kind, **attributes}
     )
@@ -27,27 +27,27 @@ class Place:
 
     @property
     def eqk(self) -> Eqk:
-        """For those who listen here."""
+        """The queue, for consumers and processors."""
         return self.at((self.queue, self.key))
 
     @property
     def eks(self) -> Eks:
-        """For those who send here."""
+        """The exchange and the key, for producers."""
         return [(self.exchange, self.key)]
 
     @property
     def dead(self) -> str:
-        """The queue for what is rejected from `strict`."""
+        """The queue for the messages that are rejected from `strict`."""
         return f"{self.queue}-dead"
 
     @property
     def strict(self) -> Eqk:
-        """For those who listen here and whose rejected messages go to `dead`."""
+        """The queue, with `dead` for its rejected messages."""
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead}
         return self.at(({"name": self.queue, "flags": {"arguments": arguments}}, self.key))
 
     def at(self, *pairs: Any) -> Eqk:
-        """Return these queues and keys at the exchange, for those who listen."""
+        """Return these pairs of queue and key at the exchange, for consumers and processors."""
         return [(self.exchange, list(pairs))]
 
     def sub(self, suffix: str) -> str:
@@ -59,7 +59,7 @@ class Place:
         kind: type[messaging.GenericProducer] = messaging.GenericProducer,
         **attributes: Any,
     ) -> messaging.GenericProducer:
-        """Return a producer that sends here and, unless told otherwise, calls without patience."""
+        """Return a producer that sends here; by default its calls are not sent again."""
         known = {"eks": self.eks, "rpc_timeout": 10, "max_retry": 0}
         return type("Producer", (kind,), known | attributes)()
 

@@ -1,4 +1,4 @@
-"""Python programs as child processes with a time limit, while the greenlets of a test go on."""
+"""Python programs as child processes; the greenlets of the test run meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended and what it wrote."""
+    """The exit code and the output of a program."""
 
     code: int
     stdout: str
@@ -26,12 +26,12 @@ class Finished:
 
 
 class Program:
-    """``with Program("demos/x.py", "argument") as program:`` starts it; leaving the block ends it.
+    """``with Program("demos/x.py", "argument") as program:`` runs it until the end of the block.
 
-    The arguments are those of the Python interpreter (so ``"-c", code`` and ``"-m", module`` work),
-    the working directory is *cwd*, by default the project's root, *env* defaults to the environment
-    of the tests, which inside `broker_env` names the broker.  Waiting methods switch to the hub and
-    raise AssertionError, with all that the program wrote, when their time is over.
+    The arguments are those of the Python interpreter (so ``"-c", code`` and ``"-m", module`` work).
+    The working directory is *cwd*, by default the project's root.  *env* is by default the
+    environment of the tests, in which the fixture `broker_env` names the broker.  Methods that wait
+    switch to the hub; after their time limit they raise AssertionError with all that was written.
     """
 
     def __init__(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
@@ -55,32 +55,32 @@ class Program:
 
     @property
     def stdout(self) -> str:
-        """What the program wrote to its standard output so far."""
+        """The standard output so far."""
         return self._path("stdout").read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What the program wrote to its standard error so far."""
+        """The standard error so far."""
         return self._path("stderr").read_text(errors="replace")
 
     @property
     def popen(self) -> subprocess.Popen[bytes]:
-        """The process, for what this class does not offer."""
+        """The process itself."""
         assert self._popen is not None, f"{self!r} has not been started"
         return self._popen
 
     @property
     def pid(self) -> int:
-        """The process id of the program."""
+        """The process id."""
         return self.popen.pid
 
     @property
     def running(self) -> bool:
-        """Whether the program has not ended yet."""
+        """Whether the program still runs."""
         return self.popen.poll() is None
 
     def start(self) -> None:
-        """Start the program; it is killed with this process, however this process ends."""
+        """Start the program; the kernel kills it when this process ends, in any way."""
         with self._path("stdout").open("wb") as out, self._path("stderr").open("wb") as err:
             self._popen = subprocess.Popen(
                 orphan_proof([sys.executable, *self.args]),
@@ -93,24 +93,24 @@ class Program:
             )
 
     def wait_for_line(self, text: str, within: float = 10.0) -> str:
-        """Return the first whole line, of either stream, that contains *text*."""
+        """Wait for a whole line, of either stream, that contains *text*, and return it."""
         self._wait(lambda: self._line(text) or not self.running, within, f"line {text!r}")
         line = self._line(text)
         assert line is not None, self._story(f"ended without writing a line with {text!r}")
         return line
 
     def wait(self, within: float = 10.0) -> Finished:
-        """Wait for the end of the program, of its own accord or because of a signal sent before."""
+        """Wait until the program has ended; sends no signal."""
         self._wait(lambda: not self.running, within, "end")
         return Finished(self.popen.returncode, self.stdout, self.stderr)
 
     def terminate(self, within: float = 10.0) -> Finished:
-        """Ask the program to end (SIGTERM) and wait until it has."""
+        """Send SIGTERM and wait until the program has ended."""
         self.popen.terminate()
         return self.wait(within)
 
     def kill(self) -> None:
-        """End the program and its own children at once (SIGKILL); fine when it has ended."""
+        """Kill the program and its children (SIGKILL); no error if they have ended."""
         if self._popen is not None:
             kill_group(self._popen.pid)
             self._popen.wait()
@@ -141,6 +141,6 @@ def run_program(
     cwd: Path = ROOT,
     within: float = 30.0,
 ) -> Finished:
-    """Run a Python program to its end, as `Program` does, and return how it ended."""
+    """Run a Python program to its end, as `Program` does; return its exit code and output."""
     with Program(*args, env=env, cwd=cwd) as program:
         return program.wait(within)

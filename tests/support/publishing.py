@@ -1,4 +1,4 @@
-"""Publishing within limits, as several tests watch it."""
+"""Publishing to a fake broker, and checking that each publish ends within its limit."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tests.support.stopwatch import Stopwatch
 PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
 SOON = 10.0
 GRACE = 0.5
-"""What a wait may last beyond its limit."""
+"""Seconds by which a wait may exceed its limit."""
 
 
 class Depot(Exchange):
-    """Where the messages of these tests go."""
+    """The exchange of these tests."""
 
     name = "depot"
 
 
 def message(number: int = 1, to: type[Exchange] = Depot, **more: Any) -> Publication:
-    """Return a message whose id is its number."""
+    """Return a message with *number* as its id."""
     return Publication(to, "rk", Properties(message_id=str(number)), b"body", **more)
 
 
 @contextmanager
 def pair_with(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Pair]:
-    """A pair whose broker is *serve*."""
+    """Yield the connections to a fake broker, which calls *serve* for each of them."""
     with listening(serve, plain_pika=PLAIN, **settings) as where:
         pair = Pair(where)
         try:
@@ -48,9 +48,9 @@ def pair_with(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Pair
 def in_time(
     runs: list[gevent.Greenlet[..., Any]], limit: float, watch: Stopwatch, *, earliest: float = 1.0
 ) -> list[Any]:
-    """Return the outcomes of *runs*, which must end by their *limit*, and not long before.
+    """Return the outcomes of *runs*, and assert that they end by their *limit*, in seconds.
 
-    *earliest*: the part of the limit that they must have waited.
+    They must have waited at least *earliest* times the limit.
     """
     found = outcomes(runs, limit + 2 * SOON)
     took = watch.own

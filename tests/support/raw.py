@@ -1,7 +1,8 @@
-"""Plain pika beside Postage: puts any bytes into queues, and counts what is in them."""
+"""Plain pika beside Postage: it puts any bytes into queues, and reads what Postage has sent."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -9,13 +10,14 @@ from typing import Any, NamedTuple
 import pika
 import pika.exceptions
 
+from postage import messaging
 from postage.testing.polling import wait_until
 
 NOT_FOUND = 404
 
 
 class Taken(NamedTuple):
-    """One message as it came off the broker."""
+    """One message, as the broker delivered it."""
 
     method: Any
     properties: pika.BasicProperties
@@ -23,13 +25,13 @@ class Taken(NamedTuple):
 
 
 def parameters(hup: dict[str, Any], vhost: str) -> pika.ConnectionParameters:
-    """Return where plain pika shall connect to."""
+    """Return the connection parameters for plain pika."""
     credentials = pika.PlainCredentials(hup["user"], hup["password"])
     return pika.ConnectionParameters(hup["host"], hup["port"], vhost, credentials)
 
 
 class Raw:
-    """One connection of plain pika; its calls block the thread for the time of a round trip."""
+    """One connection of plain pika; its methods block the thread for a round trip."""
 
     def __init__(self, hup: dict[str, Any], vhost: str) -> None:
         self.connection = pika.BlockingConnection(parameters(hup, vhost))
@@ -37,13 +39,13 @@ class Raw:
 
     @property
     def channel(self) -> Any:
-        """An open channel; the broker closes one for each question after what does not exist."""
+        """An open channel; the broker closes it when we ask for something that does not exist."""
         if not self._channel.is_open:
             self._channel = self._opened()
         return self._channel
 
     def _opened(self) -> Any:
-        # With confirms, what is put here is in its queue before others publish on theirs.
+        # With confirms, a message is in its queue before other connections publish theirs.
         channel = self.connection.channel()
         channel.confirm_delivery()
         return channel
@@ -54,15 +56,15 @@ class Raw:
         return name
 
     def put(self, queue: str, body: bytes, **properties: Any) -> None:
-        """Put *body* into *queue*, past every exchange."""
+        """Put *body* into *queue*, through the default exchange."""
         self.send("", queue, body, **properties)
 
     def send(self, exchange: str, key: str, body: bytes, **properties: Any) -> None:
-        """Publish *body* to *exchange* by *key*."""
+        """Publish *body* to *exchange* with *key*."""
         self.channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties))
 
     def take(self, queue: str, within: float = 5.0) -> Taken:
-        """Take one message off *queue*; our greenlets run until there is one."""
+        """Take one message off *queue*; other greenlets run until there is one."""
         found: list[Taken] = []
 
         def one() -> bool:
@@ -75,7 +77,7 @@ class Raw:
         return found[0]
 
     def count(self, queue: str) -> int:
-        """Return how many messages wait in *queue*, delivered ones left out."""
+        """Return how many messages of *queue* are not delivered yet."""
         number: int = self._passive(queue).message_count
         return number
 
@@ -85,7 +87,7 @@ class Raw:
         return number
 
     def exists(self, queue: str) -> bool:
-        """Tell whether there is a queue of that name."""
+        """Tell whether the broker has *queue*."""
         try:
             self._passive(queue)
         except pika.exceptions.ChannelClosedByBroker as refused:
@@ -106,3 +108,35 @@ def raw_to(hup: dict[str, Any], vhost: str) -> Iterator[Raw]:
         yield raw
     finally:
         raw.connection.close()
+
+
+def listen(raw: Raw, exchange: type[messaging.Exchange], *keys: str) -> str:
+    """Declare *exchange*, bind a new queue to it with each of *keys*; return the queue's name."""
+    raw.channel.exchange_declare(**exchange.parameters)
+    queue = raw.declare("", durable=False, exclusive=True)
+    for key in keys:
+        raw.channel.queue_bind(queue, exchange.name, key)
+    return queue
+
+
+def take(raw: Raw, queue: str) -> Any:
+    """Take one message off *queue* and return its JSON value."""
+    return json.loads(raw.take(queue).body)
+
+
+def take_all(raw: Raw, queue: str, count: int) -> list[Taken]:
+    """Take *count* messages off *queue*, and assert that it has no more."""
+    taken = [raw.take(queue) for _ in range(count)]
+    assert raw.count(queue) == 0, f"more than {count} messages in {queue}"
+    return taken
+
+
+def exchange_exists(raw: Raw, name: str) -> bool:
+    """Tell whether the broker has the exchange *name*."""
+    try:
+        raw.channel.exchange_declare(name, passive=True)
+    except pika.exceptions.ChannelClosedByBroker as refused:
+        if refused.reply_code != NOT_FOUND:
+            raise
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Processors that note what they do, for the tests of processors."""
+"""Processors that record what their handlers do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Answers = messaging.RpcHandler
 
 
 class Recorder(messaging.MessageProcessor):
-    """Keeps what its handlers say in `seen`."""
+    """Its handlers append to `seen`."""
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
         self.seen: list[Any] = []
@@ -25,12 +25,12 @@ class Recorder(messaging.MessageProcessor):
 
 
 def at(place: Place, kind: type[Any] = Recorder, eqk: Any = None) -> Any:
-    """Return a processor of *kind* at *place*."""
+    """Return a processor of *kind* that consumes at *place*."""
     return kind({"name": kind.__name__}, place.eqk if eqk is None else eqk, None, None)
 
 
 def through(place: Place, processor: Any, send: Any) -> list[Any]:
-    """Run *processor*, ``send(producer)``, and return what it saw, when all of it is handled."""
+    """Run *processor*, call ``send(producer)``, and return `seen` when everything is handled."""
     processor.concurrency = 1
     processor.consumer.prefetch = 1
     producer = place.producer()

@@ -1,4 +1,4 @@
-"""A broker by hand for publishers: connection by connection it does what its script says."""
+"""A fake broker for publishers, which follows a script, one line for each connection."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from tests.support.peer import OPEN_OK, START, TUNE, Peer
 from tests.support.wire import method
 
 Answer = Callable[["ScriptedBroker", Peer, int, int], object]
-"""Answers a publish: gets the channel's number, and that of the publish on it."""
+"""Answers a publish; called with the number of the channel, and of the publish on it."""
 
 
 def ack(_broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
-    """Take the message."""
+    """Confirm the message."""
     peer.send(method(channel, spec.Basic.Ack(tag)))
 
 
 def nack(_broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
-    """Do not take it."""
+    """Refuse the message."""
     peer.send(method(channel, spec.Basic.Nack(tag)))
 
 
 def ignore(_broker: ScriptedBroker, _peer: Peer, _channel: int, _tag: int) -> None:
-    """Say nothing."""
+    """Answer nothing."""
 
 
 def hang_up(_broker: ScriptedBroker, _peer: Peer, _channel: int, _tag: int) -> None:
-    """End the connection without a word."""
+    """Close the socket without closing the connection."""
     raise EOFError
 
 
 def close_channel(code: int, text: str) -> Answer:
-    """Return what closes the channel over a publish."""
+    """Return an answer that closes the channel."""
 
     def answer(_broker: ScriptedBroker, peer: Peer, channel: int, _tag: int) -> None:
         peer.send(method(channel, spec.Channel.Close(code, text, 60, 40)))
@@ -46,25 +46,28 @@ def close_channel(code: int, text: str) -> Answer:
 
 
 class ScriptedBroker:
-    """Serves one connection after the other, each by the next line of its *script*.
+    """Serves each connection by the next line of its *script*.
 
-    A line is an `Answer` for every publish, or the stage at which that connection goes wrong:
-    ``refuse``, ``login``, ``vhost`` (refused there), ``lose`` (when an exchange is declared),
-    ``connect``, ``declare``, ``open`` (silent from there on).  The last line holds for all
-    further connections.
+    A line is an `Answer` to every publish, or the stage at which the connection fails:
+
+    * ``refuse``, ``login``, ``vhost``: the broker refuses it there,
+    * ``lose``: the broker drops it when an exchange is declared,
+    * ``connect``, ``declare``, ``open``: the broker is silent from there on.
+
+    The last line is for all further connections.
     """
 
     def __init__(self, *script: str | Answer) -> None:
         self._script = itertools.chain(script, itertools.repeat(script[-1]))
         self.answered_by: list[str | Answer] = []
-        """The lines that connections have come to."""
+        """The lines that were used so far."""
         self.ids: list[list[str]] = []
-        """The message ids that came, for each of them."""
+        """The ids of the messages of each connection."""
         self.declared: list[list[str]] = []
-        """The exchanges that were declared, for each of them."""
+        """The exchanges declared on each connection."""
         self.peers: list[Peer] = []
         self.silent = False
-        """Whether a connection has come to a stage from which on the broker is silent."""
+        """Whether the broker is silent on a connection."""
         self._ended = gevent.event.Event()
 
     def __call__(self, peer: Peer) -> None:
@@ -83,7 +86,7 @@ class ScriptedBroker:
 
     @property
     def published(self) -> list[str]:
-        """The message ids that came, on all connections."""
+        """The ids of the messages of all connections."""
         return [each for ids in self.ids for each in ids]
 
     def _go_wrong(self, peer: Peer, stage: str) -> None:

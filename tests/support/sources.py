@@ -1,4 +1,4 @@
-"""What the package's source says, read as syntax trees: modules, imports, calls."""
+"""The modules of the package as syntax trees: their imports, classes and calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGE = ROOT / "postage"
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement's target, absolute, and where it stands."""
+    """The absolute target of an import statement, and its line."""
 
     target: str
     line: int
@@ -39,7 +39,7 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The package from which this module's relative imports start."""
+        """The package that relative imports of this module refer to."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
     def imports(self, known: frozenset[str]) -> Iterator[Import]:
@@ -54,13 +54,13 @@ class Module:
                     yield Import(inner if inner in known else base, node.lineno)
 
     def classes(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the line of every class."""
+        """Yield the name and the line of each class."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ClassDef):
                 yield node.name, node.lineno
 
     def calls_of(self, name: str) -> Iterator[int]:
-        """Yield the line of every call of the plain *name*."""
+        """Yield the line of each call of the plain *name*."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
                 yield node.lineno
@@ -74,7 +74,7 @@ class Module:
 
 
 def modules() -> list[Module]:
-    """Return every module of the package, in the order of their names."""
+    """Return all modules of the package, sorted by name."""
     return [Module(_name(path), path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 

@@ -1,4 +1,4 @@
-"""How long something took on a machine that others use as well."""
+"""A stopwatch for a machine that runs other programs as well."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
 def _kept_waiting() -> float:
-    """Return the seconds that this thread was ready to run, and had no processor (Linux)."""
+    """Return the seconds for which this thread was ready to run but had no processor (Linux)."""
     try:
         return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
     except OSError:
@@ -19,17 +19,17 @@ def _kept_waiting() -> float:
 
 
 class Stopwatch:
-    """Runs from its making.  What a busy machine kept this thread waiting is no fault of ours."""
+    """Measures from when it is made; `own` leaves out the time that a busy machine takes."""
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), _kept_waiting()
 
     @property
     def seconds(self) -> float:
-        """How long it is running, by the clock."""
+        """The seconds since then, by the clock."""
         return time.monotonic() - self._began
 
     @property
     def own(self) -> float:
-        """The same without the time that this thread waited for a processor."""
+        """The same, without the time for which this thread waited for a processor."""
         return self.seconds - (_kept_waiting() - self._before)

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own: what stands on the screen, what is typed, how large it is."""
+"""A program on a terminal of its own, with a screen, a keyboard and a size."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["OnTerminal"]
 
 
 class OnTerminal(Program):
-    """Has a terminal of *columns* and *lines* for its three streams, which also controls it."""
+    """A program whose three streams, and whose controlling terminal, are a new terminal."""
 
     def __init__(self, *args: str, columns: int = 100, lines: int = 24, **options: Any) -> None:
         super().__init__(*args, **options)
         self.written = b""
-        """All that it wrote, escape sequences included."""
+        """The bytes that it wrote, including escape sequences."""
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self._ours, self._theirs = pty.openpty()
@@ -44,21 +44,21 @@ class OnTerminal(Program):
 
     @property
     def stdout(self) -> str:
-        """The lines that stand on the screen."""
+        """The lines on the screen."""
         return "".join(f"{line.rstrip()}\n" for line in self.screen.display)
 
     @property
     def stderr(self) -> str:
-        """Nothing: it goes to the terminal."""
+        """Empty, as the standard error is the terminal."""
         return ""
 
     @property
     def settings(self) -> list[Any]:
-        """How the terminal treats what is typed, as `termios.tcgetattr` has it."""
+        """The settings of the terminal, from `termios.tcgetattr`."""
         return termios.tcgetattr(self._theirs)
 
     def start(self) -> None:
-        """Start it as the leader of a session that has the terminal."""
+        """Start the program as the leader of a session with the terminal."""
         setsid = shutil.which("setsid")
         assert setsid, "setsid of util-linux is missing"
         self._popen = subprocess.Popen(
@@ -71,22 +71,22 @@ class OnTerminal(Program):
         )
 
     def kill(self) -> None:
-        """End it at once, also before it leads a session."""
+        """Kill the program, also before it leads its session."""
         if self._popen is not None:
             self._popen.kill()
         super().kill()
 
     def type(self, keys: bytes) -> None:
-        """Press keys."""
+        """Type *keys*."""
         os.write(self._ours, keys)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Make the window larger or smaller; the kernel tells the program."""
+        """Change the size of the window; the kernel signals it to the program."""
         self.screen.resize(lines, columns)
         fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def wait(self, within: float = 10.0) -> Finished:
-        """Wait for its end, and for all that it has written."""
+        """Wait until the program has ended and its output is read."""
         super().wait(within)
         self._take()
         return Finished(self.popen.returncode, self.stdout, self.stderr)

@@ -1,4 +1,4 @@
-"""What can stand on the wire, as Hypothesis strategies; the reference for all of it is pika."""
+"""Frames, properties and bodies as Hypothesis strategies; pika is the reference for all of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pika.spec import Basic
 from postage.green.amqp.frames import Properties
 
 LARGEST = 20_000_000
-"""Bytes of the largest body that the tests of the wire have."""
+"""The bytes of the largest body in the tests of frames."""
 FRAME_MAXES = (4096, 131072)
-"""The least that AMQP allows (4.2.3), and RabbitMQ's own."""
+"""The smallest value that AMQP allows (4.2.3), and the default of RabbitMQ."""
 ROOMS = [frame_max - 8 for frame_max in FRAME_MAXES]
-"""Bytes of a body in one frame."""
+"""The bytes of a body that fit into one frame."""
 EDGES = sorted({max(0, n * room + more) for room in ROOMS for n in range(4) for more in (-1, 0, 1)})
-"""Sizes of bodies that just fill so many frames, or just do not."""
+"""Sizes of bodies that fill a number of frames exactly, and one byte more or less."""
 
 
 @functools.cache
@@ -31,7 +31,7 @@ def _largest() -> bytes:
 
 
 def beginning(size: int) -> bytes:
-    """Return a body of *size* bytes, the beginning of all that are larger."""
+    """Return a body of *size* bytes, which is also the beginning of all larger ones."""
     return _largest()[:size]
 
 
@@ -80,12 +80,12 @@ some_properties: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 
 def method(channel: int, what: Any) -> bytes:
-    """Return a method of pika's as its frame."""
+    """Return the frame of a method, which is one of pika's classes."""
     return pika.frame.Method(channel, what).marshal()
 
 
 def content(channel: int, values: dict[str, Any], body: bytes, room: int) -> list[bytes]:
-    """Return a header frame and body frames with at most *room* bytes of the body each."""
+    """Return a header frame, and body frames with at most *room* bytes each."""
     properties = pika.BasicProperties(**values)
     parts = [body[at : at + room] for at in range(0, len(body), room)]
     return [
