@@ -1,4 +1,4 @@
-"""Generic applications: processors that are found by name, host, process and group."""
+"""Generic applications: processors that are reached by name, host, process or group."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GenericApplicationExchange(Exchange):
 
 
 class LoggingProducerStub:
-    """A logger whose every method does nothing; set ``logging_producer`` to a real producer."""
+    """A logger whose methods do nothing; assign a producer class to ``logging_producer`` to log."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class LoggingProducerStub:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
-            raise AttributeError(name)  # copy, pickle and debuggers ask for such names
+            raise AttributeError(name)  # copy, pickle and debuggers look such names up
         return self.log
 
 
 class _ProducerLogger:
-    """Gives a producer the method ``log(text)``: it sends ``message_log(text)``."""
+    """A producer with the method ``log(text)``, which sends ``message_log(text)``."""
 
     def __init__(self, producer: GenericProducer) -> None:
         self._producer = producer
@@ -71,22 +71,26 @@ class _ProducerLogger:
         return getattr(self._producer, name)
 
 
-# How many applications of a process there have been, by {pid}@{host}.
+# The numbers of further applications, by process ("{pid}@{host}").
 _numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
 
 class GenericApplication(MessageProcessor):
     """A processor that listens to the standard queues and keys of its name, host and process.
 
-    ``{name}`` reaches all of the name, ``{name}/rr`` one of them in turn; ``@{host}`` all on the
-    host; ``{name}@{host}`` and ``{name}@{host}/rr`` those of the name on the host; ``{pid}@{host}``
-    all of the process, ``{pid}.{n}@{host}`` the n-th of it (from 0); ``{name}#{group}`` and
-    ``{name}#{group}/rr`` the members of a group.
+    A key that ends with ``/rr`` reaches one of the applications in turn (round robin), any other
+    key all of them:
+
+    - ``{name}``, ``{name}/rr``: the applications of that name;
+    - ``@{host}``: those on a host;
+    - ``{name}@{host}``, ``{name}@{host}/rr``: those of that name on a host;
+    - ``{pid}@{host}``: those of a process; ``{pid}.{n}@{host}``: the n-th of them, from 0;
+    - ``{name}#{group}``, ``{name}#{group}/rr``: the members of a group.
     """
 
     exchange_class: type[Exchange] = GenericApplicationExchange
     logging_producer: Any = LoggingProducerStub
-    """A producer class; ``self.logger.log(text)`` sends with it."""
+    """A producer class, with which ``self.logger.log(text)`` sends."""
 
     def __init__(
         self,
@@ -134,22 +138,22 @@ class GenericApplication(MessageProcessor):
         self.add_eqk([(self.exchange_class, self.address.group(group))])
 
     def leave_group(self, group: str) -> None:
-        """Listen to *group* no more; its round-robin queue stays to the other members."""
+        """Stop listening to *group*; its other members keep the round-robin queue."""
         if group not in self.groups:
             return
         self.groups.remove(group)
         self.logger.log(f"Leaving group {self.address.name}#{group}")
         (own, fan_out), (shared, _) = self.address.group(group)
         self.consumer.queue_unbind(self.exchange_class, own, fan_out)
-        self.consumer.leave(shared)
+        self.consumer.cancel(shared)
 
     def description(self, *, brief: bool = False) -> dict[str, Any]:
-        """Return what this application is and has done; the RPC ``describe`` answers with it.
+        """Return what this application is and has done, as the RPC ``describe`` does.
 
-        ``inquiries`` says how many of the messages that were handled only asked for this, or for
-        the fingerprint; ``uptime`` is in seconds.  Two answers give a rate by the clock of whoever
-        gave them.  *brief* leaves out handlers, queues and docstrings: for those who ask
-        hundreds of applications every second.
+        ``inquiries`` counts the handled messages that only asked for this or for the fingerprint;
+        ``uptime`` is in seconds, so two descriptions give rates by the clock of the application.
+        *brief* leaves out handlers, queues and docstrings, for a caller that asks hundreds of
+        applications every second.
         """
         described = {
             "fingerprint": self.fingerprint,
@@ -184,15 +188,15 @@ class GenericApplication(MessageProcessor):
 
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:
-        """Answer with the description: handlers, queues, groups, statistics; ``brief``: less."""
+        """Reply with the description: handlers, queues, groups, statistics; ``brief``: fewer."""
         parameters = content.get("parameters")
         brief = isinstance(parameters, dict) and bool(parameters.get("brief"))
         reply_func(MessageResult(self.description(brief=brief)))
-        self._inquiries += 1  # now, as this one is counted as handled when we return
+        self._inquiries += 1  # after the reply: this request is counted as handled after it, too
 
     @RpcHandler("command", "ping")
     def msg_ping(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002
-        """Answer with the fingerprint."""
+        """Reply with the fingerprint."""
         reply_func(MessageResult(self.fingerprint))
         self._inquiries += 1
 

@@ -1,4 +1,4 @@
-"""Consumers: queues bound to exchanges, and what comes out of them."""
+"""Consumers declare queues, bind them to exchanges, and receive their messages."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ OnEnd = Callable[[Any], object]
 
 
 class GenericConsumer:
-    """Listens to queues: ``[(Exchange, [(queue, key), ...]), ...]``.
+    """Listens to the queues in an *eqk*: ``[(Exchange, [(queue, key), ...]), ...]``.
 
     A queue is a name, or ``{"name": ..., "flags": {...}}`` with the flags of queue.declare:
     ``durable`` (True unless exclusive), ``auto_delete``, ``exclusive``, ``arguments``, ``passive``
-    (use it as it is).  Making one connects and declares; it raises `ConnectionFailed`, or
-    `TopologyMismatch` where a queue or exchange exists with other flags.
+    (use the queue as it is).  Making a consumer connects and declares; it raises
+    `ConnectionFailed`, or `TopologyMismatch` if a queue or exchange exists with other flags.
 
-    It remembers what it declared: when the connection or its channel is lost while it consumes, or
-    the broker ends a consumer, all of it is declared anew and consumed again.
+    If the connection or the channel is lost while it consumes, or if the broker ends a consumer, it
+    declares all its queues again and consumes again.
+
+    *settings* say where the broker is.  They replace *hup*, *vhost*, the class attributes and the
+    environment.
     """
 
     eqk: Eqk = ()
-    """What to listen to, when the constructor gets none."""
+    """The queues to listen to, if the constructor gets no *eqk*."""
     encoder_class: type[Encoder] = JsonEncoder
     vhost: str | None = None
     """The virtual host; None: ``messaging.global_vhost``."""
     hup: Hup | None = None
     """Host, user and password; None: ``messaging.global_hup``."""
     prefetch: int = 1
-    """How many messages of a queue may be here unacknowledged.  A processor sets its own."""
+    """How many messages of a queue the broker sends before it waits for an ack."""
     max_body: int = 8 << 20
     """Bytes of the largest body that a processor decodes; larger ones are rejected."""
     discard_all_messages: bool = False
@@ -72,7 +75,7 @@ class GenericConsumer:
         self.encoder = self.encoder_class()
         self.counts: Counter[str] = Counter()
         """``lost`` channels, ``cancelled`` consumers, ``amiss`` (the watchdog found consumers
-        gone), ``restored``: how often it consumed again after any of them."""
+        missing), and ``restored``: how often it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
@@ -91,17 +94,17 @@ class GenericConsumer:
 
     @property
     def stopping(self) -> bool:
-        """True when it was asked to stop, or has failed, and has not ended yet."""
+        """True from the request to stop, or the error that ends consuming, until it has ended."""
         return self._over.ready()
 
     @property
     def qk_list(self) -> list[tuple[str, str]]:
-        """The queues and keys that are bound."""
+        """The names of the bound queues, each with its key."""
         return self._topology.queues_and_keys
 
     @property
     def bindings(self) -> list[Binding]:
-        """What is bound, each with the exchange, the name of the queue and the key."""
+        """The bindings: for each the exchange, the name of the queue, and the key."""
         return [
             Binding(exchange, queue.name, key)
             for queue in self._topology
@@ -115,12 +118,12 @@ class GenericConsumer:
     # --- topology; all of these switch greenlets and can be called while consuming
 
     def add_eqk(self, eqk: Eqk) -> None:
-        """Declare and bind what is in *eqk*; while consuming, consume from it as well."""
+        """Declare and bind the queues in *eqk*; while consuming, consume from them, too."""
         queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
             queue = _queue_of(binding.queue)
             same = queue.requested_name, repr(queue.flags)
-            # Each that has no name is one of its own: the broker chooses.
+            # The broker chooses the name of a nameless queue, so each of them is another queue.
             queue = queues.setdefault(same if queue.requested_name else len(queues), queue)
             queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
@@ -150,7 +153,7 @@ class GenericConsumer:
             self._subscription.add(known)
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
-        """Undo a binding; what is in the queue already is still consumed."""
+        """Remove a binding; messages that are already in the queue are still consumed."""
         name, _ = queue_name_and_flags(queue)
         # First, because recovery may bind it again meanwhile.
         self._topology.discard_binding(exchange_class, name, key)
@@ -159,8 +162,8 @@ class GenericConsumer:
         with pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
 
-    def leave(self, queue: QueueSpec) -> None:
-        """Stop consuming from *queue*, whose bindings others may rely on."""
+    def cancel(self, queue: QueueSpec) -> None:
+        """Stop consuming from *queue*, and keep its bindings, which other consumers may need."""
         name, _ = queue_name_and_flags(queue)
         known = self._topology.discard(name)
         if known is not None and self._subscription is not None:
@@ -171,10 +174,10 @@ class GenericConsumer:
     def start_consuming(self, callback: Callback) -> None:
         """Call ``callback(channel, method, header, body)`` for each message until `stop_consuming`.
 
-        Runs the callbacks in the calling greenlet, one after the other.  Waits for as long as it
-        takes when the connection is lost, and then consumes again.  Raises what a callback raises,
-        what keeps it from consuming and will not pass (as `TopologyMismatch`), and
-        `ConnectionClosed` when our own side closes the connection.
+        Runs the callbacks in the calling greenlet, one after the other.  If the connection is lost,
+        it waits for another one, however long that takes, and consumes again.  Raises what a
+        callback raises, errors that another try would not change (such as `TopologyMismatch`), and
+        `ConnectionClosed` if our own side has closed the connection.
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
 
@@ -194,9 +197,9 @@ class GenericConsumer:
             self.stop()
 
     def stop_consuming(self) -> None:
-        """Ask `start_consuming` to return; never switches, may be called anywhere, and twice.
+        """Ask `start_consuming` to return; never switches, and may be called anywhere, and twice.
 
-        Asked before it began, it returns at once.
+        Called before `start_consuming`, it lets that return at once.
         """
         if not self._over.ready():
             self._over.set()
@@ -245,17 +248,16 @@ class GenericConsumer:
     # --- what a callback does with a message
 
     def queue_of(self, method: Delivery) -> str:
-        """Return the name of the queue that a message came from; empty when that was left."""
-        return (
-            "" if self._subscription is None else self._subscription.queue_of(method.consumer_tag)
-        )
+        """Return the name of the queue of a message; empty if that is no longer consumed from."""
+        subscription = self._subscription
+        return "" if subscription is None else subscription.queue_of(method.consumer_tag)
 
     def ack(self, method: Delivery) -> None:
-        """Acknowledge; never switches, and is counted, not raised, on a channel that is gone."""
+        """Acknowledge a message; never switches.  On a channel that has ended, only counts it."""
         method.ack()
 
     def reject(self, method: Delivery, requeue: bool) -> None:  # noqa: FBT001 - the classic signature
-        """Reject, and put the message back into its queue or not; never switches."""
+        """Reject a message, and return it to its queue if *requeue*; never switches."""
         method.reject(requeue=requeue)
 
     def decode(self, data: bytes) -> Any:
@@ -272,9 +274,9 @@ class GenericConsumer:
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
-    """Return the queue *spec*, with its own flags under *flags*; nothing is bound yet."""
+    """Return the declaration of the queue *spec* without bindings; *flags* beat its own flags."""
     name, own_flags = queue_name_and_flags(spec)
     flags = {**own_flags, **flags}
-    # A broker of today refuses shared queues that do not survive its restart.
+    # RabbitMQ 4 refuses shared queues that do not survive a restart of the broker.
     flags.setdefault("durable", not flags.get("exclusive", False))
     return QueueDeclaration(name, name, flags)

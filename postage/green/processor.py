@@ -31,11 +31,10 @@ from postage.handlers import (
 )
 from postage.message import check_body
 from postage.settings import Hup, Settings
+from postage.statistics_types import ProcessorStatistics
 
 if TYPE_CHECKING:
     from gevent.pool import Group
-
-    from postage.statistics_types import ProcessorStatistics
 
 __all__ = ["GRACE", "MessageProcessor"]
 
@@ -90,6 +89,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     next_action: NextAction = NextAction.CONTINUE
     """What the scheduler does once this processor has ended."""
 
+    _is_draining = False
+    _timers: Group | None = None
+    _own_handlers: dict[str, Any] | None = None
+    _own_routes: tuple[RouteTable, RouteTable] | None = None
+
     def __init__(
         self,
         fingerprint: FingerprintLike | None = None,
@@ -118,9 +122,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
 
     def statistics(self) -> ProcessorStatistics:
-        """Return a picture of it; never switches."""
-        from postage.statistics_types import ProcessorStatistics  # noqa: PLC0415 - for who asks
-
+        """Return a snapshot of what this processor is doing and has done; never switches."""
         pool, counts = self._pool, self.counts
         return ProcessorStatistics(
             name=str(self.fingerprint["name"]),
@@ -142,15 +144,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     # --- handlers of this instance
 
-    _is_draining = False
-    _timers: Group | None = None
-    _own_handlers: dict[str, Any] | None = None
-    _own_routes: tuple[RouteTable, RouteTable] | None = None
-
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; what is decorated becomes a handler of this instance.
+        """Set an attribute; a decorated function or class becomes a handler of this instance.
 
-        A plain function whose first parameter is ``self`` is bound, as it would be in the class.
+        A plain function whose first parameter is ``self`` is bound, as a method of a class is.
         """
         if is_handler(value) and _takes_self(value):
             value = types.MethodType(value, self)

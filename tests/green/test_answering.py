@@ -52,6 +52,23 @@ class Answering(Recorder):
     def silent(self, content, reply_func):
         self.seen.append("said nothing")
 
+    @Answers("command", "returned")
+    def returned(self, content, reply_func):
+        return {"returned": True}
+
+    @Answers("command", "returned_error")
+    def returned_error(self, content, reply_func):
+        return messaging.MessageResultError("foreseen")
+
+    @Answers("command", "unsendable")
+    def unsendable(self, content, reply_func):
+        return {"when": object()}
+
+    @Answers("command", "class")
+    class Doubling(messaging.Handler):
+        def call(self):
+            return self.data["parameters"]
+
     @Answers("command", "later")
     def later(self, content, reply_func):
         gevent.spawn_later(0.05, reply_func.later(), "in my own time")
@@ -67,6 +84,14 @@ RESULTS = {
     "falsy": ("success", None, ""),
     "raises": ("exception", "ZeroDivisionError", "by nought"),
     "silent": ("exception", "NoReply", "the handler of 'silent' did not reply"),
+    "returned": ("success", {"returned": True}, ""),
+    "returned_error": ("error", None, "foreseen"),
+    "unsendable": (
+        "exception",
+        "EncodingError",
+        "cannot send content.value.when as JSON: object is not a JSON type",
+    ),
+    "class": ("success", {}, ""),
     "later": ("success", "in my own time", ""),
     "unknown": ("exception", "UnknownCommand", "nobody here handles 'unknown'"),
 }

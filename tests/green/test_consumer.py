@@ -198,7 +198,7 @@ def test_a_queue_can_be_left_while_its_consumer_is_being_started(place, raw):
 
     with consuming(consumer):  # the first is being started, the others come after it
         for queue in queues[:2]:
-            consumer.leave(queue)
+            consumer.cancel(queue)
         wait_until(lambda: raw.consumers(queues[2]) == 1, SOON)
         assert [raw.consumers(queue) for queue in queues] == [0, 0, 1]
 

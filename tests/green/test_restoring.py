@@ -142,7 +142,7 @@ def test_what_was_joined_is_restored_and_what_was_left_is_not(
     with running(processor):
         processor.add_eqk(place.at((place.sub("joined"), "joined"), (place.sub("left"), "left")))
         processor.consumer.queue_unbind(place.exchange, own, "unbound")
-        processor.consumer.leave(place.sub("left"))
+        processor.consumer.cancel(place.sub("left"))
         proxy.cut()
         wait_for_recovery(processor)
         assert [producer.rpc_echo(1, _key=key).value for key in ("kept", "joined")] == [1, 1]
