@@ -139,6 +139,7 @@ class Pool(Generic[T]):
                     break
                 self._next, self._arrived = self._arrived[::-1], []
             worker = _Worker(self._run, self._next.pop())
+            worker.spawn_tree_locals = {}  # gevent shares those of the hub
             self._workers.add(worker)
             worker.switch()  # returns when the handler waits for something, or has ended
         self._is_start_due = False
