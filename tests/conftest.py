@@ -1,4 +1,4 @@
-"""Fixtures and hooks of the whole suite: a broker for those that ask, a limit for every test."""
+"""Fixtures and hooks of the whole suite: a broker, and a time limit for every test."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from tests.faults.report import HEADER
 from tests.support.clock import Clock
 from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
 
-# Our own plugin, also where the package is on the path without being installed.
+# Our own plugin, also if the package is on the path without being installed.
 installed = entry_points(group="pytest11", name="postage")
 pytest_plugins = [] if installed else ["postage.testing.plugin"]
 
-#: Seconds a test may take where no ``@pytest.mark.limit(seconds)`` says otherwise.
+#: Seconds that a test may take, unless it has ``@pytest.mark.limit(seconds)``.
 LIMIT = 60.0
-#: Seconds for set-up and tear-down, which may start or stop the RabbitMQ node.
+#: Seconds for set-up and tear-down, which may start or stop a RabbitMQ node.
 FIXTURE_LIMIT = 90.0
 REQUIRED = os.environ.get("POSTAGE_REQUIRE_RABBITMQ") == "1"
 
-# A busy machine is not a slow function; the watchdog limits whole tests.
+# On a busy machine an example may be slow by chance; whole tests have a limit.
 hypothesis.settings.register_profile("postage", deadline=None)
 hypothesis.settings.load_profile("postage")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run on RabbitMQ where it is installed, and on the embedded broker where it is not."""
+    """Run on RabbitMQ if it is installed, and on the embedded broker otherwise."""
     if config.option.postage_broker is None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
-    """Let every report travel between processes: half a surrogate pair in a log could not."""
+    """Make every report fit for another process, which half a surrogate pair is not."""
     return _encodable((yield))
 
 
 def _encodable(value: Any) -> Any:
-    """Return *value*, which is made of plain data, with texts that UTF-8 can tell."""
+    """Return *value*, which is plain data, with all texts fit for UTF-8."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
@@ -70,13 +70,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say which broker it is."""
+    """Return the line that names the broker of the run."""
     return f"broker: {chosen_broker(config)}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Limit the set-up of *item*; skip it where the broker lacks what it is about."""
+    """Limit the set-up of *item*; skip it if the broker lacks what the test needs."""
     lacks = item.get_closest_marker("needs_rabbitmq")
     if lacks is not None and chosen_broker(item.config) == "embedded":
         pytest.skip(f"the embedded broker has no {lacks.args[0]}")
@@ -85,7 +85,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Limit *item* itself."""
+    """Limit the test itself."""
     mark = item.get_closest_marker("limit")
     return (yield from limited(item, item.nodeid, float(mark.args[0]) if mark else LIMIT))
 
@@ -98,7 +98,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @dataclass(frozen=True)
 class BrokerEnv:
-    """Where the broker of a test module is; ``os.environ`` says the same while the module runs."""
+    """The broker of a test module, which is also in ``os.environ`` while the module runs."""
 
     host: str
     port: int
@@ -113,12 +113,12 @@ class BrokerEnv:
 
     @property
     def url(self) -> str:
-        """The same as an ``amqp://`` URL."""
+        """The address as an ``amqp://`` URL."""
         vhost = self.vhost.replace("/", "%2F")
         return f"amqp://{self.user}:{self.password}@{self.host}:{self.port}/{vhost}"
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables which name this broker."""
+        """Return the environment variables that name this broker."""
         return {
             "POSTAGE_HOST": self.host,
             "POSTAGE_PORT": str(self.port),
@@ -128,13 +128,13 @@ class BrokerEnv:
         }
 
     def environment(self) -> dict[str, str]:
-        """Return a whole environment for a child process."""
+        """Return the environment for a child process."""
         return os.environ | self.variables()
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
-    """A private RabbitMQ node, started by the first test that asks and stopped after the last."""
+    """A private RabbitMQ node, started for the first test that needs it."""
     if chosen_broker(request.config) != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself: its commands, its log or its process")
     node = RabbitMQNode(VHOSTS, LOGINS)
@@ -150,10 +150,10 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
 
 @pytest.fixture(scope="session")
 def _embedded() -> Iterator[Any]:
-    """The embedded broker of the suite: the same users and virtual hosts."""
+    """The embedded broker of the suite, with the same users and virtual hosts."""
     from postage.broker import BrokerThread, Limits
 
-    limits = Limits(message_max=64 << 20)  # some tests send more than is usual
+    limits = Limits(message_max=64 << 20)  # some tests send very large messages
     users = {"guest": "guest", ALICE: SECRET_OF_ALICE}
     with BrokerThread(users=users, vhosts=("/", *VHOSTS), limits=limits) as broker:
         yield broker
@@ -161,14 +161,14 @@ def _embedded() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def _port(request: pytest.FixtureRequest) -> int:
-    """Where the chosen broker listens on 127.0.0.1."""
+    """The port of the chosen broker on 127.0.0.1."""
     chosen = {"embedded": "_embedded", "rabbitmq": "rabbitmq"}[chosen_broker(request.config)]
     return int(request.getfixturevalue(chosen).port)
 
 
 @pytest.fixture(scope="session")
 def _fresh_vhosts() -> list[str]:
-    return VHOSTS[:0:-1]  # popped from the end; "t00" is left to tests about logging in
+    return VHOSTS[:0:-1]  # taken from the end; "t00" is for tests of logging in
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +180,10 @@ def vhost(_fresh_vhosts: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def broker_env(_port: int, vhost: str) -> Iterator[BrokerEnv]:
-    """The broker and a fresh vhost, also in ``os.environ`` for the time of the module."""
+    """The broker and a fresh vhost, which are also in ``os.environ`` during the module."""
     env = BrokerEnv("127.0.0.1", _port, vhost)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("POSTAGE_URL", raising=False)  # it would beat the variables below
+        patch.delenv("POSTAGE_URL", raising=False)  # it takes precedence over the variables below
         for name, value in env.variables().items():
             patch.setenv(name, value)
         yield env
@@ -192,9 +192,10 @@ def broker_env(_port: int, vhost: str) -> Iterator[BrokerEnv]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _frozen_heap() -> None:
-    """Spare the tests a search for garbage among all of the suite, at any moment.
+    """Exclude the objects of the suite from garbage collection.
 
-    It takes half a second on a busy machine, in which nothing else happens: waits end late.
+    A collection of all of them takes half a second on a busy machine, and may start at any moment:
+    waits would end late.
     """
     gc.collect()
     gc.freeze()
@@ -202,7 +203,7 @@ def _frozen_heap() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _closed_connections() -> Iterator[None]:
-    """After each module close the connections of this thread, whichever broker they lead to."""
+    """Close the connections of this thread after each module."""
     yield
     _close_connections()
 
@@ -214,5 +215,5 @@ def _close_connections() -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that goes when the test says so."""
+    """A clock that the test sets."""
     return Clock()

@@ -1,4 +1,4 @@
-"""Tests that several processes share: what one of them ran is told by another."""
+"""Tests shared among several processes: the reports of all of them reach the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit of every test works, whatever the test hangs in, and shows where that was."""
+"""The time limit of every test works, wherever the test hangs, and shows the stacks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_something_else():
 
 
 def run_hanging(test: str, folder: Path) -> Finished:
-    """Run one of the hanging tests, and the harmless last one, under this suite's conftest."""
+    """Run one of the hanging tests, and the harmless last one, with the conftest of this suite."""
     file = folder / "test_hanging.py"
     file.write_text(HANGING)
     chosen = f"{test} or test_something_else"

@@ -1,6 +1,6 @@
-"""Sends server.py every kind of message, reports on every kind of RPC, quits it."""
+"""Sends every kind of message to server.py, makes every kind of call, and stops the server."""
 
-from talk import KEY, Meeting, say
+from shared import KEY, Shared, report
 
 from postage import messaging
 
@@ -17,7 +17,7 @@ FORWARDED = {
 
 
 class Client(messaging.GenericProducer):
-    eks = [(Meeting, KEY)]  # noqa: RUF012 - the classic form
+    eks = [(Shared, KEY)]  # noqa: RUF012 - the classic form
     rpc_timeout = 10
     max_retry = 0
 
@@ -28,10 +28,10 @@ class Client(messaging.GenericProducer):
         return messaging.RpcCommand("sum", {"a": a, "b": b})
 
 
-def report(call, result):
-    """Say what came of *call*."""
+def report_result(call, result):
+    """Report the result of *call*."""
     content = result.body["content"]
-    say("result", call=call, true=bool(result), **content)
+    report("result", call=call, true=bool(result), **content)
 
 
 def send_messages(client):
@@ -53,17 +53,17 @@ def send_messages(client):
 
 def call(client):
     """Make one call of each kind."""
-    report("sum", client.rpc_sum(5, 6))
-    report("bare", client.rpc_bare({"plain": TEXT}))
-    report("error", client.rpc_error())
-    report("exception", client.rpc_exception())
-    report("raising", client.rpc_raising())
+    report_result("sum", client.rpc_sum(5, 6))
+    report_result("bare", client.rpc_bare({"plain": TEXT}))
+    report_result("error", client.rpc_error())
+    report_result("exception", client.rpc_exception())
+    report_result("raising", client.rpc_raising())
     queue = client.rpc_sum(1, 2, _queue_only=True)
     for result in client.consume_rpc(queue):
-        report("queue only", result)
-    report("nobody handles", client.rpc_nobody_handles_this(_timeout=0.5))
-    report("too slow", client.rpc_sleep(0.8, _timeout=0.3))
-    report("after the slow one", client.rpc_bare("mine"))
+        report_result("queue only", result)
+    report_result("nobody handles", client.rpc_nobody_handles_this(_timeout=0.5))
+    report_result("too slow", client.rpc_sleep(0.8, _timeout=0.3))
+    report_result("after the slow one", client.rpc_bare("mine"))
 
 
 if __name__ == "__main__":
@@ -72,4 +72,4 @@ if __name__ == "__main__":
     send_messages(client)
     call(client)
     client.message_quit()
-    say("ended")
+    report("ended")

@@ -1,4 +1,4 @@
-"""The classic library for the tests of this folder, or the reason why it is not here."""
+"""The classic library for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.classic.environment import ClassicMissing, libraries, python2
-from tests.classic.recorded import Wire, wire_to
+from tests.classic.recorded import Replay
 
 
 @pytest.fixture(scope="session")
 def classic() -> None:
-    """Postage 1.2.1 for Python 2.7, ready to run; where it cannot be had, the test is skipped."""
+    """Postage 1.2.1 for Python 2.7, ready to run; if it is not available, the test is skipped."""
     try:
         python2()
         libraries()
@@ -25,7 +25,10 @@ def classic() -> None:
 
 
 @pytest.fixture
-def wire(broker_env: Any) -> Iterator[Wire]:
-    """A plain pika connection to the broker of the module."""
-    with wire_to(broker_env.hup, broker_env.vhost) as opened:
+def replay(broker_env: Any) -> Iterator[Replay]:
+    """A connection of plain pika to the broker of the module."""
+    opened = Replay(broker_env.hup, broker_env.vhost)
+    try:
         yield opened
+    finally:
+        opened.connection.close()

@@ -1,8 +1,8 @@
-"""Postage 1.2.1 as it was released: installed from the package index for Python 2.7, once.
+"""Postage 1.2.1, installed once from the package index for Python 2.7.
 
 ``python -m tests.classic.environment server.py NAME`` runs a program of this folder on it, with the
-broker taken from ``POSTAGE_HOST``, ``POSTAGE_PORT`` and so on.  Needs an interpreter of Python 2.7:
-``POSTAGE_PYTHON2`` names it, else the ``PATH`` and pyenv's versions are searched.
+broker of ``POSTAGE_HOST``, ``POSTAGE_PORT`` and so on.  It needs Python 2.7: ``POSTAGE_PYTHON2`` is
+its path; if that is not set, the ``PATH`` and the versions of pyenv are searched.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ LIBRARIES = CACHE / "-".join(["classic", *REQUIREMENTS]).replace("==", "-")
 
 
 class ClassicMissing(Exception):
-    """Python 2.7 or the classic library cannot be had here; the text says why."""
+    """Python 2.7 or the classic library is not available; the text says why."""
 
 
 def python2() -> str:
-    """Return the path of a Python 2.7 that works."""
+    """Return the path of a working Python 2.7; raise `ClassicMissing` if there is none."""
     for candidate in _candidates():
         if _output(candidate, "-c", "import sys; print(sys.version_info[:2])") == "(2, 7)":
             return candidate
-    raise ClassicMissing("no Python 2.7: set POSTAGE_PYTHON2, or have python2.7 on the PATH")
+    raise ClassicMissing("no Python 2.7: set POSTAGE_PYTHON2, or add python2.7 to the PATH")
 
 
 def _candidates() -> Iterator[str]:
-    """Yield what may be Python 2.7.  A shim of pyenv may not work, so look behind it."""
+    """Yield paths that may be Python 2.7.  A shim of pyenv may not work, so its versions follow."""
     named = os.environ.get("POSTAGE_PYTHON2")
     if named:
         yield named
@@ -53,7 +53,7 @@ def _output(*command: str) -> str | None:
 
 
 def libraries() -> Path:
-    """Return the folder of the classic library and its pika; fill it when it is not there."""
+    """Return the folder of the classic library and its pika; install them if it is missing."""
     if LIBRARIES.is_dir():
         return LIBRARIES
     CACHE.mkdir(exist_ok=True)
@@ -61,15 +61,15 @@ def libraries() -> Path:
         _install(Path(folder, "libraries"))
         try:
             Path(folder, "libraries").rename(LIBRARIES)
-        except OSError:  # another test run was quicker
+        except OSError:  # another test run has installed them meanwhile
             if not LIBRARIES.is_dir():
                 raise
     return LIBRARIES
 
 
 def _install(target: Path) -> None:
-    """Install into *target*, by the pip of Python 2.7 or else by ours: it is all pure Python."""
-    said = []
+    """Install into *target* with the pip of Python 2.7 or with ours: both are pure Python."""
+    errors = []
     for python in (python2(), sys.executable):
         command = [python, "-m", "pip", "install", "--no-compile", "--no-deps", "--target"]
         done = subprocess.run(
@@ -77,13 +77,13 @@ def _install(target: Path) -> None:
         )
         if done.returncode == 0:
             return
-        said.append(done.stderr[-500:])
+        errors.append(done.stderr[-500:])
         shutil.rmtree(target, ignore_errors=True)
-    raise ClassicMissing(f"pip could not install {REQUIREMENTS}:\n" + "\n".join(said))
+    raise ClassicMissing(f"pip could not install {REQUIREMENTS}:\n" + "\n".join(errors))
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a classic program: no path of ours, and UTF-8."""
+    """Return the environment of a classic program, with UTF-8 and without our paths."""
     ours = ("PYTHON", "VIRTUAL_ENV")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return inherited | {
@@ -95,6 +95,6 @@ def environment() -> dict[str, str]:
 
 if __name__ == "__main__":
     interpreter = python2()
-    os.execve(  # noqa: S606 - no shell is the point
+    os.execve(  # noqa: S606 - no shell is needed
         interpreter, [interpreter, str(HERE / "old.py"), *sys.argv[1:]], environment()
     )

@@ -1,4 +1,4 @@
-"""What server.py and client.py report, whichever library runs them: one table for all pairings."""
+"""What server.py and client.py report, on either library: one table for all pairings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ RESULTS = {
     "queue only": result("success", 3, "done"),
     "after the slow one": result("success", "mine"),
 }
-#: What nobody handles or answers in time: the value tells, the text is free.
+#: The values of calls without a handler or without a reply in time; their texts may differ.
 FAILURES = {
     "old": {"nobody handles": "TimeoutError", "too slow": "TimeoutError"},
     "new": {"nobody handles": "UnknownCommand", "too slow": "TimeoutError"},

@@ -1,7 +1,7 @@
 """Runs a program on Postage 1.2.1: ``python2.7 old.py server.py NAME``, broker as in POSTAGE_*.
 
-1.2.1 takes user, password and vhost from the environment, but always connects to pika's default
-port on ``localhost``; both are moved from here, the library itself stays as it was released.
+1.2.1 takes user, password and vhost from the environment, but always connects to the default port
+of pika on ``localhost``.  This program changes both; the library itself is unchanged.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Runs server.py and client.py, each on the old library or the new one; reads what they say."""
+"""Running server.py and client.py on the old library or on the new one, and their reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def program(side: str, name: str, *args: str) -> Program:
 
 
 def events(finished: Finished) -> list[dict[str, Any]]:
-    """Return what a program reported; 1.2.1 itself prints lines of another form in between."""
+    """Return the reports of a program; 1.2.1 also prints lines of another form."""
     lines = finished.stdout.splitlines()
     return [json.loads(line) for line in lines if line.startswith('{"')]
 
 
 def table(finished: Finished) -> dict[str, dict[str, Any]]:
-    """Return the results that a client reported, by call; no call may have two."""
+    """Return the results of a client by call; assert that no call has two."""
     results = [event for event in events(finished) if event.pop("event") == "result"]
     counts = Counter(result["call"] for result in results)
     assert set(counts.values()) <= {1}, f"more than one result for a call: {counts}"

@@ -1,8 +1,8 @@
-"""A component with every kind of handler: it reports each message it gets and answers RPCs."""
+"""A component with every kind of handler: it reports each message, and answers RPCs."""
 
 import time
 
-from talk import KEY, QUEUE, Meeting, say
+from shared import KEY, QUEUE, Shared, report
 
 from postage import messaging, microthreads
 
@@ -17,58 +17,58 @@ def refuse(content):
 
 
 class Server(messaging.MessageProcessor):
-    concurrency = 1  # read by Postage 2 only: in the order of the queue, as 1.2.1 does
+    concurrency = 1  # for Postage 2: one message at a time, as in 1.2.1
 
     @messaging.MessageHandler("command", "log")
     def command(self, content):
-        say("command", content=content)
+        report("command", content=content)
 
     @messaging.MessageHandlerFullBody("command", "describe")
     def whole(self, body):
-        say("whole", body=body)
+        report("whole", body=body)
 
     @messaging.MessageHandlerFullBody("command", "forwarded")
     def forwarded(self, body):
-        say("forwarded", body=body)
+        report("forwarded", body=body)
 
     @messaging.MessageHandlerFullBody("status", "online")
     def status(self, body):
-        say("status", name=body["name"], content=body["content"])
+        report("status", name=body["name"], content=body["content"])
 
     @messaging.MessageHandler("none", "none")
     def generic(self, content):
-        say("generic", content=content)
+        report("generic", content=content)
 
     @messaging.MessageHandler("command", "boom")
     def boom(self, content):
-        say("boom")
+        report("boom")
         raise ValueError("no good")
 
     @messaging.MessageHandler("command", "refuse")
     def rejected(self, content):
-        say("reject")
+        report("reject")
         raise messaging.RejectMessage("no thanks")
 
     @messaging.MessageFilter(upper)
     @messaging.MessageHandler("command", "filtered")
     def filtered(self, content):
-        say("filtered", content=content)
+        report("filtered", content=content)
 
     @messaging.MessageFilter(refuse)
     @messaging.MessageHandler("command", "discarded")
     def discarded(self, content):
-        say("must not be seen")
+        report("must not be seen")
 
     @messaging.MessageHandler("command", "by_class")
     class ByClass(messaging.Handler):
         def call(self):
-            say("class", content=self.data)
+            report("class", content=self.data)
 
     @messaging.RpcHandler("command", "sum")
     def rpc_sum(self, content, reply_func):
         numbers = content["parameters"]
         reply_func(messaging.MessageResult(numbers["a"] + numbers["b"], "done"))
-        say("after the reply")
+        report("after the reply")
 
     @messaging.RpcHandler("command", "bare")
     def rpc_bare(self, content, reply_func):
@@ -93,10 +93,10 @@ class Server(messaging.MessageProcessor):
 
 
 if __name__ == "__main__":
-    server = Server({"name": "server"}, [(Meeting, [(QUEUE, KEY)])], None, None)
+    server = Server({"name": "server"}, [(Shared, [(QUEUE, KEY)])], None, None)
     scheduler = microthreads.MicroScheduler()
     scheduler.add_microthread(server)
-    say("ready")
+    report("ready")
     for _ in scheduler.main():
         pass
-    say("ended")
+    report("ended")

@@ -117,20 +117,20 @@ def test_every_recorded_message_is_in_a_table():
     "rpc-queue-only",
 )
 @pytest.mark.parametrize("case", SAME)
-def test_the_body_is_the_one_that_1_2_1_sends(wire, producer, case):
-    queue = wire.listen(*KEYS)
+def test_the_body_is_the_one_that_1_2_1_sends(replay, producer, case):
+    queue = replay.listen(*KEYS)
     SAME[case](producer)
-    got = wire.get(queue)
+    got = replay.take(queue)
     assert got.value == json.loads(SENT[case]["body"])
     assert got.routing_key == SENT[case]["routing_key"]
 
 
 @pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("case", SAME)
-def test_the_properties_of_1_2_1_are_sent_and_some_it_ignores(wire, producer, case):
-    queue = wire.listen(*KEYS)
+def test_the_properties_of_1_2_1_are_sent_and_some_it_ignores(replay, producer, case):
+    queue = replay.listen(*KEYS)
     SAME[case](producer)
-    properties, recorded = given(wire.get(queue).properties), SENT[case]["properties"]
+    properties, recorded = given(replay.take(queue).properties), SENT[case]["properties"]
     assert properties["content_type"] == recorded["content_type"] == "application/json"
     assert ("reply_to" in properties) == ("reply_to" in recorded)
     assert properties.keys() - {"reply_to"} <= MORE
@@ -145,11 +145,11 @@ def test_the_properties_of_1_2_1_are_sent_and_some_it_ignores(wire, producer, ca
     "rpc-queue-only",
 )
 @pytest.mark.parametrize("case", OURS)
-def test_what_1_2_1_promised_and_did_not_do_is_done(wire, producer, case):
+def test_what_1_2_1_promised_and_did_not_do_is_done(replay, producer, case):
     send, name, key, content = OURS[case]
-    queue = wire.listen(*KEYS)
+    queue = replay.listen(*KEYS)
     send(producer)
-    got = wire.get(queue)
+    got = replay.take(queue)
     assert (got.value["name"], got.routing_key, got.value["content"]) == (name, key, content)
     assert got.value["fingerprint"] == FINGERPRINT
     assert got.value.keys() == FORWARDED.keys()
@@ -161,15 +161,15 @@ def test_an_unknown_attribute_is_not_there(producer):
 
 
 @pytest.mark.behaviour("rpc-retries", "rpc-timeout")
-def test_an_rpc_is_sent_again_as_often_as_the_caller_said(wire, producer):
+def test_an_rpc_is_sent_again_as_often_as_the_caller_said(replay, producer):
     """1.2.1 took no notice of ``_max_retry`` and sent the request five times."""
-    queue = wire.listen("rk")
+    queue = replay.listen("rk")
     started = time.monotonic()
     call = gevent.spawn(producer.rpc_echo, "x", _timeout=0.3, _max_retry=1)
-    requests = [wire.get(queue), wire.get(queue)]
+    requests = [replay.take(queue), replay.take(queue)]
     returned = call.get(timeout=5)
     assert 0.5 < time.monotonic() - started < 1.5
-    assert wire.channel.basic_get(queue, auto_ack=True)[0] is None
+    assert replay.channel.basic_get(queue, auto_ack=True)[0] is None
     assert requests[0].body == requests[1].body
     recorded = WIRE["rpc timeout with _timeout=0.3 _max_retry=1"]["returned"]
     returned.body["content"]["message"] = recorded["content"]["message"]  # the text is free
@@ -177,7 +177,7 @@ def test_an_rpc_is_sent_again_as_often_as_the_caller_said(wire, producer):
 
 
 @pytest.mark.behaviour("rpc-retries", "rpc-timeout")
-def test_an_rpc_without_any_time_times_out(wire, producer):
-    wire.listen("rk")
+def test_an_rpc_without_any_time_times_out(replay, producer):
+    replay.listen("rk")
     returned = producer.rpc_echo("x", _timeout=0)
     assert returned.value == "TimeoutError"

@@ -44,11 +44,11 @@ class Listener(messaging.MessageProcessor):
         reply_func(content["parameters"])
 
 
-def served(wire, *cases: str, **properties: Any) -> Listener:
+def served(replay, *cases: str, **properties: Any) -> Listener:
     """Run a processor on the recorded messages *cases*, until the recorded ``quit``."""
     listener = Listener()
     for case in (*cases, QUIT):
-        wire.put(QUEUE["name"], SENT[case], **(properties if case != QUIT else {}))
+        replay.put_record(QUEUE["name"], SENT[case], **(properties if case != QUIT else {}))
     scheduler = microthreads.MicroScheduler()
     scheduler.add_microthread(listener)
     with gevent.Timeout(10):
@@ -57,32 +57,32 @@ def served(wire, *cases: str, **properties: Any) -> Listener:
     return listener
 
 
-def left_in(wire, queue: str) -> int:
+def left_in(replay, queue: str) -> int:
     """Return how many messages are left in *queue*."""
-    count: int = wire.channel.queue_declare(queue, passive=True).method.message_count
+    count: int = replay.channel.queue_declare(queue, passive=True).method.message_count
     return count
 
 
 @pytest.mark.behaviour("other-languages", "handler-decorators", "quit-and-restart")
-def test_every_recorded_message_reaches_its_handler(wire, broker_env):
-    listener = served(wire, *MESSAGES)
+def test_every_recorded_message_reaches_its_handler(replay, broker_env):
+    listener = served(replay, *MESSAGES)
     assert listener.seen == [json.loads(SENT[case]["body"]) for case in MESSAGES]
-    assert left_in(wire, QUEUE["name"]) == 0
+    assert left_in(replay, QUEUE["name"]) == 0
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_messages_after_a_malformed_body_are_served(wire, broker_env):
-    listener = served(wire, NO_MESSAGE, MESSAGES[0])
+def test_messages_after_a_malformed_body_are_served(replay, broker_env):
+    listener = served(replay, NO_MESSAGE, MESSAGES[0])
     assert listener.seen == [json.loads(SENT[MESSAGES[0]]["body"])]
-    assert left_in(wire, QUEUE["name"]) == 0
+    assert left_in(replay, QUEUE["name"]) == 0
 
 
 @pytest.mark.behaviour("other-languages", "consumer-operations", "rpc-handlers")
 @pytest.mark.parametrize("case", RPCS)
-def test_a_recorded_rpc_is_answered_in_the_form_of_1_2_1(wire, broker_env, case):
-    replies = wire.listen()
-    served(wire, case, reply_to=replies)
-    answer = wire.get(replies).value
+def test_a_recorded_rpc_is_answered_in_the_form_of_1_2_1(replay, broker_env, case):
+    replies = replay.listen()
+    served(replay, case, reply_to=replies)
+    answer = replay.take(replies).value
     recorded = json.loads(REPLIES["bare"][0]["body"])
     recorded["content"]["value"] = json.loads(SENT[case]["body"])["content"]["parameters"]
     assert answer.keys() == recorded.keys()
@@ -108,12 +108,12 @@ def test_every_recorded_reply_is_in_the_table():
 
 @pytest.mark.behaviour("other-languages", "message-results", "rpc-call")
 @pytest.mark.parametrize("case", RESULTS)
-def test_a_recorded_reply_without_any_property_ends_the_call(wire, broker_env, case):
-    requests = wire.listen("rk")
+def test_a_recorded_reply_without_any_property_ends_the_call(replay, broker_env, case):
+    requests = replay.listen("rk")
     call = gevent.spawn(Caller(FINGERPRINT).rpc_echo, "x", _timeout=5)
-    reply_to = wire.get(requests).properties.reply_to
+    reply_to = replay.take(requests).properties.reply_to
     for reply in REPLIES[case]:
-        wire.put(reply_to, reply)
+        replay.put_record(reply_to, reply)
     result = call.get(timeout=10)
     assert type(result) is type(RESULTS[case]())
     assert result == RESULTS[case]()
@@ -121,12 +121,12 @@ def test_a_recorded_reply_without_any_property_ends_the_call(wire, broker_env, c
 
 @pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("case", RESULTS)
-def test_recorded_replies_are_collected_from_their_queue(wire, broker_env, case):
-    wire.listen("rk")
+def test_recorded_replies_are_collected_from_their_queue(replay, broker_env, case):
+    replay.listen("rk")
     caller, seen = Caller(FINGERPRINT), []
     queue = caller.rpc_echo("x", _queue_only=True)
     for reply in REPLIES[case]:
-        wire.put(queue, reply)
+        replay.put_record(queue, reply)
     results = caller.consume_rpc(queue, len(REPLIES[case]), seen.append, timeout=5)
     assert seen == [json.loads(reply["body"]) for reply in REPLIES[case]]
     assert results[0] == RESULTS[case]()
@@ -134,11 +134,11 @@ def test_recorded_replies_are_collected_from_their_queue(wire, broker_env, case)
 
 
 @pytest.mark.behaviour("rpc-timeout")
-def test_a_second_reply_does_not_answer_the_next_call(wire, broker_env):
-    requests, caller = wire.listen("rk"), Caller(FINGERPRINT)
+def test_a_second_reply_does_not_answer_the_next_call(replay, broker_env):
+    requests, caller = replay.listen("rk"), Caller(FINGERPRINT)
     for case, value in (("twice", 1), ("bare", {"plain": 1})):
         call = gevent.spawn(caller.rpc_echo, "x", _timeout=5)
-        reply_to = wire.get(requests).properties.reply_to
+        reply_to = replay.take(requests).properties.reply_to
         for reply in REPLIES[case]:
-            wire.put(reply_to, reply)
+            replay.put_record(reply_to, reply)
         assert call.get(timeout=10).value == value

@@ -1,6 +1,6 @@
-"""Other people's AMQP clients behind one interface, each used as its own manual shows.
+"""Several AMQP clients behind one interface, each used as its own manual shows.
 
-They block the thread; none of them is imported before it is used.
+They block the thread.  Each library is imported when its client is made.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import pytest
 
 __all__ = ["CLIENTS", "Address", "Client", "Got"]
 
-PATIENCE = 5.0
-"""Seconds for what was asked to come."""
+TIMEOUT = 5.0
+"""Seconds for the broker to answer."""
 
 
 class Address(NamedTuple):
-    """Where a broker is."""
+    """The address of a broker, with the login."""
 
     port: int
     vhost: str
@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
 @dataclass
 class Got:
-    """A message that came."""
+    """A message from a queue."""
 
     body: bytes
     redelivered: bool
@@ -41,7 +41,7 @@ class Got:
     reply_to: str | None
     correlation_id: str | None
     handle: Any
-    """What the client settles it by."""
+    """What the client needs to acknowledge it."""
 
 
 class Client(Protocol):
@@ -63,41 +63,41 @@ class Client(Protocol):
         """Take one message, or None."""
 
     def consume(self, queue: str, count: int) -> list[Got]:
-        """Consume until *count* messages have come, then cancel."""
+        """Consume *count* messages, then cancel the consumer."""
 
     def ack(self, got: Got) -> None:
         """Acknowledge."""
 
     def reject(self, got: Got, *, requeue: bool) -> None:
-        """Give back, or away."""
+        """Reject, and requeue or discard."""
 
     def confirms(self) -> Callable[[str, bytes], bool]:
-        """Return what publishes to a queue and tells whether the broker took it."""
+        """Return a function that publishes to a queue and returns whether the broker confirmed it."""
 
     def begin(self) -> None:
-        """Begin a transaction."""
+        """Start a transaction."""
 
     def commit(self) -> None:
-        """End it well."""
+        """Commit the transaction."""
 
     def rollback(self) -> None:
-        """Undo it."""
+        """Roll the transaction back."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 def _until(arrived: list[Got], count: int, drive: Callable[[], object]) -> list[Got]:
-    """Call *drive* until *count* messages have come."""
-    deadline = time.monotonic() + PATIENCE
+    """Call *drive* until *count* messages have arrived."""
+    deadline = time.monotonic() + TIMEOUT
     while len(arrived) < count:
-        assert time.monotonic() < deadline, f"{len(arrived)} of {count} messages came"
+        assert time.monotonic() < deadline, f"{len(arrived)} of {count} messages arrived"
         drive()
     return arrived
 
 
 def _bytes(body: bytes | str) -> bytes:
-    """Some clients guess that a body is a text."""
+    """Return the bytes of *body*, which some clients have decoded."""
     return body if isinstance(body, bytes) else body.encode()
 
 
@@ -170,7 +170,7 @@ class Pika:
 
 
 class PyAmqp:
-    """py-amqp, which is beneath Celery; kombu's channels are its channels."""
+    """py-amqp, on which kombu and Celery are built."""
 
     def __init__(self, address: Address) -> None:
         self._amqp = pytest.importorskip("amqp", reason="py-amqp is not installed")
@@ -213,7 +213,7 @@ class PyAmqp:
     def consume(self, queue: str, count: int) -> list[Got]:
         arrived: list[Got] = []
         tag = self._channel.basic_consume(queue, callback=lambda m: arrived.append(self._got(m)))
-        _until(arrived, count, lambda: self._connection.drain_events(timeout=PATIENCE))
+        _until(arrived, count, lambda: self._connection.drain_events(timeout=TIMEOUT))
         self._channel.basic_cancel(tag)
         return arrived
 
@@ -248,7 +248,7 @@ class PyAmqp:
 
 
 class Kombu(PyAmqp):
-    """kombu's own Producer, Consumer, Queue and Exchange; confirms and tx as its channels are."""
+    """Producer, Consumer, Queue and Exchange of kombu; confirms and transactions of py-amqp."""
 
     def __init__(self, address: Address) -> None:
         self._kombu = pytest.importorskip("kombu", reason="kombu is not installed")
@@ -273,7 +273,7 @@ class Kombu(PyAmqp):
         self._kombu.Queue(queue)(self._channel).bind_to(exchange, key)
 
     def publish(self, exchange: str, key: str, body: bytes, **properties: Any) -> None:
-        if "expiration" in properties:  # which are seconds here
+        if "expiration" in properties:  # in seconds here
             properties["expiration"] = int(properties["expiration"]) / 1000
         producer = self._kombu.Producer(self._channel)
         kinds = {"content_type": "application/data", "content_encoding": "binary"}
@@ -299,7 +299,7 @@ class Kombu(PyAmqp):
         queues = [self._kombu.Queue(queue, no_declare=True)]
         take = lambda message: arrived.append(self._got(message))  # noqa: E731
         with self._kombu.Consumer(self._channel, queues, on_message=take):
-            _until(arrived, count, lambda: self._connection.drain_events(timeout=PATIENCE))
+            _until(arrived, count, lambda: self._connection.drain_events(timeout=TIMEOUT))
         return arrived
 
     def ack(self, got: Got) -> None:
@@ -310,7 +310,7 @@ class Kombu(PyAmqp):
 
 
 class AmqpStorm:
-    """AMQPStorm, which has a thread of its own that reads."""
+    """AMQPStorm, which reads in a thread of its own."""
 
     def __init__(self, address: Address) -> None:
         self._storm = pytest.importorskip("amqpstorm", reason="AMQPStorm is not installed")
@@ -360,7 +360,7 @@ class AmqpStorm:
 
     def _process(self) -> None:
         self._channel.process_data_events()
-        time.sleep(0.005)  # it comes in another thread
+        time.sleep(0.005)  # another thread reads it
 
     def ack(self, got: Got) -> None:
         got.handle.ack()
@@ -386,7 +386,7 @@ class AmqpStorm:
 
 
 class AioPika:
-    """aio-pika, in a loop that runs while something is asked of it."""
+    """aio-pika, in a loop that runs during each call."""
 
     def __init__(self, address: Address) -> None:
         self._aio = pytest.importorskip("aio_pika", reason="aio-pika is not installed")
@@ -407,7 +407,7 @@ class AioPika:
         return await self._connection.channel(publisher_confirms=confirms)
 
     def _run(self, what: Any) -> Any:
-        return self._loop.run_until_complete(asyncio.wait_for(what, PATIENCE))
+        return self._loop.run_until_complete(asyncio.wait_for(what, TIMEOUT))
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
         self._run(self._channel.declare_queue(queue, arguments=arguments))
@@ -422,7 +422,7 @@ class AioPika:
         self._run(self._queue(queue).bind(exchange, key))
 
     def publish(self, exchange: str, key: str, body: bytes, **properties: Any) -> None:
-        if "expiration" in properties:  # which are seconds here
+        if "expiration" in properties:  # in seconds here
             properties["expiration"] = int(properties["expiration"]) / 1000
         message = self._aio.Message(body, **properties)
         target = self._channel.default_exchange
@@ -482,7 +482,9 @@ class AioPika:
 
     async def _end(self) -> None:
         await self._connection.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}  # it leaves some, with their sockets
+        rest = asyncio.all_tasks() - {
+            asyncio.current_task()
+        }  # tasks that it leaves, with their sockets
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)

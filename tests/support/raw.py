@@ -23,6 +23,17 @@ class Taken(NamedTuple):
     properties: pika.BasicProperties
     body: bytes
 
+    @property
+    def routing_key(self) -> str:
+        """The routing key of the message."""
+        key: str = self.method.routing_key
+        return key
+
+    @property
+    def value(self) -> Any:
+        """The JSON value of the body."""
+        return json.loads(self.body)
+
 
 def parameters(hup: dict[str, Any], vhost: str) -> pika.ConnectionParameters:
     """Return the connection parameters for plain pika."""
@@ -121,7 +132,7 @@ def listen(raw: Raw, exchange: type[messaging.Exchange], *keys: str) -> str:
 
 def take(raw: Raw, queue: str) -> Any:
     """Take one message off *queue* and return its JSON value."""
-    return json.loads(raw.take(queue).body)
+    return raw.take(queue).value
 
 
 def take_all(raw: Raw, queue: str, count: int) -> list[Taken]:

@@ -1,7 +1,7 @@
-"""A synchronous AMQP client that hides nothing: it sends methods and keeps all that comes back.
+"""A synchronous AMQP client that sends methods and keeps everything that it receives.
 
-The codec is pika's.  It talks to a broker over a socket, or to a `ClientConnection`
-in this process.
+It uses the codec of pika, and connects to a broker through a socket, or to a `ClientConnection` in
+this process.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ CAPABILITIES = {
 
 
 class Silent(AssertionError):
-    """The broker owes an answer, and does not give it."""
+    """The broker does not send an answer that it must send."""
 
 
 class Wire(Protocol):
-    """Bytes to a broker and from it."""
+    """The transport of a client."""
 
     def send(self, data: bytes) -> None:
         """Send *data*."""
 
     def receive(self) -> bytes:
-        """Return what has come, and b"" at the end; raise `Silent` where nothing comes."""
+        """Return what has arrived, or b"" at the end; raise `Silent` after the timeout."""
 
     def close(self) -> None:
-        """Give up without a word."""
+        """Drop the connection."""
 
 
 class SocketWire:
-    """A wire to a broker that listens somewhere."""
+    """A socket that is connected to a broker."""
 
-    def __init__(self, host: str, port: int, patience: float = 2.0) -> None:
-        self.socket = socket.create_connection((host, port), patience)
+    def __init__(self, host: str, port: int, timeout: float = 2.0) -> None:
+        self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
@@ -66,7 +66,7 @@ class SocketWire:
 
 
 class ConnectionWire:
-    """A wire to a connection of *node*, in this process and without sockets."""
+    """A connection of *node* in this process, without a socket."""
 
     def __init__(self, node: Node) -> None:
         self.connection = node.open_connection(lambda: None)
@@ -85,7 +85,7 @@ class ConnectionWire:
 
 
 class Event(NamedTuple):
-    """A method that the broker sent, with its content where it carries one."""
+    """A method from the broker, with its content if it has one."""
 
     channel: int
     method: Any
@@ -94,7 +94,7 @@ class Event(NamedTuple):
 
 
 class SyncClient:
-    """One connection; `events` are those that came and that nobody has taken out."""
+    """One connection; `events` are those that were received and not taken yet."""
 
     def __init__(
         self, wire: Wire, vhost: str, user: str = "guest", password: str = "guest"
@@ -119,7 +119,7 @@ class SyncClient:
         self.events.clear()
 
     def send(self, channel: int, *methods: Any) -> None:
-        """Send *methods* at once."""
+        """Send *methods* as one write."""
         self._write(b"".join(pika.frame.Method(channel, each).marshal() for each in methods))
 
     def publish(
@@ -145,7 +145,7 @@ class SyncClient:
             self.ended = True
 
     def wait(self, channel: int, *kinds: type, count: int = 1) -> None:
-        """Return when *count* methods of *kinds* have come on *channel*, or it has ended."""
+        """Wait for *count* methods of *kinds* on *channel*, or for the end of the channel."""
         ends = (spec.Channel.Close, *kinds)
         while not self.ended:
             found = [e for e in self.events if e.channel == channel and isinstance(e.method, kinds)]
@@ -156,7 +156,7 @@ class SyncClient:
             self.pump()
 
     def pump(self) -> None:
-        """Take what has come."""
+        """Receive and decode what has arrived."""
         data = self.wire.receive()
         if not data:
             self.ended = True
@@ -200,12 +200,12 @@ class SyncClient:
             self.send(event.channel, spec.Channel.CloseOk())
 
     def take_events(self) -> list[Event]:
-        """Return the events so far, and forget them."""
+        """Return the events so far, and remove them."""
         events, self.events = self.events, []
         return events
 
     def close(self) -> None:
-        """Close the connection as a polite client does."""
+        """Close the connection in order."""
         if not self.ended:
             self.send(0, spec.Connection.Close(200, "bye", 0, 0))
             self.wait(0, spec.Connection.CloseOk)
