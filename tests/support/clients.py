@@ -72,7 +72,7 @@ class Client(Protocol):
         """Reject, and requeue or discard."""
 
     def confirms(self) -> Callable[[str, bytes], bool]:
-        """Return a function that publishes to a queue and returns whether the broker confirmed it."""
+        """Return a function that publishes to a queue, and returns whether it was confirmed."""
 
     def begin(self) -> None:
         """Start a transaction."""
