@@ -103,7 +103,7 @@ _HOMES = {  # all other names are errors
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # or every name would pass for one of ours
+if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         """Load one of the names above, and keep it."""

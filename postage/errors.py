@@ -211,7 +211,7 @@ class NoRoute(PublishFailed):
         )
 
 
-# --- what is in a message
+# --- bodies of messages
 
 
 class EncodingError(PostageError, ValueError):
@@ -230,7 +230,7 @@ class MalformedMessage(PostageError, ValueError):
     """A decoded body is not a Postage message."""
 
 
-# --- what handlers, filters and microthreads raise
+# --- raised by handlers, filters and microthreads
 
 
 class FilterError(PostageError):

@@ -157,15 +157,14 @@ class RouteTable:
     def __init__(self, entries: Iterable[tuple[Route, str]] = ()) -> None:
         self.entries = tuple(entries)
         self.find = lru_cache(maxsize=256)(self._find)
-        """Returns (attribute, part of the body) for the category, type and name of a message, in
-        the order of definition."""
+        """A function of the category, type and name of a message: returns for each handler its
+        attribute and the part of the body that it gets, in the order of definition."""
 
     def _find(self, category: str, type_: str, name: str) -> tuple[tuple[str, str | None], ...]:
-        kind = category, type_
         return tuple(
             (attribute, route.part)
             for route, attribute in self.entries
-            if (route.category, route.type) == kind and route.name in (None, name)
+            if route[:2] == (category, type_) and route.name in (None, name)
         )
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:

@@ -11,6 +11,7 @@ Each part comes from the first of these that names it, looked up when a componen
 
 from __future__ import annotations
 
+import logging
 import os
 import types
 import warnings
@@ -22,7 +23,7 @@ from typing import Any
 from postage.errors import SettingsError
 from postage.url import EMBEDDED, Address, Url, addresses, port_number
 
-__all__ = ["ClassicGlobals", "Hup", "Settings", "live"]
+__all__ = ["ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live"]
 
 Hup = Mapping[str, Any]
 """Host, user and password as a dictionary ("host-user-password"), with the optional key ``port``.
@@ -185,6 +186,19 @@ class LiveSettings:
 
 
 live = LiveSettings()
+
+
+def enable_debug_log() -> None:
+    """Let the loggers of Postage log everything that is sent and received, in debug mode.
+
+    If the program has not set up logging, lines go to stderr, as classic Postage printed them.
+    """
+    root = logging.getLogger("postage")
+    if not live.debug_mode or root.level == logging.DEBUG:
+        return
+    root.setLevel(logging.DEBUG)
+    if not root.hasHandlers():
+        root.addHandler(logging.StreamHandler())
 
 
 class _GlobalHup(MutableMapping[str, Any]):

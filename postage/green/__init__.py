@@ -1,8 +1,8 @@
 """Postage on gevent: producers, consumers, processors and the scheduler that runs them.
 
-Everything here blocks the calling greenlet only, whether or not the process is monkey-patched.
-`patch_all` is for the user's own blocking calls: call it before anything else is imported.  So that
-nothing else is by then, what is named here is loaded when it is first used.
+Postage blocks only the calling greenlet, whether or not the process is monkey-patched.  `patch_all`
+is for blocking calls of the program itself, and must run before other imports.  So each name here
+is loaded when it is first used.
 """
 
 from importlib import import_module
@@ -21,47 +21,35 @@ if TYPE_CHECKING:
     from postage.green.scheduler import MicroScheduler, Scheduler, run
     from postage.handlers import every
 
+# fmt: off
 __all__ = [
-    "GenericApplication",
-    "GenericApplicationExchange",
-    "GenericConsumer",
-    "GenericProducer",
-    "MessageProcessor",
-    "MicroScheduler",
-    "MicroThread",
-    "Scheduler",
-    "close",
-    "every",
-    "patch_all",
-    "pipelined",
-    "run",
-    "statistics",
+    "GenericApplication", "GenericApplicationExchange", "GenericConsumer", "GenericProducer",
+    "MessageProcessor", "MicroScheduler", "MicroThread", "Scheduler",
+    "close", "every", "patch_all", "pipelined", "run", "statistics",
 ]
 
 _HOMES = {
-    "GenericApplication": "postage.green.application",
-    "GenericApplicationExchange": "postage.green.application",
-    "GenericConsumer": "postage.green.consumer",
-    "GenericProducer": "postage.green.producer",
-    "MessageProcessor": "postage.green.processor",
-    "MicroScheduler": "postage.green.scheduler",
-    "MicroThread": "postage.green.microthread",
-    "Scheduler": "postage.green.scheduler",
-    "close": "postage.green.runtime",
-    "every": "postage.handlers",
-    "pipelined": "postage.green.pipelining",
-    "run": "postage.green.scheduler",
-    "statistics": "postage.green.runtime",
+    "green.application": ("GenericApplication", "GenericApplicationExchange"),
+    "green.consumer": ("GenericConsumer",),
+    "green.microthread": ("MicroThread",),
+    "green.pipelining": ("pipelined",),
+    "green.processor": ("MessageProcessor",),
+    "green.producer": ("GenericProducer",),
+    "green.runtime": ("close", "statistics"),
+    "green.scheduler": ("MicroScheduler", "Scheduler", "run"),
+    "handlers": ("every",),
 }
+# fmt: on
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-
-if not TYPE_CHECKING:  # or every name would pass for one of ours
+if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Load what is named here, and keep it."""
-        if name not in _HOMES:
+        """Load one of the names above, and keep it."""
+        if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        home = import_module(f"postage.{_HOME_OF[name]}")
+        found = globals()[name] = getattr(home, name)
         return found
 
 

@@ -14,7 +14,6 @@ import gevent.queue
 from postage.addressing import Binding, Eqk, QueueSpec, bindings_of, queue_name_and_flags
 from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
-from postage.green import debug
 from postage.green.amqp.channel import Channel, OnDelivery
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.frames import Properties
@@ -23,7 +22,7 @@ from postage.green.rpc.serving import reply_to
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
-from postage.settings import Hup, Settings
+from postage.settings import Hup, Settings, enable_debug_log
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
@@ -69,7 +68,7 @@ class GenericConsumer:
         *,
         settings: Settings | None = None,
     ) -> None:
-        debug.enable_if_asked()
+        enable_debug_log()
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()

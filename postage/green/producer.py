@@ -22,7 +22,6 @@ from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
-from postage.green import debug
 from postage.green.amqp.frames import PropertiesTemplate
 from postage.green.amqp.pair import Pair
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
@@ -40,7 +39,7 @@ from postage.message import (
     RpcCommand,
     result_from,
 )
-from postage.settings import Hup, Settings
+from postage.settings import Hup, Settings, enable_debug_log
 
 if TYPE_CHECKING:
     from postage.statistics_types import ProducerStatistics
@@ -181,7 +180,7 @@ class GenericProducer:
         *,
         settings: Settings | None = None,
     ) -> None:
-        debug.enable_if_asked()
+        enable_debug_log()
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)

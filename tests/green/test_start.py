@@ -67,7 +67,6 @@ assert set(green.__all__) <= set(dir(green))
 assert [green.run.__name__, green.every.__name__, green.Scheduler.__name__] == [
     "run", "every", "Scheduler"
 ]
-assert set(green._HOMES) | {"patch_all"} == set(green.__all__)
 for name in green.__all__:
     getattr(green, name)
 assert not hasattr(green, "nothing")
