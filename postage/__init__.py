@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES says the same to Pyth
         MessageProcessor, MicroThread, Scheduler, close, patch_all, pipelined, run, statistics,
     )
     from postage.green.amqp.delivery import Delivery
-    from postage.green.amqp.frames import Properties
+    from postage.green.amqp.properties import Properties
     from postage.handlers import (
         Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler, every,
     )

@@ -67,8 +67,6 @@ class Settings:
     late_after: float = 1.0
     """Seconds after which to log the handler that keeps all other greenlets from running.  0: no
     watch; a handler that computes for long loses the connection then, see docs/heartbeats.md."""
-    plain_pika: bool = False
-    """Use pika's own codec for everything, not the hot path of ours."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""
@@ -134,7 +132,6 @@ class Settings:
             password=str(_part_of(hup, "password")),
             vhost=str(live.vhost if vhost is None else vhost),
             tls=live.tls,
-            plain_pika=live.environment.get("POSTAGE_PLAIN_PIKA", "") == "1",
             **_options(),
         )
         return _shared(settings)
@@ -327,7 +324,7 @@ def _truth(name: str, text: str) -> bool:
 
 
 # Fields that are no options: the parts and the scheme of a URL, and the switch of our own tests.
-_NO_OPTION = {*_DEFAULTS, "other_hosts", "tls", "plain_pika"}
+_NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 
 
 def _options() -> dict[str, Any]:

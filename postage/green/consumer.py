@@ -14,9 +14,9 @@ import gevent.queue
 from postage.addressing import Binding, Eqk, QueueSpec, bindings_of, queue_name_and_flags
 from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
-from postage.green.amqp.channel import Channel, OnDelivery
-from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.channel import OnDelivery
+from postage.green.amqp.delivery import Delivery, DeliveryChannel
+from postage.green.amqp.properties import Properties
 from postage.green.pipelining import current_pipeline
 from postage.green.rpc.serving import reply_to
 from postage.green.runtime import Runtime, runtime_of
@@ -26,7 +26,7 @@ from postage.settings import Hup, Settings, enable_debug_log
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
-Callback = Callable[[Channel, Delivery, Properties, bytes], object]
+Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]
 """Gets the error that ended something, an `Exception`, or None."""
 

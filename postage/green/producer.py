@@ -22,8 +22,8 @@ from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
-from postage.green.amqp.frames import PropertiesTemplate
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import PropertiesTemplate
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect

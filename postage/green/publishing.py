@@ -23,8 +23,8 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.waiting import SharedResource
 from postage.green.retry import RetryTimer
 
@@ -129,7 +129,7 @@ def publish(pair: Pair, message: PublishArgs, *, limit: float) -> None:
     most *limit* seconds, then raises `PublishFailed`.  A written message is lost if the connection
     breaks before the broker has read it, or if the broker fails or refuses it.
     """
-    if _publish(pair, message, limit, _plain, Channel.publish).this_turn > MAX_BURST:
+    if _publish(pair, message, limit, _plain, Channel.publish).transport.this_turn > MAX_BURST:
         gevent.sleep(ONE_LOOP_ITERATION)
 
 
@@ -223,7 +223,7 @@ def _wait_for_retry(
         raise error
     pause, connection = timer.next_pause(), pair.publishing.current
     if pause is None:
-        alarm = connection.blocked if connection is not None else None
+        alarm = connection.transport.blocked if connection is not None else None
         raise publication.failed(timer.limit, error, alarm) from error
     exchange = publication.exchange
     logger.debug("Publishing to %r again: %s", exchange.name, error)

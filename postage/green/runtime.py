@@ -139,10 +139,10 @@ class _HubRuntimes:
     def connections(self) -> list[Connection]:
         return [each for runtime in self.by_settings.values() for each in runtime.pair.connections]
 
-    def close_now(self) -> None:
+    def close_without_hub(self) -> None:
         deadline = time.monotonic() + EXIT_LIMIT
         for connection in self.connections():
-            connection.close_now(max(0.0, deadline - time.monotonic()))
+            connection.close_without_hub(max(0.0, deadline - time.monotonic()))
 
     def __del__(self) -> None:
         # The native thread ends, and its hub with it.  In a forked child the parent goes on using
@@ -150,7 +150,7 @@ class _HubRuntimes:
         if self.pid == os.getpid():
             # ValueError: the hub's loop was destroyed before `close` was called.
             with contextlib.suppress(ValueError):
-                self.close_now()
+                self.close_without_hub()
 
 
 # The thread-local class of the interpreter even if threading is patched: a hub belongs to a native
@@ -229,7 +229,7 @@ def _register_once() -> None:
 def _at_exit() -> None:
     runtimes = getattr(_local, "runtimes", None)
     if runtimes is not None:
-        runtimes.close_now()
+        runtimes.close_without_hub()
 
 
 def _after_fork() -> None:
@@ -237,6 +237,6 @@ def _after_fork() -> None:
     runtimes = getattr(_local, "runtimes", None)
     if runtimes is not None:
         for connection in open_connections():
-            connection.abandon()
+            connection.close_socket()
         del _local.runtimes
         gevent.hub.reinit()  # gevent's own fork does so; the fork of an unpatched process does not

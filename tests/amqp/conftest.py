@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +11,6 @@ import pytest
 
 from postage.green.amqp.connection import Connection
 from postage.settings import Settings
-
-PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +32,7 @@ def hub_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 @pytest.fixture
 def settings(broker_env: Any) -> Settings:
-    """The settings for the broker of the module, on the path that the run is about."""
+    """The settings for the broker of the module."""
     return Settings.resolve()
 
 

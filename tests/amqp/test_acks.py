@@ -7,13 +7,13 @@ from typing import Any
 import hypothesis.stateful
 from hypothesis import strategies as st
 
-from postage.green.amqp.acks import Acks
+from postage.green.amqp.delivery import Acks
 
 
 def holding(*tags: int) -> Acks:
     acks = Acks()
     for tag in tags:
-        acks.came(tag, "one" if tag % 2 else "two")
+        acks.add(tag, "one" if tag % 2 else "two")
     return acks
 
 
@@ -35,7 +35,7 @@ def test_what_is_still_held_is_never_covered() -> None:
 
 def test_what_is_rejected_does_not_stand_in_the_way() -> None:
     acks = holding(1, 2, 3)
-    assert acks.drop(2)
+    assert acks.discard(2)
     acks.finish(3)
     acks.finish(1)
     assert acks.flush() == [(3, True)]
@@ -44,16 +44,18 @@ def test_what_is_rejected_does_not_stand_in_the_way() -> None:
 def test_nothing_is_settled_twice() -> None:
     acks = holding(1, 2)
     assert acks.finish(1)
-    assert acks.drop(2)
-    assert not any((acks.finish(1), acks.drop(1), acks.finish(2), acks.drop(2), acks.finish(9)))
+    assert acks.discard(2)
+    assert not any(
+        (acks.finish(1), acks.discard(1), acks.finish(2), acks.discard(2), acks.finish(9))
+    )
     assert acks.flush() == [(1, False)]
 
 
 def test_what_each_consumer_holds_is_known() -> None:
     acks = holding(1, 2, 3, 4)
     acks.finish(3)
-    assert acks.held_by({"one"}) == [1]
-    assert acks.held_by({"one", "two"}) == [1, 2, 4]
+    assert acks.of_consumers({"one"}) == [1]
+    assert acks.of_consumers({"one", "two"}) == [1, 2, 4]
     assert len(acks) == 3
 
 
@@ -61,7 +63,7 @@ def test_an_end_forgets_all_and_says_how_many_acks_are_lost() -> None:
     acks = holding(1, 2, 3)
     acks.finish(1)
     acks.finish(2)
-    assert acks.abandon() == 2
+    assert acks.clear() == 2
     assert (len(acks), acks.flush(), acks.finish(3)) == (0, [], False)
 
 
@@ -80,7 +82,7 @@ class Broker(hypothesis.stateful.RuleBasedStateMachine):
     def deliver(self, skipped: int, consumer: str) -> None:
         """A delivery comes; tags between went to consumers that do not acknowledge."""
         self.last += skipped
-        self.acks.came(self.last, consumer)
+        self.acks.add(self.last, consumer)
         self.running.add(self.last)
         self.unsettled.add(self.last)
 
@@ -98,7 +100,7 @@ class Broker(hypothesis.stateful.RuleBasedStateMachine):
         tag = data.draw(st.sampled_from(sorted(self.running)))
         self.running.remove(tag)
         self.unsettled.remove(tag)
-        assert self.acks.drop(tag)
+        assert self.acks.discard(tag)
 
     @hypothesis.stateful.rule()
     def flush(self) -> None:

@@ -19,7 +19,7 @@ from postage.errors import (
 )
 from postage.green.amqp.channel import CHUNK, Channel
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
@@ -106,13 +106,13 @@ def test_rejected_and_requeued(connection: Connection, channel: Channel, queue: 
 def written(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """The acks that go out, each with its ``multiple``."""
     acks: list[tuple[int, bool]] = []
-    passed_on = connection.path.ack
+    passed_on = connection.codec.ack
 
     def ack(channel: Any, tag: int, *, multiple: bool) -> None:
         acks.append((tag, multiple))
         passed_on(channel, tag, multiple=multiple)
 
-    monkeypatch.setattr(connection.path, "ack", ack)
+    monkeypatch.setattr(connection.codec, "ack", ack)
     return acks
 
 
@@ -175,7 +175,7 @@ def test_what_is_done_is_acknowledged_before_the_end(
     elif end == "connection":
         ending.close()
     else:
-        ending.close_now(1.0)
+        ending.close_without_hub(1.0)
     again = Inbox()
     connection.open_channel().consume(queue, again)
     assert again.wait(1) == [b"3"]
@@ -199,7 +199,7 @@ def test_a_second_ack_of_a_delivery_is_counted_and_harms_nobody(
 def test_a_consumer_that_ended_at_once_leaves_nothing_behind(channel: Channel, queue: str) -> None:
     tag = channel.consume(queue, Inbox(settle=False), no_ack=True)
     for _ in range(2):
-        channel.discard_consumer(tag)
+        channel.cancel_nowait(tag, drop=True)
     assert tag in repr(vars(channel._pika))
 
     wait_until(lambda: tag not in repr(vars(channel._pika)), SOON)
@@ -298,7 +298,7 @@ def access_refused(channel: Channel) -> None:
 
 
 def unknown_delivery(channel: Channel) -> None:
-    channel._path.ack(channel._pika, 4711, multiple=False)
+    channel._codec.ack(channel._number, 4711, multiple=False)
     channel.queue_declare("", exclusive=True)
 
 

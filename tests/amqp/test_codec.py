@@ -1,4 +1,4 @@
-"""The hot path against pika's own: whatever the stream and its cuts, the same things happen."""
+"""Our codec against pika's: whatever the stream and its cuts, the same things happen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pika.spec import Basic, Channel, Connection, Queue
 from postage.errors import ConnectionLost, PostageError
 from postage.green.amqp.codec import Codec
 from postage.green.amqp.connection import Connection as OurConnection
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
@@ -94,15 +94,15 @@ def streams(draw: Any) -> list[bytes]:
 
 
 @given(streams(), st.integers(0, 2**32))
-def test_both_paths_see_the_same(stream: list[bytes], seed: int) -> None:
+def test_both_codecs_see_the_same(stream: list[bytes], seed: int) -> None:
     with both() as rigs:
         for rig in rigs:
             for piece in pieces(b"".join(stream), seed):
                 rig.transport.feed(piece)
-        hot, plain = rigs
-        assert hot.events == plain.events
-        assert hot.transport.bytes_received == plain.transport.bytes_received
-        assert hot.written() == plain.written()
+        ours, plain = rigs
+        assert ours.events == plain.events
+        assert ours.transport.bytes_received == plain.transport.bytes_received
+        assert ours.written() == plain.written()
 
 
 def test_a_stream_full_of_everything_in_every_way_to_cut_it_in_two() -> None:
@@ -129,7 +129,7 @@ def test_a_stream_full_of_everything_in_every_way_to_cut_it_in_two() -> None:
     assert [event[0] for event in expected[4:]] == ["message", "confirm", "return"]
 
 
-def test_what_the_broker_ends_is_noticed_on_both_paths() -> None:
+def test_what_the_broker_ends_is_noticed_by_both() -> None:
     stream = (
         method(1, Basic.Cancel("ours", True))
         + method(2, Channel.Close(404, "NOT_FOUND", 60, 40))
@@ -144,13 +144,14 @@ def test_what_the_broker_ends_is_noticed_on_both_paths() -> None:
 
 
 def test_a_delivery_for_a_forgotten_consumer_is_passed_over() -> None:
-    rig = Rig(Codec)
+    rig = Rig()
     try:
-        rig.path.forget(rig.channels[1], "ours")
+        assert isinstance(rig.codec, Codec)
+        rig.codec.discard_consumer(1, "ours")
         for tag in CONSUMERS:
             rig.transport.feed(method(1, Basic.Deliver(tag, 1, False, "", "k")))
             rig.transport.feed(b"".join(content(1, {}, b"body", 2)))
-        assert [event[2].consumer_tag for event in rig.events[4:]] == ["yours"]
+        assert [event[2][0] for event in rig.events[4:]] == ["yours"]
     finally:
         rig.close()
 
@@ -185,7 +186,7 @@ def waiters(connection: OurConnection) -> list[gevent.Greenlet]:
     return runs
 
 
-def feed_broken(data: bytes, plain_pika: bool) -> list[PostageError]:
+def feed_broken(data: bytes) -> list[PostageError]:
     """Send *data* to an open connection with waiters; return what the waiters got."""
     ready = gevent.event.Event()
 
@@ -197,7 +198,7 @@ def feed_broken(data: bytes, plain_pika: bool) -> list[PostageError]:
         peer.send(data)
         peer.until_gone()
 
-    with listening(serve, plain_pika=plain_pika) as where:
+    with listening(serve) as where:
         connection = OurConnection(where, "a test", lambda *_: None)
         runs = waiters(connection)
         ready.set()
@@ -210,17 +211,9 @@ def feed_broken(data: bytes, plain_pika: bool) -> list[PostageError]:
 
 @pytest.mark.parametrize("what", [*BROKEN, "a frame over the limit"])
 def test_a_broken_stream_ends_the_connection_and_every_waiter(what: str) -> None:
-    errors = feed_broken(BROKEN.get(what, OVERSIZE), plain_pika=False)
+    errors = feed_broken(BROKEN.get(what, OVERSIZE))
     assert [type(error) for error in errors] == [ConnectionLost] * 3
     assert len({id(error) for error in errors}) == 3, "each has an error of its own"
-
-
-@pytest.mark.parametrize(
-    "what", ["a frame without its end", "a frame of unknown type", "a method that does not exist"]
-)
-def test_so_does_pikas_path(what: str) -> None:
-    errors = feed_broken(BROKEN[what], plain_pika=True)
-    assert [type(error) for error in errors] == [ConnectionLost] * 3
 
 
 @settings(max_examples=25)
@@ -228,7 +221,7 @@ def test_so_does_pikas_path(what: str) -> None:
 def test_random_bytes_end_it(noise: bytes) -> None:
     # So many that no frame can be waited for.
     data = noise + b"\x00" * (FRAME_MAX + 16)
-    assert [type(e) for e in feed_broken(data, plain_pika=False)] == [ConnectionLost] * 3
+    assert [type(e) for e in feed_broken(data)] == [ConnectionLost] * 3
 
 
 @settings(max_examples=60)
@@ -239,7 +232,7 @@ def test_a_damaged_stream_is_understood_or_refused(stream: list[bytes], data: An
         return
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    rig = Rig(Codec)
+    rig = Rig()
     try:
         rig.transport._take(bytes(whole))
     except AssertionError:
@@ -259,9 +252,8 @@ def test_the_first_frame_may_come_in_any_pieces(connect: Any) -> None:
         peer.send(TUNE, OPEN_OK)
         peer.until_gone()
 
-    for plain_pika in (False, True):
-        with listening(serve, plain_pika=plain_pika) as where:
-            assert connect(where).alive
+    with listening(serve) as where:
+        assert connect(where).alive
 
 
 def test_the_broker_may_take_back_at_once_what_it_opened(connect: Any) -> None:

@@ -107,8 +107,7 @@ def runs(node: RabbitMQNode, certificates: Certificates) -> dict[str, list[Run]]
 def program(url: str) -> Program:
     """Return the program, for the broker at *url* and in the environment of no other test."""
     clean = {key: text for key, text in os.environ.items() if not key.startswith("POSTAGE_")}
-    path = {"POSTAGE_PLAIN_PIKA": os.environ.get("POSTAGE_PLAIN_PIKA", "")}
-    return Program("-c", PROGRAM, env=clean | path | {"POSTAGE_URL": url})
+    return Program("-c", PROGRAM, env=clean | {"POSTAGE_URL": url})
 
 
 def missed(node: RabbitMQNode) -> set[int]:

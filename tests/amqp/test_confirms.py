@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from postage.green.amqp.confirms import Confirms
-from postage.green.amqp.frames import Confirm
 
 
 class ConfirmsMachine(RuleBasedStateMachine):
@@ -31,36 +30,36 @@ class ConfirmsMachine(RuleBasedStateMachine):
             self.mandatory.add(self.published)
 
     @rule(data=st.data())
-    def come_back(self, data: st.DataObject) -> None:
+    def is_returned(self, data: st.DataObject) -> None:
         tag = data.draw(st.integers(1, self.published + 2))
         waits = [waiter for number, waiter in self.model if number == tag]
         expected = waits[0] if waits and tag in self.mandatory else None
-        assert self.confirms.come_back(f"id {tag}") == expected
+        assert self.confirms.pop_returned(f"id {tag}") == expected
         if expected is not None:
             self.model.remove((tag, expected))
 
     @rule()
-    def come_back_without_an_id(self) -> None:
-        assert self.confirms.come_back(None) is None
+    def is_returned_without_an_id(self) -> None:
+        assert self.confirms.pop_returned(None) is None
 
-    @rule(data=st.data(), nack=st.booleans())
-    def confirm_one(self, data: st.DataObject, nack: bool) -> None:
+    @rule(data=st.data())
+    def confirm_one(self, data: st.DataObject) -> None:
         tag = data.draw(st.integers(1, self.published + 2))
         expected = [waiter for number, waiter in self.model if number == tag]
-        assert self.confirms.settle(Confirm(tag, False, nack)) == expected
+        assert self.confirms.pop(tag, multiple=False) == expected
         self.model = [entry for entry in self.model if entry[0] != tag]
 
-    @rule(data=st.data(), nack=st.booleans())
-    def confirm_all_up_to(self, data: st.DataObject, nack: bool) -> None:
+    @rule(data=st.data())
+    def confirm_all_up_to(self, data: st.DataObject) -> None:
         tag = data.draw(st.integers(1, self.published + 2))
         expected = [waiter for number, waiter in self.model if number <= tag]
-        assert self.confirms.settle(Confirm(tag, True, nack)) == expected
+        assert self.confirms.pop(tag, multiple=True) == expected
         self.model = [entry for entry in self.model if entry[0] > tag]
 
     @precondition(lambda self: len(self.model) > 2)
     @rule()
-    def abandon(self) -> None:
-        assert self.confirms.abandon() == [waiter for _, waiter in self.model]
+    def clear(self) -> None:
+        assert self.confirms.clear() == [waiter for _, waiter in self.model]
         self.model = []
 
     @invariant()

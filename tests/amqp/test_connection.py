@@ -30,12 +30,11 @@ from postage.exchange import Exchange
 from postage.green.amqp import transport as transport_module
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.connection_states import ConnectionState
-from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
-from tests.amqp.conftest import PLAIN
 from tests.support.attempts import outcomes, spawned
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening
@@ -117,7 +116,7 @@ def test_a_port_that_speaks_something_else(speaker: str, caplog: pytest.LogCaptu
             peer.until_gone()
 
     began = time.monotonic()
-    with listening(serve, plain_pika=PLAIN) as where:
+    with listening(serve) as where:
         error = attempt(where)
     assert type(error) is BrokerUnreachable
     assert time.monotonic() - began < 1, "at once"
@@ -140,12 +139,7 @@ def test_a_wrong_password(broker_env: Any, caplog: pytest.LogCaptureFixture) -> 
 def test_no_password_anywhere(connect: Any, rabbitmq: Any, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
     where = Settings(
-        host=rabbitmq.host,
-        port=rabbitmq.port,
-        user=ALICE,
-        password=SECRET_OF_ALICE,
-        vhost="t00",
-        plain_pika=PLAIN,
+        host=rabbitmq.host, port=rabbitmq.port, user=ALICE, password=SECRET_OF_ALICE, vhost="t00"
     )
     connection = connect(where)
     channel = connection.open_channel()
@@ -160,12 +154,7 @@ def test_no_password_anywhere(connect: Any, rabbitmq: Any, caplog: Any) -> None:
 @pytest.mark.parametrize("vhost", ["there-is-none", "t01"])
 def test_an_unknown_vhost_or_one_without_permission(vhost: str, rabbitmq: Any) -> None:
     where = Settings(
-        host=rabbitmq.host,
-        port=rabbitmq.port,
-        vhost=vhost,
-        user=ALICE,
-        password=SECRET_OF_ALICE,
-        plain_pika=PLAIN,
+        host=rabbitmq.host, port=rabbitmq.port, vhost=vhost, user=ALICE, password=SECRET_OF_ALICE
     )
     error = attempt(where)
     assert type(error) is VhostRefused
@@ -190,7 +179,7 @@ def test_a_broker_that_ends_the_handshake_at_any_point() -> None:
                 peer.send(TUNE)
                 peer.expect(spec.Connection.Open)
 
-        with listening(serve, plain_pika=PLAIN) as where:
+        with listening(serve) as where:
             assert type(attempt(where)) is kind
 
 
@@ -215,7 +204,7 @@ def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
         gevent.sleep(0.1)
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    with listening(serve, plain_pika=PLAIN) as where:
+    with listening(serve) as where:
         pair = Pair(where)
         results = outcomes([spawned(pair.publishing.get) for _ in range(100)], 2.0)
         assert {type(result) for result in results} == {BrokerUnreachable}
@@ -280,7 +269,7 @@ def silent_peer(end: gevent.event.Event, *channels: str) -> Any:
 
 def test_a_lost_connection_fails_every_waiter_at_once() -> None:
     end = gevent.event.Event()
-    with listening(silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN) as where:
+    with listening(silent_peer(end, "plain", "confirming", "other")) as where:
         connection = Connection(where, "a test", lambda *_: None)
         waiters = Waiters(connection)
         end.set()
@@ -298,7 +287,7 @@ def test_a_lost_connection_fails_every_waiter_at_once() -> None:
 
 def test_our_own_close_fails_every_waiter_even_if_the_broker_does_not_answer() -> None:
     end = gevent.event.Event()
-    with listening(silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN) as where:
+    with listening(silent_peer(end, "plain", "confirming", "other")) as where:
         connection = Connection(where, "a test", lambda *_: None)
         waiters = Waiters(connection)
         began = time.monotonic()
@@ -314,7 +303,7 @@ def test_our_own_close_fails_every_waiter_even_if_the_broker_does_not_answer() -
 
 def test_nothing_of_a_connection_that_has_ended_stays_in_the_hub() -> None:
     end = gevent.event.Event()
-    with listening(silent_peer(end), plain_pika=PLAIN) as where:
+    with listening(silent_peer(end)) as where:
         connection = Connection(where, "a test", lambda *_: None)
         connection.close(0.05)
         assert connection.transport._heartbeat_checker is None
@@ -383,7 +372,7 @@ def test_a_broker_that_closes_the_connection(connect: Any) -> None:
         assert number == 1
         peer.until_gone()
 
-    with listening(serve, plain_pika=PLAIN) as where:
+    with listening(serve) as where:
         connection = connect(where)
         channel = connection.open_channel()
         with pytest.raises(ConnectionLost, match="go home") as lost:
@@ -395,7 +384,7 @@ def test_a_broker_that_closes_the_connection(connect: Any) -> None:
 def test_a_publisher_hears_a_broker_that_answers_nothing(connect: Any) -> None:
     end = gevent.event.Event()
     with listening(
-        silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN, operation_timeout=0.2
+        silent_peer(end, "plain", "confirming", "other"), operation_timeout=0.2
     ) as where:
         connection = connect(where)
         connection.plain.get()
@@ -413,9 +402,7 @@ def test_a_publisher_hears_a_broker_that_answers_nothing(connect: Any) -> None:
 @pytest.mark.slow
 def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
     end = gevent.event.Event()
-    with listening(
-        silent_peer(end, "plain", "confirming", "other"), plain_pika=PLAIN, heartbeat=1
-    ) as where:
+    with listening(silent_peer(end, "plain", "confirming", "other"), heartbeat=1) as where:
         connection = Connection(where, "a test", lambda *_: None)
         connection.plain.get()
         waiting = spawned(
@@ -432,7 +419,7 @@ def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
 def test_unsent_bytes_stay_bounded_and_publishers_wait_within_their_limit(connect: Any) -> None:
     end = gevent.event.Event()
     sizes: list[int] = []
-    with listening(silent_peer(end, "plain"), plain_pika=PLAIN) as where:
+    with listening(silent_peer(end, "plain")) as where:
         connection = connect(where)
         channel = connection.plain.get()
         body = b"x" * 10_000
@@ -448,7 +435,7 @@ def test_unsent_bytes_stay_bounded_and_publishers_wait_within_their_limit(connec
         assert 0.5 <= time.monotonic() - began < 5
         assert MB < max(sizes) < MB + 20_000
         assert connection.transport.unsent < MB + 20_000
-        assert connection.transport.congested
+        assert not connection.transport.takes_data
         held = sum(map(len, connection.transport._out)) + len(connection.transport._sending)
         assert held == connection.transport.unsent
         end.set()
@@ -463,12 +450,12 @@ def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
         while data := peer.sock.recv(65536):
             total += len(data)
 
-    with listening(serve, plain_pika=PLAIN) as where:
+    with listening(serve) as where:
         connection = connect(where)
         channel = connection.plain.get()
         args = ("e", "k", Properties(), b"x" * 100_000)
         runs = [spawned(channel.publish, *args, limit=SOON) for _ in range(200)]
-        wait_until(lambda: connection.transport.congested, SOON)
+        wait_until(lambda: not connection.transport.takes_data, SOON)
         gevent.sleep(0.05)
         assert not all(run.dead for run in runs)
         end.set()

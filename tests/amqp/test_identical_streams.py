@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import Basic
 
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from tests.support.peer import FRAME_MAX
 from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, first_difference, pieces
 from tests.support.wire import (
@@ -38,9 +38,14 @@ class Publish(NamedTuple):
     mandatory: bool
 
     def on(self, rig: Rig) -> None:
-        where, properties = rig.channels[self.channel], Properties(**self.properties)
-        body = beginning(self.size)
-        rig.path.publish(where, self.exchange, self.key, properties, body, mandatory=self.mandatory)
+        rig.codec.publish(
+            self.channel,
+            self.exchange,
+            self.key,
+            Properties(**self.properties),
+            beginning(self.size),
+            mandatory=self.mandatory,
+        )
 
 
 class Ack(NamedTuple):
@@ -49,7 +54,7 @@ class Ack(NamedTuple):
     multiple: bool
 
     def on(self, rig: Rig) -> None:
-        rig.path.ack(rig.channels[self.channel], self.tag, multiple=self.multiple)
+        rig.codec.ack(self.channel, self.tag, multiple=self.multiple)
 
 
 class Reject(NamedTuple):
@@ -58,11 +63,11 @@ class Reject(NamedTuple):
     requeue: bool
 
     def on(self, rig: Rig) -> None:
-        rig.path.reject(rig.channels[self.channel], self.tag, requeue=self.requeue)
+        rig.codec.reject(self.channel, self.tag, requeue=self.requeue)
 
 
 class Declare(NamedTuple):
-    """What both paths leave to pika keeps its place between the rest."""
+    """What both leave to pika keeps its place between the rest."""
 
     channel: int
 
@@ -88,7 +93,7 @@ acts = st.one_of(
 
 
 def assert_same_bytes(frame_max: int, program: list[Any]) -> int:
-    """Run *program* on both paths; return how many bytes each has written."""
+    """Run *program* with both codecs; return how many bytes each has written."""
     with both(frame_max) as rigs:
         for rig in rigs:
             rig.written()

@@ -30,7 +30,6 @@ from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
-from tests.amqp.conftest import PLAIN
 from tests.support.attempts import outcomes, spawned
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
@@ -89,7 +88,7 @@ class Fickle:
 
 def nowhere(**settings: Any) -> Settings:
     """Return settings that lead to a port where nobody listens."""
-    return Settings(host="127.0.0.1", port=free_ports(1)[0], plain_pika=PLAIN, **settings)
+    return Settings(host="127.0.0.1", port=free_ports(1)[0], **settings)
 
 
 # --- the first connection
@@ -97,7 +96,7 @@ def nowhere(**settings: Any) -> Settings:
 
 def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
     broker = Fickle("stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+    with listening(broker) as where, ours(where) as line:
         assert (line.state, line.current, broker.moods) == (ConnectionState.IDLE, None, [])
         made = outcomes([spawned(line.get) for _ in range(100)], SOON)
         assert len(set(map(id, made))) == 1
@@ -119,7 +118,7 @@ def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
 
 def test_with_wait_for_broker_the_first_one_waits_until_there_is_one() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN, wait_for_broker=True) as where, ours(where) as line:
+    with listening(broker, wait_for_broker=True) as where, ours(where) as line:
         assert line.get().alive
         assert broker.moods == ["refuse", "refuse", "stay"]
 
@@ -146,7 +145,7 @@ def test_who_waits_for_a_broker_has_a_limit_all_the_same() -> None:
 
 def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
     broker = Fickle("stay", "refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+    with listening(broker) as where, ours(where) as line:
         first = line.get()
         with caplog.at_level(logging.INFO, "postage"):
             broker.cut()
@@ -164,7 +163,7 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
 
 def test_a_pause_may_be_of_no_length() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+    with listening(broker) as where, ours(where, was_connected=True) as line:
         line._backoff = Backoff(lambda: 0.0)
         assert line.get(SOON).alive
 
@@ -190,7 +189,7 @@ def test_a_peer_that_answers_nothing_costs_nobody_more_than_the_limit() -> None:
         peer.until_gone()
 
     with (
-        listening(silent, plain_pika=PLAIN) as where,
+        listening(silent) as where,
         ours(where, was_connected=True) as line,
         pytest.raises(OperationTimeout),
     ):
@@ -199,7 +198,7 @@ def test_a_peer_that_answers_nothing_costs_nobody_more_than_the_limit() -> None:
 
 def test_nobody_dials_when_nobody_waits() -> None:
     broker = Fickle("refuse")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+    with listening(broker) as where, ours(where, was_connected=True) as line:
         with pytest.raises(ConnectionFailed):
             line.get(0.3)
         wait_until(lambda: line.state is ConnectionState.LOST, SOON)
@@ -210,7 +209,7 @@ def test_nobody_dials_when_nobody_waits() -> None:
 
 def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+    with listening(broker) as where, ours(where, was_connected=True) as line:
         line._backoff = Backoff(lambda: 0.5)  # 0.05 s, then 0.06
         with pytest.raises(ConnectionFailed):
             line.get(0.08)
@@ -231,7 +230,7 @@ def test_one_who_is_killed_before_anything_was_dialled() -> None:
 
 def test_a_kill_of_one_who_waits_harms_nobody() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+    with listening(broker) as where, ours(where, was_connected=True) as line:
         runs = [spawned(line.get) for _ in range(3)]
         gevent.idle()
         runs[0].kill()
@@ -241,7 +240,7 @@ def test_a_kill_of_one_who_waits_harms_nobody() -> None:
 
 def test_a_broker_that_drops_everybody_is_not_dialled_without_pause() -> None:
     broker = Fickle("drop")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where) as line:
+    with listening(broker) as where, ours(where) as line:
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             with pytest.raises((ConnectionLost, OperationTimeout)):
@@ -252,7 +251,7 @@ def test_a_broker_that_drops_everybody_is_not_dialled_without_pause() -> None:
 def test_the_pauses_are_short_again_after_a_connection_that_lasted(monkeypatch: Any) -> None:
     monkeypatch.setattr(reconnecting_module, "LASTED", 0.05)
     broker = Fickle("refuse", "refuse", "refuse", "stay")
-    with listening(broker, plain_pika=PLAIN) as where, ours(where, was_connected=True) as line:
+    with listening(broker) as where, ours(where, was_connected=True) as line:
         line.get(SOON)
         grown = line._backoff.bound
         gevent.sleep(0.06)
@@ -266,12 +265,12 @@ def test_the_pauses_are_short_again_after_a_connection_that_lasted(monkeypatch: 
 
 def either(first: Settings, second: Settings) -> Settings:
     """Return settings that lead to two hosts."""
-    return replace(first, other_hosts=second.addresses, plain_pika=PLAIN)
+    return replace(first, other_hosts=second.addresses)
 
 
 def test_the_next_host_is_tried_at_once() -> None:
     broker = Fickle("stay")
-    with listening(broker, plain_pika=PLAIN) as where:
+    with listening(broker) as where:
         dead = nowhere()
         several = either(dead, where)
         with ours(several) as line:
@@ -280,7 +279,7 @@ def test_the_next_host_is_tried_at_once() -> None:
 
 def test_after_a_loss_the_other_host_is_tried_first() -> None:
     one, other = Fickle("stay"), Fickle("stay")
-    with listening(one, plain_pika=PLAIN) as first, listening(other) as second:
+    with listening(one) as first, listening(other) as second:
         several = either(first, second)
         with ours(several) as line:
             assert line.get().port == first.port
@@ -305,7 +304,7 @@ def test_when_no_host_lets_us_in_the_first_time_that_is_the_error() -> None:
 
 @pytest.mark.parametrize("mood", ["stay", "refuse"])
 def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
-    with listening(Fickle(mood), plain_pika=PLAIN) as where:
+    with listening(Fickle(mood)) as where:
         line = connecting(where, was_connected=True)
         runs = [spawned(line.get) for _ in range(5)]
         gevent.sleep(0.05)
@@ -340,7 +339,7 @@ def test_a_close_ends_the_dialling_and_its_socket() -> None:
         peer.until_gone()
         gone.set()
 
-    with listening(silent, plain_pika=PLAIN) as where:
+    with listening(silent) as where:
         line = connecting(where)
         run = spawned(line.get)
         gevent.sleep(0.05)
@@ -350,7 +349,7 @@ def test_a_close_ends_the_dialling_and_its_socket() -> None:
 
 
 def test_what_our_side_closed_behind_its_back_is_no_loss() -> None:
-    with listening(Fickle("stay"), plain_pika=PLAIN) as where, ours(where) as line:
+    with listening(Fickle("stay")) as where, ours(where) as line:
         first = line.get()
         first.close(0.05)
         assert line.get() is not first

@@ -11,7 +11,7 @@ import pytest
 from postage.errors import ChannelRefused
 from postage.green.amqp import connection as connection_module
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
@@ -59,8 +59,9 @@ def test_consumers_share_channels_when_there_are_many(
 def test_who_leaves_a_shared_channel_gives_back_what_it_holds_and_harms_nobody(
     few_channels: None, connection: Connection
 ) -> None:
-    channel = [connection.consuming_channel() for _ in range(5)][2]
-    assert channel is connection._shared[0].current
+    channels = [connection.consuming_channel() for _ in range(5)]
+    channel = channels[2]
+    assert channel is channels[4]
     queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
     inboxes = [Inbox(settle=False), Inbox(settle=False)]
     tags = [

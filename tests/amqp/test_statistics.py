@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from postage import green, messaging
-from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties
 from postage.settings import Settings
 from postage.statistics_types import ChannelStatistics, ConnectionStatistics
 from postage.testing.polling import wait_until

@@ -17,7 +17,7 @@ from postage import messaging
 from postage.errors import ConnectionFailed, SettingsError
 from postage.green.amqp.connecting import connect_socket
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.stream import SecureStream
 from postage.green.runtime import close
 from postage.settings import Settings
@@ -63,8 +63,7 @@ def where(node: RabbitMQNode, certificates: Certificates) -> Callable[..., Setti
 def env(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Set the URL, and nothing else, in the environment."""
     for name in [name for name in os.environ if name.startswith("POSTAGE_")]:
-        if name != "POSTAGE_PLAIN_PIKA":
-            monkeypatch.delenv(name)
+        monkeypatch.delenv(name)
     return lambda url: monkeypatch.setenv("POSTAGE_URL", url)
 
 
@@ -204,9 +203,8 @@ def test_everything_can_stand_in_the_url(
 # --- all bytes arrive
 
 
-@pytest.mark.parametrize("plain_pika", [False, True])
-def test_big_messages_both_ways(where: Any, connect: Any, plain_pika: bool) -> None:
-    publishing, consuming = (connect(where(plain_pika=plain_pika)) for _ in range(2))
+def test_big_messages_both_ways(where: Any, connect: Any) -> None:
+    publishing, consuming = (connect(where()) for _ in range(2))
     assert isinstance(publishing.transport._stream, SecureStream)
     queue = consuming.open_channel()
     name = queue.queue_declare("", exclusive=True)
@@ -238,9 +236,8 @@ def test_many_small_messages(where: Any, connect: Any) -> None:
     assert got == bodies
 
 
-@pytest.mark.parametrize("plain_pika", [False, True])
-def test_two_threads_may_write_while_one_reads(where: Any, connect: Any, plain_pika: bool) -> None:
-    connection = connect(where(plain_pika=plain_pika))
+def test_two_threads_may_write_while_one_reads(where: Any, connect: Any) -> None:
+    connection = connect(where())
     channel, confirming = connection.open_channel(), connection.confirming.get()
     name = channel.queue_declare("", exclusive=True)
     got: list[bytes] = []
@@ -284,7 +281,7 @@ def test_a_child_that_lets_go_does_not_end_the_session_of_its_parent(
     connection = connect(where())
     child = os.fork()
     if not child:
-        connection.abandon()
+        connection.close_socket()
         os._exit(0)
     os.waitpid(child, 0)
     channel = connection.open_channel()

@@ -15,11 +15,10 @@ import pytest
 
 from postage.green.amqp import transport as transport_module
 from postage.green.amqp.connecting import connect_socket, parameters
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.transport import Transport
 from postage.settings import Settings
 from postage.testing.polling import wait_until
-from tests.amqp.conftest import PLAIN
 from tests.support.background_thread import repeated_in_thread
 from tests.support.peer import HEARTBEAT, Peer, listening
 
@@ -60,7 +59,7 @@ def sink() -> Sink:
 @pytest.fixture
 def where(sink: Sink) -> Iterator[Settings]:
     """The settings for it."""
-    with listening(sink.serve, plain_pika=PLAIN, late_after=0) as settings:
+    with listening(sink.serve, late_after=0) as settings:
         yield settings
 
 
@@ -126,10 +125,10 @@ def test_a_heartbeat_that_finds_no_room_is_written_by_the_hub(
     connect: Any, where: Settings
 ) -> None:
     transport = connect(where).transport
-    transport._write, written = _nothing, transport._write
+    transport._send_some, written = _nothing, transport._send_some
     transport.beat()
     assert transport.unsent == len(HEARTBEAT)
-    transport._write = written
+    transport._send_some = written
     wait_until(lambda: transport.unsent == 0, SOON)
 
 
@@ -141,7 +140,7 @@ def test_no_heartbeat_after_the_end(connect: Any, where: Settings, sink: Sink) -
     sink.may_read.set()
     connection = connect(where)
     connection.open_channel()
-    connection.abandon()
+    connection.close_socket()
     mine, theirs = socket.socketpair()  # which may have got the descriptor of the old socket
     with mine, theirs:
         connection.transport.beat()
@@ -170,7 +169,7 @@ def test_no_heartbeat_before_the_connection_is_open() -> None:
         assert greeted.wait(SOON)
         transport.beat()
         assert transport.unsent == 0
-        transport.abandon()
+        transport.close_socket()
     assert len(got) == 1
 
 

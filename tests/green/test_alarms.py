@@ -87,7 +87,7 @@ def blocked_by(producer: Any, alarm: Alarm) -> Any:
     connection = runtime_of(producer.settings).pair.publishing.get()
     alarm.begin()
     run = gevent.spawn(producer.message_first, _key="nobody")  # RabbitMQ tells those who publish
-    wait_until(lambda: connection.blocked, SOON, "the alarm")
+    wait_until(lambda: connection.transport.blocked, SOON, "the alarm")
     run.kill()
     return connection
 

@@ -139,5 +139,5 @@ def blocked(place: Place, env: FaultEnv) -> tuple[GatedServer, Any]:
     caller.rpc_ask("opens the channel", _timeout=0)
     env.broker.faults.block()
     spawned(caller.message_hello)  # a broker reports an alarm to connections that publish
-    wait_until(lambda: pair_of(caller).publishing.current.blocked, SOON)
+    wait_until(lambda: pair_of(caller).publishing.current.transport.blocked, SOON)
     return server, caller

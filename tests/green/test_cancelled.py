@@ -170,7 +170,9 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
     with running(processor):
         assert place.producer().rpc_echo(0, _key="a").value == 0
         delivery = processor.consumer.deliveries[-1]
-        delivery.channel.discard_consumer(delivery.consumer_tag)  # the processor does not know
+        delivery.channel.cancel_nowait(
+            delivery.consumer_tag, drop=True
+        )  # the processor does not know
         wait_for_recovery(processor)
         assert place.producer().rpc_echo(1, _key="a").value == 1
         wait_until(lambda: raw.consumers(place.queue) == 1, SOON)

@@ -10,7 +10,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import SettingsError, TopologyMismatch
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import control
 from tests.support.instructions import instructions

@@ -18,7 +18,7 @@ from postage.errors import (
     TopologyMismatch,
 )
 from postage.exchange import Exchange
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.green.publishing import Publication
 
 

@@ -25,7 +25,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
 from tests.support.attempts import outcomes, spawned
 from tests.support.peer import Peer, listening
-from tests.support.publishing import GRACE, PLAIN, SOON, Depot, in_time, message, pair_with
+from tests.support.publishing import GRACE, SOON, Depot, in_time, message, pair_with
 from tests.support.scripted_broker import (
     Answer,
     ScriptedBroker,
@@ -151,7 +151,7 @@ def test_waiting_for_room_and_for_the_confirm_is_one_limit() -> None:
         publish_confirmed_once(pair)
         blocked = method(0, spec.Connection.Blocked("low on memory"))
         broker.peers[0].send(blocked)
-        wait_until(lambda: pair.publishing.get().blocked, SOON)
+        wait_until(lambda: pair.publishing.get().transport.blocked, SOON)
         watch = Stopwatch()
         run = spawned(publish_confirmed, pair, message(), limit=1.5)
         gevent.sleep(1.2)
@@ -173,7 +173,7 @@ def test_all_exchanges_of_a_message_share_its_limit() -> None:
         ack(broker, peer, channel, tag)
 
     broker = ScriptedBroker(late)
-    with listening(broker, plain_pika=PLAIN) as where:
+    with listening(broker) as where:
         hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
         eks = [(Depot, "1"), (Depot, "2"), (Depot, "3")]
         kind = type("Slow", (messaging.GenericProducer,), {"eks": eks, "publish_timeout": 1.0})
@@ -188,7 +188,7 @@ def test_all_exchanges_of_a_message_share_its_limit() -> None:
 
 def test_a_producer_can_be_made_while_the_connection_is_lost() -> None:
     broker = ScriptedBroker("lose", "refuse", "lose", ack)
-    with listening(broker, plain_pika=PLAIN) as where:
+    with listening(broker) as where:
         hup = {"host": where.host, "port": where.port, "user": "guest", "password": "guest"}
         kind = type("Producer", (messaging.GenericProducer,), {"eks": [(Depot, "rk")]})
         kind(hup=hup).message_hello()
@@ -222,7 +222,7 @@ def test_an_unanswered_operation_is_retried_within_the_limit() -> None:
 
 @pytest.mark.parametrize("how", [publish, publish_confirmed])
 def test_without_a_first_connection_publishing_fails_at_once(how: Any) -> None:
-    pair = Pair(Settings(host="127.0.0.1", port=free_ports(1)[0], plain_pika=PLAIN))
+    pair = Pair(Settings(host="127.0.0.1", port=free_ports(1)[0]))
     watch = Stopwatch()
     errors = outcomes([spawned(how, pair, message(n), limit=SOON) for n in range(100)], SOON)
 

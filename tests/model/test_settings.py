@@ -120,7 +120,7 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"URL": "amqp://rabbit?heartbeat=often"}, "often"),
         ({"URL": "amqp://rabbit?heartbeat=0"}, "heartbeat must be > 0"),
         ({"URL": "amqp://rabbit?connect_timeout=-1"}, "connect_timeout must be > 0"),
-        ({"URL": "amqp://rabbit?plain_pika=1"}, "unknown option"),
+        ({"URL": "amqp://rabbit?colour=red"}, "unknown option"),
     ],
 )
 def test_what_can_never_work_is_refused_with_one_clear_line(env, variables, text):
@@ -480,13 +480,6 @@ def test_settings_are_frozen_and_compare_by_value():
     assert len({Settings(host="a"), Settings(host="a"), Settings(host="b")}) == 2
     with pytest.raises(AttributeError):
         Settings().host = "other"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(("value", "plain"), [("1", True), ("", False), ("0", False)])
-def test_plain_pika_is_asked_for_in_the_environment(env, value, plain):
-    env(PLAIN_PIKA=value)
-
-    assert Settings.resolve().plain_pika is plain
 
 
 # --- settings that are given

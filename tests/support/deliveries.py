@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 
 SOON = 10.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import gevent
 
 from postage.exchange import Exchange
-from postage.green.amqp.frames import Properties
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties
 from postage.green.publishing import Publication
 from tests.support.attempts import outcomes
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
 
-PLAIN = os.environ.get("POSTAGE_PLAIN_PIKA") == "1"
 SOON = 10.0
 GRACE = 0.5
 """Seconds by which a wait may exceed its limit."""
@@ -37,7 +35,7 @@ def message(number: int = 1, to: type[Exchange] = Depot, **more: Any) -> Publica
 @contextmanager
 def pair_with(serve: Callable[[Peer], object], **settings: Any) -> Iterator[Pair]:
     """Yield the connections to a fake broker, which calls *serve* for each of them."""
-    with listening(serve, plain_pika=PLAIN, **settings) as where:
+    with listening(serve, **settings) as where:
         pair = Pair(where)
         try:
             yield pair

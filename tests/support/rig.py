@@ -1,4 +1,4 @@
-"""A transport without a broker, on the hot path or on pika's: it is fed by hand."""
+"""A transport without a broker, with our codec or pika's: it is fed by hand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import gevent.socket
 import pika
 from pika.spec import Basic, Channel, Confirm, Connection
 
-from postage.green.amqp.codec import Codec, PlainPath, from_pika
+from postage.green.amqp.codec import Codec, not_called
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.transport import Transport
 from tests.support.peer import FRAME_MAX, OPEN_OK, START
+from tests.support.plain_pika import PlainPika, on_confirms, on_messages
 from tests.support.wire import method
 
 CHANNELS = (1, 2, 3)
@@ -24,9 +27,10 @@ CONSUMERS = ("ours", "yours")
 
 
 class Rig:
-    """A real transport with one of the two paths on it; it is fed, and notes what happens."""
+    """A real transport with our codec, or *plain* with pika's; it notes what happens."""
 
-    def __init__(self, path: type[Codec | PlainPath], frame_max: int = FRAME_MAX) -> None:
+    def __init__(self, frame_max: int = FRAME_MAX, *, plain: bool = False) -> None:
+        self.channels: dict[int, Any] = {}
         self.events: list[Any] = []
         self._ends = gevent.socket.socketpair()
         self.transport = Transport(
@@ -36,11 +40,12 @@ class Rig:
             on_failure=lambda _, exc: self.note("failed", exc),
             on_close=lambda _, exc: self.note("closed", type(exc)),
         )
-        self.path = path(self.transport) if path is Codec else PlainPath()
+        self.codec: Codec | PlainPika = PlainPika(self.channels) if plain else Codec(self.transport)
         self.transport.start()
         tune = Connection.Tune(channel_max=2047, frame_max=frame_max, heartbeat=60)
         self.transport.feed(START + method(0, tune) + OPEN_OK)
-        self.channels = {number: self._channel(number) for number in CHANNELS}
+        for number in CHANNELS:
+            self._open(number)
         self.transport.add_on_connection_blocked_callback(lambda *_: self.note("blocked"))
         self.transport.add_on_connection_unblocked_callback(lambda *_: self.note("unblocked"))
         assert self.events == ["open", *(("channel", number) for number in CHANNELS)]
@@ -62,37 +67,66 @@ class Rig:
                 yield self._ends[1].recv(1 << 20)
 
     def close(self) -> None:
-        self.transport.abandon()
+        self.transport.close_socket()
         self._ends[1].close()
 
-    def _channel(self, number: int) -> Any:
-        channel = self.transport.channel(number, lambda _: self.note("channel", number))
+    def _open(self, number: int) -> None:
+        channel = self.channels[number] = self.transport.channel(
+            number, lambda _: self.note("channel", number)
+        )
         channel.add_on_close_callback(lambda _, exc: self.note("gone", number, exc.reply_code))
         channel.add_on_return_callback(
-            lambda _, m, p, body: self.note("return", number, m.reply_text, from_pika(p), body)
+            lambda _, m, p, body: self.note(
+                "return", number, m.reply_text, Properties.from_pika(p), body
+            )
         )
         channel.add_on_cancel_callback(lambda f: self.note("cancel", number, f.method.consumer_tag))
         self.transport.feed(method(number, Channel.OpenOk()))
         for tag in CONSUMERS:
-            called = self.path.on_messages(channel, tag, self._on_message(number))
+            called: Any = on_messages(self._on_message(number))
+            if isinstance(self.codec, Codec):
+                self.codec.add_consumer(number, tag, self._on_message(number))
+                called = not_called
             channel.basic_consume("q", called, consumer_tag=tag)
             self.transport.feed(method(number, Basic.ConsumeOk(tag)))
         if number == CONFIRMING:
-            note = self.path.on_confirms(channel, lambda c: self.note("confirm", number, c))
-            channel.confirm_delivery(note)
+            called = on_confirms(self._on_confirm)
+            if isinstance(self.codec, Codec):
+                self.codec.set_confirms(number, self._on_confirm)
+                called = not_called
+            channel.confirm_delivery(called)
             self.transport.feed(method(number, Confirm.SelectOk()))
-        return channel
 
-    def _on_message(self, number: int) -> Callable[..., None]:
-        return lambda deliver, properties, body: self.note(
-            "message", number, deliver, properties.as_dict(), body
-        )
+    def _on_message(self, number: int) -> Callable[[Delivery], None]:
+        def on_message(delivery: Delivery) -> None:
+            self.note("message", number, arguments(delivery), content(delivery))
+
+        return on_message
+
+    def _on_confirm(self, *confirm: Any) -> None:
+        self.note("confirm", confirm)
+
+
+def arguments(delivery: Delivery) -> tuple[Any, ...]:
+    """Return the arguments of basic.deliver."""
+    return (
+        delivery.consumer_tag,
+        delivery.delivery_tag,
+        delivery.redelivered,
+        delivery.exchange,
+        delivery.routing_key,
+    )
+
+
+def content(delivery: Delivery) -> tuple[dict[str, Any], bytes]:
+    """Return properties and body."""
+    return delivery.properties.as_dict(), delivery.body
 
 
 @contextmanager
 def both(frame_max: int = FRAME_MAX) -> Iterator[tuple[Rig, Rig]]:
-    """Yield a rig on the hot path and one on pika's."""
-    rigs = Rig(Codec, frame_max), Rig(PlainPath, frame_max)
+    """Yield a rig with our codec and one with pika's."""
+    rigs = Rig(frame_max), Rig(frame_max, plain=True)
     try:
         yield rigs
     finally:

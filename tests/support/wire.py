@@ -13,7 +13,7 @@ import pika.frame
 from hypothesis import strategies as st
 from pika.spec import Basic
 
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 
 LARGEST = 20_000_000
 """The bytes of the largest body in the tests of frames."""

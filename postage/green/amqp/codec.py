@@ -1,171 +1,91 @@
-"""What is done per message: publish, deliver, confirm, ack.  Twice, behind one interface.
+"""Messages to bytes and back: publishes and acks out, deliveries and confirms in.
 
-`PlainPath` takes pika's own way for everything; `Codec` packs and unpacks the frames of a message
-itself (`frames`), at a tenth of the cost, and hands every other frame to pika.
-``POSTAGE_PLAIN_PIKA=1`` selects the first; the whole test suite runs on both.
+How it works
+------------
+pika encodes and decodes every frame in plain Python and in many small objects.  This codec handles
+only the frames that every message needs, at a tenth of the cost, and passes all others to pika:
+
+* **Out**: basic.publish with its content, basic.ack and basic.reject become one piece of bytes
+  each.  The frame of basic.publish, the same for all messages to an exchange and key, is cached.
+* **In**: `Codec.feed` gets what the socket had, cuts it into frames, and keeps an incomplete frame
+  for the next call.  A basic.deliver opens a `Delivery` on its channel; the header and the body
+  frames that follow on this channel complete it, and then it goes to its consumer.  Frames of
+  different channels may come mixed.  basic.ack and basic.nack are confirms of publishes.
+
+pika's channels never see those frames, so they know neither consumers nor confirms: who gets which
+delivery is registered here.  Nothing here switches greenlets; all callbacks run in the hub.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
 
-import pika.channel
 import pika.exceptions
 import pika.frame
-import pika.spec
 
-from postage.green.amqp import frames
-from postage.green.amqp.frames import Confirm, Deliver, Properties
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.properties import Properties, short_string, short_string_at
 from postage.green.amqp.transport import Transport
+from postage.protocol import (
+    ACK,
+    BASIC,
+    BODY,
+    CONTENT_HEAD,
+    DELIVER,
+    FRAME_END,
+    FRAME_END_BYTE,
+    FRAME_HEAD,
+    FRAME_MIN_SIZE,
+    FRAME_OVERHEAD,
+    FRAME_TYPES,
+    HEADER,
+    METHOD,
+    NACK,
+    PUBLISH,
+    REJECT,
+)
 
-__all__ = ["Codec", "OnConfirm", "OnMessage", "Path", "PlainPath", "from_pika"]
+__all__ = ["Codec", "OnConfirm", "OnMessage", "not_called"]
 
 logger = logging.getLogger(__name__)
 
-OnMessage = Callable[[Deliver, Properties, bytes], None]
-OnConfirm = Callable[[Confirm], None]
+OnMessage = Callable[[Delivery], None]
+OnConfirm = Callable[[int, bool, bool], None]
+"""Takes a tag, whether all publishes up to it are meant, and whether the broker refuses them."""
 
 FRAME_MAX = 131072
-"""The largest frame before the broker has said its own limit; RabbitMQ's default."""
-LEAST_MAX = 4096
-"""Frames up to this size every broker takes (frame-min-size)."""
-SMALL = LEAST_MAX - frames.OVERHEAD
+"""The largest frame until the broker has named its own limit; RabbitMQ's default."""
+SMALL = FRAME_MIN_SIZE - FRAME_OVERHEAD
+"""Bytes of a payload that every peer accepts, so that the limit need not be looked up."""
+LEAST_HEADER = 14
+"""Bytes of a header frame's payload without properties."""
 
-_FRAME = struct.Struct(">BHI")
-_HEAD = struct.Struct(">BHIHHQ")  # a header frame up to the properties
-_KINDS = frozenset((frames.METHOD, frames.HEADER, frames.BODY, 8))
-_METHOD = struct.Struct(">I")
-_SIZE = struct.Struct(">Q")
-_DELIVER = frames.DELIVER.to_bytes(4, "big")
-
-
-class Path(Protocol):
-    """How messages go over a transport.  The callbacks run in the hub."""
-
-    def publish(  # noqa: PLR0913 - the arguments of basic.publish
-        self,
-        channel: pika.channel.Channel,
-        exchange: str,
-        key: str,
-        properties: Properties,
-        body: bytes,
-        *,
-        mandatory: bool,
-    ) -> None:
-        """Write a basic.publish with its content; never switches."""
-
-    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
-        """Write a basic.ack."""
-
-    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
-        """Write a basic.reject."""
-
-    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:
-        """Return what to give pika as the callback of the consumer *tag*."""
-
-    def on_confirms(
-        self, channel: pika.channel.Channel, callback: OnConfirm
-    ) -> Callable[[Any], None]:
-        """Return what to give pika as the callback for confirms."""
-
-    def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:
-        """The consumer *tag*, or the whole channel, has ended; nothing more comes on it."""
-
-
-def from_pika(properties: pika.spec.BasicProperties) -> Properties:
-    """Return pika's properties as ours."""
-    return Properties(**{name: getattr(properties, name) for name in Properties.NAMES})
-
-
-class PlainPath:
-    """Everything through pika's public methods."""
-
-    def publish(  # noqa: PLR0913 - see Path
-        self,
-        channel: pika.channel.Channel,
-        exchange: str,
-        key: str,
-        properties: Properties,
-        body: bytes,
-        *,
-        mandatory: bool,
-    ) -> None:
-        basic = pika.spec.BasicProperties(**properties.as_dict())
-        try:
-            channel.basic_publish(exchange, key, body, basic, mandatory)
-        except pika.exceptions.ShortStringTooLong as exc:
-            raise frames.too_long(exc.args[0].decode("utf-8", "surrogateescape")) from None
-
-    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
-        channel.basic_ack(tag, multiple)
-
-    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
-        channel.basic_reject(tag, requeue)
-
-    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:  # noqa: ARG002
-        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            deliver = Deliver(
-                method.consumer_tag,
-                method.delivery_tag,
-                method.redelivered,
-                method.exchange,
-                method.routing_key,
-            )
-            callback(deliver, from_pika(properties), body)
-
-        return on_message
-
-    def on_confirms(
-        self,
-        channel: pika.channel.Channel,  # noqa: ARG002
-        callback: OnConfirm,
-    ) -> Callable[[Any], None]:
-        def on_frame(frame: Any) -> None:
-            method = frame.method
-            callback(
-                Confirm(
-                    method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)
-                )
-            )
-
-        return on_frame
-
-    def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:
-        """Nothing to do: pika forgets by itself."""
-
-
-class _Partial:
-    """A delivery of which not all frames have come yet."""
-
-    __slots__ = ("deliver", "missing", "parts", "properties")
-
-    def __init__(self, deliver: Deliver) -> None:
-        self.deliver = deliver
-        self.properties: Properties | None = None
-        self.missing = 0
-        self.parts: list[bytes] = []
+_CONFIRMS = (ACK, NACK)
+_ACK_FRAME = struct.Struct(">BHI4sQBc")
+_TAG_AND_BITS = struct.Struct(">QB")
 
 
 class Codec:
-    """Packs publishes and acks, unpacks deliveries and confirms; everything else is pika's."""
+    """The messages on one transport, whose bytes it takes over from pika."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._emit = transport._adapter_emit_data  # noqa: SLF001 - see transport
-        self._rest = b""
-        self._partial: dict[int, _Partial] = {}
+        self._transport, self._write = transport, transport.write
+        self._rest = b""  # an incomplete frame
+        # By channel: an incomplete delivery, the bytes that it lacks, and the parts of its body.
+        self._incoming: dict[int, tuple[Delivery, int, list[bytes]]] = {}
         self._consumers: dict[tuple[int, str], OnMessage] = {}
         self._confirms: dict[int, OnConfirm] = {}
         transport.feed = self.feed
 
     # --- out
 
-    def publish(  # noqa: PLR0913 - see Path
+    def publish(  # noqa: PLR0913 - the arguments of basic.publish
         self,
-        channel: pika.channel.Channel,
+        channel: int,
         exchange: str,
         key: str,
         properties: Properties,
@@ -173,153 +93,175 @@ class Codec:
         *,
         mandatory: bool,
     ) -> None:
-        number = channel.channel_number
-        method = frames.publish_method(number, exchange, key, mandatory)
-        frame_max = LEAST_MAX if len(body) < SMALL else self._frame_max
-        self._emit(method + frames.content_frames(number, properties.encode(), body, frame_max))
+        """Write a basic.publish with its content; raises `SettingsError` for too long a text."""
+        method = publish_frame(channel, exchange, key, mandatory)
+        frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max
+        self._write(method + content_frames(channel, properties.encode(), body, frame_max))
+
+    def ack(self, channel: int, tag: int, *, multiple: bool) -> None:
+        """Write a basic.ack."""
+        self._write(_ACK_FRAME.pack(METHOD, channel, 13, ACK, tag, multiple, FRAME_END))
+
+    def reject(self, channel: int, tag: int, *, requeue: bool) -> None:
+        """Write a basic.reject."""
+        self._write(_ACK_FRAME.pack(METHOD, channel, 13, REJECT, tag, requeue, FRAME_END))
 
     @property
     def _frame_max(self) -> int:
         return self._transport.params.frame_max or FRAME_MAX
 
-    def ack(self, channel: pika.channel.Channel, tag: int, *, multiple: bool) -> None:
-        self._emit(frames.encode_ack(channel.channel_number, tag, multiple=multiple))
+    # --- consumers and confirms
 
-    def reject(self, channel: pika.channel.Channel, tag: int, *, requeue: bool) -> None:
-        self._emit(frames.encode_reject(channel.channel_number, tag, requeue=requeue))
+    def add_consumer(self, channel: int, tag: str, callback: OnMessage) -> None:
+        """Call *callback* with the deliveries of the consumer *tag*."""
+        self._consumers[channel, tag] = callback
 
-    # --- whom to call
+    def discard_consumer(self, channel: int, tag: str) -> None:
+        """Drop what still comes for the consumer *tag*."""
+        self._consumers.pop((channel, tag), None)
 
-    def on_messages(self, channel: pika.channel.Channel, tag: str, callback: OnMessage) -> Any:
-        self._consumers[channel.channel_number, tag] = callback
-        return _never_called
+    def set_confirms(self, channel: int, callback: OnConfirm) -> None:
+        """Call *callback* with the confirms on *channel*."""
+        self._confirms[channel] = callback
 
-    def on_confirms(
-        self, channel: pika.channel.Channel, callback: OnConfirm
-    ) -> Callable[[Any], None]:
-        self._confirms[channel.channel_number] = callback
-        return _never_called
-
-    def forget(self, channel: pika.channel.Channel, tag: str | None = None) -> None:
-        number = channel.channel_number
-        if tag is not None:
-            self._consumers.pop((number, tag), None)
-            return
-        self._confirms.pop(number, None)
-        self._partial.pop(number, None)
-        for key in [key for key in self._consumers if key[0] == number]:
+    def discard_channel(self, channel: int) -> None:
+        """Forget all about *channel*, which has ended."""
+        self._confirms.pop(channel, None)
+        self._incoming.pop(channel, None)
+        for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
 
     # --- in
 
     def feed(self, data: bytes) -> None:
-        """Take what was read: whole frames are handled, the rest is kept for the next call."""
+        """Handle the whole frames in *data*; raise for a stream that cannot be understood."""
         self._transport.bytes_received += len(data)
         if self._rest:
             data = self._rest + data
         at, end = 0, len(data)
-        while end - at >= frames.OVERHEAD:
-            kind, channel, size = _FRAME.unpack_from(data, at)
-            if size > SMALL or kind not in _KINDS:
-                self._check(kind, size)
-            after = at + size + frames.OVERHEAD
+        while end - at >= FRAME_OVERHEAD:
+            frame_type, channel, size = FRAME_HEAD.unpack_from(data, at)
+            if size > SMALL or frame_type not in FRAME_TYPES:
+                self._check(frame_type, size)
+            after = at + size + FRAME_OVERHEAD
             if after > end:
                 break
-            if data[after - 1] != 0xCE:  # noqa: PLR2004 - the end of a frame (4.2.3)
+            if data[after - 1] != FRAME_END_BYTE:
                 raise pika.exceptions.InvalidFrameError("a frame does not end in CE")
-            whole = kind == frames.METHOD and self._whole(channel, data, at, after)
-            if not whole:
-                self._frame(kind, channel, data, at, after)
-            at = whole or after
+            if frame_type != METHOD and channel in self._incoming:
+                if frame_type == BODY:
+                    self._on_body(channel, data[at + 7 : after - 1])
+                else:
+                    self._on_header(channel, data, at, after)
+            elif frame_type != METHOD or not self._on_method(channel, data, at, after):
+                self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
+            at = after
         self._rest = data[at:]
 
-    def _whole(self, channel: int, data: bytes, at: int, after: int) -> int:
-        """Handle a delivery whose three frames are all there; return where it ends, else 0.
-
-        The ordinary case, in one step: the frames one by one cost half as much again.
-        """
-        if data[at + 7 : at + 11] != _DELIVER or len(data) < after + _HEAD.size:
-            return 0
-        kind, number, size, _, _, length = _HEAD.unpack_from(data, after)
-        body_at = after + size + frames.OVERHEAD
-        end: int = body_at + length + frames.OVERHEAD
-        if kind != frames.HEADER or number != channel or end > len(data):
-            return 0
-        if data[body_at - 1] != 0xCE or data[end - 1] != 0xCE:  # noqa: PLR2004 - the end of a frame
-            return 0
-        if _FRAME.unpack_from(data, body_at) != (frames.BODY, channel, length):
-            return 0
-        deliver = frames.decode_deliver(data, at + 7, after - 1)
-        properties = Properties.decode(data[after + 19 : body_at - 1])
-        self._hand_over(channel, deliver, properties, data[body_at + 7 : end - 1])
-        return end
-
-    def _check(self, kind: int, size: int) -> None:
-        if kind not in _KINDS:
-            raise pika.exceptions.InvalidFrameError(f"unknown frame type {kind}")
+    def _check(self, frame_type: int, size: int) -> None:
+        if frame_type not in FRAME_TYPES:
+            raise pika.exceptions.InvalidFrameError(f"unknown frame type {frame_type}")
         if size > self._frame_max:
             raise pika.exceptions.InvalidFrameError(
                 f"a frame of {size} bytes is over the limit agreed"
             )
 
-    def _frame(self, kind: int, channel: int, data: bytes, at: int, after: int) -> None:
-        """Handle the frame in ``data[at:after]``."""
-        if kind == frames.METHOD:
-            if self._method(channel, data, at + 7, after):
-                return
-        elif channel in self._partial:
-            if kind == frames.BODY:
-                self._body(channel, data[at + 7 : after - 1])
-            else:
-                self._header(channel, data, at + 7, after)
-            return
-        _, frame = pika.frame.decode_frame(data[at:after])
-        self._transport._process_frame(frame)  # noqa: SLF001 - see transport
-
-    def _method(self, channel: int, data: bytes, at: int, after: int) -> bool:
-        """Handle a method if it is one of the hot ones; say whether it was."""
-        (method,) = _METHOD.unpack_from(data, at)
-        if method == frames.DELIVER:
-            self._partial[channel] = _Partial(frames.decode_deliver(data, at, after - 1))
+    def _on_method(self, channel: int, data: bytes, at: int, after: int) -> bool:
+        """Handle a delivery or a confirm; return False for any other method."""
+        method = data[at + 7 : at + 11]
+        if method == DELIVER:
+            self._incoming[channel] = decode_deliver(data, at + 11, after - 1), 0, []
             return True
-        if method in (frames.ACK, frames.NACK) and channel in self._confirms:
-            self._confirms[channel](frames.decode_confirm(data, at))
+        if method in _CONFIRMS and channel in self._confirms:
+            tag, bits = _TAG_AND_BITS.unpack_from(data, at + 11)
+            self._confirms[channel](tag, bits & 1 == 1, method == NACK)
             return True
         return False
 
-    def _header(self, channel: int, data: bytes, at: int, after: int) -> None:
-        partial = self._partial[channel]
-        (partial.missing,) = _SIZE.unpack_from(data, at + 4)
-        partial.properties = Properties.decode(data[at + 12 : after - 1])
-        if not partial.missing:
-            self._complete(channel, partial)
-
-    def _body(self, channel: int, part: bytes) -> None:
-        partial = self._partial[channel]
-        partial.parts.append(part)
-        partial.missing -= len(part)
-        if partial.missing < 0:
-            raise pika.exceptions.BodyTooLongError(len(part), len(part) + partial.missing)
-        if not partial.missing:
-            self._complete(channel, partial)
-
-    def _complete(self, channel: int, partial: _Partial) -> None:
-        del self._partial[channel]
-        parts = partial.parts
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._hand_over(channel, partial.deliver, partial.properties or Properties(), body)
-
-    def _hand_over(
-        self, channel: int, deliver: Deliver, properties: Properties, body: bytes
-    ) -> None:
-        callback = self._consumers.get((channel, deliver.consumer_tag))
-        if callback is None:
-            # Sent before the broker saw our close: unacked, it goes back to its queue.
-            logger.debug("A delivery for the ended consumer %r was passed over.", deliver)
+    def _on_header(self, channel: int, data: bytes, at: int, after: int) -> None:
+        if after - at < LEAST_HEADER + FRAME_OVERHEAD:
+            raise pika.exceptions.InvalidFrameError("a header frame is cut short")
+        delivery, _, parts = self._incoming[channel]
+        delivery.properties = Properties.decode(data[at + 19 : after - 1])
+        missing = int.from_bytes(data[at + 11 : at + 19], "big")
+        if missing:
+            self._incoming[channel] = delivery, missing, parts
         else:
-            callback(deliver, properties, body)
+            self._complete(channel, delivery, b"")
+
+    def _on_body(self, channel: int, part: bytes) -> None:
+        delivery, missing, parts = self._incoming[channel]
+        missing -= len(part)
+        if missing < 0:
+            raise pika.exceptions.BodyTooLongError(len(part), len(part) + missing)
+        parts.append(part)
+        if missing:
+            self._incoming[channel] = delivery, missing, parts
+        else:
+            self._complete(channel, delivery, part if len(parts) == 1 else b"".join(parts))
+
+    def _complete(self, channel: int, delivery: Delivery, body: bytes) -> None:
+        del self._incoming[channel]
+        delivery.body = body
+        callback = self._consumers.get((channel, delivery.consumer_tag))
+        if callback is None:
+            # Sent before the broker saw our cancel: unacknowledged, it returns to its queue.
+            logger.debug("%r came for a consumer that has ended, and was dropped.", delivery)
+        else:
+            callback(delivery)
 
 
-def _never_called(*_arguments: Any) -> None:
-    """Pika's callback for what the hot path takes out of pika's sight."""
-    raise AssertionError("a message took pika's path while the hot path is on")
+def not_called(*_arguments: Any) -> None:
+    """Stand in as pika's callback for deliveries and confirms, which pika never sees."""
+    raise AssertionError("pika decoded a frame that belongs to the codec")
+
+
+# --- frames of messages
+
+
+@lru_cache(maxsize=1024)
+def publish_frame(channel: int, exchange: str, key: str, mandatory: bool) -> bytes:  # noqa: FBT001 - cached by position
+    """Return the frame of basic.publish; it is the same for every message to (exchange, key)."""
+    texts = short_string(exchange) + short_string(key)
+    payload = b"".join((PUBLISH, b"\x00\x00", texts, bytes((mandatory,))))
+    return FRAME_HEAD.pack(METHOD, channel, len(payload)) + payload + FRAME_END
+
+
+def content_frames(channel: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """Return the header frame and the body frames of one message, as one piece."""
+    size = len(body)
+    head = CONTENT_HEAD.pack(HEADER, channel, 12 + len(properties), BASIC, 0, size)
+    room = frame_max - FRAME_OVERHEAD
+    if 0 < size <= room:
+        body_head = FRAME_HEAD.pack(BODY, channel, size)
+        return b"".join((head, properties, FRAME_END, body_head, body, FRAME_END))
+    return b"".join((head, properties, FRAME_END, *_body_frames(channel, body, room)))
+
+
+def _body_frames(channel: int, body: bytes, room: int) -> Iterator[bytes]:
+    for at in range(0, len(body), room):
+        part = body[at : at + room]
+        yield FRAME_HEAD.pack(BODY, channel, len(part))
+        yield part
+        yield FRAME_END
+
+
+def decode_deliver(data: bytes, at: int, end: int) -> Delivery:
+    """Return a delivery from the arguments ``data[at:end]`` of basic.deliver, without content."""
+    tag_end = at + 1 + data[at]
+    delivery_tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
+    exchange, key = _address(data[tag_end + 9 : end])
+    return Delivery(_text(data[at + 1 : tag_end]), delivery_tag, redelivered != 0, exchange, key)
+
+
+@lru_cache(maxsize=1024)
+def _text(data: bytes) -> str:
+    """Return a consumer tag; few of them occur in many messages."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=1024)
+def _address(data: bytes) -> tuple[str, str]:
+    """Return exchange and key; few of them occur in many messages."""
+    exchange, at = short_string_at(data, 0)
+    return exchange, short_string_at(data, at)[0]

@@ -5,27 +5,25 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-from postage.green.amqp.frames import Confirm
-
 __all__ = ["Confirms"]
 
 T = TypeVar("T")
 
 
 class Confirms(Generic[T]):
-    """Who waits for which publish: the n-th publish of a confirming channel has the tag n.
+    """The waiters for unconfirmed publishes; the n-th publish of a confirming channel has tag n.
 
-    A mandatory message that reaches no queue comes back before it is confirmed.  What comes back
-    has no tag, and its order says nothing: those published before it may still be on their way
-    into queues.  It does have its message id, though, which is unique, and who published it waits
-    here only once at a time.
+    A mandatory message that reaches no queue is returned before it is confirmed.  A returned
+    message has no tag, and the order of returns does not tell it: earlier messages may still be on
+    their way into queues.  So it is found by its message id, which is unique among the waiters,
+    because a publisher waits for one publish of a message at a time.
     """
 
     def __init__(self) -> None:
         self._last = 0
         self._waiting: dict[int, T] = {}  # in the order of their tags
-        self._tags: dict[str, int] = {}  # of the mandatory ones, by their ids
-        self._ids: dict[int, str] = {}  # and the other way round
+        self._tags: dict[str, int] = {}  # of mandatory messages, by message id
+        self._ids: dict[int, str] = {}  # and the reverse
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,7 +36,7 @@ class Confirms(Generic[T]):
     def expect(self, waiter: T, mandatory: str | None = None) -> int:
         """Note that *waiter* publishes now; return the tag of its message.
 
-        *mandatory* is the message's id, where it comes back when it reaches no queue.
+        *mandatory* is the id of a message that is returned if it reaches no queue.
         """
         self._last += 1
         self._waiting[self._last] = waiter
@@ -46,29 +44,29 @@ class Confirms(Generic[T]):
             self._tags[mandatory], self._ids[self._last] = self._last, mandatory
         return self._last
 
-    def settle(self, confirm: Confirm) -> list[T]:
-        """Return those whose publish *confirm* answers, in order; they wait no more."""
-        if not confirm.multiple:
-            waiter = self._take(confirm.tag)
+    def pop(self, tag: int, *, multiple: bool) -> list[T]:
+        """Remove and return the waiters, in order, that a confirm of *tag* answers."""
+        if not multiple:
+            waiter = self._pop(tag)
             return [] if waiter is None else [waiter]
-        tags = list(takewhile(lambda tag: tag <= confirm.tag, self._waiting))
-        return [waiter for tag in tags if (waiter := self._take(tag)) is not None]
+        tags = list(takewhile(lambda each: each <= tag, self._waiting))
+        return [waiter for each in tags if (waiter := self._pop(each)) is not None]
 
-    def come_back(self, message_id: str | None) -> T | None:
-        """Return who waits for the mandatory message *message_id*; they wait no more.
+    def pop_returned(self, message_id: str | None) -> T | None:
+        """Remove and return the waiter for the returned message *message_id*.
 
-        The broker confirms it all the same, right afterwards; that settles nobody then.
+        The broker confirms the message right afterwards; that confirm then has no waiter.
         """
-        return self._take(self._tags.get(message_id or "", 0))
+        return self._pop(self._tags.get(message_id or "", 0))
 
-    def abandon(self) -> list[T]:
-        """Return all that still wait, and forget them: the channel is gone."""
+    def clear(self) -> list[T]:
+        """Remove and return all waiters, because the channel has ended."""
         waiters = list(self._waiting.values())
         for each in (self._waiting, self._tags, self._ids):
             each.clear()
         return waiters
 
-    def _take(self, tag: int) -> T | None:
+    def _pop(self, tag: int) -> T | None:
         if self._ids:
             self._tags.pop(self._ids.pop(tag, ""), None)
         return self._waiting.pop(tag, None)

@@ -1,4 +1,24 @@
-"""One AMQP connection of a hub: connecting, its channels, its end."""
+"""One AMQP connection of a hub: connecting, its channels, its end.
+
+How it works
+------------
+Making a `Connection` connects a socket, does the AMQP handshake over it, and puts the `Codec` on
+the transport.  What happens to it afterwards follows the table `connection_states.SINGLE`.
+
+Channels differ by what they are for, because a channel is what the broker closes on a mistake:
+
+============  ==========================  =====================================================
+channel       made                        set up with
+============  ==========================  =====================================================
+`plain`       once, at first use          a warning at its end: its publishes may be lost
+`confirming`  once, at first use          confirms
+`calling`     once, at first use          the handler of returned requests
+consuming     one for each consumer       nothing; it is closed with its consumer
+shared        `SHARED_CHANNELS`, when     ``shared``: a consumer leaves it to the others
+              consumers are very many
+leased        as many as are needed       nothing; it is kept for the next lease
+============  ==========================  =====================================================
+"""
 
 from __future__ import annotations
 
@@ -19,7 +39,7 @@ from postage.errors import ChannelRefused, OperationTimeout, PostageError, Setti
 from postage.exchange import Exchange
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
-from postage.green.amqp.codec import Codec, Path, PlainPath
+from postage.green.amqp.codec import Codec
 from postage.green.amqp.connecting import connect_socket, parameters
 from postage.green.amqp.connection_states import (
     SINGLE,
@@ -36,13 +56,15 @@ __all__ = ["Connection"]
 logger = logging.getLogger(__name__)
 
 OWN_CHANNELS = 50
-"""Consumers that get a channel each; later ones share.  A channel costs 6 KB here and 50 KB in
-RabbitMQ, which allows 2,047 of them on a connection; eighty keep all of its cores busy."""
-SHARED_CHANNELS = 30
-"""How many channels those later ones share."""
-RENEWAL = 1.0
-"""Seconds that a channel on which the broker refuses publishes is used at least."""
+"""Consumers that get a channel of their own; later ones share.
 
+A channel costs 6 KB here and 50 KB in RabbitMQ, which allows 2,047 of them on a connection.  Eighty
+channels keep all cores of RabbitMQ busy.
+"""
+SHARED_CHANNELS = 30
+"""Channels that the later consumers share."""
+RENEWAL = 1.0
+"""Seconds that a channel is used at least before another one replaces it: see `replace_channel`."""
 
 _number = operator.attrgetter("number")
 
@@ -51,7 +73,7 @@ class Connection:
     """An open connection.  For the greenlets of the hub it was made in; *role* is for people.
 
     Making one connects, within ``connect_timeout``: switches greenlets, raises `ConnectionFailed`.
-    Its end, whoever made it, fails every waiter at once.
+    When the connection ends, every waiter fails at once.
     """
 
     def __init__(
@@ -64,34 +86,30 @@ class Connection:
         self.settings, self.role = settings, role
         self.host, self.port = address or settings.addresses[0]
         self.on_end: list[Callable[[PostageError], None]] = []
-        """Called in the hub when the connection ends, whoever ended it."""
-        self.blocked: str | None = None
-        """Why the broker takes no publishes now (an alarm), or None (RabbitMQ, alarms)."""
-        self._flowing = Event()
-        self._flowing.set()
-        self._on_return = on_return
+        """Called in the hub when the connection ends, for whatever reason."""
         self._state = ConnectionState.IDLE
         self.alive = False
         """False until it is open, and once it was lost or closed."""
-        self._over = Event()
+        self._ended = Event()
+        self._reason: BaseException = pika.exceptions.ConnectionClosedByClient(200, "closed")
         self.declared: set[type[Exchange]] = set()
         """The exchanges that need no further `declare` on this connection."""
         self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
-        self._own = 0  # consumers that have a channel each
-        self._shared: list[SharedResource[Channel]] = []
-        self._turns = itertools.count()
-        self.plain: SharedResource[Channel] = SharedResource(self._open_plain)
-        """The channel for messages that are not confirmed."""
-        self.calling: SharedResource[Channel] = SharedResource(self._open_calling)
-        """The channel for the requests and replies of RPC: a missing exchange of others' messages
-        must not end calls."""
-        self.confirming: SharedResource[Channel] = SharedResource(self._open_confirming)
-        """The channel for publishes that are."""
-        self.transport: Transport
-        self.path: Path
-        self.transport, self.path = self._connect()
+        self._own = 0  # consumers that have a channel of their own
+        self._shared: Iterator[SharedResource[Channel]] | None = None
+        open_channel = self.open_channel
+        self.plain = SharedResource(partial(open_channel, on_end=self._on_plain_end))
+        """The channel for messages without confirms."""
+        self.confirming = SharedResource(partial(open_channel, confirms=True))
+        """The channel for messages with confirms."""
+        self.calling = SharedResource(partial(open_channel, on_return=on_return))
+        """The channel for requests and replies of RPC.
+
+        Not `plain`: a message to an exchange that does not exist must not end calls.
+        """
+        self.transport, self.codec = self._connect()
 
     def __repr__(self) -> str:
         return (
@@ -99,13 +117,13 @@ class Connection:
             f"for {self.role}, {self._state.name.lower()}>"
         )
 
-    def figures(self) -> dict[str, Any]:
-        """Return what `ConnectionStatistics` says of an open connection; never switches."""
+    def statistics(self) -> dict[str, Any]:
+        """Return the fields of `ConnectionStatistics` from *host* on; never switches."""
         channels = sorted((each.statistics() for each in self._channels), key=_number)
         return {
             "host": self.host,
             "port": self.port,
-            "blocked": self.blocked,
+            "blocked": self.transport.blocked,
             "bytes_unsent": self.transport.unsent,
             "bytes_sent": self.transport.written,
             "bytes_received": self.transport.bytes_received,
@@ -114,16 +132,16 @@ class Connection:
 
     # --- connecting
 
-    def _connect(self) -> tuple[Transport, Path]:
-        # A library's logger without any handler would print to stderr what we raise as an error.
+    def _connect(self) -> tuple[Transport, Codec]:
+        # Without a handler of its own, pika's logger would print to stderr what we raise.
         logging.getLogger("pika").addHandler(logging.NullHandler())
-        settings = self.settings
+        settings, where = self.settings, (self.host, self.port)
+        limit = settings.connect_timeout
         self._step(ConnectionEvent.CONNECT)
         opened: Answer[None] = Answer()
-        limit = settings.connect_timeout
 
         def on_open(_transport: object) -> None:
-            # Here and not by who waits, who wakes later: it may be lost again by then.
+            # Now, and not when the waiting greenlet runs: the connection may be lost by then.
             self._step(ConnectionEvent.OPENED)
             opened.set_result(None)
 
@@ -131,154 +149,116 @@ class Connection:
         try:
             with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
                 transport = Transport(
-                    parameters(settings, self.host, self.port, self.role),
-                    connect_socket(settings, self.host, self.port),
+                    parameters(settings, *where, self.role),
+                    connect_socket(settings, *where),
                     on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
                     late_after=settings.late_after,
                 )
-                path: Path = PlainPath() if settings.plain_pika else Codec(transport)
+                codec = Codec(transport)
                 transport.start()
                 opened.get("the AMQP handshake", limit)
         except BaseException as exc:
             if transport is not None:
-                transport.abandon()
+                transport.close_socket()
             self._step(ConnectionEvent.LOST)
             if isinstance(exc, Exception) and not isinstance(exc, SettingsError):
-                where = self.host, self.port
                 raise error_translation.connecting_failed(settings, *where, exc) from exc
             raise
-        transport.add_on_connection_blocked_callback(self._on_blocked)
-        transport.add_on_connection_unblocked_callback(self._on_unblocked)
         logger.debug("%r is open.", self)
-        return transport, path
+        return transport, codec
 
     def _step(self, event: ConnectionEvent) -> None:
         self._state = next_state(SINGLE, self._state, event)
         self.alive = self._state is ConnectionState.OPEN
 
-    # --- alarms
-
-    def _on_blocked(self, _transport: object, frame: Any) -> None:
-        self.blocked = str(frame.method.reason)
-        self._flowing.clear()
-        logger.warning("The broker takes no publishes now: %s.  They wait.", self.blocked)
-
-    def _on_unblocked(self, _transport: object, _frame: object) -> None:
-        self.blocked = None
-        self._flowing.set()
-        logger.info("The broker takes publishes again.")
-
-    @property
-    def takes_data(self) -> bool:
-        """Whether a publish can be written without waiting."""
-        return self.blocked is None and not self.transport.congested
-
-    def wait_writable(self, limit: float) -> None:
-        """Wait until publishes can be written, or the connection ends; switches.
-
-        Raises `OperationTimeout` after *limit* seconds.
-        """
-        deadline = time.monotonic() + limit
-        while not self.takes_data and self.alive:
-            if not self._flowing.wait(max(0.0, deadline - time.monotonic())):
-                raise OperationTimeout(f"publish: the broker takes none ({self.blocked})", limit)
-            self.transport.wait_writable(max(0.0, deadline - time.monotonic()))
-
     # --- channels
 
-    def open_channel(self) -> Channel:
-        """Return a new channel; switches greenlets."""
+    def open_channel(
+        self,
+        *,
+        confirms: bool = False,
+        shared: bool = False,
+        on_return: OnReturn | None = None,
+        on_end: Callable[[PostageError], None] | None = None,
+    ) -> Channel:
+        """Return a new channel, set up as the head of this module says; switches greenlets."""
         if not self.alive:
-            raise self._ended()
+            raise self._error()
+        limit = self.settings.operation_timeout
         opened: Answer[Any] = Answer()
-        channel = Channel(self, opened)
+        channel = Channel(self.transport, self.codec, opened, limit, self)
         self._channels.add(channel)
         channel.on_end.append(lambda _error: self._channels.discard(channel))
         try:
-            opened.get("channel.open", self.settings.operation_timeout)
+            opened.get("channel.open", limit)
         except BaseException:
-            channel.give_up()
+            channel.close_nowait()
             raise
+        channel.shared, channel.on_return = shared, on_return
+        if on_end is not None:
+            channel.on_end.append(on_end)
+        if confirms:
+            channel.confirm_publishes()
         return channel
 
     @contextmanager
     def lease(self) -> Iterator[Channel]:
-        """Lend a channel for what the broker may refuse: a refusal ends this channel alone."""
+        """Lend a channel for something that the broker may refuse: that ends this channel alone."""
         while self._idle and not self._idle[-1].alive:
             self._idle.pop()
         channel = self._idle.pop() if self._idle else self.open_channel()
         try:
             yield channel
         except BaseException:
-            channel.give_up()  # the answer to what was asked on it may still be due
+            channel.close_nowait()  # an answer to the block's requests may still come
             raise
         self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
-        """Return a channel for a consumer: its own, until there are very many; see `release`."""
+        """Return a channel for a consumer, shared from the 51st consumer on; see `release`."""
         if self._own >= OWN_CHANNELS:
-            return self._shared_channel()
+            return self._next_shared().get()
         self._own += 1
         try:
-            channel = self.open_channel()
+            return self.open_channel(on_end=self._on_own_end)
         except BaseException:
             self._own -= 1
             raise
-        channel.on_end.append(self._own_ended)
-        return channel
 
-    def _own_ended(self, _error: PostageError) -> None:
+    def _on_own_end(self, _error: PostageError) -> None:
         self._own -= 1
 
-    def _shared_channel(self) -> Channel:
-        turn = next(self._turns)
-        if turn < SHARED_CHANNELS:
-            self._shared.append(SharedResource(self._open_shared))
-        return self._shared[turn % SHARED_CHANNELS].get()
-
-    def _open_shared(self) -> Channel:
-        channel = self.open_channel()
-        channel.share()
-        return channel
-
-    def _open_plain(self) -> Channel:
-        channel = self.open_channel()
-        channel.on_end.append(self._plain_ended)
-        return channel
-
-    def _open_calling(self) -> Channel:
-        channel = self.open_channel()
-        channel.on_return(self._on_return)
-        return channel
-
-    def _plain_ended(self, error: PostageError) -> None:
-        # Nobody waits for what is not confirmed, so here alone it shows that an exchange is gone.
-        if isinstance(error, ChannelRefused):
-            logger.warning("What was published without confirm may be lost: %s", error)
-            for exchange in [known for known in self.declared if error.misses(known.name)]:
-                self.discard_declaration(exchange)
-
-    def _open_confirming(self) -> Channel:
-        channel = self.open_channel()
-        channel.confirm_publishes()
-        return channel
+    def _next_shared(self) -> SharedResource[Channel]:
+        if self._shared is None:
+            make = partial(self.open_channel, shared=True)
+            self._shared = itertools.cycle([SharedResource(make) for _ in range(SHARED_CHANNELS)])
+        return next(self._shared)
 
     def replace_channel(self, resource: SharedResource[Channel]) -> Channel | None:
-        """Publish on another channel from now on; return the one that retires.  Never switches.
+        """Publish on a new channel from now on; return the old one, or None.  Never switches.
 
-        For who published, and the broker refused or lost it: a channel of RabbitMQ may know only
-        the leader that a quorum queue had, and after that has gone refuse all that is published to
-        the queue, for ever, while a new one finds the new leader.  As there are other reasons, such
-        as a queue that is full, nothing happens within the first `RENEWAL` seconds of a channel.
+        For a publisher whose message the broker has refused or lost.  A channel of RabbitMQ may
+        know only the former leader of a quorum queue, and refuse every message to that queue for
+        ever, while a new channel finds the new leader.  Other refusals, such as that of a full
+        queue, are more frequent, so a channel is not replaced within `RENEWAL` seconds.
         """
         channel = resource.current
         if channel is None or time.monotonic() - channel.since < RENEWAL:
             return None
         resource.invalidate()
-        channel.retire()
+        channel.close_when_confirmed()
         return channel
+
+    def _on_plain_end(self, error: PostageError) -> None:
+        # No publisher waits for this channel, so only here does a missing exchange show.
+        if isinstance(error, ChannelRefused):
+            logger.warning("What was published without confirm may be lost: %s", error)
+            for exchange in [known for known in self.declared if error.misses(known.name)]:
+                self.discard_declaration(exchange)
+
+    # --- exchanges
 
     def declare(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`.
@@ -300,7 +280,7 @@ class Connection:
         return self
 
     def discard_declaration(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* again when it is next used: the broker says that it does not exist."""
+        """Declare *exchange* again when it is next used: the broker says that it is missing."""
         self.declared.discard(exchange)
         self._declaring.pop(exchange, None)
 
@@ -308,47 +288,43 @@ class Connection:
 
     def wait_end(self, seconds: float) -> None:
         """Switch for *seconds*, or until the connection ends, if that is sooner."""
-        self._over.wait(seconds)
+        self._ended.wait(seconds)
 
     def close(self, limit: float = 5.0) -> None:
         """Flush and close, waiting at most *limit* seconds; closing twice is fine."""
-        self._silence()
+        self._stop_writing()
         if self.alive:
             self.transport.close()
         self._step(ConnectionEvent.CLOSE)
         if self._state is ConnectionState.CLOSING:
-            self._over.wait(limit)
+            self._ended.wait(limit)
         if self._state is ConnectionState.CLOSING:
-            logger.debug("%r was dropped: the broker did not confirm its end.", self)
-            self.transport.drop()
+            logger.debug("%r is disconnected: the broker did not confirm its end.", self)
+            self.transport.disconnect()
 
-    def _silence(self) -> None:
-        # What is written to a channel after its close would be a fault of the whole connection.
+    def _stop_writing(self) -> None:
+        # A write to a channel after the close would be an error of the whole connection.
         for channel in self._channels:
-            channel.silence()
+            channel.stop_writing()
 
-    def close_now(self, limit: float) -> None:
-        """Flush and close without the hub, within *limit* seconds: see `Transport.close_now`."""
-        self._silence()
+    def close_without_hub(self, limit: float) -> None:
+        """Flush and close within *limit* seconds while the hub does not run."""
+        self._stop_writing()
         self._step(ConnectionEvent.CLOSE)
-        self.transport.close_now(limit)
+        self.transport.close_without_hub(limit)
 
-    def abandon(self) -> None:
-        """Drop the socket without a word, as a forked child must."""
+    def close_socket(self) -> None:
+        """Close the socket without a word to the broker, as a forked child must."""
         self._state, self.alive = ConnectionState.CLOSED, False
-        self.transport.abandon()
+        self.transport.close_socket()
 
     def _on_close(self, _transport: object, reason: BaseException) -> None:
         closing = self._state is ConnectionState.CLOSING
         self._step(ConnectionEvent.ENDED if closing else ConnectionEvent.LOST)
         self._reason = reason
-        self._over.set()
-        self._flowing.set()
-        for hook in self.on_end:
-            hook(self._ended())
+        self._ended.set()
+        for callback in self.on_end:
+            callback(self._error())
 
-    _reason: BaseException | None = None
-
-    def _ended(self) -> PostageError:
-        closed = pika.exceptions.ConnectionClosedByClient(200, "closed")
-        return error_translation.ended(self._reason or closed)
+    def _error(self) -> PostageError:
+        return error_translation.ended(self._reason)

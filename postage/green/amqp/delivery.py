@@ -1,22 +1,33 @@
-"""A message as it came from a queue."""
+"""Messages as they came from a queue, and which of them a channel has acknowledged."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import Protocol
 
-from postage.green.amqp.frames import Deliver, Properties
+from postage.green.amqp.properties import Properties
 
-if TYPE_CHECKING:
-    from postage.green.amqp.channel import Channel
+__all__ = ["Acks", "Delivery", "DeliveryChannel"]
 
-__all__ = ["Delivery"]
+
+class DeliveryChannel(Protocol):
+    """The channel that a delivery came on, as far as the delivery needs it."""
+
+    alive: bool
+    """False from the moment that the channel begins to close: the broker delivers again."""
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery."""
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject a delivery."""
 
 
 class Delivery:
-    """One delivery (AMQP basic.deliver with its content); what classic Postage calls *method*.
+    """One delivery (AMQP basic.deliver with its content); classic Postage calls it *method*.
 
-    It knows the channel that it came on, so that it is settled there or nowhere.
+    A delivery can only be acknowledged or rejected on *channel*, the one that it came on.
     """
 
     __slots__ = (
@@ -31,28 +42,32 @@ class Delivery:
         "routing_key",
     )
 
+    channel: DeliveryChannel
+    properties: Properties
+    body: bytes
+
     def __init__(
-        self, channel: Channel, deliver: Deliver, properties: Properties, body: bytes
+        self,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,  # noqa: FBT001 - the arguments of basic.deliver, in their order
+        exchange: str,
+        routing_key: str,
     ) -> None:
-        self.channel = channel
-        (
-            self.consumer_tag,
-            self.delivery_tag,
-            self.redelivered,
-            self.exchange,
-            self.routing_key,
-        ) = deliver
-        self.properties = properties
+        self.consumer_tag = consumer_tag
+        self.delivery_tag = delivery_tag
+        self.redelivered = redelivered
+        self.exchange = exchange
+        self.routing_key = routing_key
         self.received = time.monotonic()
-        """When it came, by `time.monotonic`."""
-        self.body = body
+        """When it arrived, by `time.monotonic`."""
 
     def ack(self) -> None:
         """Tell the broker that the message is done.  Never switches; stale acks are counted."""
         self.channel.ack(self.delivery_tag)
 
     def reject(self, *, requeue: bool) -> None:
-        """Give the message back to its queue, or to the dead letters.  Never switches."""
+        """Return the message to its queue, or dead-letter it.  Never switches."""
         self.channel.reject(self.delivery_tag, requeue=requeue)
 
     def __repr__(self) -> str:
@@ -60,3 +75,61 @@ class Delivery:
             f"<Delivery {self.delivery_tag} of {self.exchange!r} {self.routing_key!r}, "
             f"{len(self.body)} bytes>"
         )
+
+
+Ack = tuple[int, bool]
+"""A delivery tag, and whether the ack covers all deliveries up to it (``multiple``)."""
+
+
+class Acks:
+    """The deliveries of a channel that are in progress, and those finished since the last `flush`.
+
+    One ack may cover many deliveries: all unacknowledged ones up to its tag.  So it may be written
+    only when no delivery below is in progress, whichever consumer of the channel has it.  Handlers
+    end in any order, so the other deliveries are acknowledged one by one.
+    """
+
+    def __init__(self) -> None:
+        self._in_progress: dict[int, str] = {}  # tags, in their order, and consumers
+        self._finished: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._in_progress)
+
+    def add(self, tag: int, consumer: str) -> None:
+        """Note that *consumer* has received the delivery *tag*."""
+        self._in_progress[tag] = consumer
+
+    def finish(self, tag: int) -> bool:
+        """Acknowledge *tag* at the next `flush`; return False if it is not in progress."""
+        if self._in_progress.pop(tag, None) is None:
+            return False
+        self._finished.append(tag)
+        return True
+
+    def discard(self, tag: int) -> bool:
+        """Remove *tag*, which is rejected now; return False if it is not in progress."""
+        return self._in_progress.pop(tag, None) is not None
+
+    def of_consumers(self, consumers: Collection[str]) -> list[int]:
+        """Return the tags that *consumers* have in progress."""
+        return [tag for tag, consumer in self._in_progress.items() if consumer in consumers]
+
+    def flush(self) -> list[Ack]:
+        """Return the acks to write for all finished deliveries."""
+        finished, self._finished = self._finished, []
+        if len(finished) == 1:
+            return [(finished[0], False)]
+        lowest = next(iter(self._in_progress), None)
+        below = [tag for tag in finished if lowest is None or tag < lowest]
+        acks = [(tag, False) for tag in finished if lowest is not None and tag > lowest]
+        if below:
+            acks.insert(0, (max(below), len(below) > 1))
+        return acks
+
+    def clear(self) -> int:
+        """Remove all deliveries, because the channel has ended; return how many were finished."""
+        unwritten = len(self._finished)
+        self._in_progress.clear()
+        self._finished.clear()
+        return unwritten

@@ -16,7 +16,7 @@ import gevent
 
 from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.frames import Properties
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.settings import Settings
 

@@ -100,7 +100,7 @@ class Reconnecting:
             "waiting": self._waiting,
         }
         connection = self.current
-        return ConnectionStatistics(**own, **(connection.figures() if connection else {}))
+        return ConnectionStatistics(**own, **(connection.statistics() if connection else {}))
 
     # --- for who wants a connection
 

@@ -54,8 +54,8 @@ from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties, PropertiesTemplate
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.waiting import SharedResource
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import (
@@ -165,7 +165,7 @@ class Calls:
         # The queue of the server may be among those that are being declared.
         if self._pair.declaring or call.request.exchange not in connection.declared:
             return None
-        if connection.blocked is not None or connection.transport.congested:
+        if not connection.transport.takes_data:
             return None
         if queue is None and self.peers[call.destination] is PeerState.ECHOES:
             queue = self._shared_queue
@@ -220,7 +220,7 @@ class Calls:
                 self._pair.wait_declared(budget.remaining)
                 connection = self._open_request_channel(call.request.exchange, budget.remaining)
                 self._open_reply_queue(call)
-                connection.wait_writable(budget.remaining)
+                connection.transport.wait_writable(budget.remaining)
         except ConnectionClosed as exc:
             call.fail(CONNECTION_LOST, exc)
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
@@ -307,8 +307,8 @@ class Calls:
             return "the caller of the request that is being handled here has stopped waiting"
         if connection is None:
             return "there was no connection to the broker"
-        if connection.blocked is not None:
-            return f"the broker takes no publishes now ({connection.blocked})"
+        if connection.transport.blocked is not None:
+            return f"the broker takes no publishes now ({connection.transport.blocked})"
         return "the broker did not answer"
 
     # --- in the hub: replies

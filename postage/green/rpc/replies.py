@@ -54,7 +54,7 @@ class ReplyQueue:
         """End the consumer, and with it the queue; never switches, and may be called twice."""
         if self.alive:
             self._detach()
-            self._channel.discard_consumer(self._tag)
+            self._channel.cancel_nowait(self._tag, drop=True)
 
     def _detach(self) -> None:
         self.alive = False
@@ -108,7 +108,7 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
             if complete.ready():
                 complete.get()
         finally:
-            channel.discard_consumer(tag)
+            channel.cancel_nowait(tag, drop=True)
             channel.on_end.remove(complete.set_exception)
             channel.on_cancel.remove(on_cancel)
     return replies, len(replies) == count

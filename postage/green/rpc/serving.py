@@ -29,8 +29,8 @@ from postage.dispatch import Bound, Outcome, Reply, dispatch
 from postage.encoding import Encoder, body_of
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.frames import Properties, PropertiesTemplate
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.rpc.peers import RECEIPT
 from postage.green.runtime import runtime_of
 from postage.message import Message, MessageResult

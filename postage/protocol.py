@@ -1,0 +1,86 @@
+"""What both sides of AMQP 0-9-1 know: frames, the methods that carry messages, and properties.
+
+Our client (`green.amqp`) and our broker (`broker.wire`) share these facts.  They do not share code
+that reads or writes tables: the client does that with pika's types, the broker with types of its
+own.  Numbers in parentheses are sections of the AMQP 0-9-1 specification.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = [
+    "ACK",
+    "BASIC",
+    "BODY",
+    "CONTENT_HEAD",
+    "DELIVER",
+    "FRAME_END",
+    "FRAME_END_BYTE",
+    "FRAME_HEAD",
+    "FRAME_MIN_SIZE",
+    "FRAME_OVERHEAD",
+    "FRAME_TYPES",
+    "HEADER",
+    "HEARTBEAT",
+    "HEARTBEAT_FRAME",
+    "METHOD",
+    "NACK",
+    "PROPERTIES",
+    "PROPERTY_FLAGS",
+    "PUBLISH",
+    "REJECT",
+    "method_id",
+]
+
+# --- frames (4.2.3)
+
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+FRAME_TYPES = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
+FRAME_HEAD = struct.Struct(">BHI")
+"""Type, channel and size of the payload."""
+FRAME_END_BYTE = 0xCE
+FRAME_END = bytes((FRAME_END_BYTE,))
+FRAME_OVERHEAD = 8
+"""Bytes of a frame around its payload: the head and the end."""
+FRAME_MIN_SIZE = 4096
+"""Bytes of the largest frame that every peer accepts."""
+HEARTBEAT_FRAME = FRAME_HEAD.pack(HEARTBEAT, 0, 0) + FRAME_END
+
+CONTENT_HEAD = struct.Struct(">BHIHHQ")
+"""A header frame up to its property flags (4.2.6.1): frame head, class id, weight, body size."""
+
+# --- methods (4.2.4)
+
+BASIC = 60
+"""The class id of all methods that carry or acknowledge messages."""
+
+
+def method_id(class_id: int, number: int) -> bytes:
+    """Return the four bytes with which the payload of a method frame begins."""
+    return struct.pack(">HH", class_id, number)
+
+
+PUBLISH, DELIVER, ACK, REJECT, NACK = (method_id(BASIC, n) for n in (40, 60, 80, 90, 120))
+
+# --- properties of messages (the basic class in section 1.8 of the reference)
+
+PROPERTIES = (
+    ("content_type", "shortstr"),
+    ("content_encoding", "shortstr"),
+    ("headers", "table"),
+    ("delivery_mode", "octet"),
+    ("priority", "octet"),
+    ("correlation_id", "shortstr"),
+    ("reply_to", "shortstr"),
+    ("expiration", "shortstr"),
+    ("message_id", "shortstr"),
+    ("timestamp", "timestamp"),
+    ("type", "shortstr"),
+    ("user_id", "shortstr"),
+    ("app_id", "shortstr"),
+    ("cluster_id", "shortstr"),
+)
+"""Names and types, in the order of the flags and of the values in a header frame."""
+PROPERTY_FLAGS = {name: 1 << (15 - place) for place, (name, _) in enumerate(PROPERTIES)}
+"""The bit of each property in the flags, which are two bytes before the values."""

@@ -1,0 +1,91 @@
+"""The properties of messages: byte for byte what pika writes, and read as pika reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pika
+import pika.frame
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from postage.green.amqp.properties import Properties, PropertiesTemplate
+from tests.support.wire import short_strings, some_properties
+
+
+def values_in(frame: bytes) -> bytes:
+    """Return flags and values of the properties in a header *frame*."""
+    return frame[7 + 12 : -1]
+
+
+def test_the_names_of_the_properties_are_pikas() -> None:
+    assert [name.upper() for name in Properties.NAMES] == [
+        name.removeprefix("FLAG_")
+        for name, _ in sorted(
+            ((n, v) for n, v in vars(pika.BasicProperties).items() if n.startswith("FLAG_")),
+            key=lambda flag: -flag[1],
+        )
+    ]
+
+
+@given(some_properties)
+@example({})
+@example({"headers": {}})
+def test_properties_out(values: dict[str, Any]) -> None:
+    theirs = pika.frame.Header(1, 0, pika.BasicProperties(**values)).marshal()
+    assert Properties(**values).encode() == values_in(theirs)
+
+
+@given(some_properties, st.sampled_from(Properties.NAMES))
+def test_a_property_set_to_none_is_absent(values: dict[str, Any], name: str) -> None:
+    properties = Properties(**values)
+    setattr(properties, name, None)
+    values.pop(name, None)
+    assert properties.encode() == Properties(**values).encode()
+    assert properties == Properties(**values)
+    assert properties.as_dict() == values
+
+
+@given(some_properties, st.sampled_from(["message_id", "correlation_id"]), short_strings, st.data())
+def test_a_template_renders_what_the_properties_alone_would(
+    values: dict[str, Any], own: str, text: str, data: Any
+) -> None:
+    values = {name: values[name] for name in values.keys() - {own, "headers"}}
+    names = data.draw(st.permutations(sorted(values)))
+
+    filled = PropertiesTemplate(own, *names).render(text, *(values[name] for name in names))
+
+    alone = Properties(**{**values, own: text})
+    assert filled.encode() == alone.encode()
+    filled.app_id = alone.app_id = "changed"
+    assert filled.encode() == alone.encode(), "what is changed does not stay as it was"
+    assert filled == alone
+
+
+def test_an_unknown_property_is_refused() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        Properties(colour="red")
+
+
+@given(some_properties)
+def test_properties_in(values: dict[str, Any]) -> None:
+    frame = pika.frame.Header(1, 0, pika.BasicProperties(**values)).marshal()
+    _, theirs = pika.frame.decode_frame(frame)
+    ours = Properties.decode(values_in(frame))
+    assert ours == Properties.from_pika(theirs.properties)
+    assert ours.as_dict().keys() == values.keys()
+
+
+@given(some_properties)
+def test_what_was_received_is_sent_again_as_it_was(values: dict[str, Any]) -> None:
+    wire = Properties(**values).encode()
+    received = Properties.decode(wire)
+    assert received.encode() == wire, "unread"
+    received.as_dict()
+    assert Properties.decode(received.encode()) == received, "read"
+
+
+def test_bytes_that_are_no_utf8_survive_the_way_in_and_out() -> None:
+    wire = b"\x04\x00\x03\xff\xfe\x00"  # a correlation id
+    assert Properties.decode(wire).encode() == wire

@@ -1,0 +1,65 @@
+"""pika's own way to write and read messages: the oracle for our codec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pika.spec
+
+from postage.green.amqp.codec import OnConfirm, OnMessage
+from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.properties import Properties
+
+
+class PlainPika:
+    """Does what the `Codec` does, by the public methods of pika's channels."""
+
+    def __init__(self, channels: dict[int, Any]) -> None:
+        self._channels = channels
+
+    def publish(
+        self,
+        channel: int,
+        exchange: str,
+        key: str,
+        properties: Properties,
+        body: bytes,
+        *,
+        mandatory: bool,
+    ) -> None:
+        basic = pika.spec.BasicProperties(**properties.as_dict())
+        self._channels[channel].basic_publish(exchange, key, body, basic, mandatory)
+
+    def ack(self, channel: int, tag: int, *, multiple: bool) -> None:
+        self._channels[channel].basic_ack(tag, multiple)
+
+    def reject(self, channel: int, tag: int, *, requeue: bool) -> None:
+        self._channels[channel].basic_reject(tag, requeue)
+
+
+def on_messages(callback: OnMessage) -> Any:
+    """Return what pika calls with deliveries, for *callback*."""
+
+    def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        delivery = Delivery(
+            method.consumer_tag,
+            method.delivery_tag,
+            method.redelivered,
+            method.exchange,
+            method.routing_key,
+        )
+        delivery.properties = Properties.from_pika(properties)
+        delivery.body = body
+        callback(delivery)
+
+    return on_message
+
+
+def on_confirms(callback: OnConfirm) -> Any:
+    """Return what pika calls with confirms, for *callback*."""
+
+    def on_frame(frame: Any) -> None:
+        method = frame.method
+        callback(method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack))
+
+    return on_frame
