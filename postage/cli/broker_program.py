@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from postage.cli.output import print_json, print_text
 from postage.errors import SettingsError
 
 if TYPE_CHECKING:
-    from postage.broker import Broker, Statistics
+    from postage.broker import Broker
 
 __all__ = ["DESCRIPTION", "HELP", "HOST", "PORT", "serve"]
 
@@ -60,7 +60,7 @@ def serve(
         raise SettingsError(f"port must be from 0 to 65535, not {port}")
     users, vhosts = dict(map(_login, user)) or GUEST, ("/", *vhost)
     with Broker(host, port, users=users, vhosts=vhosts) as broker:
-        gevent.signal_handler(signal.SIGUSR1, _StatisticsPrinter(broker).print)
+        gevent.signal_handler(signal.SIGUSR1, _statistics_printer(broker))
         _print_greeting(broker, vhosts, users, as_json=as_json)
         stopped.wait()
 
@@ -86,15 +86,14 @@ def _print_greeting(
     print_json({**where, "pid": os.getpid(), "survives": "nothing"})
 
 
-class _StatisticsPrinter:
-    """Prints statistics, with the rates since it last printed."""
+def _statistics_printer(broker: Broker) -> Callable[[], None]:
+    """Return a function that prints statistics as JSON, with the rates since it last did."""
+    last = broker.statistics()
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._last: Statistics = broker.statistics()
-
-    def print(self) -> None:
-        """Print one line of JSON."""
-        now = self._broker.statistics()
-        rates, self._last = now.since(self._last), now
+    def print_statistics() -> None:
+        nonlocal last
+        now = broker.statistics()
+        rates, last = now.since(last), now
         print_json({**dataclasses.asdict(now), "rates": dataclasses.asdict(rates)})
+
+    return print_statistics

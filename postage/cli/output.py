@@ -51,12 +51,9 @@ def as_json(value: Any, encoding: str = "utf-8") -> str:
 
 def sanitized(value: object) -> str:
     """Return the text of *value*, which another process sent, without control characters."""
-    text = str(value)
-    return text if text.isprintable() else "".join(map(_sanitized_character, text))
-
-
-def _sanitized_character(char: str) -> str:
-    return char if char.isprintable() else " " if char.isspace() else "?"
+    return "".join(
+        char if char.isprintable() else " " if char.isspace() else "?" for char in str(value)
+    )
 
 
 def error_text(result: MessageResult) -> str:

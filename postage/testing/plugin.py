@@ -79,7 +79,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Limit the time of a test that uses Postage's fixtures, or for which a limit is set."""
     seconds = _limit_of(item)
-    return (yield from limited(item, item.nodeid, seconds) if seconds else _unlimited())
+    return (yield from limited(item, item.nodeid, seconds)) if seconds else (yield)
 
 
 def _limit_of(item: pytest.Item) -> float:
@@ -90,10 +90,6 @@ def _limit_of(item: pytest.Item) -> float:
     if option is not None:
         return float(option)
     return LIMIT if FIXTURES.intersection(getattr(item, "fixturenames", ())) else 0.0
-
-
-def _unlimited() -> Generator[None, Any, Any]:
-    return (yield)
 
 
 # --- brokers

@@ -21,7 +21,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -251,11 +251,10 @@ class RabbitMQNode:
         """Return the logs of node and epmd so far."""
         return "".join(self._logs())
 
-    def _logs(self) -> Iterator[str]:
+    def _logs(self) -> list[str]:
         assert self.base is not None, "the node has not been started"
-        for log in (self.base / "output.log", self.base / "log" / "node.log"):
-            if log.exists():
-                yield log.read_text(errors="replace")
+        logs = self.base / "output.log", self.base / "log" / "node.log"
+        return [log.read_text(errors="replace") for log in logs if log.exists()]
 
     def ctl(self, *args: str, within: float = 30.0) -> str:
         """Run ``rabbitmqctl`` with *args* for this node; return its output after about 1.5 s.
@@ -291,15 +290,13 @@ class RabbitMQNode:
             cookie.chmod(0o400)
             known = base / "definitions.json"
             known.write_text(json.dumps(self._definitions, indent=1))
-            self._configure(base, CONFIGURATION.format(port=self.port, definitions=known))
+            configuration, plugin = CONFIGURATION.format(port=self.port, definitions=known), ""
+            if self._tls is not None:
+                configuration += TLS_CONFIGURATION.format(port=self.tls_port, tls=self._tls)
+                plugin = "rabbitmq_auth_mechanism_ssl"
+            (base / "rabbitmq.conf").write_text(configuration)
+            (base / "plugins").write_text(f"[{plugin}].\n")
         return self.base
-
-    def _configure(self, base: Path, configuration: str) -> None:
-        if self._tls is not None:
-            configuration += TLS_CONFIGURATION.format(port=self.tls_port, tls=self._tls)
-        (base / "rabbitmq.conf").write_text(configuration)
-        plugin = "" if self._tls is None else "rabbitmq_auth_mechanism_ssl"
-        (base / "plugins").write_text(f"[{plugin}].\n")
 
     def _environment(self, base: Path) -> dict[str, str]:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")

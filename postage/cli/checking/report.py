@@ -47,8 +47,22 @@ class Report:
             "processors": {
                 name: [_flat(b) for b in bindings] for name, bindings in self.processors.items()
             },
-            "handlers": [row for each in self.classes for row in _handlers(each)],
-            "producers": [row for each in self.producers for row in _targets(each)],
+            "handlers": [
+                {
+                    "processor": each.__qualname__,
+                    "category": route.category,
+                    "type": route.type,
+                    "name": route.name,
+                    "handler": handler,
+                }
+                for each in self.classes
+                for route, handler in each.route_table.entries
+            ],
+            "producers": [
+                {"producer": each.__qualname__, "exchange": exchange.name, "key": key}
+                for each in self.producers
+                for exchange, key in each.eks
+            ],
             "messages": [row for each in self.producers for row in _messages(each)],
             "findings": [vars(each) for each in self.findings],
         }
@@ -126,17 +140,6 @@ def _flat(binding: Binding) -> dict[str, str]:
         "queue": queue,
         "key": binding.key,
     }
-
-
-def _handlers(processor: type[MessageProcessor]) -> Iterator[dict[str, Any]]:
-    for route, handler in processor.route_table.entries:
-        columns = {"category": route.category, "type": route.type, "name": route.name}
-        yield {"processor": processor.__qualname__, **columns, "handler": handler}
-
-
-def _targets(producer: type[GenericProducer]) -> Iterator[dict[str, str]]:
-    for exchange, key in producer.eks:
-        yield {"producer": producer.__qualname__, "exchange": exchange.name, "key": key}
 
 
 def _messages(producer: type[GenericProducer]) -> Iterator[dict[str, str]]:

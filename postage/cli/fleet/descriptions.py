@@ -199,15 +199,11 @@ class AppList:
 
     @property
     def present(self) -> list[AppRow]:
-        """The applications that answer, the busiest first."""
-        return self._sorted(gone=False)
+        """The applications that answer, the busiest first, equals by name."""
+        answering = [app for _, app in sorted(self._rows.items()) if app.gone_since is None]
+        return sorted(answering, key=lambda app: round(app.rate, 1), reverse=True)
 
     @property
     def gone(self) -> list[AppRow]:
         """The applications that answered within the last `KEPT` seconds, but not this time."""
-        return self._sorted(gone=True)
-
-    def _sorted(self, *, gone: bool) -> list[AppRow]:
-        by_name = [self._rows[identity] for identity in sorted(self._rows)]
-        found = [each for each in by_name if (each.gone_since is not None) is gone]
-        return sorted(found, key=lambda each: round(each.rate, 1), reverse=True)
+        return [app for _, app in sorted(self._rows.items()) if app.gone_since is not None]

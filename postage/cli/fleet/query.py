@@ -22,7 +22,7 @@ from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
-__all__ = ["FleetPoller", "connect", "everybody", "one"]
+__all__ = ["FleetPoller", "everybody", "one", "remote_to"]
 
 NO_LIMIT = 1_000_000
 """More answers than there will be: a query waits until its time is over."""
@@ -37,11 +37,6 @@ EXCHANGE: type[Exchange] = exchange_named(GenericApplicationExchange.name, passi
 """The exchange of generic applications; a query must not create it."""
 
 
-def connect(key: str) -> None:
-    """Connect as a query for *key* does; raises `ConnectionFailed`.  Switches."""
-    _remote(key)
-
-
 def everybody(key: str, wait: float) -> list[Description]:
     """Return the descriptions of the applications behind *key* that answer within *wait* seconds.
 
@@ -49,7 +44,7 @@ def everybody(key: str, wait: float) -> list[Description]:
     messages handled in between.  Applications of Postage 1.2.1 only answer ``ping``; of them there
     is only the fingerprint.  Switches.
     """
-    remote = _remote(key)
+    remote = remote_to(key)
     if remote is None:
         return []
     half = wait / 2
@@ -64,15 +59,18 @@ def everybody(key: str, wait: float) -> list[Description]:
 
 def one(key: str, wait: float) -> MessageResult:
     """Return the first description from behind *key*, or an exception result.  Switches."""
-    remote = _remote(key)
+    remote = remote_to(key)
     if remote is None:
         return MessageResultException(NO_ROUTE, f"there are no applications here, nor {key!r}")
     result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
     return result
 
 
-def _remote(key: str) -> Remote | None:
-    """Return a producer for queries; None if the exchange does not exist: no application does."""
+def remote_to(key: str) -> Remote | None:
+    """Return a producer for queries; None if the exchange does not exist, so no application does.
+
+    Connects: raises `ConnectionFailed`, and switches.
+    """
     try:
         return Remote(EXCHANGE, key)
     except TopologyMismatch:
@@ -127,7 +125,7 @@ class FleetPoller:
     def _ask(self) -> None:
         wait = min(self.interval, WAIT)
         try:
-            remote = _remote(self.key)
+            remote = remote_to(self.key)
             queries = (
                 []
                 if remote is None

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from postage.cli.fleet.descriptions import COLUMNS, AppRow, row
-from postage.cli.fleet.query import FleetPoller, connect
+from postage.cli.fleet.query import FleetPoller, remote_to
 from postage.cli.fleet.terminal import ENDED, pressed_keys
 from postage.cli.output import sanitized, table
 
@@ -36,7 +36,7 @@ def show(key: str, interval: float) -> None:
 
     Raises the error that prevents the first connection; a later one is shown, and retried.
     """
-    connect(key)
+    remote_to(key)
     logging.getLogger("postage").addHandler(logging.NullHandler())  # not across the screen
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # the terminal may lack letters that others send

@@ -134,13 +134,12 @@ def _print_traceback(exc: BaseException) -> None:
 
 
 def _user_frames(frames: TracebackType | None) -> TracebackType | None:
-    while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if not file.startswith(("<frozen importlib", _OWN_FOLDER)) and "/importlib/" not in file:
+            return frames
         frames = frames.tb_next
-    return frames
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith(("<frozen importlib", _OWN_FOLDER)) or "/importlib/" in file
+    return None
 
 
 # --- components
