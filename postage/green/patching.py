@@ -1,8 +1,10 @@
-"""Patching the standard library, without what gevent spends on looking for plugins.
+"""Patching the standard library for gevent, but faster: programs start in two thirds of the time.
 
-gevent tells plugins of other packages of each step, 25 in all, and has `importlib.metadata` read
-what is installed each time: a fifth of the time that a program takes to start, two megabytes, and
-more with every package in the environment.  Here all of it is read once, and the rest is gevent's.
+gevent tells plugins of other packages about each step, 25 in all.  Each time it reads the metadata
+of all installed packages by `importlib.metadata`.  For a small program that is 70 of 180 ms, and
+2.7 MB; it grows with the number of packages.  Here the entry points are read once, without
+`importlib.metadata`, whose import alone takes 20 ms.  If packages are installed in another form
+than as folders, gevent does it all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ __all__ = ["patch_all"]
 _events: Any = gevent.events  # its types lack what is used here
 
 Plugins = dict[str, list[str]]
-"""What is to be called, as ``module:function``, by the name of the event."""
+"""The functions to call, as ``module:function``, by the name of the event."""
 
 
 def patch_all(**options: Any) -> None:
@@ -35,7 +37,7 @@ def patch_all(**options: Any) -> None:
 
 @contextlib.contextmanager
 def _plugins_read_once() -> Iterator[None]:
-    """Have gevent do with `_notify` inside the block, where that would find all that there is."""
+    """Let gevent call `_notify` in the block, if `_notify` would find every plugin."""
     own = getattr(_events, "notify_and_call_entry_points", None)
     if own is None or not all(map(_is_plain, [*sys.meta_path, *sys.path])):
         yield
@@ -49,9 +51,9 @@ def _plugins_read_once() -> Iterator[None]:
 
 
 def _is_plain(place: object) -> bool:
-    """Tell whether packages at *place*, of the import system's, are folders, or there are none."""
+    """Return whether the packages at *place*, a path or a finder, can only be folders."""
     if isinstance(place, str):
-        return not (place.endswith(".egg") or os.path.isfile(place))  # noqa: PTH113 - no pathlib
+        return not (place.endswith(".egg") or os.path.isfile(place))  # noqa: PTH113 - programs start without pathlib
     return place is PathFinder or not hasattr(place, "find_distributions")
 
 
@@ -78,7 +80,7 @@ def _plugins() -> Plugins:
 
 
 def _entry_points() -> Iterator[str]:
-    """Return each installed package's ``entry_points.txt``; of a name, the first one counts."""
+    """Yield the ``entry_points.txt`` of each package; the first one of a name counts."""
     seen: set[str] = set()
     for folder in sys.path:
         for info in _infos(folder or "."):
