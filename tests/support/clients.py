@@ -482,9 +482,8 @@ class AioPika:
 
     async def _end(self) -> None:
         await self._connection.close()
-        rest = asyncio.all_tasks() - {
-            asyncio.current_task()
-        }  # tasks that it leaves, with their sockets
+        # Closing leaves some tasks behind, with their sockets.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
