@@ -18,15 +18,13 @@ from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.faults.fault_env import HEARTBEAT, FaultEnv
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import ANSWERED, Limits
+from tests.faults.report import ALL_ANSWERED, HARMLESS, Limits
 from tests.support.broker_commands import close_connection, in_node_thread
 from tests.support.places import Place
 from tests.support.programs import Program
 
 RABBITMQ, EMBEDDED = ("rabbitmq",), ("embedded",)
 BOTH = RABBITMQ + EMBEDDED
-ALL_ANSWERED = frozenset({ANSWERED})
-HARMLESS = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED)
 REDELIVERED = Limits(refused=0, outcomes=ALL_ANSWERED)
 REPLIES_LOST = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED | {"ConnectionLost"})
 LATE = Limits(duplicates=0, refused=0)

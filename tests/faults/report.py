@@ -96,6 +96,11 @@ class Limits:
     outcomes: frozenset[str] = OUTCOMES
 
 
+ALL_ANSWERED = frozenset({ANSWERED})
+HARMLESS = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED)
+"""For a fault that no component notices."""
+
+
 def violations(report: RunReport, limits: Limits) -> list[str]:
     """Return a text for each limit that *report* violates."""
     worked = report.handled > 0 and report.calls.get(ANSWERED, 0) > 0

@@ -19,12 +19,11 @@ from typing import NamedTuple
 import gevent
 
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.catalogue import HARMLESS
 from tests.faults.fault_env import LOGINS, VHOSTS, FaultEnv, on_embedded, on_node
 from tests.faults.fault_run import FaultRun
 from tests.faults.growth import Growth
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import violations
+from tests.faults.report import HARMLESS, violations
 from tests.support.broker_commands import in_node_thread
 from tests.support.measures import blocks, connections_to, greenlets, malloced, memory
 

@@ -10,11 +10,11 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.faults.catalogue import BOTH, HARMLESS
+from tests.faults.catalogue import BOTH
 from tests.faults.fault_env import FaultEnv
 from tests.faults.fault_run import run_with_fault
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import Record, check
+from tests.faults.report import HARMLESS, Record, check
 from tests.support.running import running
 
 SECONDS = 10.0

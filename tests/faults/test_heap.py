@@ -1,4 +1,4 @@
-"""What is in use grows with what is held, and falls with it whatever the heap looks like then."""
+"""The memory in use follows what the process holds, however fragmented the heap is."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.support.measures import blocks, malloced, memory
 
 
 @pytest.mark.parametrize("size", [1_000, 10_000, 1_000_000])
-def test_malloc_has_handed_out_what_is_held(size: int) -> None:
+def test_malloced_memory_is_what_is_held(size: int) -> None:
     before = malloced()
     held = [bytes(size) for _ in range(20_000_000 // size)]
-    # A little less, where something else was given back meanwhile.
+    # Slightly less if something else was freed meanwhile.
     assert 19_900_000 <= malloced() - before < 22_000_000
     del held
     assert abs(malloced() - before) < 1_000_000
 
 
-def test_holes_are_not_in_use_although_they_are_resident() -> None:
+def test_holes_are_resident_but_not_in_use() -> None:
     held = [bytes(1_000) for _ in range(40_000)]
     resident, used = memory(), malloced()
     del held[::2]

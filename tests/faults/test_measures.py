@@ -1,4 +1,4 @@
-"""The measures see what is there, and see it go."""
+"""The measurements see what the process holds, and that it is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gevent.event
 from tests.support.measures import connections_to, greenlets, memory, resident
 
 
-def test_connections_are_counted_by_where_they_lead() -> None:
+def test_connections_are_counted_by_their_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert connections_to(port) == 0

@@ -21,7 +21,7 @@ SOON = 5.0
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """The port of a server that says everything back."""
+    """The port of a server that sends everything back."""
 
     def serve(sock: gevent.socket.socket, _address: object) -> None:
         while data := sock.recv(65536):
@@ -41,13 +41,13 @@ def proxy(echo: int) -> Iterator[Proxy]:
 
 @pytest.fixture
 def connect(proxy: Proxy) -> Iterator[Callable[[], gevent.socket.socket]]:
-    """Open a link through the proxy, with a word said and heard."""
+    """Open a connection through the proxy, and exchange a word over it."""
     socks = []
 
     def opened() -> gevent.socket.socket:
         sock = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
         socks.append(sock)
-        assert said(sock, b"hello") == b"hello"
+        assert echoed(sock, b"hello") == b"hello"
         return sock
 
     yield opened
@@ -74,8 +74,8 @@ def wire() -> Iterator[Wire]:
         yield Wire(proxy, client, broker)
 
 
-def said(sock: gevent.socket.socket, text: bytes) -> bytes:
-    """Say *text*, and return the answer, which is as long, or shorter where the link ends."""
+def echoed(sock: gevent.socket.socket, text: bytes) -> bytes:
+    """Send *text*, and return the echo, which is shorter if the connection ends."""
     sock.sendall(text)
     answer = b""
     while len(answer) < len(text) and (data := sock.recv(65536)):
@@ -94,11 +94,11 @@ def ended(sock: gevent.socket.socket) -> bool:
 def test_bytes_cross_both_ways_whole_and_in_order(connect) -> None:
     text = bytes(range(256)) * 4096
     sock = connect()
-    answer = gevent.spawn(said, sock, text)
+    answer = gevent.spawn(echoed, sock, text)
     assert answer.get(timeout=SOON) == text
 
 
-def test_a_cut_ends_all_links_at_once(connect, proxy: Proxy) -> None:
+def test_a_cut_ends_all_connections_at_once(connect, proxy: Proxy) -> None:
     socks = [connect(), connect()]
     assert proxy.cut() == 2
     assert all(ended(sock) for sock in socks)
@@ -111,12 +111,12 @@ def test_the_end_of_one_side_is_the_end_of_the_other(connect, proxy: Proxy) -> N
     wait_until(lambda: proxy.connections == 0, SOON)
 
 
-def test_refused_connections_and_their_return(connect, proxy: Proxy) -> None:
+def test_refused_connections_are_accepted_later(connect, proxy: Proxy) -> None:
     before = connect()
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         connect()
-    assert said(before, b"still here") == b"still here"
+    assert echoed(before, b"still here") == b"still here"
     proxy.accept()
     connect()
 
@@ -124,7 +124,7 @@ def test_refused_connections_and_their_return(connect, proxy: Proxy) -> None:
 def test_half_open_swallows_both_ways_and_keeps_the_sockets(connect, proxy: Proxy) -> None:
     sock = connect()
     assert proxy.half_open() == 1
-    sock.sendall(b"x" * 10_000_000)  # no buffer is that large: somebody reads it
+    sock.sendall(b"x" * 10_000_000)  # more than all buffers: the proxy reads it
     sock.settimeout(0.1)
     with pytest.raises(TimeoutError):
         sock.recv(1)
@@ -133,7 +133,7 @@ def test_half_open_swallows_both_ways_and_keeps_the_sockets(connect, proxy: Prox
     connect()
 
 
-def test_half_open_says_nothing_of_the_end_of_the_other_side(connect, proxy: Proxy) -> None:
+def test_half_open_hides_the_end_of_the_other_side(connect, proxy: Proxy) -> None:
     left, other = connect(), connect()
     proxy.half_open()
     other.close()
@@ -142,7 +142,7 @@ def test_half_open_says_nothing_of_the_end_of_the_other_side(connect, proxy: Pro
         left.recv(1)
 
 
-def test_a_silent_link_ends_when_both_sides_have_found_out(proxy: Proxy, wire: Wire) -> None:
+def test_a_silent_connection_ends_when_both_sides_have_closed(proxy: Proxy, wire: Wire) -> None:
     wait_until(lambda: wire.proxy.half_open() == 1, SOON)
     assert wire.proxy.undetected == 1
     wire.client.close()
@@ -153,20 +153,20 @@ def test_a_silent_link_ends_when_both_sides_have_found_out(proxy: Proxy, wire: W
     assert wire.proxy.accepted == 1
 
 
-def test_half_open_for_new_links_too_until_all_is_clear(connect, proxy: Proxy) -> None:
+def test_half_open_for_new_connections_until_clear(connect, proxy: Proxy) -> None:
     sock = connect()
     proxy.half_open(new=True)
     new = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
     new.settimeout(0.1)
     with pytest.raises(TimeoutError):
-        said(new, b"anybody there?")
+        echoed(new, b"anybody there?")
     new.close()
     proxy.clear()
-    assert ended(sock), "what it swallowed cannot be said any more"
+    assert ended(sock), "the bytes it swallowed are lost, so it is cut"
     connect()
 
 
-def test_a_delay_holds_every_byte_back_but_not_the_next(connect, proxy: Proxy) -> None:
+def test_a_delay_does_not_reduce_the_rate(connect, proxy: Proxy) -> None:
     sock = connect()
     proxy.slow(delay=0.2)
     began = time.monotonic()
@@ -178,27 +178,27 @@ def test_a_delay_holds_every_byte_back_but_not_the_next(connect, proxy: Proxy) -
     wait_until(lambda: len(sock.recv(100)) or True, SOON)
 
 
-def test_a_rate_limits_the_bytes_of_a_second(connect, proxy: Proxy) -> None:
+def test_a_rate_limits_the_bytes_per_second(connect, proxy: Proxy) -> None:
     sock = connect()
     proxy.slow(rate=10_000)
     began = time.monotonic()
-    assert said(sock, b"x" * 5_000) == b"x" * 5_000
+    assert echoed(sock, b"x" * 5_000) == b"x" * 5_000
     assert 0.4 <= time.monotonic() - began < 2.0
     proxy.clear()
-    assert said(sock, b"y" * 500_000) == b"y" * 500_000
+    assert echoed(sock, b"y" * 500_000) == b"y" * 500_000
 
 
-def test_a_cut_on_the_way_down_lets_so_many_bytes_cross(connect, proxy: Proxy) -> None:
+def test_a_cut_after_bytes_from_the_broker(connect, proxy: Proxy) -> None:
     sock = connect()
     assert proxy.cut_after(10, from_broker=True) == 1
-    assert said(sock, b"0123456") == b"0123456"
+    assert echoed(sock, b"0123456") == b"0123456"
     assert proxy.pending_cuts == 1
-    assert said(sock, b"789abcdef") == b"789"
+    assert echoed(sock, b"789abcdef") == b"789"
     assert ended(sock)
     wait_until(lambda: proxy.pending_cuts == 0, SOON)
 
 
-def test_a_cut_on_the_way_up_lets_so_many_bytes_cross(wire: Wire) -> None:
+def test_a_cut_after_bytes_to_the_broker(wire: Wire) -> None:
     wait_until(lambda: wire.proxy.cut_after(10) == 1, SOON)
     wire.client.sendall(b"0123456789abcdef")
     assert wire.broker.recv(100, socket.MSG_WAITALL) == b"0123456789"
@@ -215,14 +215,14 @@ def test_a_side_that_does_not_read_costs_no_memory(connect, proxy: Proxy) -> Non
     wait_until(lambda: proxy.connections == 0, SOON)
 
 
-def test_where_nobody_listens_behind_it_a_link_ends_at_once(proxy: Proxy, echo: int) -> None:
+def test_a_connection_ends_at_once_without_a_broker(proxy: Proxy, echo: int) -> None:
     proxy.target = 1
     sock = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
     assert ended(sock)
     sock.close()
 
 
-def test_a_hub_that_computes_does_not_hold_it_up(wire: Wire) -> None:
+def test_a_blocked_hub_does_not_block_the_proxy(wire: Wire) -> None:
     wire.proxy.slow(delay=0.1)
     wire.client.sendall(b"x")
     deadline = time.monotonic() + 0.5

@@ -1,4 +1,4 @@
-"""SIGTERM under load: every message is acknowledged after its handler, or back in the queue."""
+"""SIGTERM under load: each message is acknowledged after its handler, or requeued."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.programs import Program
 from tests.support.raw import Raw, raw_to
 
 SENDERS = 20
-#: How many messages have been handled when the signal comes: at another moment in each run.
+#: How many messages have been handled when the signal is sent.
 MOMENTS = [50, 120, 333]
 MANY = [25 + 40 * number for number in range(20)]
 
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 class Senders:
-    """Greenlets that publish numbered messages; `sent` are those that the broker has taken."""
+    """Greenlets that publish numbered messages; `sent` are the confirmed ones."""
 
     def __init__(self, place: Place) -> None:
         self.sent: set[Message] = set()
@@ -58,7 +58,7 @@ def place(broker_env: Any) -> Place:
 
 @contextmanager
 def raw_at(broker_env: Any, place: Place) -> Iterator[Raw]:
-    """Open plain pika at the queue of *place*, which is there from now on."""
+    """Declare the queue of *place* with plain pika, and yield the connection."""
     queue = place.sub("notes")
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
         raw.channel.exchange_declare(**place.exchange.parameters)
@@ -68,7 +68,7 @@ def raw_at(broker_env: Any, place: Place) -> Iterator[Raw]:
 
 
 def queued(raw: Raw, queue: str) -> Iterator[Message]:
-    """Yield the messages that wait in *queue*, and take them out."""
+    """Take the messages out of *queue*, and yield them."""
     while (got := raw.channel.basic_get(queue, auto_ack=True))[0] is not None:
         publisher, number = json.loads(got[2])["content"]["parameters"]
         yield publisher, number
@@ -78,7 +78,7 @@ def queued(raw: Raw, queue: str) -> Iterator[Message]:
 @pytest.mark.parametrize(
     "moment", [*MOMENTS, *(pytest.param(each, marks=pytest.mark.soak) for each in MANY)]
 )
-def test_every_message_is_acknowledged_after_its_handler_or_back(
+def test_every_message_is_acknowledged_or_requeued(
     moment: int, place: Place, broker_env: Any
 ) -> None:
     program = f"{PROGRAMS}/worker.py", place.queue, "0.1", "10"
@@ -94,10 +94,10 @@ def test_every_message_is_acknowledged_after_its_handler_or_back(
         left = list(queued(raw, place.sub("notes")))
 
     assert ended.code == 0, ended.stderr
-    assert begun == done, "a handler that had begun was let finish"
-    assert len(set(left)) == len(left), "nothing is in the queue twice"
-    assert not done & set(left), "what was handled is acknowledged"
-    assert senders.sent == done | set(left), "and the rest is there"
+    assert begun == done, "each handler that had started has finished"
+    assert len(set(left)) == len(left), "no message is in the queue twice"
+    assert not done & set(left), "handled messages are acknowledged"
+    assert senders.sent == done | set(left), "all others are requeued"
 
 
 @pytest.mark.slow
@@ -113,6 +113,6 @@ def test_an_endless_handler_ends_at_the_shutdown_timeout(place: Place, broker_en
         took = time.monotonic() - told
 
     with raw_at(broker_env, place) as raw:
-        assert list(queued(raw, place.sub("notes"))) == [(0, 0)], "it is back"
+        assert list(queued(raw, place.sub("notes"))) == [(0, 0)], "requeued"
     assert ended.code == 0, ended.stderr
     assert allowed - 0.5 < took < allowed + 1.0

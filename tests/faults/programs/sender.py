@@ -1,4 +1,4 @@
-"""Publishes notes: ``sender.py PLACE PUBLISHER COUNT``; says which of them are confirmed."""
+"""Publishes notes: ``sender.py PLACE PUBLISHER COUNT``; prints which of them are confirmed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Handles the notes of a load: ``worker.py PLACE WORK [SHUTDOWN_TIMEOUT]``, both in seconds.
 
-It says what it has begun and what it has done.
+It prints the notes that it has begun and done.
 """
 
 from __future__ import annotations
