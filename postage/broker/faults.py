@@ -5,7 +5,6 @@ RabbitMQ fails in these ways as well, but not when a test needs it.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,14 +14,12 @@ from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
 from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault
+from postage.protocol import ACK, FRAME_HEAD, FRAME_OVERHEAD, METHOD, NACK
 
 __all__ = ["Faults", "FrameInterceptor"]
 
 Run = Callable[[Callable[[], Any]], Any]
 """Runs a function in the thread of the broker, and returns what it returns."""
-
-_FRAME = struct.Struct(">BHI")
-_ACK, _NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 
 
 class _Rule(Protocol):
@@ -66,7 +63,7 @@ class _Confirms:
         pass
 
     def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
-        if not self.left or frame[:1] != b"\x01" or frame[7:11] != _ACK:
+        if not self.left or frame[0] != METHOD or frame[7:11] != ACK:
             return frame
         self.left -= 1
         return self.change(interceptor, frame)
@@ -214,7 +211,7 @@ class Faults:
         """Turn the next *count* confirms into Basic.Nack; the messages are in their queues."""
 
         def change(_interceptor: FrameInterceptor, frame: bytes) -> bytes:
-            return frame.replace(_ACK, _NACK, 1)
+            return frame.replace(ACK, NACK, 1)
 
         self._change_confirms(change, count, connection)
 
@@ -292,6 +289,7 @@ def _frames(data: bytes) -> Iterator[bytes]:
     """Cut *data*, which the broker wrote, into its frames."""
     at = 0
     while at < len(data):
-        _, _, size = _FRAME.unpack_from(data, at)
-        yield data[at : at + size + 8]
-        at += size + 8
+        _, _, size = FRAME_HEAD.unpack_from(data, at)
+        after = at + size + FRAME_OVERHEAD
+        yield data[at:after]
+        at = after

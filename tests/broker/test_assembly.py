@@ -9,8 +9,8 @@ import pytest
 
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
-from postage.broker.wire.framing import BODY, HEADER, HEARTBEAT, METHOD
 from postage.broker.wire.methods import encode
+from postage.protocol import BODY, HEADER, HEARTBEAT, METHOD
 from tests.support.talk import Talk, body, closed_with, frame, header, new_node
 
 PUBLISH = encode(1, "basic.publish", routing_key="q")

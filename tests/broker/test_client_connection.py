@@ -8,8 +8,8 @@ from postage.broker.core.clock import ManualTimers
 from postage.broker.faults import Faults
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
-from postage.broker.wire.framing import HEARTBEAT, METHOD
 from postage.broker.wire.methods import encode
+from postage.protocol import HEARTBEAT, METHOD
 from tests.support.talk import Talk, answered, body, closed_with, frame, header
 
 # --- channels

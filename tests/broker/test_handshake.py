@@ -9,8 +9,9 @@ import pytest
 from postage.broker.core.clock import ManualTimers
 from postage.broker.session.handshake import TRANSITIONS, Stage, StageEvent, next_stage
 from postage.broker.session.node import Node
-from postage.broker.wire.framing import BODY, PROTOCOL
+from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
+from postage.protocol import BODY
 from tests.support.talk import STEPS, Talk, answered, closed_with
 
 

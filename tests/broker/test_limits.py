@@ -7,8 +7,8 @@ import struct
 from postage.broker.faults import Faults
 from postage.broker.session.node import Node
 from postage.broker.wire.content import ContentProperties
-from postage.broker.wire.framing import HEADER
 from postage.broker.wire.methods import encode
+from postage.protocol import HEADER
 from tests.support.talk import EVERYTHING, STEPS, Talk, answered, body, closed_with, frame, new_node
 
 

@@ -9,8 +9,9 @@ from postage.broker.core.clock import ManualTimers
 from postage.broker.core.limits import Limits
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
-from postage.broker.wire.framing import BODY, HEADER, HEARTBEAT, METHOD, PROTOCOL, FrameParser
+from postage.broker.wire.framing import PROTOCOL, FrameParser
 from postage.broker.wire.methods import MethodCall, decode, encode
+from postage.protocol import BODY, HEADER, HEARTBEAT, METHOD
 
 __all__ = [
     "EVERYTHING",

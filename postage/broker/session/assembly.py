@@ -6,13 +6,12 @@ import struct
 from collections.abc import Callable
 
 from postage.broker.core.limits import Limits
-from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.wire.methods import MethodCall
+from postage.protocol import BASIC, BODY, HEADER
 
 __all__ = ["ContentAssembler", "PartialContent"]
 
-BASIC = 60
 _HEADER = struct.Struct(">HHQH")
 """Class, weight, size of the body, property flags."""
 
@@ -42,7 +41,7 @@ class PartialContent:
         """Add a header or body frame; raises `Fault`."""
         if self.header is None:
             self._add_header(frame_type, payload, largest)
-        elif frame_type != framing.BODY:
+        elif frame_type != BODY:
             self.refuse()
         elif len(payload) > self.missing:
             raise ConnectionFault(501, "more content than the header announced")
@@ -51,7 +50,7 @@ class PartialContent:
             self.missing -= len(payload)
 
     def _add_header(self, frame_type: int, payload: bytes, largest: int) -> None:
-        if frame_type != framing.HEADER:
+        if frame_type != HEADER:
             self.refuse()
         if len(payload) < _HEADER.size:
             raise SyntaxFault("a content header ends before its flags")
@@ -106,7 +105,7 @@ class ContentAssembler(dict[int, PartialContent]):
         except Fault as exc:
             exc.method = content.call.method.ids
             raise
-        size = len(payload) if frame_type == framing.BODY else 0
+        size = len(payload) if frame_type == BODY else 0
         if content.missing:
             self._charge(size)
             return None

@@ -17,10 +17,11 @@ from postage.broker.session.publisher import Publisher
 from postage.broker.session.transaction import Transaction
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.methods import METHODS, MethodCall
+from postage.protocol import BASIC, method_id
 
 __all__ = ["ClientChannel"]
 
-_GET_OK = struct.pack(">HH", 60, 71)
+_GET_OK = method_id(BASIC, 71)
 _TAG = struct.Struct(">QB")
 
 

@@ -47,8 +47,6 @@ from postage.broker.session.handshake import Stage, StageEvent
 from postage.broker.session.heartbeats import Heartbeats
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.wire.framing import (
-    HEARTBEAT,
-    METHOD,
     PROTOCOL,
     WHOLE_PUBLISH,
     FrameParser,
@@ -56,6 +54,7 @@ from postage.broker.wire.framing import (
     single_frames,
 )
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
+from postage.protocol import HEARTBEAT, METHOD
 
 __all__ = ["ClientConnection", "Host", "Interceptor"]
 

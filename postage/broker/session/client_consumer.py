@@ -11,10 +11,10 @@ from postage.broker.wire.content import ContentProperties, PublishedMessage
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall
+from postage.protocol import DELIVER
 
 __all__ = ["ClientConsumer", "counted_header"]
 
-_IDS = struct.pack(">HH", 60, 60)
 _TAG = struct.Struct(">QB")
 
 
@@ -78,7 +78,7 @@ class ClientConsumer:
         outlet.write(frames)
 
     def _new_start(self, length: int) -> bytes:
-        payload = _IDS + short_string(self.tag)
+        payload = DELIVER + short_string(self.tag)
         size = len(payload) + _TAG.size + length
         start = method_start(self.channel.number, size) + payload
         return self._starts.setdefault(length, start)

@@ -17,6 +17,7 @@ from postage.broker.core.limits import Limits
 from postage.broker.session.auth import MECHANISMS
 from postage.broker.wire.exceptions import ConnectionFault
 from postage.broker.wire.methods import MethodCall, encode
+from postage.protocol import FRAME_MIN_SIZE
 
 __all__ = [
     "TRANSITIONS",
@@ -28,9 +29,6 @@ __all__ = [
     "start",
     "tune",
 ]
-
-LEAST_FRAME_MAX = 4096
-"""Bytes: AMQP 0-9-1 allows no smaller limit (4.2.3)."""
 
 
 class Stage(enum.Enum):
@@ -127,8 +125,8 @@ def negotiate(call: MethodCall, limits: Limits) -> Tuning:
     wrong = ""
     if call.frame_max > limits.frame_max:
         wrong = f"higher than the maximum allowed value ({limits.frame_max})"
-    elif 0 < call.frame_max < LEAST_FRAME_MAX:
-        wrong = f"lower than the minimum allowed value ({LEAST_FRAME_MAX})"
+    elif 0 < call.frame_max < FRAME_MIN_SIZE:
+        wrong = f"lower than the minimum allowed value ({FRAME_MIN_SIZE})"
     if wrong:
         raise ConnectionFault(530, f"negotiated frame_max = {call.frame_max} is {wrong}")
     return Tuning(

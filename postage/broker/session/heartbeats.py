@@ -6,12 +6,12 @@ import logging
 from typing import Protocol
 
 from postage.broker.core.clock import Timers
+from postage.protocol import HEARTBEAT_FRAME
 
 __all__ = ["HeartbeatPeer", "Heartbeats"]
 
 logger = logging.getLogger(__name__)
 
-FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 MOST_SILENT = 4
 """Half intervals of silence after which a client is considered dead: two whole intervals."""
 
@@ -55,7 +55,7 @@ class Heartbeats:
         if peer.is_closed:
             return
         if not peer.sent:
-            peer.write(FRAME)
+            peer.write(HEARTBEAT_FRAME)
         self._silent = 0 if peer.received or peer.reading_paused else self._silent + 1
         peer.sent = peer.received = False
         if self._silent >= MOST_SILENT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from postage.broker.core.queue import BrokerQueue
@@ -12,10 +11,11 @@ from postage.broker.wire.content import ContentProperties, MessageHeader, Publis
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.methods import MethodCall
+from postage.protocol import BASIC, method_id
 
 __all__ = ["Publisher"]
 
-_NO_ROUTE = struct.pack(">HHH", 60, 50, 312) + short_string("NO_ROUTE")
+_NO_ROUTE = method_id(BASIC, 50) + (312).to_bytes(2, "big") + short_string("NO_ROUTE")
 
 
 class Publisher:

@@ -20,6 +20,7 @@ from postage.broker.wire.fields import (
     short_at,
     short_string,
 )
+from postage.protocol import PROPERTIES
 
 __all__ = ["ContentProperties", "MessageHeader", "PublishedMessage", "address_parts"]
 
@@ -28,34 +29,17 @@ Reader = Callable[[bytes, int], "tuple[Any, int]"]
 Writer = Callable[[Any], bytes]
 
 _TYPES: dict[str, tuple[Reader, Writer]] = {
-    "short": (short_at, short_string),
+    "shortstr": (short_at, short_string),
     "table": (decode_table, encode_table),
     "octet": (octet_at, lambda value: bytes((value,))),
-    "time": (long_long_at, lambda value: value.to_bytes(8, "big")),
+    "timestamp": (long_long_at, lambda value: value.to_bytes(8, "big")),
 }
-_PROPERTIES = (
-    ("content_type", "short"),
-    ("content_encoding", "short"),
-    ("headers", "table"),
-    ("delivery_mode", "octet"),
-    ("priority", "octet"),
-    ("correlation_id", "short"),
-    ("reply_to", "short"),
-    ("expiration", "short"),
-    ("message_id", "short"),
-    ("timestamp", "time"),
-    ("type", "short"),
-    ("user_id", "short"),
-    ("app_id", "short"),
-    ("cluster_id", "short"),
-)
-"""The properties in the order of their flags, the highest bit first (AMQP 0-9-1, 4.2.6.1)."""
 
 
 @lru_cache(maxsize=512)
 def _readers(flags: int) -> tuple[tuple[str, Reader], ...]:
     """Return names and readers of the properties that *flags* announce."""
-    announced = (each for place, each in enumerate(_PROPERTIES) if flags >> (15 - place) & 1)
+    announced = (each for place, each in enumerate(PROPERTIES) if flags >> (15 - place) & 1)
     return tuple((name, _TYPES[type_][0]) for name, type_ in announced)
 
 
@@ -78,7 +62,7 @@ class ContentProperties:
     def encode(self) -> bytes:
         """Return flags and values as a header frame carries them."""
         flags, parts = 0, []
-        for place, (name, type_) in enumerate(_PROPERTIES):
+        for place, (name, type_) in enumerate(PROPERTIES):
             if self.values.get(name) is not None:
                 flags |= 1 << (15 - place)
                 parts.append(_TYPES[type_][1](self.values[name]))

@@ -19,13 +19,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from postage.broker.wire.exceptions import SyntaxFault
+from postage.protocol import (
+    BASIC,
+    BODY,
+    FRAME_END,
+    FRAME_END_BYTE,
+    FRAME_HEAD,
+    FRAME_OVERHEAD,
+    FRAME_TYPES,
+    HEADER,
+    METHOD,
+    PUBLISH,
+)
 
 __all__ = [
-    "BODY",
-    "END",
-    "HEADER",
-    "HEARTBEAT",
-    "METHOD",
     "PROTOCOL",
     "WHOLE_PUBLISH",
     "Frame",
@@ -36,20 +43,12 @@ __all__ = [
     "single_frames",
 ]
 
-METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 WHOLE_PUBLISH = 0
 """The type, in this program only, of a basic.publish with its content; see `Publish`."""
 PROTOCOL = b"AMQP\x00\x00\x09\x01"
-END = b"\xce"
-_END = 0xCE
-OVERHEAD = 8
-"""Bytes of a frame around its payload: type, channel, size, end."""
-
-_FRAME = struct.Struct(">BHI")
 _HEADER_START = struct.Struct(">BHIIQ")
 """Of a header frame: type, channel, size, class and weight in one, size of the body."""
-_BASIC_PUBLISH = struct.pack(">HH", 60, 40)
-_BASIC = 60 << 16
+_BASIC = BASIC << 16
 """Class id and weight of the header of a message."""
 _LEAST_HEADER = 14
 """Bytes of the payload of a header frame: class, weight, size of the body, flags."""
@@ -83,22 +82,22 @@ class FrameParser:
         data = self._rest + data if self._rest else data
         at, end = 0, len(data)
         self._rest = b""
-        while end - at >= OVERHEAD:
-            type_, channel, size = _FRAME.unpack_from(data, at)
-            after = at + OVERHEAD + size
-            if type_ == METHOD and not single and data.startswith(_BASIC_PUBLISH, at + 7):
+        while end - at >= FRAME_OVERHEAD:
+            type_, channel, size = FRAME_HEAD.unpack_from(data, at)
+            after = at + FRAME_OVERHEAD + size
+            if type_ == METHOD and not single and data.startswith(PUBLISH, at + 7):
                 found = self._publish_at(data, at, channel, after)
                 if found is not None:
                     publish, at = found
                     yield WHOLE_PUBLISH, channel, publish
                     continue
-            if type_ not in (METHOD, HEADER, BODY, HEARTBEAT):
+            if type_ not in FRAME_TYPES:
                 raise SyntaxFault(f"unknown frame type {type_}")
             if size > self.frame_max:  # like RabbitMQ, which does not count the overhead either
                 raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
             if after > end:
                 break
-            if data[after - 1] != _END:
+            if data[after - 1] != FRAME_END_BYTE:
                 raise SyntaxFault("a frame does not end in CE")
             yield type_, channel, data[at + 7 : after - 1]
             at = after
@@ -112,10 +111,10 @@ class FrameParser:
             type_, number, size, class_and_weight, length = _HEADER_START.unpack_from(
                 data, header_at
             )
-            body_at = header_at + OVERHEAD + size
-            body_type, body_number, body_size = _FRAME.unpack_from(data, body_at)
-            after = body_at + OVERHEAD + length
-            ends = data[header_at - 1] == data[body_at - 1] == data[after - 1] == _END
+            body_at = header_at + FRAME_OVERHEAD + size
+            body_type, body_number, body_size = FRAME_HEAD.unpack_from(data, body_at)
+            after = body_at + FRAME_OVERHEAD + length
+            ends = data[header_at - 1] == data[body_at - 1] == data[after - 1] == FRAME_END_BYTE
         except (struct.error, IndexError):
             return None
         if not (
@@ -143,7 +142,7 @@ _BODY = struct.Struct(">BBHI")
 
 def method_start(channel: int, size: int) -> bytes:
     """Return the start of the method frame whose payload has *size* bytes."""
-    return _FRAME.pack(METHOD, channel, size)
+    return FRAME_HEAD.pack(METHOD, channel, size)
 
 
 def message_frames(
@@ -154,12 +153,21 @@ def message_frames(
     *method* is the method frame in parts, without its end; *header* starts with the flags.
     """
     size = len(body)
-    start = _HEADER.pack(_END, HEADER, channel, 12 + len(header), 60, 0, size)
-    if 0 < size <= frame_max - OVERHEAD:
-        return b"".join((*method, start, header, _BODY.pack(_END, BODY, channel, size), body, END))
+    start = _HEADER.pack(FRAME_END_BYTE, HEADER, channel, 12 + len(header), BASIC, 0, size)
+    if 0 < size <= frame_max - FRAME_OVERHEAD:
+        return b"".join(
+            (
+                *method,
+                start,
+                header,
+                _BODY.pack(FRAME_END_BYTE, BODY, channel, size),
+                body,
+                FRAME_END,
+            )
+        )
     parts = [*method, start, header]
-    room = frame_max - OVERHEAD
+    room = frame_max - FRAME_OVERHEAD
     for at in range(0, size, room):
         part = body[at : at + room]
-        parts += (_BODY.pack(_END, BODY, channel, len(part)), part)
-    return b"".join((*parts, END))
+        parts += (_BODY.pack(FRAME_END_BYTE, BODY, channel, len(part)), part)
+    return b"".join((*parts, FRAME_END))

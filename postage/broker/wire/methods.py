@@ -21,6 +21,7 @@ from postage.broker.wire.fields import (
     short_at,
     short_string,
 )
+from postage.protocol import ACK, FRAME_END, FRAME_HEAD, METHOD, PUBLISH
 
 __all__ = ["METHODS", "Method", "MethodCall", "decode", "decode_publish", "encode"]
 
@@ -91,7 +92,6 @@ _TABLE = """
 90 31 tx.rollback_ok
 """
 
-_FRAME = struct.Struct(">BHI")
 _ID = struct.Struct(">HH")
 LONGEST_CACHED = 256
 """Bytes of a basic.publish that is kept decoded: a longer one would cost more than it saves."""
@@ -198,12 +198,12 @@ def _ack(payload: bytes) -> MethodCall:
     if len(payload) < 13:  # noqa: PLR2004 - ids, tag, bits
         raise SyntaxFault("a method frame ends in mid-method")
     tag, bits = _TAG_AND_BITS.unpack_from(payload, 4)
-    return MethodCall(_ACK, {"delivery_tag": tag, "multiple": bits & 1 != 0})
+    return MethodCall(_BASIC_ACK, {"delivery_tag": tag, "multiple": bits & 1 != 0})
 
 
-_ACK = METHODS["basic.ack"]
+_BASIC_ACK = METHODS["basic.ack"]
 _TAG_AND_BITS = struct.Struct(">QB")
-_FREQUENT = {_ID.pack(60, 40): decode_publish, _ID.pack(60, 80): _ack}
+_FREQUENT = {PUBLISH: decode_publish, ACK: _ack}
 
 
 def _bit_at(payload: bytes, at: int, bit: int) -> tuple[bool, int, int]:
@@ -248,7 +248,7 @@ def encode(channel: int, name: str, **arguments: Any) -> bytes:
     if count:
         parts.append(bytes((bits,)))
     payload = b"".join(parts)
-    return _FRAME.pack(1, channel, len(payload)) + payload + b"\xce"
+    return FRAME_HEAD.pack(METHOD, channel, len(payload)) + payload + FRAME_END
 
 
 _ZEROS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
