@@ -161,6 +161,8 @@ class BrokerQueue:
         """The connection that the queue is exclusive to, or None."""
         self.arguments = arguments
         self.options = QueueArguments.parse(arguments, name, vhost)
+        self.counts_deliveries = self.options.type == "quorum"
+        """Whether a redelivery carries the count of earlier deliveries."""
         self.had_consumers = False
         self._count = 0
         self.unacked = 0
@@ -187,11 +189,6 @@ class BrokerQueue:
 
     def __repr__(self) -> str:
         return f"<BrokerQueue {self.name!r}: {len(self)} ready, {self.unacked} unacked>"
-
-    @property
-    def counts_deliveries(self) -> bool:
-        """Whether a redelivery carries the count of earlier deliveries, as in quorum queues."""
-        return self.options.type == "quorum"
 
     # --- in
 

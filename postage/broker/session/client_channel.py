@@ -234,7 +234,13 @@ class ClientChannel(ChannelState):
         delivery = self.unacked.pop(call.delivery_tag, None)
         if delivery is None:
             raise _unknown(call.delivery_tag)
-        self._ack([delivery])
+        queue, queued, _ = delivery
+        self._uncount([delivery])
+        queue.discard(queued)
+        if self.consumers:
+            queue.dispatch()
+            if self.prefetch:
+                self._dispatch()
 
     def _on_basic_nack(self, call: MethodCall) -> None:
         action = self._requeue if call.requeue else self._reject
@@ -304,11 +310,8 @@ class ClientChannel(ChannelState):
 
     def _serve(self, deliveries: list[Unacked]) -> None:
         """Serve the queues that *deliveries* came from, and those that wait for the prefetch."""
-        if len(deliveries) == 1:
-            deliveries[0][0].dispatch()
-        else:
-            for queue in {id(queue): queue for queue, _, _ in deliveries}.values():
-                queue.dispatch()
+        for queue in {id(queue): queue for queue, _, _ in deliveries}.values():
+            queue.dispatch()
         if self.prefetch:
             self._dispatch()
 
