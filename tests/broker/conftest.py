@@ -1,4 +1,4 @@
-"""What the tests of the broker's core have in common: time by hand, and no sockets."""
+"""Fixtures for tests of the broker without sockets, with a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.vhost import VHost
 from postage.broker.session.node import Node
-from tests.support.talk import Talk
+from tests.support.frame_client import FrameClient
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def place(node: Node) -> VHost:
 
 
 @pytest.fixture
-def talk(node: Node) -> Talk:
-    """A connection with nothing said yet."""
-    return Talk(node)
+def new_client(node: Node) -> FrameClient:
+    """A connection before the handshake."""
+    return FrameClient(node)
 
 
 @pytest.fixture
-def client(node: Node) -> Talk:
+def client(node: Node) -> FrameClient:
     """An open connection with channel 1."""
-    return Talk(node).open(1)
+    return FrameClient(node).open(1)

@@ -10,7 +10,7 @@ from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.methods import encode
 from postage.protocol import HEARTBEAT, METHOD
-from tests.support.talk import Talk, answered, body, closed_with, frame, header
+from tests.support.frame_client import FrameClient, body, closed_with, frame, header, names_of
 
 # --- channels
 
@@ -21,70 +21,70 @@ def test_frames_on_a_channel_that_is_not_open(node: Node) -> None:
         encode(5, "basic.publish"),
         encode(5, "channel.close"),
     ):
-        client = Talk(node).open(1)
+        client = FrameClient(node).open(1)
         client.send(data)
         closed_with(client, 504, "expected 'channel.open'")
 
 
 def test_content_on_a_channel_that_is_not_open(node: Node) -> None:
     for data in (header(5, 1), body(5, b"m"), header(0, 1), body(0, b"m")):
-        client = Talk(node).open(1)
+        client = FrameClient(node).open(1)
         client.send(data)
         closed_with(client, 505)
 
 
-def test_a_closed_channel_is_not_open(client: Talk) -> None:
-    assert client.ask("channel.close", 1).method.name == "channel.close_ok"
-    client.say("basic.qos", 1)
+def test_a_closed_channel_is_not_open(client: FrameClient) -> None:
+    assert client.call("channel.close", 1).method.name == "channel.close_ok"
+    client.send_method("basic.qos", 1)
     closed_with(client, 504)
 
 
-def test_a_channel_opened_twice(client: Talk) -> None:
-    client.say("channel.open", 1)
+def test_a_channel_opened_twice(client: FrameClient) -> None:
+    client.send_method("channel.open", 1)
     closed_with(client, 504, "second 'channel.open' seen")
 
 
-def test_a_closed_channel_can_be_opened_again(client: Talk) -> None:
+def test_a_closed_channel_can_be_opened_again(client: FrameClient) -> None:
     for _ in range(3):
-        client.ask("channel.close", 1)
-        assert client.ask("channel.open", 1).method.name == "channel.open_ok"
+        client.call("channel.close", 1)
+        assert client.call("channel.open", 1).method.name == "channel.open_ok"
 
 
-def test_after_its_error_a_channel_takes_nothing_until_closed(client: Talk) -> None:
-    close = client.ask("queue.declare", 1, queue="none", passive=True)
+def test_after_its_error_a_channel_takes_nothing_until_closed(client: FrameClient) -> None:
+    close = client.call("queue.declare", 1, queue="none", passive=True)
     assert (close.method.name, close.reply_code) == ("channel.close", 404)
     assert (close.class_id, close.method_id) == (50, 10)
-    client.say("queue.declare", 1, queue="q")
+    client.send_method("queue.declare", 1, queue="q")
     client.publish("q")
     client.send(header(1, 3), body(1, b"xyz"))
-    assert client.hear() == []
+    assert client.receive() == []
     assert "q" not in client.node.vhosts["/"].queues
-    client.say("channel.close_ok", 1)
-    assert client.hear() == []
-    assert client.ask("channel.open", 1).method.name == "channel.open_ok"
-    assert client.ask("queue.declare", 1, queue="q").method.name == "queue.declare_ok"
+    client.send_method("channel.close_ok", 1)
+    assert client.receive() == []
+    assert client.call("channel.open", 1).method.name == "channel.open_ok"
+    assert client.call("queue.declare", 1, queue="q").method.name == "queue.declare_ok"
 
 
-def test_two_closes_that_cross_each_other(client: Talk) -> None:
-    client.ask("queue.declare", 1, queue="none", passive=True)
-    assert client.ask("channel.close", 1).method.name == "channel.close_ok"
-    client.say("channel.close_ok", 1)
-    assert client.ask("channel.open", 1).method.name == "channel.open_ok"
+def test_two_closes_that_cross_each_other(client: FrameClient) -> None:
+    client.call("queue.declare", 1, queue="none", passive=True)
+    assert client.call("channel.close", 1).method.name == "channel.close_ok"
+    client.send_method("channel.close_ok", 1)
+    assert client.call("channel.open", 1).method.name == "channel.open_ok"
 
 
 def test_other_channels_do_not_notice_an_error(node: Node) -> None:
-    client = Talk(node).open(1, 2)
-    client.ask("queue.declare", 1, queue="none", passive=True)
-    assert client.ask("queue.declare", 2, queue="q").method.name == "queue.declare_ok"
+    client = FrameClient(node).open(1, 2)
+    client.call("queue.declare", 1, queue="none", passive=True)
+    assert client.call("queue.declare", 2, queue="q").method.name == "queue.declare_ok"
 
 
-def test_long_texts_are_cut(client: Talk) -> None:
-    close = client.ask("queue.declare", 1, queue="q" * 250, passive=True)
+def test_long_texts_are_cut(client: FrameClient) -> None:
+    close = client.call("queue.declare", 1, queue="q" * 250, passive=True)
     assert len(close.reply_text) == 255
     assert close.reply_text.endswith("...")
 
 
-def test_a_name_that_is_no_text(client: Talk) -> None:
+def test_a_name_that_is_no_text(client: FrameClient) -> None:
     client.send(frame(METHOD, 1, struct.pack(">HHH", 50, 10, 0) + b"\x02\xff\xfe\x00\0\0\0\0"))
     closed_with(client, 501, "Malformed UTF-8")
 
@@ -93,19 +93,19 @@ def test_a_name_that_is_no_text(client: Talk) -> None:
 
 
 def test_heartbeats_are_sent_where_nothing_else_is(node: Node, timers: ManualTimers) -> None:
-    client = Talk(node).open(1, heartbeat=10)
+    client = FrameClient(node).open(1, heartbeat=10)
     for _ in range(8):
         client.send(frame(HEARTBEAT, 0, b""))
         timers.advance(5)
-    client.hear()
+    client.receive()
     assert client.heartbeats in (7, 8)
     assert client.stage is Stage.OPEN
 
 
 def test_other_frames_are_as_good_as_heartbeats(node: Node, timers: ManualTimers) -> None:
-    client = Talk(node).open(1, heartbeat=10)
+    client = FrameClient(node).open(1, heartbeat=10)
     for _ in range(8):
-        client.ask("basic.qos", 1)
+        client.call("basic.qos", 1)
         timers.advance(5)
     assert (client.stage, client.heartbeats) == (Stage.OPEN, 0)
 
@@ -113,8 +113,8 @@ def test_other_frames_are_as_good_as_heartbeats(node: Node, timers: ManualTimers
 def test_a_client_that_is_silent_for_two_intervals_is_dropped(
     node: Node, timers: ManualTimers
 ) -> None:
-    client = Talk(node).open(1, heartbeat=10)
-    client.ask("queue.declare", 1, queue="mine", exclusive=True)
+    client = FrameClient(node).open(1, heartbeat=10)
+    client.call("queue.declare", 1, queue="mine", exclusive=True)
     timers.advance(19)
     assert client.stage is Stage.OPEN
     timers.advance(6)
@@ -123,14 +123,14 @@ def test_a_client_that_is_silent_for_two_intervals_is_dropped(
 
 
 def test_without_heartbeats_silence_is_fine(node: Node, timers: ManualTimers) -> None:
-    client = Talk(node).open(1, heartbeat=0)
+    client = FrameClient(node).open(1, heartbeat=0)
     timers.advance(10_000)
-    client.hear()
+    client.receive()
     assert (client.stage, client.heartbeats) == (Stage.OPEN, 0)
 
 
 def test_a_blocked_client_cannot_be_heard_and_stays(node: Node, timers: ManualTimers) -> None:
-    client = Talk(node).open(1, heartbeat=10)
+    client = FrameClient(node).open(1, heartbeat=10)
     client.publish("nowhere")
     Faults(node).block()
     timers.advance(1000)
@@ -143,73 +143,73 @@ def test_a_blocked_client_cannot_be_heard_and_stays(node: Node, timers: ManualTi
 # --- the end
 
 
-def test_the_client_closes(client: Talk) -> None:
-    client.ask("queue.declare", 1, queue="mine", exclusive=True)
-    client.ask("queue.declare", 1, queue="q")
+def test_the_client_closes(client: FrameClient) -> None:
+    client.call("queue.declare", 1, queue="mine", exclusive=True)
+    client.call("queue.declare", 1, queue="q")
     client.publish("q")
-    client.ask("basic.get", 1, queue="q")
-    assert client.ask("connection.close", reply_code=200).method.name == "connection.close_ok"
+    client.call("basic.get", 1, queue="q")
+    assert client.call("connection.close", reply_code=200).method.name == "connection.close_ok"
     assert client.stage is Stage.CLOSED
     assert list(client.node.vhosts["/"].queues) == ["q"]
     assert len(client.node.vhosts["/"].queues["q"]) == 1
     assert not client.node.connections
 
 
-def test_confirms_come_before_the_end(client: Talk) -> None:
-    client.ask("confirm.select", 1)
+def test_confirms_come_before_the_end(client: FrameClient) -> None:
+    client.call("confirm.select", 1)
     call = encode(1, "basic.publish", routing_key="nowhere")
     client.send(call, header(1, 0), encode(0, "connection.close"))
-    assert answered(client.hear()) == ["basic.ack", "connection.close_ok"]
+    assert names_of(client.receive()) == ["basic.ack", "connection.close_ok"]
 
 
-def test_after_our_close_only_the_end_counts(client: Talk) -> None:
-    client.say("queue.declare", 9)
+def test_after_our_close_only_the_end_counts(client: FrameClient) -> None:
+    client.send_method("queue.declare", 9)
     closed_with(client, 504)
-    client.say("queue.declare", 1, queue="q")
+    client.send_method("queue.declare", 1, queue="q")
     client.send(header(1, 1), body(1, b"x"))
-    client.say("connection.tune_ok")
-    assert (client.hear(), client.stage) == ([], Stage.CLOSING)
-    client.say("connection.close_ok")
+    client.send_method("connection.tune_ok")
+    assert (client.receive(), client.stage) == ([], Stage.CLOSING)
+    client.send_method("connection.close_ok")
     assert client.stage is Stage.CLOSED
 
 
-def test_a_client_that_does_not_answer_our_close(client: Talk, timers: ManualTimers) -> None:
-    client.say("queue.declare", 9)
+def test_a_client_that_does_not_answer_our_close(client: FrameClient, timers: ManualTimers) -> None:
+    client.send_method("queue.declare", 9)
     timers.advance(client.node.limits.handshake + 1)
     assert client.stage is Stage.CLOSED
 
 
-def test_two_closes_of_the_connection_that_cross(client: Talk) -> None:
-    client.say("queue.declare", 9)
-    client.say("connection.close", reply_code=200)
-    assert answered(client.hear()) == ["connection.close", "connection.close_ok"]
+def test_two_closes_of_the_connection_that_cross(client: FrameClient) -> None:
+    client.send_method("queue.declare", 9)
+    client.send_method("connection.close", reply_code=200)
+    assert names_of(client.receive()) == ["connection.close", "connection.close_ok"]
     assert client.stage is Stage.CLOSED
 
 
-def test_what_comes_after_the_end_is_ignored(client: Talk) -> None:
-    client.say("connection.close")
-    client.hear()
+def test_what_comes_after_the_end_is_ignored(client: FrameClient) -> None:
+    client.send_method("connection.close")
+    client.receive()
     client.publish("q")
     client.send(b"\xff" * 20)
-    assert client.hear() == []
+    assert client.receive() == []
 
 
-def test_the_broker_shuts_down(client: Talk) -> None:
+def test_the_broker_shuts_down(client: FrameClient) -> None:
     client.connection.stop(320, "the broker shuts down")
     closed_with(client, 320, "CONNECTION_FORCED - the broker shuts down")
 
 
 def test_what_a_lost_client_held_goes_to_others_not_to_itself(node: Node) -> None:
-    client, other = Talk(node).open(1, 2), Talk(node).open(1)
-    client.ask("queue.declare", 1, queue="q")
+    client, other = FrameClient(node).open(1, 2), FrameClient(node).open(1)
+    client.call("queue.declare", 1, queue="q")
     for channel in (1, 2):
-        client.ask("basic.consume", channel, queue="q", consumer_tag="c")
+        client.call("basic.consume", channel, queue="q", consumer_tag="c")
     client.publish("q", b"one")
     client.publish("q", b"two")
-    client.hear()
+    client.receive()
     client.connection.close()
     assert client.connection.take_output() == b""
     assert len(node.vhosts["/"].queues["q"]) == 2
     for data in (b"one", b"two"):
-        answer = other.ask("basic.get", 1, queue="q")
+        answer = other.call("basic.get", 1, queue="q")
         assert (answer.redelivered, other.bodies.pop()) == (True, data)

@@ -20,6 +20,7 @@ from postage.errors import (
 )
 from postage.testing import wait_until
 from tests.support.places import Place
+from tests.support.waiting import assert_stays
 
 TTL = {"x-message-ttl": 60_000}
 
@@ -129,8 +130,7 @@ def test_blocked_publishers_wait_and_go_on(
     blocked = gevent.spawn(producer.message_second)
     wait_until(lambda: broker.statistics().alarm == "a test wants it")
     assert any(connection.blocked for connection in broker.statistics().connections)
-    gevent.sleep(0.05)
-    assert not blocked.dead
+    assert_stays(lambda: not blocked.dead, 0.05)
 
     broker.faults.unblock()
 

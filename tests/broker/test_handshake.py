@@ -12,32 +12,32 @@ from postage.broker.session.node import Node
 from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
 from postage.protocol import BODY
-from tests.support.talk import STEPS, Talk, answered, closed_with
+from tests.support.frame_client import HANDSHAKE, FrameClient, closed_with, names_of
 
 
-def test_the_way_to_an_open_connection(talk: Talk) -> None:
-    start = talk.greet()
+def test_the_way_to_an_open_connection(new_client: FrameClient) -> None:
+    start = new_client.start()
     assert (start.version_major, start.version_minor) == (0, 9)
     assert set(start.mechanisms.split()) == {b"PLAIN", b"AMQPLAIN"}
     assert start.server_properties["product"] == "postage-embedded"
     assert start.server_properties["capabilities"]["publisher_confirms"] is True
-    (tune,) = talk.log_in()
+    (tune,) = new_client.log_in()
     assert (tune.channel_max, tune.frame_max, tune.heartbeat) == (2047, 131072, 60)
-    assert talk.tune() == []
-    assert talk.ask("connection.open", virtual_host="/").method.name == "connection.open_ok"
-    assert (talk.stage, talk.connection.user) == (Stage.OPEN, "guest")
+    assert new_client.tune() == []
+    assert new_client.call("connection.open", virtual_host="/").method.name == "connection.open_ok"
+    assert (new_client.stage, new_client.connection.user) == (Stage.OPEN, "guest")
 
 
-def test_the_handshake_in_single_bytes(talk: Talk) -> None:
+def test_the_handshake_in_single_bytes(new_client: FrameClient) -> None:
     said = PROTOCOL + encode(
         0, "connection.start_ok", mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US"
     )
     said += encode(0, "connection.tune_ok", frame_max=4096)
     said += encode(0, "connection.open", virtual_host="/")
     for at in range(len(said)):
-        talk.send(said[at : at + 1])
+        new_client.send(said[at : at + 1])
     names = ["connection.start", "connection.tune", "connection.open_ok"]
-    assert answered(talk.hear()) == names
+    assert names_of(new_client.receive()) == names
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_the_handshake_in_single_bytes(talk: Talk) -> None:
         b"\x16\x03",
     ],
 )
-def test_another_protocol_is_told_ours(talk: Talk, greeting: bytes) -> None:
-    talk.send(greeting)
-    assert talk.connection.take_output() == PROTOCOL
-    assert talk.stage is Stage.CLOSED
-    talk.send(b"more")
-    assert talk.connection.take_output() == b""
+def test_another_protocol_is_told_ours(new_client: FrameClient, greeting: bytes) -> None:
+    new_client.send(greeting)
+    assert new_client.connection.take_output() == PROTOCOL
+    assert new_client.stage is Stage.CLOSED
+    new_client.send(b"more")
+    assert new_client.connection.take_output() == b""
 
 
 AMQPLAIN = b"\x05LOGINS\x00\x00\x00\x05guest\x08PASSWORDS\x00\x00\x00\x05guest"
@@ -65,9 +65,9 @@ AMQPLAIN = b"\x05LOGINS\x00\x00\x00\x05guest\x08PASSWORDS\x00\x00\x00\x05guest"
     ("mechanism", "response"),
     [("PLAIN", b"\0guest\0guest"), ("PLAIN", b"guest\0guest\0guest"), ("AMQPLAIN", AMQPLAIN)],
 )
-def test_good_credentials(talk: Talk, mechanism: str, response: bytes) -> None:
-    talk.greet()
-    assert answered(talk.log_in(response, mechanism)) == ["connection.tune"]
+def test_good_credentials(new_client: FrameClient, mechanism: str, response: bytes) -> None:
+    new_client.start()
+    assert names_of(new_client.log_in(response, mechanism)) == ["connection.tune"]
 
 
 BAD = [
@@ -82,66 +82,66 @@ BAD = [
 
 
 @pytest.mark.parametrize(("mechanism", "response"), BAD)
-def test_bad_credentials(talk: Talk, mechanism: str, response: bytes) -> None:
-    talk.greet()
-    (close,) = talk.log_in(response, mechanism)
+def test_bad_credentials(new_client: FrameClient, mechanism: str, response: bytes) -> None:
+    new_client.start()
+    (close,) = new_client.log_in(response, mechanism)
     assert (close.method.name, close.reply_code) == ("connection.close", 403)
     assert "ACCESS_REFUSED - Login was refused" in close.reply_text
-    talk.say("connection.close_ok")
-    assert talk.stage is Stage.CLOSED
+    new_client.send_method("connection.close_ok")
+    assert new_client.stage is Stage.CLOSED
 
 
 @pytest.mark.parametrize(("mechanism", "response"), BAD)
 def test_bad_credentials_of_a_client_that_expects_no_reason(
-    talk: Talk, mechanism: str, response: bytes
+    new_client: FrameClient, mechanism: str, response: bytes
 ) -> None:
-    talk.greet()
-    assert talk.log_in(response, mechanism, capabilities={}) == []
-    assert talk.stage is Stage.CLOSED
+    new_client.start()
+    assert new_client.log_in(response, mechanism, capabilities={}) == []
+    assert new_client.stage is Stage.CLOSED
 
 
 def test_guest_comes_from_this_machine_alone(node: Node) -> None:
-    talk = Talk(node, loopback=False)
-    talk.greet()
-    (close,) = talk.log_in()
+    new_client = FrameClient(node, loopback=False)
+    new_client.start()
+    (close,) = new_client.log_in()
     assert close.reply_code == 403
 
 
 def test_other_users_come_from_anywhere() -> None:
     node = Node(ManualTimers(), users={"guest": "guest", "alice": "secret"})
-    talk = Talk(node, loopback=False)
-    talk.greet()
-    assert answered(talk.log_in(b"\0alice\0secret")) == ["connection.tune"]
+    new_client = FrameClient(node, loopback=False)
+    new_client.start()
+    assert names_of(new_client.log_in(b"\0alice\0secret")) == ["connection.tune"]
 
 
-def test_a_mechanism_that_is_not_offered(talk: Talk) -> None:
-    talk.greet()
-    (close,) = talk.log_in(mechanism="EXTERNAL")
+def test_a_mechanism_that_is_not_offered(new_client: FrameClient) -> None:
+    new_client.start()
+    (close,) = new_client.log_in(mechanism="EXTERNAL")
     assert close.reply_code == 503
 
 
-def test_credentials_that_are_no_table(talk: Talk) -> None:
-    talk.greet()
-    (close,) = talk.log_in(b"\x05LOGINx", "AMQPLAIN")
+def test_credentials_that_are_no_table(new_client: FrameClient) -> None:
+    new_client.start()
+    (close,) = new_client.log_in(b"\x05LOGINx", "AMQPLAIN")
     assert close.reply_code == 501
 
 
 @pytest.mark.parametrize(("frame_max", "code"), [(4095, 530), (1, 530), (131073, 530)])
-def test_a_frame_size_out_of_range(talk: Talk, frame_max: int, code: int) -> None:
-    talk.greet()
-    talk.log_in()
-    (close,) = talk.tune(frame_max=frame_max)
+def test_a_frame_size_out_of_range(new_client: FrameClient, frame_max: int, code: int) -> None:
+    new_client.start()
+    new_client.log_in()
+    (close,) = new_client.tune(frame_max=frame_max)
     assert close.reply_code == code
     assert str(frame_max) in close.reply_text
 
 
 @pytest.mark.parametrize(("asked", "agreed"), [(4096, 4096), (0, 131072), (131072, 131072)])
 def test_a_frame_size_in_range_holds(node: Node, asked: int, agreed: int) -> None:
-    client = Talk(node).open(1, frame_max=asked)
-    client.ask("queue.declare", 1, queue="q")
+    client = FrameClient(node).open(1, frame_max=asked)
+    client.call("queue.declare", 1, queue="q")
     data = b"x" * (agreed - 8)
     client.publish("q", data)
-    client.ask("basic.get", 1, queue="q", no_ack=True)
+    client.call("basic.get", 1, queue="q", no_ack=True)
     assert client.bodies == [data]
     client.send(struct.pack(">BHI", BODY, 1, agreed + 1) + b"x")
     closed_with(client, 501)
@@ -149,19 +149,19 @@ def test_a_frame_size_in_range_holds(node: Node, asked: int, agreed: int) -> Non
 
 @pytest.mark.parametrize(("asked", "agreed"), [(2, 2), (0, 2047), (9999, 2047)])
 def test_the_number_of_channels_holds(node: Node, asked: int, agreed: int) -> None:
-    client = Talk(node).open(channel_max=asked)
+    client = FrameClient(node).open(channel_max=asked)
     for channel in range(1, agreed + 1):
-        assert client.ask("channel.open", channel).method.name == "channel.open_ok"
-    client.say("channel.open", agreed + 1)
+        assert client.call("channel.open", channel).method.name == "channel.open_ok"
+    client.send_method("channel.open", agreed + 1)
     closed_with(client, 530, "reached the negotiated channel_max")
 
 
-def test_an_unknown_virtual_host(talk: Talk) -> None:
-    talk.greet()
-    talk.log_in()
-    talk.tune()
-    talk.say("connection.open", virtual_host="nowhere")
-    closed_with(talk, 530, "vhost nowhere not found")
+def test_an_unknown_virtual_host(new_client: FrameClient) -> None:
+    new_client.start()
+    new_client.log_in()
+    new_client.tune()
+    new_client.send_method("connection.open", virtual_host="nowhere")
+    closed_with(new_client, 530, "vhost nowhere not found")
 
 
 CALLS = ["connection.start_ok", "connection.tune_ok", "connection.open"]
@@ -172,49 +172,49 @@ NOT_DUE = [(s, n) for s in (1, 2, 3, 4) for n in CALLS + OTHERS if n not in CALL
 
 
 @pytest.mark.parametrize(("steps", "name"), NOT_DUE)
-def test_what_is_not_due_yet_or_any_more(talk: Talk, name: str, steps: int) -> None:
-    for step in STEPS[:steps]:
-        step(talk)
-    talk.say(name)
-    closed_with(talk, 504, "unexpected method in connection state")
+def test_what_is_not_due_yet_or_any_more(new_client: FrameClient, name: str, steps: int) -> None:
+    for step in HANDSHAKE[:steps]:
+        step(new_client)
+    new_client.send_method(name)
+    closed_with(new_client, 504, "unexpected method in connection state")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_channels_before_the_connection_is_open(talk: Talk, steps: int) -> None:
-    for step in STEPS[:steps]:
-        step(talk)
-    talk.say("channel.open", 1)
-    closed_with(talk, 505)
+def test_channels_before_the_connection_is_open(new_client: FrameClient, steps: int) -> None:
+    for step in HANDSHAKE[:steps]:
+        step(new_client)
+    new_client.send_method("channel.open", 1)
+    closed_with(new_client, 505)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_a_client_may_close_at_any_stage(talk: Talk, steps: int) -> None:
-    for step in STEPS[:steps]:
-        step(talk)
-    talk.hear()
-    assert talk.ask("connection.close", reply_code=200).method.name == "connection.close_ok"
-    assert talk.stage is Stage.CLOSED
+def test_a_client_may_close_at_any_stage(new_client: FrameClient, steps: int) -> None:
+    for step in HANDSHAKE[:steps]:
+        step(new_client)
+    new_client.receive()
+    assert new_client.call("connection.close", reply_code=200).method.name == "connection.close_ok"
+    assert new_client.stage is Stage.CLOSED
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
 def test_a_handshake_must_end_in_time(node: Node, timers: ManualTimers, steps: int) -> None:
-    talk = Talk(node)
-    for step in STEPS[:steps]:
-        step(talk)
+    new_client = FrameClient(node)
+    for step in HANDSHAKE[:steps]:
+        step(new_client)
     timers.advance(node.limits.handshake - 0.1)
-    assert talk.stage is not Stage.CLOSED
+    assert new_client.stage is not Stage.CLOSED
     timers.advance(0.2)
-    assert talk.stage is Stage.CLOSED
+    assert new_client.stage is Stage.CLOSED
     assert not node.connections
 
 
-def test_an_open_connection_has_all_the_time(client: Talk, timers: ManualTimers) -> None:
+def test_an_open_connection_has_all_the_time(client: FrameClient, timers: ManualTimers) -> None:
     timers.advance(3600)
     assert client.stage is Stage.OPEN
 
 
-def test_a_new_secret(client: Talk) -> None:
-    answer = client.ask("connection.update_secret", new_secret="s", reason="r")
+def test_a_new_secret(client: FrameClient) -> None:
+    answer = client.call("connection.update_secret", new_secret="s", reason="r")
     assert answer.method.name == "connection.update_secret_ok"
 
 

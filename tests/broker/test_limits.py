@@ -9,110 +9,119 @@ from postage.broker.session.node import Node
 from postage.broker.wire.content import ContentProperties
 from postage.broker.wire.methods import encode
 from postage.protocol import HEADER
-from tests.support.talk import EVERYTHING, STEPS, Talk, answered, body, closed_with, frame, new_node
+from tests.support.frame_client import (
+    ALL_CAPABILITIES,
+    HANDSHAKE,
+    FrameClient,
+    body,
+    closed_with,
+    frame,
+    names_of,
+    new_node,
+)
 
 
 def test_publishers_are_told_that_they_are_blocked(node: Node) -> None:
-    publisher, reader = Talk(node).open(1), Talk(node).open(1)
+    publisher, reader = FrameClient(node).open(1), FrameClient(node).open(1)
     publisher.publish("nowhere")
     Faults(node).block("a test")
-    (blocked,) = publisher.hear()
+    (blocked,) = publisher.receive()
     assert (blocked.method.name, blocked.reason) == ("connection.blocked", "a test")
     assert publisher.connection.reading_paused
-    assert reader.hear() == []
+    assert reader.receive() == []
     assert not reader.connection.reading_paused
     Faults(node).unblock()
-    assert answered(publisher.hear()) == ["connection.unblocked"]
+    assert names_of(publisher.receive()) == ["connection.unblocked"]
     assert not publisher.connection.reading_paused
 
 
 def test_who_begins_to_publish_is_blocked_then(node: Node) -> None:
     Faults(node).block("a test")
-    client = Talk(node).open(1)
-    client.ask("queue.declare", 1, queue="q")
+    client = FrameClient(node).open(1)
+    client.call("queue.declare", 1, queue="q")
     client.publish("q")
-    assert answered(client.hear()) == ["connection.blocked"]
+    assert names_of(client.receive()) == ["connection.blocked"]
     assert len(node.vhosts["/"].queues["q"]) == 1  # blocked, not refused
 
 
 def test_clients_that_know_no_blocking_are_held_back_as_well(node: Node) -> None:
-    client = Talk(node).open(1, capabilities={})
+    client = FrameClient(node).open(1, capabilities={})
     client.publish("nowhere")
     Faults(node).block("a test")
-    assert (client.hear(), client.connection.reading_paused) == ([], True)
+    assert (client.receive(), client.connection.reading_paused) == ([], True)
     outputs = client.outputs
     Faults(node).unblock()
     assert client.outputs == outputs + 1, "whoever reads for it must learn that it may go on"
 
 
 def test_a_connection_that_is_closing_hears_no_more_of_it(node: Node) -> None:
-    client = Talk(node).open(1)
+    client = FrameClient(node).open(1)
     client.publish("nowhere")
-    client.say("queue.declare", 9)
+    client.send_method("queue.declare", 9)
     Faults(node).block("a test")
-    assert answered(client.hear()) == ["connection.close"]
+    assert names_of(client.receive()) == ["connection.close"]
     assert not client.connection.reading_paused
 
 
 def test_memory_blocks_and_a_purge_unblocks() -> None:
     node = new_node(memory=10_000)
-    publisher, other = Talk(node).open(1), Talk(node).open(1)
-    publisher.ask("queue.declare", 1, queue="q")
+    publisher, other = FrameClient(node).open(1), FrameClient(node).open(1)
+    publisher.call("queue.declare", 1, queue="q")
     for _ in range(10):
         publisher.publish("q", b"x" * 800)
-    assert answered(publisher.hear()) == ["connection.blocked"]
-    assert other.ask("queue.purge", 1, queue="q").message_count == 10
-    assert answered(publisher.hear()) == ["connection.unblocked"]
+    assert names_of(publisher.receive()) == ["connection.blocked"]
+    assert other.call("queue.purge", 1, queue="q").message_count == 10
+    assert names_of(publisher.receive()) == ["connection.unblocked"]
     assert node.memory == 0
 
 
 def test_what_is_not_acknowledged_is_in_memory_still() -> None:
     node = new_node(memory=10_000)
-    publisher, consumer = Talk(node).open(1), Talk(node).open(1)
-    publisher.ask("queue.declare", 1, queue="q")
-    consumer.ask("basic.consume", 1, queue="q", consumer_tag="c")
+    publisher, consumer = FrameClient(node).open(1), FrameClient(node).open(1)
+    publisher.call("queue.declare", 1, queue="q")
+    consumer.call("basic.consume", 1, queue="q", consumer_tag="c")
     for _ in range(10):
         publisher.publish("q", b"x" * 800)
-    assert len(consumer.hear()) == 10
-    assert answered(publisher.hear()) == ["connection.blocked"]
-    consumer.say("basic.ack", 1, delivery_tag=9, multiple=True)
-    assert answered(publisher.hear()) == ["connection.unblocked"]
-    consumer.say("basic.nack", 1, delivery_tag=10, requeue=True)
+    assert len(consumer.receive()) == 10
+    assert names_of(publisher.receive()) == ["connection.blocked"]
+    consumer.send_method("basic.ack", 1, delivery_tag=9, multiple=True)
+    assert names_of(publisher.receive()) == ["connection.unblocked"]
+    consumer.send_method("basic.nack", 1, delivery_tag=10, requeue=True)
     assert node.memory > 0
-    consumer.say("basic.reject", 1, delivery_tag=11)
+    consumer.send_method("basic.reject", 1, delivery_tag=11)
     assert node.memory == 0
 
 
 def test_the_limit_of_connections() -> None:
     node = new_node(connections=2)
     for _ in range(2):
-        Talk(node).open()
-    talk = Talk(node)
-    for step in STEPS:
-        step(talk)
-    closed_with(talk, 530, "node connection limit (2) is reached")
-    talk.say("connection.close_ok")
+        FrameClient(node).open()
+    new_client = FrameClient(node)
+    for step in HANDSHAKE:
+        step(new_client)
+    closed_with(new_client, 530, "node connection limit (2) is reached")
+    new_client.send_method("connection.close_ok")
     next(iter(node.connections)).close()
-    Talk(node).open()
+    FrameClient(node).open()
 
 
 def test_the_limit_of_queues() -> None:
-    client = Talk(new_node(queues=2)).open(1)
+    client = FrameClient(new_node(queues=2)).open(1)
     for name in ("a", "b"):
-        client.ask("queue.declare", 1, queue=name)
-    close = client.ask("queue.declare", 1, queue="c")
+        client.call("queue.declare", 1, queue=name)
+    close = client.call("queue.declare", 1, queue="c")
     assert (close.method.name, close.reply_code) == ("channel.close", 406)
-    client.say("channel.close_ok", 1)
-    client.ask("channel.open", 1)
-    assert client.ask("queue.declare", 1, queue="a").method.name == "queue.declare_ok"
+    client.send_method("channel.close_ok", 1)
+    client.call("channel.open", 1)
+    assert client.call("queue.declare", 1, queue="a").method.name == "queue.declare_ok"
 
 
 def test_deliveries_pause_while_much_is_unsent(node: Node) -> None:
-    client = Talk(node).open(1)
-    client.ask("queue.declare", 1, queue="q")
+    client = FrameClient(node).open(1)
+    client.call("queue.declare", 1, queue="q")
     for number in range(50):
         client.publish("q", bytes([number]) * 30_000)
-    client.say("basic.consume", 1, queue="q", consumer_tag="c", no_ack=True)
+    client.send_method("basic.consume", 1, queue="q", consumer_tag="c", no_ack=True)
     rounds = 0
     while len(node.vhosts["/"].queues["q"]):
         rounds += 1
@@ -122,43 +131,43 @@ def test_deliveries_pause_while_much_is_unsent(node: Node) -> None:
 
 
 def test_who_asks_and_does_not_read_is_not_read_from() -> None:
-    client = Talk(new_node(unsent=1000)).open(1)
-    client.ask("queue.declare", 1, queue="q")
+    client = FrameClient(new_node(unsent=1000)).open(1)
+    client.call("queue.declare", 1, queue="q")
     client.publish("q", b"x" * 300_000)
-    client.say("basic.get", 1, queue="q")
+    client.send_method("basic.get", 1, queue="q")
     assert not client.connection.reading_paused, "one large answer is nobody's fault"
     for _ in range(100):  # pipelined
-        client.say("basic.qos", 1)
+        client.send_method("basic.qos", 1)
     assert client.connection.reading_paused
-    client.hear()
+    client.receive()
     client.connection.resume()
     assert not client.connection.reading_paused
 
 
 def test_capabilities_that_are_none(node: Node) -> None:
-    talk = Talk(node)
-    talk.greet()
-    talk.say(
+    new_client = FrameClient(node)
+    new_client.start()
+    new_client.send_method(
         "connection.start_ok",
         client_properties={"capabilities": ["x"], "connection_name": 5},
         mechanism="PLAIN",
         response=b"\0guest\0guest",
     )
-    assert answered(talk.hear()) == ["connection.tune"]
-    assert talk.connection.name == "5"
-    assert not any(talk.connection.capability(name) for name in EVERYTHING)
+    assert names_of(new_client.receive()) == ["connection.tune"]
+    assert new_client.connection.name == "5"
+    assert not any(new_client.connection.capability(name) for name in ALL_CAPABILITIES)
 
 
-def test_dead_letters_come_after_all_copies(client: Talk) -> None:
+def test_dead_letters_come_after_all_copies(client: FrameClient) -> None:
     """As if queues were processes of their own: a letter must not overtake what caused it."""
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
-    client.say("queue.declare", 1, queue="dying", arguments=arguments)
-    client.say("queue.declare", 1, queue="q")
+    client.send_method("queue.declare", 1, queue="dying", arguments=arguments)
+    client.send_method("queue.declare", 1, queue="q")
     for queue in ("dying", "q"):
-        client.say("queue.bind", 1, queue=queue, exchange="amq.fanout")
+        client.send_method("queue.bind", 1, queue=queue, exchange="amq.fanout")
     expired = ContentProperties({"expiration": "0"}).encode()
     for _ in range(2):  # the second time by the short way
         head = frame(HEADER, 1, struct.pack(">HHQ", 60, 0, 1) + expired)
         client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))
         assert len(client.node.vhosts["/"].queues["q"]) == 1
-        client.say("queue.purge", 1, queue="q")
+        client.send_method("queue.purge", 1, queue="q")

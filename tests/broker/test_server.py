@@ -24,8 +24,8 @@ from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
 from postage.errors import SettingsError
 from postage.testing.processes import wait_blocking
+from tests.support.frame_client import body, header
 from tests.support.sync_client import SocketWire, SyncClient
-from tests.support.talk import body, header
 
 MEGABYTE = 1 << 20
 

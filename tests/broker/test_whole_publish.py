@@ -28,7 +28,7 @@ from postage.broker.wire.methods import LONGEST_CACHED, decode_publish, encode
 from tests.broker.fuzzing import GREETING, Fuzzer, content, frame, method
 from tests.support import wire
 from tests.support.core import message, new_exchange, new_queue
-from tests.support.talk import Talk
+from tests.support.frame_client import FrameClient
 
 B, Q, E = spec.Basic, spec.Queue, spec.Exchange
 FRAME_MAX = 4096
@@ -234,11 +234,11 @@ def test_bad_input_is_the_same_read_singly(seed: int) -> None:
 
 
 def test_the_first_publish_meets_the_alarm(node: Node) -> None:
-    talk = Talk(node).open(1)
-    talk.say("queue.declare", 1, queue="q")
+    new_client = FrameClient(node).open(1)
+    new_client.send_method("queue.declare", 1, queue="q")
     Faults(node).block("a test")
-    talk.send(ONE)
-    assert talk.connection.blocked
+    new_client.send(ONE)
+    assert new_client.connection.blocked
 
 
 # --- what is kept
@@ -301,7 +301,7 @@ def test_kept_routes_follow_every_change(changes: list[str]) -> None:
         assert routes(asked, keep=True) == routes(fresh, keep=False)
 
 
-def test_few_routes_and_methods_are_kept(client: Talk, place: VHost) -> None:
+def test_few_routes_and_methods_are_kept(client: FrameClient, place: VHost) -> None:
     for number in range(MOST_ROUTES + 100):
         client.send(publish(key=str(number)))
     assert 0 < len(place.routes) <= MOST_ROUTES

@@ -1,4 +1,4 @@
-"""A client of a `ClientConnection`, down to its bytes: no sockets, and time by hand."""
+"""A client of the broker's `ClientConnection` that sends and receives frames, without sockets."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from postage.broker.wire.methods import MethodCall, decode, encode
 from postage.protocol import BODY, HEADER, HEARTBEAT, METHOD
 
 __all__ = [
-    "EVERYTHING",
-    "STEPS",
-    "Talk",
-    "answered",
+    "ALL_CAPABILITIES",
+    "HANDSHAKE",
+    "FrameClient",
     "body",
     "closed_with",
     "frame",
     "header",
+    "names_of",
     "new_node",
 ]
 
-EVERYTHING = {
+ALL_CAPABILITIES = {
     "basic.nack": True,
     "consumer_cancel_notify": True,
     "authentication_failure_close": True,
     "connection.blocked": True,
 }
-"""What a modern client can do."""
+"""The capabilities of a current client."""
 HEADER_OF_NONE = b"\x00\x00"
 """The flags of a message without properties."""
 
 
 def new_node(**limits: Any) -> Node:
-    """Return a broker without sockets, whose clock stands still."""
+    """Return a broker without sockets, whose clock stands still; *limits* are those of `Limits`."""
     return Node(ManualTimers(), Limits(**limits))
 
 
 def frame(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> bytes:
-    """Return a frame, right or wrong."""
+    """Return a frame, valid or not."""
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + end
 
 
@@ -56,13 +56,13 @@ def body(channel: int, data: bytes) -> bytes:
     return frame(BODY, channel, data)
 
 
-def answered(calls: list[MethodCall]) -> list[str]:
-    """Return the names of methods."""
+def names_of(calls: list[MethodCall]) -> list[str]:
+    """Return the names of the methods in *calls*."""
     return [call.method.name for call in calls]
 
 
-class Talk:
-    """One connection; `say` sends a method, `hear` returns those that came since."""
+class FrameClient:
+    """One connection; `receive` returns the methods that have arrived since the last time."""
 
     def __init__(self, node: Node, *, loopback: bool = True) -> None:
         self.node = node
@@ -79,12 +79,12 @@ class Talk:
     def stage(self) -> Stage:
         return self.connection.stage
 
-    # --- out
+    # --- sending
 
     def send(self, *data: bytes) -> None:
         self.connection.feed(b"".join(data))
 
-    def say(self, name: str, channel: int = 0, **arguments: Any) -> None:
+    def send_method(self, name: str, channel: int = 0, **arguments: Any) -> None:
         self.send(encode(channel, name, **arguments))
 
     def publish(self, key: str, data: bytes = b"m", channel: int = 1, **flags: Any) -> None:
@@ -94,10 +94,10 @@ class Talk:
         parts = [body(channel, data[at : at + room]) for at in range(0, len(data), room)]
         self.send(call, header(channel, len(data)), *parts)
 
-    # --- in
+    # --- receiving
 
-    def hear(self) -> list[MethodCall]:
-        """Return the methods that came; bodies and heartbeats are kept apart."""
+    def receive(self) -> list[MethodCall]:
+        """Return the methods that have arrived; bodies and heartbeats are kept in attributes."""
         found = []
         for kind, _channel, payload in self._parser.feed(self.connection.take_output()):
             if kind == METHOD:
@@ -108,18 +108,18 @@ class Talk:
                 self.heartbeats += 1
         return found
 
-    def ask(self, name: str, channel: int = 0, **arguments: Any) -> MethodCall:
-        """Send a method and return the only one that comes back."""
-        self.say(name, channel, **arguments)
-        (answer,) = self.hear()
+    def call(self, name: str, channel: int = 0, **arguments: Any) -> MethodCall:
+        """Send a method and return the only answer."""
+        self.send_method(name, channel, **arguments)
+        (answer,) = self.receive()
         return answer
 
-    # --- a connection from its beginning
+    # --- opening the connection
 
-    def greet(self) -> MethodCall:
+    def start(self) -> MethodCall:
         """Send the protocol header; return connection.start."""
         self.send(PROTOCOL)
-        (start,) = self.hear()
+        (start,) = self.receive()
         return start
 
     def log_in(
@@ -128,53 +128,53 @@ class Talk:
         mechanism: str = "PLAIN",
         capabilities: dict[str, bool] | None = None,
     ) -> list[MethodCall]:
-        """Send connection.start_ok; return what comes."""
-        properties = {"capabilities": EVERYTHING if capabilities is None else capabilities}
-        self.say(
+        """Send connection.start_ok; return the answers."""
+        properties = {"capabilities": ALL_CAPABILITIES if capabilities is None else capabilities}
+        self.send_method(
             "connection.start_ok",
             client_properties=properties,
             mechanism=mechanism,
             response=response,
             locale="en_US",
         )
-        return self.hear()
+        return self.receive()
 
     def tune(
         self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 0
     ) -> list[MethodCall]:
-        """Send connection.tune_ok; return what comes."""
-        self.say(
+        """Send connection.tune_ok; return the answers."""
+        self.send_method(
             "connection.tune_ok", channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat
         )
-        return self.hear()
+        return self.receive()
 
     def open(
         self, *channels: int, capabilities: dict[str, bool] | None = None, **tuning: int
-    ) -> Talk:
-        """Go all the way to an open connection, with these channels open."""
-        self.greet()
+    ) -> FrameClient:
+        """Open the connection and these channels."""
+        self.start()
         self.log_in(capabilities=capabilities)
         self.tune(**tuning)
-        assert self.ask("connection.open", virtual_host="/").method.name == "connection.open_ok"
+        assert self.call("connection.open", virtual_host="/").method.name == "connection.open_ok"
         for channel in channels:
-            assert self.ask("channel.open", channel).method.name == "channel.open_ok"
+            assert self.call("channel.open", channel).method.name == "channel.open_ok"
         return self
 
 
-STEPS: list[Any] = [
-    lambda talk: talk.greet(),
-    lambda talk: talk.log_in(),
-    lambda talk: talk.tune(),
-    lambda talk: talk.say("connection.open", virtual_host="/"),
+HANDSHAKE: list[Any] = [
+    lambda new_client: new_client.start(),
+    lambda new_client: new_client.log_in(),
+    lambda new_client: new_client.tune(),
+    lambda new_client: new_client.send_method("connection.open", virtual_host="/"),
 ]
-"""The handshake, from a connection with nothing said yet."""
+"""The steps of the handshake, for a new connection."""
 
 
-def closed_with(talk: Talk, code: int, text: str = "") -> MethodCall:
-    """The last thing that came is connection.close with *code*."""
-    last = talk.hear()[-1]
+def closed_with(new_client: FrameClient, code: int, text: str = "") -> MethodCall:
+    """Assert that the last answer is connection.close with *code*, and return it."""
+    last = new_client.receive()[-1]
     assert (last.method.name, last.reply_code) == ("connection.close", code), last
     assert text.encode() in last.reply_text.encode()
-    assert talk.stage in (Stage.CLOSING, Stage.CLOSED)
-    assert not talk.connection.channels
+    assert new_client.stage in (Stage.CLOSING, Stage.CLOSED)
+    assert not new_client.connection.channels
     return last
