@@ -1,8 +1,4 @@
-"""Producers send messages and make calls.
-
-Each message has a name X.  ``producer.send("X", ...)`` sends it and ``producer.call("X", ...)``
-calls; ``producer.message_X(...)`` and ``producer.rpc_X(...)`` are the classic forms of the same.
-"""
+"""Producers send messages and make calls, each by its name or by a method of that name."""
 
 from __future__ import annotations
 
@@ -76,33 +72,24 @@ class RpcMethod:
     (see `GenericProducer.consume_rpc`).
     """
 
-    __slots__ = ("_build", "_make", "_prepare", "_queue_only")
+    __slots__ = ("_make", "_prepare")
 
     def __init__(
         self,
         prepare: Callable[..., PreparedCall],
         make: Callable[[PreparedCall], MessageResult | str],
-        build: Builder,
-        *,
-        queue_only: bool,
     ) -> None:
-        self._prepare, self._make, self._build = prepare, make, build
-        self._queue_only = queue_only
+        self._prepare, self._make = prepare, make
 
     @overload
     def __call__(self, /, *args: Any, _queue_only: Literal[True], **kwds: Any) -> str: ...
 
     @overload
-    def __call__(
-        self, /, *args: Any, _queue_only: Literal[False] = False, **kwds: Any
-    ) -> MessageResult: ...
+    def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult: ...
 
-    def __call__(
-        self, /, *args: Any, _queue_only: bool = False, **kwds: Any
-    ) -> MessageResult | str:
+    def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult | str:
         """Call and return the result; switches."""
-        queue_only = _queue_only or self._queue_only
-        return self._make(self._prepare(self._build, queue_only, *args, **kwds))
+        return self._make(self._prepare(*args, **kwds))
 
     def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., MessageResult]:
         """Start the call in the background; return its greenlet.  Never switches.
@@ -112,8 +99,7 @@ class RpcMethod:
         in the next turn of the hub.  ``kill()`` gives the call up.  Raises what building and
         encoding the message raises.
         """
-        queue_only = kwds.pop("_queue_only", self._queue_only)
-        call = self._prepare(self._build, queue_only, *args, **kwds)
+        call = self._prepare(*args, **kwds)
         # gevent gives a new greenlet an empty context.  This copy keeps the deadline of the request
         # that the caller handles.
         return gevent.spawn(contextvars.copy_context().run, self._make, call)
@@ -220,7 +206,9 @@ class GenericProducer:
         if prefix == "message_":
             return cast("RpcMethod", partial(self._send_message, build))
         queue_only = prefix == "rpc_queue_"
-        return RpcMethod(self._prepare_call, self._make_call, build, queue_only=queue_only)
+        return RpcMethod(
+            partial(self._prepare_call, build, _queue_only=queue_only), self._make_call
+        )
 
     def __dir__(self) -> Iterator[str]:
         """Return the names of all attributes, with those that the builders add."""
@@ -330,21 +318,19 @@ class GenericProducer:
         class for all arguments.
         """
         build = self._builder(f"build_rpc_{name}", partial(_command, RpcCommand, name))
-        options: dict[str, Any] = {"_key": _key, "_eks": _eks, "_timeout": _timeout}
-        options["_max_retry"] = _max_retry
-        call = self._prepare_call(build, False, *args, **options, **kwds)  # noqa: FBT003 - private
-        return cast("MessageResult", self._make_call(call))
+        kwds |= {"_key": _key, "_eks": _eks, "_timeout": _timeout, "_max_retry": _max_retry}
+        return cast("MessageResult", self._make_call(self._prepare_call(build, *args, **kwds)))
 
     def _prepare_call(
         self,
         build: Builder,
-        queue_only: bool,  # noqa: FBT001 - private
         /,  # a keyword without a leading underscore is a parameter of the call
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
         _timeout: float | None = None,
         _max_retry: int | None = None,
+        _queue_only: bool = False,
         **kwds: Any,
     ) -> PreparedCall:
         """Build and encode a call; never switches."""
@@ -358,7 +344,7 @@ class GenericProducer:
         )
         request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry if _max_retry is None else _max_retry
-        return request, self._timeout(_timeout), retries, queue_only
+        return request, self._timeout(_timeout), retries, _queue_only
 
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""

@@ -166,7 +166,11 @@ def _publish(
     started, timer, remaining = time.monotonic(), None, limit
     while True:
         try:
-            channel = _ready_channel(pair, exchange, choose)
+            # Nearly always the channel is open and the exchange declared.  Then no timer is
+            # needed, which would cost as much as the publish.
+            connection, channel = pair.publishing.current, None
+            if connection is not None and exchange in connection.declared:
+                channel = choose(connection).current
             if channel is None:
                 timer = timer or RetryTimer(limit, started=started)
                 channel, remaining = _open_channel(pair, exchange, choose, timer), timer.remaining
@@ -179,17 +183,6 @@ def _publish(
             remaining = timer.remaining
         else:
             return channel
-
-
-def _ready_channel(pair: Pair, exchange: type[Exchange], choose: ChannelChooser) -> Channel | None:
-    """Return the channel if it is open and *exchange* declared: nearly always.
-
-    This needs no timer, which would cost as much as the publish.
-    """
-    connection = pair.publishing.current
-    if connection is None or exchange not in connection.declared:
-        return None
-    return choose(connection).current
 
 
 def _open_channel(

@@ -58,14 +58,7 @@ from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.waiting import SharedResource
 from postage.green.retry import CallBudget, expiration
-from postage.green.rpc.peers import (
-    PROBE_WAIT,
-    RECEIPT,
-    Destination,
-    PeerEvent,
-    PeerState,
-    PeerTable,
-)
+from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import ReplyQueue, private_queue
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
@@ -75,6 +68,9 @@ __all__ = ["Calls"]
 logger = logging.getLogger(__name__)
 
 _REQUEST = PropertiesTemplate("correlation_id", "content_type", "reply_to", "expiration")
+
+PROBE_WAIT = 0.05
+"""Seconds that a call waits for the probe of another call: ten times what a receipt takes."""
 
 
 class _Probe(NamedTuple):

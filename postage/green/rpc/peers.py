@@ -19,16 +19,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-__all__ = [
-    "PEER_MOVES",
-    "PROBE_WAIT",
-    "RECEIPT",
-    "Destination",
-    "PeerEvent",
-    "PeerState",
-    "PeerTable",
-    "next_peer_state",
-]
+__all__ = ["RECEIPT", "Destination", "PeerEvent", "PeerState", "PeerTable", "next_peer_state"]
 
 Destination = tuple[str, str]
 """The name of an exchange and a routing key: together they decide which server answers."""
@@ -36,9 +27,6 @@ Destination = tuple[str, str]
 RECEIPT = "postage.receipt"
 """The property ``type`` of a request that asks for a receipt, and of the receipt.  A receipt has
 the correlation id of the request and an empty body."""
-
-PROBE_WAIT = 0.05
-"""Seconds that a call waits for the probe of another call: ten times what a receipt takes."""
 
 MAX_DESTINATIONS = 10_000
 """Destinations that are remembered.  Beyond that the oldest one is dropped, which costs the next
@@ -66,30 +54,21 @@ class PeerEvent(enum.IntEnum):
     """A reply had no id, or that of another call."""
 
 
+UNKNOWN, PROBING, ECHOES, CLASSIC = PeerState
+PROBE_STARTED, PROBE_ENDED, ID_RETURNED, ID_MISSING = PeerEvent
+
 PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
-    PeerState.UNKNOWN: {
-        PeerEvent.PROBE_STARTED: PeerState.PROBING,
-        # The destination was dropped from the table while its probe was on its way.
-        PeerEvent.PROBE_ENDED: PeerState.UNKNOWN,
-        PeerEvent.ID_RETURNED: PeerState.ECHOES,
-        PeerEvent.ID_MISSING: PeerState.CLASSIC,
+    # A probe can end in UNKNOWN: its destination was dropped from the table meanwhile.
+    UNKNOWN: {
+        PROBE_STARTED: PROBING,
+        PROBE_ENDED: UNKNOWN,
+        ID_RETURNED: ECHOES,
+        ID_MISSING: CLASSIC,
     },
-    PeerState.PROBING: {
-        PeerEvent.PROBE_ENDED: PeerState.UNKNOWN,
-        PeerEvent.ID_RETURNED: PeerState.ECHOES,
-        PeerEvent.ID_MISSING: PeerState.CLASSIC,
-    },
-    PeerState.ECHOES: {
-        PeerEvent.PROBE_ENDED: PeerState.ECHOES,
-        PeerEvent.ID_RETURNED: PeerState.ECHOES,
-        PeerEvent.ID_MISSING: PeerState.CLASSIC,
-    },
+    PROBING: {PROBE_ENDED: UNKNOWN, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC},
+    ECHOES: {PROBE_ENDED: ECHOES, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC},
     # One reply without an id shows that a classic server takes part, whatever others reply.
-    PeerState.CLASSIC: {
-        PeerEvent.PROBE_ENDED: PeerState.CLASSIC,
-        PeerEvent.ID_RETURNED: PeerState.CLASSIC,
-        PeerEvent.ID_MISSING: PeerState.CLASSIC,
-    },
+    CLASSIC: {PROBE_ENDED: CLASSIC, ID_RETURNED: CLASSIC, ID_MISSING: CLASSIC},
 }
 
 
@@ -110,7 +89,7 @@ class PeerTable(dict[Destination, PeerState]):
         self._limit = limit
 
     def __missing__(self, destination: Destination) -> PeerState:
-        return PeerState.UNKNOWN
+        return UNKNOWN
 
     def record(self, destination: Destination, event: PeerEvent) -> PeerState:
         """Take note of *event*; return the new state of *destination*."""

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
     from postage.green.rpc.replies import ReplyQueue
 
-__all__ = [
-    "CALL_MOVES",
-    "CallEvent",
-    "CallOutcome",
-    "CallRequest",
-    "CallState",
-    "PendingCall",
-    "next_call_state",
-]
+__all__ = ["CallEvent", "CallOutcome", "CallRequest", "CallState", "PendingCall", "next_call_state"]
 
 CallOutcome = Union["Delivery", MessageResultException]
 """The reply, or the result that says why there is none."""
@@ -53,23 +45,15 @@ class CallEvent(enum.IntEnum):
     """A reply has arrived, or the call has failed."""
 
 
+PREPARING, IN_FLIGHT, ENDED = CallState
+SENT, TIMED_OUT, LOST, OUTCOME = CallEvent
+
 CALL_MOVES: Mapping[CallState, Mapping[CallEvent, CallState]] = {
-    CallState.PREPARING: {
-        CallEvent.SENT: CallState.IN_FLIGHT,
-        CallEvent.LOST: CallState.PREPARING,
-        # A reply to an earlier try, or a failure that makes another try pointless.
-        CallEvent.OUTCOME: CallState.ENDED,
-    },
-    CallState.IN_FLIGHT: {
-        CallEvent.TIMED_OUT: CallState.PREPARING,
-        CallEvent.LOST: CallState.PREPARING,
-        CallEvent.OUTCOME: CallState.ENDED,
-    },
-    # A second reply, or a loss between the reply and the moment at which its caller wakes.
-    CallState.ENDED: {
-        CallEvent.LOST: CallState.ENDED,
-        CallEvent.OUTCOME: CallState.ENDED,
-    },
+    # The outcome of a call in preparation: a reply to an earlier try, or a failure.
+    PREPARING: {SENT: IN_FLIGHT, LOST: PREPARING, OUTCOME: ENDED},
+    IN_FLIGHT: {TIMED_OUT: PREPARING, LOST: PREPARING, OUTCOME: ENDED},
+    # A second reply, or a loss between the reply and the moment at which the caller wakes.
+    ENDED: {LOST: ENDED, OUTCOME: ENDED},
 }
 
 
@@ -103,7 +87,7 @@ class PendingCall(Wakeup):
         super().__init__()
         self.id, self.request = id_, request
         self.destination: Destination = request.exchange.name, request.key
-        self.state = CallState.PREPARING
+        self.state = PREPARING
         self.outcome: CallOutcome | None = None
         self.loss: PostageError | None = None
         """Why the last try was lost, or why the next one could not be prepared."""
@@ -112,8 +96,8 @@ class PendingCall(Wakeup):
 
     def finish(self, outcome: CallOutcome) -> bool:
         """Take *outcome* unless there is one already; return whether it was the first."""
-        state, self.state = self.state, next_call_state(self.state, CallEvent.OUTCOME)
-        if state is CallState.ENDED:
+        state, self.state = self.state, next_call_state(self.state, OUTCOME)
+        if state is ENDED:
             return False
         self.outcome = outcome
         self.set()
@@ -125,20 +109,20 @@ class PendingCall(Wakeup):
 
     def lose(self, error: PostageError) -> None:
         """End the try in flight, if there is one: *error* has ended what its reply needs."""
-        state, self.state = self.state, next_call_state(self.state, CallEvent.LOST)
-        if state is CallState.IN_FLIGHT:
+        state, self.state = self.state, next_call_state(self.state, LOST)
+        if state is IN_FLIGHT:
             self.loss = error
             self.set()
 
     def start_try(self) -> None:
         """Take note that a try is being sent."""
-        self.state = next_call_state(self.state, CallEvent.SENT)
+        self.state = next_call_state(self.state, SENT)
         self.loss = None
 
     def wait_for_outcome(self, seconds: float) -> None:
         """Wait at most *seconds* for an outcome, or for the loss of the try in flight; switches."""
         self.wait(seconds)
-        if self.state is CallState.IN_FLIGHT:
-            self.state = next_call_state(self.state, CallEvent.TIMED_OUT)
-        if self.state is not CallState.ENDED:
+        if self.state is IN_FLIGHT:
+            self.state = next_call_state(self.state, TIMED_OUT)
+        if self.state is not ENDED:
             self.clear()
