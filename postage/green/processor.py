@@ -149,13 +149,14 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
         A plain function whose first parameter is ``self`` is bound, as a method of a class is.
         """
-        if is_handler(value) and _takes_self(value):
+        if not is_handler(value):
+            super().__setattr__(name, value)
+            return
+        if _takes_self(value):
             value = types.MethodType(value, self)
         super().__setattr__(name, value)
-        if is_handler(value):
-            own = {**(self._own_handlers or {}), name: value}
-            super().__setattr__("_own_handlers", own)
-            super().__setattr__("_own_routes", None)
+        super().__setattr__("_own_handlers", {**(self._own_handlers or {}), name: value})
+        super().__setattr__("_own_routes", None)
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
         """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
