@@ -3,9 +3,9 @@
 How it works
 ------------
 A `ClientConnection` has no socket.  Its owner, `postage.broker.client_socket`, calls `feed` with
-what the client has sent, and takes what is to be sent with `take_output`.  Everything that an input
-causes is done before `feed` returns: messages are in their queues, consumers have their deliveries,
-answers are in the output.  Nothing that a client sends makes `feed` raise.
+the bytes that it has received, and sends the bytes that `take_output` returns.  Everything that an
+input causes is done before `feed` returns: messages are in their queues, consumers have their
+deliveries, answers are in the output.  Nothing that a client sends makes `feed` raise.
 
 Input passes through four steps:
 
@@ -19,14 +19,14 @@ Input passes through four steps:
 A whole publish takes the same way as one that arrived in pieces from there on: `_publish` passes
 method, header and body to the `Publisher` of the channel, which puts the message into its queues.
 
-A client's mistake is raised as a `Fault` and caught in `_frame`.  It closes the channel or the
-connection, and the broker then ignores what the client sends, until it confirms that.
+A client's mistake is raised as a `Fault` and caught in `_frame`.  The broker then closes the
+channel or the connection, and ignores all input for it until the client confirms that.
 
 Output is limited in two ways.  If more than `BURST` bytes are unsent, consumers take no more
-messages (`deliveries_paused`) until `resume` tells that everything was sent.  If the client does
-not read the answers to its own methods either, or publishers are blocked, nothing more should be
-read from it (`reading_paused`).  Confirms wait until the input has been handled, so that one ack
-confirms many publishes.
+messages (`deliveries_paused`) until the owner calls `resume`, because everything was sent.  If the
+client does not read the answers to its own methods either, or publishers are blocked, nothing more
+should be read from it (`reading_paused`).  Confirms wait until the input has been handled, so that
+one ack confirms many publishes.
 """
 
 from __future__ import annotations
@@ -198,15 +198,11 @@ class ClientConnection:
         self._answers = 0
         if self.deliveries_paused and self.stage is Stage.OPEN:
             self.deliveries_paused = False
-            self._serve_queues()
-
-    def _serve_queues(self) -> None:
-        """Serve the queues that this connection consumes from, each time starting with another."""
-        consumers = (c for channel in self.channels.values() for c in channel.consumers.values())
-        queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
-        self._turn = (self._turn + 1) % max(1, len(queues))
-        for queue in queues[self._turn :] + queues[: self._turn]:
-            queue.dispatch()
+            consumers = [c for each in self.channels.values() for c in each.consumers.values()]
+            queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
+            self._turn = (self._turn + 1) % max(1, len(queues))
+            for queue in queues[self._turn :] + queues[: self._turn]:  # each time another is first
+                queue.dispatch()
 
     @property
     def reading_paused(self) -> bool:
@@ -368,25 +364,17 @@ class ClientConnection:
             self._contents.refuse_method(number)
         elif channel is None or name == "channel.open":
             self._open_channel(number, channel, name)
-        elif channel.closing:
-            self._closing_method(number, name)
+        elif channel.closing and name != "channel.close":
+            if name == "channel.close_ok":
+                del self.channels[number]
         elif name == "basic.publish":
             self._contents.start(number, call)
         elif name == "channel.close":
-            self._end_channel(number)
+            if not channel.closing:  # else it has crossed the broker's close (as in RabbitMQ)
+                self._end_channel(number)
             self.write(encode(number, "channel.close_ok"))
         else:
             channel.handle(call)
-
-    def _closing_method(self, number: int, name: str) -> None:
-        """Handle a method on a channel that the broker has closed: only its end matters.
-
-        The client's own channel.close may have crossed the broker's (as in RabbitMQ).
-        """
-        if name == "channel.close":
-            self.write(encode(number, "channel.close_ok"))
-        elif name == "channel.close_ok":
-            del self.channels[number]
 
     def _open_channel(self, number: int, channel: ClientChannel | None, method: str) -> None:
         assert self.vhost is not None, "channels are opened in stage OPEN only"
