@@ -14,8 +14,6 @@ from postage.cli.commands import COMMANDS
 from postage.cli.exits import print_error
 from postage.cli.output import handle_stdout_errors
 
-__all__ = ["main", "postage"]
-
 INTERRUPTED = 130
 """The exit code that shells report for a program ended by SIGINT."""
 

@@ -21,16 +21,6 @@ from postage.encoding import JsonEncoder
 from postage.errors import DecodingError, EncodingError, SettingsError, TopologyMismatch
 from postage.exchange import Exchange, ExchangeType
 
-__all__ = [
-    "NEGATIVE_NUMBERS",
-    "exchange_arguments",
-    "exchange_named",
-    "exchange_of",
-    "explain_missing",
-    "message_arguments",
-    "parameters_of",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}

@@ -19,8 +19,6 @@ from postage.errors import SettingsError
 if TYPE_CHECKING:
     from postage.broker import Broker
 
-__all__ = ["DESCRIPTION", "HELP", "HOST", "PORT", "serve"]
-
 DESCRIPTION = """\
 Run an AMQP 0-9-1 broker in the foreground, for development, tests, demos, and light use on one
 host.

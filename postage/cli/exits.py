@@ -20,8 +20,6 @@ from postage.errors import (
     SettingsError,
 )
 
-__all__ = ["CODES", "MEANINGS", "Code", "CommandFailed", "exit_codes", "print_error"]
-
 
 class Code(enum.IntEnum):
     """The exit codes of a command."""

@@ -23,8 +23,6 @@ from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green import GenericConsumer, GenericProducer
 
-__all__ = ["as_line", "listen"]
-
 QUEUE = {
     "name": "",
     "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 10_000}},

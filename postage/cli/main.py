@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 
 from postage.cli.exits import exit_codes
 
-__all__ = ["main"]
-
 Main = Callable[[Sequence[str] | None], int]
 
 

@@ -12,8 +12,6 @@ from postage.cli.commands import COMMANDS
 from postage.cli.exits import CommandFailed
 from postage.cli.output import handle_stdout_errors
 
-__all__ = ["main"]
-
 INSTALL = "pip install 'postage[cli]'"
 
 

@@ -12,8 +12,6 @@ import click
 from postage.settings import live
 from postage.url import Url
 
-__all__ = ["Seconds", "examples", "json_option", "set_defaults", "url_option"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

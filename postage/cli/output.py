@@ -15,16 +15,6 @@ from postage.cli.exits import Code, CommandFailed
 if TYPE_CHECKING:
     from postage.message import MessageResult
 
-__all__ = [
-    "as_json",
-    "error_text",
-    "handle_stdout_errors",
-    "print_json",
-    "print_text",
-    "sanitized",
-    "table",
-]
-
 
 def print_text(text: str) -> None:
     """Print *text* and flush."""

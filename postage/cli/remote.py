@@ -10,8 +10,6 @@ from postage.fingerprint import Fingerprint
 from postage.green import GenericProducer
 from postage.message import MessageCommand, RpcCommand
 
-__all__ = ["Remote", "remote_at"]
-
 
 class Remote(GenericProducer):
     """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``."""

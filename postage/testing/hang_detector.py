@@ -27,8 +27,6 @@ from traceback import format_stack
 from types import FrameType
 from typing import Any
 
-__all__ = ["GRACE", "HangDetector", "TestHung", "all_stacks"]
-
 GRACE = 20.0
 """Seconds between the interruption and the end of a process that has not reacted to it."""
 SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGXCPU)

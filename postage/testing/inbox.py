@@ -12,8 +12,6 @@ from postage.exchange import Exchange
 from postage.green import GenericConsumer
 from postage.testing.polling import wait_until
 
-__all__ = ["Inbox", "Receive"]
-
 TIMEOUT = 5.0
 """Seconds for an inbox to start and to stop."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["cut_connections"]
-
 
 def cut_connections(role: str = "", *, port: int = 0) -> int:
     """Break the open connections of this hub, as a failing network does; return how many.

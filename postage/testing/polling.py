@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["wait_until"]
-
 PAUSE = 0.005
 """Seconds between two checks."""
 

@@ -10,8 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable
 
-__all__ = ["end", "kill_group", "orphan_proof", "wait_blocking"]
-
 
 def orphan_proof(command: list[str]) -> list[str]:
     """Return *command* so that the kernel kills it when the thread that starts it ends.

@@ -11,8 +11,6 @@ import pytest
 from postage.green import MessageProcessor
 from postage.testing.polling import wait_until
 
-__all__ = ["RunProcessor"]
-
 P = TypeVar("P", bound=MessageProcessor)
 
 TIMEOUT = 5.0

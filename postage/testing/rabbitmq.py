@@ -27,15 +27,6 @@ from typing import Any, NamedTuple
 
 from postage.testing.processes import end, kill_group, orphan_proof, wait_blocking
 
-__all__ = [
-    "RabbitMQFailed",
-    "RabbitMQMissing",
-    "RabbitMQNode",
-    "TlsFiles",
-    "free_ports",
-    "is_installed",
-]
-
 DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 """The programs behind Debian's ``/usr/sbin/rabbitmq-server``, a wrapper that insists on the user
 ``rabbitmq``."""

@@ -10,8 +10,6 @@ import pytest
 
 from postage.testing.hang_detector import HangDetector, TestHung
 
-__all__ = ["close_stderr", "keep_stderr", "limited"]
-
 _descriptor = pytest.StashKey[int]()
 _detector = pytest.StashKey[HangDetector]()
 

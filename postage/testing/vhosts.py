@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.rabbitmq import RabbitMQNode
 
-__all__ = ["EmbeddedVhosts", "RabbitMQVhosts", "UrlVhost", "VhostProvider", "chosen_broker"]
-
 
 def chosen_broker(config: pytest.Config) -> str:
     """Return ``embedded``, ``rabbitmq`` or a URL, from the option or else from the ini file."""

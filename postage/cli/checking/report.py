@@ -21,8 +21,6 @@ from postage.errors import PostageError
 from postage.exchange import Exchange
 from postage.green import GenericProducer, MessageProcessor
 
-__all__ = ["Report", "report_on"]
-
 BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
 
 

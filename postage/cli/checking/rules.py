@@ -13,8 +13,6 @@ from postage.dispatch import name_of
 from postage.exchange import Exchange
 from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable
 
-__all__ = ["Finding", "exchanges_differ", "faults_of_handlers", "keys_lead_nowhere"]
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from postage.broker import embedded
 from postage.settings import Settings, live
 
-__all__ = ["sandbox"]
-
 NAME = "check"
 
 

@@ -5,8 +5,6 @@ A module is imported only when its command is used, so ``postage --help`` stays 
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS"]
-
 COMMANDS = {
     "run": "Run processors: in one process, or in several.",
     "call": "Call a component and print its answer.",

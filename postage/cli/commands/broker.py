@@ -6,8 +6,6 @@ import click
 
 from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
 
-__all__ = ["command"]
-
 
 @click.command("broker", help=DESCRIPTION)
 @click.option("--host", default=HOST, show_default=True, metavar="ADDRESS", help=HELP["host"])

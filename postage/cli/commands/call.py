@@ -9,8 +9,6 @@ from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples
 from postage.cli.output import error_text, print_json
 
-__all__ = ["command"]
-
 
 @click.command(
     context_settings=NEGATIVE_NUMBERS,

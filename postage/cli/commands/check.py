@@ -15,8 +15,6 @@ from postage.cli.running.targets import Target, prepare_imports
 if TYPE_CHECKING:
     from postage.cli.checking.report import Report
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples("postage check shop.orders shop.stock", "postage check shop.fleet:everything")

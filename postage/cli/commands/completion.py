@@ -7,8 +7,6 @@ from click.shell_completion import get_completion_class
 
 from postage.cli.output import print_text
 
-__all__ = ["command"]
-
 SHELLS = ("bash", "zsh", "fish")
 
 

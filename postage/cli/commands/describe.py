@@ -12,8 +12,6 @@ from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples, json_option, url_option
 from postage.cli.output import error_text, print_json, print_text, sanitized
 
-__all__ = ["command", "page"]
-
 TITLES = {"rpc": "Calls", "message": "Messages"}
 
 

@@ -12,8 +12,6 @@ from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import Seconds, examples
 from postage.cli.output import print_json, sanitized
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples(

@@ -9,8 +9,6 @@ from postage.cli.options import Seconds, examples, json_option, url_option
 from postage.cli.output import print_json, print_text, table
 from postage.fingerprint import Fingerprint
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples(

@@ -14,8 +14,6 @@ from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples(

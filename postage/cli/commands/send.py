@@ -7,8 +7,6 @@ import click
 from postage.cli.arguments import NEGATIVE_NUMBERS, exchange_of, message_arguments, parameters_of
 from postage.cli.options import examples
 
-__all__ = ["command"]
-
 
 @click.command(
     context_settings=NEGATIVE_NUMBERS,

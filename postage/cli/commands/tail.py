@@ -7,8 +7,6 @@ import click
 from postage.cli.arguments import exchange_arguments, exchange_of
 from postage.cli.options import examples
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples(

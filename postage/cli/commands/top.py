@@ -11,8 +11,6 @@ from postage.cli.fleet.terminal import need_terminal
 from postage.cli.options import Seconds, examples, url_option
 from postage.fingerprint import Fingerprint
 
-__all__ = ["command"]
-
 
 @click.command(
     epilog=examples(

@@ -13,21 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-__all__ = [
-    "COLUMNS",
-    "AppList",
-    "AppRow",
-    "Description",
-    "Identity",
-    "handled",
-    "identified",
-    "merged",
-    "number_at",
-    "rate",
-    "rated",
-    "row",
-]
-
 Description = dict[str, Any]
 """An answer to ``describe``; of an application that only answers ``ping``, its fingerprint."""
 

@@ -22,8 +22,6 @@ from postage.exchange import Exchange
 from postage.green import GenericApplicationExchange
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
-__all__ = ["FleetPoller", "everybody", "one", "remote_to"]
-
 NO_LIMIT = 1_000_000
 """More answers than there will be: a query waits until its time is over."""
 BRIEF = {"brief": True}

@@ -19,8 +19,6 @@ from postage.cli.fleet.query import FleetPoller, remote_to
 from postage.cli.fleet.terminal import ENDED, pressed_keys
 from postage.cli.output import sanitized, table
 
-__all__ = ["render", "show"]
-
 REDRAW_INTERVAL = 1.0
 """Seconds after which the screen is drawn again although no answer has come."""
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 
 from postage.cli.exits import CommandFailed
 
-__all__ = ["ENDED", "need_terminal", "pressed_keys"]
-
 ENDED = ""
 """Read in place of a key when the terminal has been closed."""
 

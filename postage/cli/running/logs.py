@@ -7,8 +7,6 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["LEVELS", "set_up"]
-
 LEVELS = ("debug", "info", "warning", "error")
 LINE = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 

@@ -12,8 +12,6 @@ import signal
 from dataclasses import dataclass
 from time import sleep  # imported before gevent patches it: the watching thread is a native one
 
-__all__ = ["SIGNALLED", "ParentPipe"]
-
 SIGNALLED = 128 + signal.SIGTERM
 """The exit code of a worker that was ended by SIGTERM, and did not run out of components."""
 

@@ -14,8 +14,6 @@ from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
 from postage.statistics_types import ConnectionStatistics
 
-__all__ = ["readiness", "serve_probes"]
-
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"

@@ -18,8 +18,6 @@ from postage.settings import Settings, live
 if TYPE_CHECKING:
     from postage.green import MicroThread
 
-__all__ = ["Plan", "run_here"]
-
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 30.0

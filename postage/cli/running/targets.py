@@ -23,16 +23,6 @@ from postage.errors import PostageError
 if TYPE_CHECKING:
     from postage.green import MicroThread
 
-__all__ = [
-    "Target",
-    "load_objects",
-    "make_all",
-    "make_components",
-    "name_of",
-    "prepare_imports",
-    "processors_in",
-]
-
 
 @dataclass(frozen=True)
 class Target:

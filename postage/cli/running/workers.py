@@ -33,8 +33,6 @@ from postage.cli.exits import Code, CommandFailed
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.supervision import Restarts
 
-__all__ = ["supervise"]
-
 logger = logging.getLogger(__name__)
 
 FINAL = (Code.USAGE, Code.UNREACHABLE, Code.TOPOLOGY)
