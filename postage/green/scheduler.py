@@ -56,8 +56,8 @@ class Scheduler:
         self._ended_runners: deque[MicrothreadRunner] = deque()  # since the last turn of the loop
         self._next_action = NextAction.CONTINUE
         self._turned = gevent.event.Event()
-        self._is_running = self._restarts_program = self._was_signalled = False
-        self._ended = gevent.event.Event()
+        self._was_signalled = False
+        self._ended = gevent.event.Event()  # cleared while the loop runs
         self._ended.set()
 
     def add_microthread(self, mthread: MicroThread) -> None:
@@ -67,14 +67,13 @@ class Scheduler:
         """
         runner = runner_for(mthread, self._turned.set, self._on_end)
         self._runners[runner] = None
-        if self._is_running:
+        if not self._ended.is_set():
             runner.start()
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
         yield 1
         with self._signals():
-            self._is_running = True
             self._ended.clear()
             for runner in list(self._runners):
                 runner.start()
@@ -85,12 +84,12 @@ class Scheduler:
                     yield 1
             finally:
                 self._stop()
-        if self._restarts_program:
+        if self._next_action is NextAction.RESTART and not self._was_signalled:
             restart_program()
 
     def shutdown(self) -> None:
         """End the loop: processors finish the messages they have.  Never switches."""
-        self._next_action = NextAction.EXIT
+        self._next_action = max(self._next_action, NextAction.EXIT)
         self._turned.set()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -127,10 +126,8 @@ class Scheduler:
     def _note_end(self, runner: MicrothreadRunner) -> None:
         if runner.error is not None:
             raise runner.error
-        action = runner.next_action
-        if action is not NextAction.STOP:
-            self._next_action = max(self._next_action, action)
-        self._restarts_program = self._restarts_program or action is NextAction.RESTART
+        if runner.next_action is not NextAction.STOP:
+            self._next_action = max(self._next_action, runner.next_action)
 
     def _stop(self) -> None:
         """Stop all microthreads, the last added first, because it may call those added before it.
@@ -155,7 +152,6 @@ class Scheduler:
             runner.kill()
         _join(self._runners, GRACE)
         self._runners.clear()
-        self._is_running = False
         self._ended.set()
 
     @contextmanager
@@ -177,7 +173,6 @@ class Scheduler:
             # Also for SIGINT: gevent prints the traceback of a KeyboardInterrupt.
             raise SystemExit(128 + number)
         self._was_signalled = True
-        self._restarts_program = False  # a signal overrides the command to restart
         logger.info("%s: finishing what is running.", signal.Signals(number).name)
         self.shutdown()
 

@@ -52,7 +52,8 @@ class MicrothreadRunner:
         """What the loop of the scheduler is to raise."""
         self._on_turn, self._on_end = on_turn, on_end
         self._ended = gevent.event.Event()
-        self._exits_scheduler = self._stop_requested = False
+        self._stop_requested = False
+        self._own_action = NextAction.CONTINUE
         self._greenlet: Any = None
         self._life: Iterator[int] | None = self._create()
 
@@ -64,7 +65,7 @@ class MicrothreadRunner:
     @property
     def next_action(self) -> NextAction:
         """What the scheduler does after the end of this microthread."""
-        return NextAction.EXIT if self._exits_scheduler else NextAction.CONTINUE
+        return self._own_action
 
     def start(self) -> None:
         """Start to run; returns at once and never switches."""
@@ -111,7 +112,7 @@ class MicrothreadRunner:
         try:
             function()
         except ExitScheduler:
-            self._exits_scheduler = True
+            self._own_action = NextAction.EXIT
         except RuntimeError as exc:
             # PEP 479: a generator of the user's own let StopIteration out.
             return None if isinstance(exc.__cause__, StopIteration) else exc
