@@ -35,8 +35,9 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES says the same to Pyth
         Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler, every,
     )
     from postage.message import (
+        CONNECTION_LOST, ERROR, EXCEPTION, NO_REPLY, NO_ROUTE, SUCCESS, TIMEOUT, UNKNOWN_COMMAND,
         Message, MessageCommand, MessageResult, MessageResultError, MessageResultException,
-        MessageStatus, RpcCommand,
+        MessageStatus, ResultKind, RpcCommand,
     )
     from postage.settings import Hup, Settings
     from postage.statistics_types import (
@@ -51,6 +52,9 @@ __all__ = [
     # Messages
     "Message", "MessageCommand", "MessageStatus", "RpcCommand", "MessageResult",
     "MessageResultError", "MessageResultException", "Fingerprint", "Encoder", "JsonEncoder",
+    # Results of calls: their kinds, and the names of exceptions that Postage itself reports
+    "ResultKind", "SUCCESS", "ERROR", "EXCEPTION",
+    "TIMEOUT", "CONNECTION_LOST", "NO_ROUTE", "UNKNOWN_COMMAND", "NO_REPLY",
     # Handlers
     "MessageHandler", "MessageHandlerFullBody", "RpcHandler", "MessageFilter", "Handler", "every",
     "Reply", "Delivery", "Properties",
@@ -74,28 +78,29 @@ __all__ = [
 ]
 
 _HOMES = {  # all other names are errors
-    "addressing": ("Eks", "Eqk", "QueueSpec"),
-    "dispatch": ("Reply",),
-    "encoding": ("Encoder", "JsonEncoder"),
-    "exchange": ("Exchange",),
-    "fingerprint": ("Fingerprint",),
-    "green": (
+    "postage.addressing": ("Eks", "Eqk", "QueueSpec"),
+    "postage.dispatch": ("Reply",),
+    "postage.encoding": ("Encoder", "JsonEncoder"),
+    "postage.exchange": ("Exchange",),
+    "postage.fingerprint": ("Fingerprint",),
+    "postage.green": (
         "GenericApplication", "GenericApplicationExchange", "GenericConsumer", "GenericProducer",
         "MessageProcessor", "MicroThread", "Scheduler", "close", "patch_all", "pipelined", "run",
         "statistics",
     ),
-    "green.amqp.delivery": ("Delivery",),
-    "green.amqp.frames": ("Properties",),
-    "handlers": (
+    "postage.green.amqp.delivery": ("Delivery",),
+    "postage.green.amqp.properties": ("Properties",),
+    "postage.handlers": (
         "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody", "RpcHandler",
         "every",
     ),
-    "message": (
-        "Message", "MessageCommand", "MessageResult", "MessageResultError",
-        "MessageResultException", "MessageStatus", "RpcCommand",
+    "postage.message": (
+        "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SUCCESS", "TIMEOUT",
+        "UNKNOWN_COMMAND", "ResultKind", "Message", "MessageCommand", "MessageResult",
+        "MessageResultError", "MessageResultException", "MessageStatus", "RpcCommand",
     ),
-    "settings": ("Hup", "Settings"),
-    "statistics_types": (
+    "postage.settings": ("Hup", "Settings"),
+    "postage.statistics_types": (
         "ChannelStatistics", "ConnectionStatistics", "ProcessorStatistics", "ProducerStatistics",
     ),
 }
@@ -109,7 +114,7 @@ if not TYPE_CHECKING:  # type checkers would accept any name
         """Load one of the names above, and keep it."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = import_module(f"postage.{_HOME_OF.get(name, 'errors')}")
+        home = import_module(_HOME_OF.get(name, "postage.errors"))
         found = globals()[name] = getattr(home, name)
         return found
 

@@ -29,15 +29,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "green.application": ("GenericApplication", "GenericApplicationExchange"),
-    "green.consumer": ("GenericConsumer",),
-    "green.microthread": ("MicroThread",),
-    "green.pipelining": ("pipelined",),
-    "green.processor": ("MessageProcessor",),
-    "green.producer": ("GenericProducer",),
-    "green.runtime": ("close", "statistics"),
-    "green.scheduler": ("MicroScheduler", "Scheduler", "run"),
-    "handlers": ("every",),
+    "postage.green.application": ("GenericApplication", "GenericApplicationExchange"),
+    "postage.green.consumer": ("GenericConsumer",),
+    "postage.green.microthread": ("MicroThread",),
+    "postage.green.pipelining": ("pipelined",),
+    "postage.green.processor": ("MessageProcessor",),
+    "postage.green.producer": ("GenericProducer",),
+    "postage.green.runtime": ("close", "statistics"),
+    "postage.green.scheduler": ("MicroScheduler", "Scheduler", "run"),
+    "postage.handlers": ("every",),
 }
 # fmt: on
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,8 +48,7 @@ if not TYPE_CHECKING:  # type checkers would accept any name
         """Load one of the names above, and keep it."""
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = import_module(f"postage.{_HOME_OF[name]}")
-        found = globals()[name] = getattr(home, name)
+        found = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
         return found
 
 

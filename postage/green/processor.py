@@ -370,7 +370,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
                 self._conclude(delivery, outcome)
         except MalformedMessage as exc:
             counts["malformed"] += 1
-            logger.error("%s rejected what is no message: %s", type(self).__name__, exc)  # noqa: TRY400
+            logger.error("%s rejected a malformed message: %s", type(self).__name__, exc)  # noqa: TRY400 - it is not our error
             delivery.reject(requeue=False)
         except Exception:  # a defect of ours: it must not leave the message without a verdict
             counts["failed"] += 1

@@ -101,7 +101,7 @@ def test_a_malformed_body_is_rejected_counted_and_logged(place, raw, failing, ca
     assert producer.rpc_echo("alive").value == "alive"
     assert processor.counts["malformed"] == 1
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
-    assert "no message" in record.getMessage()
+    assert "malformed message" in record.getMessage()
 
 
 @pytest.mark.behaviour("message-outcomes")

@@ -7,6 +7,8 @@ from typing import Any
 import gevent
 
 from postage import (
+    EXCEPTION,
+    TIMEOUT,
     AckAndRestart,
     ChannelRefused,
     ConnectionStatistics,
@@ -42,6 +44,7 @@ from postage import (
     RejectMessage,
     RemoteError,
     Reply,
+    ResultKind,
     RpcHandler,
     Scheduler,
     Settings,
@@ -81,6 +84,9 @@ def send(client: Client) -> None:
 
 def call(client: Client) -> tuple[Any, str, bool]:
     result: MessageResult = client.call("sum", 1, 2, _timeout=0.5, _max_retry=0)
+    kind: ResultKind = result.kind
+    if kind == EXCEPTION and result.value == TIMEOUT:
+        raise TimeoutError(result.message)
     if not result:
         raise RuntimeError(f"{result.kind}: {result.value}: {result.message}")
     second = client.rpc_sum(a=1, b=2)
