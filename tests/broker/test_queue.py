@@ -11,7 +11,7 @@ import pytest
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
-from tests.support.core import Taker, drain, fill, message, new_queue
+from tests.support.core import LimitedConsumer, drain, fill, message, new_queue
 
 
 def test_first_in_first_out(place: VHost) -> None:
@@ -94,7 +94,7 @@ def test_no_time_to_live_at_all(place: VHost) -> None:
     queue = new_queue(place, "q", {"x-message-ttl": 0})
     fill(queue, b"1")
     assert len(queue) == 0
-    taker = Taker()
+    taker = LimitedConsumer()
     queue.add_consumer(taker)
     fill(queue, b"2")
     assert taker.bodies == [b"2"]
@@ -140,7 +140,7 @@ def test_an_unused_queue_expires(place: VHost, timers: ManualTimers) -> None:
     timers.advance(0.8)
     new_queue(place, "q", {"x-expires": 1000})
     timers.advance(0.8)
-    taker = Taker()
+    taker = LimitedConsumer()
     queue.add_consumer(taker)
     timers.advance(5)
     assert "q" in place.queues
@@ -164,7 +164,7 @@ def test_a_message_that_fails_too_often(place: VHost) -> None:
 
 def test_consumers_take_turns(place: VHost) -> None:
     queue = new_queue(place, "q")
-    takers = [Taker(), Taker(), Taker()]
+    takers = [LimitedConsumer(), LimitedConsumer(), LimitedConsumer()]
     for taker in takers:
         queue.add_consumer(taker)
     fill(queue, *(str(n).encode() for n in range(6)))
@@ -173,7 +173,7 @@ def test_consumers_take_turns(place: VHost) -> None:
 
 def test_one_who_had_no_room_goes_to_the_end(place: VHost) -> None:
     queue = new_queue(place, "q")
-    small, big = Taker(room=1), Taker()
+    small, big = LimitedConsumer(room=1), LimitedConsumer()
     for taker in (small, big):
         queue.add_consumer(taker)
     fill(queue, b"1", b"2", b"3")
@@ -186,7 +186,7 @@ def test_one_who_had_no_room_goes_to_the_end(place: VHost) -> None:
 
 def test_the_important_are_served_first(place: VHost) -> None:
     queue = new_queue(place, "q")
-    low, high = Taker(), Taker(room=2, priority=5)
+    low, high = LimitedConsumer(), LimitedConsumer(room=2, priority=5)
     for taker in (low, high):
         queue.add_consumer(taker)
     fill(queue, b"1", b"2", b"3")
@@ -195,7 +195,7 @@ def test_the_important_are_served_first(place: VHost) -> None:
 
 def test_one_alone_is_active(place: VHost) -> None:
     queue = new_queue(place, "q", {"x-single-active-consumer": True})
-    first, second = Taker(room=1), Taker(priority=9)
+    first, second = LimitedConsumer(room=1), LimitedConsumer(priority=9)
     for taker in (first, second):
         queue.add_consumer(taker)
     fill(queue, b"1", b"2")
@@ -206,7 +206,7 @@ def test_one_alone_is_active(place: VHost) -> None:
 
 
 def test_closing_tells_the_consumers(place: VHost) -> None:
-    queue, taker = new_queue(place, "q"), Taker(room=0)
+    queue, taker = new_queue(place, "q"), LimitedConsumer(room=0)
     queue.add_consumer(taker)
     fill(queue, b"1")
     assert place.remove_queue(queue) == 1

@@ -12,7 +12,7 @@ from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.vhost import VHost
 from postage.broker.session.node import Node
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
-from tests.support.core import Taker, fill, message, new_exchange, new_queue, publish
+from tests.support.core import LimitedConsumer, fill, message, new_exchange, new_queue, publish
 
 ME, OTHER = object(), object()
 
@@ -99,7 +99,7 @@ def test_a_queue_goes_with_its_last_consumer(place: VHost) -> None:
     queue = new_queue(place, "q", auto_delete=True)
     place.consumer_removed(queue)
     assert "q" in place.queues  # it never had one
-    takers = [Taker(), Taker()]
+    takers = [LimitedConsumer(), LimitedConsumer()]
     for taker in takers:
         queue.add_consumer(taker)
     for taker, there in zip(takers, (True, False), strict=True):
@@ -241,7 +241,7 @@ def test_deleting_with_conditions(place: VHost) -> None:
     fill(queue, b"m")
     expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty")
     assert refusal(place.delete_queue, queue, if_unused=False, if_empty=True) == expected
-    queue.add_consumer(Taker(room=0))
+    queue.add_consumer(LimitedConsumer(room=0))
     expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use")
     assert refusal(place.delete_queue, queue, if_unused=True, if_empty=False) == expected
     new_exchange(place, "e")

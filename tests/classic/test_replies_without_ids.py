@@ -14,12 +14,12 @@ from tests.support.programs import Program
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("classic", "broker_env")]
 
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = "classic-many"
 
 
 class Caller(messaging.GenericProducer):
-    eks = [(Meeting, "rk")]  # noqa: RUF012 - the classic form
+    eks = [(SharedExchange, "rk")]  # noqa: RUF012 - the classic form
     rpc_timeout = 20
     max_retry = 0
 

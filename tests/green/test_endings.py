@@ -29,13 +29,13 @@ HEAD = f"""
 import os, sys, time
 from postage import green, messaging
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = "{QUEUE}"
     exchange_type = "direct"
     durable = True
 
 class Producer(messaging.GenericProducer):
-    eks = [(Meeting, "rk")]
+    eks = [(SharedExchange, "rk")]
     confirm = os.environ["CONFIRM"] == "1"
 
 producer = Producer()
@@ -43,7 +43,7 @@ producer = Producer()
 WITH_CONSUMER = """
 import gevent
 import pika
-consumer = messaging.GenericConsumer([(Meeting, [("endings-other", "other")])])
+consumer = messaging.GenericConsumer([(SharedExchange, [("endings-other", "other")])])
 gevent.spawn(consumer.start_consuming, print)
 gevent.sleep(0.2)
 producer.message_one()
@@ -219,7 +219,7 @@ def test_supervisor_reports_of_the_broker_are_no_complaint(log: str, count: int)
 
 
 STOPPED = """
-consumer = messaging.GenericConsumer([(Meeting, [("endings-stopped", "other")])])
+consumer = messaging.GenericConsumer([(SharedExchange, [("endings-stopped", "other")])])
 producer.message_one()
 print("ready", flush=True)
 os.kill(os.getpid(), 19)  # SIGSTOP, until the test has stopped the broker

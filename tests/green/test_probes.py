@@ -56,7 +56,7 @@ def test_concurrent_first_calls_share_a_reply_queue(place):
         before = consumers()
         calls = [producer.rpc_echo.later(number) for number in range(MANY)]
         wait_until(lambda: len(server.began) == MANY, SOON)
-        assert consumers() == before + 2, "the scout's own queue, and that of all others"
+        assert consumers() == before + 2, "the queue of the probe, and that of all other calls"
         server.may_answer.set()
 
         assert [call.get(timeout=SOON).value for call in calls] == list(range(MANY))

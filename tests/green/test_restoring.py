@@ -192,12 +192,12 @@ def test_groups_of_generic_applications_are_restored(
 @pytest.mark.slow
 def test_two_hundred_processors_are_restored_together(place: Place, hup: Any, proxy: Proxy) -> None:
     keys = [f"key{number}" for number in range(200)]
-    herd = [worker(place, hup, eqk=place.at((place.sub(key), key))) for key in keys]
+    processors = [worker(place, hup, eqk=place.at((place.sub(key), key))) for key in keys]
     producer = place.producer()
-    with running(*herd):
+    with running(*processors):
         proxy.cut()
         began = time.monotonic()
-        wait_until(lambda: all(each.counts["restored"] for each in herd), SOON)
+        wait_until(lambda: all(each.counts["restored"] for each in processors), SOON)
         took = time.monotonic() - began
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
         gevent.joinall(calls, timeout=SOON)

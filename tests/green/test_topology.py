@@ -81,22 +81,22 @@ EXCHANGES = {
 }
 
 
-class Witness(messaging.MessageProcessor):
-    """Somebody else in the same process, who must notice nothing."""
+class Bystander(messaging.MessageProcessor):
+    """Another processor of the process, which must not be disturbed."""
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content: Any, reply: Any) -> None:
         reply(content["parameters"])
 
 
-class Unharmed:
-    """Runs a witness around a block; its channels, and those of publishers, must stay."""
+class Undisturbed:
+    """Runs a bystander during a block; asserts that it keeps its channels and connections."""
 
     def __init__(self, place: Place) -> None:
-        self._place = Place(place.sub("witness"))
-        self._witness = Witness({}, self._place.eqk)
+        self._place = Place(place.sub("bystander"))
+        self._bystander = Bystander({}, self._place.eqk)
         self._producer = self._place.producer()
-        self._running = running(self._witness)
+        self._running = running(self._bystander)
 
     def __enter__(self) -> None:
         self._running.__enter__()
@@ -108,7 +108,7 @@ class Unharmed:
         assert self._shared() == self._before, "a channel that others use has ended"
         assert self._producer.rpc_echo(2).value == 2
         self._running.__exit__(*error)
-        assert not {"lost", "cancelled", "amiss"} & self._witness.consumer.counts.keys()
+        assert not {"lost", "cancelled", "amiss"} & self._bystander.consumer.counts.keys()
 
     def _shared(self) -> list[Any]:
         pair = runtime_of(self._producer.settings).pair
@@ -125,7 +125,7 @@ def test_a_queue_that_exists_otherwise(place: Place, raw: Raw, case: str, kind: 
     raw.declare(place.queue, **made)
     eqk = place.at(({"name": place.queue, "flags": declared}, place.key))
 
-    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
         kind(eqk=eqk) if kind is messaging.GenericConsumer else kind({}, eqk)
 
     error = caught.value
@@ -155,7 +155,7 @@ def test_an_exchange_that_exists_otherwise(place: Place, raw: Raw, case: str, wh
         else:
             messaging.GenericConsumer([(used, [(place.queue, "rk")])])
 
-    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
         use(wrong)
 
     error = caught.value
@@ -186,7 +186,7 @@ def test_a_passive_exchange_that_does_not_exist(place: Place, raw: Raw, who: str
             messaging.GenericConsumer([(passive, [(place.queue, "rk")])])
 
     began = time.monotonic()
-    with Unharmed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
         use()
 
     assert time.monotonic() - began < SOON, "not for the whole publish_timeout"
@@ -202,7 +202,10 @@ def test_a_passive_exchange_that_does_not_exist(place: Place, raw: Raw, who: str
 def test_a_passive_queue_that_does_not_exist(place: Place, raw: Raw) -> None:
     eqk = place.at(({"name": place.queue, "flags": {"passive": True}}, place.key))
 
-    with Unharmed(place), pytest.raises(TopologyMismatch, match="does not exist") as caught:
+    with (
+        Undisturbed(place),
+        pytest.raises(TopologyMismatch, match="does not exist") as caught,
+    ):
         messaging.GenericConsumer(eqk)
 
     error = caught.value
@@ -236,7 +239,7 @@ def test_a_queue_redeclared_during_the_loss_ends_the_processor(
     place: Place, raw: Raw, broker_env: Any, what: str
 ) -> None:
     with Proxy(broker_env.port) as proxy:
-        processor = Witness({}, place.eqk, {**broker_env.hup, "port": proxy.port})
+        processor = Bystander({}, place.eqk, {**broker_env.hup, "port": proxy.port})
         run = spawned(processor.start_consuming)
         wait_until(lambda: processor.consumer.consuming, SOON)
         proxy.refuse()
@@ -247,7 +250,7 @@ def test_a_queue_redeclared_during_the_loss_ends_the_processor(
         else:
             raw.channel.exchange_delete(place.exchange.name)
             raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
-        with Unharmed(place):  # another connection, it is true, to the same broker
+        with Undisturbed(place):  # another connection to the same broker
             proxy.accept()
             [error] = outcomes([run], SOON)
         green.close(1.0)
@@ -268,7 +271,7 @@ def quorum(place: Place, **more: Any) -> Any:
     return place.at(({"name": place.queue, "flags": flags}, place.key))
 
 
-class Worker(Witness):
+class Worker(Bystander):
     """Keeps what it handles; rejects what is ``bad``."""
 
     concurrency = 5

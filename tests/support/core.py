@@ -1,4 +1,4 @@
-"""Shorthand for tests of the broker's core, without connections."""
+"""Short forms for tests of the broker's core, without connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postage.broker.wire.content import ContentProperties, PublishedMessage
 
 
 def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
-    """Carry out an exchange.declare."""
+    """Declare an exchange."""
     flags = {"passive": False, "durable": False, "auto_delete": False, "internal": False}
     call = {"exchange": name, "type": kind, "arguments": {}, **flags, **values}
     place.declare_exchange(SimpleNamespace(**call))
@@ -25,7 +25,7 @@ def new_queue(
     owner: object = None,
     **flags: Any,
 ) -> BrokerQueue:
-    """Carry out a queue.declare; *owner* makes it exclusive."""
+    """Declare a queue; *owner* makes it exclusive."""
     call = {"passive": False, "durable": False, "auto_delete": False, **flags}
     call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
     return place.declare_queue(SimpleNamespace(**call), owner)
@@ -40,7 +40,7 @@ def message(
 
 
 def publish(place: VHost, sent: PublishedMessage) -> list[str]:
-    """Send *sent* on its way; return the queues that it came to."""
+    """Route *sent*; return the queues that it has reached."""
     queues = place.route(sent)
     for queue in queues:
         queue.publish(sent)
@@ -48,18 +48,18 @@ def publish(place: VHost, sent: PublishedMessage) -> list[str]:
 
 
 def fill(queue: BrokerQueue, *bodies: bytes, **properties: Any) -> None:
-    """Put messages straight into *queue*."""
+    """Put messages into *queue*."""
     for body in bodies:
         queue.publish(message(body, key=queue.name, **properties))
 
 
 def drain(queue: BrokerQueue) -> list[bytes]:
-    """Take all out of *queue*; return the bodies."""
+    """Take all messages out of *queue*; return their bodies."""
     return [entry.message.body for entry in iter(queue.get, None)]
 
 
-class Taker:
-    """A consumer that takes up to *room* messages until it is given more."""
+class LimitedConsumer:
+    """A consumer that takes up to *room* messages."""
 
     def __init__(self, room: int = 1000, priority: int = 0) -> None:
         self.room, self.priority, self.exclusive = room, priority, False
@@ -78,5 +78,5 @@ class Taker:
 
     @property
     def bodies(self) -> list[bytes]:
-        """The bodies of what it took."""
+        """The bodies of the messages that it has taken."""
         return [entry.message.body for entry in self.taken]

@@ -11,7 +11,7 @@ from postage.addressing import Eks, Eqk
 def exchange(name: str, kind: str = "direct", **attributes: Any) -> type[messaging.Exchange]:
     """Return an exchange class of this *kind*."""
     made: type[messaging.Exchange] = messaging.ExchangeType(
-        "Meeting", (messaging.Exchange,), {"name": name, "exchange_type": kind, **attributes}
+        "Exchange", (messaging.Exchange,), {"name": name, "exchange_type": kind, **attributes}
     )
     return made
 

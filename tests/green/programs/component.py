@@ -10,7 +10,7 @@ from postage import messaging, microthreads
 QUEUE = sys.argv[1]
 
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = QUEUE
 
 
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     os.environ["COMPONENT_RUN"] = str(run)
     scheduler = microthreads.MicroScheduler()
     for key in ("one", "two"):
-        eqk = [(Meeting, [(f"{QUEUE}-{key}", key)])]
+        eqk = [(SharedExchange, [(f"{QUEUE}-{key}", key)])]
         scheduler.add_microthread(Component({"name": key}, eqk))
     say("run", run, "of", os.getpid(), sys.argv[1:], sys.flags.dont_write_bytecode)
     sys.stdout.flush()

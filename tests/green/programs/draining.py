@@ -11,7 +11,7 @@ from postage import green, messaging
 QUEUE, TIMEOUT = sys.argv[1], float(sys.argv[2])
 
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = QUEUE
 
 
@@ -32,7 +32,7 @@ class Worker(messaging.MessageProcessor):
         say("finished", number)
 
 
-processor = Worker({"name": "worker"}, [(Meeting, [(QUEUE, "rk")])])
+processor = Worker({"name": "worker"}, [(SharedExchange, [(QUEUE, "rk")])])
 gevent.spawn_later(0, say, "ready")
 green.run(processor)
 say("ended", time.time(), dict(processor.counts))

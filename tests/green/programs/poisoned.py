@@ -15,7 +15,7 @@ ARGUMENTS = {
 }
 
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = QUEUE
 
 
@@ -33,6 +33,6 @@ class Victim(messaging.MessageProcessor):
 
 
 queue = {"name": QUEUE, "flags": {"arguments": ARGUMENTS}}
-victim = Victim({"name": "victim"}, [(Meeting, [(queue, "rk")])])
+victim = Victim({"name": "victim"}, [(SharedExchange, [(queue, "rk")])])
 os.write(1, b"ready\n")
 green.run(victim)

@@ -13,7 +13,7 @@ PLACE, COUNT, FILE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 STARTED = time.time()
 
 
-class Meeting(messaging.Exchange):
+class SharedExchange(messaging.Exchange):
     name = PLACE
 
 
@@ -38,7 +38,9 @@ def about() -> str:
 
 if __name__ == "__main__":
     queues = [(f"{PLACE}-{number}", str(number)) for number in range(COUNT)]
-    processors = [Component({"name": queue}, [(Meeting, [(queue, key)])]) for queue, key in queues]
+    processors = [
+        Component({"name": queue}, [(SharedExchange, [(queue, key)])]) for queue, key in queues
+    ]
     sys.stdout.write(f"runs {about()}\n")
     sys.stdout.flush()
     green.run(*processors)
