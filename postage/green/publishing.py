@@ -46,7 +46,7 @@ _REMEDIES: tuple[tuple[type[PostageError], str], ...] = (
     (NotAcknowledged, "is a queue full (x-overflow), or a quorum queue without its majority?"),
     (ConnectionFailed, _RESTART),
     (ConnectionLost, _RESTART),
-    (ChannelRefused, "what others publish is refused again and again: correct that"),
+    (ChannelRefused, "the broker keeps refusing messages of other publishers: correct those"),
     (OperationTimeout, "is it overloaded?  It may have the message"),
 )
 
@@ -94,7 +94,7 @@ class Publication(NamedTuple):
         """
         remedy = next(text for error, text in _REMEDIES if isinstance(cause, error))
         if alarm is not None:
-            remedy = f"an alarm keeps it from taking any ({alarm}): see rabbitmqctl status"
+            remedy = f"an alarm blocks all publishes ({alarm}): see rabbitmqctl status"
         return PublishFailed(
             f"the broker did not take a message for exchange {self.exchange.name!r}, key "
             f"{self.key!r}, within {seconds:.3g} s ({cause}): {remedy}",

@@ -84,7 +84,7 @@ REMEDIES: list[tuple[PostageError, str | None, str]] = [
     (NotAcknowledged("the nack"), None, "quorum queue without its majority"),
     (ConnectionLost("gone"), None, "is it running"),
     (UNREACHABLE, None, "is it running"),
-    (PASSING["others send too much"], None, "what others publish is refused"),
+    (PASSING["others send too much"], None, "keeps refusing messages of other publishers"),
     (OperationTimeout("basic.publish", 1.0), None, "overloaded"),
     (OperationTimeout("publish", 1.0), "low on disk", r"alarm .*low on disk.*rabbitmqctl status"),
 ]

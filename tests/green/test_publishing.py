@@ -310,7 +310,7 @@ def test_repeated_channel_errors_of_others_end_at_the_limit() -> None:
         [error] = in_time([run], 0.5, watch, earliest=0.5)
 
     assert type(error) is PublishFailed
-    assert "what others publish is refused" in str(error)
+    assert "keeps refusing messages of other publishers" in str(error)
     assert error.__cause__.code == 403
 
 

@@ -10,12 +10,12 @@ Three things complicate this:
 
 * **Servers that do not return the correlation id.**  Postage 1.2.1 does not.  The first call to a
   destination finds out: it is the *probe*, gets a reply queue of its own, so that its reply needs
-  no id, and asks for a receipt.  Other calls to this destination wait up to 50 ms for what it
-  finds.  If the id comes back, all later calls share one reply queue; if not, each of them has a
+  no id, and asks for a receipt.  Other calls to this destination wait up to 50 ms for the
+  result.  If the id comes back, all later calls share one reply queue; if not, each of them has a
   queue of its own.  The states of a destination are a table in `peers`.
-* **Servers that are exchanged.**  If a reply without an id arrives on the shared queue, nothing
-  tells whose it is.  It is dropped, and its call is sent again when its try times out.  All
-  destinations whose calls share the queue just then get reply queues of their own from here on.
+* **Servers that are replaced by older ones.**  If a reply without an id arrives on the shared
+  queue, its call cannot be known.  The reply is dropped, and the call is sent again when its try
+  times out.  All destinations whose calls share the queue just then stop sharing for good.
 * **Lost connections and deadlines.**  A request or its reply may be lost with a connection, channel
   or queue.  The call is then sent again with the same id, as long as tries and time remain, so a
   server may see it twice.  Reconnecting, declaring and waiting for an alarm use time, but no try.
@@ -191,20 +191,20 @@ class Calls:
             call.fail(CONNECTION_LOST, call.loss)
 
     def _replace_request_channel(self) -> None:
-        """Use another channel after a timeout: what this one sends may reach no queue."""
+        """Use another channel after a timeout: requests on this one may reach no queue."""
         connection = self._pair.publishing.current
         if connection is None:
             return
         retired = connection.replace_channel(connection.calling)
         if retired is not None and retired is self._request_channel:
-            # The broker still reads what was written to it.  Those requests can be lost only with
-            # the connection.
+            # The broker still reads the requests that were written to it.  They can be lost only
+            # with the connection.
             retired.on_end.remove(self._on_requests_lost)
             self._request_channel = None
             if self._on_requests_lost not in connection.on_end:
                 connection.on_end.append(self._on_requests_lost)
 
-    # --- what a try needs
+    # --- preparing a try
 
     def _prepare(self, call: PendingCall, budget: CallBudget) -> None:
         """Make ready what *call* needs to be sent, while it has time and no outcome; switches.
@@ -344,7 +344,7 @@ class Calls:
             self.counts["late"] += 1
             logger.debug("A late or second reply was dropped: %r", delivery)
 
-    # --- in the hub: what ends without a reply
+    # --- in the hub: returned requests and losses
 
     def _on_return(self, reason: str, properties: Properties) -> None:
         """End a call whose request the broker has returned: it reached no queue."""
@@ -358,7 +358,7 @@ class Calls:
         call.fail(NO_ROUTE, text)
 
     def _on_requests_lost(self, error: PostageError) -> None:
-        """End the tries in flight: the broker may or may not have read what the channel sent."""
+        """End the tries in flight: the broker may or may not have read their requests."""
         connection = self._pair.publishing.current
         for call in list(self._pending.values()):
             exchange = call.request.exchange

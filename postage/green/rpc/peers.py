@@ -5,7 +5,7 @@ A call can share one reply queue with others only if its reply carries the corre
 keeps one state for each destination, an exchange and a routing key:
 
 * ``UNKNOWN``: no reply has arrived yet;
-* ``PROBING``: a first call, the *probe*, is on its way, and others wait briefly for what it finds;
+* ``PROBING``: a first call, the *probe*, is on its way, and others wait briefly for its result;
 * ``ECHOES``: every reply so far had the id, so calls share the reply queue;
 * ``CLASSIC``: at least one reply had no id, so each call has a reply queue of its own, for good.
 

@@ -26,7 +26,7 @@ class CallState(enum.IntEnum):
     """Where a call is."""
 
     PREPARING = enum.auto()
-    """No try is in flight; what the next one needs is made ready."""
+    """No try is in flight; the channel and queue for the next one are made ready."""
     IN_FLIGHT = enum.auto()
     """A try was sent, and the caller waits for its reply."""
     ENDED = enum.auto()
