@@ -35,7 +35,7 @@ def test_what_has_lasted_begins_anew(drawn: list[float]) -> None:
     assert backoff.bound == FIRST
 
 
-def test_nobody_is_away_for_long_after_a_short_outage_nor_hammers_in_a_long_one() -> None:
+def test_pauses_are_short_at_first_and_long_in_a_long_outage() -> None:
     backoff = Backoff(lambda: 0.5)  # an average draw
     bounds = [backoff.bound]
     ends = list(

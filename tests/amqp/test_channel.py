@@ -134,7 +134,7 @@ def test_what_ends_in_one_turn_of_the_hub_is_acknowledged_as_one(
     assert written[1:] == [(4, False), (7, False), (6, False)]
 
 
-def test_acks_of_consumers_that_share_a_channel_never_cover_what_another_holds(
+def test_acks_never_cover_deliveries_of_another_consumer(
     connection: Connection, channel: Channel
 ) -> None:
     queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
@@ -312,7 +312,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda call: call.__name__)
-def test_a_refusal_reaches_all_who_wait_on_its_channel_and_nobody_else(
+def test_a_refusal_reaches_every_waiter_of_its_channel_only(
     refused: Callable[[Channel], None], connection: Connection
 ) -> None:
     kind, code = REFUSED[refused]
@@ -392,7 +392,7 @@ def test_confirmed_publishes_do_not_wait_for_the_end_of_the_turn(connection: Con
 
 
 @pytest.mark.parametrize("what", ["key", "property"])
-def test_what_cannot_be_encoded_does_not_shift_the_confirms_of_others(
+def test_an_encoding_error_does_not_shift_later_confirms(
     what: str, connection: Connection, channel: Channel
 ) -> None:
     channel.queue_declare("full", arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
@@ -479,7 +479,7 @@ def test_work_that_goes_on_while_the_connection_closes(connect: Any, rabbitmq: A
     assert "Error on AMQP connection" not in rabbitmq.log_text()[before:]
 
 
-def test_a_greenlet_killed_while_it_opens_a_channel_leaves_none_behind(
+def test_a_greenlet_killed_while_opening_leaves_no_channel(
     connection: Connection,
 ) -> None:
     run = gevent.spawn(connection.open_channel)

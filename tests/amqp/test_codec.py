@@ -105,7 +105,7 @@ def test_both_codecs_see_the_same(stream: list[bytes], seed: int) -> None:
         assert ours.written() == plain.written()
 
 
-def test_a_stream_full_of_everything_in_every_way_to_cut_it_in_two() -> None:
+def test_a_stream_decodes_the_same_wherever_it_is_split() -> None:
     deliver = Basic.Deliver("ours", 1, False, "", "k")
     stream = b"".join(
         (

@@ -183,7 +183,7 @@ def test_a_broker_that_ends_the_handshake_at_any_point() -> None:
             assert type(attempt(where)) is kind
 
 
-def test_a_limit_of_the_caller_passes_through_and_leaves_no_socket() -> None:
+def test_a_timeout_of_the_caller_passes_and_leaves_no_socket() -> None:
     gone = gevent.event.Event()
 
     def serve(peer: Peer) -> None:
@@ -211,7 +211,7 @@ def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
         assert len(attempts) == 1
 
 
-def test_many_greenlets_at_first_use_make_one_connection_of_each_kind(settings: Settings) -> None:
+def test_many_greenlets_at_first_use_open_one_pair(settings: Settings) -> None:
     pair = Pair(settings)
     lazies = [pair.publishing, pair.consuming] * 50
     made = outcomes([spawned(lazy.get) for lazy in lazies], SOON)
@@ -285,7 +285,7 @@ def test_a_lost_connection_fails_every_waiter_at_once() -> None:
         connection.close()
 
 
-def test_our_own_close_fails_every_waiter_even_if_the_broker_does_not_answer() -> None:
+def test_our_close_fails_every_waiter_of_a_silent_broker() -> None:
     end = gevent.event.Event()
     with listening(silent_peer(end, "plain", "confirming", "other")) as where:
         connection = Connection(where, "a test", lambda *_: None)
@@ -416,7 +416,7 @@ def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
 # --- a broker that takes no more
 
 
-def test_unsent_bytes_stay_bounded_and_publishers_wait_within_their_limit(connect: Any) -> None:
+def test_unsent_bytes_are_bounded_and_publishers_time_out(connect: Any) -> None:
     end = gevent.event.Event()
     sizes: list[int] = []
     with listening(silent_peer(end, "plain")) as where:

@@ -299,7 +299,7 @@ def test_it_never_delays_or_spoils_the_end_of_a_program(ending: str, patch: str)
         assert int(finished.stdout.split()[-1]) >= 4
 
 
-def test_the_log_of_a_patched_program_may_be_in_use_by_a_greenlet() -> None:
+def test_a_greenlet_may_hold_the_lock_of_the_log() -> None:
     code = PROGRAM + (
         "root = logging.getLogger().handlers[0]\n"
         "root.acquire()\n"  # as a greenlet that waits in the middle of writing to the log

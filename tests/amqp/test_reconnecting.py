@@ -116,7 +116,7 @@ def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
             line.get()
 
 
-def test_with_wait_for_broker_the_first_one_waits_until_there_is_one() -> None:
+def test_with_wait_for_broker_the_first_connection_waits() -> None:
     broker = Fickle("refuse", "refuse", "stay")
     with listening(broker, wait_for_broker=True) as where, ours(where) as line:
         assert line.get().alive
@@ -184,7 +184,7 @@ def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
             assert limit <= end < limit + 0.4
 
 
-def test_a_peer_that_answers_nothing_costs_nobody_more_than_the_limit() -> None:
+def test_a_silent_peer_costs_no_more_than_the_limit() -> None:
     def silent(peer: Peer) -> None:
         peer.until_gone()
 
@@ -238,7 +238,7 @@ def test_a_kill_of_one_who_waits_harms_nobody() -> None:
         assert made[0] is made[1] is line.current
 
 
-def test_a_broker_that_drops_everybody_is_not_dialled_without_pause() -> None:
+def test_a_broker_that_drops_every_client_is_retried_with_pauses() -> None:
     broker = Fickle("drop")
     with listening(broker) as where, ours(where) as line:
         end = time.monotonic() + 1.0
@@ -248,7 +248,7 @@ def test_a_broker_that_drops_everybody_is_not_dialled_without_pause() -> None:
         assert len(broker.moods) < 60
 
 
-def test_the_pauses_are_short_again_after_a_connection_that_lasted(monkeypatch: Any) -> None:
+def test_pauses_are_short_again_after_a_lasting_connection(monkeypatch: Any) -> None:
     monkeypatch.setattr(reconnecting_module, "LASTED", 0.05)
     broker = Fickle("refuse", "refuse", "refuse", "stay")
     with listening(broker) as where, ours(where, was_connected=True) as line:
@@ -291,7 +291,7 @@ def test_after_a_loss_the_other_host_is_tried_first() -> None:
             assert line.get().port == first.port
 
 
-def test_when_no_host_lets_us_in_the_first_time_that_is_the_error() -> None:
+def test_the_first_connection_fails_if_every_host_refuses() -> None:
     dead, dying = nowhere(), nowhere()
     several = either(dead, dying)
     with ours(several) as line, pytest.raises(BrokerUnreachable) as failed:

@@ -56,7 +56,7 @@ def test_consumers_share_channels_when_there_are_many(
     assert connection.consuming_channel() not in channels, "one may have its own again"
 
 
-def test_who_leaves_a_shared_channel_gives_back_what_it_holds_and_harms_nobody(
+def test_leaving_a_shared_channel_requeues_only_own_deliveries(
     few_channels: None, connection: Connection
 ) -> None:
     channels = [connection.consuming_channel() for _ in range(5)]
@@ -112,7 +112,7 @@ def test_thousands_of_consumers(connection: Connection) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_a_channel_that_retires_ends_when_all_it_published_is_confirmed(
+def test_a_retired_channel_closes_after_its_last_confirm(
     connection: Connection,
 ) -> None:
     with connection.lease() as channel:

@@ -98,7 +98,7 @@ def test_a_certificate_for_another_host_is_refused(where: Any) -> None:
         dialled(where(host="127.0.0.1", server_name_indication="rabbit.example.org"))
 
 
-def test_the_name_in_the_certificate_may_be_another_than_the_host(where: Any) -> None:
+def test_server_hostname_may_differ_from_the_host(where: Any) -> None:
     dialled(where(host="127.0.0.1", server_name_indication="localhost")).close()
 
 
@@ -275,9 +275,7 @@ def test_a_call_over_tls(
         close()
 
 
-def test_a_child_that_lets_go_does_not_end_the_session_of_its_parent(
-    where: Any, connect: Any
-) -> None:
+def test_a_forked_child_does_not_end_the_session_of_its_parent(where: Any, connect: Any) -> None:
     connection = connect(where())
     child = os.fork()
     if not child:

@@ -52,7 +52,7 @@ def test_so_many_come_in_as_there_is_room_for_in_their_order() -> None:
     assert place.came == [0, 1, 2, 3, 4]
 
 
-def test_those_far_behind_are_not_woken_when_there_is_room_for_some() -> None:
+def test_room_for_some_does_not_wake_the_whole_queue() -> None:
     place = Place()
     visitors = place.queue_up(20 * WOKEN_AT_ONCE)
     place.asked = 0
@@ -71,7 +71,7 @@ def test_who_has_waited_too_long_goes_and_the_next_comes_in() -> None:
     assert patient.get(timeout=10) is True
 
 
-def test_who_is_killed_when_it_was_called_leaves_its_room_to_another() -> None:
+def test_a_waiter_killed_after_its_wakeup_passes_its_room_on() -> None:
     place = Place()
     first, second = place.queue_up(2)
     first.kill(block=False)
