@@ -9,35 +9,16 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+# fmt: off
 __all__ = [
-    "AckAndRestart",
-    "AuthenticationFailed",
-    "BrokerUnreachable",
-    "ChannelRefused",
-    "ConnectionClosed",
-    "ConnectionFailed",
-    "ConnectionLost",
-    "ConsumerCancelled",
-    "DecodingError",
-    "EncodingError",
-    "ExitScheduler",
-    "FilterError",
-    "GaveUp",
-    "IdentityTaken",
-    "MalformedMessage",
-    "NoRoute",
-    "NotAcknowledged",
-    "OperationTimeout",
-    "PostageError",
-    "PublishFailed",
-    "RejectMessage",
-    "RemoteError",
-    "SettingsError",
-    "TimeoutError",
-    "TlsFailed",
-    "TopologyMismatch",
-    "VhostRefused",
+    "AckAndRestart", "AuthenticationFailed", "BrokerUnreachable", "ChannelRefused",
+    "ConnectionClosed", "ConnectionFailed", "ConnectionLost", "ConsumerCancelled", "DecodingError",
+    "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "IdentityTaken", "MalformedMessage",
+    "NoRoute", "NotAcknowledged", "OperationTimeout", "PostageError", "PublishFailed",
+    "RejectMessage", "RemoteError", "SettingsError", "TimeoutError", "TlsFailed",
+    "TopologyMismatch", "VhostRefused",
 ]
+# fmt: on
 
 
 class PostageError(Exception):

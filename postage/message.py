@@ -12,28 +12,14 @@ from typing import Any, ClassVar, Final, Literal
 
 from postage.errors import MalformedMessage, RemoteError
 
+# fmt: off
 __all__ = [
-    "CATEGORIES",
-    "CONNECTION_LOST",
-    "ERROR",
-    "EXCEPTION",
-    "NO_REPLY",
-    "NO_ROUTE",
-    "SUCCESS",
-    "TIMEOUT",
-    "UNKNOWN_COMMAND",
-    "VERSION",
-    "Message",
-    "MessageCommand",
-    "MessageResult",
-    "MessageResultError",
-    "MessageResultException",
-    "MessageStatus",
-    "ResultKind",
-    "RpcCommand",
-    "check_body",
-    "result_from",
+    "CATEGORIES", "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SUCCESS",
+    "TIMEOUT", "UNKNOWN_COMMAND", "VERSION", "Message", "MessageCommand", "MessageResult",
+    "MessageResultError", "MessageResultException", "MessageStatus", "ResultKind", "RpcCommand",
+    "check_body", "result_from",
 ]
+# fmt: on
 
 VERSION = "2"
 """The version of the message form, independent of the version of the library."""

@@ -323,7 +323,7 @@ def _truth(name: str, text: str) -> bool:
     return _TRUTHS[text.lower()]
 
 
-# Fields that are no options: the parts and the scheme of a URL, and the switch of our own tests.
+# Fields that are no options: the parts and the scheme of a URL.
 _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 
 
