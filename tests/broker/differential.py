@@ -1,4 +1,4 @@
-"""The same steps through a RabbitMQ node and through our broker: all that can be seen is equal.
+"""Runs the same steps on RabbitMQ and on the embedded broker, and compares what clients see.
 
 ``python -m tests.broker.differential --examples 10000`` runs many, on a node of its own.
 """
@@ -25,24 +25,24 @@ from tests.broker.operations import QUEUES, Step, examples
 from tests.support.sync_client import ConnectionWire, Event, Silent, SocketWire, SyncClient, Wire
 
 CONTROL = 9
-"""The channel on which we look on; no step uses it."""
+"""The channel of the test itself: no step uses it."""
 VHOST = "t01"
-PATIENCE = 0.02
-"""Seconds for RabbitMQ's processes between two steps, when a difference may be one of timing."""
+EXTRA_PAUSE = 0.02
+"""Seconds for RabbitMQ's processes after each step, if a difference may be one of timing."""
 CONTENTS = (spec.Basic.Deliver, spec.Basic.GetOk)
 
 
 class Different(AssertionError):
-    """The brokers did not do the same."""
+    """The two brokers did different things."""
 
 
 @dataclass
 class ChannelState:
-    """What a client would know of its channel."""
+    """What a client knows of its channel."""
 
     consumers: dict[str, bool] = field(default_factory=dict)  # tag: no_ack
-    held: list[tuple[Any, int]] = field(default_factory=list)  # what, delivery tag
-    settled: list[tuple[Any, int]] = field(default_factory=list)  # in the transaction
+    unacked: list[tuple[Any, int]] = field(default_factory=list)  # fields, delivery tag
+    uncommitted: list[tuple[Any, int]] = field(default_factory=list)  # acked in the transaction
     published: int = 0
     confirming: bool = False
     transaction: bool = False
@@ -54,15 +54,15 @@ class Peer:
 
     def __init__(self, connect: Callable[[], Wire], vhost: str, *, rounds: int = 1) -> None:
         self._connect, self._vhost, self._rounds = connect, vhost, rounds
-        self.patience = 0.0
+        self.pause = 0.0
         self.clients: dict[str, SyncClient] = {}
         self.channels: dict[str, ChannelState] = {}
         self.names: dict[str, str] = {}
         self.prefix = ""
         self._events: dict[str, list[Event]] = {}
 
-    def begin(self, prefix: str) -> None:
-        """Begin an example: its names begin with *prefix*."""
+    def start(self, prefix: str) -> None:
+        """Start an example, whose names begin with *prefix*."""
         self.prefix = prefix
         self.channels.clear()
         self.names.clear()
@@ -84,28 +84,28 @@ class Peer:
 
     # --- names
 
-    def real(self, value: Any) -> Any:
-        """Return *value* with this example's names in it."""
+    def actual_names(self, value: Any) -> Any:
+        """Return *value* with the names of this example for those of the steps."""
         if isinstance(value, str) and value.startswith("~"):
             return self.names.get(value, self.prefix + value[1:])
         if isinstance(value, dict):
-            return {key: self.real(each) for key, each in value.items()}
-        return [self.real(each) for each in value] if isinstance(value, list) else value
+            return {key: self.actual_names(each) for key, each in value.items()}
+        return [self.actual_names(each) for each in value] if isinstance(value, list) else value
 
-    def told(self, value: Any) -> Any:
-        """Return *value* with the names as the steps have them."""
+    def generic_names(self, value: Any) -> Any:
+        """Return *value* with the names of the steps for those of this example."""
         if isinstance(value, str):
             for place, name in self.names.items():
                 value = value.replace(name, place)
             return value.replace(self.prefix, "~")
         if isinstance(value, dict):
-            return {key: self.told(each) for key, each in value.items() if key != "time"}
-        return [self.told(each) for each in value] if isinstance(value, list) else value
+            return {key: self.generic_names(each) for key, each in value.items() if key != "time"}
+        return [self.generic_names(each) for each in value] if isinstance(value, list) else value
 
     # --- steps
 
     def do(self, step: Step, *, multiple: bool) -> None:
-        """Take *step*; what came of it is in `take`, after `settle`."""
+        """Carry out *step*; `take` returns its results after `wait_until_done`."""
         link, number = step.channel[0], int(step.channel[1])
         client = self._client(link)
         if step.channel not in self.channels:
@@ -132,7 +132,7 @@ class Peer:
             if state.confirming:
                 state.published += 1
                 state.unconfirmed.append(state.published)
-            client.publish(number, method, self.real(step.properties), step.body)
+            client.publish(number, method, self.actual_names(step.properties), step.body)
         else:
             client.send(number, method)
         if step.method == "Channel.Close":
@@ -142,50 +142,52 @@ class Peer:
             client.wait(number, spec.Channel.FlowOk)
 
     def _method(self, step: Step, *, multiple: bool) -> Any:
-        fields = self.real(step.fields)
+        fields = self.actual_names(step.fields)
         group, name = step.method.split(".")
         state = self.channels[step.channel]
         if step.kind in ("ack", "ack multiple", "nack", "nack multiple", "reject"):
-            fields["delivery_tag"] = self._settled(state, step, multiple=multiple)
+            fields["delivery_tag"] = self._tag(state, step, multiple=multiple)
             if "multiple" in fields:
                 fields["multiple"] = multiple and fields["multiple"]
         if step.method == "Basic.Consume":
             state.consumers.setdefault(step.fields["consumer_tag"], step.fields["no_ack"])
         if step.method in ("Basic.Recover", "Basic.RecoverAsync"):
-            state.held.clear()
+            state.unacked.clear()
         return getattr(getattr(spec, group), name)(**fields)
 
-    def _settled(self, state: ChannelState, step: Step, *, multiple: bool) -> int:
-        """Return the delivery tag that *step* means, and note what it settles."""
-        if step.pick < 0 or not state.held:
+    def _tag(self, state: ChannelState, step: Step, *, multiple: bool) -> int:
+        """Return the delivery tag of *step*, and note which deliveries it acknowledges."""
+        if step.pick < 0 or not state.unacked:
             return 99
-        tag = state.held[step.pick % len(state.held)][1]
+        tag = state.unacked[step.pick % len(state.unacked)][1]
         if multiple and step.fields.get("multiple"):
             tag = 0 if step.pick == 5 else tag
-            gone = [each for each in state.held if not tag or each[1] <= tag]
+            gone = [each for each in state.unacked if not tag or each[1] <= tag]
         else:
-            gone = [each for each in state.held if each[1] == tag]
-        state.held = [each for each in state.held if each not in gone]
-        state.settled += gone if state.transaction else []
+            gone = [each for each in state.unacked if each[1] == tag]
+        state.unacked = [each for each in state.unacked if each not in gone]
+        state.uncommitted += gone if state.transaction else []
         return tag
 
     def in_order(self, channel: str) -> bool:
-        """Whether the deliveries of *channel* came in the order in which we compare them."""
-        tags = [tag for _, tag in self.channels[channel].held] if channel in self.channels else []
+        """Tell whether the deliveries of *channel* came in the order of their tags."""
+        tags = (
+            [tag for _, tag in self.channels[channel].unacked] if channel in self.channels else []
+        )
         return tags == sorted(tags)
 
-    # --- looking on
+    # --- observing
 
-    def settle(self, owners: dict[str, str]) -> dict[str, Any]:
-        """Wait until all is done that was to be done; return the counts of the queues.
+    def wait_until_done(self, owners: dict[str, str]) -> dict[str, Any]:
+        """Wait until the broker has done everything; return the counts of the queues.
 
-        *owners*: the link for each queue through which it can be seen.
+        *owners* gives, for each queue, the connection that can see it.
         """
         counts: dict[str, Any] = {}
         for _ in range(self._rounds):
-            time.sleep(self.patience)
+            time.sleep(self.pause)
             counts = self._counts(owners)
-        time.sleep(self.patience)
+        time.sleep(self.pause)
         for channel in list(self.channels):
             client = self.clients[channel[0]]
             client.send(int(channel[1]), spec.Channel.Flow(active=True), spec.Channel.Flow(True))
@@ -200,14 +202,18 @@ class Peer:
         for link in ("A", "B"):
             mine = [queue for queue, owner in owners.items() if owner == link]
             answers = self.ask(
-                link, [spec.Queue.Declare(queue=self.real(queue), passive=True) for queue in mine]
+                link,
+                [
+                    spec.Queue.Declare(queue=self.actual_names(queue), passive=True)
+                    for queue in mine
+                ],
             )
             for queue, answer in itertools.zip_longest(mine, answers):
                 counts[queue] = answer and (answer.message_count, answer.consumer_count)
         return counts
 
     def ask(self, link: str, methods: list[Any]) -> list[Any]:
-        """Return the answers to *methods* on the control channel; they stop at an error."""
+        """Return the answers to *methods* on the control channel, up to the first error."""
         client = self._client(link)
         self._keep(link)
         client.send(CONTROL, *methods, spec.Channel.Flow(active=True))
@@ -216,37 +222,37 @@ class Peer:
         client.events = [event for event in events if event.channel != CONTROL]
         answers = [event.method for event in events if event.channel == CONTROL]
         if not answers:
-            raise Different(f"the connection ended while we looked on: {events}")
+            raise Different(f"the connection ended while the test asked for counts: {events}")
         if isinstance(answers[-1], spec.Channel.Close):
             self._open(link, CONTROL)
             client.events = [event for event in client.events if event.channel != CONTROL]
         return [each for each in answers[:-1] if not isinstance(each, spec.Channel.Close)]
 
     def _keep(self, link: str) -> None:
-        """Move what has come on other channels out of the way."""
+        """Put aside what has arrived on other channels."""
         client = self.clients[link]
         self._events.setdefault(link, []).extend(client.take_events())
 
     def take(self) -> dict[str, Any]:
-        """Return what the clients saw since the last time, in a form to be compared."""
+        """Return what the clients have seen since the last time, in a form that can be compared."""
         seen: dict[str, Any] = {}
         for link, client in list(self.clients.items()):
             self._keep(link)
             events = self._events.pop(link)
             for channel in (0, 1, 2):
                 mine = [e for e in events if e.channel == channel and not _is_flow(e)]
-                if shown := self._shown(f"{link}{channel}", mine):
+                if shown := self._comparable(f"{link}{channel}", mine):
                     seen[f"{link}{channel}"] = shown
             if client.ended:
                 client.close()
                 self._client(link)
         return seen
 
-    def _shown(self, channel: str, events: list[Event]) -> dict[str, Any]:
+    def _comparable(self, channel: str, events: list[Event]) -> dict[str, Any]:
         shown: dict[str, list[Any]] = {}
         delivered = []
         for event in events:
-            kind, fields = type(event.method).__name__, self._fields(event)
+            name, fields = type(event.method).__name__, self._fields(event)
             state = self.channels.get(channel) or ChannelState()
             if isinstance(event.method, (spec.Basic.Ack, spec.Basic.Nack)):
                 shown.setdefault("confirms", []).extend(_confirms(state, event.method))
@@ -257,22 +263,22 @@ class Peer:
                 continue
             self._note(state, event.method)
             place = "cancels" if isinstance(event.method, spec.Basic.Cancel) else "events"
-            shown.setdefault(place, []).append((kind, fields))
+            shown.setdefault(place, []).append((name, fields))
         delivered.sort(key=lambda each: getattr(each[1], "consumer_tag", ""))
         deliveries = [each[0] for each in delivered if isinstance(each[1], spec.Basic.Deliver)]
         if deliveries:
             shown["deliveries"] = deliveries
-        self._hold(channel, delivered)
+        self._note_unacked(channel, delivered)
         for place in ("confirms", "cancels"):
             shown.get(place, []).sort()
         return shown
 
-    def _hold(self, channel: str, delivered: list[Any]) -> None:
+    def _note_unacked(self, channel: str, delivered: list[Any]) -> None:
         for fields, method in delivered:
             state = self.channels.get(channel)
             tag = getattr(method, "consumer_tag", None)
             if state is not None and not state.consumers.get(tag or "", False):
-                state.held.append((fields, method.delivery_tag))
+                state.unacked.append((fields, method.delivery_tag))
 
     def _fields(self, event: Event) -> Any:
         fields = {
@@ -280,7 +286,7 @@ class Peer:
         }
         if event.properties is not None:
             fields |= {"properties": event.properties, "body": event.body}
-        return self.told(fields)
+        return self.generic_names(fields)
 
     def _note_name(self, name: str) -> None:
         if name.startswith("amq.gen") and name not in self.names.values():
@@ -292,23 +298,23 @@ class Peer:
         elif isinstance(method, spec.Tx.SelectOk):
             state.transaction = True
         elif isinstance(method, spec.Tx.CommitOk):
-            state.settled.clear()
+            state.uncommitted.clear()
         elif isinstance(method, spec.Tx.RollbackOk):
-            state.held = sorted(state.held + state.settled, key=lambda each: each[1])
-            state.settled.clear()
+            state.unacked = sorted(state.unacked + state.uncommitted, key=lambda each: each[1])
+            state.uncommitted.clear()
         elif isinstance(method, (spec.Basic.CancelOk, spec.Basic.Cancel)):
             state.consumers.pop(method.consumer_tag, None)
 
     # --- the end
 
     def finish(self, owners: dict[str, str]) -> dict[str, Any]:
-        """Close the channels, take what is left in the queues, delete everything."""
+        """Close the channels, empty the queues, delete everything; return what was left."""
         for channel in list(self.channels):
             client, number = self.clients[channel[0]], int(channel[1])
             client.send(number, spec.Channel.Close(200, "", 0, 0))
             client.wait(number, spec.Channel.CloseOk)
         self.channels.clear()
-        counts = self.settle(owners)
+        counts = self.wait_until_done(owners)
         contents = {queue: self._drained(queue, owner) for queue, owner in owners.items()}
         self.clear(owners)
         return {"counts": counts, "contents": contents}
@@ -318,7 +324,7 @@ class Peer:
         client = self._client(link)
         while True:
             self._keep(link)
-            client.send(CONTROL, spec.Basic.Get(queue=self.real(queue), no_ack=True))
+            client.send(CONTROL, spec.Basic.Get(queue=self.actual_names(queue), no_ack=True))
             client.wait(CONTROL, spec.Basic.GetOk, spec.Basic.GetEmpty)
             event = client.take_events()[-1]
             if isinstance(event.method, spec.Channel.Close):
@@ -328,17 +334,23 @@ class Peer:
                 return contents
 
     def clear(self, owners: dict[str, str]) -> None:
-        """Delete all that the steps may have made."""
+        """Delete everything that the steps may have declared."""
         for link in ("B", "A"):
             mine = [queue for queue, owner in owners.items() if owner == link]
-            self.ask(link, [spec.Queue.Delete(queue=self.real(queue)) for queue in mine])
+            self.ask(link, [spec.Queue.Delete(queue=self.actual_names(queue)) for queue in mine])
         gone = [
-            spec.Queue.Delete(queue=self.real(queue)) for queue in QUEUES if queue not in owners
+            spec.Queue.Delete(queue=self.actual_names(queue))
+            for queue in QUEUES
+            if queue not in owners
         ]
         for queue in gone:
             self.ask("A", [queue])
         self.ask(
-            "A", [spec.Exchange.Delete(exchange=self.real(name)) for name in ("~e0", "~e1", "~e2")]
+            "A",
+            [
+                spec.Exchange.Delete(exchange=self.actual_names(name))
+                for name in ("~e0", "~e1", "~e2")
+            ],
         )
         for link in ("A", "B"):
             self.clients[link].take_events()
@@ -350,11 +362,11 @@ def _is_flow(event: Event) -> bool:
 
 
 def _confirms(state: ChannelState, method: Any) -> list[tuple[int, bool]]:
-    """Return (number of the publish, whether it was taken) for what *method* confirms."""
-    last, taken = method.delivery_tag, isinstance(method, spec.Basic.Ack)
+    """Return number and success of each publish that *method* confirms."""
+    last, accepted = method.delivery_tag, isinstance(method, spec.Basic.Ack)
     numbers = [each for each in state.unconfirmed if each <= last] if method.multiple else [last]
     state.unconfirmed = [each for each in state.unconfirmed if each not in numbers]
-    return [(number, taken) for number in numbers]
+    return [(number, accepted) for number in numbers]
 
 
 class Comparison:
@@ -368,12 +380,12 @@ class Comparison:
         self._numbers = itertools.count()
 
     def run(self, steps: list[Step]) -> None:
-        """Raise `Different` where the brokers differ, also with time to spare."""
+        """Raise `Different` if the brokers differ, also with pauses between the steps."""
         self.examples += 1
         self.steps += len(steps)
         before = ""
-        for patience in (0.0, PATIENCE, 5 * PATIENCE):
-            self.theirs.patience = patience
+        for pause in (0.0, EXTRA_PAUSE, 5 * EXTRA_PAUSE):
+            self.theirs.pause = pause
             try:
                 return self._run(steps)
             except Different as exc:
@@ -394,7 +406,7 @@ class Comparison:
         ours = Peer(lambda: ConnectionWire(node), self.vhost)
         pair = (ours, self.theirs)
         for peer in pair:
-            peer.begin(prefix)
+            peer.start(prefix)
         try:
             for number, step in enumerate(steps):
                 multiple = all(peer.in_order(step.channel) for peer in pair)
@@ -409,13 +421,13 @@ class Comparison:
             raise
 
     def _clean_up(self) -> None:
-        """Leave nothing behind after a difference: exclusive queues go with their connections."""
+        """Delete everything after a difference; exclusive queues go with their connections."""
         for client in self.theirs.clients.values():
             with contextlib.suppress(Silent):
                 client.close()
         self.theirs.clients.clear()
         with contextlib.suppress(Silent):
-            self.theirs.begin(self.theirs.prefix)
+            self.theirs.start(self.theirs.prefix)
             self.theirs.clear({})
 
     def _take(
@@ -423,21 +435,21 @@ class Comparison:
     ) -> dict[str, Any]:
         try:
             peer.do(step, multiple=multiple)
-            counts = peer.settle(owners())
+            counts = peer.wait_until_done(owners())
             return {"seen": peer.take(), "counts": counts}
         except Silent:
             return {"seen": "no answer"}
 
 
 def _owners(node: Node, ours: Peer) -> dict[str, str]:
-    """Return the queues that there are, and through which connection each can be seen."""
+    """Return, for each queue, the connection that can see it."""
     (vhost,) = node.vhosts.values()
     connections = {
         id(client.wire.connection): link  # type: ignore[attr-defined]
         for link, client in ours.clients.items()
     }
     return {
-        ours.told(queue.name): connections.get(id(queue.owner), "A")
+        ours.generic_names(queue.name): connections.get(id(queue.owner), "A")
         for queue in list(vhost.queues.values())
     }
 
@@ -468,7 +480,7 @@ def checker(comparison: Comparison, **options: Any) -> Callable[[], None]:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """Run many examples, and say how long that took."""
+    """Run many examples, and print how long that took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--port", type=int, help="of a RabbitMQ node; without it one is started")
@@ -484,7 +496,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
             seconds = time.monotonic() - begun
             sys.stdout.write(
                 f"{comparison.examples} examples, {comparison.steps} steps, {seconds:.0f} s, "
-                f"{comparison.repeated} repeated with more patience\n"
+                f"{comparison.repeated} repeated with more pause\n"
             )
 
 

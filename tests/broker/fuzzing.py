@@ -1,6 +1,6 @@
-"""Bad input for connections: streams that were valid once, and streams that never were.
+"""Bad input for connections: changed valid streams, and streams that never were valid.
 
-``python -m tests.broker.fuzzing --inputs 1000000`` feeds many, and says what it found.
+``python -m tests.broker.fuzzing --inputs 1000000`` feeds many, and prints what it finds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.sync_client import PROTOCOL_HEADER
 
 LIMITS = Limits(channels=16, queues=50, memory=1 << 20, message_max=1 << 16)
 OUTPUT = 1 << 20
-"""Bytes that no input of ours may be answered with."""
+"""Bytes: no input here may cause a longer answer."""
 
 
 def method(channel: int, what: spec.amqp_object.Method) -> bytes:
@@ -85,16 +85,16 @@ PLAIN = [
     *(method(1, Q.Declare(queue="p")), method(1, B.Consume(queue="p", consumer_tag="p"))),
     *(*PUBLISHED, method(1, B.Ack(1)), method(1, B.Ack(2)), *PUBLISHED, method(1, B.Ack(3))),
 ]
-"""What is read at once; see `postage.broker.wire.framing`."""
+"""Publishes that are read at once; see `postage.broker.wire.framing`."""
 EVERY = list(METHODS.values())
 CALLS = [each for each in EVERY if each.class_id > 10 and "_ok" not in each.name]
 SIZES = dict(zip("tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))
-"""Bytes of the values in tables; the others begin with their length."""
+"""Bytes of the values in tables; other types begin with their length."""
 INTERESTING = (0, 1, 2, 3, 8, 10, 20, 40, 50, 60, 85, 90, 0x7F, 0x80, 0xCE, 0xFF)
 
 
 class Fuzzer:
-    """Draws inputs, and feeds each to a connection on a broker that others use as well."""
+    """Draws inputs, and feeds each to a new connection on the same broker."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -107,7 +107,7 @@ class Fuzzer:
         return Node(self.timers, LIMITS)
 
     def run(self, inputs: int, *, until: float = float("inf")) -> None:
-        """Feed *inputs* of them, or fewer when the time has come; raise where anything is wrong."""
+        """Feed *inputs* inputs, or fewer if it is *until* before; raise if anything is wrong."""
         while self.inputs < inputs and time.monotonic() < until:
             if self.inputs % 500 == 0:
                 self.node = self._new_node()
@@ -147,7 +147,7 @@ class Fuzzer:
     # --- drawing
 
     def draw(self) -> bytes:
-        """Return one input: nearly always a connection that opens well."""
+        """Return one input; nearly always the handshake in it is valid."""
         start = [] if self._random.random() < 0.1 else GREETING
         kind = self._random.choice((self._flipped, self._spliced, self._frames, self._methods))
         return b"".join(start) + kind()
@@ -163,7 +163,7 @@ class Fuzzer:
         )
 
     def _flipped(self) -> bytes:
-        """Valid work with some bytes changed, and perhaps an end that is missing."""
+        """Return valid methods with some bytes changed, and sometimes without their end."""
         pieces = self._some()
         data = bytearray(b"".join(pieces))
         for _ in range(self._random.choice((1, 1, 2, 5, 20))):
@@ -177,7 +177,7 @@ class Fuzzer:
         return bytes(data)
 
     def _spliced(self) -> bytes:
-        """Parts of valid work, cut anywhere: after a cut hardly anything is understood."""
+        """Return parts of valid methods, cut anywhere: after a cut hardly anything is valid."""
         parts = []
         for _ in range(self._random.randrange(1, 6)):
             data = b"".join(self._some())
@@ -186,7 +186,7 @@ class Fuzzer:
         return b"".join(OPENING + WORK[:4] + parts)
 
     def _frames(self) -> bytes:
-        """Whole frames around changed payloads: the frame layer lets them through."""
+        """Return valid frames with changed payloads, which the frame parser accepts."""
         frames = []
         for piece in self._some():
             kind, channel, size = struct.unpack_from(">BHI", piece)
@@ -204,7 +204,7 @@ class Fuzzer:
         return b"".join(frames)
 
     def _methods(self) -> bytes:
-        """Every method there is, with anything as its arguments."""
+        """Return methods of any kind with random arguments."""
         frames = OPENING + WORK[:6]
         for _ in range(self._random.randrange(1, 8)):
             known = self._random.choice(CALLS if self._random.random() < 0.95 else EVERY)
@@ -233,7 +233,7 @@ class Fuzzer:
         return draw.randbytes({"octet": 1, "bit": 1, "short": 2, "long": 4, "longlong": 8}[kind])
 
     def _table(self, depth: int) -> bytes:
-        """Return a table that nests *depth* times, with a wrong length now and then."""
+        """Return a table that nests *depth* times, sometimes with a wrong length."""
         fields = [b"\x01a" + self._value() for _ in range(self._random.randrange(3))]
         if depth:
             inner = self._table(depth - 1)
@@ -255,7 +255,7 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def main() -> None:
-    """Feed many inputs, for at most so many seconds."""
+    """Feed many inputs within a limited time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=600.0)

@@ -1,7 +1,7 @@
-"""What a client may do, as Hypothesis strategies: steps that mean the same to any broker.
+"""Steps of clients as Hypothesis strategies; they mean the same to any broker.
 
-Names of the example's own begin with ``~``: a prefix is put there when the step is taken.
-``~s0`` and ``~s1`` are whatever names the broker gave to server-named queues.
+Names that begin with ``~`` are those of one example: a prefix replaces the ``~`` when the step is
+carried out.  ``~s0`` and ``~s1`` stand for the names that the broker gives to server-named queues.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ PREDECLARED = ("amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.matc
 TAGS = ("c0", "c1", "c2")
 CHANNELS = ("A1", "A2", "B1")
 YEAR = 31_536_000_000
-"""Milliseconds: never, as far as a test goes."""
+"""Milliseconds: longer than any test."""
 
 
 class Step(NamedTuple):
-    """One thing to do: a method, by its class and name in pika, or what *kind* says otherwise."""
+    """One step: a method, by its class and name in pika."""
 
     kind: str
     channel: str
@@ -30,7 +30,7 @@ class Step(NamedTuple):
     properties: dict[str, Any] | None = None
     body: bytes = b""
     pick: int = 0
-    """Which of the unsettled deliveries is meant; -1: none that is known."""
+    """Which of the unacknowledged deliveries is meant; -1: an unknown one."""
 
 
 channels = st.sampled_from(CHANNELS)
@@ -127,8 +127,8 @@ headers = st.fixed_dictionaries(
 )
 
 
-def _no_priority_to_die(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out a difference that is meant; docs/broker.md says which."""
+def _without_priority_if_expired(values: dict[str, Any]) -> dict[str, Any]:
+    """Avoid a difference that is intended and listed in docs/broker.md."""
     if values.get("expiration") == "0":
         values.pop("priority", None)
     return values
@@ -148,7 +148,7 @@ properties = st.one_of(
             "message_id": st.just("id"),
             "timestamp": st.just(1_700_000_000),
         },
-    ).map(_no_priority_to_die),
+    ).map(_without_priority_if_expired),
     st.fixed_dictionaries({"headers": headers}),
     st.sampled_from(({"user_id": "guest"}, {"user_id": "nobody"})),
 )
@@ -182,7 +182,7 @@ def _publish(kind: str, **fields: Any) -> st.SearchStrategy[Step]:
     return step(kind, "Basic.Publish", **fields)
 
 
-def _settle(kind: str, method: str, **fields: Any) -> st.SearchStrategy[Step]:
+def _acknowledge(kind: str, method: str, **fields: Any) -> st.SearchStrategy[Step]:
     return _step(kind, method, False, True, fields)
 
 
@@ -230,8 +230,8 @@ publish_default = _publish(
 )
 publish = _publish("publish", exchange=exchanges, routing_key=keys, mandatory=st.booleans())
 get = step("get", "Basic.Get", queue=queues, no_ack=False)
-ack = _settle("ack", "Basic.Ack", multiple=False)
-nack = _settle("nack", "Basic.Nack", multiple=False, requeue=st.booleans())
+ack = _acknowledge("ack", "Basic.Ack", multiple=False)
+nack = _acknowledge("nack", "Basic.Nack", multiple=False, requeue=st.booleans())
 
 KINDS: dict[str, st.SearchStrategy[Step]] = {
     "exchange declare": declare_exchange,
@@ -312,10 +312,12 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
     "consume": consume,
     "cancel": step("cancel", "Basic.Cancel", consumer_tag=st.sampled_from((*TAGS, "c9"))),
     "ack": ack,
-    "ack multiple": _settle("ack multiple", "Basic.Ack", multiple=True),
+    "ack multiple": _acknowledge("ack multiple", "Basic.Ack", multiple=True),
     "nack": nack,
-    "nack multiple": _settle("nack multiple", "Basic.Nack", multiple=True, requeue=st.booleans()),
-    "reject": _settle("reject", "Basic.Reject", requeue=st.booleans()),
+    "nack multiple": _acknowledge(
+        "nack multiple", "Basic.Nack", multiple=True, requeue=st.booleans()
+    ),
+    "reject": _acknowledge("reject", "Basic.Reject", requeue=st.booleans()),
     "recover": step("recover", "Basic.Recover", requeue=st.sampled_from((True, True, True, False))),
     "recover async": step("recover async", "Basic.RecoverAsync", requeue=True),
     "qos": step("qos", "Basic.Qos", prefetch_count=st.integers(0, 3), global_qos=False),
@@ -340,9 +342,9 @@ KINDS: dict[str, st.SearchStrategy[Step]] = {
         method_id=0,
     ),
 }
-"""Every kind of step, by its name."""
+"""Every kind of step by its name."""
 
-# What happens often in life happens often here; the rest comes in between.
+# Frequent steps come several times, the others once.
 _SETTING_UP = (declare_queue, declare_queue, declare_exchange, bind_queue, consume)
 _FREQUENT = (
     publish_default,
@@ -360,6 +362,6 @@ _DOING = (*_FREQUENT, *_FREQUENT, *KINDS.values())
 
 @st.composite
 def examples(draw: Any) -> list[Step]:
-    """Return the steps of one example: something to work with, and then anything."""
+    """Return the steps of one example: first some declarations, then anything."""
     first = [draw(draw(st.sampled_from(_SETTING_UP))) for _ in range(draw(st.integers(2, 8)))]
     return first + [draw(draw(st.sampled_from(_DOING))) for _ in range(draw(st.integers(3, 25)))]

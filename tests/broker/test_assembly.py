@@ -1,4 +1,4 @@
-"""Content and frames: in which order they may come, and what is none."""
+"""Header and body frames in the right and the wrong order, and malformed frames."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_message_over_the_limit_closes_the_channel() -> None:
     assert client.call("basic.get", 2, queue="q").method.name == "basic.get_ok"
 
 
-def test_what_is_unfinished_counts_and_is_limited() -> None:
+def test_incomplete_content_is_charged_and_limited() -> None:
     node = new_node(message_max=1000)
     client = FrameClient(node).open(*range(1, 8))
     for channel in range(1, 5):
@@ -109,7 +109,7 @@ def test_empty_body_frames_cost_nothing(client: FrameClient) -> None:
     assert client.bodies == [b"m"]
 
 
-# --- frames that are none
+# --- malformed frames
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,8 @@ def test_methods_that_are_not_for_clients_to_call(client: FrameClient, name: str
         ("basic.recover", {"requeue": False}),
     ],
 )
-def test_what_is_not_implemented(client: FrameClient, name: str, arguments: dict[str, Any]) -> None:
+def test_unimplemented_features_are_refused(
+    client: FrameClient, name: str, arguments: dict[str, Any]
+) -> None:
     client.send_method(name, 1, **arguments)
     closed_with(client, 540)

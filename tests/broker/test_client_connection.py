@@ -1,4 +1,4 @@
-"""An open connection byte by byte: its channels, its heartbeats, and the ways in which it ends."""
+"""An open connection: its channels, its heartbeats, and how it ends."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_two_closes_of_the_connection_that_cross(client: FrameClient) -> None:
     assert client.stage is Stage.CLOSED
 
 
-def test_what_comes_after_the_end_is_ignored(client: FrameClient) -> None:
+def test_input_after_the_end_is_ignored(client: FrameClient) -> None:
     client.send_method("connection.close")
     client.receive()
     client.publish("q")
@@ -199,7 +199,7 @@ def test_the_broker_shuts_down(client: FrameClient) -> None:
     closed_with(client, 320, "CONNECTION_FORCED - the broker shuts down")
 
 
-def test_what_a_lost_client_held_goes_to_others_not_to_itself(node: Node) -> None:
+def test_messages_of_a_lost_client_go_to_others(node: Node) -> None:
     client, other = FrameClient(node).open(1, 2), FrameClient(node).open(1)
     client.call("queue.declare", 1, queue="q")
     for channel in (1, 2):

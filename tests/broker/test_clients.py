@@ -1,4 +1,4 @@
-"""Other people's clients, on the embedded broker and on RabbitMQ: they see no difference."""
+"""Other AMQP clients on the embedded broker and on RabbitMQ see no difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _embedded_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module", params=["embedded", "rabbitmq"])
 def address(request: pytest.FixtureRequest) -> Address:
-    """Where the broker of this round is, with a virtual host that other modules leave alone."""
+    """The broker of this round, with a virtual host for this module only."""
     if request.param == "embedded":
         return Address(request.getfixturevalue("_embedded_port"), "/")
     node = request.getfixturevalue("rabbitmq")
@@ -34,7 +34,7 @@ def address(request: pytest.FixtureRequest) -> Address:
 
 @pytest.fixture(params=CLIENTS)
 def connect(request: pytest.FixtureRequest, address: Address) -> Iterator[Callable[[], Client]]:
-    """A function that makes one more connection with the client of this round."""
+    """A function that opens one more connection with the client of this round."""
     with ExitStack() as stack:
 
         def one_more() -> Client:
@@ -52,7 +52,7 @@ def client(connect: Callable[[], Client]) -> Client:
 
 @pytest.fixture
 def queue(client: Client) -> str:
-    """A queue of the test's own."""
+    """A queue for this test only."""
     name = new_name()
     client.declare(name)
     return name
@@ -63,7 +63,7 @@ def new_name() -> str:
 
 
 def take(client: Client, queue: str) -> Got:
-    """Take a message that is on its way."""
+    """Return a message from *queue* when it has arrived."""
     found: list[Got] = []
 
     def look() -> bool:
@@ -121,7 +121,7 @@ def test_confirms(client: Client) -> None:
     assert [publish(name, b"m") for _ in range(3)] == [True, True, False]
 
 
-def test_what_is_rejected_comes_again_in_its_place(client: Client, queue: str) -> None:
+def test_a_requeued_message_keeps_its_place(client: Client, queue: str) -> None:
     for body in (b"1", b"2", b"3"):
         client.publish("", queue, body)
     first, second = take(client, queue), take(client, queue)
@@ -135,7 +135,7 @@ def test_what_is_rejected_comes_again_in_its_place(client: Client, queue: str) -
     ]
 
 
-def test_what_a_closed_connection_held_comes_again(
+def test_messages_of_a_closed_connection_come_again(
     address: Address, client: Client, queue: str, request: pytest.FixtureRequest
 ) -> None:
     client.publish("", queue, b"m")
@@ -177,7 +177,7 @@ def test_dead_letters(client: Client) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a text, which some clients leave as bytes."""
+    """Return *value* as text: some clients return bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -1,4 +1,4 @@
-"""What leaves a queue unwillingly, where it goes, and what it says of its way."""
+"""Which messages become dead letters, where they go, and what their headers say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TO_DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 
 
 def only(place: VHost, queue: str = "dead") -> PublishedMessage:
-    """Return the one message that is in a queue."""
+    """Return the only message in a queue."""
     assert len(place.queues[queue]) == 1
     entry = place.queues[queue].get()
     assert entry is not None
@@ -21,7 +21,7 @@ def only(place: VHost, queue: str = "dead") -> PublishedMessage:
 
 
 def reject(place: VHost, queue: str) -> None:
-    """Take a message and reject it."""
+    """Take a message from a queue, and reject it."""
     entry = place.queues[queue].get()
     assert entry is not None
     place.queues[queue].dead_letter(entry, "rejected")

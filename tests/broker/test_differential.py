@@ -1,4 +1,7 @@
-"""RabbitMQ and our broker do the same; ``python -m tests.broker.differential`` runs many more."""
+"""RabbitMQ and the embedded broker do the same in random sequences of steps.
+
+``python -m tests.broker.differential`` runs many more.
+"""
 
 from __future__ import annotations
 

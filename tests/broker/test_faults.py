@@ -1,4 +1,4 @@
-"""``broker.faults``: each kind of trouble, as clients see it; and the manual clock."""
+"""``broker.faults``: each failure as clients see it; and the manual clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def place(broker: BrokerThread, request: pytest.FixtureRequest, monkeypatch: Any
 
 @pytest.fixture
 def producer(place: Place) -> messaging.GenericProducer:
-    """A producer that has published once, into a queue that is there."""
+    """A producer that has published once, to an existing queue."""
     messaging.GenericConsumer(place.eqk)
     made = place.producer(publish_timeout=2.0)
     made.message_first()
@@ -71,7 +71,7 @@ def test_a_dropped_connection_is_made_anew(
 def test_a_connection_dropped_after_a_publish_has_published(
     broker: BrokerThread, producer: Any, place: Place
 ) -> None:
-    """What the producer cannot know, and so sends again: only the answer was lost."""
+    """The producer publishes again, because it cannot know that only the answer was lost."""
     broker.faults.drop("publishing", after_frames=3)
     sending = gevent.spawn(producer.message_second)
     wait_until(lambda: ready(broker, place.queue) >= 2)

@@ -1,4 +1,4 @@
-"""Whatever a client sends, a connection takes it; ``python -m tests.broker.fuzzing`` sends more."""
+"""A connection survives whatever a client sends; ``python -m tests.broker.fuzzing`` sends more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_no_input_is_too_odd() -> None:
 
 
 def answers(pieces: list[bytes]) -> tuple[Stage, bytes]:
-    """Return how far a connection comes with *pieces*, and what it says."""
+    """Return the stage of a connection after *pieces*, and its output."""
     connection = Node(ManualTimers()).open_connection(lambda: None)
     output = []
     for piece in pieces:

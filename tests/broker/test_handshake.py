@@ -1,4 +1,4 @@
-"""The handshake: every stage, every login, and what is not due."""
+"""The handshake: every stage, every login, and methods that come too early or too late."""
 
 from __future__ import annotations
 
@@ -172,7 +172,9 @@ NOT_DUE = [(s, n) for s in (1, 2, 3, 4) for n in CALLS + OTHERS if n not in CALL
 
 
 @pytest.mark.parametrize(("steps", "name"), NOT_DUE)
-def test_what_is_not_due_yet_or_any_more(new_client: FrameClient, name: str, steps: int) -> None:
+def test_methods_at_the_wrong_stage_are_refused(
+    new_client: FrameClient, name: str, steps: int
+) -> None:
     for step in HANDSHAKE[:steps]:
         step(new_client)
     new_client.send_method(name)

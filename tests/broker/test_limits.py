@@ -1,4 +1,4 @@
-"""What a client may take up: memory, connections, queues, and bytes that it does not read."""
+"""Limits of clients: memory, connections, queues, and answers that they do not read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_publishers_are_told_that_they_are_blocked(node: Node) -> None:
     assert not publisher.connection.reading_paused
 
 
-def test_who_begins_to_publish_is_blocked_then(node: Node) -> None:
+def test_a_client_is_blocked_when_it_first_publishes(node: Node) -> None:
     Faults(node).block("a test")
     client = FrameClient(node).open(1)
     client.call("queue.declare", 1, queue="q")
@@ -54,7 +54,7 @@ def test_clients_that_know_no_blocking_are_held_back_as_well(node: Node) -> None
     assert client.outputs == outputs + 1, "whoever reads for it must learn that it may go on"
 
 
-def test_a_connection_that_is_closing_hears_no_more_of_it(node: Node) -> None:
+def test_a_closing_connection_is_not_told_of_an_alarm(node: Node) -> None:
     client = FrameClient(node).open(1)
     client.publish("nowhere")
     client.send_method("queue.declare", 9)
@@ -75,7 +75,7 @@ def test_memory_blocks_and_a_purge_unblocks() -> None:
     assert node.memory == 0
 
 
-def test_what_is_not_acknowledged_is_in_memory_still() -> None:
+def test_unacknowledged_messages_are_still_charged() -> None:
     node = new_node(memory=10_000)
     publisher, consumer = FrameClient(node).open(1), FrameClient(node).open(1)
     publisher.call("queue.declare", 1, queue="q")
@@ -130,7 +130,7 @@ def test_deliveries_pause_while_much_is_unsent(node: Node) -> None:
     assert rounds >= 4
 
 
-def test_who_asks_and_does_not_read_is_not_read_from() -> None:
+def test_a_client_that_does_not_read_is_not_read_from() -> None:
     client = FrameClient(new_node(unsent=1000)).open(1)
     client.call("queue.declare", 1, queue="q")
     client.publish("q", b"x" * 300_000)
@@ -144,7 +144,7 @@ def test_who_asks_and_does_not_read_is_not_read_from() -> None:
     assert not client.connection.reading_paused
 
 
-def test_capabilities_that_are_none(node: Node) -> None:
+def test_invalid_capabilities_are_ignored(node: Node) -> None:
     new_client = FrameClient(node)
     new_client.start()
     new_client.send_method(
@@ -159,14 +159,14 @@ def test_capabilities_that_are_none(node: Node) -> None:
 
 
 def test_dead_letters_come_after_all_copies(client: FrameClient) -> None:
-    """As if queues were processes of their own: a letter must not overtake what caused it."""
+    """A dead letter must not overtake the message that caused it, as in RabbitMQ."""
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
     client.send_method("queue.declare", 1, queue="dying", arguments=arguments)
     client.send_method("queue.declare", 1, queue="q")
     for queue in ("dying", "q"):
         client.send_method("queue.bind", 1, queue=queue, exchange="amq.fanout")
     expired = ContentProperties({"expiration": "0"}).encode()
-    for _ in range(2):  # the second time by the short way
+    for _ in range(2):  # the second time, the route is cached
         head = frame(HEADER, 1, struct.pack(">HHQ", 60, 0, 1) + expired)
         client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))
         assert len(client.node.vhosts["/"].queues["q"]) == 1

@@ -21,7 +21,7 @@ def test_first_in_first_out(place: VHost) -> None:
     assert drain(queue) == [b"1", b"2", b"3"]
 
 
-def test_what_comes_back_goes_where_it_was(place: VHost) -> None:
+def test_requeued_messages_return_to_their_places(place: VHost) -> None:
     queue = new_queue(place, "q")
     fill(queue, b"1", b"2", b"3", b"4")
     taken = [queue.get() for _ in range(3)]
@@ -85,7 +85,7 @@ def test_messages_expire_at_the_head_alone(place: VHost, timers: ManualTimers) -
     fill(queue, b"stays")
     fill(queue, b"expires", expiration="100")
     timers.advance(1)
-    assert len(queue) == 2  # nobody looks behind the head; RabbitMQ does not either
+    assert len(queue) == 2  # only the head is checked, as in RabbitMQ
     assert queue.get() is not None
     assert len(queue) == 0
 
@@ -122,7 +122,7 @@ def test_a_full_queue_may_refuse(place: VHost) -> None:
     assert queue.accepts(message(b"3"))
 
 
-def test_what_comes_back_can_be_too_much(place: VHost) -> None:
+def test_a_requeued_message_can_exceed_the_limit(place: VHost) -> None:
     queue = new_queue(place, "q", {"x-max-length": 1})
     fill(queue, b"1")
     entry = queue.get()
@@ -171,7 +171,7 @@ def test_consumers_take_turns(place: VHost) -> None:
     assert [taker.bodies for taker in takers] == [[b"0", b"3"], [b"1", b"4"], [b"2", b"5"]]
 
 
-def test_one_who_had_no_room_goes_to_the_end(place: VHost) -> None:
+def test_a_consumer_that_had_no_room_goes_to_the_end(place: VHost) -> None:
     queue = new_queue(place, "q")
     small, big = LimitedConsumer(room=1), LimitedConsumer()
     for taker in (small, big):
@@ -252,7 +252,7 @@ def test_streams_are_refused(place: VHost) -> None:
     assert refused.value.code == 540
 
 
-def test_nothing_is_left_of_a_queue_that_was_to_expire(place: VHost) -> None:
+def test_nothing_is_left_of_a_deleted_expiring_queue(place: VHost) -> None:
     gone = weakref.ref(new_queue(place, "q", {"x-expires": 60_000}))
     place.remove_queue(place.queues["q"])
     gc.collect()

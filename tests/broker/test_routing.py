@@ -19,7 +19,7 @@ patterns = st.lists(words | st.sampled_from(("*", "#")), min_size=1, max_size=5)
 
 
 def naive(pattern: list[str], key: list[str]) -> bool:
-    """The definition, word by word: as plain as it gets, and slow."""
+    """Match by the definition, word by word: simple and slow."""
     if not pattern:
         return not key
     if pattern[0] == "#":

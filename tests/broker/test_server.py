@@ -1,4 +1,4 @@
-"""The broker on its sockets: who waits for whom, who is let in, and what is left at the end."""
+"""The broker on sockets: slow readers, memory, admission, and the end."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class Client(SyncClient):
         self.publish(1, spec.Basic.Publish(exchange="", routing_key=queue), None, data)
 
     def round_trip(self) -> float:
-        """Return how many seconds a question and its answer take."""
+        """Return the seconds of a request and its answer."""
         begin = time.monotonic()
         self.declare("round-trip")
         return time.monotonic() - begin
 
     def at_end(self) -> bool:
-        """Whether the broker closes the connection: read until then, or until nothing comes."""
+        """Tell whether the broker closes the connection: read until then, or until a timeout."""
         try:
             while self.sock.recv(1 << 16):
                 pass
@@ -107,10 +107,10 @@ def connected(broker: BrokerThread) -> int:
     return len(broker.statistics().connections)
 
 
-# --- who does not read
+# --- clients that do not read
 
 
-def test_who_stops_reading_loses_nothing_and_stalls_nobody(run: Any, join: Any) -> None:
+def test_a_slow_reader_loses_nothing_and_stalls_no_other(run: Any, join: Any) -> None:
     broker, count, size = run(), 600, 50_000
     lazy, busy = join(broker), join(broker)
     lazy.declare("q")
@@ -128,7 +128,7 @@ def test_who_stops_reading_loses_nothing_and_stalls_nobody(run: Any, join: Any) 
     assert wait_blocking(lambda: node_of(broker).memory == 0, 5)
 
 
-def test_who_floods_without_reading_is_throttled(run: Any, join: Any) -> None:
+def test_a_client_that_floods_without_reading_is_throttled(run: Any, join: Any) -> None:
     broker = run(limits=Limits(unsent=MEGABYTE))
     flooding, other = join(broker), join(broker)
     name = "q" * 250
@@ -136,7 +136,7 @@ def test_who_floods_without_reading_is_throttled(run: Any, join: Any) -> None:
     sent = _flood(flooding.sock, asks, 40 * MEGABYTE)
     assert sent < 40 * MEGABYTE, "its own socket fills"
     assert other.round_trip() < 1.0
-    # All that was asked is answered when it reads.
+    # All answers arrive when the client reads.
     owed, read = sent // len(asks) * 100 * len(encode(1, "queue.declare_ok", queue=name)), 0
     while read < owed:
         read += len(flooding.sock.recv(MEGABYTE))
@@ -173,7 +173,9 @@ def test_a_closed_client_that_does_not_read_is_cut_off(run: Any, join: Any) -> N
     for _ in range(300):
         other.put("q", b"x" * 50_000)
     assert wait_blocking(lambda: connected(broker) == 2, 5)
-    client.sock.sendall(encode(7, "basic.qos"))  # an error, and the answer finds no room
+    client.sock.sendall(
+        encode(7, "basic.qos")
+    )  # an error, whose answer does not fit into the socket buffer
     assert wait_blocking(lambda: is_reset(client.sock), 5)
     assert other.round_trip() < 1.0
 
@@ -193,7 +195,7 @@ def test_publishers_wait_at_the_memory_limit_and_go_on(run: Any, join: Any) -> N
     purged = 0
     while publishing.is_alive():
         assert wait_blocking(lambda: blocked() or not publishing.is_alive(), 5)
-        time.sleep(0.02)  # it would go on now if it could
+        time.sleep(0.02)  # a publisher that is not blocked would publish now
         assert ready(broker, "q") * size < 3 * MEGABYTE
         assert other.round_trip() < 1.0
         purged += other.ask(spec.Queue.Purge(queue="q"), spec.Queue.PurgeOk).message_count
@@ -230,7 +232,7 @@ def test_a_blocked_connection_that_is_gone_is_noticed(run: Any, join: Any) -> No
     assert wait_blocking(lambda: connected(broker) == 0, 5)
 
 
-# --- who is let in
+# --- admission
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
@@ -271,7 +273,7 @@ def test_a_crowd_that_does_not_log_in_is_not_let_in(run: Any, join: Any) -> None
 # --- the end
 
 
-def test_a_connection_that_breaks_gives_back_what_it_held(run: Any, join: Any) -> None:
+def test_a_broken_connection_returns_its_messages(run: Any, join: Any) -> None:
     broker = run()
     client, other = join(broker), join(broker)
     client.declare("q")
@@ -368,7 +370,7 @@ def test_idle_connections_are_cheap(run: Any) -> None:
 
 
 def test_all_get_their_turn(run: Any, join: Any) -> None:
-    """Two consumers without limits on one connection, and endless queues: both get something."""
+    """Two consumers without limits on one connection both get messages from endless queues."""
     broker = run()
     publisher, consumer = join(broker), join(broker)
     for queue in ("a", "b"):

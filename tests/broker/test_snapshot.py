@@ -1,4 +1,4 @@
-"""``broker.statistics()``: what it counts, and that nobody can change it."""
+"""``broker.statistics()`` counts everything, and is immutable."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_counts_connections_channels_queues_and_messages(broker: BrokerThread
     later = broker.statistics()
     assert later.connections == ()
     assert later.published == 4
-    assert later.delivered >= 3  # pika gives back what it has not handled; some goes out again
+    assert later.delivered >= 3  # pika returns what it has not handled, and some is delivered again
     assert later.queue("q").ready == 3
     assert later.memory > before.memory == 0
     rates = later.since(before)

@@ -1,4 +1,4 @@
-"""``embedded://``: a broker inside the process, for any kind of process."""
+"""Brokers in threads of their own, and ``embedded://`` URLs in any kind of process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def send(place: Place) -> None:
     green.close()
 
 
-def test_who_needs_it_first_starts_it_and_says_so(place: Place, caplog: Any) -> None:
+def test_the_first_user_starts_the_broker_with_a_warning(place: Place, caplog: Any) -> None:
     send(place)
 
     broker = embedded("for-tests")
@@ -84,7 +84,7 @@ def test_a_broker_that_does_not_answer_is_never_replaced_by_it(monkeypatch: Any)
 
 
 @pytest.mark.parametrize("url", ["embedded://guest:guest@name", "embedded://name:5672"])
-def test_a_url_that_asks_for_what_there_is_not(monkeypatch: Any, url: str) -> None:
+def test_a_url_with_unsupported_parts_is_refused(monkeypatch: Any, url: str) -> None:
     monkeypatch.setenv("POSTAGE_URL", url)
 
     with pytest.raises(SettingsError, match="embedded:// takes a name and a vhost"):
@@ -160,7 +160,7 @@ def test_connections_are_flushed_before_the_broker_ends() -> None:
 
 @pytest.mark.limit(90)
 def test_the_end_of_the_process_is_quiet() -> None:
-    """A native thread in its hub while the interpreter goes away could crash it."""
+    """A native thread in its hub could crash the interpreter while that shuts down."""
     environment = {**os.environ, "POSTAGE_URL": "embedded://"}
     for number in range(12):
         arguments = [sys.executable, "-c", PROGRAM, ("patched", "unpatched")[number % 2]]
@@ -178,7 +178,7 @@ def test_a_broker_thread_can_be_started_and_stopped_again() -> None:
     assert threading.active_count() == running
 
 
-def test_what_fails_in_the_thread_fails_here() -> None:
+def test_an_error_in_the_thread_is_raised_in_the_caller() -> None:
     with BrokerThread() as broker:
         with pytest.raises(ZeroDivisionError):
             broker.call(lambda: 1 // 0)

@@ -1,4 +1,4 @@
-"""Exchanges, queues and bindings of one virtual host, and the way of messages through them."""
+"""Exchanges, queues and bindings of one virtual host, and the routes of messages."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_exclusive_queues_are_locked(place: VHost) -> None:
     )
 
 
-def test_what_is_not_there(place: VHost) -> None:
+def test_missing_queues_and_exchanges(place: VHost) -> None:
     new_queue(place, "q")
     assert refusal(place.queue, "none", ME) == (404, "NOT_FOUND - no queue 'none' in vhost '/'")
     expected = (404, "NOT_FOUND - no exchange 'none' in vhost '/'")
@@ -208,7 +208,7 @@ def test_what_is_not_there(place: VHost) -> None:
     assert refusal(new_queue, place, "none", passive=True)[0] == 404
 
 
-def test_undoing_what_is_not_there_is_fine(place: VHost) -> None:
+def test_unbinding_what_does_not_exist_is_no_error(place: VHost) -> None:
     place.unbind("none", BrokerBinding("queue", "none", ""), ME)
     place.unbind("amq.direct", BrokerBinding("queue", "none", ""), ME)
     place.delete_exchange("none", if_unused=True)

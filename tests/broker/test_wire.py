@@ -1,4 +1,4 @@
-"""The broker's codec beside pika's: what one writes, the other reads, and the same bytes."""
+"""The broker's codec and pika's write the same bytes, and read what the other writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from postage.broker.wire.methods import METHODS, Method, decode, encode
 from tests.support.wire import short_strings, some_properties, tables
 
 ITS_NAMES = {"global_": "global_qos"}
-"""What pika calls an argument whose name is a word of Python."""
+"""pika's names of arguments that are keywords of Python."""
 
 _values = {
     "octet": st.integers(0, 255),
@@ -35,7 +35,7 @@ _values = {
 
 
 def ours(value: Any) -> Any:
-    """Return pika's *value* as we have it: times are numbers."""
+    """Return pika's *value* as the broker decodes it: times are numbers."""
     if isinstance(value, dt.datetime):
         return Timestamp(calendar.timegm(value.utctimetuple()))
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ def as_bytes(value: Any) -> Any:
 
 
 def its_class(method: Method) -> type | None:
-    """Return pika's class of *method*; it has none for the newest."""
+    """Return pika's class of *method*, or None: pika lacks the newest methods."""
     group, _, name = method.name.partition(".")
     parts = "".join(part.capitalize() for part in name.split("_"))
     found: type | None = getattr(getattr(spec, group.capitalize(), None), parts, None)
@@ -73,7 +73,7 @@ def test_methods_come_back_as_they_were(method: Method, data: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return *value* with decimals as numbers and texts as bytes: two ways to say the same."""
+    """Return *value* with decimals as numbers and texts as bytes, which makes codecs comparable."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if its_class(m)], ids=str)
 @given(data=st.data())
-def test_methods_are_what_pika_makes_of_them(method: Method, data: Any) -> None:
+def test_methods_are_encoded_as_by_pika(method: Method, data: Any) -> None:
     kind_of = its_class(method)
     assert kind_of is not None
     drawn = {name: data.draw(_values[kind]) for name, kind in method.arguments if name[0] != "["}
@@ -105,7 +105,7 @@ def test_tables_come_back_as_they_were(table: dict[str, Any]) -> None:
 
 
 @given(some_properties)
-def test_properties_are_what_pika_makes_of_them(values: dict[str, Any]) -> None:
+def test_properties_are_encoded_as_by_pika(values: dict[str, Any]) -> None:
     its = pika.frame.Header(1, 0, pika.BasicProperties(**values)).marshal()[19:-1]
     mine = ContentProperties({name: ours(value) for name, value in values.items()})
     assert mine.encode() == its
