@@ -271,5 +271,5 @@ def test_the_broker_may_take_back_at_once_what_it_opened(connect: Any) -> None:
 
 def test_hub_errors_are_seen(hub_errors: list[Any], capsys: Any) -> None:
     gevent.get_hub().loop.run_callback(lambda: 1 / 0)
-    gevent.sleep(0.01)
+    wait_until(lambda: hub_errors, SOON)
     assert hub_errors.pop()[1].__class__ is ZeroDivisionError

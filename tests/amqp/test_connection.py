@@ -39,7 +39,9 @@ from tests.support.attempts import outcomes, spawned
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
 from tests.support.peer import START, TUNE, Peer, listening
 from tests.support.places import Place
+from tests.support.recovery import pair_of
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 from tests.support.wire import method
 
 SOON = 10.0
@@ -245,14 +247,13 @@ class Waiters:
             spawned(connection.open_channel),
             spawned(connection.declare, Exchange),
         ]
-        gevent.sleep(0.05)
+        gevent.idle()
         plain.publish("e", "k", Properties(), b"x" * 30 * MB)
         self.runs += [
             *(spawned(plain.publish, *args, limit=60) for _ in range(10)),
             *(spawned(confirming.publish_confirmed, *args, limit=60) for _ in range(10)),
         ]
-        gevent.sleep(0.05)
-        assert not any(run.dead for run in self.runs), [run for run in self.runs if run.dead]
+        assert_stays(lambda: not any(run.dead for run in self.runs), 0.05)
 
 
 def silent_peer(end: gevent.event.Event, *channels: str) -> Any:
@@ -317,6 +318,11 @@ def mortal() -> Iterator[RabbitMQNode]:
         yield node
 
 
+def published(pair: Pair) -> int:
+    """Return how many messages were written to the publishing connection."""
+    return sum(channel.published for channel in pair.publishing.statistics().channels)
+
+
 def test_a_broker_that_dies_and_comes_back(
     mortal: RabbitMQNode, rabbitmq: Any, monkeypatch: Any
 ) -> None:
@@ -331,11 +337,11 @@ def test_a_broker_that_dies_and_comes_back(
     consuming = spawned(consumer.start_consuming, lambda *message: got.append(message))
     producer.message_hello()
     wait_until(lambda: got, SOON)
-    pair = consumer._pair
+    pair = pair_of(consumer)
     calls = [spawned(producer.rpc_hello, _key="silent", _max_retry=0) for _ in range(20)]
     publishing, channel = pair.publishing.get(), pair.consuming.get().open_channel()
     assert channel.queue_declare("", exclusive=True)
-    gevent.sleep(0.3)
+    wait_until(lambda: published(pair) >= 1 + len(calls), SOON)
     # What waits at the moment of the death: asked right before it, and never answered.
     os.kill(mortal.pid, signal.SIGSTOP)
     waiting = [
@@ -343,8 +349,8 @@ def test_a_broker_that_dies_and_comes_back(
         spawned(publishing.open_channel),
     ]
     sending = [spawned(producer.message_hello) for _ in range(20)]
-    gevent.sleep(0.1)
-    assert not any(run.dead for run in (*calls, *waiting, *sending, consuming))
+    runs = [*calls, *waiting, *sending, consuming]
+    assert_stays(lambda: not any(run.dead for run in runs), 0.1)
     began = time.monotonic()
     mortal.kill()
     assert {type(result) for result in outcomes(waiting, 1.0)} == {ConnectionLost}
@@ -456,8 +462,7 @@ def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
         args = ("e", "k", Properties(), b"x" * 100_000)
         runs = [spawned(channel.publish, *args, limit=SOON) for _ in range(200)]
         wait_until(lambda: not connection.transport.takes_data, SOON)
-        gevent.sleep(0.05)
-        assert not all(run.dead for run in runs)
+        assert_stays(lambda: not all(run.dead for run in runs), 0.05)
         end.set()
         assert outcomes(runs, SOON) == [None] * 200
         wait_until(lambda: connection.transport.unsent == 0, SOON)

@@ -33,6 +33,7 @@ from postage.testing.rabbitmq import free_ports
 from tests.support.attempts import outcomes, spawned
 from tests.support.peer import Peer, listening
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 SOON = 10.0
 
@@ -203,8 +204,7 @@ def test_nobody_dials_when_nobody_waits() -> None:
             line.get(0.3)
         wait_until(lambda: line.state is ConnectionState.LOST, SOON)
         before = len(broker.moods)
-        gevent.sleep(0.3)
-        assert len(broker.moods) == before
+        assert_stays(lambda: len(broker.moods) == before, 0.3)
 
 
 def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
@@ -307,7 +307,7 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
     with listening(Fickle(mood)) as where:
         line = connecting(where, was_connected=True)
         runs = [spawned(line.get) for _ in range(5)]
-        gevent.sleep(0.05)
+        wait_until(lambda: line.current is not None or line.statistics().waiting == 5, SOON)
         began = time.monotonic()
         line.close(0.2)
         line.close(0.2)
@@ -333,16 +333,17 @@ def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
 
 
 def test_a_close_ends_the_dialling_and_its_socket() -> None:
-    gone = gevent.event.Event()
+    here, gone = gevent.event.Event(), gevent.event.Event()
 
     def silent(peer: Peer) -> None:
+        here.set()
         peer.until_gone()
         gone.set()
 
     with listening(silent) as where:
         line = connecting(where)
         run = spawned(line.get)
-        gevent.sleep(0.05)
+        assert here.wait(SOON)
         line.close(0.2)
         assert type(outcomes([run], 1.0)[0]) is ConnectionClosed
         assert gone.wait(SOON)

@@ -97,8 +97,7 @@ def test_much_is_sent_before_the_loop_turns(connect: Any, where: Settings) -> No
         channel.publish("", "q", Properties(), b"x" * transport_module.CHUNK)
         assert transport.unsent < 100, "no more than pika's own codec writes after the body"
     assert transport.this_turn > 3 * transport_module.CHUNK
-    gevent.sleep(0.01)
-    assert transport.this_turn == 0
+    wait_until(lambda: transport.this_turn == 0, SOON)
 
 
 def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, sink: Sink) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from postage.green.amqp.waiting import Wakeup
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 
 AGES = 60.0
 SOON = 5.0
@@ -36,8 +37,7 @@ WAYS = pytest.mark.parametrize("way", [in_wait, in_block])
 def test_it_wakes_who_waits(way) -> None:
     wakeup = Wakeup()
     run = gevent.spawn(way, wakeup)
-    gevent.sleep(0.01)
-    assert not run.dead
+    assert_stays(lambda: not run.dead, 0.01)
     wakeup.set()
     assert run.get(timeout=SOON) == "cut"
 
@@ -90,8 +90,7 @@ def test_muted_it_can_ring_again() -> None:
         wakeup.set()
         wakeup.clear()
         run = gevent.spawn(in_wait, wakeup)
-        gevent.sleep(0.005)
-        assert not run.dead
+        assert_stays(lambda run=run: not run.dead, 0.005)
         wakeup.set()
         assert run.get(timeout=SOON) == "cut"
         wakeup.clear()
@@ -106,7 +105,7 @@ def test_ringing_twice_is_ringing_once() -> None:
         return [first, in_wait(wakeup, 0.05)]
 
     run = gevent.spawn(wait_twice)
-    gevent.sleep(0.005)
+    gevent.idle()
     wakeup.set()
     wakeup.set()
     assert run.get(timeout=SOON) == ["cut", "whole"]
@@ -153,7 +152,7 @@ def test_the_bell_and_what_is_awaited_at_the_same_moment() -> None:
 
     for first, second in ((wakeup, other), (other, wakeup)):
         run = gevent.spawn(both)
-        gevent.sleep(0.005)
+        gevent.idle()
         first.set()
         second.set()
         assert run.get(timeout=SOON) == "went on"
@@ -176,7 +175,7 @@ def test_errors_pass_through() -> None:
 def test_a_killed_greenlet_ends_in_it_and_the_bell_goes_on(way) -> None:
     wakeup = Wakeup()
     run = gevent.spawn(way, wakeup)
-    gevent.sleep(0.005)
+    assert_stays(lambda: not run.dead, 0.005)
     run.kill(block=False)
     wakeup.set()
     run.join(SOON)
