@@ -173,21 +173,15 @@ class Faults:
 
     def block(self, reason: str = "low on memory") -> None:
         """Send Connection.Blocked to clients that publish, and stop reading from them."""
-
-        def block() -> None:
-            self._node.alarm_held = True
-            self._node.set_alarm(reason)
-
-        self._run(block)
+        self._run(lambda: self._hold_alarm(reason))
 
     def unblock(self) -> None:
         """Undo `block`: send Connection.Unblocked."""
+        self._run(lambda: self._hold_alarm(None))
 
-        def unblock() -> None:
-            self._node.alarm_held = False
-            self._node.set_alarm(None)
-
-        self._run(unblock)
+    def _hold_alarm(self, reason: str | None) -> None:
+        self._node.alarm_held = reason is not None
+        self._node.set_alarm(reason)
 
     # --- confirms
 
@@ -265,8 +259,7 @@ class Faults:
             if isinstance(interceptor, FrameInterceptor) and interceptor.silent:
                 interceptor.drop()
         if self._node.alarm_held:
-            self._node.alarm_held = False
-            self._node.set_alarm(None)
+            self._hold_alarm(None)
 
     # --- interceptors
 

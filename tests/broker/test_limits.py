@@ -6,7 +6,7 @@ import struct
 
 from postage.broker.faults import Faults
 from postage.broker.session.node import Node
-from postage.broker.wire.content import ContentProperties
+from postage.broker.wire.content import encode_properties
 from postage.broker.wire.methods import encode
 from postage.protocol import HEADER
 from tests.support.frame_client import (
@@ -165,7 +165,7 @@ def test_dead_letters_come_after_all_copies(client: FrameClient) -> None:
     client.send_method("queue.declare", 1, queue="q")
     for queue in ("dying", "q"):
         client.send_method("queue.bind", 1, queue=queue, exchange="amq.fanout")
-    expired = ContentProperties({"expiration": "0"}).encode()
+    expired = encode_properties({"expiration": "0"})
     for _ in range(2):  # the second time, the route is cached
         head = frame(HEADER, 1, struct.pack(">HHQ", 60, 0, 1) + expired)
         client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.broker.core.routing import BrokerBinding, BrokerExchange, TopicPatterns, topic_matches
-from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
+from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.instructions import instructions
 
@@ -37,7 +37,7 @@ def test_a_long_pattern_takes_no_long_time() -> None:
 
 
 def message(key: str = "", **headers: Any) -> PublishedMessage:
-    header = MessageHeader(ContentProperties({"headers": headers}).encode())
+    header = MessageHeader(encode_properties({"headers": headers}))
     return PublishedMessage("e", key, header, b"")
 
 

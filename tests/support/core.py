@@ -8,7 +8,7 @@ from typing import Any
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.validation import validate
 from postage.broker.core.vhost import VHost
-from postage.broker.wire.content import ContentProperties, PublishedMessage
+from postage.broker.wire.content import PublishedMessage, encode_properties
 
 
 def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
@@ -35,7 +35,7 @@ def message(
     body: bytes = b"m", exchange: str = "", key: str = "k", **properties: Any
 ) -> PublishedMessage:
     """Return a message with *properties*."""
-    header = validate(ContentProperties(properties).encode(), "guest")
+    header = validate(encode_properties(properties), "guest")
     return PublishedMessage(exchange, key, header, body)
 
 

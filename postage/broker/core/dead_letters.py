@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue
-from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
+from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
 from postage.broker.wire.fields import Timestamp
 
 __all__ = ["dead_letter", "has_cycle"]
@@ -15,7 +15,7 @@ def dead_letter(
     message: PublishedMessage, queue: BrokerQueue, reason: str, wall: float
 ) -> PublishedMessage:
     """Return *message* as it is published to the dead letter exchange of *queue*."""
-    values = dict(message.properties.values)
+    values = message.properties
     headers = dict(values.get("headers") or {})
     expiration = values.pop("expiration", None)
     headers["x-death"] = _deaths(message, headers, queue.name, reason, wall, expiration)
@@ -27,7 +27,7 @@ def dead_letter(
     if key is not None:
         headers.pop("CC", None)  # the key of the queue replaces all keys of the message
     more_keys = message.header.more_keys if key is None else ()
-    data = ContentProperties(values).encode()
+    data = encode_properties(values)
     return PublishedMessage(
         queue.options.dead_letter_exchange or "",
         message.key if key is None else key,

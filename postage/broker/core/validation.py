@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
-from postage.broker.wire.content import ContentProperties, MessageHeader
+from postage.broker.wire.content import MessageHeader, decode_properties, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
 
 __all__ = ["REPLY_TO", "validate"]
@@ -32,8 +32,7 @@ def validate(data: bytes, user: str) -> MessageHeader:
 
 
 def _validated(data: bytes, user: str) -> MessageHeader:
-    properties = ContentProperties.decode(data)
-    values = properties.values
+    values = decode_properties(data)
     if values.get("user_id", user) != user:
         raise ChannelFault(
             406,
@@ -44,7 +43,9 @@ def _validated(data: bytes, user: str) -> MessageHeader:
     if b"CC" in data:  # also the end of BCC
         headers = values.get("headers") or {}
         keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
-        data = _without_bcc(properties, data)
+        if "BCC" in headers:  # which no consumer may see
+            seen = {name: value for name, value in headers.items() if name != "BCC"}
+            data = encode_properties({**values, "headers": seen})
     mode = values.get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
@@ -70,15 +71,6 @@ def _seconds(expiration: str | None) -> float | None:
     else:
         return int(expiration) / 1000
     raise ChannelFault(406, f"invalid expiration '{expiration}': {why}")
-
-
-def _without_bcc(properties: ContentProperties, data: bytes) -> bytes:
-    """Return the header without the keys in BCC, which no consumer may see."""
-    headers = properties.get("headers") or {}
-    if "BCC" not in headers:
-        return data
-    seen = {name: value for name, value in headers.items() if name != "BCC"}
-    return ContentProperties({**properties.values, "headers": seen}).encode()
 
 
 def _keys(headers: dict[str, Any], name: str) -> list[str]:

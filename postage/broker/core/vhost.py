@@ -162,7 +162,9 @@ class VHost:
 
     def bind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Add *binding* to the exchange *source*; no change if it exists already."""
-        self._refuse_defaults(source, binding)
+        _refuse_default(source)
+        if binding.destination_type == "exchange":
+            _refuse_default(binding.destination)
         exchange = self.exchange(source)
         if binding.destination_type == "exchange":
             self.exchange(binding.destination)
@@ -175,7 +177,9 @@ class VHost:
 
     def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Remove *binding*; no error if it, its source or its destination does not exist."""
-        self._refuse_defaults(source, binding)
+        _refuse_default(source)
+        if binding.destination_type == "exchange":
+            _refuse_default(binding.destination)
         exchange = self.exchanges.get(source)
         if exchange is None or not exchange.has(binding):
             return
@@ -183,11 +187,6 @@ class VHost:
         self.routes.clear()
         exchange.unbind(binding)
         self._delete_unused([exchange])
-
-    def _refuse_defaults(self, source: str, binding: BrokerBinding) -> None:
-        _refuse_default(source)
-        if binding.destination_type == "exchange":
-            _refuse_default(binding.destination)
 
     def _check_access(self, binding: BrokerBinding, connection: object) -> None:
         """Raise 405 if the destination is a queue that is exclusive to another connection."""
@@ -227,8 +226,12 @@ class VHost:
             raise ChannelFault(
                 406, f"cannot declare queue: the limit of {self.limits.queues} is reached"
             )
+        name = call.queue
+        if not name:
+            self._names += 1
+            name = f"amq.gen-{self._names:016x}"
         queue = BrokerQueue(
-            call.queue or self._new_name(),
+            name,
             vhost=self.name,
             durable=call.durable and not call.exclusive,
             auto_delete=call.auto_delete,
@@ -260,10 +263,6 @@ class VHost:
             fault = next(name for name, wrong in faults.items() if wrong)
             text = f"invalid property '{fault}' for queue '{queue.name}' in vhost '{self.name}'"
             raise ChannelFault(406, text)
-
-    def _new_name(self) -> str:
-        self._names += 1
-        return f"amq.gen-{self._names:016x}"
 
     def _check_same_queue(self, call: Any, queue: BrokerQueue) -> None:
         if call.exclusive != (queue.owner is not None):

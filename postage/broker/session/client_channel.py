@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue
@@ -47,7 +48,7 @@ class ClientChannel(ChannelState):
             self.vhost.reply_consumers.pop(self.reply_key, None)
         if self.transaction is not None:
             self._roll_back(self.transaction)
-        self._requeue(self._take(list(self.unacked)))
+        self._requeue_all()
 
     def handle(self, call: MethodCall) -> None:
         """Carry out *call*; raises `Fault`."""
@@ -149,7 +150,10 @@ class ClientChannel(ChannelState):
                 consumer.queue.dispatch()
 
     def _on_basic_consume(self, call: MethodCall) -> None:
-        name, tag = self._queue_name(call.queue), call.consumer_tag or self._new_tag()
+        name, tag = self._queue_name(call.queue), call.consumer_tag
+        if not tag:
+            self._tags += 1
+            tag = f"amq.ctag-{self.outlet.id}.{self.number}-{self._tags}"
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
         consumer = ClientConsumer(self, tag, call, self._consumer_prefetch, self._cancelled)
@@ -170,10 +174,6 @@ class ClientChannel(ChannelState):
         self._answer(call, "basic.consume_ok", consumer_tag=tag)
         queue.add_consumer(consumer)
         queue.dispatch()
-
-    def _new_tag(self) -> str:
-        self._tags += 1
-        return f"amq.ctag-{self.outlet.id}.{self.number}-{self._tags}"
 
     def _consume_replies(self, consumer: ClientConsumer) -> None:
         if not consumer.no_ack:
@@ -252,28 +252,17 @@ class ClientChannel(ChannelState):
 
     def _apply(self, tag: int, action: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
         """Apply *action* to the deliveries that *tag* stands for, now or at the commit."""
-        tags = self._tags_of(tag, multiple=multiple)
-        if self.transaction is None:
-            action(self._take(tags))
-        else:
-            self.transaction.add_ack(action, {each: self.unacked.pop(each) for each in tags})
-
-    def _tags_of(self, tag: int, *, multiple: bool) -> list[int]:
-        """Return the tags that *tag* stands for; raise 406 if it is not unacknowledged."""
         if multiple and not tag:
-            return list(self.unacked)
-        if tag not in self.unacked:
+            tags = list(self.unacked)
+        elif tag not in self.unacked:
             raise _unknown(tag)
-        return list(self._up_to(tag)) if multiple else [tag]
-
-    def _up_to(self, tag: int) -> Iterator[int]:
-        for each in self.unacked:
-            if each > tag:
-                return
-            yield each
-
-    def _take(self, tags: list[int]) -> list[Unacked]:
-        return [self.unacked.pop(each) for each in tags]
+        else:
+            tags = list(takewhile(lambda each: each <= tag, self.unacked)) if multiple else [tag]
+        taken = {each: self.unacked.pop(each) for each in tags}
+        if self.transaction is None:
+            action(list(taken.values()))
+        else:
+            self.transaction.add_ack(action, taken)
 
     def _ack(self, deliveries: list[Unacked]) -> None:
         self._uncount(deliveries)
@@ -300,6 +289,10 @@ class ClientChannel(ChannelState):
                 queue.discard(queued)
         self._serve(deliveries)
 
+    def _requeue_all(self) -> None:
+        unacked, self.unacked = self.unacked, {}
+        self._requeue(list(unacked.values()))
+
     def _uncount(self, deliveries: list[Unacked]) -> None:
         """Subtract *deliveries* from what is unacknowledged, which makes room for others."""
         for queue, _, consumer in deliveries:
@@ -322,7 +315,7 @@ class ClientChannel(ChannelState):
     def _on_basic_recover_async(self, call: MethodCall) -> None:
         if not call.requeue:
             raise ConnectionFault(540, "requeue=false")
-        self._requeue(self._take(list(self.unacked)))
+        self._requeue_all()
 
     # --- confirms and transactions
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.session.channel_state import ChannelState
-from postage.broker.wire.content import ContentProperties, PublishedMessage
+from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall
@@ -92,6 +92,6 @@ def counted_header(queued: QueuedMessage) -> bytes:
     """Return the header with the delivery count that quorum queues add to a redelivery."""
     if not queued.redelivered:
         return queued.header.data
-    properties = queued.message.properties
-    headers = {**(properties.get("headers") or {}), "x-delivery-count": queued.deliveries - 1}
-    return ContentProperties({**properties.values, "headers": headers}).encode()
+    values = decode_properties(queued.header.data)
+    headers = {**(values.get("headers") or {}), "x-delivery-count": queued.deliveries - 1}
+    return encode_properties({**values, "headers": headers})

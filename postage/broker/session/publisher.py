@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from postage.broker.core.queue import BrokerQueue
 from postage.broker.core.validation import validate
 from postage.broker.session.channel_state import ChannelState
-from postage.broker.wire.content import ContentProperties, MessageHeader, PublishedMessage
+from postage.broker.wire.content import (
+    MessageHeader,
+    PublishedMessage,
+    decode_properties,
+    encode_properties,
+)
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.methods import MethodCall
@@ -60,8 +65,8 @@ class Publisher:
         key = self._channel.reply_key
         if key is None:
             raise ChannelFault(406, "fast reply consumer does not exist")
-        values = {**ContentProperties.decode(header.data).values, "reply_to": key}
-        return header._replace(data=ContentProperties(values).encode(), wants_direct_reply=False)
+        data = encode_properties({**decode_properties(header.data), "reply_to": key})
+        return header._replace(data=data, wants_direct_reply=False)
 
     def _put_by_name(self, message: PublishedMessage, names: list[str], *, mandatory: bool) -> None:
         """Put *message* into those of its queues that still exist at the commit."""

@@ -22,7 +22,13 @@ from postage.broker.wire.fields import (
 )
 from postage.protocol import PROPERTIES
 
-__all__ = ["ContentProperties", "MessageHeader", "PublishedMessage", "address_parts"]
+__all__ = [
+    "MessageHeader",
+    "PublishedMessage",
+    "address_parts",
+    "decode_properties",
+    "encode_properties",
+]
 
 Reader = Callable[[bytes, int], "tuple[Any, int]"]
 """Takes data and an offset; returns the value there and the offset of what follows."""
@@ -43,34 +49,24 @@ def _readers(flags: int) -> tuple[tuple[str, Reader], ...]:
     return tuple((name, _TYPES[type_][0]) for name, type_ in announced)
 
 
-class ContentProperties:
-    """The basic properties of a message, decoded: only those that the message has."""
+def decode_properties(data: bytes) -> dict[str, Any]:
+    """Return the properties in *data*, which starts with the flags; raise `SyntaxFault`."""
+    if len(data) < 2:  # noqa: PLR2004 - the flags
+        raise SyntaxFault("a header without property flags")
+    at, values = 2, {}
+    for name, read in _readers(data[0] << 8 | data[1]):
+        values[name], at = read(data, at)
+    return values
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
 
-    @classmethod
-    def decode(cls, data: bytes) -> ContentProperties:
-        """Return the properties in *data*, which starts with the flags; raise `SyntaxFault`."""
-        if len(data) < 2:  # noqa: PLR2004 - the flags
-            raise SyntaxFault("a header without property flags")
-        at, values = 2, {}
-        for name, read in _readers(data[0] << 8 | data[1]):
-            values[name], at = read(data, at)
-        return cls(values)
-
-    def encode(self) -> bytes:
-        """Return flags and values as a header frame carries them."""
-        flags, parts = 0, []
-        for place, (name, type_) in enumerate(PROPERTIES):
-            if self.values.get(name) is not None:
-                flags |= 1 << (15 - place)
-                parts.append(_TYPES[type_][1](self.values[name]))
-        return flags.to_bytes(2, "big") + b"".join(parts)
-
-    def get(self, name: str) -> Any:
-        """Return a property, or None."""
-        return self.values.get(name)
+def encode_properties(values: dict[str, Any]) -> bytes:
+    """Return flags and properties as a header frame carries them; None is no value."""
+    flags, parts = 0, []
+    for place, (name, type_) in enumerate(PROPERTIES):
+        if values.get(name) is not None:
+            flags |= 1 << (15 - place)
+            parts.append(_TYPES[type_][1](values[name]))
+    return flags.to_bytes(2, "big") + b"".join(parts)
 
 
 class MessageHeader(NamedTuple):
@@ -106,9 +102,9 @@ class PublishedMessage:
         """Exchange and key, encoded as basic.publish and basic.deliver carry them."""
 
     @property
-    def properties(self) -> ContentProperties:
+    def properties(self) -> dict[str, Any]:
         """The properties, decoded at each access."""
-        return ContentProperties.decode(self.header.data)
+        return decode_properties(self.header.data)
 
     @property
     def headers(self) -> dict[str, Any]:

@@ -112,11 +112,6 @@ class Method:
         """Class id and method id, which a close quotes."""
         return self.class_id, self.method_id
 
-    @property
-    def has_content(self) -> bool:
-        """Whether a header and a body follow."""
-        return self.name in ("basic.publish", "basic.return", "basic.deliver", "basic.get_ok")
-
 
 class MethodCall:
     """A method that one side called, with its arguments as attributes.  It may be cached: read only."""
