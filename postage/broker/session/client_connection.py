@@ -10,23 +10,27 @@ deliveries, answers are in the output.  Nothing that a client sends makes `feed`
 Input passes through four steps:
 
 1. `FrameParser` cuts it into frames; it yields the three frames of a small publish as one.
-2. Methods on channel 0 drive the handshake and the end of the connection; which method is allowed
-   when is written in `_METHODS`, the stages in `postage.broker.session.handshake`.
+2. Methods on channel 0 drive the handshake and the end of the connection.  `_METHODS` lists those
+   that are allowed at each stage; the stages are in `postage.broker.session.handshake`.
 3. Methods on other channels go to `ClientChannel.handle`, except those that open and close a
    channel.
 4. Header and body frames are collected by `ContentAssembler` until a publish is complete.
 
-A whole publish takes the same way as one that arrived in pieces from there on: `_publish` passes
-method, header and body to the `Publisher` of the channel, which puts the message into its queues.
+Publishes that were read at once and publishes that arrived in pieces then take the same way:
+`_publish` passes method, header and body to the `Publisher` of the channel, which puts the message
+into its queues.
 
 A client's mistake is raised as a `Fault` and caught in `_frame`.  The broker then closes the
 channel or the connection, and ignores all input for it until the client confirms that.
 
-Output is limited in two ways.  If more than `BURST` bytes are unsent, consumers take no more
-messages (`deliveries_paused`) until the owner calls `resume`, because everything was sent.  If the
-client does not read the answers to its own methods either, or publishers are blocked, nothing more
-should be read from it (`reading_paused`).  Confirms wait until the input has been handled, so that
-one ack confirms many publishes.
+Output is limited in two ways:
+
+* While more than `BURST` bytes are unsent, consumers take no more messages (`deliveries_paused`).
+  The owner calls `resume` when everything has been sent.
+* While too many answers to the client's own methods are unsent, because the client does not read
+  them, the owner should not read from the client either (`reading_paused`).
+
+Confirms wait until the input has been handled, so that one ack confirms many publishes.
 """
 
 from __future__ import annotations
