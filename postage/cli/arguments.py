@@ -1,16 +1,17 @@
 """The arguments that name an exchange, a key, a message and its parameters.
 
 ``call`` and ``send`` take all of them (`message_arguments`), ``tail`` the exchange alone
-(`exchange_arguments`).  `exchange_of` and `parameters_of` turn the words of the command line into
-an exchange class and into the parameters of a message.
+(`exchange_arguments`).  The decorators turn the words of the command line into what the command
+works with: an exchange class, or a producer and the parameters of a message.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -21,58 +22,68 @@ from postage.encoding import JsonEncoder
 from postage.errors import DecodingError, EncodingError, SettingsError, TopologyMismatch
 from postage.exchange import Exchange, ExchangeType
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 """Context settings for commands with `message_arguments`: click takes ``-1`` for an option."""
-TYPES = ("direct", "fanout", "topic", "headers")
 
 
-def exchange_arguments(func: F) -> F:
-    """Add the argument EXCHANGE and the options that declare it."""
-    for decorate in (
-        click.option("--transient", is_flag=True, help="Declare the exchange as not durable."),
-        click.option(
-            "--exchange-type",
-            type=click.Choice(TYPES),
-            help="Declare the exchange with this type.  Without it, the exchange must exist.",
-        ),
-        click.argument("exchange"),
-        url_option,
-    ):
-        func = decorate(func)
-    return func
+def exchange_arguments(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Add EXCHANGE and the options that declare it; pass the class *exchange* to *func*."""
+
+    @url_option
+    @click.argument("exchange")
+    @click.option(
+        "--exchange-type",
+        type=click.Choice(("direct", "fanout", "topic", "headers")),
+        help="Declare the exchange with this type.  Without it, the exchange must exist.",
+    )
+    @click.option("--transient", is_flag=True, help="Declare the exchange as not durable.")
+    @functools.wraps(func)
+    def command(
+        *, exchange: str, exchange_type: str | None, transient: bool, **others: Any
+    ) -> object:
+        return func(exchange=exchange_of(exchange, exchange_type, durable=not transient), **others)
+
+    return command
 
 
-def message_arguments(func: F) -> F:
-    """Add EXCHANGE KEY NAME and the parameters of a message."""
-    for decorate in (
-        click.argument(
-            "words", nargs=-1, metavar="[JSON | KEY=VALUE]...", callback=_refuse_options
-        ),
-        click.argument("name"),
-        click.argument("key"),
-    ):
-        func = decorate(func)
-    return exchange_arguments(func)
+def message_arguments(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Add EXCHANGE KEY NAME and the parameters of a message.
+
+    Passes *remote* to *func*, a connected producer for the exchange and the key, and *name* and
+    *parameters*.
+    """
+
+    @exchange_arguments
+    @click.argument("key")
+    @click.argument("name")
+    @click.argument(
+        "parameters", nargs=-1, metavar="[JSON | KEY=VALUE]...", callback=_parameters_of_message
+    )
+    @functools.wraps(func)
+    def command(*, exchange: type[Exchange], key: str, **others: Any) -> object:
+        from postage.cli.remote import Remote  # noqa: PLC0415 - `--help` does not wait for gevent
+
+        with explain_missing(exchange):
+            remote = Remote(exchange, key)
+        return func(remote=remote, **others)
+
+    return command
 
 
-def _refuse_options(
+def _parameters_of_message(
     ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Refuse unknown options, which `NEGATIVE_NUMBERS` has let through."""
+) -> Any:
+    """Return the parameters in *words*; refuse the options that `NEGATIVE_NUMBERS` lets through."""
     for word in words:
         if word.startswith("-") and isinstance(_value_of(word), str):
             raise click.NoSuchOption(word, ctx=ctx)
-    return words
+    return parameters_of(words)
 
 
 # --- the exchange
 
 
-def exchange_of(
-    text: str, exchange_type: str | None = None, *, durable: bool = True
-) -> type[Exchange]:
+def exchange_of(text: str, exchange_type: str | None, *, durable: bool) -> type[Exchange]:
     """Return the exchange that *text* names; raises `CommandFailed`.
 
     * ``MODULE:Class`` is a class of the user's, declared as the class says.
@@ -114,9 +125,7 @@ def explain_missing(exchange: type[Exchange]) -> Iterator[None]:
 
 # --- the parameters
 
-
 _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
-_NOT_JSON = ("NaN", "Infinity", "-Infinity")
 
 
 def parameters_of(words: Iterable[str]) -> Any:
@@ -128,7 +137,16 @@ def parameters_of(words: Iterable[str]) -> Any:
 
     Raises `SettingsError`.
     """
-    args, kwds = _split(words)
+    args: list[Any] = []
+    kwds: dict[str, Any] = {}
+    for word in words:
+        named = _NAMED.fullmatch(word)
+        if named is None:
+            args.append(_value_of(word))
+        elif named[1] in kwds:
+            raise SettingsError(f"{named[1]} is given twice")
+        else:
+            kwds[named[1]] = _value_of(named[2])
     parameters: Any
     if args and kwds:
         parameters = {"args": args, "kwds": kwds}
@@ -143,20 +161,6 @@ def parameters_of(words: Iterable[str]) -> Any:
     return parameters
 
 
-def _split(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
-    args: list[Any] = []
-    kwds: dict[str, Any] = {}
-    for word in words:
-        named = _NAMED.fullmatch(word)
-        if named is None:
-            args.append(_value_of(word))
-        elif named[1] in kwds:
-            raise SettingsError(f"{named[1]} is given twice")
-        else:
-            kwds[named[1]] = _value_of(named[2])
-    return args, kwds
-
-
 def _value_of(word: str) -> Any:
     """Return *word* decoded as JSON, or as text if it is not JSON.
 
@@ -167,6 +171,6 @@ def _value_of(word: str) -> Any:
     except DecodingError as exc:
         if word.lstrip().startswith(("{", "[", '"')):
             raise SettingsError(f"{word!r} is {exc}") from None
-    if word in _NOT_JSON:
+    if word in ("NaN", "Infinity", "-Infinity"):
         raise SettingsError(f"{word} is no number that JSON has; the text is written '\"{word}\"'")
     return word

@@ -69,16 +69,13 @@ def exit_codes() -> Iterator[None]:
     """End the program at a `PostageError`: print one line to stderr, exit with the right code."""
     try:
         yield
+    except CommandFailed as exc:
+        print_error(f"Error: {exc}")
+        sys.exit(exc.code)
     except PostageError as exc:
-        name = "Error" if isinstance(exc, CommandFailed) else type(exc).__name__
-        print_error(f"{name}: {exc}")
-        sys.exit(_code_of(exc))
-
-
-def _code_of(exc: PostageError) -> Code:
-    if isinstance(exc, CommandFailed):
-        return exc.code
-    return next((code for kind, code in CODES.items() if isinstance(exc, kind)), Code.UNHANDLED)
+        print_error(f"{type(exc).__name__}: {exc}")
+        codes = (code for error, code in CODES.items() if isinstance(exc, error))
+        sys.exit(next(codes, Code.UNHANDLED))
 
 
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^\s]*@")

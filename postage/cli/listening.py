@@ -18,10 +18,11 @@ import gevent
 from postage.cli.arguments import exchange_named, explain_missing
 from postage.cli.exits import CommandFailed
 from postage.cli.output import print_json
+from postage.cli.remote import Remote
 from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
-from postage.green import GenericConsumer, GenericProducer
+from postage.green import GenericConsumer
 
 QUEUE = {
     "name": "",
@@ -32,12 +33,6 @@ POLL_INTERVAL = 0.2
 PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "timestamp")
 
 
-class MessageStream(GenericConsumer):
-    """The consumer of the private queue."""
-
-    prefetch = 100
-
-
 def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None:
     """Print the messages that pass *exchange* by *key* (None: all of them).
 
@@ -45,9 +40,10 @@ def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None
     output any longer.
     """
     with explain_missing(exchange):
-        _declare(exchange)  # before the queue: a missing exchange is reported without a trace
+        Remote(exchange, "")  # declares it before the queue: if it is missing, no trace is left
     key = _key_for_everything(exchange) if key is None else key
-    stream = MessageStream([(exchange, [(QUEUE, key)])])
+    stream = GenericConsumer([(exchange, [(QUEUE, key)])])
+    stream.prefetch = 100
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stream.stop_consuming)
     watching = gevent.spawn(_stop_without_reader, stream)
@@ -66,29 +62,19 @@ def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None
         watching.kill()
 
 
-def _declare(exchange: type[Exchange]) -> None:
-    """Declare *exchange*: making a producer does."""
-    type("Declaring", (GenericProducer,), {"eks": [(exchange, "")]})()
-
-
 def as_line(delivery: Any) -> dict[str, Any]:
-    """Return what is printed for a delivery."""
+    """Return what is printed for a delivery; its body as JSON, else as text, else in base 64."""
+    line = {"exchange": delivery.exchange, "key": delivery.routing_key}
     values = {name: getattr(delivery.properties, name, None) for name in PROPERTIES}
-    properties = {name: value for name, value in values.items() if value is not None}
-    route = {"exchange": delivery.exchange, "key": delivery.routing_key}
-    return route | properties | _body(delivery.body)
-
-
-def _body(body: bytes) -> dict[str, Any]:
-    """Return the body as JSON, else as text, else in base 64."""
+    line |= {name: value for name, value in values.items() if value is not None}
     try:
-        return {"body": JsonEncoder.decode(body)}
+        return line | {"body": JsonEncoder.decode(delivery.body)}
     except DecodingError:
         pass
     try:
-        return {"text": body.decode()}
+        return line | {"text": delivery.body.decode()}
     except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}
+        return line | {"base64": base64.b64encode(delivery.body).decode()}
 
 
 def _key_for_everything(exchange: type[Exchange]) -> str:
@@ -106,7 +92,7 @@ def _type_on_broker(name: str) -> str:
     different type and names the type that it has.
     """
     try:
-        _declare(exchange_named(name, exchange_type="direct"))
+        Remote(exchange_named(name, exchange_type="direct"), "")
     except TopologyMismatch as exc:
         return exc.theirs if exc.flag == "type" else "direct"
     except ChannelRefused:

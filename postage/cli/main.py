@@ -7,39 +7,24 @@ other command prints what to install.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from postage.cli.exits import exit_codes
-
-Main = Callable[[Sequence[str] | None], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: those of the process); return the exit code."""
-    if arguments is None:
-        _let_interrupts_end_the_process()
-    with exit_codes():
-        return _load_main()(arguments)
-
-
-def _let_interrupts_end_the_process() -> None:
-    """Let Ctrl-C end the process, until a command installs a handler that shuts down in order.
-
-    As an exception, KeyboardInterrupt could be raised anywhere: in the middle of an import, where
-    some libraries swallow it, or in any greenlet, whose traceback gevent would print.
-    """
-    # A shell starts background jobs (`&`) with SIGINT ignored; that stays.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C ends the process, until a command installs a handler that shuts down in order.  As an
+    # exception, KeyboardInterrupt could be raised anywhere: in the middle of an import, where some
+    # libraries swallow it, or in any greenlet, whose traceback gevent would print.  A shell starts
+    # background jobs (`&`) with SIGINT ignored; that stays.
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _load_main() -> Main:
-    try:
-        import click  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        from postage.cli.no_click import main as main_without_click  # noqa: PLC0415 - as above
-
-        return main_without_click
-    from postage.cli.app import main as main_with_click  # noqa: PLC0415 - as above
-
-    return main_with_click
+    with exit_codes():
+        try:
+            import click  # noqa: F401, PLC0415 - an extra
+        except ImportError:
+            from postage.cli.no_click import main as run_command  # noqa: PLC0415 - as above
+        else:
+            from postage.cli.app import main as run_command  # noqa: PLC0415 - as above
+        return run_command(arguments)

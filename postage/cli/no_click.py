@@ -40,17 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, summary in COMMANDS.items():
         if name == "broker":
-            _add_broker_options(commands.add_parser(name, help=summary))
+            broker = commands.add_parser(name, help=summary)
+            several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
+            broker.add_argument("--host", default=HOST, metavar="ADDRESS", help=HELP["host"])
+            broker.add_argument("--port", default=PORT, type=int, metavar="N", help=HELP["port"])
+            broker.add_argument("--user", metavar="NAME:PASSWORD", help=HELP["user"], **several)
+            broker.add_argument("--vhost", metavar="NAME", help=HELP["vhost"], **several)
+            broker.add_argument("--json", action="store_true", help=HELP["json"])
         else:
             rest = commands.add_parser(name, help=summary, add_help=False)
             rest.add_argument("rest", nargs=argparse.REMAINDER)
     return parser
-
-
-def _add_broker_options(parser: argparse.ArgumentParser) -> None:
-    several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
-    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help=HELP["host"])
-    parser.add_argument("--port", default=PORT, type=int, metavar="N", help=HELP["port"])
-    parser.add_argument("--user", metavar="NAME:PASSWORD", help=HELP["user"], **several)
-    parser.add_argument("--vhost", metavar="NAME", help=HELP["vhost"], **several)
-    parser.add_argument("--json", action="store_true", help=HELP["json"])

@@ -65,6 +65,11 @@ def set_defaults(ctx: click.Context, variables: dict[str, str]) -> None:
     ctx.call_on_close(lambda: setattr(live, "environment", before))
 
 
+def seconds_option(flag: str, default: float, text: str) -> Callable[[F], F]:
+    """Return a decorator that adds the option *flag*, a time in seconds, with the help *text*."""
+    return click.option(flag, type=Seconds(), default=default, show_default=True, help=text)
+
+
 def json_option(func: F) -> F:
     """Add ``--json``, the argument *as_json*."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(func)

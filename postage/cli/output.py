@@ -69,17 +69,12 @@ def handle_stdout_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if not _is_from_writing(exc):
-            raise
+        *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
+        if frame.f_globals["__name__"] not in (__name__, "click.utils"):
+            raise  # it comes neither from our printing nor from click's, which prints help
         # Python flushes stdout at exit; what is still in its buffer must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
             sys.exit(Code.CLEAN)
         text = f"cannot write to stdout: {exc.strerror}"
         raise CommandFailed(text, Code.UNHANDLED) from None
-
-
-def _is_from_writing(exc: OSError) -> bool:
-    """Tell whether the error was raised while we printed, or click did, which prints help."""
-    *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
-    return frame.f_globals["__name__"] in (__name__, "click.utils")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from postage.cli.arguments import explain_missing
 from postage.exchange import Exchange
 from postage.fingerprint import Fingerprint
 from postage.green import GenericProducer
@@ -25,12 +24,3 @@ class Remote(GenericProducer):
     def build_rpc_command(self, name: str, parameters: Any) -> RpcCommand:
         """Return the RPC command *name*."""
         return RpcCommand(name, parameters)
-
-
-def remote_at(exchange: type[Exchange], key: str) -> Remote:
-    """Return a producer for *exchange* and *key*; connects.
-
-    Raises `CommandFailed` if the exchange does not exist, and the errors of connecting.
-    """
-    with explain_missing(exchange):
-        return Remote(exchange, key)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from postage.cli.arguments import NEGATIVE_NUMBERS, exchange_of, message_arguments, parameters_of
+from postage.cli.arguments import NEGATIVE_NUMBERS, message_arguments
 from postage.cli.exits import Code, CommandFailed
-from postage.cli.options import Seconds, examples
+from postage.cli.options import examples, seconds_option
 from postage.cli.output import error_text, print_json
+
+if TYPE_CHECKING:
+    from postage.cli.remote import Remote
 
 
 @click.command(
@@ -21,9 +26,7 @@ from postage.cli.output import error_text, print_json
     ),
 )
 @message_arguments
-@click.option(
-    "--timeout", type=Seconds(), default=10.0, show_default=True, help="How long each try waits."
-)
+@seconds_option("--timeout", 10.0, "How long each try waits.")
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
@@ -31,28 +34,13 @@ from postage.cli.output import error_text, print_json
     show_default=True,
     help="How often to send the request again after a timeout.",
 )
-def command(  # noqa: PLR0913 - click passes each argument by its name
-    *,
-    exchange: str,
-    exchange_type: str | None,
-    transient: bool,
-    key: str,
-    name: str,
-    words: tuple[str, ...],
-    timeout: float,
-    retries: int,
-) -> None:
+def command(*, remote: Remote, name: str, parameters: Any, timeout: float, retries: int) -> None:
     """Call NAME by the routing key KEY of an exchange, and print the answer as JSON.
 
     EXCHANGE is the name of an existing exchange, or MODULE:Class.  Each value is read as JSON if it
     is JSON, otherwise as text.  One value is sent as it is, several as a list, KEY=VALUE pairs as
     an object.  Exit code 4: the answer is an error or an exception, or no answer came in time.
     """
-    parameters = parameters_of(words)
-    where = exchange_of(exchange, exchange_type, durable=not transient)
-    from postage.cli.remote import remote_at  # noqa: PLC0415 - `--help` does not wait for gevent
-
-    remote = remote_at(where, key)
     result = remote.rpc_command(name, parameters, _timeout=timeout, _max_retry=retries)
     if not result:
         raise CommandFailed(error_text(result), Code.ERROR_RESULT)

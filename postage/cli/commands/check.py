@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -54,13 +54,10 @@ def page(report: Report) -> Iterator[str]:
     ]
     for rows in (queues, contents["handlers"], contents["producers"], contents["messages"]):
         if rows:
-            yield from (*_table(rows), "")
+            head = [name.replace("_", " ").upper() for name in rows[0]]
+            cells = [["*" if cell is None else cell for cell in row.values()] for row in rows]
+            yield from (*table(head, cells), "")
     for each in report.findings:
         yield f"{'fault' if each.fault else 'note'}: {each.where}: {each.text}"
     if not report.faults:
         yield "No fault was found."
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    head = [name.replace("_", " ").upper() for name in rows[0]]
-    return table(head, [["*" if cell is None else cell for cell in row.values()] for row in rows])

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from postage.cli.exits import Code, CommandFailed
-from postage.cli.options import Seconds, examples, json_option, url_option
+from postage.cli.options import examples, json_option, seconds_option, url_option
 from postage.cli.output import error_text, print_json, print_text, sanitized
 
 TITLES = {"rpc": "Calls", "message": "Messages"}
@@ -19,13 +19,7 @@ TITLES = {"rpc": "Calls", "message": "Messages"}
 @click.argument("name")
 @url_option
 @json_option
-@click.option(
-    "--wait",
-    type=Seconds(),
-    default=1.0,
-    show_default=True,
-    help="How long the answer may take.",
-)
+@seconds_option("--wait", 1.0, "How long the answer may take.")
 def command(name: str, *, as_json: bool, wait: float) -> None:
     """Show the handlers of a generic application, with their docstrings, and its queues.
 
@@ -38,16 +32,13 @@ def command(name: str, *, as_json: bool, wait: float) -> None:
     if not result:
         raise CommandFailed(error_text(result), Code.ERROR_RESULT)
     description = result.value
-    if as_json or not _is_built_in(description):
+    # Else the user's own handler has answered, not Postage's of the same name.
+    known = {"fingerprint", "class", "doc", "version", "handlers", "queues"}
+    is_built_in = isinstance(description, dict) and known <= description.keys()
+    if as_json or not is_built_in:
         print_json(description)
     else:
         print_text("\n".join(page(description)))
-
-
-def _is_built_in(description: Any) -> bool:
-    """Tell whether Postage's own handler answered, not one of the user's with the same name."""
-    known = {"fingerprint", "class", "doc", "version", "handlers", "queues"}
-    return isinstance(description, dict) and known <= description.keys()
 
 
 def page(description: dict[str, Any]) -> Iterator[str]:

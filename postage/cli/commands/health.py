@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from postage.cli.exits import Code, CommandFailed
-from postage.cli.options import Seconds, examples
+from postage.cli.options import examples, seconds_option
 from postage.cli.output import print_json, sanitized
 
 
@@ -22,13 +22,7 @@ from postage.cli.output import print_json, sanitized
 )
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--live", is_flag=True, help="Ask only whether its event loop runs.")
-@click.option(
-    "--timeout",
-    type=Seconds(),
-    default=2.0,
-    show_default=True,
-    help="How long each answer may take.",
-)
+@seconds_option("--timeout", 2.0, "How long each answer may take.")
 def command(port: int, *, live: bool, timeout: float) -> None:
     """Ask the process that runs with --health PORT whether it is alive, and ready (it consumes).
 

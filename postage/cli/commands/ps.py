@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from postage.cli.fleet.descriptions import COLUMNS, row
-from postage.cli.options import Seconds, examples, json_option, url_option
+from postage.cli.options import examples, json_option, seconds_option, url_option
 from postage.cli.output import print_json, print_text, table
 from postage.fingerprint import Fingerprint
 
@@ -22,9 +22,7 @@ from postage.fingerprint import Fingerprint
 @click.argument("name", required=False)
 @url_option
 @json_option
-@click.option(
-    "--wait", type=Seconds(), default=1.0, show_default=True, help="How long to collect answers."
-)
+@seconds_option("--wait", 1.0, "How long to collect answers.")
 def command(name: str | None, *, as_json: bool, wait: float) -> None:
     """List the generic applications that answer within a second.
 

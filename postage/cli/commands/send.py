@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from postage.cli.arguments import NEGATIVE_NUMBERS, exchange_of, message_arguments, parameters_of
+from postage.cli.arguments import NEGATIVE_NUMBERS, message_arguments
 from postage.cli.options import examples
+
+if TYPE_CHECKING:
+    from postage.cli.remote import Remote
 
 
 @click.command(
@@ -18,15 +23,7 @@ from postage.cli.options import examples
     ),
 )
 @message_arguments
-def command(  # noqa: PLR0913 - click passes each argument by its name
-    *,
-    exchange: str,
-    exchange_type: str | None,
-    transient: bool,
-    key: str,
-    name: str,
-    words: tuple[str, ...],
-) -> None:
+def command(*, remote: Remote, name: str, parameters: Any) -> None:
     """Send the command NAME by the routing key KEY of an exchange.
 
     EXCHANGE is the name of an existing exchange, or MODULE:Class.  Each value is read as JSON if it
@@ -34,8 +31,4 @@ def command(  # noqa: PLR0913 - click passes each argument by its name
     an object.  Returns when the broker has the message.  If no queue is bound to KEY, the broker
     drops the message.
     """
-    parameters = parameters_of(words)
-    where = exchange_of(exchange, exchange_type, durable=not transient)
-    from postage.cli.remote import remote_at  # noqa: PLC0415 - `--help` does not wait for gevent
-
-    remote_at(where, key).message_command(name, parameters)
+    remote.message_command(name, parameters)

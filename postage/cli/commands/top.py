@@ -8,7 +8,7 @@ import click
 
 from postage.cli.exits import CommandFailed
 from postage.cli.fleet.terminal import need_terminal
-from postage.cli.options import Seconds, examples, url_option
+from postage.cli.options import examples, seconds_option, url_option
 from postage.fingerprint import Fingerprint
 
 
@@ -21,9 +21,7 @@ from postage.fingerprint import Fingerprint
 )
 @click.argument("name", required=False)
 @url_option
-@click.option(
-    "--interval", type=Seconds(), default=2.0, show_default=True, help="The time between refreshes."
-)
+@seconds_option("--interval", 2.0, "The time between refreshes.")
 def command(name: str | None, *, interval: float) -> None:
     """Show the generic applications that answer, live, the busiest first.
 
