@@ -76,7 +76,8 @@ def test_each_gets_its_own_rate():
     before = [busy(0, 1.0), busy(0, 1.0, number=1)]
     after = [busy(4, 2.0, number=1), busy(2, 2.0), busy(9, 9.0, number=2), {"fingerprint": TWO}]
 
-    assert [each["rate"] for each in rated(before, after)] == [4.0, 2.0, None, None]
+    found = rated(dict(identified(before)), after)
+    assert [each["rate"] for each in found.values()] == [4.0, 2.0, None, None]
 
 
 # --- odd answers

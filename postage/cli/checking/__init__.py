@@ -1,1 +1,1 @@
-"""``postage check``: the rules, the report, and a sandbox to make components without a broker."""
+"""``postage check``: the rules, and the report on the components of modules."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from postage.addressing import Binding, queue_name_and_flags
+from postage.broker import embedded
 from postage.cli.checking.rules import (
     Finding,
     exchanges_differ,
@@ -20,7 +23,10 @@ from postage.cli.running.targets import Target, load_objects, make_components, n
 from postage.errors import PostageError
 from postage.exchange import Exchange
 from postage.green import GenericProducer, MessageProcessor
+from postage.settings import Settings, live
 
+SANDBOX = "check"
+"""The name of the broker to which components connect."""
 BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
 
 
@@ -66,8 +72,25 @@ class Report:
         }
 
 
+@contextlib.contextmanager
+def sandbox() -> Iterator[None]:
+    """Connect every component to a broker inside this process, whatever settings it has.
+
+    In that broker, passive declarations create what is missing: the queues and exchanges that other
+    programs own do not exist there.
+    """
+    logging.getLogger("postage.broker").setLevel(logging.ERROR)  # it warns that nothing survives
+    embedded(SANDBOX, create_missing=True)
+    live.sandbox = Settings(host=f"embedded://{SANDBOX}")
+    try:
+        yield
+    finally:
+        live.sandbox = None
+
+
+@sandbox()
 def report_on(targets: Sequence[Target]) -> Report:
-    """Import what *targets* name, make the processors, and examine them; connects.
+    """Import what *targets* name, make the processors in the `sandbox`, and examine them.
 
     Raises `CommandFailed` if a module cannot be imported; every other failure is a finding.
     """
@@ -96,17 +119,14 @@ def _add(report: Report, source: Any, target: Target) -> None:
         if not isinstance(each, MessageProcessor):
             continue
         classes.append(type(each))
-        name = _unique(type(each).__qualname__, report.processors)
+        name = type(each).__qualname__
+        count = sum(known.partition(" ")[0] == name for known in report.processors)
+        name = f"{name} {count + 1}" if count else name
         report.processors[name] = bindings = each.consumer.bindings
         if not bindings:
             report.findings.append(Finding(name, "listens to no queue", fault=False))
     processors = [each for each in classes if issubclass(each, MessageProcessor)]
     report.classes += [each for each in dict.fromkeys(processors) if each not in report.classes]
-
-
-def _unique(name: str, taken: Iterable[str]) -> str:
-    count = sum(each.partition(" ")[0] == name for each in taken)
-    return f"{name} {count + 1}" if count else name
 
 
 def _producers(module: ModuleType) -> Iterator[type[GenericProducer]]:

@@ -31,10 +31,8 @@ def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
     """
     prepare_imports()
     from postage.cli.checking.report import report_on  # noqa: PLC0415 - after patching
-    from postage.cli.checking.sandbox import sandbox  # noqa: PLC0415 - as above
 
-    with sandbox():
-        report = report_on(targets)
+    report = report_on(targets)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -102,13 +102,14 @@ def _growth(before: float | None, after: float | None) -> float | None:
     return after - before
 
 
-def rated(before: Iterable[Description], after: Iterable[Description]) -> list[Description]:
-    """Return *after*, each with its ``rate`` since *before*."""
-    known = dict(identified(before))
-    return [
-        {**each, "rate": rate(known.get(identity, {}), each)}
+def rated(
+    before: Mapping[Identity, Description], after: Iterable[Description]
+) -> dict[Identity, Description]:
+    """Return *after* by identity, each with its ``rate`` since *before*."""
+    return {
+        identity: {**each, "rate": rate(before.get(identity, {}), each)}
         for identity, each in identified(after)
-    ]
+    }
 
 
 # --- the table
@@ -168,19 +169,13 @@ class AppList:
     def update(self, found: Iterable[Description]) -> None:
         """Record the applications that have answered this time; all others have gone."""
         before, now = self._rows, self._clock()
-        self._rows = {
-            identity: AppRow({**each, "rate": rate(self._last(identity), each)})
-            for identity, each in identified(found)
-        }
+        known = {identity: app.description for identity, app in before.items()}
+        self._rows = {identity: AppRow(each) for identity, each in rated(known, found).items()}
         for identity in before.keys() - self._rows.keys():
             old = before[identity]
             since = now if old.gone_since is None else old.gone_since
             if now - since < KEPT:
                 self._rows[identity] = AppRow({**old.description, "rate": None}, since)
-
-    def _last(self, identity: Identity) -> Description:
-        known = self._rows.get(identity)
-        return {} if known is None else known.description
 
     @property
     def present(self) -> list[AppRow]:

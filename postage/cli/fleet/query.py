@@ -11,7 +11,7 @@ import gevent.event
 
 from postage import green
 from postage.cli.arguments import exchange_named
-from postage.cli.fleet.descriptions import AppList, Description, merged, rated
+from postage.cli.fleet.descriptions import AppList, Description, identified, merged, rated
 from postage.cli.remote import Remote
 from postage.errors import (
     PostageError,
@@ -52,7 +52,8 @@ def everybody(key: str, wait: float) -> list[Description]:
         gevent.spawn_later(half, _answers, remote, "describe", half),
     ]
     pings, first, second = _gathered(queries)
-    return rated(merged([], first), merged(pings, first + second))
+    before, after = merged([], first), merged(pings, first + second)
+    return list(rated(dict(identified(before)), after).values())
 
 
 def one(key: str, wait: float) -> MessageResult:
@@ -124,15 +125,12 @@ class FleetPoller:
         wait = min(self.interval, WAIT)
         try:
             remote = remote_to(self.key)
-            queries = (
-                []
-                if remote is None
-                else [
-                    gevent.spawn(_answers, remote, command, wait)
-                    for command in ("ping", "describe")
-                ]
-            )
-            self.apps.update(merged(*_gathered(queries)) if queries else [])
+            if remote is None:
+                self.apps.update([])
+            else:
+                commands = ("ping", "describe")
+                queries = [gevent.spawn(_answers, remote, each, wait) for each in commands]
+                self.apps.update(merged(*_gathered(queries)))
         except PostageError as exc:
             self._error = f"{type(exc).__name__}: {exc}"
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,6 @@ from postage.statistics_types import ConnectionStatistics
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-STATUS = {True: "200 OK", False: "503 Service Unavailable"}
 
 
 def readiness(
@@ -35,34 +35,35 @@ def readiness(
     return {"ready": ready, "processors": len(processors), "idle": idle, "connections": missing}
 
 
-class Probes:
-    """Answers HTTP requests (WSGI); *running*, a list that may grow, has the components."""
-
-    def __init__(self, running: list[MicroThread]) -> None:
-        self._running = running
-
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
-        """Answer one request (WSGI)."""
-        if environ["PATH_INFO"] == "/livez":
-            good, answer = True, {"live": True}  # that it answers shows that the event loop runs
-        elif environ["PATH_INFO"] == "/readyz":
-            processors = [each for each in self._running if isinstance(each, MessageProcessor)]
-            answer = readiness(processors, statistics())
-            good = answer["ready"]
-        else:
-            start("404 Not Found", [])
-            return [b"/livez, /readyz\n"]
-        start(STATUS[good], [("Content-Type", "application/json")])
-        return [json.dumps(answer).encode() + b"\n"]
+def answer_probe(
+    running: list[MicroThread], environ: dict[str, Any], start: Callable[..., Any]
+) -> list[bytes]:
+    """Answer one HTTP request about the components in *running* (WSGI)."""
+    if environ["PATH_INFO"] == "/livez":
+        good, answer = True, {"live": True}  # that it answers shows that the event loop runs
+    elif environ["PATH_INFO"] == "/readyz":
+        processors = [each for each in running if isinstance(each, MessageProcessor)]
+        answer = readiness(processors, statistics())
+        good = answer["ready"]
+    else:
+        start("404 Not Found", [])
+        return [b"/livez, /readyz\n"]
+    status = "200 OK" if good else "503 Service Unavailable"
+    start(status, [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode() + b"\n"]
 
 
 @contextlib.contextmanager
 def serve_probes(port: int | None, number: int, running: list[MicroThread]) -> Iterator[None]:
-    """Serve on *port* + *number* while the block lasts; 0 is any free port, None serves nothing."""
+    """Serve on *port* + *number* while the block lasts; 0 is any free port, None serves nothing.
+
+    *running* is the list of the components; it may still grow.
+    """
     if port is None:
         yield
         return
-    server = WSGIServer((HOST, port + number if port else 0), Probes(running), log=None)
+    application = functools.partial(answer_probe, running)
+    server = WSGIServer((HOST, port + number if port else 0), application, log=None)
     try:
         server.start()
     except OSError as exc:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,9 @@ def run_here(plan: Plan, worker: ParentPipe | None) -> int:
 def _run(plan: Plan, number: int) -> bool:
     """Run until all components have ended; return whether SIGTERM was the reason."""
     prepare_imports()
-    from postage import green  # noqa: PLC0415 - after patching, and never in a parent of workers
+    import gevent  # noqa: PLC0415 - after patching, and never in a parent of workers
+
+    from postage import green  # noqa: PLC0415 - as above
     from postage.cli.running.probes import serve_probes  # noqa: PLC0415 - as above
 
     running: list[MicroThread] = []
@@ -73,23 +74,14 @@ def _run(plan: Plan, number: int) -> bool:
             running += make_all(plan.targets)
         _configure(running, plan)
         _log_start(running)
-        with _record_signals() as signals:
-            green.run(*running)
+        signals: list[int] = []
+        watcher = gevent.signal_handler(signal.SIGTERM, signals.append, signal.SIGTERM)
+        try:
+            green.run(*running)  # which handles the signal as well
+        finally:
+            watcher.cancel()
     logger.info("All components have ended.")
     return bool(signals)
-
-
-@contextlib.contextmanager
-def _record_signals() -> Iterator[list[int]]:
-    """Collect each SIGTERM that comes while the block lasts; other handlers see it as well."""
-    import gevent  # noqa: PLC0415 - after patching
-
-    signals: list[int] = []
-    watcher = gevent.signal_handler(signal.SIGTERM, signals.append, signal.SIGTERM)
-    try:
-        yield signals
-    finally:
-        watcher.cancel()
 
 
 def _configure(components: Iterable[MicroThread], plan: Plan) -> None:

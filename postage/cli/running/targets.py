@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from postage.cli.exits import Code, CommandFailed
@@ -90,7 +90,8 @@ def _import(name: str) -> ModuleType:
             f"what a program does belongs below `if __name__ == '__main__'`"
         ) from None
     except Exception as exc:
-        if _is_missing(name, exc):
+        # The module itself or a package around it is missing, not a module that it imports.
+        if isinstance(exc, ModuleNotFoundError) and f"{name}.".startswith(f"{exc.name}."):
             raise CommandFailed(_explain_missing(name, exc)) from None
         _print_traceback(exc)
         reason = f"{type(exc).__name__}: {exc}"
@@ -101,11 +102,6 @@ def _module_in(file: str) -> str:
     """Return the name of the module in *file*, seen from the working directory or its folder."""
     path = Path(os.path.relpath(file)).with_suffix("")
     return f"{path.name}, in its folder" if ".." in path.parts else ".".join(path.parts)
-
-
-def _is_missing(name: str, exc: Exception) -> bool:
-    """Tell whether the module itself or a package around it is missing, not one that it imports."""
-    return isinstance(exc, ModuleNotFoundError) and f"{name}.".startswith(f"{exc.name}.")
 
 
 def _explain_missing(name: str, exc: Exception) -> str:
@@ -120,16 +116,13 @@ _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 
 def _print_traceback(exc: BaseException) -> None:
     """Print the traceback of *exc*, beginning with the first line of the user's code."""
-    traceback.print_exception(type(exc), exc, _user_frames(exc.__traceback__))
-
-
-def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    frames = exc.__traceback__
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         if not file.startswith(("<frozen importlib", _OWN_FOLDER)) and "/importlib/" not in file:
-            return frames
+            break
         frames = frames.tb_next
-    return None
+    traceback.print_exception(type(exc), exc, frames)
 
 
 # --- components
@@ -150,16 +143,14 @@ def make_all(targets: Iterable[Target]) -> Iterator[MicroThread]:
 
 
 def load_objects(target: Target) -> list[Any]:
-    """Import what *target* names and return it; of a module, return the processors in it."""
-    loaded = target.load()
-    return processors_in(loaded) if isinstance(loaded, ModuleType) else [loaded]
+    """Import what *target* names and return it; of a module, return the processors in it.
 
-
-def processors_in(module: ModuleType) -> list[Any]:
-    """Return the processors that *module* defines: instances, and classes without an instance.
-
-    Classes whose names begin with ``_`` and classes that others there inherit from are left out.
+    These are its instances, and the classes that it defines.  Left out are classes that have an
+    instance there, base classes of others, and classes whose names begin with ``_``.
     """
+    module = target.load()
+    if not isinstance(module, ModuleType):
+        return [module]
     names = vars(module)
     instances = [value for value in names.values() if _is_component(value)]
     classes = [
@@ -180,7 +171,6 @@ def make_components(source: Any, target: Target) -> list[MicroThread]:
         return [source]
     if not callable(source) or (isinstance(source, type) and not _is_component_class(source)):
         raise CommandFailed(f"{target}: {name_of(source)} is no processor, nor makes one")
-    _check_arguments(source)
     returned = _call(source)
     several = returned if isinstance(returned, (list, tuple)) else [returned]
     if not several or not all(_is_component(one) or _is_component_class(one) for one in several):
@@ -198,21 +188,20 @@ def _is_component_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, MicroThread)
 
 
-def _check_arguments(function: Callable[..., Any]) -> None:
-    """Raise `CommandFailed` if *function* cannot be called without arguments."""
+def _call(function: Callable[..., Any]) -> Any:
+    """Call *function* without arguments, and return what it returns; of a generator, the list.
+
+    A `PostageError` passes; for every other failure, raises `CommandFailed`.
+    """
+    name = name_of(function)
     try:
         inspect.signature(function).bind()
     except TypeError as exc:
-        name = name_of(function)
         raise CommandFailed(
             f"{name} cannot be made: {exc}; write a function that makes it, and name that"
         ) from None
     except ValueError:
-        return  # it has no signature: the call will tell
-
-
-def _call(function: Callable[..., Any]) -> Any:
-    """Call *function*; a `PostageError` passes, anything else is reported with its traceback."""
+        pass  # it has no signature: the call will tell
     try:
         returned = function()
         return list(returned) if inspect.isgenerator(returned) else returned
@@ -220,8 +209,7 @@ def _call(function: Callable[..., Any]) -> Any:
         raise
     except Exception as exc:
         _print_traceback(exc)
-        reason = f"{type(exc).__name__}: {exc}"
-        text = f"{name_of(function)} cannot be made: {reason}"
+        text = f"{name} cannot be made: {type(exc).__name__}: {exc}"
         raise CommandFailed(text, Code.UNHANDLED) from None
 
 
