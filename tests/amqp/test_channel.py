@@ -241,7 +241,7 @@ def test_the_broker_ends_a_consumer(connection: Connection, channel: Channel, qu
     channel.on_cancel.append(ended.append)
     tag = channel.consume(queue, Inbox())
     with connection.lease() as other:
-        other._ask("queue.delete", other._pika.queue_delete, queue=queue)
+        other.queue_delete(queue)
     wait_until(lambda: ended == [tag], SOON)
     assert channel.alive
     channel.cancel(tag)
@@ -357,7 +357,7 @@ def test_a_refusal_of_many_leases_ends_none_of_the_others(connection: Connection
 
     results = outcomes([spawned(one, number) for number in range(20)], SOON)
     assert [isinstance(result, ChannelRefused) for result in results] == [False, True] * 10
-    assert all(channel.alive for channel in connection._idle)
+    assert {each.state for each in connection.statistics()["channels"]} == {"open"}
 
 
 def test_acks_on_a_dead_channel_are_counted_and_not_raised(
@@ -407,7 +407,7 @@ def test_an_encoding_error_does_not_shift_later_confirms(
         with pytest.raises(NotAcknowledged):
             confirming.publish_confirmed("", "full", Properties(), b"", limit=SOON)
         confirming.publish_confirmed("", "nowhere", Properties(), b"", limit=SOON)
-    assert len(confirming._confirms) == 0
+    assert confirming.statistics().unconfirmed == 0
 
 
 @pytest.mark.parametrize("longest", ["queue", "key", "exchange"])

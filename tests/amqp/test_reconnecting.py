@@ -49,9 +49,12 @@ def connecting(settings: Settings, *, was_connected: bool = False) -> Reconnecti
 
 
 @contextmanager
-def ours(settings: Settings, **kwds: Any) -> Iterator[Reconnecting]:
-    """A `Reconnecting` that is closed after the block."""
-    made = connecting(settings, **kwds)
+def ours(settings: Settings, backoff: Backoff | None = None, **kwds: Any) -> Iterator[Reconnecting]:
+    """Yield a `Reconnecting` with this *backoff*; it is closed after the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        if backoff is not None:
+            patch.setattr(reconnecting_module, "Backoff", lambda: backoff)
+        made = connecting(settings, **kwds)
     try:
         yield made
     finally:
@@ -164,8 +167,8 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
 
 def test_a_pause_may_be_of_no_length() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker) as where, ours(where, was_connected=True) as line:
-        line._backoff = Backoff(lambda: 0.0)
+    at_once = Backoff(lambda: 0.0)
+    with listening(broker) as where, ours(where, at_once, was_connected=True) as line:
         assert line.get(SOON).alive
 
 
@@ -209,8 +212,8 @@ def test_nobody_dials_when_nobody_waits() -> None:
 
 def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
     broker = Fickle("refuse", "refuse", "stay")
-    with listening(broker) as where, ours(where, was_connected=True) as line:
-        line._backoff = Backoff(lambda: 0.5)  # 0.05 s, then 0.06
+    backoff = Backoff(lambda: 0.5)  # 0.05 s, then 0.06
+    with listening(broker) as where, ours(where, backoff, was_connected=True) as line:
         with pytest.raises(ConnectionFailed):
             line.get(0.08)
         gevent.sleep(0.1)
@@ -251,13 +254,14 @@ def test_a_broker_that_drops_every_client_is_retried_with_pauses() -> None:
 def test_pauses_are_short_again_after_a_lasting_connection(monkeypatch: Any) -> None:
     monkeypatch.setattr(reconnecting_module, "LASTED", 0.05)
     broker = Fickle("refuse", "refuse", "refuse", "stay")
-    with listening(broker) as where, ours(where, was_connected=True) as line:
+    backoff = Backoff()
+    with listening(broker) as where, ours(where, backoff, was_connected=True) as line:
         line.get(SOON)
-        grown = line._backoff.bound
+        grown = backoff.bound
         gevent.sleep(0.06)
         broker.cut()
         wait_until(lambda: line.losses == 1, SOON)
-        assert line._backoff.bound < grown
+        assert backoff.bound < grown
 
 
 # --- several hosts
@@ -321,8 +325,8 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
 
 
 def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
-    with ours(nowhere(), was_connected=True) as line:
-        line._backoff = Backoff(lambda: 0.9)  # 0.09 s
+    backoff = Backoff(lambda: 0.9)  # 0.09 s
+    with ours(nowhere(), backoff, was_connected=True) as line:
         run = spawned(line.get)
         wait_until(lambda: line.state is ConnectionState.WAITING and line._not_before, SOON)
         gevent.spawn(time.sleep, 0.3)  # both are due when it is over, we first
