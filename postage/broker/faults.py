@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
@@ -22,7 +22,8 @@ Run = Callable[[Callable[[], Any]], Any]
 """Runs a function in the thread of the broker, and returns what it returns."""
 
 
-class _Rule(Protocol):
+@dataclass
+class _Rule:
     """One failure, for the connections whose name contains *name*."""
 
     name: str
@@ -30,15 +31,15 @@ class _Rule(Protocol):
     def incoming(self, interceptor: FrameInterceptor) -> None:
         """Notice that a frame of the client has been handled."""
 
-    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
+    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002
         """Return what is sent instead of *frame*."""
+        return frame
 
 
 @dataclass
-class _DropAfter:
+class _DropAfter(_Rule):
     """Ends a connection after a number of frames from the client; their answers are lost."""
 
-    name: str
     frames: int
     seen: Counter[int] = field(default_factory=Counter)
 
@@ -47,23 +48,16 @@ class _DropAfter:
         if self.seen[interceptor.connection.id] == self.frames:
             interceptor.drop()
 
-    def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002 - _Rule
-        return frame
-
 
 @dataclass
-class _Confirms:
+class _Confirms(_Rule):
     """Changes the next *left* confirms."""
 
-    name: str
     left: int
     change: Callable[[FrameInterceptor, bytes], bytes]
 
-    def incoming(self, interceptor: FrameInterceptor) -> None:
-        pass
-
     def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:
-        if not self.left or frame[0] != METHOD or frame[7:11] != ACK:
+        if not self.left or frame[7:11] != ACK or frame[0] != METHOD:
             return frame
         self.left -= 1
         return self.change(interceptor, frame)

@@ -11,7 +11,7 @@ import pika.exceptions
 import pytest
 
 from postage import green, messaging
-from postage.broker import Broker, BrokerThread, ManualTimers
+from postage.broker import Broker, BrokerThread, Faults, ManualTimers
 from postage.errors import (
     ChannelRefused,
     NotAcknowledged,
@@ -19,6 +19,7 @@ from postage.errors import (
     PublishFailed,
 )
 from postage.testing import wait_until
+from tests.support.frame_client import FrameClient, names_of
 from tests.support.places import Place
 from tests.support.waiting import assert_stays
 
@@ -112,6 +113,19 @@ def test_a_confirm_turned_into_a_nack(broker: BrokerThread, producer: Any) -> No
         producer.message_second()
 
     assert isinstance(failed.value, NotAcknowledged) or failed.value.__cause__ is not None
+
+
+def test_faults_of_confirms_come_one_after_the_other(client: FrameClient) -> None:
+    faults = Faults(client.node)
+    faults.lose_confirms()
+    faults.nack_confirms()
+    client.call("confirm.select", 1)
+
+    client.publish("nowhere")
+    assert client.receive() == []
+    client.publish("nowhere")
+
+    assert names_of(client.receive()) == ["basic.nack"]
 
 
 def test_a_message_comes_twice(broker: BrokerThread, producer: Any, place: Place) -> None:
