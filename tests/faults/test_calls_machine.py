@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from postage import green, messaging
+from postage.broker import BrokerThread
 from postage.errors import ConnectionClosed
 from postage.testing.polling import wait_until
 from tests.faults.catalogue import delete_reply_queues
@@ -30,7 +31,6 @@ from tests.faults.fault_env import on_embedded
 from tests.faults.load import outcome_of
 from tests.faults.report import ANSWERED, OUTCOMES
 from tests.support.places import Place
-from tests.support.proxy import HubThread
 from tests.support.stopwatch import Stopwatch
 
 LATE = 0.5
@@ -79,8 +79,7 @@ class Calls(RuleBasedStateMachine):
         self._stack = ExitStack()
         self._env = self._stack.enter_context(on_embedded())
         self._place = Place("calls")
-        self._thread = HubThread()
-        self._stack.callback(self._thread.stop)
+        self._thread = self._stack.enter_context(BrokerThread())  # lends its thread and hub
         self._server: Server | None = None
         self._thread.call(gevent.spawn, self._serve)
         wait_until(lambda: self._server is not None and self._server.consumer.consuming, 10)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gevent
-import gevent.event
-import gevent.monkey
 import gevent.queue
 import gevent.server
 import gevent.socket
+
+from postage.broker import BrokerThread
 
 T = TypeVar("T")
 
@@ -21,66 +20,6 @@ CHUNK = 16_384
 """Bytes read at once."""
 MAX_CHUNKS = 64
 """How many chunks each direction of a connection buffers; a full buffer stops its sender."""
-
-_start_new_thread: Any = gevent.monkey.get_original("_thread", "start_new_thread")
-_allocate_lock: Any = gevent.monkey.get_original("_thread", "allocate_lock")
-_SimpleQueue: Any = gevent.monkey.get_original("queue", "SimpleQueue")
-
-
-class HubThread:
-    """A native thread with a hub of its own, which runs while a handler blocks the main hub."""
-
-    def __init__(self) -> None:
-        self._calls: deque[Callable[[], None]] = deque()
-        self._over = gevent.event.Event()
-        self._ended = _allocate_lock()
-        self._ended.acquire()
-        wakeup = _SimpleQueue()
-        _start_new_thread(self._main, (wakeup,))
-        self._wakeup = wakeup.get()
-
-    def _main(self, ready: Any) -> None:
-        hub = gevent.get_hub()
-        wakeup = hub.loop.async_()
-        try:
-            wakeup.start(self._run_calls)
-            ready.put(wakeup)
-            self._over.wait()
-        finally:
-            wakeup.close()
-            hub.destroy(destroy_loop=True)
-            self._ended.release()
-
-    def _run_calls(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
-
-    def call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run *function*, which must not switch; return its value, or raise its exception.
-
-        Blocks the calling thread for less than a millisecond.  The function may spawn greenlets,
-        which run until `stop`.
-        """
-        answer = _SimpleQueue()
-
-        def run() -> None:
-            try:
-                answer.put((function(*arguments, **named), None))
-            except BaseException as exc:  # the calling thread raises it
-                answer.put((None, exc))
-
-        self._calls.append(run)
-        self._wakeup.send()
-        value, error = answer.get()
-        if error is not None:
-            raise error
-        result: T = value
-        return result
-
-    def stop(self, within: float = 2.0) -> None:
-        """End the thread and whatever runs in it."""
-        self.call(self._over.set)
-        self._ended.acquire(timeout=within)
 
 
 class Direction:
@@ -175,7 +114,7 @@ def in_thread(method: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(method)
     def call(self: Proxy, *arguments: Any, **named: Any) -> T:
-        return self._thread.call(method, self, *arguments, **named)
+        return self._thread.call(functools.partial(method, self, *arguments, **named))
 
     return call
 
@@ -192,7 +131,8 @@ class Proxy:
         self.delay, self.rate, self.silences_new = 0.0, None, False
         self._connections: list[ProxiedConnection] = []
         self._server: Any = None
-        self._thread = HubThread()
+        self._thread = BrokerThread()  # lends its thread and hub; no client uses its broker
+        self._thread.start()
         self.accept()
 
     def __enter__(self) -> Proxy:  # noqa: PYI034 - Self needs Python 3.11
