@@ -19,8 +19,8 @@ from postage.green.amqp.connection import Connection as OurConnection
 from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
+from tests.support.fed_transport import CHANNELS, CONFIRMING, CONSUMERS, FedTransport, both, pieces
 from tests.support.peer import FRAME_MAX, HEARTBEAT, OPEN_OK, START, TUNE, Peer, listening
-from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, pieces
 from tests.support.wire import (
     EDGES,
     ROOMS,
@@ -95,11 +95,11 @@ def streams(draw: Any) -> list[bytes]:
 
 @given(streams(), st.integers(0, 2**32))
 def test_both_codecs_see_the_same(stream: list[bytes], seed: int) -> None:
-    with both() as rigs:
-        for rig in rigs:
+    with both() as sides:
+        for side in sides:
             for piece in pieces(b"".join(stream), seed):
-                rig.transport.feed(piece)
-        ours, plain = rigs
+                side.transport.feed(piece)
+        ours, plain = sides
         assert ours.events == plain.events
         assert ours.transport.bytes_received == plain.transport.bytes_received
         assert ours.written() == plain.written()
@@ -119,12 +119,12 @@ def test_a_stream_decodes_the_same_wherever_it_is_split() -> None:
     )
     expected = None
     for cut in range(len(stream) + 1):
-        with both() as rigs:
-            for rig in rigs:
-                rig.transport.feed(stream[:cut])
-                rig.transport.feed(stream[cut:])
-                expected = expected or rig.events
-                assert rig.events == expected
+        with both() as sides:
+            for side in sides:
+                side.transport.feed(stream[:cut])
+                side.transport.feed(stream[cut:])
+                expected = expected or side.events
+                assert side.events == expected
     assert expected is not None
     assert [event[0] for event in expected[4:]] == ["message", "confirm", "return"]
 
@@ -135,25 +135,25 @@ def test_what_the_broker_ends_is_noticed_by_both() -> None:
         + method(2, Channel.Close(404, "NOT_FOUND", 60, 40))
         + method(3, Basic.Nack(1, False))
     )
-    with both() as rigs:
-        for rig in rigs:
-            rig.transport.feed(stream)
-            assert [event[0] for event in rig.events[4:]] == ["cancel", "gone", "confirm"]
-        assert rigs[0].events == rigs[1].events
-        assert rigs[0].written() == rigs[1].written()
+    with both() as sides:
+        for side in sides:
+            side.transport.feed(stream)
+            assert [event[0] for event in side.events[4:]] == ["cancel", "gone", "confirm"]
+        assert sides[0].events == sides[1].events
+        assert sides[0].written() == sides[1].written()
 
 
 def test_a_delivery_for_a_forgotten_consumer_is_passed_over() -> None:
-    rig = Rig()
+    side = FedTransport()
     try:
-        assert isinstance(rig.codec, Codec)
-        rig.codec.discard_consumer(1, "ours")
+        assert isinstance(side.codec, Codec)
+        side.codec.discard_consumer(1, "ours")
         for tag in CONSUMERS:
-            rig.transport.feed(method(1, Basic.Deliver(tag, 1, False, "", "k")))
-            rig.transport.feed(b"".join(content(1, {}, b"body", 2)))
-        assert [event[2][0] for event in rig.events[4:]] == ["yours"]
+            side.transport.feed(method(1, Basic.Deliver(tag, 1, False, "", "k")))
+            side.transport.feed(b"".join(content(1, {}, b"body", 2)))
+        assert [event[2][0] for event in side.events[4:]] == ["yours"]
     finally:
-        rig.close()
+        side.close()
 
 
 # --- streams that nobody can understand
@@ -232,15 +232,15 @@ def test_a_damaged_stream_is_understood_or_refused(stream: list[bytes], data: An
         return
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    rig = Rig()
+    side = FedTransport()
     try:
-        rig.transport._take(bytes(whole))
+        side.transport._take(bytes(whole))
     except AssertionError:
         raise
     except Exception:
         return  # refused: the transport gives the connection up
     finally:
-        rig.close()
+        side.close()
 
 
 def test_the_first_frame_may_come_in_any_pieces(connect: Any) -> None:

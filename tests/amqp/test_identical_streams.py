@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 from pika.spec import Basic
 
 from postage.green.amqp.properties import Properties
+from tests.support.fed_transport import (
+    CHANNELS,
+    CONFIRMING,
+    CONSUMERS,
+    FedTransport,
+    both,
+    first_difference,
+    pieces,
+)
 from tests.support.peer import FRAME_MAX
-from tests.support.rig import CHANNELS, CONFIRMING, CONSUMERS, Rig, both, first_difference, pieces
 from tests.support.wire import (
     EDGES,
     FRAME_MAXES,
@@ -37,8 +45,8 @@ class Publish(NamedTuple):
     size: int
     mandatory: bool
 
-    def on(self, rig: Rig) -> None:
-        rig.codec.publish(
+    def on(self, side: FedTransport) -> None:
+        side.codec.publish(
             self.channel,
             self.exchange,
             self.key,
@@ -53,8 +61,8 @@ class Ack(NamedTuple):
     tag: int
     multiple: bool
 
-    def on(self, rig: Rig) -> None:
-        rig.codec.ack(self.channel, self.tag, multiple=self.multiple)
+    def on(self, side: FedTransport) -> None:
+        side.codec.ack(self.channel, self.tag, multiple=self.multiple)
 
 
 class Reject(NamedTuple):
@@ -62,8 +70,8 @@ class Reject(NamedTuple):
     tag: int
     requeue: bool
 
-    def on(self, rig: Rig) -> None:
-        rig.codec.reject(self.channel, self.tag, requeue=self.requeue)
+    def on(self, side: FedTransport) -> None:
+        side.codec.reject(self.channel, self.tag, requeue=self.requeue)
 
 
 class Declare(NamedTuple):
@@ -71,8 +79,8 @@ class Declare(NamedTuple):
 
     channel: int
 
-    def on(self, rig: Rig) -> None:
-        rig.channels[self.channel].queue_declare("q")  # without a callback: nobody waits
+    def on(self, side: FedTransport) -> None:
+        side.channels[self.channel].queue_declare("q")  # without a callback: nobody waits
 
 
 numbers = st.sampled_from(CHANNELS)
@@ -94,14 +102,14 @@ acts = st.one_of(
 
 def assert_same_bytes(frame_max: int, program: list[Any]) -> int:
     """Run *program* with both codecs; return how many bytes each has written."""
-    with both(frame_max) as rigs:
-        for rig in rigs:
-            rig.written()
+    with both(frame_max) as sides:
+        for side in sides:
+            side.written()
             for act in program:
-                act.on(rig)
-        ours, theirs = (rig.written() for rig in rigs)
+                act.on(side)
+        ours, theirs = (side.written() for side in sides)
         assert first_difference(ours, theirs) is None
-        assert rigs[0].transport.written == rigs[1].transport.written
+        assert sides[0].transport.written == sides[1].transport.written
     return len(ours)
 
 
@@ -186,11 +194,11 @@ def mixed(chance: random.Random, channels: list[list[bytes]]) -> list[bytes]:
 def test_a_large_stream_is_read_as_pika_reads_it(frame_max: int) -> None:
     stream = b"".join(deliveries(random.Random(frame_max), frame_max))
     assert len(stream) > LARGEST
-    with both(frame_max) as rigs:
-        for rig in rigs:
+    with both(frame_max) as sides:
+        for side in sides:
             for piece in pieces(stream, frame_max, lengths=(1, 8, 4096, 65536, 300_000)):
-                rig.transport.feed(piece)
-        ours, theirs = (rig.events for rig in rigs)
+                side.transport.feed(piece)
+        ours, theirs = (side.events for side in sides)
         assert first_difference(ours, theirs) is None
         assert [event[0] for event in ours].count("message") == 100
         assert [event[0] for event in ours].count("confirm") == 100

@@ -13,7 +13,7 @@ from pika.spec import Basic
 from postage.errors import SettingsError
 from postage.green.amqp.codec import Codec, content_frames, decode_deliver, publish_frame
 from postage.green.amqp.properties import Properties
-from tests.support.rig import arguments
+from tests.support.fed_transport import arguments
 from tests.support.wire import (
     channels,
     content,

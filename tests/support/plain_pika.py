@@ -1,4 +1,4 @@
-"""pika's own way to write and read messages: the oracle for our codec."""
+"""The codec of pika behind the interface of ours: the reference in the tests of our codec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postage.green.amqp.properties import Properties
 
 
 class PlainPika:
-    """Does what the `Codec` does, by the public methods of pika's channels."""
+    """Does the same as `Codec`, with the public methods of pika's channels."""
 
     def __init__(self, channels: dict[int, Any]) -> None:
         self._channels = channels
@@ -38,7 +38,7 @@ class PlainPika:
 
 
 def on_messages(callback: OnMessage) -> Any:
-    """Return what pika calls with deliveries, for *callback*."""
+    """Return a function for pika that passes deliveries to *callback*."""
 
     def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
         delivery = Delivery(
@@ -56,7 +56,7 @@ def on_messages(callback: OnMessage) -> Any:
 
 
 def on_confirms(callback: OnConfirm) -> Any:
-    """Return what pika calls with confirms, for *callback*."""
+    """Return a function for pika that passes confirms to *callback*."""
 
     def on_frame(frame: Any) -> None:
         method = frame.method

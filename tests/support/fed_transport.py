@@ -1,4 +1,4 @@
-"""A transport without a broker, with our codec or pika's: it is fed by hand."""
+"""A transport without a broker, with our codec or the one of pika; the test feeds it bytes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CONFIRMING = 3
 CONSUMERS = ("ours", "yours")
 
 
-class Rig:
-    """A real transport with our codec, or *plain* with pika's; it notes what happens."""
+class FedTransport:
+    """A transport with our codec, or *plain* with the one of pika; `events` is what happened."""
 
     def __init__(self, frame_max: int = FRAME_MAX, *, plain: bool = False) -> None:
         self.channels: dict[int, Any] = {}
@@ -54,7 +54,7 @@ class Rig:
         self.events.append(event if len(event) > 1 else event[0])
 
     def written(self) -> bytes:
-        """Return what was written, sent or not, and forget it."""
+        """Return the bytes written since the last time, sent or not."""
         data = [*self._sent(), self.transport._sending, *self.transport._out]
         self.transport._sending = memoryview(b"")
         self.transport._out.clear()
@@ -124,20 +124,20 @@ def content(delivery: Delivery) -> tuple[dict[str, Any], bytes]:
 
 
 @contextmanager
-def both(frame_max: int = FRAME_MAX) -> Iterator[tuple[Rig, Rig]]:
-    """Yield a rig with our codec and one with pika's."""
-    rigs = Rig(frame_max), Rig(frame_max, plain=True)
+def both(frame_max: int = FRAME_MAX) -> Iterator[tuple[FedTransport, FedTransport]]:
+    """Yield a transport with our codec and one with the codec of pika."""
+    sides = FedTransport(frame_max), FedTransport(frame_max, plain=True)
     try:
-        yield rigs
+        yield sides
     finally:
-        for rig in rigs:
-            rig.close()
+        for side in sides:
+            side.close()
 
 
 def pieces(
     data: bytes, seed: int, lengths: Sequence[int] = (1, 2, 7, 8, 9, 100, 5000)
 ) -> Iterator[bytes]:
-    """Cut *data* at points that *seed* decides: some byte by byte, some in long pieces."""
+    """Split *data* at random points, the same for a *seed*: into single bytes and long pieces."""
     cut, at = random.Random(seed), 0
     while at < len(data):
         after = at + cut.choice(lengths)
@@ -146,7 +146,7 @@ def pieces(
 
 
 def first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> int | None:
-    """Return where two streams differ, which may be too long to be shown; None: nowhere."""
+    """Return the first index at which two streams differ, or None if they are equal."""
     if ours == theirs:
         return None
     ends = range(1, max(len(ours), len(theirs)) + 1)
