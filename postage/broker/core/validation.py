@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
-from postage.broker.wire.content import MessageHeader, decode_properties, encode_properties
+from postage.broker.wire.content import UNIQUE, MessageHeader, decode_properties, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
 
 __all__ = ["REPLY_TO", "validate"]
@@ -28,7 +28,9 @@ def validate(data: bytes, user: str) -> MessageHeader:
     decoded: otherwise a consumer would be the first to notice.  The order of the checks decides
     which of several mistakes is reported, and is RabbitMQ's.
     """
-    return _validated(data, user) if len(data) > LONGEST_CACHED else _cached(data, user)
+    if len(data) > LONGEST_CACHED or int.from_bytes(data[:2], "big") & UNIQUE:
+        return _validated(data, user)
+    return _cached(data, user)
 
 
 def _validated(data: bytes, user: str) -> MessageHeader:

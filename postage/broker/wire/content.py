@@ -20,15 +20,19 @@ from postage.broker.wire.fields import (
     short_at,
     short_string,
 )
-from postage.protocol import PROPERTIES
+from postage.protocol import PROPERTIES, PROPERTY_FLAGS
 
 __all__ = [
+    "UNIQUE",
     "MessageHeader",
     "PublishedMessage",
     "address_parts",
     "decode_properties",
     "encode_properties",
 ]
+
+UNIQUE = sum(PROPERTY_FLAGS[name] for name in ("correlation_id", "message_id", "timestamp"))
+"""Flags of properties that differ from message to message: caching such a header is useless."""
 
 Reader = Callable[[bytes, int], "tuple[Any, int]"]
 """Takes data and an offset; returns the value there and the offset of what follows."""

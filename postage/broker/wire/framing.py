@@ -18,6 +18,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from postage.broker.wire.content import UNIQUE
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.protocol import (
     BASIC,
@@ -29,7 +30,6 @@ from postage.protocol import (
     FRAME_TYPES,
     HEADER,
     METHOD,
-    PROPERTY_FLAGS,
     PUBLISH,
 )
 
@@ -51,8 +51,6 @@ _HEADER_START = struct.Struct(">BHIIQ")
 """Of a header frame: type, channel, size, class and weight in one, size of the body."""
 _BASIC = BASIC << 16
 """Class id and weight of the header of a message."""
-_UNIQUE = sum(PROPERTY_FLAGS[name] for name in ("correlation_id", "message_id", "timestamp"))
-"""Flags of properties that are different in each message."""
 _LEAST_HEADER = 14
 """Bytes of the payload of a header frame: class, weight, size of the body, flags."""
 
@@ -141,7 +139,7 @@ class FrameParser:
         ):
             return None
         method, header = data[at + 7 : header_at - 1], data[header_at + 19 : body_at - 1]
-        if not (header[0] << 8 | header[1]) & _UNIQUE:
+        if not (header[0] << 8 | header[1]) & UNIQUE:
             self._last = data[at : body_at + 7], method, header, length
         return (method, header, data[body_at + 7 : after - 1]), after
 
