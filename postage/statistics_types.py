@@ -1,4 +1,4 @@
-"""What components, connections and channels report about themselves, as frozen plain data."""
+"""Statistics of components, connections and channels, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class ProducerStatistics:
-    """One producer, since it was made; what it shares with others is in `green.statistics`."""
+    """One producer, since it was made.
+
+    Its connections and channels, which it shares, are in ``postage.statistics()``.
+    """
 
     name: str
     """The name in its fingerprint."""
     sent: int
-    """Messages sent, one for each exchange and key; with ``confirm``, taken by the broker."""
+    """Messages sent, one for each exchange and key; with ``confirm``, confirmed by the broker."""
     failed: int
     """Messages whose sending raised an error."""
     calling: int
@@ -27,9 +30,9 @@ class ProducerStatistics:
     succeeded: int
     """Calls that ended with a success."""
     erred: int
-    """Calls whose handler answered with an error."""
+    """Calls whose handler replied with an error."""
     excepted: int
-    """Calls that ended with an exception, the server's or one of ours, as ``TimeoutError``."""
+    """Calls that ended with an exception: the server's, or one of ours such as ``TimeoutError``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,39 +42,39 @@ class ProcessorStatistics:
     name: str
     """The name in its fingerprint."""
     state: str
-    """``idle``, ``consuming``, ``restoring`` (its consumers, after a loss) or ``draining``."""
+    """``idle``, ``consuming``, ``restoring`` (after a loss) or ``draining`` (before its end)."""
     queues: tuple[str, ...]
-    """The queues that it listens to."""
+    """The queues that it consumes from."""
     busy: int
-    """Messages that are being handled."""
+    """Messages whose handlers run now."""
     waiting: int
-    """Messages that are here and wait for their turn."""
+    """Messages that were delivered and wait for a free slot."""
     handled: int
-    """Messages for which there was a handler."""
+    """Messages that had a handler."""
     unhandled: int
-    """Messages for which there was none."""
+    """Messages that had no handler."""
     failed: int
-    """Messages with a handler that raised an error: rejected."""
+    """Messages that were rejected because a handler raised an error."""
     malformed: int
-    """Bodies that were no message: rejected."""
+    """Messages that were rejected because their bodies were malformed."""
     filtered: int
-    """Messages that a filter kept from a handler."""
+    """Messages that a filter discarded for a handler."""
     expired: int
-    """Requests that nobody awaited any more when their turn came: dropped."""
+    """Requests that were dropped because their callers had stopped waiting."""
     poisonous: int
-    """Messages that came more than ``max_deliveries`` times: rejected."""
+    """Messages that were rejected because they were delivered over ``max_deliveries`` times."""
     stale: int
-    """Messages whose channel was gone when their turn came: the broker delivers them again."""
+    """Messages whose channel had ended before they were handled: the broker redelivers them."""
     lost_replies: int
     """Replies that could not be sent."""
     restored: int
-    """How often it has consumed again after a loss."""
+    """How often it has consumed again after a loss of its consumers."""
     jobs: int
-    """Turns of its periodic jobs."""
+    """Runs of its periodic jobs."""
     failed_jobs: int
-    """Those that raised an error."""
+    """Runs of jobs that raised an error."""
     restarts: int
-    """How often its scheduler has started it again."""
+    """How often its scheduler has restarted it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +88,22 @@ class ChannelStatistics:
     published: int
     """Messages written."""
     unconfirmed: int
-    """Messages whose confirm is awaited."""
+    """Messages that the broker has not confirmed yet."""
     delivered: int
-    """Messages that came to consumers."""
+    """Messages delivered to consumers."""
     consumers: int
-    """Consumers that the broker knows."""
+    """Consumers that the broker has."""
     stale_acks: int
-    """Acks and rejects that came when the channel had ended: those messages come again."""
+    """Acks and rejects after the end of the channel: the broker redelivers those messages."""
     returned: int
-    """Mandatory messages and calls that came back: they reached no queue."""
+    """Mandatory messages and calls that were returned because they reached no queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionStatistics:
-    """One of the two connections that all components of a hub share, over all its lives.
+    """One of the two connections that all components of a hub share, reconnects included.
 
-    What belongs to one life, from *host* on, is that of the present one: empty or 0 without one.
+    The fields from *host* on are about the present connection: empty or 0 if there is none.
     """
 
     role: str
@@ -109,22 +112,22 @@ class ConnectionStatistics:
     """The virtual host."""
     state: str
     """``idle`` (not used yet), ``opening``, ``open``, ``waiting`` (between two tries to connect),
-    ``lost`` (and nobody has wanted it since) or ``closed``."""
+    ``lost`` (and not used since) or ``closed``."""
     losses: int
-    """How often it was lost, the connections that are made anew included."""
+    """How often it was lost."""
     waiting: int
-    """Greenlets that wait for it to be there."""
+    """Greenlets that wait until it is open."""
     host: str = ""
-    """The host it leads to."""
+    """The host of the broker."""
     port: int = 0
-    """The port there."""
+    """The port of the broker."""
     blocked: str | None = None
-    """Why the broker takes no publishes now (an alarm), or None."""
+    """Why the broker accepts no publishes now (an alarm), or None."""
     bytes_unsent: int = 0
     """Bytes that wait to be sent."""
     bytes_sent: int = 0
-    """Bytes sent and about to be."""
+    """Bytes written, those in *bytes_unsent* included."""
     bytes_received: int = 0
-    """Bytes read."""
+    """Bytes received."""
     channels: tuple[ChannelStatistics, ...] = ()
-    """Its channels, by their numbers."""
+    """Its channels, in the order of their numbers."""

@@ -161,7 +161,7 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
         assert broker.moods == ["stay", "refuse", "refuse", "stay"]
     ours_ = [each for each in caplog.records if each.name.startswith("postage")]
     lost, failed = [each.getMessage() for each in ours_ if each.levelno >= logging.WARNING]
-    assert "lost and will be made anew" in lost
+    assert "is lost; reconnecting" in lost
     assert "No connection" in failed
 
 

@@ -257,7 +257,7 @@ def test_a_program_ends_during_the_loss_of_its_connection(
             proxy.refuse()
             getattr(proxy, fault)()
             if fault == "cut":
-                program.wait_for_line("will be made anew")
+                program.wait_for_line("is lost; reconnecting")
 
             began = time.time()
             program.popen.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ NOT_OF_THE_MODEL = (
     *("msgspec", "orjson"),  # the first message loads them
 )
 NOT_OF_THE_RUNTIME = (
-    *("asyncio.events", "email", "http", "importlib.metadata", "pathlib", "random", "unicodedata"),
+    *("asyncio.events", "email", "http", "importlib.metadata", "pathlib", "unicodedata"),
     *("msgspec", "orjson"),
     *("zipfile", "gevent.pool", "gevent.resolver", "gevent.threadpool"),
     *("postage.broker", "postage.cli", "postage.testing"),

@@ -1,4 +1,4 @@
-"""The only place that imports pika: connections and channels for the greenlets of a hub."""
+"""Connections and channels for the greenlets of a hub; the only package that imports pika."""
 
 from postage.green.amqp.import_pika import import_pika
 

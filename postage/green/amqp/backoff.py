@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Callable
 
 __all__ = ["Backoff"]
@@ -12,25 +12,23 @@ FIRST = 0.1
 LONGEST = 30.0
 """Seconds that any pause lasts at most."""
 GROWTH = 1.2
-"""The sum of all pauses so far bounds the next one: with this growth it is, on average, at most
-0.4 of the outage.  With the usual 2 whoever was away for 10 seconds would wait up to 13 more."""
+"""Each pause may be longer than the last one by this factor.
 
-
-def evenly() -> float:
-    """Return a number from 0 to 1, each as likely; the module `random` would take 0.2 MB."""
-    return int.from_bytes(os.urandom(4), "big") / (1 << 32)
+With 1.2, a pause is on average at most 0.4 of the outage so far.  With the usual 2, a client that
+was disconnected for 10 seconds would wait up to another 13.
+"""
 
 
 class Backoff:
-    """Pauses that grow while nothing succeeds.
+    """Pauses that grow until `reset`.
 
-    Each is drawn evenly from zero to its bound ("full jitter"), so that the thousand clients of a
-    broker that comes back do not knock all at once.
+    Each pause is drawn evenly between zero and its bound ("full jitter"), so that the thousand
+    clients of a broker that restarts do not all connect at once.
     """
 
     __slots__ = ("_bound", "_draw")
 
-    def __init__(self, draw: Callable[[], float] = evenly) -> None:
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
         self._bound = FIRST
 
@@ -46,5 +44,5 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """Begin again with short pauses: what was tried has lasted."""
+        """Start again with short pauses, because a try has succeeded for long enough."""
         self._bound = FIRST

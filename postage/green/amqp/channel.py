@@ -22,7 +22,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika.channel
 import pika.exceptions
@@ -42,9 +42,7 @@ from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.properties import Properties, short_string
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
-
-if TYPE_CHECKING:
-    from postage.statistics_types import ChannelStatistics
+from postage.statistics_types import ChannelStatistics
 
 __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
@@ -133,8 +131,6 @@ class Channel:
 
     def statistics(self) -> ChannelStatistics:
         """Return what the channel has done so far; never switches."""
-        from postage.statistics_types import ChannelStatistics  # noqa: PLC0415 - few programs ask
-
         return ChannelStatistics(
             number=self._number,
             state="open" if self.alive else "ended",

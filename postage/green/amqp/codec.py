@@ -75,8 +75,10 @@ class Codec:
     def __init__(self, transport: Transport) -> None:
         self._transport, self._write = transport, transport.write
         self._rest = b""  # an incomplete frame
-        # By channel: an incomplete delivery, the bytes that it lacks, and the parts of its body.
-        self._incoming: dict[int, tuple[Delivery, int, list[bytes]]] = {}
+        # By channel: an incomplete delivery, the bytes that its body lacks, and those that it has.
+        self._incoming: dict[int, Delivery] = {}
+        self._missing: dict[int, int] = {}
+        self._parts: dict[int, list[bytes]] = {}
         self._consumers: dict[tuple[int, str], OnMessage] = {}
         self._confirms: dict[int, OnConfirm] = {}
         transport.feed = self.feed
@@ -126,8 +128,8 @@ class Codec:
 
     def discard_channel(self, channel: int) -> None:
         """Forget all about *channel*, which has ended."""
-        self._confirms.pop(channel, None)
-        self._incoming.pop(channel, None)
+        for by_channel in (self._confirms, self._incoming, self._missing, self._parts):
+            by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
 
@@ -170,7 +172,9 @@ class Codec:
         """Handle a delivery or a confirm; return False for any other method."""
         method = data[at + 7 : at + 11]
         if method == DELIVER:
-            self._incoming[channel] = decode_deliver(data, at + 11, after - 1), 0, []
+            self._incoming[channel] = decode_deliver(data, at + 11, after - 1)
+            if channel in self._missing:
+                raise pika.exceptions.InvalidFrameError("a body is not complete")
             return True
         if method in _CONFIRMS and channel in self._confirms:
             tag, bits = _TAG_AND_BITS.unpack_from(data, at + 11)
@@ -181,27 +185,26 @@ class Codec:
     def _on_header(self, channel: int, data: bytes, at: int, after: int) -> None:
         if after - at < LEAST_HEADER + FRAME_OVERHEAD:
             raise pika.exceptions.InvalidFrameError("a header frame is cut short")
-        delivery, _, parts = self._incoming[channel]
-        delivery.properties = Properties.decode(data[at + 19 : after - 1])
-        missing = int.from_bytes(data[at + 11 : at + 19], "big")
-        if missing:
-            self._incoming[channel] = delivery, missing, parts
+        self._incoming[channel].properties = Properties.decode(data[at + 19 : after - 1])
+        size = int.from_bytes(data[at + 11 : at + 19], "big")
+        if size:
+            self._missing[channel] = size
         else:
-            self._complete(channel, delivery, b"")
+            self._complete(channel, b"")
 
     def _on_body(self, channel: int, part: bytes) -> None:
-        delivery, missing, parts = self._incoming[channel]
-        missing -= len(part)
+        missing = self._missing.pop(channel, 0) - len(part)
         if missing < 0:
             raise pika.exceptions.BodyTooLongError(len(part), len(part) + missing)
-        parts.append(part)
         if missing:
-            self._incoming[channel] = delivery, missing, parts
+            self._missing[channel] = missing
+            self._parts.setdefault(channel, []).append(part)
         else:
-            self._complete(channel, delivery, part if len(parts) == 1 else b"".join(parts))
+            parts = self._parts.pop(channel, None)
+            self._complete(channel, b"".join((*parts, part)) if parts else part)
 
-    def _complete(self, channel: int, delivery: Delivery, body: bytes) -> None:
-        del self._incoming[channel]
+    def _complete(self, channel: int, body: bytes) -> None:
+        delivery = self._incoming.pop(channel)
         delivery.body = body
         callback = self._consumers.get((channel, delivery.consumer_tag))
         if callback is None:

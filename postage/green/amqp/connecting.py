@@ -1,4 +1,4 @@
-"""Dialling: a connected socket, secured where the settings say so, and the login for it."""
+"""Connects sockets, with TLS if the settings ask for it, and makes pika's parameters."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["connect_socket", "parameters"]
 
 
 def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.socket:
-    """Return a socket that is connected to *host*:*port*, after the TLS handshake if there is one.
+    """Return a socket that is connected to *host*:*port* and, with TLS, has done the handshake.
 
-    Switches greenlets.  It has no limit of its own: set a ``gevent.Timeout`` around it, which like
-    a kill leaves no socket behind.  Raises what the network raises, `ssl.SSLError` for a broker
-    that cannot be trusted, and `SettingsError` for a certificate file that cannot be used.
+    Switches greenlets.  Has no limit of its own: set a ``gevent.Timeout`` around the call.  A
+    timeout or a kill closes the socket.  Raises `OSError` from the network, `ssl.SSLError` for a
+    broker that cannot be trusted, and `SettingsError` for a certificate file that cannot be used.
     """
     context = _context(settings) if settings.tls else None
     sock = _connected(host, port)
     try:
-        # Frames are small and are sent whole: to hold them back only adds to the time of a call.
+        # All frames of a turn are sent together, so a delay would only make calls slower.
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         if context is not None:
             name = settings.server_name_indication or host
-            # The handshake comes apart, so that whoever ends it has a socket to close.
+            # The handshake is a separate step, so that a timeout has a socket to close.
             sock = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
             sock.do_handshake()
     except BaseException:
@@ -44,14 +44,14 @@ def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.so
 
 
 def _connected(host: str, port: int) -> gevent.socket.socket:
-    """Return a socket connected to the first address of *host* that takes it.
+    """Return a socket that is connected to the first address of *host* that accepts it.
 
-    ``create_connection`` would take the end of our own limit (`OperationTimeout` is an `OSError`)
-    for the failure of one address, and try the next one without any limit.
+    Not by ``create_connection``: `OperationTimeout`, our limit, is an `OSError`, which that would
+    take for the failure of one address, and then try the next address without a limit.
     """
     error = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in _look_up(host, port):
-        sock = gevent.socket.socket(family, kind, protocol)
+    for family, socket_type, protocol, _, address in _look_up(host, port):
+        sock = gevent.socket.socket(family, socket_type, protocol)
         try:
             sock.connect(address)
         except BaseException as exc:
@@ -68,20 +68,20 @@ _getaddrinfo = gevent.monkey.get_original("socket", "getaddrinfo")
 
 
 def _look_up(host: str, port: int) -> list[Any]:
-    """Return the addresses of *host*; switches unless it is one.
+    """Return the addresses of *host*; switches if *host* is a name.
 
-    An address is no matter for gevent's resolver, which is a native thread and takes 0.7 MB.
+    An address needs no resolver: gevent's is a native thread, which takes 0.7 MB.
     """
-    kind = gevent.socket.SOCK_STREAM
+    stream = gevent.socket.SOCK_STREAM
     try:
-        found: list[Any] = _getaddrinfo(host.encode(), port, 0, kind, 0, socket.AI_NUMERICHOST)
+        found: list[Any] = _getaddrinfo(host.encode(), port, 0, stream, 0, socket.AI_NUMERICHOST)
     except OSError:  # a name
-        return gevent.socket.getaddrinfo(host, port, 0, kind)
+        return gevent.socket.getaddrinfo(host, port, 0, stream)
     return found
 
 
 def _context(settings: Settings) -> gevent.ssl.SSLContext:
-    """Return the TLS context; its files are read each time, for certificates are renewed."""
+    """Return the TLS context; reads its files each time, because certificates are renewed."""
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not settings.verify:
@@ -95,7 +95,7 @@ def _context(settings: Settings) -> gevent.ssl.SSLContext:
             context.load_default_certs()
         name = "certfile"
         if settings.certfile:
-            # No password: OpenSSL would ask for one at the terminal, and stop the whole process.
+            # An empty password: else OpenSSL asks at the terminal, and stops the whole process.
             context.load_cert_chain(settings.certfile, settings.keyfile or None, password="")
     except OSError as exc:  # ssl.SSLError is one
         raise _unusable(settings, name, exc) from exc

@@ -1,4 +1,4 @@
-"""The border: here what pika and the socket raise becomes ours; the foreign error is the cause."""
+"""Turns errors of pika and of the socket into ours, with the foreign error as the cause."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MISMATCH = re.compile(
     r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
     re.DOTALL,
 )
-# How pika says "probable" when the broker did say it; else the connection was merely lost.
+# pika raises its "probable" error for any loss at this step; this text says that the broker closed.
 _CLOSED = "ConnectionClosedByBroker"
 _NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
 # X509_V_ERR_... of OpenSSL's x509_vfy.h
@@ -40,7 +40,7 @@ _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
 def connecting_failed(
     settings: Settings, host: str, port: int, exc: BaseException
 ) -> ConnectionFailed:
-    """Return the error for a connection to *host* that did not come about because of *exc*."""
+    """Return the error for a connection to *host* that failed because of *exc*."""
     cause = _root(exc)
     error: ConnectionFailed
     if isinstance(cause, _LOGIN_REFUSED):
@@ -48,7 +48,7 @@ def connecting_failed(
     elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and _CLOSED in str(cause):
         error = _vhost_refused(settings, host, port)
     elif why := tls_advice(cause, tls=settings.tls):
-        text = f"no TLS connection to {host}:{port} came about: {why}"
+        text = f"no TLS connection to {host}:{port}: {why}"
         error = TlsFailed(text, host=host, port=port)
     else:
         error = BrokerUnreachable(
@@ -68,14 +68,14 @@ _LOGIN_REFUSED = (
 
 
 def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFailed:
-    what = (
+    login = (
         "the certificate as a login; the name in it must be a user there, and the plugin "
         "rabbitmq_auth_mechanism_ssl be enabled"
         if settings.auth_mechanism == "EXTERNAL"
         else f"user {settings.user!r} and the password given; check POSTAGE_USER and "
         f"POSTAGE_PASSWORD, or the hup argument"
     )
-    text = f"{host}:{port} refused {what}"
+    text = f"{host}:{port} refused {login}"
     return AuthenticationFailed(text, host=host, port=port, user=settings.user)
 
 
@@ -91,38 +91,38 @@ def _vhost_refused(settings: Settings, host: str, port: int) -> VhostRefused:
 
 
 def tls_advice(exc: BaseException, *, tls: bool) -> str | None:
-    """Return what is wrong and what to do, or None where *exc* is no matter of TLS.
+    """Return what is wrong and what to do, or None if *exc* has nothing to do with TLS.
 
-    *tls*: whether we wanted TLS at all; a plain connection that a TLS port drops tells nothing.
+    *tls* says whether we wanted TLS: a reset of a plain connection has many other reasons.
     """
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return _distrust(exc)
+        return _certificate_advice(exc)
     if isinstance(exc, ssl.SSLError) or (tls and isinstance(exc, ConnectionResetError)):
         return (
-            f"what listens there does not speak it, or refused our certificate ({exc}); TLS is "
-            f"mostly on port 5671"
+            f"the server there does not speak TLS, or refused our certificate ({exc}); brokers "
+            f"usually speak TLS on port 5671"
         )
     if tls and "CERTIFICATE_REQUIRED" in str(exc):  # TLS 1.3 says so only after the handshake
-        return "the broker wants a certificate of ours: give certfile and keyfile"
+        return "the broker asks for a certificate of ours: give certfile and keyfile"
     return None
 
 
-def _distrust(exc: ssl.SSLCertVerificationError) -> str:
+def _certificate_advice(exc: ssl.SSLCertVerificationError) -> str:
     if exc.verify_code in (_OTHER_HOST, _OTHER_ADDRESS):
         return (
-            "the certificate there is made out to another name; use that name in the URL, or give "
-            "it as server_name_indication"
+            "the certificate there is for another name; use that name in the URL, or give it as "
+            "server_name_indication"
         )
     if exc.verify_code == _EXPIRED:
         return "the certificate there has expired, or the clock of this machine is wrong"
     return (
-        f"the certificate there comes from an authority that is unknown here "
+        f"the certificate there is signed by an authority that is unknown here "
         f"({exc.verify_message}); name the authority's certificate in cacertfile"
     )
 
 
 def ended(exc: BaseException) -> PostageError:
-    """Return the error for those who waited on a connection or channel that *exc* has ended."""
+    """Return the error for waiters on a connection or channel that *exc* has ended."""
     error: PostageError
     if isinstance(exc, pika.exceptions.ChannelClosedByBroker):
         error = _refused(exc.reply_code, exc.reply_text)
@@ -138,11 +138,11 @@ def ended(exc: BaseException) -> PostageError:
 
 @contextmanager
 def declaring(kind: str, name: str) -> Iterator[None]:
-    """Have the block, which declares *name*, say what to do where that is passive and missing."""
+    """Turn the refusal of a passive declare in the block, as *name* is missing, into a mismatch."""
     try:
         yield
     except ChannelRefused as exc:
-        if f"no {kind} '{name}'" not in exc.text:  # it may be there, on a node that is down
+        if f"no {kind} '{name}'" not in exc.text:  # it may exist, on a node that is down
             raise
         raise TopologyMismatch(
             exc.code, exc.text, kind=kind, name=name, flag="passive", ours="true", theirs="missing"
@@ -171,7 +171,7 @@ def _value(text: str) -> str:
 
 
 def _root(exc: BaseException) -> BaseException:
-    """Return what pika wraps: it hands the real error as an argument of another one."""
+    """Return the error that pika has wrapped: it is the argument of another error."""
     inner = exc.args[0] if exc.args else None
     return inner if isinstance(inner, BaseException) else exc
 

@@ -1,7 +1,8 @@
 """The two connections that everything in a hub shares: one publishes, one consumes.
 
-Two, because a broker in a memory alarm stops reading a connection that publishes: consumers on it
-could not acknowledge any more, and the alarm would never end (RabbitMQ, memory alarms).
+Two, because a broker with a memory alarm stops reading from connections that publish.  A consumer
+on such a connection could not acknowledge, so its queue, and the alarm, would never end (RabbitMQ,
+memory alarms).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Pair:
     """The connections of one hub to one broker and virtual host.
 
-    Each is made at its first use, and made anew when it was lost.
+    Each connection is made at its first use, and made again after a loss.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -36,41 +37,41 @@ class Pair:
         self.publishing = self._reconnecting("publishing")
         self.consuming = self._reconnecting("consuming")
         self.on_return: list[OnReturn] = []
-        """Called in the hub for each request that came back: nobody is there to answer it."""
+        """Called in the hub for each returned request: no queue is bound to its key."""
         self.lost_replies = 0
-        """Replies that came back: nobody waits for them any more."""
+        """Replies that were returned, because their callers have ended."""
         self.declaring: set[gevent.Greenlet[..., Any]] = set()
-        """Declarations under way that nobody waits for, but what is sent meanwhile."""
+        """Greenlets that declare in the background; only publishes wait for them."""
         numbered = f"{uuid.uuid4().hex[:16]}-{{:x}}".format
         self.new_id: Callable[[], str] = map(numbered, itertools.count(1)).__next__
-        """Returns an id that no other message anywhere has, at a tenth of the price of a UUID."""
+        """Returns an id that no other message anywhere has, at a tenth of the cost of a UUID."""
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
-            return Connection(self.settings, role, self._returned, address)
+            return Connection(self.settings, role, self._on_returned, address)
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)
 
     @property
     def was_connected(self) -> bool:
-        """Whether the broker has ever let us in."""
+        """Whether the broker has ever accepted us."""
         return self.publishing.was_open or self.consuming.was_open
 
     def wait_declared(self, limit: float) -> None:
-        """Wait for what is being declared, at most *limit* seconds; switches."""
+        """Wait for declarations in the background, at most *limit* seconds; switches."""
         gevent.joinall([*self.declaring], timeout=limit)
 
-    def _returned(self, reason: str, properties: Properties) -> None:
+    def _on_returned(self, reason: str, properties: Properties) -> None:
         if properties.reply_to is None:
             self.lost_replies += 1
-            logger.info("A reply came back (%s): its caller is gone.", reason)
+            logger.info("A reply was returned (%s): its caller has ended.", reason)
             return
-        for hook in self.on_return:
-            hook(reason, properties)
+        for callback in self.on_return:
+            callback(reason, properties)
 
     @property
     def connections(self) -> list[Connection]:
-        """Those that are open."""
+        """The open ones."""
         return [c for each in (self.publishing, self.consuming) if (c := each.current) is not None]
 
     def close(self, limit: float) -> None:

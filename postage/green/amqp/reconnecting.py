@@ -1,4 +1,16 @@
-"""A connection for as long as the program runs: made at its first use, made anew when lost."""
+"""A connection for as long as the program runs: made at its first use, and again after a loss.
+
+How it works
+------------
+`Reconnecting` follows the table `connection_states.RECONNECTING`.  A greenlet that wants a
+connection calls `get`.  If there is none, the first such greenlet starts one that connects
+(`_connect`), and all that want a connection wait for its answer, each within its own limit.
+
+The connecting greenlet tries every host of the settings, then pauses (`Backoff`), and repeats this
+as long as any greenlet waits.  Until a broker has accepted us once, it does not repeat: a refusal
+is most likely a mistake in the settings, so all waiting greenlets get the error at once, unless
+``wait_for_broker`` is set and no broker answers yet.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +18,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -27,31 +39,27 @@ from postage.green.amqp.connection_states import (
     next_state,
 )
 from postage.settings import Settings
-
-if TYPE_CHECKING:
-    from postage.statistics_types import ConnectionStatistics
+from postage.statistics_types import ConnectionStatistics
 
 __all__ = ["Reconnecting"]
 
 logger = logging.getLogger(__name__)
 
 LASTED = 1.0
-"""Seconds after which a connection has lasted: a loss is then a new one, with short pauses.
+"""Seconds after which the loss of a connection starts again with short pauses.
 
-Not much longer: where trouble comes every few seconds, the pauses would only ever grow."""
+Not much longer: if connections break every few seconds, the pauses must not grow for ever.
+"""
 
 Make = Callable[[tuple[str, int]], Connection]
 """Connects to a host and port; raises `ConnectionFailed`."""
 
 
 class Reconnecting:
-    """Gives its users an open connection, each of them within a limit of their own.
+    """Gives each caller an open connection, within the caller's own limit.
 
-    One greenlet dials for all who wait: every host of the settings in turn, then a pause
-    (`Backoff`), and so on while anybody waits.  The very first connection is another matter: what
-    refuses it is most likely a mistake in the settings, so all who wait get the error at once,
-    unless *was_connected* says that a broker was there before, or ``wait_for_broker`` is set and
-    none answers yet.
+    *make* connects to an address; *role* is for people.  *was_connected* tells whether a broker has
+    ever accepted us, over this or another connection.
     """
 
     def __init__(
@@ -59,14 +67,14 @@ class Reconnecting:
     ) -> None:
         self.settings, self.role = settings, role
         self.losses = 0
-        """How many connections it has lost."""
+        """How many connections were lost."""
         self.was_open = False
-        """Whether there was ever a connection."""
+        """Whether there has ever been a connection."""
         self._make, self._was_connected = make, was_connected
         self._state = ConnectionState.IDLE
         self._connection: Connection | None = None
         self._opened_at = 0.0
-        self._dialer: gevent.Greenlet[..., None] | None = None
+        self._connecting: gevent.Greenlet[..., None] | None = None
         self._answer: AsyncResult[Connection] = AsyncResult()
         self._waiting = 0
         self._error: ConnectionFailed | None = None
@@ -79,7 +87,7 @@ class Reconnecting:
 
     @property
     def state(self) -> ConnectionState:
-        """Where it is: idle, opening, open, waiting for the next try, lost or closed."""
+        """Its state: idle, opening, open, waiting for the next try, lost or closed."""
         return self._state
 
     @property
@@ -89,9 +97,7 @@ class Reconnecting:
         return connection if connection is not None and connection.alive else None
 
     def statistics(self) -> ConnectionStatistics:
-        """Return a picture of it, and of the open connection's channels; never switches."""
-        from postage.statistics_types import ConnectionStatistics  # noqa: PLC0415 - for who asks
-
+        """Return its statistics, and those of the open connection's channels; never switches."""
         own: dict[str, Any] = {
             "role": self.role,
             "vhost": self.settings.vhost,
@@ -102,14 +108,14 @@ class Reconnecting:
         connection = self.current
         return ConnectionStatistics(**own, **(connection.statistics() if connection else {}))
 
-    # --- for who wants a connection
+    # --- greenlets that want a connection
 
     def get(self, limit: float | None = None) -> Connection:
-        """Return the open connection; where there is none, wait for one: switches greenlets then.
+        """Return the open connection; if there is none, wait for one, which switches greenlets.
 
-        Waits *limit* seconds, by default the ``operation_timeout`` of the settings (a first
-        connection with ``wait_for_broker``: for ever).  Raises `ConnectionFailed`, of the last try,
-        when none came about; `ConnectionClosed` after `close`.
+        Waits *limit* seconds, by default the ``operation_timeout`` of the settings, or without a
+        limit for a first connection with ``wait_for_broker``.  Raises the `ConnectionFailed` of the
+        last try if there is no connection by then, and `ConnectionClosed` after `close`.
         """
         connection = self._connection
         if connection is not None and connection.alive:
@@ -128,52 +134,55 @@ class Reconnecting:
     def _wait(self, limit: float) -> Connection:
         deadline = time.monotonic() + limit
         while True:
-            self._have_it_dialled()
+            self._ensure_connecting()
             answer = self._answer
             left = deadline - time.monotonic()
             answer.wait(None if left == math.inf else max(0.0, left))
             if not answer.ready():
-                raise self._late(limit)
+                raise self._timeout(limit)
             if answer.exception is not None:
-                raise answer.exception.with_traceback(None)  # those of all waiters would add up
+                # Without the traceback: those of all waiting greenlets would add up.
+                raise answer.exception.with_traceback(None)
             connection = answer.get(block=False)
             if connection is not None and connection.alive:
                 return connection
 
-    def _have_it_dialled(self) -> None:
+    def _ensure_connecting(self) -> None:
         if self._state is ConnectionState.CLOSED:
-            raise ConnectionClosed("our side closed the connections; use the component anew")
-        if self._dialer is None and self.current is None:
+            raise ConnectionClosed(
+                "our side closed the connections; use the component again to reconnect"
+            )
+        if self._connecting is None and self.current is None:
             self._answer = AsyncResult()
-            self._dialer = gevent.spawn(self._dial)
+            self._connecting = gevent.spawn(self._connect)
 
     @property
     def trouble(self) -> PostageError | None:
-        """Why there is no connection, when a try to make one has failed."""
+        """Why there is no connection, if a try to make one has failed."""
         return None if self.current is not None else self._error
 
-    def _late(self, limit: float) -> PostageError:
+    def _timeout(self, limit: float) -> PostageError:
         if self._error is not None:
             return self._error.with_traceback(None)
         return OperationTimeout("connecting", limit)
 
-    # --- the greenlet that dials
+    # --- the greenlet that connects
 
-    def _dial(self) -> None:
+    def _connect(self) -> None:
         try:
-            connection = self._dial_until_open()
-        except Exception as exc:  # for those who wait, whatever it is
+            connection = self._connect_until_open()
+        except Exception as exc:  # the waiting greenlets get it, whatever it is
             self._step(ConnectionEvent.GIVE_UP)
-            self._hurry()  # whoever gets the error decides when to try again
+            self._reset_pauses()  # the greenlets that get the error decide when to try again
             self._answer.set_exception(exc)
         else:
             if connection is not None:
                 self._opened(connection)
         finally:
-            self._dialer = None
+            self._connecting = None
 
-    def _dial_until_open(self) -> Connection | None:
-        """Return a connection; None when nobody waits any more."""
+    def _connect_until_open(self) -> Connection | None:
+        """Return a connection; None if no greenlet waits any longer."""
         level = logging.WARNING
         while self._waiting:
             self._step(ConnectionEvent.PAUSE)
@@ -190,18 +199,18 @@ class Reconnecting:
     def _pause(self) -> None:
         self._not_before = time.monotonic() + self._backoff.pause()
 
-    def _hurry(self) -> None:
+    def _reset_pauses(self) -> None:
         self._not_before = 0.0
         self._backoff.reset()
 
     def _try_each(self, level: int) -> Connection | None:
-        """Try every host once, beginning with the one after that which failed last."""
+        """Try every host once, starting after the one that failed last."""
         addresses = self.settings.addresses
         for _ in addresses:
             connection = self._try(addresses[self._turn % len(addresses)], level)
             if connection is not None:
                 return connection
-        if self._error is not None and not self._is_hopeful(self._error):
+        if self._error is not None and not self._may_recover(self._error):
             raise self._error
         return None
 
@@ -211,18 +220,18 @@ class Reconnecting:
         except ConnectionFailed as exc:
             self._turn += 1
             self._error = exc
-            level = level if self._is_hopeful(exc) else logging.DEBUG  # else it is raised
+            level = level if self._may_recover(exc) else logging.DEBUG  # `get` raises it
             logger.log(level, "No connection for %s: %s", self.role, exc)
             return None
 
-    def _is_hopeful(self, error: ConnectionFailed) -> bool:
-        """Tell whether what failed now may do later."""
+    def _may_recover(self, error: ConnectionFailed) -> bool:
+        """Return whether a later try may succeed, so that this error need not be raised."""
         awaited = self.settings.wait_for_broker and isinstance(error, BrokerUnreachable)
         return awaited or self._was_connected()
 
     def _opened(self, connection: Connection) -> None:
         if self.was_open:
-            logger.info("%r is there again.", connection)
+            logger.info("%r is re-established.", connection)
         self.was_open, self._error = True, None
         self._connection, self._opened_at = connection, time.monotonic()
         connection.on_end.append(self._ended)
@@ -230,17 +239,17 @@ class Reconnecting:
         self._answer.set(connection)
 
     def _ended(self, error: PostageError) -> None:
-        """Take note of the end of the connection; runs in the hub."""
+        """Note the end of the connection; runs in the hub."""
         self._step(ConnectionEvent.LOST)
         if isinstance(error, ConnectionClosed):
             return
         self.losses += 1
         self._turn += 1
         if time.monotonic() - self._opened_at > LASTED:
-            self._hurry()
+            self._reset_pauses()
         else:
             self._pause()
-        logger.warning("The connection for %s is lost and will be made anew: %s", self.role, error)
+        logger.warning("The connection for %s is lost; reconnecting: %s", self.role, error)
 
     def _step(self, event: ConnectionEvent) -> None:
         self._state = next_state(RECONNECTING, self._state, event)
@@ -248,13 +257,13 @@ class Reconnecting:
     # --- the end
 
     def close(self, limit: float = 5.0) -> None:
-        """End for good, within *limit* seconds: flush and close what is open; switches.
+        """Close for good, within *limit* seconds: flush and close an open connection; switches.
 
-        Who waits for a connection gets `ConnectionClosed`.  Closing twice is fine.
+        Greenlets that wait for a connection get `ConnectionClosed`.  Closing twice is fine.
         """
-        # Who dials may go on once more before it dies, and in a state that it knows.
-        while self._dialer is not None and not self._dialer.dead:
-            self._dialer.kill()
+        # kill() may let the connecting greenlet run once more, so its state must still be legal.
+        while self._connecting is not None and not self._connecting.dead:
+            self._connecting.kill()
             self._answer.set_exception(ConnectionClosed("our side closed it while it connected"))
         self._step(ConnectionEvent.CLOSE)
         if self.current is not None:

@@ -1,4 +1,4 @@
-"""The bytes of a connection: a socket that never blocks, with or without TLS, alike to its user."""
+"""A socket that never blocks, with the same interface whether it speaks TLS or not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import gevent.ssl
 __all__ = ["READ_SIZE", "Stream", "stream_of"]
 
 READ_SIZE = 65536
+"""Bytes that are read at a time."""
 WRITE_SIZE = 65536
-"""What TLS is given at a time: OpenSSL says nothing of a write before all of it is sent."""
+"""Bytes that TLS gets at a time: OpenSSL reports a write only when all of it is sent."""
 
-# The real one, also where threading is patched: it is between native threads.
+# The real one, even where threading is patched: native threads share it.
 _allocate_lock = gevent.monkey.get_original("_thread", "allocate_lock")
 
 
@@ -28,17 +29,19 @@ class Stream:
         self._sock = sock
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self.lock: Any = _allocate_lock()
-        """Whoever writes or closes holds it: two native threads may write."""
+        """Held by a thread that writes or closes: two native threads may write."""
         self.write: Callable[[memoryview], int] = sock.send
-        """Writes the beginning of some data, at least one byte; returns how much.  After
-        `BlockingIOError`, the next write must begin with the same bytes."""
+        """Writes at least the first byte of some data; returns how many bytes it has written.
+
+        After `BlockingIOError`, the next write must begin with the same bytes.
+        """
 
     def fileno(self) -> int:
         """Return the file descriptor, for watchers."""
         return self._sock.fileno()
 
     def read(self) -> bytes:
-        """Return what has come, about `READ_SIZE` at most; empty at the end of the stream."""
+        """Return the bytes that have arrived, about `READ_SIZE` at most; empty at the end."""
         return self._sock.recv(READ_SIZE)
 
     def cut(self) -> None:
@@ -46,12 +49,12 @@ class Stream:
         gevent.socket.socket.shutdown(self._sock, gevent.socket.SHUT_RDWR)
 
     def close(self, *, silently: bool) -> None:  # noqa: ARG002 - see SecureStream
-        """Close the socket; *silently*: without a word to the peer, as a forked child must."""
+        """Close the socket; with *silently*, without telling the peer, as a forked child must."""
         self._sock.close()
 
 
 class SecureStream(Stream):
-    """The same over TLS.  OpenSSL lets one thread at a time touch a connection: reads lock, too."""
+    """A `Stream` over TLS.  OpenSSL allows one thread at a time, so reads take the lock, too."""
 
     _sock: gevent.ssl.SSLSocket
 
@@ -60,7 +63,10 @@ class SecureStream(Stream):
         self.write = self._write
 
     def read(self) -> bytes:
-        """Return what has come, decrypted; nothing is left behind that no watcher would see."""
+        """Return what has arrived, decrypted.
+
+        Leaves nothing in OpenSSL's buffer: no watcher of the socket would report it.
+        """
         parts: list[bytes] = []
         size = 0
         with self.lock:
@@ -68,7 +74,7 @@ class SecureStream(Stream):
                 try:
                     part = self._sock.recv(READ_SIZE)
                 except OSError as exc:
-                    if parts:  # these first; the next read finds the error again
+                    if parts:  # return these first; the next read raises the error again
                         break
                     if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
                         raise BlockingIOError from None
@@ -81,19 +87,19 @@ class SecureStream(Stream):
 
     def _write(self, data: memoryview) -> int:
         sent = self._sock.send(data[:WRITE_SIZE])
-        if not sent:  # gevent's way to say that TLS wants to write, or to read, before it goes on
+        if not sent:  # in gevent: TLS must write, or read, before this write can continue
             raise BlockingIOError
         return sent
 
     def close(self, *, silently: bool) -> None:
-        """Close the socket, after saying so to the peer unless *silently*."""
+        """Close the socket; unless *silently*, tell the peer of the TLS session before."""
         if not silently:
-            # The peer's own word is not waited for: AMQP has said already that all is over.
+            # Do not wait for the answer: the AMQP connection has been closed already.
             with contextlib.suppress(OSError, ValueError):
                 self._sock.unwrap()
         self._sock.close()
 
 
 def stream_of(sock: gevent.socket.socket) -> Stream:
-    """Return the stream of a socket that is connected, its TLS handshake done if it has one."""
+    """Return the stream of a socket that is connected and, with TLS, has done the handshake."""
     return SecureStream(sock) if isinstance(sock, gevent.ssl.SSLSocket) else Stream(sock)
