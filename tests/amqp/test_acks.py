@@ -1,4 +1,4 @@
-"""Which acks are written: all that is finished is settled, and nothing else ever is."""
+"""Which acks are written: every finished delivery is acknowledged, and no other."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_one_ack_covers_a_run_of_finished_deliveries() -> None:
     assert acks.flush() == []
 
 
-def test_what_is_still_held_is_never_covered() -> None:
+def test_deliveries_in_progress_are_never_acknowledged() -> None:
     acks = holding(1, 2, 3, 4, 5)
     for tag in (5, 1, 2, 4):
         acks.finish(tag)
     assert acks.flush() == [(2, True), (5, False), (4, False)]
 
 
-def test_what_is_rejected_does_not_stand_in_the_way() -> None:
+def test_a_rejected_delivery_does_not_split_an_ack() -> None:
     acks = holding(1, 2, 3)
     assert acks.discard(2)
     acks.finish(3)
@@ -41,7 +41,7 @@ def test_what_is_rejected_does_not_stand_in_the_way() -> None:
     assert acks.flush() == [(3, True)]
 
 
-def test_nothing_is_settled_twice() -> None:
+def test_no_delivery_is_acknowledged_twice() -> None:
     acks = holding(1, 2)
     assert acks.finish(1)
     assert acks.discard(2)
@@ -51,7 +51,7 @@ def test_nothing_is_settled_twice() -> None:
     assert acks.flush() == [(1, False)]
 
 
-def test_what_each_consumer_holds_is_known() -> None:
+def test_deliveries_in_progress_are_known_by_consumer() -> None:
     acks = holding(1, 2, 3, 4)
     acks.finish(3)
     assert acks.of_consumers({"one"}) == [1]
@@ -59,7 +59,7 @@ def test_what_each_consumer_holds_is_known() -> None:
     assert len(acks) == 3
 
 
-def test_an_end_forgets_all_and_says_how_many_acks_are_lost() -> None:
+def test_clear_returns_how_many_acks_are_lost() -> None:
     acks = holding(1, 2, 3)
     acks.finish(1)
     acks.finish(2)
@@ -68,7 +68,7 @@ def test_an_end_forgets_all_and_says_how_many_acks_are_lost() -> None:
 
 
 class Broker(hypothesis.stateful.RuleBasedStateMachine):
-    """A broker that holds what is unsettled, as the specification says, beside the tracker."""
+    """A broker that keeps unacknowledged deliveries, as the specification says."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def test_every_pause_is_within_its_bound_and_the_bounds_grow(drawn: list[float])
 
 
 @given(draws)
-def test_what_has_lasted_begins_anew(drawn: list[float]) -> None:
+def test_reset_starts_again_with_short_pauses(drawn: list[float]) -> None:
     numbers = iter(drawn)
     backoff = Backoff(lambda: next(numbers))
     for _ in drawn:

@@ -1,4 +1,4 @@
-"""Hooks: called in their order, and found at once among thousands."""
+"""Callbacks: called in their order, and removed without a search."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from postage.green.amqp.waiting import Callbacks
 class Owner:
     compared = 0
 
-    def hook(self) -> None: ...
+    def callback(self) -> None: ...
 
     def __eq__(self, other: object) -> bool:
         Owner.compared += 1
         return self is other
 
-    __hash__ = None  # type: ignore[assignment]  # hooks are methods of anything
+    __hash__ = None  # type: ignore[assignment]  # callbacks are methods of anything
 
 
 def test_they_keep_their_order_and_each_is_there_once() -> None:
     first, second = Owner(), Owner()
-    hooks: Callbacks[object] = Callbacks()
+    callbacks: Callbacks[object] = Callbacks()
     for owner in (first, second, first):
-        hooks.append(owner.hook)
-    assert list(hooks) == [first.hook, second.hook]
-    hooks.remove(first.hook)
-    assert list(hooks) == [second.hook]
+        callbacks.append(owner.callback)
+    assert list(callbacks) == [first.callback, second.callback]
+    callbacks.remove(first.callback)
+    assert list(callbacks) == [second.callback]
     with pytest.raises(KeyError):
-        hooks.remove(first.hook)
+        callbacks.remove(first.callback)
 
 
-def test_none_is_looked_for_among_the_others() -> None:
+def test_removing_one_compares_it_with_no_other() -> None:
     owners = [Owner() for _ in range(1000)]
-    hooks: Callbacks[object] = Callbacks()
+    callbacks: Callbacks[object] = Callbacks()
     for owner in owners:
-        hooks.append(owner.hook)
+        callbacks.append(owner.callback)
     Owner.compared = 0
     for owner in reversed(owners):
-        hooks.remove(owner.hook)
-    assert not hooks
+        callbacks.remove(owner.callback)
+    assert not callbacks
     assert Owner.compared == 0

@@ -1,4 +1,4 @@
-"""What greenlets may ask of a channel, on a real broker."""
+"""The methods of a channel, on a real broker."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def test_declare_bind_consume_publish_confirm(connection: Connection, channel: C
     assert connection.alive
 
 
-def test_prefetch_bounds_what_is_here_and_is_each_consumers_own(
-    connection: Connection, channel: Channel
-) -> None:
+def test_prefetch_bounds_each_consumer_on_its_own(connection: Connection, channel: Channel) -> None:
     queues = [channel.queue_declare("", exclusive=True) for _ in range(2)]
     inboxes = [Inbox(settle=False), Inbox(settle=False)]
     starting = [
@@ -117,7 +115,7 @@ def written(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[tup
     return acks
 
 
-def test_what_ends_in_one_turn_of_the_hub_is_acknowledged_as_one(
+def test_deliveries_finished_in_one_turn_share_one_ack(
     connection: Connection, channel: Channel, queue: str, written: list[Any]
 ) -> None:
     inbox = Inbox(settle=False)
@@ -158,7 +156,7 @@ def test_acks_never_cover_deliveries_of_another_consumer(
 
 
 @pytest.mark.parametrize("end", ["channel", "connection", "connection, at exit"])
-def test_what_is_done_is_acknowledged_before_the_end(
+def test_finished_deliveries_are_acknowledged_before_the_end(
     end: str, connect: Callable[..., Connection], connection: Connection
 ) -> None:
     ending = connect()
@@ -197,7 +195,7 @@ def test_a_second_ack_of_a_delivery_is_counted_and_harms_nobody(
     assert (channel.stale_acks, channel.alive) == (2, True)
 
 
-def test_a_consumer_that_ended_at_once_leaves_nothing_behind(channel: Channel, queue: str) -> None:
+def test_a_dropped_consumer_leaves_nothing_behind(channel: Channel, queue: str) -> None:
     tag = channel.consume(queue, Inbox(settle=False), no_ack=True)
     for _ in range(2):
         channel.cancel_nowait(tag, drop=True)
@@ -208,7 +206,7 @@ def test_a_consumer_that_ended_at_once_leaves_nothing_behind(channel: Channel, q
     assert channel.alive
 
 
-def test_acks_that_the_end_of_the_channel_overtakes_are_counted(
+def test_acks_after_the_end_of_the_channel_are_counted(
     connection: Connection, channel: Channel, queue: str
 ) -> None:
     inbox = Inbox(settle=False)
@@ -221,7 +219,7 @@ def test_acks_that_the_end_of_the_channel_overtakes_are_counted(
     assert channel.stale_acks == 2
 
 
-def test_a_cancelled_consumer_can_settle_what_it_holds(
+def test_a_cancelled_consumer_can_still_acknowledge(
     connection: Connection, channel: Channel, queue: str
 ) -> None:
     inbox = Inbox(settle=False)
@@ -425,7 +423,7 @@ def test_a_name_that_is_too_long_is_refused_and_harms_nobody(
     assert connection.alive
 
 
-def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
+def test_returned_messages_are_reported(connect: Any, settings: Any) -> None:
     returned: list[Any] = []
     connection = Connection(settings, "a test", lambda *what: returned.append(what))
     try:
@@ -442,7 +440,7 @@ def test_what_comes_back_is_reported(connect: Any, settings: Any) -> None:
 # --- closing while others work
 
 
-def test_closing_a_channel_ends_those_who_wait_on_it(connection: Connection) -> None:
+def test_closing_a_channel_fails_its_waiters(connection: Connection) -> None:
     channel, other = connection.open_channel(), connection.open_channel()
     closing = spawned(channel.close)
     gevent.sleep(0)
@@ -455,7 +453,7 @@ def test_closing_a_channel_ends_those_who_wait_on_it(connection: Connection) -> 
     assert other.queue_declare("", exclusive=True)
 
 
-def test_work_that_goes_on_while_the_connection_closes(connect: Any, rabbitmq: Any) -> None:
+def test_work_while_the_connection_closes(connect: Any, rabbitmq: Any) -> None:
     before = len(rabbitmq.log_text())
     connection = connect()
     channel = connection.open_channel()

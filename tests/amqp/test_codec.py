@@ -1,4 +1,4 @@
-"""Our codec against pika's: whatever the stream and its cuts, the same things happen."""
+"""Our codec against pika's: the same happens, whatever the stream and wherever it is cut."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_stream_decodes_the_same_wherever_it_is_split() -> None:
     assert [event[0] for event in expected[4:]] == ["message", "confirm", "return"]
 
 
-def test_what_the_broker_ends_is_noticed_by_both() -> None:
+def test_both_codecs_notice_what_the_broker_ends() -> None:
     stream = (
         method(1, Basic.Cancel("ours", True))
         + method(2, Channel.Close(404, "NOT_FOUND", 60, 40))
@@ -143,7 +143,7 @@ def test_what_the_broker_ends_is_noticed_by_both() -> None:
         assert sides[0].written() == sides[1].written()
 
 
-def test_a_delivery_for_a_forgotten_consumer_is_passed_over() -> None:
+def test_a_delivery_for_an_ended_consumer_is_dropped() -> None:
     side = FedTransport()
     try:
         assert isinstance(side.codec, Codec)
@@ -218,7 +218,7 @@ def test_a_broken_stream_ends_the_connection_and_every_waiter(what: str) -> None
 
 @settings(max_examples=25)
 @given(st.binary(min_size=1, max_size=64))
-def test_random_bytes_end_it(noise: bytes) -> None:
+def test_random_bytes_end_the_connection(noise: bytes) -> None:
     # So many that no frame can be waited for.
     data = noise + b"\x00" * (FRAME_MAX + 16)
     assert [type(e) for e in feed_broken(data)] == [ConnectionLost] * 3
@@ -256,7 +256,7 @@ def test_the_first_frame_may_come_in_any_pieces(connect: Any) -> None:
         assert connect(where).alive
 
 
-def test_the_broker_may_take_back_at_once_what_it_opened(connect: Any) -> None:
+def test_the_broker_may_close_a_connection_as_it_opens(connect: Any) -> None:
     def serve(peer: Peer) -> None:
         peer.next()
         peer.send(START, TUNE, OPEN_OK, method(0, Connection.Close(320, "no", 0, 0)))

@@ -86,14 +86,14 @@ def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitM
 
 @pytest.fixture(scope="module")
 def runs(node: RabbitMQNode, certificates: Certificates) -> dict[str, list[Run]]:
-    """The program, run many times at once: without and with TLS, with and without the guard."""
+    """The program, run many times at once: without and with TLS, with and without the monitor."""
     plain = f"amqp://127.0.0.1:{node.port}?heartbeat=2"
     tls = f"amqps://127.0.0.1:{node.tls_port}?heartbeat=2&cacertfile={certificates.ca}"
     urls = {
         "plain": [plain] * RUNS,
         "tls": [tls] * RUNS,
-        "plain, unguarded": [f"{plain}&late_after=0"],
-        "tls, unguarded": [f"{tls}&late_after=0"],
+        "plain, unmonitored": [f"{plain}&late_after=0"],
+        "tls, unmonitored": [f"{tls}&late_after=0"],
     }
     with ExitStack() as stack:
         programs = {
@@ -131,8 +131,8 @@ def test_a_handler_that_computes_keeps_its_connections(
         assert re.search(r"INFO postage\.green\S+ .* run again, after (9|10)\.\d s", said)
 
 
-@pytest.mark.parametrize("kind", ["plain, unguarded", "tls, unguarded"])
-def test_without_the_guard_they_are_lost(
+@pytest.mark.parametrize("kind", ["plain, unmonitored", "tls, unmonitored"])
+def test_without_the_monitor_they_are_lost(
     node: RabbitMQNode, runs: dict[str, list[Run]], kind: str
 ) -> None:
     ((pid, finished),) = runs[kind]

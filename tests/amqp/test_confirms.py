@@ -10,7 +10,7 @@ from postage.green.amqp.confirms import Confirms
 
 
 class ConfirmsMachine(RuleBasedStateMachine):
-    """Publishes, returns and confirms in any order, also such for what nobody waits for."""
+    """Publishes, returns and confirms in any order, some without a waiter."""
 
     def __init__(self) -> None:
         super().__init__()

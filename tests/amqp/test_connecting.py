@@ -1,4 +1,4 @@
-"""Dialling: every address of a host is tried, and a limit ends it wherever it is."""
+"""Connecting sockets: every address of a host is tried, and a limit ends any step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import gevent.socket
 import pytest
 
 from postage.errors import OperationTimeout
-from postage.green.amqp import connecting as dialing
+from postage.green.amqp import connecting as connecting_module
 from postage.green.amqp.connecting import connect_socket
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
@@ -36,9 +36,9 @@ def silent(count: int) -> Iterator[list[Any]]:
 
 
 def looked_up(monkeypatch: pytest.MonkeyPatch, addresses: list[Any]) -> None:
-    """Have every host be at *addresses*."""
+    """Let every host have *addresses*."""
     known = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
-    monkeypatch.setattr(dialing, "_look_up", lambda *_: known)
+    monkeypatch.setattr(connecting_module, "_look_up", lambda *_: known)
 
 
 @pytest.mark.parametrize("limit", [None, OperationTimeout("connecting", 0.2)])
@@ -54,7 +54,7 @@ def test_a_limit_is_not_taken_for_the_failure_of_one_address(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_addresses_are_dialled_as_names_are(host: str) -> None:
+def test_addresses_are_connected_to_as_names_are(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         port = there.getsockname()[1]
         with connect_socket(Settings(), host, port) as sock:
@@ -72,7 +72,7 @@ def test_the_second_address_is_tried_when_the_first_refuses(
         sock.close()
 
 
-def test_the_last_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_failure_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up(monkeypatch, [("127.0.0.1", port) for port in free_ports(2)])
     with pytest.raises(ConnectionRefusedError):
         connect_socket(Settings(), "rabbit", 5672)

@@ -1,4 +1,4 @@
-"""Connections: how they begin, how they do not, and how they end."""
+"""Connections: how they start, fail to start, and end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def attempt(settings: Settings) -> ConnectionFailed:
     return error
 
 
-def told(error: BaseException) -> str:
+def shown(error: BaseException) -> str:
     """Return all that a log could show of *error*: its text, its causes, their data."""
     chain, seen = [], error
     while seen is not None:
@@ -134,7 +134,7 @@ def test_a_wrong_password(broker_env: Any, caplog: pytest.LogCaptureFixture) -> 
     assert type(error) is AuthenticationFailed
     assert error.user == "guest"
     assert time.monotonic() - began < 3
-    assert SECRET not in told(error) + repr(settings) + caplog.text
+    assert SECRET not in shown(error) + repr(settings) + caplog.text
     assert "guest" in str(error)
 
 
@@ -162,7 +162,7 @@ def test_an_unknown_vhost_or_one_without_permission(vhost: str, rabbitmq: Any) -
     assert type(error) is VhostRefused
     assert error.vhost == vhost
     assert vhost in str(error)
-    assert SECRET_OF_ALICE not in told(error)
+    assert SECRET_OF_ALICE not in shown(error)
 
 
 def test_a_broker_that_ends_the_handshake_at_any_point() -> None:
@@ -198,7 +198,7 @@ def test_a_timeout_of_the_caller_passes_and_leaves_no_socket() -> None:
         assert gone.wait(SOON)
 
 
-def test_a_failure_is_shared_by_all_who_wait_for_the_connection() -> None:
+def test_all_waiters_share_the_failure_of_a_connection() -> None:
     attempts: list[Peer] = []
 
     def serve(peer: Peer) -> None:
@@ -302,7 +302,7 @@ def test_our_close_fails_every_waiter_of_a_silent_broker() -> None:
         end.set()
 
 
-def test_nothing_of_a_connection_that_has_ended_stays_in_the_hub() -> None:
+def test_an_ended_connection_leaves_nothing_in_the_hub() -> None:
     end = gevent.event.Event()
     with listening(silent_peer(end)) as where:
         connection = Connection(where, "a test", lambda *_: None)
@@ -323,7 +323,7 @@ def published(pair: Pair) -> int:
     return sum(channel.published for channel in pair.publishing.statistics().channels)
 
 
-def test_a_broker_that_dies_and_comes_back(
+def test_a_broker_that_dies_and_restarts(
     mortal: RabbitMQNode, rabbitmq: Any, monkeypatch: Any
 ) -> None:
     for name, setting in {"HOST": mortal.host, "PORT": str(mortal.port), "VHOST": "/"}.items():
@@ -387,7 +387,7 @@ def test_a_broker_that_closes_the_connection(connect: Any) -> None:
         assert "lost" in repr(connection)
 
 
-def test_a_publisher_hears_a_broker_that_answers_nothing(connect: Any) -> None:
+def test_a_publisher_times_out_on_a_silent_broker(connect: Any) -> None:
     end = gevent.event.Event()
     with listening(
         silent_peer(end, "plain", "confirming", "other"), operation_timeout=0.2
@@ -470,5 +470,5 @@ def test_publishers_go_on_when_the_broker_reads_again(connect: Any) -> None:
         connection.close(0.1)
 
 
-def test_the_mark_is_what_the_design_says() -> None:
+def test_the_high_water_mark_is_one_megabyte() -> None:
     assert transport_module.HIGH_WATER == MB

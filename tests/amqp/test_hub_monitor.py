@@ -1,4 +1,4 @@
-"""The monitor: who is late is found, named and kept alive, and it itself is never in the way."""
+"""The monitor finds and names what holds a hub, and keeps its connections alive."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def monitor() -> Iterator[HubMonitor]:
 
 @pytest.fixture
 def connection(monitor: HubMonitor) -> Iterator[Monitored]:
-    """A connection that it guards."""
+    """A connection that the monitor keeps alive."""
     connection = Monitored()
     monitor.add(connection, LATE_AFTER)
     yield connection
@@ -58,7 +58,7 @@ def connection(monitor: HubMonitor) -> Iterator[Monitored]:
 
 
 def hold(seconds: float) -> None:
-    """Compute, in pure Python, and let nobody else run."""
+    """Compute in pure Python, so that no other greenlet runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
@@ -112,7 +112,7 @@ def test_the_line_in_the_log_comes_while_the_hub_is_held(
         assert time.monotonic() < end
 
 
-def test_each_incident_has_its_line(
+def test_each_incident_has_its_own_log_lines(
     connection: Monitored, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -122,7 +122,7 @@ def test_each_incident_has_its_line(
     assert len(lines(caplog, logging.WARNING)) == 2
 
 
-def test_a_hub_that_answers_is_left_alone(
+def test_a_hub_that_answers_causes_no_action(
     monitor: HubMonitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -201,7 +201,7 @@ def threads_of(monitor: HubMonitor) -> int:
     return count
 
 
-def test_its_thread_lives_as_long_as_there_is_something_to_guard(monitor: HubMonitor) -> None:
+def test_its_thread_runs_while_it_has_a_connection(monitor: HubMonitor) -> None:
     first, second = Monitored(), Monitored()
     assert repr(monitor) == "<HubMonitor of 0 hubs, idle>"
     for connection in (first, second):
@@ -216,7 +216,7 @@ def test_its_thread_lives_as_long_as_there_is_something_to_guard(monitor: HubMon
     wait_until(lambda: threads_of(monitor) == 0, SOON)
 
 
-def test_a_loop_that_was_destroyed_is_no_more_guarded(
+def test_a_destroyed_loop_is_no_longer_monitored(
     monitor: HubMonitor, connection: Monitored
 ) -> None:
     def short_lived() -> None:
@@ -228,10 +228,10 @@ def test_a_loop_that_was_destroyed_is_no_more_guarded(
     thread.join(SOON)
     wait_until(lambda: len(monitor._hubs) == 1, SOON)
     hold(0.5)
-    assert connection.beats, "the others are guarded as before"
+    assert connection.beats, "the other hubs are monitored as before"
 
 
-def test_a_forked_child_has_a_guard_of_its_own(monitor: HubMonitor, connection: Monitored) -> None:
+def test_a_forked_child_has_its_own_monitor(monitor: HubMonitor, connection: Monitored) -> None:
     for _ in range(10):
         child = os.fork()
         if not child:
@@ -316,18 +316,18 @@ def test_a_greenlet_may_hold_the_lock_of_the_log() -> None:
     assert int(finished.stdout.split()[-1]) >= 4
 
 
-# --- who it is
+# --- what holds the hub
 
 
 class Exchange(messaging.Exchange):
-    name = "guarded"
+    name = "monitored"
 
 
 def inner() -> str | None:
     return blocking_frame(gevent.get_hub().thread_ident)
 
 
-def test_outside_of_any_handler_it_is_the_line_and_who_called_it() -> None:
+def test_outside_of_handlers_it_names_the_line_and_its_caller() -> None:
     found = inner()
     assert found is not None
     assert found.startswith(f"{__file__}:")
@@ -342,7 +342,7 @@ def in_a_native_thread(call: Callable[[], Any]) -> Any:
     return got[0]
 
 
-def test_a_hub_that_waits_is_nobodys_fault() -> None:
+def test_a_waiting_hub_is_not_reported() -> None:
     hub = gevent.get_hub()
     found = gevent.event.AsyncResult()
 
@@ -359,7 +359,7 @@ def test_a_hub_that_waits_is_nobodys_fault() -> None:
     thread.join(SOON)
 
 
-def test_a_thread_that_is_gone_is_nobody() -> None:
+def test_a_thread_that_has_ended_is_not_reported() -> None:
     assert blocking_frame(in_a_native_thread(threading.get_ident)) is None
 
 

@@ -93,14 +93,14 @@ def test_the_list_is_sorted_and_has_no_double() -> None:
 
 
 @pytest.mark.parametrize("name", PIKA_PRIVATE_NAMES)
-def test_it_is_used(name: str) -> None:
+def test_each_listed_name_is_used(name: str) -> None:
     users = [m.name for m in MODULES if name in defined(m) | attributes(m).keys()]
     assert users, f"{name} is used nowhere: take it off the list"
     assert all(user.startswith("postage.green.amqp.") for user in users)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_no_other_private_name_of_anybodys_is_used(module: Module) -> None:
+def test_no_other_foreign_private_name_is_used(module: Module) -> None:
     ours = {name for m in MODULES for name in defined(m)}
     known = {*ours, *PIKA_PRIVATE_NAMES, *DOCUMENTED}
     foreign = {name: line for name, line in attributes(module).items() if name not in known}

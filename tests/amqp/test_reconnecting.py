@@ -1,4 +1,4 @@
-"""Connections that are made anew: who gets one, when, and what who does not is told."""
+"""Connections that are made again: who gets one, when, and which error the others get."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def ours(settings: Settings, backoff: Backoff | None = None, **kwds: Any) -> Ite
 
 
 class Fickle:
-    """A broker that lets in whom it likes: *moods* says what becomes of each connection in turn.
+    """A broker that treats each connection in turn as *moods* says.
 
     ``stay`` serves it until the client goes, ``drop`` ends it after the handshake, ``refuse`` ends
     it before; the last mood goes on for ever.  `cut` ends those that stay.
@@ -91,14 +91,14 @@ class Fickle:
 
 
 def nowhere(**settings: Any) -> Settings:
-    """Return settings that lead to a port where nobody listens."""
+    """Return settings for a port without a listener."""
     return Settings(host="127.0.0.1", port=free_ports(1)[0], **settings)
 
 
 # --- the first connection
 
 
-def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
+def test_the_first_use_makes_a_connection_for_all() -> None:
     broker = Fickle("stay")
     with listening(broker) as where, ours(where) as line:
         assert (line.state, line.current, broker.moods) == (ConnectionState.IDLE, None, [])
@@ -109,7 +109,7 @@ def test_the_first_one_is_made_at_its_first_use_and_then_shared() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 0.5])
-def test_a_first_one_that_is_refused_fails_at_once(limit: float | None) -> None:
+def test_a_refused_first_connection_fails_at_once(limit: float | None) -> None:
     with ours(nowhere()) as line:
         watch = Stopwatch()
         results = outcomes([spawned(line.get, limit) for _ in range(100)], SOON)
@@ -135,7 +135,7 @@ def test_wait_for_broker_does_not_wait_for_a_better_password(settings: Settings)
         line.get(SOON)
 
 
-def test_who_waits_for_a_broker_has_a_limit_all_the_same() -> None:
+def test_wait_for_broker_respects_the_callers_limit() -> None:
     with ours(nowhere(wait_for_broker=True)) as line:
         watch = Stopwatch()
         with pytest.raises(BrokerUnreachable):
@@ -147,7 +147,7 @@ def test_who_waits_for_a_broker_has_a_limit_all_the_same() -> None:
 # --- lost, and made anew
 
 
-def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
+def test_a_lost_connection_is_made_again_when_wanted(caplog: Any) -> None:
     broker = Fickle("stay", "refuse", "refuse", "stay")
     with listening(broker) as where, ours(where) as line:
         first = line.get()
@@ -165,14 +165,14 @@ def test_a_lost_one_is_made_anew_for_whoever_wants_it(caplog: Any) -> None:
     assert "No connection" in failed
 
 
-def test_a_pause_may_be_of_no_length() -> None:
+def test_a_pause_may_be_zero() -> None:
     broker = Fickle("refuse", "refuse", "stay")
     at_once = Backoff(lambda: 0.0)
     with listening(broker) as where, ours(where, at_once, was_connected=True) as line:
         assert line.get(SOON).alive
 
 
-def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
+def test_each_caller_waits_for_its_limit_and_gets_the_reason() -> None:
     with ours(nowhere(), was_connected=True) as line:
         began = time.monotonic()
         runs = [spawned(line.get, limit) for limit in (0.1, 0.3, 0.5) for _ in range(50)]
@@ -188,7 +188,7 @@ def test_each_waits_as_long_as_it_wants_and_gets_the_reason() -> None:
             assert limit <= end < limit + 0.4
 
 
-def test_a_silent_peer_costs_no_more_than_the_limit() -> None:
+def test_a_silent_peer_takes_no_longer_than_the_limit() -> None:
     def silent(peer: Peer) -> None:
         peer.until_gone()
 
@@ -200,7 +200,7 @@ def test_a_silent_peer_costs_no_more_than_the_limit() -> None:
         line.get(0.3)
 
 
-def test_nobody_dials_when_nobody_waits() -> None:
+def test_nothing_connects_while_no_greenlet_waits() -> None:
     broker = Fickle("refuse")
     with listening(broker) as where, ours(where, was_connected=True) as line:
         with pytest.raises(ConnectionFailed):
@@ -210,7 +210,7 @@ def test_nobody_dials_when_nobody_waits() -> None:
         assert_stays(lambda: len(broker.moods) == before, 0.3)
 
 
-def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
+def test_long_after_an_outage_a_caller_need_not_pause() -> None:
     broker = Fickle("refuse", "refuse", "stay")
     backoff = Backoff(lambda: 0.5)  # 0.05 s, then 0.06
     with listening(broker) as where, ours(where, backoff, was_connected=True) as line:
@@ -222,7 +222,7 @@ def test_one_who_wants_it_long_after_an_outage_has_not_to_wait() -> None:
         assert watch.own < 0.05
 
 
-def test_one_who_is_killed_before_anything_was_dialled() -> None:
+def test_a_caller_killed_before_the_first_try() -> None:
     with ours(nowhere()) as line:
         run = spawned(line.get)
         gevent.get_hub().loop.run_callback(run.kill, gevent.GreenletExit, False)
@@ -231,7 +231,7 @@ def test_one_who_is_killed_before_anything_was_dialled() -> None:
             line.get()
 
 
-def test_a_kill_of_one_who_waits_harms_nobody() -> None:
+def test_killing_one_caller_does_not_affect_the_others() -> None:
     broker = Fickle("refuse", "refuse", "stay")
     with listening(broker) as where, ours(where, was_connected=True) as line:
         runs = [spawned(line.get) for _ in range(3)]
@@ -307,7 +307,7 @@ def test_the_first_connection_fails_if_every_host_refuses() -> None:
 
 
 @pytest.mark.parametrize("mood", ["stay", "refuse"])
-def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
+def test_close_is_final_for_all_waiters(mood: str) -> None:
     with listening(Fickle(mood)) as where:
         line = connecting(where, was_connected=True)
         runs = [spawned(line.get) for _ in range(5)]
@@ -324,7 +324,7 @@ def test_a_close_ends_it_for_good_and_for_all_who_wait(mood: str) -> None:
         assert line.state is ConnectionState.CLOSED
 
 
-def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
+def test_close_ends_a_try_that_is_about_to_continue() -> None:
     backoff = Backoff(lambda: 0.9)  # 0.09 s
     with ours(nowhere(), backoff, was_connected=True) as line:
         run = spawned(line.get)
@@ -336,7 +336,7 @@ def test_a_close_ends_a_dialling_that_is_about_to_go_on() -> None:
         assert line.state is ConnectionState.CLOSED
 
 
-def test_a_close_ends_the_dialling_and_its_socket() -> None:
+def test_close_ends_a_try_and_its_socket() -> None:
     here, gone = gevent.event.Event(), gevent.event.Event()
 
     def silent(peer: Peer) -> None:
@@ -353,7 +353,7 @@ def test_a_close_ends_the_dialling_and_its_socket() -> None:
         assert gone.wait(SOON)
 
 
-def test_what_our_side_closed_behind_its_back_is_no_loss() -> None:
+def test_a_connection_that_we_closed_is_no_loss() -> None:
     with listening(Fickle("stay")) as where, ours(where) as line:
         first = line.get()
         first.close(0.05)
@@ -361,7 +361,7 @@ def test_what_our_side_closed_behind_its_back_is_no_loss() -> None:
         assert line.losses == 0
 
 
-def test_a_defect_in_making_one_reaches_all_who_wait() -> None:
+def test_an_unexpected_error_reaches_all_waiters() -> None:
     def make(_address: object) -> Connection:
         raise KeyError("a defect")
 
@@ -371,6 +371,6 @@ def test_a_defect_in_making_one_reaches_all_who_wait() -> None:
     assert line.state is ConnectionState.LOST
 
 
-def test_its_repr_says_how_it_is() -> None:
+def test_its_repr_shows_its_state() -> None:
     line: Callable[[], str] = connecting(nowhere()).__repr__
     assert line() == "<Reconnecting for a test, idle, 0 losses>"

@@ -1,4 +1,4 @@
-"""Very many channels and consumers: who shares which, and what that changes for the others."""
+"""Very many channels and consumers: what they share, and how little it affects the others."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_thousands_of_consumers(connection: Connection) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_a_retired_channel_closes_after_its_last_confirm(
+def test_a_replaced_channel_closes_after_its_last_confirm(
     connection: Connection,
 ) -> None:
     with connection.lease() as channel:

@@ -1,4 +1,4 @@
-"""Pictures of connections and channels."""
+"""Statistics of connections and channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.places import Place
 SOON = 10.0
 
 
-def test_a_pair_that_nobody_has_used(settings: Settings) -> None:
+def test_an_unused_pair(settings: Settings) -> None:
     pair = Pair(settings)
     idle = pair.publishing.statistics()
     assert (idle.role, idle.state, idle.vhost) == ("publishing", "idle", settings.vhost)
@@ -26,7 +26,7 @@ def test_a_pair_that_nobody_has_used(settings: Settings) -> None:
     assert pair.consuming.statistics().role == "consuming"
 
 
-def test_what_went_over_a_channel(settings: Settings) -> None:
+def test_a_channel_counts_its_messages(settings: Settings) -> None:
     pair = Pair(settings)
     try:
         connection = pair.publishing.get()
@@ -40,16 +40,16 @@ def test_what_went_over_a_channel(settings: Settings) -> None:
         for _ in range(2):
             confirming.publish_confirmed("", queue, Properties(), b"y", limit=SOON)
         wait_until(lambda: len(got) == 5, SOON)
-        picture = pair.publishing.statistics()
-        plain, confirmed = picture.channels
+        found = pair.publishing.statistics()
+        plain, confirmed = found.channels
         assert (plain.published, plain.delivered, plain.consumers) == (3, 5, 1)
         assert (confirmed.published, confirmed.unconfirmed, confirmed.consumers) == (2, 0, 0)
         assert (plain.number, confirmed.number) == (1, 2)
-        assert (picture.host, picture.port) == (connection.host, connection.port)
-        assert picture.bytes_sent > 3000
-        assert picture.bytes_received > 3000
-        assert picture.bytes_unsent == 0
-        assert picture.state == plain.state == "open"
+        assert (found.host, found.port) == (connection.host, connection.port)
+        assert found.bytes_sent > 3000
+        assert found.bytes_received > 3000
+        assert found.bytes_unsent == 0
+        assert found.state == plain.state == "open"
         held = got[0]
         channel.close()
         held.ack()
@@ -61,7 +61,7 @@ def test_what_went_over_a_channel(settings: Settings) -> None:
 
 
 def test_the_connections_of_this_hub(broker_env: Any) -> None:
-    place = Place("pictured")
+    place = Place("statistics")
     consumer = messaging.GenericConsumer(place.eqk)
     place.producer().message_hello()
     mine = [each for each in green.statistics() if each.vhost == consumer.settings.vhost]
@@ -75,9 +75,9 @@ def test_the_connections_of_this_hub(broker_env: Any) -> None:
 @pytest.mark.parametrize("kind", [ChannelStatistics, ConnectionStatistics])
 def test_they_are_frozen(kind: Any) -> None:
     names = [each.name for each in dataclasses.fields(kind)]
-    picture = kind(**dict.fromkeys(names))
+    found = kind(**dict.fromkeys(names))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(picture, names[0], 1)
+        setattr(found, names[0], 1)
 
 
 def test_the_password_is_in_none_of_it(settings: Settings) -> None:

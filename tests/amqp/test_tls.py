@@ -1,4 +1,4 @@
-"""TLS, with certificates made on the fly: who is trusted, who is let in, and that all arrives."""
+"""TLS with certificates made for the tests: trust, logins, and intact messages."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def env(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda url: monkeypatch.setenv("POSTAGE_URL", url)
 
 
-def dialled(settings: Settings) -> gevent.socket.socket:
-    """Dial the address of *settings*, within a limit."""
+def connected(settings: Settings) -> gevent.socket.socket:
+    """Return a socket connected to the address of *settings*, within a limit."""
     with gevent.Timeout(SOON):
         return connect_socket(settings, *settings.addresses[0])
 
@@ -78,7 +78,7 @@ def dialled(settings: Settings) -> gevent.socket.socket:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_a_broker_with_a_good_certificate_is_trusted(where: Any, host: str) -> None:
-    sock = dialled(where(host=host))
+    sock = connected(where(host=host))
     try:
         assert sock.version() in ("TLSv1.2", "TLSv1.3")
         assert sock.getsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY)
@@ -89,26 +89,26 @@ def test_a_broker_with_a_good_certificate_is_trusted(where: Any, host: str) -> N
 def test_a_broker_of_another_authority_is_refused(where: Any, certificates: Certificates) -> None:
     for cacertfile in (str(certificates.stranger), ""):
         with pytest.raises(ssl.SSLCertVerificationError) as refused:
-            dialled(where(cacertfile=cacertfile))
+            connected(where(cacertfile=cacertfile))
         assert refused.value.verify_code in (19, 20)  # X509_V_ERR_..._ISSUER..., SELF_SIGNED
 
 
 def test_a_certificate_for_another_host_is_refused(where: Any) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        dialled(where(host="127.0.0.1", server_name_indication="rabbit.example.org"))
+        connected(where(host="127.0.0.1", server_name_indication="rabbit.example.org"))
 
 
 def test_server_hostname_may_differ_from_the_host(where: Any) -> None:
-    dialled(where(host="127.0.0.1", server_name_indication="localhost")).close()
+    connected(where(host="127.0.0.1", server_name_indication="localhost")).close()
 
 
-def test_who_does_not_verify_takes_any_certificate(where: Any) -> None:
-    dialled(where(verify=False, cacertfile="", server_name_indication="other")).close()
+def test_without_verify_any_certificate_is_accepted(where: Any) -> None:
+    connected(where(verify=False, cacertfile="", server_name_indication="other")).close()
 
 
 def test_a_port_that_speaks_no_tls(where: Any, node: RabbitMQNode) -> None:
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        dialled(where(port=node.port))
+        connected(where(port=node.port))
 
 
 @pytest.mark.parametrize("name", ["cacertfile", "certfile"])
@@ -117,10 +117,10 @@ def test_a_file_that_cannot_be_used_is_named(where: Any, name: str, tmp_path: Pa
     no_pem.write_text("nothing")
     for file in (tmp_path / "missing.pem", no_pem):
         with pytest.raises(SettingsError, match=f"{name} {file} cannot be used"):
-            dialled(where(**{name: str(file)}))
+            connected(where(**{name: str(file)}))
 
 
-def test_an_encrypted_key_asks_nobody_for_its_password(
+def test_an_encrypted_key_does_not_ask_for_its_password(
     where: Any, certificates: Certificates, tmp_path: Path
 ) -> None:
     from cryptography.hazmat.primitives import serialization as s
@@ -132,7 +132,7 @@ def test_an_encrypted_key_asks_nobody_for_its_password(
         key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, secret)  # type: ignore[union-attr]
     )
     with pytest.raises(SettingsError, match=f"with keyfile {encrypted} cannot be used"):
-        dialled(where(certfile=str(certificates.client), keyfile=str(encrypted)))
+        connected(where(certfile=str(certificates.client), keyfile=str(encrypted)))
 
 
 @pytest.mark.parametrize("limit", [gevent.Timeout, TimeoutError])
@@ -181,7 +181,7 @@ def test_without_a_certificate_external_is_refused(where: Any) -> None:
         Connection(where(auth_mechanism="EXTERNAL"), "a test", lambda *_: None)
 
 
-def test_everything_can_stand_in_the_url(
+def test_the_url_can_hold_all_tls_settings(
     node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
 ) -> None:
     query = "&".join(
@@ -195,7 +195,7 @@ def test_everything_can_stand_in_the_url(
     )
     env(f"amqps://127.0.0.1:{node.tls_port}?{query}")
     settings = Settings.resolve()
-    sock = dialled(settings)
+    sock = connected(settings)
     sock.close()
     assert settings.auth_mechanism == "EXTERNAL"
 
@@ -295,7 +295,7 @@ def test_a_connection_that_is_cut_is_noticed(where: Any, connect: Any) -> None:
     wait_until(lambda: not connection.alive, SOON)
 
 
-def test_the_end_is_said_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:
+def test_a_close_is_announced_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:
     before = node.log_text()
     connect(where()).close()
 

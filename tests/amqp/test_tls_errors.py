@@ -1,4 +1,4 @@
-"""What to do where TLS did not come about."""
+"""Errors of TLS say what to do."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def distrusted(code: int) -> ssl.SSLCertVerificationError:
         (EOFError("SSLError: CERTIFICATE_REQUIRED"), "certfile and keyfile"),
     ],
 )
-def test_what_is_said_helps(error: BaseException, says: str) -> None:
+def test_the_advice_names_the_remedy(error: BaseException, says: str) -> None:
     assert re.search(says, tls_advice(error, tls=True) or "")
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), OSError()])
-def test_what_is_no_matter_of_tls(error: BaseException) -> None:
+def test_other_errors_get_no_tls_advice(error: BaseException) -> None:
     assert tls_advice(error, tls=False) is None
 
 

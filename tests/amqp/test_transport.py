@@ -1,4 +1,4 @@
-"""The transport: two native threads write to one socket; what came is read before it is judged."""
+"""The transport: two native threads write to one socket; it reads before a timer judges."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_two_threads_write_whole_frames(connect: Any, where: Settings, sink: Sin
     assert sink.beats
 
 
-def test_what_was_sent_is_not_kept(connect: Any, where: Settings, sink: Sink) -> None:
+def test_sent_data_is_not_kept(connect: Any, where: Settings, sink: Sink) -> None:
     sink.may_read.set()
     connection = connect(where)
     connection.open_channel().publish("", "q", Properties(), b"x", limit=SOON)
@@ -120,9 +120,7 @@ def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, s
     assert sink.body() == body
 
 
-def test_a_heartbeat_that_finds_no_room_is_written_by_the_hub(
-    connect: Any, where: Settings
-) -> None:
+def test_the_hub_writes_a_heartbeat_that_found_no_room(connect: Any, where: Settings) -> None:
     transport = connect(where).transport
     transport._send_some, written = _nothing, transport._send_some
     transport.beat()
@@ -173,7 +171,7 @@ def test_no_heartbeat_before_the_connection_is_open() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.15])
-def test_what_came_is_read_before_a_timer_judges(
+def test_received_data_is_read_before_a_timer_fires(
     connect: Any, where: Settings, sink: Sink, delay: float
 ) -> None:
     connection = connect(where)
@@ -190,7 +188,7 @@ def test_what_came_is_read_before_a_timer_judges(
     assert seen.get(timeout=SOON) == len(HEARTBEAT)
 
 
-def test_a_timer_does_not_fire_when_what_came_was_the_end(
+def test_a_timer_does_not_fire_after_reading_the_end(
     connect: Any, where: Settings, sink: Sink
 ) -> None:
     connection = connect(where)

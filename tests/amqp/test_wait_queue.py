@@ -1,4 +1,4 @@
-"""Greenlets in line for room: the first one first, each woken when its turn has come."""
+"""Greenlets that wait for room: first come, first served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from postage.testing.polling import wait_until
 
 
 class Place:
-    """Has room for some; who comes in takes one."""
+    """Has a number of slots; each greenlet that enters takes one."""
 
     def __init__(self) -> None:
         self.room, self.asked = 0, 0
@@ -40,7 +40,7 @@ class Place:
         self.line.wake()
 
 
-def test_so_many_come_in_as_there_is_room_for_in_their_order() -> None:
+def test_as_many_enter_as_there_are_slots_in_their_order() -> None:
     place = Place()
     visitors = place.queue_up(5)
     place.give(3)
@@ -63,7 +63,7 @@ def test_room_for_some_does_not_wake_the_whole_queue() -> None:
     assert place.asked <= 2 * len(visitors)  # and not twenty times as often
 
 
-def test_who_has_waited_too_long_goes_and_the_next_comes_in() -> None:
+def test_a_waiter_that_times_out_lets_the_next_one_enter() -> None:
     place = Place()
     short, patient = place.visitor(1, 0.01), place.visitor(2)
     assert short.get(timeout=10) is False
@@ -80,7 +80,7 @@ def test_a_waiter_killed_after_its_wakeup_passes_its_room_on() -> None:
     assert place.came == [1]
 
 
-def test_who_finds_its_room_taken_stays_the_first() -> None:
+def test_a_waiter_whose_slot_was_taken_stays_first() -> None:
     place = Place()
     first, second = place.queue_up(2)
     place.give(1)

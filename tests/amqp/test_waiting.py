@@ -39,57 +39,57 @@ class Maker:
         return Thing()
 
 
-def wanting(lazy: SharedResource[Thing], count: int) -> list[gevent.Greenlet]:
-    """Start *count* greenlets that want the thing, and have them all wait."""
-    runs = [spawned(lazy.get) for _ in range(count)]
+def wanting(resource: SharedResource[Thing], count: int) -> list[gevent.Greenlet]:
+    """Start *count* greenlets that want the thing, and let them wait."""
+    runs = [spawned(resource.get) for _ in range(count)]
     gevent.idle()
     return runs
 
 
 def test_one_makes_it_for_all() -> None:
     make = Maker()
-    lazy = SharedResource(make)
-    runs = wanting(lazy, 10)
-    assert lazy.current is None
+    resource = SharedResource(make)
+    runs = wanting(resource, 10)
+    assert resource.current is None
     make.go.set()
     things = outcomes(runs, SOON)
     assert isinstance(things[0], Thing)
     assert [thing is things[0] for thing in things] == [True] * 10
-    assert lazy.get() is lazy.current is things[0]
+    assert resource.get() is resource.current is things[0]
     assert make.calls == 1
 
 
 def test_a_failure_is_shared_and_the_next_one_tries_again() -> None:
     make = Maker()
     make.error = OSError("no")
-    lazy = SharedResource(make)
-    runs = wanting(lazy, 10)
+    resource = SharedResource(make)
+    runs = wanting(resource, 10)
     make.go.set()
     assert outcomes(runs, SOON) == [make.error] * 10
     assert make.calls == 1
     make.error = None
-    assert isinstance(lazy.get(), Thing)
+    assert isinstance(resource.get(), Thing)
     assert make.calls == 2
 
 
-def test_what_has_died_is_made_anew() -> None:
+def test_an_ended_thing_is_made_again() -> None:
     make = Maker()
     make.go.set()
-    lazy = SharedResource(make)
-    first = lazy.get()
+    resource = SharedResource(make)
+    first = resource.get()
     first.alive = False
-    assert lazy.current is None
-    assert lazy.get() is not first
+    assert resource.current is None
+    assert resource.get() is not first
     assert make.calls == 2
 
 
 @pytest.mark.parametrize("end", [gevent.GreenletExit, gevent.Timeout, KeyError])
 def test_a_maker_that_is_killed_is_replaced_by_one_that_waits(end: type[BaseException]) -> None:
     make = Maker()
-    lazy = SharedResource(make)
-    first = gevent.spawn(suppressed(lazy.get, end))
+    resource = SharedResource(make)
+    first = gevent.spawn(suppressed(resource.get, end))
     gevent.idle()
-    runs = wanting(lazy, 5)
+    runs = wanting(resource, 5)
     assert make.calls == 1
     first.kill(end)
     if issubclass(end, Exception):  # an error of making it: all share it
@@ -112,10 +112,10 @@ def suppressed(call: Callable[[], Any], kind: type[BaseException]) -> Callable[[
     return run
 
 
-def test_one_that_waits_can_be_killed_without_harm() -> None:
+def test_killing_a_waiter_does_not_affect_the_others() -> None:
     make = Maker()
-    lazy = SharedResource(make)
-    runs = wanting(lazy, 3)
+    resource = SharedResource(make)
+    runs = wanting(resource, 3)
     runs[1].kill()
     make.go.set()
     first, _, third = outcomes(runs, SOON)

@@ -1,4 +1,4 @@
-"""Waking one greenlet: by the wakeup, by time, and by nothing else."""
+"""A wait ends by the wakeup or by time, and by nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def in_block(wakeup: Wakeup, seconds: float = AGES) -> str:
 
 
 def in_wait(wakeup: Wakeup, seconds: float = AGES) -> str:
-    """Wait for the wakeup; return whether it rang."""
+    """Wait for the wakeup; return whether it was set."""
     wakeup.wait(seconds)
     return "cut" if wakeup.is_set else "whole"
 
@@ -34,7 +34,7 @@ WAYS = pytest.mark.parametrize("way", [in_wait, in_block])
 
 
 @WAYS
-def test_it_wakes_who_waits(way) -> None:
+def test_it_wakes_the_waiting_greenlet(way) -> None:
     wakeup = Wakeup()
     run = gevent.spawn(way, wakeup)
     assert_stays(lambda: not run.dead, 0.01)
@@ -43,13 +43,13 @@ def test_it_wakes_who_waits(way) -> None:
 
 
 @WAYS
-def test_a_bell_that_has_rung_makes_nobody_wait(way) -> None:
+def test_a_set_wakeup_ends_a_wait_at_once(way) -> None:
     wakeup = Wakeup()
     wakeup.set()
     assert way(wakeup) == "cut"
 
 
-def test_a_bell_that_has_rung_does_not_even_switch() -> None:
+def test_waiting_for_a_set_wakeup_does_not_switch() -> None:
     wakeup, turns = Wakeup(), []
     wakeup.set()
     gevent.get_hub().loop.run_callback(turns.append, 1)
@@ -77,14 +77,14 @@ def test_time_runs_from_the_wait_whatever_was_computed_before(way) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001])
-def test_no_time_at_all_is_a_turn_of_the_hub(seconds: float) -> None:
+def test_a_wait_of_zero_takes_a_turn_of_the_hub(seconds: float) -> None:
     wakeup, turns = Wakeup(), []
     gevent.get_hub().loop.run_callback(turns.append, 1)
     wakeup.wait(seconds)
     assert turns
 
 
-def test_muted_it_can_ring_again() -> None:
+def test_a_cleared_wakeup_can_be_set_again() -> None:
     wakeup = Wakeup()
     for _ in range(3):
         wakeup.set()
@@ -96,7 +96,7 @@ def test_muted_it_can_ring_again() -> None:
         wakeup.clear()
 
 
-def test_ringing_twice_is_ringing_once() -> None:
+def test_setting_twice_wakes_once() -> None:
     wakeup = Wakeup()
 
     def wait_twice() -> list[str]:
@@ -111,8 +111,8 @@ def test_ringing_twice_is_ringing_once() -> None:
     assert run.get(timeout=SOON) == ["cut", "whole"]
 
 
-def test_a_ring_is_not_for_the_next_who_waits_elsewhere() -> None:
-    """It rings when the wait is over by time: the next block hears nothing of it."""
+def test_a_late_set_does_not_end_a_later_wait() -> None:
+    """It is set after the wait has timed out: the next block is not interrupted."""
     wakeup = Wakeup()
 
     def both() -> str:
@@ -140,8 +140,8 @@ def test_a_block_that_does_not_wait_long_is_left_alone() -> None:
     assert said == ["whole"]
 
 
-def test_the_bell_and_what_is_awaited_at_the_same_moment() -> None:
-    """The greenlet was about to go on when the wakeup rang: it is thrown out just once."""
+def test_a_set_and_the_awaited_event_in_the_same_turn() -> None:
+    """The greenlet was about to continue when it was set: the block ends just once."""
     wakeup, other = Wakeup(), Wakeup()
 
     def both() -> str:
@@ -172,7 +172,7 @@ def test_errors_pass_through() -> None:
 
 
 @WAYS
-def test_a_killed_greenlet_ends_in_it_and_the_bell_goes_on(way) -> None:
+def test_a_killed_waiter_leaves_the_wakeup_usable(way) -> None:
     wakeup = Wakeup()
     run = gevent.spawn(way, wakeup)
     assert_stays(lambda: not run.dead, 0.005)

@@ -49,7 +49,7 @@ def compute(_env: FaultEnv, load: Load) -> None:
         wait_until(lambda: computes.finished == 1, SECONDS + 10.0, "it has computed")
 
 
-def accused(records: list[logging.LogRecord]) -> list[str]:
+def reported(records: list[logging.LogRecord]) -> list[str]:
     """Return the lines of the log that name the handler."""
     lines = [record.getMessage() for record in records if record.levelno >= logging.WARNING]
     return [line for line in lines if Computes.__name__ in line]
@@ -66,7 +66,7 @@ def test_the_connections_stay_and_the_handler_is_named(
     check(report, HARMLESS)
     assert env.proxy.accepted == 2, "no connection was lost"
     assert report.lateness > SECONDS - 1.0, "the hub was blocked"
-    (line,) = accused(caplog.records)
+    (line,) = reported(caplog.records)
     assert Computes.compute.__qualname__ in line
     assert f"{Computes.compute.__code__.co_filename}:" in line
 
@@ -74,10 +74,10 @@ def test_the_connections_stay_and_the_handler_is_named(
 @pytest.mark.soak
 @pytest.mark.limit(90)
 @pytest.mark.parametrize("kind", BOTH)
-def test_without_the_guard_the_connections_are_lost(kind: str, env: FaultEnv, monkeypatch) -> None:
-    """The control: it is the guard that keeps them."""
+def test_without_the_monitor_connections_are_lost(kind: str, env: FaultEnv, monkeypatch) -> None:
+    """The control: the hub monitor keeps them alive."""
     from postage.green.amqp import transport
 
-    monkeypatch.setattr(transport.guard, "watch", lambda *_: None)
-    run_with_fault(env, "computing without the guard", compute)
+    monkeypatch.setattr(transport.hub_monitor, "add", lambda *_: None)
+    run_with_fault(env, "computing without the monitor", compute)
     assert env.proxy.accepted > 2
