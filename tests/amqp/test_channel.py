@@ -297,7 +297,7 @@ def access_refused(channel: Channel) -> None:
 
 
 def unknown_delivery(channel: Channel) -> None:
-    channel._codec.ack(channel._number, 4711, multiple=False)
+    channel.codec.ack(channel.number, 4711, multiple=False)
     channel.queue_declare("", exclusive=True)
 
 

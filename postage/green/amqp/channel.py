@@ -2,8 +2,8 @@
 
 How it works
 ------------
-pika's channel does what happens rarely (declare, bind, start a consumer, close); each such method
-passes a callback to pika and waits for an `Answer`.  The `Codec` does what happens per message:
+pika's channel does the rare operations (declare, bind, start a consumer, close); each such method
+passes a callback to pika and waits for an `Answer`.  The `Codec` does the work for each message:
 
 * `Channel.publish` writes at once.  It waits only while the transport takes no data.
 * `Channel.publish_confirmed` also waits for the broker's confirm, which `Confirms` assigns to it.
@@ -85,7 +85,7 @@ class Channel:
         self, transport: Transport, codec: Codec, opened: Answer[Any], limit: float, owner: object
     ) -> None:
         self.transport = transport
-        self._codec = codec
+        self.codec = codec
         self._limit, self._owner = limit, owner
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
@@ -120,19 +120,19 @@ class Channel:
             raise ChannelRefused(530, "every channel of the connection is in use") from exc
         except pika.exceptions.ConnectionWrongStateError as exc:
             raise error_translation.ended(exc) from exc  # it ends in this very turn of the hub
-        self._number: int = self._pika.channel_number
+        self.number: int = self._pika.channel_number
         self._pika.add_on_close_callback(self._on_close)
         self._pika.add_on_cancel_callback(self._on_cancel)
         self._pika.add_on_return_callback(self._on_returned)
 
     def __repr__(self) -> str:
         state = "open" if self.alive else f"ended by {self._ending!r}"
-        return f"<Channel {self._number} of {self._owner!r}, {state}>"
+        return f"<Channel {self.number} of {self._owner!r}, {state}>"
 
     def statistics(self) -> ChannelStatistics:
         """Return what the channel has done so far; never switches."""
         return ChannelStatistics(
-            number=self._number,
+            number=self.number,
             state="open" if self.alive else "ended",
             published=self._published + self._confirms.expected,
             unconfirmed=len(self._confirms),
@@ -222,7 +222,7 @@ class Channel:
         if not no_ack:
             self._pika.basic_qos(prefetch_count=prefetch)
         self._consumers.add(tag)
-        self._codec.add_consumer(self._number, tag, on_message)
+        self.codec.add_consumer(self.number, tag, on_message)
         self._ask(
             "basic.consume",
             self._pika.basic_consume,
@@ -258,7 +258,7 @@ class Channel:
         *drop*, for a consumer that does not acknowledge, they are dropped.
         """
         if drop:
-            self._codec.discard_consumer(self._number, tag)
+            self.codec.discard_consumer(self.number, tag)
         if tag in self._cancelling or not self.has_consumer(tag):
             return
         if drop or self.shared:
@@ -283,7 +283,7 @@ class Channel:
 
     def _remove_consumer(self, tag: str) -> None:
         self._consumers.discard(tag)
-        self._codec.discard_consumer(self._number, tag)
+        self.codec.discard_consumer(self.number, tag)
 
     def has_consumer(self, tag: str) -> bool:
         """Return whether a consumer runs, or is about to."""
@@ -319,12 +319,12 @@ class Channel:
         self._flush_due = False
         if self.alive:
             for tag, multiple in self._acks.flush():
-                self._codec.ack(self._number, tag, multiple=multiple)
+                self.codec.ack(self.number, tag, multiple=multiple)
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery at once.  Never switches or raises; counts as `ack` does."""
         if self.alive and self._acks.discard(tag):
-            self._codec.reject(self._number, tag, requeue=requeue)
+            self.codec.reject(self.number, tag, requeue=requeue)
         else:
             self.stale_acks += 1
 
@@ -348,7 +348,7 @@ class Channel:
         """
         if not (self.transport.takes_data and self.alive):
             self._wait_writable(self._limit if limit is None else limit)
-        self._codec.publish(self._number, exchange, key, properties, body, mandatory=mandatory)
+        self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
         self._published += 1
 
     def publish_confirmed(  # noqa: PLR0913 - the arguments of basic.publish
@@ -370,7 +370,7 @@ class Channel:
         if not (self.transport.takes_data and self.alive):
             limit = self._wait_writable(limit)
         answer: Answer[bool] = Answer()
-        self._codec.publish(self._number, exchange, key, properties, body, mandatory=mandatory)
+        self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
         # After the write: the broker does not count a message that could not be encoded.
         self._confirms.expect(answer, properties.message_id if mandatory else None)
         self.transport.send_early(CHUNK)
@@ -379,7 +379,7 @@ class Channel:
 
     def confirm_publishes(self) -> None:
         """Let the broker confirm every publish on this channel (RabbitMQ, publisher confirms)."""
-        self._codec.set_confirms(self._number, self._on_confirm)
+        self.codec.set_confirms(self.number, self._on_confirm)
         self._ask("confirm.select", self._pika.confirm_delivery, ack_nack_callback=not_called)
 
     def _on_returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
@@ -464,7 +464,7 @@ class Channel:
 
     def _on_close(self, _channel: pika.channel.Channel, reason: BaseException) -> None:
         self.alive, self._ending = False, reason
-        self._codec.discard_channel(self._number)
+        self.codec.discard_channel(self.number)
         self.stale_acks += self._acks.clear()
         # An error for each: one that all share would collect the tracebacks of all of them.
         for answer in (*self._waiting, *self._confirms.clear()):

@@ -7,13 +7,13 @@ only the frames that every message needs, at a tenth of the cost, and passes all
 
 * **Out**: basic.publish with its content, basic.ack and basic.reject become one piece of bytes
   each.  The frame of basic.publish, the same for all messages to an exchange and key, is cached.
-* **In**: `Codec.feed` gets what the socket had, cuts it into frames, and keeps an incomplete frame
-  for the next call.  A basic.deliver opens a `Delivery` on its channel; the header and the body
-  frames that follow on this channel complete it, and then it goes to its consumer.  Frames of
-  different channels may come mixed.  basic.ack and basic.nack are confirms of publishes.
+* **In**: `Codec.feed` takes the bytes from the socket, cuts them into frames, and keeps an
+  incomplete frame for the next call.  A basic.deliver opens a `Delivery` on its channel; the header
+  and the body frames that follow on this channel complete it, and then it goes to its consumer.
+  Frames of different channels may be mixed.  basic.ack and basic.nack are confirms of publishes.
 
-pika's channels never see those frames, so they know neither consumers nor confirms: who gets which
-delivery is registered here.  Nothing here switches greenlets; all callbacks run in the hub.
+pika's channels never see those frames, so the callbacks for deliveries and confirms are registered
+here.  Nothing here switches greenlets; all callbacks run in the hub.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Codec:
         self._consumers[channel, tag] = callback
 
     def discard_consumer(self, channel: int, tag: str) -> None:
-        """Drop what still comes for the consumer *tag*."""
+        """Drop further deliveries for the consumer *tag*."""
         self._consumers.pop((channel, tag), None)
 
     def set_confirms(self, channel: int, callback: OnConfirm) -> None:

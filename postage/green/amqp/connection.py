@@ -5,7 +5,7 @@ How it works
 Making a `Connection` connects a socket, does the AMQP handshake over it, and puts the `Codec` on
 the transport.  What happens to it afterwards follows the table `connection_states.SINGLE`.
 
-Channels differ by what they are for, because a channel is what the broker closes on a mistake:
+Each purpose has channels of its own, because on a mistake the broker closes the whole channel:
 
 ============  ==========================  =====================================================
 channel       made                        set up with

@@ -178,5 +178,5 @@ def _root(exc: BaseException) -> BaseException:
 
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, pika.exceptions.IncompatibleProtocolError):
-        return "what answers there speaks another protocol"
+        return "the server there speaks another protocol"
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

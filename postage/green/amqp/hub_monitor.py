@@ -126,7 +126,7 @@ class MonitoredHub:
         try:
             self._held_by = blocking_frame(self._thread) or ""
         except Exception:  # whatever the stack holds, the heartbeats continue
-            self._held_by = "code that cannot be told"
+            self._held_by = "code that could not be identified"
         if self._held_by:
             self._log(logging.WARNING, LATE, held, self._held_by)
 

@@ -186,7 +186,7 @@ class Transport(pika.connection.Connection):
     # --- writing
 
     def write(self, data: bytes) -> None:
-        """Append whole frames to what is sent at the end of this turn; never switches."""
+        """Send whole frames at the end of this turn; never switches."""
         self._out.append(data)
         size = len(data)
         self.written += size
@@ -384,7 +384,7 @@ class Transport(pika.connection.Connection):
                 poll.register(self._stream.fileno(), POLLIN | (POLLOUT if self.unsent else 0))
                 self._handle_events(poll.poll(left * 1000))
         except (OSError, pika.exceptions.AMQPError):
-            logger.debug("The connection was gone before it could be closed.", exc_info=True)
+            logger.debug("The connection had ended before it could be closed.", exc_info=True)
         finally:
             self.close_socket()
 
