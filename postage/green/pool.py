@@ -44,25 +44,21 @@ class Pool(Generic[T]):
     """Runs ``handle(item)`` in a new greenlet for each item, at most *size* at a time."""
 
     __slots__ = (
-        "_arrived",
         "_handle",
         "_hub",
         "_is_killed",
         "_is_start_due",
         "_name",
-        "_next",
         "_quiet",
         "_size",
+        "_waiting",
         "_workers",
     )
 
     def __init__(self, size: int, handle: Callable[[T], object], name: str = "postage") -> None:
         self._size, self._handle, self._name = size, handle, name
         self._hub = gevent.hub.get_hub()
-        # Items wait in two lists, the second one reversed: a deque takes 600 bytes in each of a
-        # thousand pools, and popping the first of a list moves all others.
-        self._arrived: list[T] = []
-        self._next: list[T] = []
+        self._waiting: list[T] = []  # an empty deque would take 600 bytes of each processor
         self._workers: set[Any] = set()
         self._is_start_due = self._is_killed = False
         self._quiet: gevent.event.Event | None = None  # made by the first `join` that has to wait
@@ -81,18 +77,17 @@ class Pool(Generic[T]):
     @property
     def waiting(self) -> int:
         """How many items wait for a greenlet."""
-        return len(self._arrived) + len(self._next)
+        return len(self._waiting)
 
     def submit(self, item: T) -> None:
         """Handle *item* in a greenlet as soon as the pool has room; never switches."""
-        self._arrived.append(item)
+        self._waiting.append(item)
         if not self._is_start_due:
             self._start_soon()
 
     def withdraw(self) -> list[T]:
         """Take back the items that still wait, and return them in the order of arrival."""
-        items = [*reversed(self._next), *self._arrived]
-        self._arrived, self._next = [], []
+        items, self._waiting = self._waiting, []
         self._note_end()
         return items
 
@@ -123,7 +118,7 @@ class Pool(Generic[T]):
             gevent.joinall(workers, timeout=limit)
 
     def _is_running(self) -> bool:
-        return bool(self._workers or self._arrived or self._next)
+        return bool(self._workers or self._waiting)
 
     # --- starting and ending greenlets
 
@@ -133,12 +128,8 @@ class Pool(Generic[T]):
 
     def _start(self) -> None:
         """Start a greenlet for each item that waits, as far as there is room; in the hub."""
-        while len(self._workers) < self._size and not self._is_killed:
-            if not self._next:
-                if not self._arrived:
-                    break
-                self._next, self._arrived = self._arrived[::-1], []
-            worker = _Worker(self._run, self._next.pop())
+        while self._waiting and len(self._workers) < self._size and not self._is_killed:
+            worker = _Worker(self._run, self._waiting.pop(0))
             worker.spawn_tree_locals = {}  # gevent shares those of the hub
             self._workers.add(worker)
             worker.switch()  # returns when the handler waits for something, or has ended
@@ -159,7 +150,7 @@ class Pool(Generic[T]):
                 self._note_end()
 
     def _note_end(self) -> None:
-        if self._arrived or self._next:
+        if self._waiting:
             self._start_soon()
         elif self._quiet is not None and not self._workers:
             self._quiet.set()

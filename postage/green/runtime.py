@@ -21,7 +21,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import gevent.hub
 import gevent.lock
@@ -80,13 +80,6 @@ def _call(function: Callable[[], object]) -> object:
     return function()
 
 
-class Checked(Protocol):
-    """What a `ConsumerCheck` checks."""
-
-    def check(self) -> None:
-        """Start to restore what is missing.  Called in the hub; never switches."""
-
-
 class ConsumerCheck:
     """Checks every few seconds that all consumers of one runtime still have their consumers.
 
@@ -96,33 +89,33 @@ class ConsumerCheck:
     """
 
     def __init__(self) -> None:
-        self._checked: dict[Checked, None] = {}
+        self._checks: dict[Callable[[], None], None] = {}
         self._timer: Any = None
 
     def __len__(self) -> int:
-        return len(self._checked)
+        return len(self._checks)
 
-    def add(self, checked: Checked) -> None:
-        """Check *checked* from now on; never switches."""
-        self._checked[checked] = None
+    def add(self, check: Callable[[], None]) -> None:
+        """Call *check* in the hub from now on; it must not switch.  Never switches."""
+        self._checks[check] = None
         if self._timer is None:
             # ref=False: a hub that waits for nothing else may end.
             self._timer = gevent.hub.get_hub().loop.timer(CHECK_INTERVAL, CHECK_INTERVAL, ref=False)
             self._timer.start(self._check_all)
 
-    def discard(self, checked: Checked) -> None:
-        """Stop checking *checked*; no error if it was not checked."""
-        self._checked.pop(checked, None)
-        if not self._checked and self._timer is not None:
+    def discard(self, check: Callable[[], None]) -> None:
+        """Stop calling *check*; no error if it was not called."""
+        self._checks.pop(check, None)
+        if not self._checks and self._timer is not None:
             self._timer.close()
             self._timer = None
 
     def _check_all(self) -> None:
-        for checked in list(self._checked):
+        for check in list(self._checks):
             try:
-                checked.check()
+                check()
             except Exception:  # noqa: PERF203 - the others must be checked all the same
-                logger.exception("%r could not be checked.", checked)
+                logger.exception("The check %r failed.", check)
 
 
 # --- the runtimes of a hub

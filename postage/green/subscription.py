@@ -251,7 +251,7 @@ class Subscription:
         not answer, nor for a connection.
         """
         self._move(SubscriptionEvent.STOP)
-        self._runtime.consumer_check.discard(self)
+        self._runtime.consumer_check.discard(self.check)
         if self._greenlet is not None:
             self._greenlet.kill()
         for tag in self._queue_of_tag:
@@ -333,7 +333,7 @@ class Subscription:
             in_startup or self._greenlet is gevent.getcurrent()
         ):
             return
-        self._runtime.consumer_check.add(self)
+        self._runtime.consumer_check.add(self.check)
         self._greenlet = gevent.getcurrent()
         try:
             while not self._is_complete():

@@ -204,7 +204,7 @@ def test_while_all_is_well_the_watchdog_is_silent(
     looks: list[int] = []
     with running(processor):
         check = runtime_module.runtime_of(processor.consumer.settings).consumer_check
-        check.add(Looked(looks))
+        check.add(Looked(looks).check)
         wait_until(lambda: len(looks) >= 3, SOON)
         assert processor.consumer.consuming
 
