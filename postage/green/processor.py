@@ -300,6 +300,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self._jobs.stop()
         try:
             self._drain(pool)
+        except Exception as exc:
+            error = error or exc
         finally:
             self._pool, self._error = None, error
             self._ended.set()

@@ -183,6 +183,13 @@ class ProcessorRunner(MicrothreadRunner):
 
     def _on_run_end(self, error: Exception | None) -> None:
         """Restart the processor, give it up, or end, as its policy says."""
+        try:
+            self._follow_policy(error)
+        except Exception as exc:  # an attribute of the processor has a value that is no policy
+            self.error = exc
+            self._end()
+
+    def _follow_policy(self, error: Exception | None) -> None:
         if not is_restarted(self.microthread.restart, self._how_it_ended(error)):
             if isinstance(error, ConnectionClosed):
                 self.error = error  # our own side closed it, so the caller of the loop must know

@@ -209,11 +209,11 @@ def test_while_all_is_well_the_watchdog_is_silent(
         assert processor.consumer.consuming
 
     assert processor.counts["amiss"] == 0
-    assert len(check) == 1, "who has ended is looked after no more"
+    assert len(check) == 1, "the processor has ended, and is not checked any longer"
 
 
 class Looked:
-    """Notes that it is looked after, and is a nuisance."""
+    """Counts its checks, and raises an error in the first one."""
 
     def __init__(self, looks: list[int]) -> None:
         self._looks = looks

@@ -214,3 +214,11 @@ def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(place: Place, start: A
     loop.get(timeout=SOON)
 
     assert "has crashed; it is not started again" in caplog.text
+
+
+def test_a_policy_that_becomes_invalid_ends_the_loop(place: Place, start: Any):
+    processor = fragile(place, crashes=1)
+    processor.restart_intensity = "many"
+    _, loop = start(processor)
+    with pytest.raises(TypeError):
+        loop.get(timeout=SOON)
