@@ -23,7 +23,7 @@ from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.waiting import assert_stays
 
 SOON = 10.0

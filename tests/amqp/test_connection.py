@@ -37,8 +37,8 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from tests.support.attempts import outcomes, spawned
 from tests.support.definitions import ALICE, SECRET_OF_ALICE
+from tests.support.endpoints import Endpoint
 from tests.support.peer import START, TUNE, Peer, listening
-from tests.support.places import Place
 from tests.support.recovery import pair_of
 from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays
@@ -328,10 +328,10 @@ def test_a_broker_that_dies_and_restarts(
 ) -> None:
     for name, setting in {"HOST": mortal.host, "PORT": str(mortal.port), "VHOST": "/"}.items():
         monkeypatch.setenv(f"POSTAGE_{name}", setting)
-    place = Place("dying")
-    producer = place.producer(rpc_timeout=60)
-    consumer = messaging.GenericConsumer(place.eqk)
-    silent = messaging.GenericConsumer(place.at(("dying-silent", "silent")))  # binds its queue
+    endpoint = Endpoint("dying")
+    producer = endpoint.producer(rpc_timeout=60)
+    consumer = messaging.GenericConsumer(endpoint.eqk)
+    silent = messaging.GenericConsumer(endpoint.at(("dying-silent", "silent")))  # binds its queue
     assert silent.qk_list
     got: list[Any] = []
     consuming = spawned(consumer.start_consuming, lambda *message: got.append(message))

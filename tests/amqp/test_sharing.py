@@ -15,7 +15,7 @@ from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.deliveries import Inbox, send
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 
 SOON = 10.0
 

@@ -13,7 +13,7 @@ from postage.green.amqp.properties import Properties
 from postage.settings import Settings
 from postage.statistics_types import ChannelStatistics, ConnectionStatistics
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 
 SOON = 10.0
 
@@ -61,9 +61,9 @@ def test_a_channel_counts_its_messages(settings: Settings) -> None:
 
 
 def test_the_connections_of_this_hub(broker_env: Any) -> None:
-    place = Place("statistics")
-    consumer = messaging.GenericConsumer(place.eqk)
-    place.producer().message_hello()
+    endpoint = Endpoint("statistics")
+    consumer = messaging.GenericConsumer(endpoint.eqk)
+    endpoint.producer().message_hello()
     mine = [each for each in green.statistics() if each.vhost == consumer.settings.vhost]
     assert [(each.role, each.state) for each in mine] == [
         ("publishing", "open"),

@@ -21,7 +21,7 @@ def node(timers: ManualTimers) -> Node:
 
 
 @pytest.fixture
-def place(node: Node) -> VHost:
+def virtual_host(node: Node) -> VHost:
     """An empty virtual host."""
     return node.vhosts["/"]
 

@@ -19,8 +19,8 @@ from postage.errors import (
     PublishFailed,
 )
 from postage.testing import wait_until
+from tests.support.endpoints import Endpoint
 from tests.support.frame_client import FrameClient, names_of
-from tests.support.places import Place
 from tests.support.waiting import assert_stays
 
 TTL = {"x-message-ttl": 60_000}
@@ -40,16 +40,16 @@ def _all_goes_well_again(broker: BrokerThread) -> Iterator[None]:
 
 
 @pytest.fixture
-def place(broker: BrokerThread, request: pytest.FixtureRequest, monkeypatch: Any) -> Place:
+def endpoint(broker: BrokerThread, request: pytest.FixtureRequest, monkeypatch: Any) -> Endpoint:
     monkeypatch.setenv("POSTAGE_URL", broker.url)
-    return Place(request.node.name)
+    return Endpoint(request.node.name)
 
 
 @pytest.fixture
-def producer(place: Place) -> messaging.GenericProducer:
+def producer(endpoint: Endpoint) -> messaging.GenericProducer:
     """A producer that has published once, to an existing queue."""
-    messaging.GenericConsumer(place.eqk)
-    made = place.producer(publish_timeout=2.0)
+    messaging.GenericConsumer(endpoint.eqk)
+    made = endpoint.producer(publish_timeout=2.0)
     made.message_first()
     return made
 
@@ -59,33 +59,33 @@ def ready(broker: BrokerThread, queue: str) -> int:
 
 
 def test_a_dropped_connection_is_made_anew(
-    broker: BrokerThread, producer: Any, place: Place
+    broker: BrokerThread, producer: Any, endpoint: Endpoint
 ) -> None:
     assert broker.faults.drop("publishing") == 1
 
     producer.message_second()
 
-    assert ready(broker, place.queue) == 2
+    assert ready(broker, endpoint.queue) == 2
     assert broker.faults.drop("nobody is called that") == 0
 
 
 def test_a_connection_dropped_after_a_publish_has_published(
-    broker: BrokerThread, producer: Any, place: Place
+    broker: BrokerThread, producer: Any, endpoint: Endpoint
 ) -> None:
     """The producer publishes again, because it cannot know that only the answer was lost."""
     broker.faults.drop("publishing", after_frames=3)
     sending = gevent.spawn(producer.message_second)
-    wait_until(lambda: ready(broker, place.queue) >= 2)
+    wait_until(lambda: ready(broker, endpoint.queue) >= 2)
     broker.faults.clear()
 
     sending.get(timeout=5)
 
-    assert ready(broker, place.queue) >= 3
+    assert ready(broker, endpoint.queue) >= 3
 
 
 @pytest.mark.parametrize("fault", ["lose", "delay"])
 def test_a_confirm_that_does_not_come_in_time(
-    broker: BrokerThread, producer: Any, place: Place, fault: str
+    broker: BrokerThread, producer: Any, endpoint: Endpoint, fault: str
 ) -> None:
     producer.publish_timeout = 0.2
     faults = broker.faults
@@ -94,7 +94,7 @@ def test_a_confirm_that_does_not_come_in_time(
     with pytest.raises(PublishFailed):
         producer.message_second()
 
-    assert ready(broker, place.queue) >= 2
+    assert ready(broker, endpoint.queue) >= 2
     producer.publish_timeout = 2.0
     producer.message_third()
 
@@ -128,17 +128,17 @@ def test_faults_of_confirms_come_one_after_the_other(client: FrameClient) -> Non
     assert names_of(client.receive()) == ["basic.nack"]
 
 
-def test_a_message_comes_twice(broker: BrokerThread, producer: Any, place: Place) -> None:
-    broker.faults.deliver_twice(place.queue)
+def test_a_message_comes_twice(broker: BrokerThread, producer: Any, endpoint: Endpoint) -> None:
+    broker.faults.deliver_twice(endpoint.queue)
 
     producer.message_second()
     producer.message_third()
 
-    assert ready(broker, place.queue) == 4
+    assert ready(broker, endpoint.queue) == 4
 
 
 def test_blocked_publishers_wait_and_go_on(
-    broker: BrokerThread, producer: Any, place: Place
+    broker: BrokerThread, producer: Any, endpoint: Endpoint
 ) -> None:
     broker.faults.block("a test wants it")
     blocked = gevent.spawn(producer.message_second)
@@ -149,42 +149,42 @@ def test_blocked_publishers_wait_and_go_on(
     broker.faults.unblock()
 
     blocked.get(timeout=5)
-    assert ready(broker, place.queue) == 2
+    assert ready(broker, endpoint.queue) == 2
 
 
-def test_a_cancelled_consumer_consumes_again(broker: BrokerThread, place: Place) -> None:
-    consumer = messaging.GenericConsumer(place.eqk)
+def test_a_cancelled_consumer_consumes_again(broker: BrokerThread, endpoint: Endpoint) -> None:
+    consumer = messaging.GenericConsumer(endpoint.eqk)
     run = gevent.spawn(consumer.start_consuming, lambda *_: None)
     wait_until(lambda: consumer.consuming)
 
-    assert broker.faults.cancel_consumers(place.queue) == 1
+    assert broker.faults.cancel_consumers(endpoint.queue) == 1
 
     wait_until(lambda: consumer.counts["restored"] == 1)
-    assert broker.statistics().queue(place.queue).consumers == 1
+    assert broker.statistics().queue(endpoint.queue).consumers == 1
     consumer.stop_consuming()
     run.get(timeout=5)
 
 
-def test_a_refused_declaration_is_refused_once(broker: BrokerThread, place: Place) -> None:
-    broker.faults.refuse_declare(place.queue, 406, "not today")
+def test_a_refused_declaration_is_refused_once(broker: BrokerThread, endpoint: Endpoint) -> None:
+    broker.faults.refuse_declare(endpoint.queue, 406, "not today")
 
     with pytest.raises(ChannelRefused, match="not today"):
-        messaging.GenericConsumer(place.eqk)
-    messaging.GenericConsumer(place.eqk)
+        messaging.GenericConsumer(endpoint.eqk)
+    messaging.GenericConsumer(endpoint.eqk)
 
 
 def test_a_silent_connection_keeps_its_socket_and_says_nothing(
-    broker: BrokerThread, place: Place, monkeypatch: Any
+    broker: BrokerThread, endpoint: Endpoint, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("POSTAGE_URL", f"{broker.url}?operation_timeout=0.3")
-    consumer = messaging.GenericConsumer(place.eqk)
+    consumer = messaging.GenericConsumer(endpoint.eqk)
     run = gevent.spawn(consumer.start_consuming, lambda *_: None)
     wait_until(lambda: consumer.consuming)
 
     assert broker.faults.silence("consuming") == 1
 
     with pytest.raises(OperationTimeout):
-        consumer.queue_bind(place.exchange, place.queue, "another key")
+        consumer.queue_bind(endpoint.exchange, endpoint.queue, "another key")
     assert not run.dead
     (silent,) = broker.statistics().connections
     assert silent.state == "open"
@@ -199,18 +199,18 @@ def test_plain_pika_is_not_spared(broker: BrokerThread) -> None:
         connection.process_data_events(time_limit=5)
 
 
-def test_faults_end_with_clear(broker: BrokerThread, producer: Any, place: Place) -> None:
+def test_faults_end_with_clear(broker: BrokerThread, producer: Any, endpoint: Endpoint) -> None:
     faults = broker.faults
     faults.drop(after_frames=2)
     faults.lose_confirms(10)
-    faults.deliver_twice(place.queue, 10)
-    faults.refuse_declare(place.sub("x"))
+    faults.deliver_twice(endpoint.queue, 10)
+    faults.refuse_declare(endpoint.sub("x"))
     faults.block()
 
     faults.clear()
 
     producer.message_second()
-    assert ready(broker, place.queue) == 2
+    assert ready(broker, endpoint.queue) == 2
     assert broker.statistics().alarm is None
 
 

@@ -16,71 +16,75 @@ from postage.broker import BrokerThread, embedded
 from postage.errors import BrokerUnreachable, SettingsError
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import run_program
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, monkeypatch: Any) -> Any:
+def endpoint(request: pytest.FixtureRequest, monkeypatch: Any) -> Any:
     monkeypatch.setenv("POSTAGE_URL", "embedded://for-tests")
-    yield Place(request.node.name)
+    yield Endpoint(request.node.name)
     green.close()
 
 
-def send(place: Place) -> None:
-    messaging.GenericConsumer(place.eqk)
-    place.producer().message_hello()
+def send(endpoint: Endpoint) -> None:
+    messaging.GenericConsumer(endpoint.eqk)
+    endpoint.producer().message_hello()
     green.close()
 
 
-def test_the_first_user_starts_the_broker_with_a_warning(place: Place, caplog: Any) -> None:
-    send(place)
+def test_the_first_user_starts_the_broker_with_a_warning(endpoint: Endpoint, caplog: Any) -> None:
+    send(endpoint)
 
     broker = embedded("for-tests")
-    assert broker.statistics().queue(place.queue).ready == 1
+    assert broker.statistics().queue(endpoint.queue).ready == 1
     assert embedded("for-tests") is broker is not embedded("another")
     (line,) = [r.getMessage() for r in caplog.records if "'for-tests'" in r.getMessage()]
     assert line.startswith("Using the embedded broker")
     assert "nothing in it survives" in line
 
 
-def test_native_threads_share_it(place: Place) -> None:
-    threads = [threading.Thread(target=send, args=(Place(place.sub(str(n))),)) for n in range(4)]
+def test_native_threads_share_it(endpoint: Endpoint) -> None:
+    threads = [
+        threading.Thread(target=send, args=(Endpoint(endpoint.sub(str(n))),)) for n in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
 
     statistics = embedded("for-tests").statistics()
-    assert [statistics.queue(Place(place.sub(str(n))).queue).ready for n in range(4)] == [1] * 4
+    assert [statistics.queue(Endpoint(endpoint.sub(str(n))).queue).ready for n in range(4)] == [
+        1
+    ] * 4
 
 
-def test_a_virtual_host_is_made_when_it_is_named(place: Place, monkeypatch: Any) -> None:
+def test_a_virtual_host_is_made_when_it_is_named(endpoint: Endpoint, monkeypatch: Any) -> None:
     monkeypatch.setenv("POSTAGE_URL", "embedded://for-tests/another%2Fone?heartbeat=5")
 
     settings = Settings.resolve()
-    send(place)
+    send(endpoint)
 
     assert (settings.embedded, settings.vhost, settings.heartbeat) == (
         "for-tests",
         "another/one",
         5,
     )
-    assert embedded("for-tests").statistics().queue(place.queue, "another/one").ready == 1
+    assert embedded("for-tests").statistics().queue(endpoint.queue, "another/one").ready == 1
 
 
-def test_an_argument_beats_it(place: Place) -> None:
+def test_an_argument_beats_it(endpoint: Endpoint) -> None:
     port = free_ports(1)[0]
 
     with pytest.raises(BrokerUnreachable):
-        messaging.GenericConsumer(place.eqk, hup={"host": "127.0.0.1", "port": port})
+        messaging.GenericConsumer(endpoint.eqk, hup={"host": "127.0.0.1", "port": port})
 
 
 def test_a_broker_that_does_not_answer_is_never_replaced_by_it(monkeypatch: Any) -> None:
     monkeypatch.setenv("POSTAGE_URL", f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}")
 
     with pytest.raises(BrokerUnreachable):
-        messaging.GenericConsumer(Place("nowhere").eqk)
+        messaging.GenericConsumer(Endpoint("nowhere").eqk)
 
 
 @pytest.mark.parametrize("url", ["embedded://guest:guest@name", "embedded://name:5672"])

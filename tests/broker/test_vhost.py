@@ -17,13 +17,13 @@ from tests.support.core import LimitedConsumer, fill, message, new_exchange, new
 ME, OTHER = object(), object()
 
 
-def bind(place: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
-    place.bind(exchange, BrokerBinding("queue", queue, key, arguments), ME)
+def bind(virtual_host: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
+    virtual_host.bind(exchange, BrokerBinding("queue", queue, key, arguments), ME)
 
 
-def chain(place: VHost, source: str, destination: str, key: str = "") -> None:
+def chain(virtual_host: VHost, source: str, destination: str, key: str = "") -> None:
     """Bind an exchange to another."""
-    place.bind(source, BrokerBinding("exchange", destination, key), ME)
+    virtual_host.bind(source, BrokerBinding("exchange", destination, key), ME)
 
 
 def refusal(call: Any, *args: Any, **kwargs: Any) -> tuple[int, str]:
@@ -33,83 +33,83 @@ def refusal(call: Any, *args: Any, **kwargs: Any) -> tuple[int, str]:
     return refused.value.code, str(refused.value)
 
 
-def test_the_default_exchange_knows_every_queue(place: VHost) -> None:
-    new_queue(place, "q")
-    assert publish(place, message(key="q")) == ["q"]
-    assert publish(place, message(key="other")) == []
+def test_the_default_exchange_knows_every_queue(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q")
+    assert publish(virtual_host, message(key="q")) == ["q"]
+    assert publish(virtual_host, message(key="other")) == []
 
 
-def test_a_queue_gets_a_message_once(place: VHost) -> None:
-    new_exchange(place, "e", "topic")
-    new_queue(place, "q")
+def test_a_queue_gets_a_message_once(virtual_host: VHost) -> None:
+    new_exchange(virtual_host, "e", "topic")
+    new_queue(virtual_host, "q")
     for pattern in ("#", "a.*", "a.b"):
-        bind(place, "q", "e", pattern)
-    assert publish(place, message(exchange="e", key="a.b")) == ["q"]
+        bind(virtual_host, "q", "e", pattern)
+    assert publish(virtual_host, message(exchange="e", key="a.b")) == ["q"]
 
 
-def test_exchanges_in_a_row(place: VHost) -> None:
+def test_exchanges_in_a_row(virtual_host: VHost) -> None:
     for name in ("a", "b", "c"):
-        new_exchange(place, name)
+        new_exchange(virtual_host, name)
     for source, destination in (("a", "b"), ("b", "c"), ("c", "a")):  # in a circle, even
-        chain(place, source, destination)
-    new_queue(place, "q")
-    bind(place, "q", "c")
-    assert publish(place, message(exchange="a")) == ["q"]
+        chain(virtual_host, source, destination)
+    new_queue(virtual_host, "q")
+    bind(virtual_host, "q", "c")
+    assert publish(virtual_host, message(exchange="a")) == ["q"]
 
 
-def test_alternate_exchange(place: VHost) -> None:
-    new_exchange(place, "last", "fanout")
-    new_exchange(place, "e", "direct", arguments={"alternate-exchange": "last"})
+def test_alternate_exchange(virtual_host: VHost) -> None:
+    new_exchange(virtual_host, "last", "fanout")
+    new_exchange(virtual_host, "e", "direct", arguments={"alternate-exchange": "last"})
     for queue, exchange in (("q", "e"), ("rest", "last")):
-        new_queue(place, queue)
-        bind(place, queue, exchange, "k")
-    assert publish(place, message(exchange="e", key="k")) == ["q"]
-    assert publish(place, message(exchange="e", key="other")) == ["rest"]
+        new_queue(virtual_host, queue)
+        bind(virtual_host, queue, exchange, "k")
+    assert publish(virtual_host, message(exchange="e", key="k")) == ["q"]
+    assert publish(virtual_host, message(exchange="e", key="other")) == ["rest"]
 
 
-def test_more_keys_in_a_header(place: VHost) -> None:
+def test_more_keys_in_a_header(virtual_host: VHost) -> None:
     for name in ("a", "b"):
-        new_queue(place, name)
+        new_queue(virtual_host, name)
     sent = message(key="a", headers={"CC": ["b", "a"]})
-    assert publish(place, sent) == ["a", "b"]
+    assert publish(virtual_host, sent) == ["a", "b"]
 
 
-def test_an_exchange_goes_with_its_last_binding(place: VHost) -> None:
-    new_exchange(place, "e", auto_delete=True)
+def test_an_exchange_goes_with_its_last_binding(virtual_host: VHost) -> None:
+    new_exchange(virtual_host, "e", auto_delete=True)
     for name in ("a", "b"):
-        new_queue(place, name)
-        bind(place, name, "e")
-    place.unbind("e", BrokerBinding("queue", "a", ""), ME)
-    assert "e" in place.exchanges
-    place.remove_queue(place.queues["b"])
-    assert "e" not in place.exchanges
+        new_queue(virtual_host, name)
+        bind(virtual_host, name, "e")
+    virtual_host.unbind("e", BrokerBinding("queue", "a", ""), ME)
+    assert "e" in virtual_host.exchanges
+    virtual_host.remove_queue(virtual_host.queues["b"])
+    assert "e" not in virtual_host.exchanges
 
 
-def test_a_row_of_exchanges_goes_one_after_the_other(place: VHost) -> None:
+def test_a_row_of_exchanges_goes_one_after_the_other(virtual_host: VHost) -> None:
     for name in ("a", "b"):
-        new_exchange(place, name, auto_delete=True)
-    chain(place, "a", "b")
-    new_queue(place, "q")
-    bind(place, "q", "b")
-    place.remove_queue(place.queues["q"])
-    assert not {"a", "b"} & set(place.exchanges)
+        new_exchange(virtual_host, name, auto_delete=True)
+    chain(virtual_host, "a", "b")
+    new_queue(virtual_host, "q")
+    bind(virtual_host, "q", "b")
+    virtual_host.remove_queue(virtual_host.queues["q"])
+    assert not {"a", "b"} & set(virtual_host.exchanges)
 
 
-def test_a_queue_goes_with_its_last_consumer(place: VHost) -> None:
-    queue = new_queue(place, "q", auto_delete=True)
-    place.consumer_removed(queue)
-    assert "q" in place.queues  # it never had one
+def test_a_queue_goes_with_its_last_consumer(virtual_host: VHost) -> None:
+    queue = new_queue(virtual_host, "q", auto_delete=True)
+    virtual_host.consumer_removed(queue)
+    assert "q" in virtual_host.queues  # it never had one
     takers = [LimitedConsumer(), LimitedConsumer()]
     for taker in takers:
         queue.add_consumer(taker)
     for taker, there in zip(takers, (True, False), strict=True):
         queue.remove_consumer(taker)
-        place.consumer_removed(queue)
-        assert ("q" in place.queues) is there
+        virtual_host.consumer_removed(queue)
+        assert ("q" in virtual_host.queues) is there
 
 
-def test_names_from_the_server(place: VHost) -> None:
-    names = {new_queue(place, "").name for _ in range(3)}
+def test_names_from_the_server(virtual_host: VHost) -> None:
+    names = {new_queue(virtual_host, "").name for _ in range(3)}
     assert len(names) == 3
     assert all(name.startswith("amq.gen-") for name in names)
 
@@ -153,16 +153,16 @@ LOCKED = (
     ],
 )
 def test_a_queue_is_declared_alike(
-    place: VHost, first: Any, then: Any, argument: str, received: str, current: str
+    virtual_host: VHost, first: Any, then: Any, argument: str, received: str, current: str
 ) -> None:
-    new_queue(place, "q", **first)
+    new_queue(virtual_host, "q", **first)
     expected = EQUAL.format(argument, "queue 'q'", received, current)
-    assert refusal(new_queue, place, "q", **then) == (406, expected)
+    assert refusal(new_queue, virtual_host, "q", **then) == (406, expected)
 
 
-def test_arguments_that_mean_nothing_may_differ(place: VHost) -> None:
-    new_queue(place, "q", {"x-mine": 1})
-    new_queue(place, "q", {"x-queue-type": "classic"})
+def test_arguments_that_mean_nothing_may_differ(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q", {"x-mine": 1})
+    new_queue(virtual_host, "q", {"x-queue-type": "classic"})
 
 
 @pytest.mark.parametrize(
@@ -180,84 +180,87 @@ def test_arguments_that_mean_nothing_may_differ(place: VHost) -> None:
     ],
 )
 def test_an_exchange_is_declared_alike(
-    place: VHost, then: Any, argument: str, received: str, current: str
+    virtual_host: VHost, then: Any, argument: str, received: str, current: str
 ) -> None:
-    new_exchange(place, "e", "direct")
+    new_exchange(virtual_host, "e", "direct")
     expected = EQUAL.format(argument, "exchange 'e'", received, current)
-    assert refusal(new_exchange, place, "e", **{"kind": "direct", **then}) == (406, expected)
+    assert refusal(new_exchange, virtual_host, "e", **{"kind": "direct", **then}) == (406, expected)
 
 
-def test_exclusive_queues_are_locked(place: VHost) -> None:
-    new_queue(place, "q", owner=ME)
-    assert place.queue("q", ME).name == "q"
-    assert refusal(place.queue, "q", OTHER) == (405, LOCKED)
-    assert refusal(new_queue, place, "q", owner=OTHER) == (405, LOCKED)
-    new_queue(place, "mine", owner=ME)
-    assert refusal(place.bind, "amq.direct", BrokerBinding("queue", "q", "k"), OTHER) == (
+def test_exclusive_queues_are_locked(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q", owner=ME)
+    assert virtual_host.queue("q", ME).name == "q"
+    assert refusal(virtual_host.queue, "q", OTHER) == (405, LOCKED)
+    assert refusal(new_queue, virtual_host, "q", owner=OTHER) == (405, LOCKED)
+    new_queue(virtual_host, "mine", owner=ME)
+    assert refusal(virtual_host.bind, "amq.direct", BrokerBinding("queue", "q", "k"), OTHER) == (
         405,
         LOCKED,
     )
 
 
-def test_missing_queues_and_exchanges(place: VHost) -> None:
-    new_queue(place, "q")
-    assert refusal(place.queue, "none", ME) == (404, "NOT_FOUND - no queue 'none' in vhost '/'")
+def test_missing_queues_and_exchanges(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q")
+    assert refusal(virtual_host.queue, "none", ME) == (
+        404,
+        "NOT_FOUND - no queue 'none' in vhost '/'",
+    )
     expected = (404, "NOT_FOUND - no exchange 'none' in vhost '/'")
-    assert refusal(bind, place, "q", "none") == expected
-    assert refusal(new_exchange, place, "none", passive=True) == expected
-    assert refusal(new_queue, place, "none", passive=True)[0] == 404
+    assert refusal(bind, virtual_host, "q", "none") == expected
+    assert refusal(new_exchange, virtual_host, "none", passive=True) == expected
+    assert refusal(new_queue, virtual_host, "none", passive=True)[0] == 404
 
 
-def test_unbinding_what_does_not_exist_is_no_error(place: VHost) -> None:
-    place.unbind("none", BrokerBinding("queue", "none", ""), ME)
-    place.unbind("amq.direct", BrokerBinding("queue", "none", ""), ME)
-    place.delete_exchange("none", if_unused=True)
+def test_unbinding_what_does_not_exist_is_no_error(virtual_host: VHost) -> None:
+    virtual_host.unbind("none", BrokerBinding("queue", "none", ""), ME)
+    virtual_host.unbind("amq.direct", BrokerBinding("queue", "none", ""), ME)
+    virtual_host.delete_exchange("none", if_unused=True)
 
 
-def test_the_default_exchange_stays_as_it_is(place: VHost) -> None:
-    new_queue(place, "q")
+def test_the_default_exchange_stays_as_it_is(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q")
     expected = (403, "ACCESS_REFUSED - operation not permitted on the default exchange")
-    assert refusal(bind, place, "q", "") == expected
-    assert refusal(new_exchange, place, "") == expected
-    assert refusal(place.delete_exchange, "", if_unused=False) == expected
-    assert refusal(chain, place, "amq.direct", "") == expected
+    assert refusal(bind, virtual_host, "q", "") == expected
+    assert refusal(new_exchange, virtual_host, "") == expected
+    assert refusal(virtual_host.delete_exchange, "", if_unused=False) == expected
+    assert refusal(chain, virtual_host, "amq.direct", "") == expected
 
 
-def test_reserved_names(place: VHost) -> None:
+def test_reserved_names(virtual_host: VHost) -> None:
     text = "ACCESS_REFUSED - {} name 'amq.x' contains reserved prefix 'amq.*'"
-    assert refusal(new_exchange, place, "amq.x") == (403, text.format("exchange"))
-    assert refusal(new_queue, place, "amq.x") == (403, text.format("queue"))
+    assert refusal(new_exchange, virtual_host, "amq.x") == (403, text.format("exchange"))
+    assert refusal(new_queue, virtual_host, "amq.x") == (403, text.format("queue"))
     gone = "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"
-    assert refusal(place.delete_exchange, "amq.topic", if_unused=False) == (403, gone)
+    assert refusal(virtual_host.delete_exchange, "amq.topic", if_unused=False) == (403, gone)
 
 
-def test_types_that_are_unknown(place: VHost) -> None:
+def test_types_that_are_unknown(virtual_host: VHost) -> None:
     with pytest.raises(ConnectionFault, match="COMMAND_INVALID - unknown exchange type 'x-odd'"):
-        new_exchange(place, "e", "x-odd")
+        new_exchange(virtual_host, "e", "x-odd")
 
 
-def test_deleting_with_conditions(place: VHost) -> None:
-    queue = new_queue(place, "q")
+def test_deleting_with_conditions(virtual_host: VHost) -> None:
+    queue = new_queue(virtual_host, "q")
     fill(queue, b"m")
     expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty")
-    assert refusal(place.delete_queue, queue, if_unused=False, if_empty=True) == expected
+    assert refusal(virtual_host.delete_queue, queue, if_unused=False, if_empty=True) == expected
     queue.add_consumer(LimitedConsumer(room=0))
     expected = (406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use")
-    assert refusal(place.delete_queue, queue, if_unused=True, if_empty=False) == expected
-    new_exchange(place, "e")
-    bind(place, "q", "e")
+    assert refusal(virtual_host.delete_queue, queue, if_unused=True, if_empty=False) == expected
+    new_exchange(virtual_host, "e")
+    bind(virtual_host, "q", "e")
     expected = (406, "PRECONDITION_FAILED - exchange 'e' in vhost '/' in use")
-    assert refusal(place.delete_exchange, "e", if_unused=True) == expected
-    assert place.delete_queue(queue, if_unused=False, if_empty=False) == 1
-    place.delete_exchange("e", if_unused=True)
+    assert refusal(virtual_host.delete_exchange, "e", if_unused=True) == expected
+    assert virtual_host.delete_queue(queue, if_unused=False, if_empty=False) == 1
+    virtual_host.delete_exchange("e", if_unused=True)
 
 
 def test_the_limit_of_queues() -> None:
     node = Node(ManualTimers(), Limits(queues=1))
-    place = node.vhosts["/"]
-    new_queue(place, "a")
-    assert refusal(new_queue, place, "b")[0] == 406
-    new_queue(place, "a")
+    virtual_host = node.vhosts["/"]
+    new_queue(virtual_host, "a")
+    assert refusal(new_queue, virtual_host, "b")[0] == 406
+    new_queue(virtual_host, "a")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_the_limit_of_queues() -> None:
         ({"durable": True, "owner": ME}, "exclusive-owner"),
     ],
 )
-def test_quorum_queues_are_durable_and_shared(place: VHost, flags: Any, fault: str) -> None:
+def test_quorum_queues_are_durable_and_shared(virtual_host: VHost, flags: Any, fault: str) -> None:
     text = f"PRECONDITION_FAILED - invalid property '{fault}' for queue 'q' in vhost '/'"
-    assert refusal(new_queue, place, "q", {"x-queue-type": "quorum"}, **flags) == (406, text)
-    assert "q" not in place.queues
+    assert refusal(new_queue, virtual_host, "q", {"x-queue-type": "quorum"}, **flags) == (406, text)
+    assert "q" not in virtual_host.queues

@@ -244,36 +244,36 @@ def test_the_first_publish_meets_the_alarm(node: Node) -> None:
 # --- what is kept
 
 
-def bind(place: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
-    new_queue(place, queue)
-    place.bind(exchange, BrokerBinding("queue", queue, key, arguments), None)
+def bind(virtual_host: VHost, queue: str, exchange: str, key: str = "", **arguments: Any) -> None:
+    new_queue(virtual_host, queue)
+    virtual_host.bind(exchange, BrokerBinding("queue", queue, key, arguments), None)
 
 
-def new_topic(place: VHost) -> None:
-    new_exchange(place, "e", "topic", arguments={"alternate-exchange": "f"})
+def new_topic(virtual_host: VHost) -> None:
+    new_exchange(virtual_host, "e", "topic", arguments={"alternate-exchange": "f"})
 
 
 ADDRESSES = [("", "a"), ("", "b"), ("e", "k"), ("e", "other"), ("f", ""), ("h", "")]
 CHANGES: dict[str, list[Callable[[VHost], Any]]] = {
-    "declare a": [lambda place: new_queue(place, "a")],
-    "declare b": [lambda place: new_queue(place, "b")],
-    "delete a": [lambda place: place.remove_queue(new_queue(place, "a"))],
+    "declare a": [lambda virtual_host: new_queue(virtual_host, "a")],
+    "declare b": [lambda virtual_host: new_queue(virtual_host, "b")],
+    "delete a": [lambda virtual_host: virtual_host.remove_queue(new_queue(virtual_host, "a"))],
     "declare e": [new_topic],
-    "delete e": [lambda place: place.delete_exchange("e", if_unused=False)],
-    "bind a to e": [new_topic, lambda place: bind(place, "a", "e", "k")],
-    "declare f": [lambda place: new_exchange(place, "f")],
-    "bind b to f": [lambda place: bind(place, "b", "f")],
-    "declare h": [lambda place: new_exchange(place, "h", "headers")],
-    "bind b to h": [lambda place: bind(place, "b", "h", x=1)],
+    "delete e": [lambda virtual_host: virtual_host.delete_exchange("e", if_unused=False)],
+    "bind a to e": [new_topic, lambda virtual_host: bind(virtual_host, "a", "e", "k")],
+    "declare f": [lambda virtual_host: new_exchange(virtual_host, "f")],
+    "bind b to f": [lambda virtual_host: bind(virtual_host, "b", "f")],
+    "declare h": [lambda virtual_host: new_exchange(virtual_host, "h", "headers")],
+    "bind b to h": [lambda virtual_host: bind(virtual_host, "b", "h", x=1)],
 }
 
 
-def change(place: VHost, name: str) -> None:
+def change(virtual_host: VHost, name: str) -> None:
     for step in CHANGES[name]:
-        step(place)
+        step(virtual_host)
 
 
-def routes(place: VHost, *, keep: bool) -> list[list[str]]:
+def routes(virtual_host: VHost, *, keep: bool) -> list[list[str]]:
     """Return the names of the queues that messages go to; without *keep*, found anew for each."""
     messages = [
         message(exchange=exchange, key=key, headers=headers)
@@ -282,9 +282,9 @@ def routes(place: VHost, *, keep: bool) -> list[list[str]]:
     ]
     found = []
     for each in messages:
-        found.append(sorted(queue.name for queue in place.route(each)))
+        found.append(sorted(queue.name for queue in virtual_host.route(each)))
         if not keep:
-            place.routes.clear()
+            virtual_host.routes.clear()
     return found
 
 
@@ -301,10 +301,10 @@ def test_kept_routes_follow_every_change(changes: list[str]) -> None:
         assert routes(asked, keep=True) == routes(fresh, keep=False)
 
 
-def test_few_routes_and_methods_are_kept(client: FrameClient, place: VHost) -> None:
+def test_few_routes_and_methods_are_kept(client: FrameClient, virtual_host: VHost) -> None:
     for number in range(MOST_ROUTES + 100):
         client.send(publish(key=str(number)))
-    assert 0 < len(place.routes) <= MOST_ROUTES
+    assert 0 < len(virtual_host.routes) <= MOST_ROUTES
     short = struct.pack(">HHH", 60, 40, 0) + b"\0\1q\0"
     assert decode_publish(short) is decode_publish(short)
     padded = short + b"padding" * LONGEST_CACHED

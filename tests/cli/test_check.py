@@ -9,7 +9,7 @@ import pytest
 from postage.addressing import Binding
 from postage.cli.checking.rules import keys_lead_nowhere
 from tests.cli.support import postage, together, with_url
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 
 NOWHERE = with_url("amqp://127.0.0.1:1/")
 
@@ -107,8 +107,10 @@ def test_a_module_that_cannot_be_imported_is_exit_code_2():
     ],
 )
 def test_whether_a_key_leads_to_a_queue_depends_on_the_type(kind, bound, key, leads):
-    place = exchange("somewhere", kind)
+    somewhere = exchange("somewhere", kind)
 
-    found = list(keys_lead_nowhere("Sender", [(place, key)], [Binding(place, "queue", bound)]))
+    found = list(
+        keys_lead_nowhere("Sender", [(somewhere, key)], [Binding(somewhere, "queue", bound)])
+    )
 
     assert bool(found) is not leads

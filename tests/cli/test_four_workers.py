@@ -13,7 +13,7 @@ import pytest
 from postage import messaging
 from postage.testing.polling import wait_until
 from tests.cli.support import SOON, children, running, wait_for_end
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.programs import Program
 
 WORKERS, CALLS = 4, 12

@@ -17,7 +17,7 @@ import pytest
 from postage import messaging
 from postage.testing.polling import wait_until
 from tests.cli.support import PROGRAMS, SOON, running, with_url
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.programs import ROOT, Program
 from tests.support.raw import raw_to
 

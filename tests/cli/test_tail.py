@@ -13,7 +13,7 @@ import pytest
 
 from postage.testing.polling import wait_until
 from tests.cli.support import PROGRAMS, SOON, postage, running, together
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.programs import ROOT, Program
 from tests.support.raw import Raw, raw_to
 

@@ -15,7 +15,7 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.programs import ROOT, Program, run_program
 from tests.support.raw import raw_to
 

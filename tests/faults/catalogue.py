@@ -20,7 +20,7 @@ from tests.faults.fault_env import HEARTBEAT, FaultEnv
 from tests.faults.load import Load, LoadSettings
 from tests.faults.report import ALL_ANSWERED, HARMLESS, Limits
 from tests.support.broker_commands import close_connection, in_node_thread
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 
 RABBITMQ, EMBEDDED = ("rabbitmq",), ("embedded",)
@@ -214,12 +214,12 @@ def empty_broker(env: FaultEnv, _load: Load | None = None, seconds: float = 0.0)
 @fault("exchange deleted, 404", quick=EMBEDDED)
 def delete_exchange(env: FaultEnv, load: Load) -> None:
     """Delete the exchange of a publisher again and again (404); the publisher redeclares it."""
-    place = Place(load.place.sub("gone"))
-    producer = place.producer(publish_timeout=5.0)
+    endpoint = Endpoint(load.endpoint.sub("gone"))
+    producer = endpoint.producer(publish_timeout=5.0)
     with env.raw() as raw:
         for number in range(REPEATS):
             producer.message_note([0, number])
-            raw.channel.exchange_delete(place.exchange.name)
+            raw.channel.exchange_delete(endpoint.exchange.name)
     producer.message_note([0, REPEATS])
 
 
@@ -229,7 +229,7 @@ def declare_other_flags(_env: FaultEnv, load: Load) -> None:
     other = {"name": load.notes, "flags": {"arguments": {"x-max-length": 10}}}
     for _ in range(REPEATS):
         with pytest.raises(TopologyMismatch):
-            messaging.GenericConsumer(load.place.at((other, "notes")))
+            messaging.GenericConsumer(load.endpoint.at((other, "notes")))
 
 
 @fault("queue of calls deleted", {"key": "calls"}, quick=EMBEDDED)
@@ -237,7 +237,7 @@ def declare_other_flags(_env: FaultEnv, load: Load) -> None:
 def delete_queue(env: FaultEnv, load: Load, *, key: str) -> None:
     """Delete a queue that has consumers, with the messages in it."""
     with env.raw() as raw:
-        deleted = raw.channel.queue_delete(load.place.sub(key))
+        deleted = raw.channel.queue_delete(load.endpoint.sub(key))
     if key == "notes":
         load.journal.deleted += deleted.method.message_count
 
@@ -331,7 +331,7 @@ def kill_consumer(env: FaultEnv, load: Load) -> None:
         output = program.stdout
         return output.count("begun") - output.count("done") >= 3
 
-    arguments = f"{PROGRAMS}/worker.py", load.place.queue, "0.3"
+    arguments = f"{PROGRAMS}/worker.py", load.endpoint.queue, "0.3"
     with Program(*arguments, env=env.environment()) as program:
         program.wait_for_line("done", 15.0)
         wait_until(busy, 10.0, "three handlers run at once")
@@ -345,7 +345,7 @@ def kill_consumer(env: FaultEnv, load: Load) -> None:
 def kill_producer(env: FaultEnv, load: Load) -> None:
     """Kill another process while it publishes."""
     publisher = next(_publishers)
-    arguments = f"{PROGRAMS}/sender.py", load.place.queue, str(publisher), str(SENT_AT_MOST)
+    arguments = f"{PROGRAMS}/sender.py", load.endpoint.queue, str(publisher), str(SENT_AT_MOST)
     load.journal.announce(publisher, SENT_AT_MOST)
     with Program(*arguments, env=env.environment()) as program:
         wait_until(lambda: program.stdout.count("confirmed") >= 100, 15.0, "it publishes")

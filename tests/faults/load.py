@@ -18,7 +18,7 @@ from postage import messaging
 from postage.testing.polling import wait_until
 from tests.faults.journal import Journal
 from tests.faults.report import ANSWERED, WRONG
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 
 EXPECTED = ("PublishFailed", "NotAcknowledged", "NoRoute")
 """The errors that a publish may raise during a fault."""
@@ -73,8 +73,8 @@ class Load:
     def __init__(self, settings: LoadSettings | None = None) -> None:
         self.settings = settings or LoadSettings()
         self.journal = Journal()
-        self.place = Place(f"load-{next(_numbers)}")
-        self.notes, self.calls = self.place.sub("notes"), self.place.sub("calls")
+        self.endpoint = Endpoint(f"load-{next(_numbers)}")
+        self.notes, self.calls = self.endpoint.sub("notes"), self.endpoint.sub("calls")
         self.lateness = 0.0
         """The longest time in seconds by which the hub was late for a timer."""
         self.processors: list[LoadProcessor] = []
@@ -180,7 +180,7 @@ class Load:
     ) -> None:
         """Send again and again; the pauses differ, as a fault shall not hit all senders or none."""
         try:
-            producer = self.place.producer(eks=[(self.place.exchange, key)], **attributes)
+            producer = self.endpoint.producer(eks=[(self.endpoint.exchange, key)], **attributes)
         except Exception as exc:
             self._add_unexpected("making a producer", exc)
             return
@@ -192,8 +192,8 @@ class Load:
 
     def _processor(self, number: int) -> LoadProcessor:
         key = "notes" if number % 2 else "calls"
-        queue = {"name": self.place.sub(key), "flags": {"arguments": self.settings.arguments}}
-        eqk = self.place.at((queue, key))
+        queue = {"name": self.endpoint.sub(key), "flags": {"arguments": self.settings.arguments}}
+        eqk = self.endpoint.at((queue, key))
         return LoadProcessor(f"{key} {number}", eqk, self.journal, self.settings.work)
 
     def _measure_lateness(self) -> None:

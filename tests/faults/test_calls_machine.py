@@ -30,7 +30,7 @@ from tests.faults.catalogue import delete_reply_queues
 from tests.faults.fault_env import on_embedded
 from tests.faults.load import outcome_of
 from tests.faults.report import ANSWERED, OUTCOMES
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.stopwatch import Stopwatch
 
 LATE = 0.5
@@ -78,18 +78,18 @@ class Calls(RuleBasedStateMachine):
         super().__init__()
         self._stack = ExitStack()
         self._env = self._stack.enter_context(on_embedded())
-        self._place = Place("calls")
+        self._endpoint = Endpoint("calls")
         self._thread = self._stack.enter_context(BrokerThread())  # lends its thread and hub
         self._server: Server | None = None
         self._thread.call(gevent.spawn, self._serve)
         wait_until(lambda: self._server is not None and self._server.consumer.consuming, 10)
-        self._producer: Any = self._place.producer()
+        self._producer: Any = self._endpoint.producer()
         self._numbers = itertools.count()
         self._calls: list[Call] = []
         self._greenlets: list[gevent.Greenlet] = []
 
     def _serve(self) -> None:
-        self._server = Server({"name": "server"}, self._place.eqk)
+        self._server = Server({"name": "server"}, self._endpoint.eqk)
         self._server.start_consuming()
         green.close()
 

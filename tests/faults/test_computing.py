@@ -42,10 +42,10 @@ class Computes(messaging.MessageProcessor):
 
 def compute(_env: FaultEnv, load: Load) -> None:
     """Let a handler of the process compute."""
-    eqk = load.place.at((load.place.sub("compute"), "compute"))
+    eqk = load.endpoint.at((load.endpoint.sub("compute"), "compute"))
     computes = Computes({"name": "computes"}, eqk)
     with running(computes):
-        load.place.producer(eks=[(load.place.exchange, "compute")]).message_compute(SECONDS)
+        load.endpoint.producer(eks=[(load.endpoint.exchange, "compute")]).message_compute(SECONDS)
         wait_until(lambda: computes.finished == 1, SECONDS + 10.0, "it has computed")
 
 

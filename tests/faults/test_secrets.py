@@ -28,7 +28,7 @@ from tests.faults.password_leaks import (
     shows_password,
     watched_logs,
 )
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 
 SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
 INJECTIONS = {
@@ -64,7 +64,7 @@ def connect(url: str, monkeypatch: Any) -> str:
     """Try to send with this URL; return the traceback of the error."""
     monkeypatch.setenv("POSTAGE_URL", url)
     try:
-        Place("secrets").producer(publish_timeout=1.0, rpc_timeout=0.5).message_one()
+        Endpoint("secrets").producer(publish_timeout=1.0, rpc_timeout=0.5).message_one()
     except PostageError:
         return traceback.format_exc()
     raise AssertionError("it did not fail")
@@ -93,8 +93,8 @@ def test_no_error_of_a_wrong_url_shows_it(env: FaultEnv, wrong: str, monkeypatch
 
 
 def test_no_object_of_ours_shows_it(env: FaultEnv) -> None:
-    producer = Place("secrets").producer()
-    consumer = messaging.GenericConsumer(Place("secrets").eqk)
+    producer = Endpoint("secrets").producer()
+    consumer = messaging.GenericConsumer(Endpoint("secrets").eqk)
     assert Settings.resolve().password == PASSWORD
     assert not shows_password(
         f"{producer!r} {producer.settings!r} {consumer!r} {messaging.global_hup!r}"

@@ -15,7 +15,7 @@ import pytest
 
 from postage.testing.polling import wait_until
 from tests.faults.catalogue import PROGRAMS, written
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.raw import Raw, raw_to
 
@@ -31,14 +31,14 @@ _numbers = itertools.count(1)
 class Senders:
     """Greenlets that publish numbered messages; `sent` are the confirmed ones."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.sent: set[Message] = set()
         self._over = False
-        self._place = place
+        self._endpoint = endpoint
         self._greenlets = [gevent.spawn(self._send, number) for number in range(SENDERS)]
 
     def _send(self, publisher: int) -> None:
-        producer = self._place.producer(eks=[(self._place.exchange, "notes")])
+        producer = self._endpoint.producer(eks=[(self._endpoint.exchange, "notes")])
         for number in itertools.count():
             if self._over:
                 return
@@ -52,18 +52,18 @@ class Senders:
 
 
 @pytest.fixture
-def place(broker_env: Any) -> Place:
-    return Place(f"sigterm-{next(_numbers)}")
+def endpoint(broker_env: Any) -> Endpoint:
+    return Endpoint(f"sigterm-{next(_numbers)}")
 
 
 @contextmanager
-def raw_at(broker_env: Any, place: Place) -> Iterator[Raw]:
-    """Declare the queue of *place* with plain pika, and yield the connection."""
-    queue = place.sub("notes")
+def raw_at(broker_env: Any, endpoint: Endpoint) -> Iterator[Raw]:
+    """Declare the queue of *endpoint* with plain pika, and yield the connection."""
+    queue = endpoint.sub("notes")
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
-        raw.channel.exchange_declare(**place.exchange.parameters)
+        raw.channel.exchange_declare(**endpoint.exchange.parameters)
         raw.declare(queue)
-        raw.channel.queue_bind(queue, place.queue, "notes")
+        raw.channel.queue_bind(queue, endpoint.queue, "notes")
         yield raw
 
 
@@ -79,19 +79,19 @@ def queued(raw: Raw, queue: str) -> Iterator[Message]:
     "moment", [*MOMENTS, *(pytest.param(each, marks=pytest.mark.soak) for each in MANY)]
 )
 def test_every_message_is_acknowledged_or_requeued(
-    moment: int, place: Place, broker_env: Any
+    moment: int, endpoint: Endpoint, broker_env: Any
 ) -> None:
-    program = f"{PROGRAMS}/worker.py", place.queue, "0.1", "10"
-    with raw_at(broker_env, place), Program(*program) as child:
-        senders = Senders(place)
+    program = f"{PROGRAMS}/worker.py", endpoint.queue, "0.1", "10"
+    with raw_at(broker_env, endpoint), Program(*program) as child:
+        senders = Senders(endpoint)
         wait_until(lambda: child.stdout.count("done") >= moment, 30, f"{moment} are handled")
         child.popen.send_signal(signal.SIGTERM)
         ended = child.wait(15)
         senders.stop()
         begun, done = (set(written(child, word)) for word in ("begun", "done"))
 
-    with raw_at(broker_env, place) as raw:
-        left = list(queued(raw, place.sub("notes")))
+    with raw_at(broker_env, endpoint) as raw:
+        left = list(queued(raw, endpoint.sub("notes")))
 
     assert ended.code == 0, ended.stderr
     assert begun == done, "each handler that had started has finished"
@@ -101,18 +101,20 @@ def test_every_message_is_acknowledged_or_requeued(
 
 
 @pytest.mark.slow
-def test_an_endless_handler_ends_at_the_shutdown_timeout(place: Place, broker_env: Any) -> None:
+def test_an_endless_handler_ends_at_the_shutdown_timeout(
+    endpoint: Endpoint, broker_env: Any
+) -> None:
     allowed = 2.0
-    program = f"{PROGRAMS}/worker.py", place.queue, "1e6", str(allowed)
-    with raw_at(broker_env, place), Program(*program) as child:
-        place.producer(eks=[(place.exchange, "notes")]).message_note([0, 0])
+    program = f"{PROGRAMS}/worker.py", endpoint.queue, "1e6", str(allowed)
+    with raw_at(broker_env, endpoint), Program(*program) as child:
+        endpoint.producer(eks=[(endpoint.exchange, "notes")]).message_note([0, 0])
         child.wait_for_line("begun 0 0", 15)
         told = time.monotonic()
         child.popen.send_signal(signal.SIGTERM)
         ended = child.wait(15)
         took = time.monotonic() - told
 
-    with raw_at(broker_env, place) as raw:
-        assert list(queued(raw, place.sub("notes"))) == [(0, 0)], "requeued"
+    with raw_at(broker_env, endpoint) as raw:
+        assert list(queued(raw, endpoint.sub("notes"))) == [(0, 0)], "requeued"
     assert ended.code == 0, ended.stderr
     assert allowed - 0.5 < took < allowed + 1.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from postage import green, messaging
-from tests.support.places import Place, exchange
+from tests.support.endpoints import Endpoint, exchange
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw, listen, raw_to
 
@@ -22,9 +22,9 @@ def raw(broker_env: Any) -> Iterator[Raw]:
 
 
 @pytest.fixture
-def place(broker_env: Any, request: pytest.FixtureRequest) -> Place:
+def endpoint(broker_env: Any, request: pytest.FixtureRequest) -> Endpoint:
     """An exchange, a queue and a key that no other test of the module uses."""
-    return Place(re.sub(r"\W+", "-", request.node.name)[:150])
+    return Endpoint(re.sub(r"\W+", "-", request.node.name)[:150])
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def hup(proxy: Proxy, broker_env: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def queue(raw: Raw, place: Place) -> str:
-    """A queue that gets what is sent to `place` by the keys ``rk`` and ``other``."""
-    return listen(raw, place.exchange, "rk", "other")
+def queue(raw: Raw, endpoint: Endpoint) -> str:
+    """A queue that gets what is sent to `endpoint` by the keys ``rk`` and ``other``."""
+    return listen(raw, endpoint.exchange, "rk", "other")
 
 
 @pytest.fixture
-def second(raw: Raw, place: Place) -> tuple[type[messaging.Exchange], str]:
+def second(raw: Raw, endpoint: Endpoint) -> tuple[type[messaging.Exchange], str]:
     """A second exchange, and the queue that gets what is sent to it by the key ``rk2``."""
-    made = exchange(place.sub("second"))
+    made = exchange(endpoint.sub("second"))
     return made, listen(raw, made, "rk2")

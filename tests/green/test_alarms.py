@@ -15,8 +15,8 @@ from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
 from tests.support.attempts import outcomes, spawned
+from tests.support.endpoints import Endpoint
 from tests.support.measures import memory
-from tests.support.places import Place
 from tests.support.raw import Raw, listen, raw_to
 from tests.support.running import running
 from tests.support.stopwatch import Stopwatch
@@ -70,13 +70,13 @@ def raw(alarm: Alarm) -> Iterator[Raw]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest) -> Place:
-    return Place(request.node.name)
+def endpoint(request: pytest.FixtureRequest) -> Endpoint:
+    return Endpoint(request.node.name)
 
 
-def producer_at(place: Place, alarm: Alarm, **attributes: Any) -> Any:
+def producer_at(endpoint: Endpoint, alarm: Alarm, **attributes: Any) -> Any:
     """Return a producer at the broker with the *alarm*, that has published already."""
-    known = {"eks": place.eks, "rpc_timeout": 1.0, "max_retry": 0, **attributes}
+    known = {"eks": endpoint.eks, "rpc_timeout": 1.0, "max_retry": 0, **attributes}
     made = type("Producer", (messaging.GenericProducer,), known)(hup=alarm.hup, vhost=alarm.vhost)
     made.message_first(_key="nobody")
     return made
@@ -93,11 +93,11 @@ def blocked_by(producer: Any, alarm: Alarm) -> Any:
 
 
 def test_fifty_wait_and_then_each_message_arrives_once(
-    alarm: Alarm, place: Place, raw: Raw, caplog: Any
+    alarm: Alarm, endpoint: Endpoint, raw: Raw, caplog: Any
 ) -> None:
-    queue = listen(raw, place.exchange, place.key)
-    producer = producer_at(place, alarm)
-    hasty = producer_at(place, alarm, publish_timeout=1.0)
+    queue = listen(raw, endpoint.exchange, endpoint.key)
+    producer = producer_at(endpoint, alarm)
+    hasty = producer_at(endpoint, alarm, publish_timeout=1.0)
     connection = blocked_by(producer, alarm)
     before, watch = memory(), Stopwatch()
     patient = [spawned(producer.message_hello, f"patient {n}") for n in range(50)]
@@ -123,8 +123,8 @@ def test_fifty_wait_and_then_each_message_arrives_once(
 
 
 @pytest.mark.parametrize("confirm", [True, False])
-def test_a_flood_takes_no_memory(alarm: Alarm, place: Place, confirm: bool) -> None:
-    producer = producer_at(place, alarm, publish_timeout=1.5, confirm=confirm)
+def test_a_flood_takes_no_memory(alarm: Alarm, endpoint: Endpoint, confirm: bool) -> None:
+    producer = producer_at(endpoint, alarm, publish_timeout=1.5, confirm=confirm)
     connection = blocked_by(producer, alarm)
     before, watch = memory(), Stopwatch()
 
@@ -154,10 +154,10 @@ class Worker(messaging.MessageProcessor):
 
 
 def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
-    alarm: Alarm, place: Place, raw: Raw
+    alarm: Alarm, endpoint: Endpoint, raw: Raw
 ) -> None:
-    processor = Worker({}, place.eqk, alarm.hup, alarm.vhost)
-    producer = producer_at(place, alarm)
+    processor = Worker({}, endpoint.eqk, alarm.hup, alarm.vhost)
+    producer = producer_at(endpoint, alarm)
     for number in range(200):
         producer.message_work(number)
     blocked_by(producer, alarm)
@@ -171,11 +171,11 @@ def test_consumers_acknowledge_and_calls_time_out_under_an_alarm(
         alarm.end()
         wait_until(lambda: producer.rpc_echo("after").value == "after", SOON)
 
-    assert raw.count(place.queue) == 0, "acknowledged, or it would be back"
+    assert raw.count(endpoint.queue) == 0, "acknowledged, or it would be back"
 
 
-def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, place: Place) -> None:
-    producer = producer_at(place, alarm)
+def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, endpoint: Endpoint) -> None:
+    producer = producer_at(endpoint, alarm)
     blocked_by(producer, alarm)
     runs = [spawned(producer.message_hello) for _ in range(50)]
     assert_stays(lambda: not any(run.dead for run in runs), 0.1)
@@ -186,8 +186,8 @@ def test_closing_under_an_alarm_fails_every_waiter(alarm: Alarm, place: Place) -
     assert watch.own < GRACE
 
 
-def test_statistics_show_the_alarm(alarm: Alarm, place: Place) -> None:
-    producer = producer_at(place, alarm)
+def test_statistics_show_the_alarm(alarm: Alarm, endpoint: Endpoint) -> None:
+    producer = producer_at(endpoint, alarm)
     blocked_by(producer, alarm)
 
     reasons = {each.role: each.blocked for each in green.statistics()}

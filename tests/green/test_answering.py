@@ -99,9 +99,9 @@ RESULTS = {
 
 @pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize(("call", "expected"), RESULTS.items(), ids=RESULTS.keys())
-def test_whatever_a_handler_does_its_caller_gets_one_result(place, call, expected):
-    with running(at(place, Answering)):
-        result = getattr(place.producer(), f"rpc_{call}")()
+def test_whatever_a_handler_does_its_caller_gets_one_result(endpoint, call, expected):
+    with running(at(endpoint, Answering)):
+        result = getattr(endpoint.producer(), f"rpc_{call}")()
 
     content = result.body["content"]
     assert (content["type"], content["value"], content["message"]) == expected
@@ -109,15 +109,15 @@ def test_whatever_a_handler_does_its_caller_gets_one_result(place, call, expecte
 
 @pytest.mark.behaviour("rpc-handlers")
 @pytest.mark.parametrize("call", ["after", "later"])
-def test_code_after_the_reply_still_runs(place, call):
-    processor = at(place, Answering)
+def test_code_after_the_reply_still_runs(endpoint, call):
+    processor = at(endpoint, Answering)
     with running(processor):
-        assert getattr(place.producer(), f"rpc_{call}")()
+        assert getattr(endpoint.producer(), f"rpc_{call}")()
         wait_until(lambda: processor.seen, SOON)
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_answer_unknown_false_ignores_unhandled_calls(place):
+def test_answer_unknown_false_ignores_unhandled_calls(endpoint):
     """One of the two knows the command; the other one's silence leaves the answer to it."""
 
     class Quiet(Recorder):
@@ -129,9 +129,9 @@ def test_answer_unknown_false_ignores_unhandled_calls(place):
             gevent.sleep(0.05)
             reply_func("I know")
 
-    eqks = [place.at((place.sub(name), place.key)) for name in "ab"]
-    quiet, knows = at(place, Quiet, eqks[0]), at(place, Knows, eqks[1])
-    producer = place.producer()
+    eqks = [endpoint.at((endpoint.sub(name), endpoint.key)) for name in "ab"]
+    quiet, knows = at(endpoint, Quiet, eqks[0]), at(endpoint, Knows, eqks[1])
+    producer = endpoint.producer()
     with running(quiet, knows):
         assert producer.rpc_special().value == "I know"
         assert producer.rpc_nobody(_timeout=0.2).value == "TimeoutError"
@@ -140,28 +140,28 @@ def test_answer_unknown_false_ignores_unhandled_calls(place):
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_a_second_reply_is_counted_and_dropped(place):
+def test_a_second_reply_is_counted_and_dropped(endpoint):
     class Twice(Recorder):
         @Answers("command", "twice")
         def twice(self, content, reply_func):
             reply_func("first")
             reply_func("second")
 
-    processor = at(place, Twice)
+    processor = at(endpoint, Twice)
     with running(processor):
-        producer = place.producer()
+        producer = endpoint.producer()
         assert [producer.rpc_twice().value for _ in range(3)] == ["first"] * 3
         wait_until(lambda: processor.counts["second_reply"] == 3, SOON)
 
 
 @pytest.mark.behaviour("rpc-handlers", "message-outcomes")
-def test_a_failing_rpc_handler_answers_rejects_and_logs(place, raw, caplog):
-    raw.declare(place.dead)
-    processor = at(place, Answering, place.strict)
+def test_a_failing_rpc_handler_answers_rejects_and_logs(endpoint, raw, caplog):
+    raw.declare(endpoint.dead)
+    processor = at(endpoint, Answering, endpoint.strict)
     with running(processor):
-        result = place.producer().rpc_raises()
+        result = endpoint.producer().rpc_raises()
         assert (result.value, result.message) == ("ZeroDivisionError", "by nought")
-        assert json.loads(raw.take(place.dead).body)["name"] == "raises"
+        assert json.loads(raw.take(endpoint.dead).body)["name"] == "raises"
 
     assert processor.counts["failed"] == 1
     assert [r.exc_info is not None for r in caplog.records if r.levelno >= logging.ERROR] == [True]

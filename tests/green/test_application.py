@@ -13,7 +13,7 @@ from postage import generic_application, messaging
 from postage.errors import IdentityTaken
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.testing.polling import wait_until
-from tests.support.places import Place, exchange
+from tests.support.endpoints import Endpoint, exchange
 from tests.support.programs import Program
 from tests.support.running import SOON, consuming, running
 
@@ -188,62 +188,62 @@ class Local(GenericApplication):
         self.marks.append(content["parameters"])
 
 
-def local(place: Place, suffix: str = "", **kwds: Any) -> Local:
+def local(endpoint: Endpoint, suffix: str = "", **kwds: Any) -> Local:
     """Return an application whose name no other test uses."""
-    return Local({"name": place.queue + suffix}, **kwds)
+    return Local({"name": endpoint.queue + suffix}, **kwds)
 
 
 @pytest.mark.behaviour("application-arguments")
-def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(place, broker_env):
+def test_it_can_be_instanced_as_it_is_with_a_vhost_and_a_hup(endpoint, broker_env):
     with pytest.MonkeyPatch.context() as patch:
         for variable in broker_env.variables():
             patch.delenv(variable)
-        plain = GenericApplication({"name": place.queue}, broker_env.vhost, hup=broker_env.hup)
+        plain = GenericApplication({"name": endpoint.queue}, broker_env.vhost, hup=broker_env.hup)
 
     assert plain.vhost == broker_env.vhost
     assert plain.groups == []
     with running(plain):
-        assert Marker().rpc_ping(_key=place.queue).value == plain.fingerprint
+        assert Marker().rpc_ping(_key=endpoint.queue).value == plain.fingerprint
 
 
 @pytest.mark.behaviour("application-arguments")
-def test_groups_are_not_shared_between_instances(place):
-    one, other = local(place), local(place)
+def test_groups_are_not_shared_between_instances(endpoint):
+    one, other = local(endpoint), local(endpoint)
     one.join_group("mine")
 
     assert (one.groups, other.groups) == (["mine"], [])
-    assert Local({"name": place.queue}, None, ["given"]).groups == ["given"]
+    assert Local({"name": endpoint.queue}, None, ["given"]).groups == ["given"]
 
 
 @pytest.mark.behaviour("application-arguments")
-def test_another_exchange_class_replaces_the_exchange(place):
-    own = exchange(place.sub("own"))
+def test_another_exchange_class_replaces_the_exchange(endpoint):
+    own = exchange(endpoint.sub("own"))
 
     class Elsewhere(Local):
         exchange_class = own
 
-    with running(Elsewhere({"name": place.queue})):
-        producer = place.producer(eks=[(own, place.queue)])
-        assert producer.rpc_ping().value["name"] == place.queue
-        assert Marker().rpc_ping(_key=place.queue).value == "NoRoute"
+    with running(Elsewhere({"name": endpoint.queue})):
+        producer = endpoint.producer(eks=[(own, endpoint.queue)])
+        assert producer.rpc_ping().value["name"] == endpoint.queue
+        assert Marker().rpc_ping(_key=endpoint.queue).value == "NoRoute"
 
 
 # --- queues
 
 
 @pytest.mark.behaviour("application-keys")
-def test_the_queues_end_with_their_last_application(place, raw):
-    pid = place.sub("pid")
-    fingerprint = {"name": place.queue, "pid": pid, "host": "h"}
+def test_the_queues_end_with_their_last_application(endpoint, raw):
+    pid = endpoint.sub("pid")
+    fingerprint = {"name": endpoint.queue, "pid": pid, "host": "h"}
     first, second, third = (Local(fingerprint) for _ in range(3))
-    names = [place.queue, f"{place.queue}@h", f"{pid}@h", f"{pid}.1@h", f"{pid}.2@h"]
+    names = [endpoint.queue, f"{endpoint.queue}@h", f"{pid}@h", f"{pid}.1@h", f"{pid}.2@h"]
 
     own = [application.uid["name"] for application in (first, second, third)]
     assert [first.sid["name"], first.hid["name"], *own] == names
     assert all(first.uid["flags"][flag] for flag in ("exclusive", "auto_delete"))
     with running(first, second, third):
-        assert raw.exists(place.queue)
-        assert raw.exists(f"{place.queue}@h")
+        assert raw.exists(endpoint.queue)
+        assert raw.exists(f"{endpoint.queue}@h")
 
     # Exclusive queues cannot be looked at from another connection; a name is free when one is gone.
     for name in names:
@@ -251,17 +251,17 @@ def test_the_queues_end_with_their_last_application(place, raw):
 
 
 @pytest.mark.behaviour("application-keys")
-def test_a_taken_instance_name_is_an_error_that_says_what_to_do(place, raw):
-    fingerprint = {"name": place.queue, "pid": place.sub("pid"), "host": "h"}
-    own = f"{place.sub('pid')}@h"
+def test_a_taken_instance_name_is_an_error_that_says_what_to_do(endpoint, raw):
+    fingerprint = {"name": endpoint.queue, "pid": endpoint.sub("pid"), "host": "h"}
+    own = f"{endpoint.sub('pid')}@h"
     raw.declare(own, durable=False, exclusive=True, auto_delete=True)
 
     with pytest.raises(IdentityTaken, match=r"host name .* Fingerprint\(name, host=") as caught:
         Local(fingerprint)
 
     assert (caught.value.code, caught.value.queue) == (405, own)
-    assert not raw.exists(place.queue)
-    assert not raw.exists(f"{place.queue}@h")
+    assert not raw.exists(endpoint.queue)
+    assert not raw.exists(f"{endpoint.queue}@h")
 
 
 @pytest.mark.behaviour("application-keys")
@@ -276,8 +276,8 @@ def test_numbers_count_the_applications_of_this_process():
 
 
 @pytest.mark.behaviour("application-groups")
-def test_join_group_and_leave_group_come_as_commands(place):
-    member, stranger = local(place, "-a"), local(place, "-b")
+def test_join_group_and_leave_group_come_as_commands(endpoint):
+    member, stranger = local(endpoint, "-a"), local(endpoint, "-b")
     key, group = member.fingerprint["name"], {"group_name": "late"}
     marker = Marker()
     with running(member, stranger):
@@ -301,12 +301,12 @@ def test_join_group_and_leave_group_come_as_commands(place):
 
 
 @pytest.mark.behaviour("application-groups")
-def test_joining_twice_and_leaving_what_one_never_joined_is_fine(place):
-    member = local(place, groups=["g"])
+def test_joining_twice_and_leaving_what_one_never_joined_is_fine(endpoint):
+    member = local(endpoint, groups=["g"])
     with running(member):
         member.join_group("g")
         member.leave_group("another")
-        Marker().message_mark(1, _key=f"{place.queue}#g")
+        Marker().message_mark(1, _key=f"{endpoint.queue}#g")
         wait_until(lambda: member.marks == [1], SOON)
 
     assert member.groups == ["g"]
@@ -317,22 +317,22 @@ def test_joining_twice_and_leaving_what_one_never_joined_is_fine(place):
 
 @pytest.mark.behaviour("application-ping-and-log")
 @pytest.mark.parametrize("key", ["{name}", "{name}/rr", "{name}@{host}", "{name}@{host}/rr"])
-def test_ping_answers_the_fingerprint(place, key):
-    application = local(place)
+def test_ping_answers_the_fingerprint(endpoint, key):
+    application = local(endpoint)
     with running(application):
-        answer = Marker().rpc_ping(_key=key.format(name=place.queue, host=HOST))
+        answer = Marker().rpc_ping(_key=key.format(name=endpoint.queue, host=HOST))
 
     assert answer.value == application.fingerprint
     assert answer.value["pid"] == str(os.getpid())
 
 
-def test_describe_reports_statistics_and_counts_inquiries(place):
+def test_describe_reports_statistics_and_counts_inquiries(endpoint):
     asking = Marker()
-    with running(local(place)):
-        full = asking.rpc_describe(_key=place.queue).value
-        asking.rpc_ping(_key=place.queue)
-        asking.message_mark(1, _key=place.queue)
-        brief = asking.rpc_describe(brief=True, _key=place.queue).value
+    with running(local(endpoint)):
+        full = asking.rpc_describe(_key=endpoint.queue).value
+        asking.rpc_ping(_key=endpoint.queue)
+        asking.message_mark(1, _key=endpoint.queue)
+        brief = asking.rpc_describe(brief=True, _key=endpoint.queue).value
 
     assert full.keys() - brief.keys() == {"handlers", "queues", "doc"}
     assert full["statistics"]["state"] == brief["statistics"]["state"] == "consuming"
@@ -342,16 +342,16 @@ def test_describe_reports_statistics_and_counts_inquiries(place):
 
 
 @pytest.mark.behaviour("application-ping-and-log")
-def test_the_logger_is_a_stub_unless_a_producer_is_given(place):
-    assert local(place).logger.log("nobody hears this") is None
+def test_the_logger_is_a_stub_unless_a_producer_is_given(endpoint):
+    assert local(endpoint).logger.log("nobody hears this") is None
     assert Local.logging_producer is generic_application.GenericApplication.logging_producer
 
 
 @pytest.mark.behaviour("application-ping-and-log")
 @pytest.mark.parametrize("own_method", [False, True], ids=["any-producer", "with-log-method"])
-def test_the_logger_works_with_a_real_producer(place, own_method):
+def test_the_logger_works_with_a_real_producer(endpoint, own_method):
     class Logs(messaging.GenericProducer):
-        eks = place.eks
+        eks = endpoint.eks
 
     if own_method:
         Logs.log = lambda self, text: self.message_log(f"mine: {text}")
@@ -359,8 +359,8 @@ def test_the_logger_works_with_a_real_producer(place, own_method):
     class Logging(Local):
         logging_producer = Logs
 
-    with consuming(messaging.GenericConsumer(place.eqk)) as got:
-        application = Logging({"name": place.sub("app")})
+    with consuming(messaging.GenericConsumer(endpoint.eqk)) as got:
+        application = Logging({"name": endpoint.sub("app")})
         application.logger.log("hello")
         application.join_group("g")
         wait_until(lambda: len(got) == 2, SOON)
@@ -370,5 +370,5 @@ def test_the_logger_works_with_a_real_producer(place, own_method):
     said = "mine: hello" if own_method else "hello"
     assert bodies[0]["content"]["parameters"] == said
     assert "g" in bodies[1]["content"]["parameters"]
-    assert {body["fingerprint"]["name"] for body in bodies} == {place.sub("app")}
+    assert {body["fingerprint"]["name"] for body in bodies} == {endpoint.sub("app")}
     assert {(body["type"], body["name"]) for body in bodies} == {("command", "log")}

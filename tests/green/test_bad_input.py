@@ -14,7 +14,7 @@ from postage import messaging
 from postage.testing.polling import wait_until
 from tests.support.bad_bodies import BAD, GOOD, ODD, body
 from tests.support.bad_errors import RAISERS
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.raw import raw_to
 from tests.support.recovery import calls_of
@@ -98,25 +98,25 @@ class Victim(messaging.MessageProcessor):
 class Case:
     """The victim, running, and whatever a test needs around it."""
 
-    def __init__(self, place: Any, raw: Any, victim: Victim, producer: Any, caplog: Any) -> None:
-        self.place, self.raw, self.victim, self.producer = place, raw, victim, producer
+    def __init__(self, endpoint: Any, raw: Any, victim: Victim, producer: Any, caplog: Any) -> None:
+        self.endpoint, self.raw, self.victim, self.producer = endpoint, raw, victim, producer
         self.caplog = caplog
 
     def put(self, data: bytes, **properties: Any) -> None:
         """Put *data* into the queue of the victim."""
-        self.raw.put(self.place.queue, data, **properties)
+        self.raw.put(self.endpoint.queue, data, **properties)
 
     def assert_rejected(self, data: bytes) -> None:
         """Check that the next dead letter is *data*, rejected."""
-        dead = self.raw.take(self.place.dead)
+        dead = self.raw.take(self.endpoint.dead)
         assert dead.body == data
         assert [death["reason"] for death in dead.properties.headers["x-death"]] == ["rejected"]
 
     def assert_lives(self) -> None:
         """Check that the victim answers, and that nothing was left or put back in its queue."""
         assert self.producer.rpc_echo("alive").value == "alive"
-        wait_until(lambda: self.raw.count(self.place.queue) == 0, SOON)
-        assert self.raw.count(self.place.dead) == 0
+        wait_until(lambda: self.raw.count(self.endpoint.queue) == 0, SOON)
+        assert self.raw.count(self.endpoint.dead) == 0
 
     def logged(self, level: int = logging.WARNING) -> list[logging.LogRecord]:
         """Return what Postage has logged at *level* and above."""
@@ -126,22 +126,22 @@ class Case:
 
 @pytest.fixture(scope="module")
 def stage(broker_env):
-    """One place and one connection of plain pika for all tests: to make them is what takes time."""
-    place = Place("bad-input")
+    """One endpoint and one connection of plain pika for all tests, as making them takes time."""
+    endpoint = Endpoint("bad-input")
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
-        raw.declare(place.dead)
-        yield place, raw
+        raw.declare(endpoint.dead)
+        yield endpoint, raw
 
 
 @pytest.fixture
 def case(stage, caplog):
-    place, raw = stage
+    endpoint, raw = stage
     caplog.set_level(logging.INFO, "postage")
-    victim = Victim({"name": "victim"}, place.strict)
-    for queue in (place.queue, place.dead):
+    victim = Victim({"name": "victim"}, endpoint.strict)
+    for queue in (endpoint.queue, endpoint.dead):
         raw.channel.queue_purge(queue)
     with running(victim):
-        yield Case(place, raw, victim, place.producer(), caplog)
+        yield Case(endpoint, raw, victim, endpoint.producer(), caplog)
 
 
 def test_the_table_is_as_long_as_promised():
@@ -211,7 +211,7 @@ def test_a_flood_of_bad_bodies_does_not_hold_the_good_ones_up(case):
         case.put(data)
         case.put(body())
     wait_until(lambda: case.victim.counts["malformed"] == len(small), SOON)
-    wait_until(lambda: case.raw.count(case.place.dead) == len(small), SOON)
+    wait_until(lambda: case.raw.count(case.endpoint.dead) == len(small), SOON)
 
     assert case.producer.rpc_echo("alive").value == "alive"
     assert case.victim.seen.count({"parameters": "good"}) == len(small)
@@ -263,11 +263,11 @@ green.run(messaging.MessageProcessor({}, [(messaging.Exchange, [(sys.argv[1], "k
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_a_program_that_only_answers_logs_lost_replies_too(place, raw):
-    raw.declare(place.queue)
-    raw.put(place.queue, call("echo"), reply_to="no.such.queue")
-    raw.put(place.queue, body(name="quit"))
-    with Program("-c", SERVER_ONLY, place.queue) as program:
+def test_a_program_that_only_answers_logs_lost_replies_too(endpoint, raw):
+    raw.declare(endpoint.queue)
+    raw.put(endpoint.queue, call("echo"), reply_to="no.such.queue")
+    raw.put(endpoint.queue, body(name="quit"))
+    with Program("-c", SERVER_ONLY, endpoint.queue) as program:
         assert program.wait().code == 0
         program.wait_for_line("its caller is gone")
 
@@ -333,7 +333,7 @@ def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
 
     assert isinstance(result, messaging.MessageResultException)
     assert result.value == RAISERS[what][0]
-    assert case.raw.take(case.place.dead)
+    assert case.raw.take(case.endpoint.dead)
     case.assert_lives()
     assert case.victim.counts["failed"] == 1
     assert len(case.logged(logging.INFO)) == 1
@@ -344,7 +344,7 @@ def test_whatever_an_rpc_handler_raises_its_caller_gets_to_know(case, what):
 def test_an_answer_given_before_the_handler_raised_stands(case, what):
     assert case.producer.rpc_answer_then_fail(what).value == "answered"
 
-    assert case.raw.take(case.place.dead)
+    assert case.raw.take(case.endpoint.dead)
     case.assert_lives()
     assert case.victim.counts["failed"] == 1
     assert case.victim.counts["second_reply"] == 0
@@ -370,7 +370,7 @@ def test_a_reply_that_cannot_be_encoded_is_an_exception_result(case, what):
 
     assert result.value == "EncodingError"
     assert "content.value" in result.message
-    assert case.raw.take(case.place.dead)
+    assert case.raw.take(case.endpoint.dead)
     case.assert_lives()
 
 
@@ -395,9 +395,9 @@ def waiting(case):
     """A caller that waits on the shared reply queue, and the properties of its request."""
     case.assert_lives()  # now the caller knows that this destination echoes ids
     case.victim.stop_consuming()
-    wait_until(lambda: case.raw.consumers(case.place.queue) == 0, SOON)
+    wait_until(lambda: case.raw.consumers(case.endpoint.queue) == 0, SOON)
     caller = gevent.spawn(case.producer.rpc_echo, "mine")
-    request = case.raw.take(case.place.queue)
+    request = case.raw.take(case.endpoint.queue)
     yield case, caller, request.properties
     caller.kill()
 
@@ -453,6 +453,6 @@ def test_a_malformed_reply_is_an_error_for_its_caller_only(waiting, reply):
     case.raw.put(request.reply_to, reply, correlation_id=request.correlation_id)
 
     assert caller.get(timeout=SOON).message.startswith("Malformed reply")
-    other_request = case.raw.take(case.place.queue).properties
+    other_request = case.raw.take(case.endpoint.queue).properties
     case.raw.put(other_request.reply_to, REPLY, correlation_id=other_request.correlation_id)
     assert other.get(timeout=SOON).value == "mine"

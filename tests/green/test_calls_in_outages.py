@@ -18,7 +18,7 @@ from tests.faults.catalogue import empty_broker
 from tests.faults.fault_env import FaultEnv, on_embedded
 from tests.support.attempts import spawned
 from tests.support.broker_commands import in_node_thread
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
@@ -53,11 +53,11 @@ def during_a_pause(
     return next(numbers), wrong
 
 
-def test_an_embedded_broker_that_is_away_for_two_seconds(place: Place) -> None:
+def test_an_embedded_broker_that_is_away_for_two_seconds(endpoint: Endpoint) -> None:
     with on_embedded() as env:
-        server = GatedServer({"name": "server"}, place.eqk)
+        server = GatedServer({"name": "server"}, endpoint.eqk)
         server.gate.set()
-        caller = place.producer()
+        caller = endpoint.producer()
 
         def pause() -> None:
             empty_broker(env, seconds=2.0)
@@ -83,13 +83,13 @@ def node() -> Iterator[RabbitMQNode]:
 
 @pytest.mark.limit(120)
 def test_a_rabbitmq_node_that_dies_and_comes_back(
-    rabbitmq: Any, node: RabbitMQNode, place: Place, monkeypatch: pytest.MonkeyPatch
+    rabbitmq: Any, node: RabbitMQNode, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, setting in {"HOST": node.host, "PORT": str(node.port), "VHOST": "/"}.items():
         monkeypatch.setenv(f"POSTAGE_{name}", setting)
-    server = GatedServer({"name": "server"}, place.eqk)
+    server = GatedServer({"name": "server"}, endpoint.eqk)
     server.gate.set()
-    caller = place.producer()
+    caller = endpoint.producer()
 
     def pause() -> None:
         in_node_thread(node.kill)
@@ -106,9 +106,9 @@ def test_a_rabbitmq_node_that_dies_and_comes_back(
 # --- a broker that blocks publishes
 
 
-def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
+def test_an_alarm_is_waited_out_and_costs_no_try(endpoint: Endpoint) -> None:
     with on_embedded() as env:
-        server, caller = blocked(place, env)
+        server, caller = blocked(endpoint, env)
         with running(server):
             call = gevent.spawn(caller.rpc_ask, 1, _timeout=0.4, _max_retry=20)
             assert_stays(lambda: not call.dead, 1.0)
@@ -117,9 +117,9 @@ def test_an_alarm_is_waited_out_and_costs_no_try(place: Place) -> None:
             assert server.asked == [1]
 
 
-def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
+def test_an_alarm_that_lasts_costs_the_time_of_the_call(endpoint: Endpoint) -> None:
     with on_embedded() as env:
-        _, caller = blocked(place, env)
+        _, caller = blocked(endpoint, env)
         watch, busy = Stopwatch(), time.thread_time()
         result = caller.rpc_ask(1, _timeout=0.3, _max_retry=1)
 
@@ -131,11 +131,11 @@ def test_an_alarm_that_lasts_costs_the_time_of_the_call(place: Place) -> None:
         env.broker.faults.unblock()
 
 
-def blocked(place: Place, env: FaultEnv) -> tuple[GatedServer, Any]:
+def blocked(endpoint: Endpoint, env: FaultEnv) -> tuple[GatedServer, Any]:
     """Return a server, and a caller that knows of the alarm."""
-    server = GatedServer({"name": "server"}, place.eqk)
+    server = GatedServer({"name": "server"}, endpoint.eqk)
     server.gate.set()
-    caller = place.producer()
+    caller = endpoint.producer()
     caller.rpc_ask("opens the channel", _timeout=0)
     env.broker.faults.block()
     spawned(caller.message_hello)  # a broker reports an alarm to connections that publish

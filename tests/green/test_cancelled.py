@@ -12,7 +12,7 @@ import pytest
 from postage.errors import ChannelRefused, ConsumerCancelled, TopologyMismatch
 from postage.green import runtime as runtime_module
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.recovery import error_of, fail_channel, run_to_end, wait_for_recovery, worker
@@ -31,13 +31,15 @@ def consumer_tags(processor: Any, producer: Any, *keys: str) -> list[str]:
 
 @pytest.mark.behaviour("consumer-operations")
 def test_a_queue_that_somebody_deletes_is_made_anew(
-    place: Place, raw: Raw, caplog: Any, hup: Any
+    endpoint: Endpoint, raw: Raw, caplog: Any, hup: Any
 ) -> None:
-    processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
-    producer = place.producer()
+    processor = worker(
+        endpoint, hup, eqk=endpoint.at((endpoint.queue, "a"), (endpoint.sub("other"), "b"))
+    )
+    producer = endpoint.producer()
     with running(processor):
         before = consumer_tags(processor, producer, "a", "b")
-        raw.channel.queue_delete(place.queue)
+        raw.channel.queue_delete(endpoint.queue)
         wait_for_recovery(processor)
         after = consumer_tags(processor, producer, "a", "b")
 
@@ -46,54 +48,56 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     assert (processor.counts["cancelled"], processor.counts["lost"]) == (1, 0)
     (record,) = [r for r in caplog.records if "ended the consumer" in r.getMessage()]
     assert record.levelname == "WARNING"
-    assert repr(place.queue) in record.getMessage()
+    assert repr(endpoint.queue) in record.getMessage()
 
 
 @pytest.mark.behaviour("consumer-operations")
-def test_a_deleted_exchange_and_its_queue_are_redeclared(place: Place, raw: Raw, hup: Any) -> None:
-    processor = worker(place, hup)
+def test_a_deleted_exchange_and_its_queue_are_redeclared(
+    endpoint: Endpoint, raw: Raw, hup: Any
+) -> None:
+    processor = worker(endpoint, hup)
     with running(processor):
-        raw.channel.exchange_delete(place.exchange.name)
-        raw.channel.queue_delete(place.queue)
+        raw.channel.exchange_delete(endpoint.exchange.name)
+        raw.channel.queue_delete(endpoint.queue)
         wait_for_recovery(processor)
-        assert place.producer().rpc_echo(1).value == 1
+        assert endpoint.producer().rpc_echo(1).value == 1
 
 
 @pytest.mark.behaviour("consumer-operations", "quit-and-restart")
 def test_a_deleted_passive_queue_ends_the_run_with_its_name(
-    place: Place, raw: Raw, hup: Any
+    endpoint: Endpoint, raw: Raw, hup: Any
 ) -> None:
-    raw.declare(place.queue)
-    as_it_is = {"name": place.queue, "flags": {"passive": True}}
-    processor = worker(place, hup, eqk=place.at((as_it_is, "rk")))
+    raw.declare(endpoint.queue)
+    as_it_is = {"name": endpoint.queue, "flags": {"passive": True}}
+    processor = worker(endpoint, hup, eqk=endpoint.at((as_it_is, "rk")))
     run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
 
-    raw.channel.queue_delete(place.queue)
+    raw.channel.queue_delete(endpoint.queue)
 
     error = error_of(run)
     assert isinstance(error, ChannelRefused)
-    assert error.misses(place.queue)
+    assert error.misses(endpoint.queue)
     assert isinstance(error.__cause__, ConsumerCancelled)
-    assert error.__cause__.queue == place.queue
+    assert error.__cause__.queue == endpoint.queue
 
 
 def test_what_is_there_otherwise_after_the_loss_ends_the_run(
-    place: Place, raw: Raw, hup: Any, proxy: Proxy
+    endpoint: Endpoint, raw: Raw, hup: Any, proxy: Proxy
 ) -> None:
-    processor = worker(place, hup)
+    processor = worker(endpoint, hup)
     run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     proxy.refuse()
     proxy.cut()
     wait_until(lambda: not processor.consumer.consuming, SOON)
-    raw.channel.queue_delete(place.queue)
-    raw.declare(place.queue, arguments={"x-max-length": 5})
+    raw.channel.queue_delete(endpoint.queue)
+    raw.declare(endpoint.queue, arguments={"x-max-length": 5})
     proxy.accept()
 
     error = error_of(run)
     assert isinstance(error, TopologyMismatch)
-    assert (error.name, error.flag) == (place.queue, "x-max-length")
+    assert (error.name, error.flag) == (endpoint.queue, "x-max-length")
 
 
 def seized(raw: Raw, queue: str) -> bool:
@@ -106,30 +110,30 @@ def seized(raw: Raw, queue: str) -> bool:
 
 
 def test_a_queue_that_another_holds_after_the_loss_is_waited_for(
-    place: Place, raw: Raw, hup: Any, proxy: Proxy
+    endpoint: Endpoint, raw: Raw, hup: Any, proxy: Proxy
 ) -> None:
     """So it is when the broker has not noticed yet that our old connection is gone."""
-    own = {"name": place.sub("own"), "flags": {"exclusive": True, "durable": True}}
-    processor = worker(place, hup, eqk=place.at((place.queue, "rk"), (own, "own")))
-    producer = place.producer()
+    own = {"name": endpoint.sub("own"), "flags": {"exclusive": True, "durable": True}}
+    processor = worker(endpoint, hup, eqk=endpoint.at((endpoint.queue, "rk"), (own, "own")))
+    producer = endpoint.producer()
     with running(processor):
         proxy.refuse()
         proxy.cut()
-        wait_until(lambda: seized(raw, place.sub("own")), SOON)
+        wait_until(lambda: seized(raw, endpoint.sub("own")), SOON)
         proxy.accept()
-        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
+        wait_until(lambda: raw.consumers(endpoint.queue) == 1, SOON)
         assert producer.rpc_echo("the other queue").value == "the other queue"
         assert processor.counts["restored"] == 0
-        raw.channel.queue_delete(place.sub("own"))
+        raw.channel.queue_delete(endpoint.sub("own"))
         wait_for_recovery(processor)
         assert producer.rpc_echo(1, _key="own").value == 1
 
 
 def test_a_channel_that_the_broker_closes_is_replaced(
-    place: Place, hup: Any, proxy: Proxy, raw: Raw
+    endpoint: Endpoint, hup: Any, proxy: Proxy, raw: Raw
 ) -> None:
-    processor = worker(place, hup)
-    producer = place.producer()
+    processor = worker(endpoint, hup)
+    producer = endpoint.producer()
     with running(processor):
         assert producer.rpc_echo(0).value == 0
         connections = proxy.connections
@@ -139,13 +143,13 @@ def test_a_channel_that_the_broker_closes_is_replaced(
         assert proxy.connections == connections, "the connection is the same"
 
     assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
 
 
-def test_repeated_channel_errors_do_not_loop_without_pause(place: Place, hup: Any) -> None:
-    processor = worker(place, hup)
+def test_repeated_channel_errors_do_not_loop_without_pause(endpoint: Endpoint, hup: Any) -> None:
+    processor = worker(endpoint, hup)
     with running(processor):
-        place.producer().message_fail_channel(1_000_000)
+        endpoint.producer().message_fail_channel(1_000_000)
         wait_until(lambda: processor.counts["restored"] >= 3, SOON)
         began, restored = time.monotonic(), processor.counts["restored"]
         gevent.sleep(1.0)
@@ -164,43 +168,45 @@ def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_consumer_that_is_gone_without_a_word_is_restored(
-    watchful: None, place: Place, hup: Any, raw: Raw, caplog: Any
+    watchful: None, endpoint: Endpoint, hup: Any, raw: Raw, caplog: Any
 ) -> None:
-    processor = worker(place, hup, eqk=place.at((place.queue, "a"), (place.sub("other"), "b")))
+    processor = worker(
+        endpoint, hup, eqk=endpoint.at((endpoint.queue, "a"), (endpoint.sub("other"), "b"))
+    )
     with running(processor):
-        assert place.producer().rpc_echo(0, _key="a").value == 0
+        assert endpoint.producer().rpc_echo(0, _key="a").value == 0
         delivery = processor.consumer.deliveries[-1]
         delivery.channel.cancel_nowait(
             delivery.consumer_tag, drop=True
         )  # the processor does not know
         wait_for_recovery(processor)
-        assert place.producer().rpc_echo(1, _key="a").value == 1
-        wait_until(lambda: raw.consumers(place.queue) == 1, SOON)
-        assert raw.consumers(place.sub("other")) == 1
+        assert endpoint.producer().rpc_echo(1, _key="a").value == 1
+        wait_until(lambda: raw.consumers(endpoint.queue) == 1, SOON)
+        assert raw.consumers(endpoint.sub("other")) == 1
 
     assert (processor.counts["amiss"], processor.counts["lost"]) == (1, 0)
     assert any("gone without a word" in record.getMessage() for record in caplog.records)
 
 
 def test_a_channel_whose_end_was_not_heard_of_is_replaced(
-    watchful: None, place: Place, hup: Any
+    watchful: None, endpoint: Endpoint, hup: Any
 ) -> None:
-    processor = worker(place, hup)
+    processor = worker(endpoint, hup)
     with running(processor):
-        assert place.producer().rpc_echo(0).value == 0
+        assert endpoint.producer().rpc_echo(0).value == 0
         channel = processor.consumer.deliveries[-1].channel
         channel.on_end.clear()
         fail_channel(channel)
         wait_for_recovery(processor)
-        assert place.producer().rpc_echo(1).value == 1
+        assert endpoint.producer().rpc_echo(1).value == 1
 
     assert processor.counts["amiss"] == 1
 
 
 def test_while_all_is_well_the_watchdog_is_silent(
-    watchful: None, place: Place, hup: Any, caplog: Any
+    watchful: None, endpoint: Endpoint, hup: Any, caplog: Any
 ) -> None:
-    processor = worker(place, hup)
+    processor = worker(endpoint, hup)
     looks: list[int] = []
     with running(processor):
         check = runtime_module.runtime_of(processor.consumer.settings).consumer_check

@@ -59,16 +59,16 @@ def seconds_of(work: Callable[[], None]) -> float:
 
 
 @pytest.mark.behaviour("processor-arguments")
-def test_handlers_that_wait_do_not_hold_others_up(place):
+def test_handlers_that_wait_do_not_hold_others_up(endpoint):
     """200 calls, 100 at a time, 0.1 s each: 0.2 s and what the calls themselves cost."""
-    producer = place.producer()
+    producer = endpoint.producer()
 
     def call_all() -> None:
         calls = [gevent.spawn(producer.rpc_sleep, number) for number in range(200)]
         gevent.joinall(calls, timeout=SOON)
         assert [call.get(block=False).value for call in calls] == list(range(200))
 
-    with running(Waiting({}, place.eqk)):
+    with running(Waiting({}, endpoint.eqk)):
         assert producer.rpc_sleep("warm").value == "warm"
         best = min(seconds_of(call_all) for _ in range(3))
 
@@ -76,18 +76,18 @@ def test_handlers_that_wait_do_not_hold_others_up(place):
 
 
 @pytest.mark.behaviour("processor-arguments")
-def test_concurrency_one_keeps_the_order_of_the_queue(place):
-    processor = Waiting({}, place.eqk)
-    in_order = type("InOrder", (Waiting,), {"concurrency": 1})({}, place.eqk)
+def test_concurrency_one_keeps_the_order_of_the_queue(endpoint):
+    processor = Waiting({}, endpoint.eqk)
+    in_order = type("InOrder", (Waiting,), {"concurrency": 1})({}, endpoint.eqk)
     for number in range(100):
-        place.producer().message_note(number)
+        endpoint.producer().message_note(number)
 
     with running(in_order):
         wait_until(lambda: len(in_order.seen) == 100, SOON)
     assert in_order.seen == list(range(100))
 
     for number in range(100):
-        place.producer().message_note(number)
+        endpoint.producer().message_note(number)
     with running(processor):
         wait_until(lambda: len(processor.seen) == 100, SOON)
     assert sorted(processor.seen) == list(range(100))
@@ -95,14 +95,14 @@ def test_concurrency_one_keeps_the_order_of_the_queue(place):
 
 @pytest.mark.behaviour("processor-arguments")
 @pytest.mark.parametrize("concurrency", [1, 7])
-def test_concurrency_bounds_the_handlers_and_the_messages_taken(place, raw, concurrency):
-    bounded = type("Bounded", (Waiting,), {"concurrency": concurrency})({}, place.eqk)
+def test_concurrency_bounds_the_handlers_and_the_messages_taken(endpoint, raw, concurrency):
+    bounded = type("Bounded", (Waiting,), {"concurrency": concurrency})({}, endpoint.eqk)
     for _ in range(20):
-        place.producer().message_hold()
+        endpoint.producer().message_hold()
 
     with running(bounded):
         wait_until(lambda: bounded.now == concurrency, SOON)
-        assert raw.count(place.queue) == 20 - concurrency
+        assert raw.count(endpoint.queue) == 20 - concurrency
         bounded.gate.set()
         wait_until(lambda: bounded.counts["handled"] == 20, SOON)
 
@@ -110,13 +110,13 @@ def test_concurrency_bounds_the_handlers_and_the_messages_taken(place, raw, conc
 
 
 @pytest.mark.behaviour("processor-arguments")
-def test_prefetch_can_be_more_than_concurrency(place, raw):
-    eager = type("Eager", (Waiting,), {"concurrency": 1, "prefetch": 5})({}, place.eqk)
+def test_prefetch_can_be_more_than_concurrency(endpoint, raw):
+    eager = type("Eager", (Waiting,), {"concurrency": 1, "prefetch": 5})({}, endpoint.eqk)
     for _ in range(20):
-        place.producer().message_hold()
+        endpoint.producer().message_hold()
 
     with running(eager):
-        wait_until(lambda: raw.count(place.queue) == 15, SOON)
+        wait_until(lambda: raw.count(endpoint.queue) == 15, SOON)
         assert eager.now == 1
         eager.gate.set()
         wait_until(lambda: eager.counts["handled"] == 20, SOON)
@@ -126,8 +126,8 @@ def test_prefetch_can_be_more_than_concurrency(place, raw):
 
 @pytest.mark.slow
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_ten_thousand_calls_get_their_own_replies(place):
-    producer = place.producer(eks=[(place.exchange, "one")], rpc_timeout=30)
+def test_ten_thousand_calls_get_their_own_replies(endpoint):
+    producer = endpoint.producer(eks=[(endpoint.exchange, "one")], rpc_timeout=30)
     wrong: list[Any] = []
 
     def caller(me: int) -> int:
@@ -138,7 +138,7 @@ def test_ten_thousand_calls_get_their_own_replies(place):
                 wrong.append((sent, answer))
         return 100
 
-    with Program("tests/green/programs/component.py", place.queue) as server:
+    with Program("tests/green/programs/component.py", endpoint.queue) as server:
         server.wait_for_line("run 1 of")
         callers = [gevent.spawn(caller, me) for me in range(100)]
         gevent.joinall(callers, timeout=50)
@@ -149,9 +149,9 @@ def test_ten_thousand_calls_get_their_own_replies(place):
 
 @pytest.mark.behaviour("producer-declares-exchanges", "rpc-call")
 @pytest.mark.parametrize("tidy", [False, True], ids=["just-ends", "closes-and-destroys-its-hub"])
-def test_a_native_thread_with_its_own_hub_shares_the_producer(place, tidy):
-    producer = place.producer()
-    processor = Waiting({}, place.eqk)
+def test_a_native_thread_with_its_own_hub_shares_the_producer(endpoint, tidy):
+    producer = endpoint.producer()
+    processor = Waiting({}, endpoint.eqk)
     answers: dict[str, list[Any]] = {}
 
     def use(who: str) -> None:
@@ -181,8 +181,8 @@ def test_a_native_thread_with_its_own_hub_shares_the_producer(place, tidy):
     assert sorted(map(tuple, processor.seen)) == sorted((w, n) for w in whole for n in range(50))
 
 
-def test_others_run_while_one_greenlet_sends_in_a_loop(place):
-    producer = place.producer(confirm=False, delivery_mode=1)
+def test_others_run_while_one_greenlet_sends_in_a_loop(endpoint):
+    producer = endpoint.producer(confirm=False, delivery_mode=1)
     ticks, count = 0, 5000
 
     def tick() -> None:

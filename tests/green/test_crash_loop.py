@@ -12,7 +12,7 @@ import gevent.event
 import pytest
 
 from postage import green
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.recorder import Handles, Recorder
 from tests.support.running import SOON
 
@@ -55,16 +55,16 @@ def p99(latencies: list[float]) -> float:
 
 
 @pytest.mark.limit(120)
-def test_a_crash_loop_does_not_slow_99_other_processors(place: Place, caplog):
+def test_a_crash_loop_does_not_slow_99_other_processors(endpoint: Endpoint, caplog):
     caplog.set_level(logging.CRITICAL)  # thousands of tracebacks, kept for nobody
     trouble = gevent.event.Event()
     others = [
-        Recorder({"name": key}, place.at((place.sub(key), key)))
+        Recorder({"name": key}, endpoint.at((endpoint.sub(key), key)))
         for key in map(str, range(PROCESSORS - 1))
     ]
-    failing = Failing(place.at((place.sub("failing"), "failing")), trouble)
+    failing = Failing(endpoint.at((endpoint.sub("failing"), "failing")), trouble)
     loop = gevent.spawn(green.run, failing, *others)
-    call = place.producer().rpc_echo
+    call = endpoint.producer().rpc_echo
     latencies: dict[bool, list[float]] = {False: [], True: []}
     over = gevent.event.Event()
 
@@ -78,7 +78,7 @@ def test_a_crash_loop_does_not_slow_99_other_processors(place: Place, caplog):
                 latencies[before].append(time.perf_counter() - began)
 
     def fail() -> None:
-        producer = place.producer(confirm=False)
+        producer = endpoint.producer(confirm=False)
         while not over.wait(1 / FAILURES):
             if trouble.is_set():
                 producer.message_fail(_key="failing")

@@ -14,7 +14,7 @@ import pytest
 
 from postage import deadline, messaging
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
 from tests.support.running import SOON, consuming, running
 from tests.support.stopwatch import Stopwatch
@@ -28,14 +28,14 @@ GRACE = 0.5
 class Server(messaging.MessageProcessor):
     """Does in its handlers whatever the test says."""
 
-    def __init__(self, place: Place, do: Callable[[Any], Any], **attributes: Any) -> None:
+    def __init__(self, endpoint: Endpoint, do: Callable[[Any], Any], **attributes: Any) -> None:
         self.do = do
         self.replies: list[Any] = []
         self.left: list[float] = []
-        super().__init__({"name": "server"}, place.eqk)
+        super().__init__({"name": "server"}, endpoint.eqk)
         self.__dict__.update(attributes)
-        self.nested: Any = place.producer(eks=[(place.exchange, "mute")], rpc_timeout=AGES)
-        self.mute = messaging.GenericConsumer(place.at((place.sub("mute"), "mute")))
+        self.nested: Any = endpoint.producer(eks=[(endpoint.exchange, "mute")], rpc_timeout=AGES)
+        self.mute = messaging.GenericConsumer(endpoint.at((endpoint.sub("mute"), "mute")))
 
     @messaging.RpcHandler("command", "ask")
     def ask(self, content: Any, reply: Any) -> None:
@@ -52,8 +52,8 @@ class Server(messaging.MessageProcessor):
 
 
 @pytest.fixture
-def caller(place: Place) -> Any:
-    return place.producer()
+def caller(endpoint: Endpoint) -> Any:
+    return endpoint.producer()
 
 
 def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[str, float]:
@@ -65,8 +65,8 @@ def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[str, float
 # --- calls made by a handler
 
 
-def test_a_nested_call_ends_before_its_own_caller_gives_up(place: Place, caller: Any) -> None:
-    server = Server(place, lambda self: list(timed(self.nested.rpc_x)))
+def test_a_nested_call_ends_before_its_own_caller_gives_up(endpoint: Endpoint, caller: Any) -> None:
+    server = Server(endpoint, lambda self: list(timed(self.nested.rpc_x)))
     with running(server), consuming(server.mute) as requests:
         call = gevent.spawn(caller.rpc_ask, _timeout=0.6, _max_retry=1)
         wait_until(lambda: len(requests) == 1, SOON)
@@ -78,7 +78,7 @@ def test_a_nested_call_ends_before_its_own_caller_gives_up(place: Place, caller:
     assert 0.3 < server.left[0] <= 0.6
 
 
-def test_a_call_in_a_call_in_a_call_has_less_time_each(place: Place, caller: Any) -> None:
+def test_a_call_in_a_call_in_a_call_has_less_time_each(endpoint: Endpoint, caller: Any) -> None:
     left: list[float] = []
 
     def deeper(self: Server) -> Any:
@@ -86,7 +86,7 @@ def test_a_call_in_a_call_in_a_call_has_less_time_each(place: Place, caller: Any
         gevent.sleep(0.01)
         return caller.rpc_ask(_timeout=AGES).value if len(left) < 5 else "deep"
 
-    with running(Server(place, deeper)):
+    with running(Server(endpoint, deeper)):
         assert caller.rpc_ask(_timeout=5).value == "deep"
 
     assert left == sorted(left, reverse=True)
@@ -94,14 +94,14 @@ def test_a_call_in_a_call_in_a_call_has_less_time_each(place: Place, caller: Any
     assert left[0] - left[-1] >= 0.04
 
 
-def test_a_nested_call_without_any_time_left_is_not_sent(place: Place, caller: Any) -> None:
+def test_a_nested_call_without_any_time_left_is_not_sent(endpoint: Endpoint, caller: Any) -> None:
     def too_late(self: Server) -> Any:
         gevent.sleep(0.3)
         result = self.nested.rpc_x()
         said.append((result.value, result.message))
 
     said: list[Any] = []
-    with running(Server(place, too_late)) as _, consuming_mute(place) as requests:
+    with running(Server(endpoint, too_late)) as _, consuming_mute(endpoint) as requests:
         assert caller.rpc_ask(_timeout=0.2).value == "TimeoutError"
         wait_until(lambda: said, SOON)
         assert not requests
@@ -110,18 +110,18 @@ def test_a_nested_call_without_any_time_left_is_not_sent(place: Place, caller: A
     assert "has stopped waiting" in said[0][1]
 
 
-def consuming_mute(place: Place) -> Any:
+def consuming_mute(endpoint: Endpoint) -> Any:
     """Collect what is sent to the key where nobody answers."""
-    return consuming(messaging.GenericConsumer(place.at((place.sub("mute"), "mute"))))
+    return consuming(messaging.GenericConsumer(endpoint.at((endpoint.sub("mute"), "mute"))))
 
 
-def test_messages_and_private_queues_are_not_bounded(place: Place, caller: Any) -> None:
+def test_messages_and_private_queues_are_not_bounded(endpoint: Endpoint, caller: Any) -> None:
     def too_late(self: Server) -> None:
         gevent.sleep(0.2)
         self.nested.message_x()
         self.nested.rpc_queue_x(_timeout=7)
 
-    with running(Server(place, too_late)), consuming_mute(place) as got:
+    with running(Server(endpoint, too_late)), consuming_mute(endpoint) as got:
         assert caller.rpc_ask(_timeout=0.1).value == "TimeoutError"
         wait_until(lambda: len(got) == 2, SOON)
 
@@ -137,12 +137,12 @@ def test_messages_and_private_queues_are_not_bounded(place: Place, caller: Any) 
     ],
     ids=["later", "spawned with the context", "spawned"],
 )
-def test_greenlets_of_a_handler(place: Place, caller: Any, spawn: Any, bounded: bool) -> None:
+def test_greenlets_of_a_handler(endpoint: Endpoint, caller: Any, spawn: Any, bounded: bool) -> None:
     def gather(self: Server) -> Any:
         watch = Stopwatch()
         return [spawn(self).get().value, watch.seconds]
 
-    with running(Server(place, gather)):
+    with running(Server(endpoint, gather)):
         outcome, took = caller.rpc_ask(_timeout=0.4, _max_retry=9).value
 
     assert outcome == "TimeoutError"
@@ -154,7 +154,7 @@ def in_context(call: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.parametrize("how", ["reply", "later"])
-def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str) -> None:
+def test_after_the_reply_nothing_is_bounded(endpoint: Endpoint, caller: Any, how: str) -> None:
     after: list[float] = []
 
     def reply_first(self: Server) -> Any:
@@ -166,7 +166,7 @@ def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str)
             reply("at once")
         after.append(deadline.remaining())
 
-    server = Server(place, reply_first)
+    server = Server(endpoint, reply_first)
     with running(server):
         assert caller.rpc_ask(_timeout=5).value == "at once"
 
@@ -174,12 +174,12 @@ def test_after_the_reply_nothing_is_bounded(place: Place, caller: Any, how: str)
     assert after == [math.inf]
 
 
-def test_the_deadline_ends_with_its_message(place: Place, caller: Any) -> None:
+def test_the_deadline_ends_with_its_message(endpoint: Endpoint, caller: Any) -> None:
     def never_answer(self: Server) -> None:
         if len(self.left) % 2:
             self.replies[-1].later()
 
-    server = Server(place, never_answer, concurrency=1)
+    server = Server(endpoint, never_answer, concurrency=1)
     with running(server):
         for _ in range(2):
             caller.rpc_ask(_timeout=0.1)
@@ -191,13 +191,13 @@ def test_the_deadline_ends_with_its_message(place: Place, caller: Any) -> None:
     assert deadline.current() is None
 
 
-def test_a_request_that_never_expires_bounds_nothing(place: Place, raw: Raw) -> None:
+def test_a_request_that_never_expires_bounds_nothing(endpoint: Endpoint, raw: Raw) -> None:
     """As 1.2.1 sends them, and other languages may."""
-    server = Server(place, lambda _: "done")
+    server = Server(endpoint, lambda _: "done")
     body = messaging.RpcCommand("ask").body
     answers = raw.declare("", exclusive=True, durable=False)
     with running(server):
-        raw.put(place.queue, messaging.JsonEncoder.encode(body).encode(), reply_to=answers)
+        raw.put(endpoint.queue, messaging.JsonEncoder.encode(body).encode(), reply_to=answers)
         raw.take(answers)
 
     assert server.left == [math.inf]
@@ -207,10 +207,10 @@ def test_a_request_that_never_expires_bounds_nothing(place: Place, raw: Raw) -> 
 
 
 def test_a_server_drops_requests_that_expired_in_the_process(
-    place: Place, caller: Any, raw: Raw, caplog: Any
+    endpoint: Endpoint, caller: Any, raw: Raw, caplog: Any
 ) -> None:
     gate = gevent.event.Event()
-    server = Server(place, lambda _: gate.wait(), concurrency=1)
+    server = Server(endpoint, lambda _: gate.wait(), concurrency=1)
     server.consumer.prefetch = 50
     caplog.set_level(logging.INFO, "postage.green.rpc.serving")
     with running(server):
@@ -230,20 +230,20 @@ def test_a_server_drops_requests_that_expired_in_the_process(
     assert [each.value.value for each in late] == ["TimeoutError"] * 5
     assert len(server.left) == 3
     assert server.counts["expired"] == 5
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
     lines = [record for record in caplog.records if "have given up" in record.getMessage()]
     assert [record.levelname for record in lines] == ["INFO"]
     assert repr(server).split(",")[0] in lines[0].getMessage()
 
 
-def test_a_message_that_is_no_request_is_handled_however_late(place: Place, raw: Raw) -> None:
+def test_a_message_that_is_no_request_is_handled_however_late(endpoint: Endpoint, raw: Raw) -> None:
     gate = gevent.event.Event()
-    server = Server(place, lambda _: gate.wait(), concurrency=1)
+    server = Server(endpoint, lambda _: gate.wait(), concurrency=1)
     server.consumer.prefetch = 50
     body = messaging.JsonEncoder.encode(messaging.MessageCommand("note").body).encode()
     with running(server):
         for _ in range(2):
-            raw.put(place.queue, body, expiration="100")
+            raw.put(endpoint.queue, body, expiration="100")
         wait_until(lambda: "1 waiting" in repr(server), SOON)
         gevent.sleep(0.15)
         gate.set()

@@ -15,7 +15,7 @@ import pytest
 from postage import green, messaging, microthreads
 from postage.dispatch import HandlerKilled
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
@@ -58,10 +58,10 @@ class Worker(messaging.MessageProcessor):
         self.stop_consuming()
 
 
-def worker(place: Place, name: str = "rk", **attributes: Any) -> Any:
+def worker(endpoint: Endpoint, name: str = "rk", **attributes: Any) -> Any:
     """Return a processor with a queue and a key of its own."""
     kind = type("Own", (Worker,), attributes)
-    return kind({"name": name}, place.at((place.sub(name), name)))
+    return kind({"name": name}, endpoint.at((endpoint.sub(name), name)))
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -72,7 +72,7 @@ def timed(function: Callable[[], object]) -> float:
 
 
 @pytest.fixture
-def started(place: Place) -> Iterator[Callable[..., Any]]:
+def started(endpoint: Endpoint) -> Iterator[Callable[..., Any]]:
     """Run processors in one scheduler; whatever a test leaves running is let go."""
     made: list[Any] = []
 
@@ -83,7 +83,7 @@ def started(place: Place) -> Iterator[Callable[..., Any]]:
         made.extend(processors)
         run = gevent.spawn(lambda: [None for _ in scheduler.main()])
         for processor in processors:
-            getattr(place.producer(), f"message_{message}")(_key=processor.fingerprint["name"])
+            getattr(endpoint.producer(), f"message_{message}")(_key=processor.fingerprint["name"])
         wait_until(lambda: all(each.seen == ["began"] for each in processors), SOON)
         return scheduler, run
 
@@ -95,8 +95,10 @@ def started(place: Place) -> Iterator[Callable[..., Any]]:
 # --- a processor
 
 
-def test_stop_returns_when_what_runs_has_finished(place: Place, raw: Raw, started: Any) -> None:
-    processor = worker(place, shutdown_timeout=30.0)
+def test_stop_returns_when_what_runs_has_finished(
+    endpoint: Endpoint, raw: Raw, started: Any
+) -> None:
+    processor = worker(endpoint, shutdown_timeout=30.0)
     scheduler, run = started(processor, message="wait")
     gevent.spawn_later(0.1, processor.gate.set)
 
@@ -104,7 +106,7 @@ def test_stop_returns_when_what_runs_has_finished(place: Place, raw: Raw, starte
 
     assert 0.05 < took < 5
     assert processor.seen == ["began", "ended"]
-    assert raw.count(place.sub("rk")) == 0
+    assert raw.count(endpoint.sub("rk")) == 0
     assert not run.dead, "the scheduler goes on"
     scheduler.stop()
     run.get(timeout=SOON)
@@ -113,9 +115,9 @@ def test_stop_returns_when_what_runs_has_finished(place: Place, raw: Raw, starte
 @pytest.mark.parametrize("message", ["wait", "deaf"])
 @pytest.mark.parametrize("timeout", [None, 0.1])
 def test_stop_gives_what_does_not_finish_back(
-    place: Place, raw: Raw, started: Any, message: str, timeout: float | None
+    endpoint: Endpoint, raw: Raw, started: Any, message: str, timeout: float | None
 ) -> None:
-    processor = worker(place)
+    processor = worker(endpoint)
     scheduler, run = started(processor, message=message)
 
     took = timed(lambda: processor.stop(timeout))
@@ -123,13 +125,13 @@ def test_stop_gives_what_does_not_finish_back(
     limit = processor.shutdown_timeout if timeout is None else timeout
     assert limit <= took < limit + 1
     assert "ended" not in processor.seen
-    wait_until(lambda: raw.count(place.sub("rk")) == 1, SOON)
+    wait_until(lambda: raw.count(endpoint.sub("rk")) == 1, SOON)
     scheduler.stop()
     run.get(timeout=SOON)
 
 
-def test_a_shorter_stop_cuts_a_longer_one_short(place: Place, started: Any) -> None:
-    processor = worker(place, shutdown_timeout=60.0)
+def test_a_shorter_stop_cuts_a_longer_one_short(endpoint: Endpoint, started: Any) -> None:
+    processor = worker(endpoint, shutdown_timeout=60.0)
     _, run = started(processor, message="wait")
     processor.stop_consuming()
 
@@ -138,9 +140,9 @@ def test_a_shorter_stop_cuts_a_longer_one_short(place: Place, started: Any) -> N
     run.kill()
 
 
-def test_a_handler_that_waits_for_its_own_end_is_told(place: Place) -> None:
-    processor = worker(place)
-    place.producer().message_stop_myself()
+def test_a_handler_that_waits_for_its_own_end_is_told(endpoint: Endpoint) -> None:
+    processor = worker(endpoint)
+    endpoint.producer().message_stop_myself()
 
     gevent.spawn(processor.start_consuming).get(timeout=SOON)
 
@@ -153,10 +155,10 @@ def test_a_handler_that_waits_for_its_own_end_is_told(place: Place) -> None:
 @pytest.mark.parametrize("message", ["wait", "deaf"])
 @pytest.mark.parametrize("how", ["shutdown", "stop", "stop sooner"])
 def test_however_many_never_end_all_is_over_in_time(
-    place: Place, raw: Raw, started: Any, how: str, message: str
+    endpoint: Endpoint, raw: Raw, started: Any, how: str, message: str
 ) -> None:
     names = [f"p{number}" for number in range(6)]
-    herd = [worker(place, name, shutdown_timeout=1.0) for name in names]
+    herd = [worker(endpoint, name, shutdown_timeout=1.0) for name in names]
     scheduler, run = started(*herd, message=message)
     limit = 0.2 if how == "stop sooner" else 1.0
     began = time.monotonic()
@@ -169,13 +171,13 @@ def test_however_many_never_end_all_is_over_in_time(
 
     assert limit <= time.monotonic() - began < limit + 1
     for name in names:
-        wait_until(lambda n=name: raw.count(place.sub(n)) == 1, SOON)
+        wait_until(lambda n=name: raw.count(endpoint.sub(n)) == 1, SOON)
 
 
-def test_the_end_does_not_wait_for_a_silent_broker(place: Place, broker_env: Any) -> None:
+def test_the_end_does_not_wait_for_a_silent_broker(endpoint: Endpoint, broker_env: Any) -> None:
     with Proxy(broker_env.port) as proxy:
         hup = {**broker_env.hup, "port": proxy.port}
-        eqk = place.at(*((place.sub(name), name) for name in "abc"))
+        eqk = endpoint.at(*((endpoint.sub(name), name) for name in "abc"))
         processor = Worker({"name": "silent"}, eqk, hup)
         run = gevent.spawn(green.run, processor)
         wait_until(lambda: processor.consumer.consuming, SOON)
@@ -190,9 +192,9 @@ def test_the_end_does_not_wait_for_a_silent_broker(place: Place, broker_env: Any
 
 
 @pytest.fixture
-def program(place: Place, raw: Raw) -> Iterator[Any]:
+def program(endpoint: Endpoint, raw: Raw) -> Iterator[Any]:
     """The program, started with a shutdown_timeout, ready, and its producer."""
-    with Program("-B", SCRIPT, place.queue, "1.0") as started:
+    with Program("-B", SCRIPT, endpoint.queue, "1.0") as started:
         started.wait_for_line("ready")
         yield started
 
@@ -205,9 +207,9 @@ def numbers(program: Program, word: str) -> list[int]:
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_under_load_a_message_is_finished_or_requeued(
-    place: Place, raw: Raw, program: Program, number: int
+    endpoint: Endpoint, raw: Raw, program: Program, number: int
 ) -> None:
-    producer = place.producer()
+    producer = endpoint.producer()
     for message in range(100):
         producer.message_work([message, 0.05])
     wait_until(lambda: len(numbers(program, "finished")) > 20, SOON)
@@ -220,15 +222,15 @@ def test_under_load_a_message_is_finished_or_requeued(
     began, ended = numbers(program, "began"), numbers(program, "finished")
     assert sorted(began) == sorted(ended), "what was begun is finished"
     assert len(set(ended)) == len(ended) < 100, "and nothing twice"
-    assert raw.count(place.queue) == 100 - len(ended)
+    assert raw.count(endpoint.queue) == 100 - len(ended)
 
 
 @pytest.mark.slow
 @pytest.mark.behaviour("quit-and-restart")
 def test_a_program_with_an_endless_handler_ends_in_time(
-    place: Place, raw: Raw, program: Program
+    endpoint: Endpoint, raw: Raw, program: Program
 ) -> None:
-    place.producer().message_work([1, 3600])
+    endpoint.producer().message_work([1, 3600])
     program.wait_for_line("began 1")
 
     began = time.time()
@@ -238,21 +240,21 @@ def test_a_program_with_an_endless_handler_ends_in_time(
     assert finished.code == 0, finished.stderr
     ended = float(program.wait_for_line("ended").split()[1])
     assert 1.0 <= ended - began < 2.0
-    wait_until(lambda: raw.count(place.queue) == 1, SOON)
+    wait_until(lambda: raw.count(endpoint.queue) == 1, SOON)
 
 
 @pytest.mark.slow
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("fault", ["cut", "half_open"])
 def test_a_program_ends_during_the_loss_of_its_connection(
-    place: Place, broker_env: Any, fault: str
+    endpoint: Endpoint, broker_env: Any, fault: str
 ) -> None:
     with Proxy(broker_env.port) as proxy:
         env = broker_env.environment() | {"POSTAGE_PORT": str(proxy.port)}
-        with Program("-B", SCRIPT, place.queue, "30", env=env) as program:
+        with Program("-B", SCRIPT, endpoint.queue, "30", env=env) as program:
             program.wait_for_line("ready")
             wait_until(lambda: proxy.connections, SOON)
-            place.producer().message_work([1, 0])
+            endpoint.producer().message_work([1, 0])
             program.wait_for_line("finished")
             proxy.refuse()
             getattr(proxy, fault)()
@@ -273,18 +275,18 @@ def test_a_program_ends_during_the_loss_of_its_connection(
 
 
 @pytest.mark.slow
-def test_a_program_that_waits_for_its_broker_starts_before_it(place: Place) -> None:
+def test_a_program_that_waits_for_its_broker_starts_before_it(endpoint: Endpoint) -> None:
     from postage.testing.rabbitmq import free_ports
 
     (port,) = free_ports(1)
     url = f"amqp://guest:guest@127.0.0.1:{port}/%2F?wait_for_broker=1"
-    with Program("-B", SCRIPT, place.queue, "1", env={"POSTAGE_URL": url}) as program:
+    with Program("-B", SCRIPT, endpoint.queue, "1", env={"POSTAGE_URL": url}) as program:
         program.wait_for_line("No connection for consuming")
         with Program("-m", "postage", "broker", "--port", str(port)) as broker:
             broker.wait_for_line(str(port))
             program.wait_for_line("ready")
             there = {"host": "127.0.0.1", "port": port, "user": "guest", "password": "guest"}
-            producer = place.producer(hup=there, vhost="/")
+            producer = endpoint.producer(hup=there, vhost="/")
             producer.message_work([1, 0])
             program.wait_for_line("finished 1")
             assert producer.rpc_unknown().value == "UnknownCommand"

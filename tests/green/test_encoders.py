@@ -10,7 +10,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import EncodingError
-from tests.support.places import exchange, producer_at
+from tests.support.endpoints import exchange, producer_at
 from tests.support.raw import exchange_exists, take_all
 from tests.support.running import running
 
@@ -57,9 +57,9 @@ SENDING = {
 @pytest.mark.parametrize("encoder", [messaging.JsonEncoder, Toy])
 @pytest.mark.parametrize("way", SENDING)
 def test_all_sending_uses_the_encoder_and_its_content_type(
-    place, raw, queue, way, encoder, confirm
+    endpoint, raw, queue, way, encoder, confirm
 ):
-    SENDING[way](producer_at(place, encoder_class=encoder, confirm=confirm))
+    SENDING[way](producer_at(endpoint, encoder_class=encoder, confirm=confirm))
     taken = raw.take(queue)
 
     assert taken.properties.content_type == encoder.content_type
@@ -67,8 +67,8 @@ def test_all_sending_uses_the_encoder_and_its_content_type(
 
 
 @pytest.mark.behaviour("encoders")
-def test_the_plain_encoder_sends_bytes_and_text_untyped(place, raw, queue):
-    producer = producer_at(place, encoder_class=messaging.Encoder)
+def test_the_plain_encoder_sends_bytes_and_text_untyped(endpoint, raw, queue):
+    producer = producer_at(endpoint, encoder_class=messaging.Encoder)
     producer.forward(b"\x00\xff")
     producer.forward("\u20ac")
     taken = take_all(raw, queue, 2)
@@ -78,9 +78,9 @@ def test_the_plain_encoder_sends_bytes_and_text_untyped(place, raw, queue):
 
 
 @pytest.mark.behaviour("encoders")
-def test_calls_and_their_replies_use_the_encoder(place):
-    producer = producer_at(place, encoder_class=Toy, rpc_timeout=10)
-    with running(ToyServer({"name": "toys"}, place.eqk)):
+def test_calls_and_their_replies_use_the_encoder(endpoint):
+    producer = producer_at(endpoint, encoder_class=Toy, rpc_timeout=10)
+    with running(ToyServer({"name": "toys"}, endpoint.eqk)):
         result = producer.rpc_double([1, "a"])
 
     assert isinstance(result, messaging.MessageResult)
@@ -88,11 +88,11 @@ def test_calls_and_their_replies_use_the_encoder(place):
 
 
 @pytest.mark.behaviour("encoders", "consumer-operations")
-def test_the_content_type_of_a_reply_is_that_of_the_encoder(place, raw):
+def test_the_content_type_of_a_reply_is_that_of_the_encoder(endpoint, raw):
     answers = raw.declare("", durable=False, exclusive=True)
-    with running(ToyServer({"name": "toys"}, place.eqk)):
+    with running(ToyServer({"name": "toys"}, endpoint.eqk)):
         body = Toy.encode(messaging.RpcCommand("double", 2).body)
-        raw.send(place.exchange.name, "rk", body, reply_to=answers, correlation_id="7")
+        raw.send(endpoint.exchange.name, "rk", body, reply_to=answers, correlation_id="7")
         taken = raw.take(answers)
 
     assert taken.properties.content_type == "application/x-toy"
@@ -125,9 +125,9 @@ UNSENDABLE = {
 @pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("case", UNSENDABLE)
-def test_what_cannot_be_encoded_raises_before_anything_is_sent(place, raw, queue, case, confirm):
+def test_what_cannot_be_encoded_raises_before_anything_is_sent(endpoint, raw, queue, case, confirm):
     send, where = UNSENDABLE[case]
-    producer = producer_at(place, confirm=confirm)
+    producer = producer_at(endpoint, confirm=confirm)
 
     with pytest.raises(EncodingError, match=where):
         send(producer)
@@ -138,31 +138,31 @@ def test_what_cannot_be_encoded_raises_before_anything_is_sent(place, raw, queue
 
 
 @pytest.mark.behaviour("encoders")
-def test_what_cannot_be_encoded_does_not_even_declare(place, raw):
-    new = exchange(place.sub("new"))
+def test_what_cannot_be_encoded_does_not_even_declare(endpoint, raw):
+    new = exchange(endpoint.sub("new"))
     with pytest.raises(EncodingError):
-        producer_at(place).message_hello(object(), _eks=[(new, "rk")])
+        producer_at(endpoint).message_hello(object(), _eks=[(new, "rk")])
 
     assert not exchange_exists(raw, new.name)
 
 
 @pytest.mark.behaviour("encoders")
-def test_a_fingerprint_that_cannot_be_encoded_is_named(place):
+def test_a_fingerprint_that_cannot_be_encoded_is_named(endpoint):
     with pytest.raises(EncodingError, match=r"fingerprint\.pid "):
-        producer_at(place, {"pid": object()}).message_hello()
+        producer_at(endpoint, {"pid": object()}).message_hello()
 
 
 @pytest.mark.behaviour("encoders")
-def test_an_encoder_must_return_text_or_bytes(place, raw, queue):
+def test_an_encoder_must_return_text_or_bytes(endpoint, raw, queue):
     with pytest.raises(EncodingError, match=r"Odd\.encode must return str or bytes, not list"):
-        producer_at(place, encoder_class=Odd).message_hello()
+        producer_at(endpoint, encoder_class=Odd).message_hello()
 
     assert raw.count(queue) == 0
 
 
 @pytest.mark.parametrize("confirm", [True, False])
-def test_messages_are_persistent_have_an_id_and_a_time(place, raw, queue, confirm):
-    producer = producer_at(place, confirm=confirm)
+def test_messages_are_persistent_have_an_id_and_a_time(endpoint, raw, queue, confirm):
+    producer = producer_at(endpoint, confirm=confirm)
     before = int(time.time())
     producer.message_one()
     producer.message_two()
@@ -174,7 +174,7 @@ def test_messages_are_persistent_have_an_id_and_a_time(place, raw, queue, confir
 
 
 @pytest.mark.parametrize("confirm", [True, False])
-def test_transient_messages_can_be_asked_for(place, raw, queue, confirm):
-    producer_at(place, confirm=confirm, delivery_mode=1).message_hello()
+def test_transient_messages_can_be_asked_for(endpoint, raw, queue, confirm):
+    producer_at(endpoint, confirm=confirm, delivery_mode=1).message_hello()
 
     assert raw.take(queue).properties.delivery_mode == 1

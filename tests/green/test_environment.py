@@ -344,16 +344,18 @@ class Home(messaging.MessageProcessor):
 
 
 @pytest.mark.behaviour("other-languages")
-def test_a_component_without_postage_takes_part(broker_env, place, raw):
-    home = Home({"name": "home"}, place.at((place.queue, "log"), (place.queue, "rk")), None, None)
+def test_a_component_without_postage_takes_part(broker_env, endpoint, raw):
+    home = Home(
+        {"name": "home"}, endpoint.at((endpoint.queue, "log"), (endpoint.queue, "rk")), None, None
+    )
     home.concurrency = home.consumer.prefetch = 1  # in the order of the queue
-    producer = place.producer(rpc_timeout=10)
+    producer = endpoint.producer(rpc_timeout=10)
     producer.fingerprint["name"] = "caller"
     script = str(Path(__file__).with_name("programs") / "foreign.py")
 
     with (
         running(home),
-        Program(script, place.exchange.name, env=broker_env.environment()) as foreign,
+        Program(script, endpoint.exchange.name, env=broker_env.environment()) as foreign,
     ):
         gevent.spawn(foreign.wait)
         listening(home)

@@ -120,12 +120,12 @@ class Filtered(messaging.MessageProcessor):
 
 
 @pytest.fixture
-def filtered(place, raw):
+def filtered(endpoint, raw):
     """The processor, running, and a producer for it."""
-    raw.declare(place.dead)
-    processor = Filtered({"name": "filtered"}, place.strict)
+    raw.declare(endpoint.dead)
+    processor = Filtered({"name": "filtered"}, endpoint.strict)
     with running(processor):
-        yield processor, place.producer()
+        yield processor, endpoint.producer()
 
 
 def handled(processor: Filtered, producer: Any) -> list[Any]:
@@ -171,14 +171,14 @@ def test_a_filter_works_on_an_rpc_handler(filtered):
 
 
 @pytest.mark.behaviour("filter-errors")
-def test_a_filter_exception_discards_for_that_handler_only(filtered, raw, place):
+def test_a_filter_exception_discards_for_that_handler_only(filtered, raw, endpoint):
     processor, producer = filtered
     producer.message_some([])
 
     assert handled(processor, producer) == ["some"]
     assert processor.counts["filtered"] == 2
     assert processor.counts["failed"] == 0
-    assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)  # acknowledged
+    assert (raw.count(endpoint.queue), raw.count(endpoint.dead)) == (0, 0)  # acknowledged
 
 
 @pytest.mark.behaviour("filter-errors")

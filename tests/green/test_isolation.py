@@ -45,10 +45,10 @@ class Dogs(messaging.MessageProcessor):
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_equal_handler_names_in_two_classes_do_not_mix(place):
-    cats = Cats({"name": "cats"}, place.at((place.sub("cats"), "cats")))
-    dogs = Dogs({"name": "dogs"}, place.at((place.sub("dogs"), "dogs")))
-    producer = place.producer()
+def test_equal_handler_names_in_two_classes_do_not_mix(endpoint):
+    cats = Cats({"name": "cats"}, endpoint.at((endpoint.sub("cats"), "cats")))
+    dogs = Dogs({"name": "dogs"}, endpoint.at((endpoint.sub("dogs"), "dogs")))
+    producer = endpoint.producer()
 
     with running(cats, dogs):
         for number in range(10):
@@ -63,18 +63,18 @@ def test_equal_handler_names_in_two_classes_do_not_mix(place):
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_processors_of_one_class_have_messages_of_their_own(place):
-    one, other = (Cats({}, place.at((place.sub(key), key))) for key in "ab")
+def test_processors_of_one_class_have_messages_of_their_own(endpoint):
+    one, other = (Cats({}, endpoint.at((endpoint.sub(key), key))) for key in "ab")
 
     with running(one, other):
-        place.producer().message_feed("fish", _key="a")
-        assert place.producer().rpc_noise(_key="b").value == "meow"
+        endpoint.producer().message_feed("fish", _key="a")
+        assert endpoint.producer().rpc_noise(_key="b").value == "meow"
         wait_until(lambda: one.seen == ["fish"], SOON)
 
     assert other.seen == []
 
 
-def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.MessageProcessor:
+def counting(endpoint: Any, key: str, to: str, concurrency: int) -> messaging.MessageProcessor:
     """Return a processor at *key* which counts down with the help of the one at *to*."""
 
     class CountsDown(messaging.MessageProcessor):
@@ -85,35 +85,35 @@ def counting(place: Any, key: str, to: str, concurrency: int) -> messaging.Messa
             reply_func([left, *rest])
 
     CountsDown.concurrency = concurrency
-    processor = CountsDown({"name": key}, place.at((place.sub(key), key)))
-    processor.next_one = place.producer(eks=[(place.exchange, to)])
+    processor = CountsDown({"name": key}, endpoint.at((endpoint.sub(key), key)))
+    processor.next_one = endpoint.producer(eks=[(endpoint.exchange, to)])
     return processor
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_a_handler_can_call_its_own_processor(place):
-    with running(counting(place, "self", "self", 100)):
-        result = place.producer().rpc_count_down(5, _key="self")
+def test_a_handler_can_call_its_own_processor(endpoint):
+    with running(counting(endpoint, "self", "self", 100)):
+        result = endpoint.producer().rpc_count_down(5, _key="self")
 
     assert result.value == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.behaviour("rpc-call")
 @pytest.mark.parametrize("concurrency", [100, 1])
-def test_a_handler_can_call_another_processor_of_the_process(place, concurrency):
-    chain = [counting(place, f"k{n}", f"k{n + 1}", concurrency) for n in range(6)]
+def test_a_handler_can_call_another_processor_of_the_process(endpoint, concurrency):
+    chain = [counting(endpoint, f"k{n}", f"k{n + 1}", concurrency) for n in range(6)]
 
     with running(*chain):
-        result = place.producer().rpc_count_down(5, _key="k0")
+        result = endpoint.producer().rpc_count_down(5, _key="k0")
 
     assert result.value == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.behaviour("processor-arguments", "round-robin-and-fan-out")
-def test_two_hundred_processors_share_two_connections(place, rabbitmq):
+def test_two_hundred_processors_share_two_connections(endpoint, rabbitmq):
     keys = [f"key{number}" for number in range(200)]
-    herd = [Cats({"name": key}, place.at((place.sub(key), key))) for key in keys]
-    producer = place.producer()
+    herd = [Cats({"name": key}, endpoint.at((endpoint.sub(key), key))) for key in keys]
+    producer = endpoint.producer()
 
     with running(*herd):
         calls = [gevent.spawn(producer.rpc_noise, _key=key) for key in keys]

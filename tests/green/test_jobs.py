@@ -11,7 +11,7 @@ import pytest
 from postage import green
 from postage.errors import ExitScheduler
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.recorder import Handles, Recorder, at
 from tests.support.running import SOON, running
 from tests.support.waiting import assert_stays
@@ -56,19 +56,19 @@ def turns(processor: Ticking, count: int) -> None:
     wait_until(lambda: processor.turns >= wanted, SOON, f"{count} turns")
 
 
-def test_a_job_runs_while_its_processor_does(place: Place):
-    processor = at(place, Ticking)
+def test_a_job_runs_while_its_processor_does(endpoint: Endpoint):
+    processor = at(endpoint, Ticking)
     with running(processor):
         turns(processor, 3)
-        assert place.producer().rpc_echo("and handlers do").value == "and handlers do"
+        assert endpoint.producer().rpc_echo("and handlers do").value == "and handlers do"
     ended = processor.turns
 
     assert_stays(lambda: processor.turns == ended, 5 * BEAT)
     assert processor.statistics().jobs == ended
 
 
-def test_a_job_never_overlaps_itself(place: Place):
-    processor = at(place, Ticking)
+def test_a_job_never_overlaps_itself(endpoint: Endpoint):
+    processor = at(endpoint, Ticking)
     processor.gate.clear()
     with running(processor):
         wait_until(lambda: processor.turns, SOON)  # it may have had its first turn by now
@@ -79,8 +79,8 @@ def test_a_job_never_overlaps_itself(place: Place):
     assert processor.most == 1
 
 
-def test_a_running_job_finishes_before_its_processor_ends(place: Place):
-    processor = at(place, Ticking)
+def test_a_running_job_finishes_before_its_processor_ends(endpoint: Endpoint):
+    processor = at(endpoint, Ticking)
     processor.gate.clear()
     run = gevent.spawn(processor.start_consuming)
     turns(processor, 1)
@@ -94,8 +94,8 @@ def test_a_running_job_finishes_before_its_processor_ends(place: Place):
     assert (processor.now, processor.counts["jobs"]) == (0, 1)
 
 
-def test_an_endless_job_is_killed_after_the_shutdown_timeout(place: Place):
-    processor = at(place, Ticking)
+def test_an_endless_job_is_killed_after_the_shutdown_timeout(endpoint: Endpoint):
+    processor = at(endpoint, Ticking)
     processor.shutdown_timeout = 0.1
     processor.gate.clear()
     run = gevent.spawn(processor.start_consuming)
@@ -107,21 +107,21 @@ def test_an_endless_job_is_killed_after_the_shutdown_timeout(place: Place):
     assert processor.now == 0
 
 
-def test_a_job_counts_against_the_concurrency(place: Place):
+def test_a_job_counts_against_the_concurrency(endpoint: Endpoint):
     class OneByOne(Ticking):
         concurrency = 1
 
-    processor = at(place, OneByOne)
+    processor = at(endpoint, OneByOne)
     with running(processor):
         processor.gate.clear()
-        place.producer().message_hold()
+        endpoint.producer().message_hold()
         wait_until(lambda: processor.seen or processor.now, SOON)
         assert_stays(lambda: len(processor.seen) + processor.now == 1, 5 * BEAT)
         processor.gate.set()
 
 
-def test_a_job_that_raises_is_logged_counted_and_runs_again(place: Place, caplog):
-    processor = at(place, Ticking)
+def test_a_job_that_raises_is_logged_counted_and_runs_again(endpoint: Endpoint, caplog):
+    processor = at(endpoint, Ticking)
     processor.error = ZeroDivisionError("of a job")
     with running(processor):
         turns(processor, 3)
@@ -132,8 +132,8 @@ def test_a_job_that_raises_is_logged_counted_and_runs_again(place: Place, caplog
 
 
 @pytest.mark.parametrize("error", [StopIteration(), ExitScheduler()])
-def test_a_job_can_end_its_processor_as_a_handler_can(place: Place, error: BaseException):
-    processor = at(place, Ticking)
+def test_a_job_can_end_its_processor_as_a_handler_can(endpoint: Endpoint, error: BaseException):
+    processor = at(endpoint, Ticking)
     processor.error = error
 
     gevent.spawn(green.run, processor).get(timeout=SOON)
@@ -142,9 +142,9 @@ def test_a_job_can_end_its_processor_as_a_handler_can(place: Place, error: BaseE
     assert processor.counts["failed_jobs"] == 0
 
 
-def test_jobs_go_on_while_the_connection_is_lost(place: Place, proxy: Any, broker_env: Any):
+def test_jobs_go_on_while_the_connection_is_lost(endpoint: Endpoint, proxy: Any, broker_env: Any):
     hup = broker_env.hup | {"port": proxy.port}
-    processor = Ticking({"name": "ticking"}, place.eqk, hup)
+    processor = Ticking({"name": "ticking"}, endpoint.eqk, hup)
     with running(processor):
         proxy.cut()
         turns(processor, 3)

@@ -14,7 +14,7 @@ from postage import green, messaging
 from postage.errors import EncodingError
 from postage.green.rpc.pending import PendingCall
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
 from tests.support.recovery import calls_of
 from tests.support.running import SOON, running
@@ -49,8 +49,8 @@ class Producer(messaging.GenericProducer):
 
 
 @pytest.fixture
-def server(place: Place) -> Iterator[Server]:
-    made = Server({"name": "server"}, place.eqk)
+def server(endpoint: Endpoint) -> Iterator[Server]:
+    made = Server({"name": "server"}, endpoint.eqk)
     made.gate.set()
     with running(made):
         yield made
@@ -58,8 +58,8 @@ def server(place: Place) -> Iterator[Server]:
 
 
 @pytest.fixture
-def caller(place: Place) -> Any:
-    return place.producer(Producer)
+def caller(endpoint: Endpoint) -> Any:
+    return endpoint.producer(Producer)
 
 
 def test_both_forms_of_a_call(caller: Any, server: Server) -> None:
@@ -88,8 +88,10 @@ def test_results_one_by_one_as_they_come(caller: Any, server: Server) -> None:
     assert seen == {number: number * number for number in range(20)}
 
 
-def test_some_fail_and_the_others_do_not(place: Place, caller: Any, server: Server) -> None:
-    pending = [caller.rpc_square.later(2, _key=key) for key in (place.key, "nobody", place.key)]
+def test_some_fail_and_the_others_do_not(endpoint: Endpoint, caller: Any, server: Server) -> None:
+    pending = [
+        caller.rpc_square.later(2, _key=key) for key in (endpoint.key, "nobody", endpoint.key)
+    ]
     results = [each.get(timeout=SOON) for each in pending]
     assert [result.value for result in results] == [4, "NoRoute", 4]
     assert [bool(result) for result in results] == [True, False, True]
@@ -148,7 +150,7 @@ def test_killing_the_greenlet_gives_the_call_up(caller: Any, server: Server) -> 
 
 
 def test_closing_our_connections_ends_a_call(
-    caller: Any, server: Server, place: Place, raw: Raw
+    caller: Any, server: Server, endpoint: Endpoint, raw: Raw
 ) -> None:
     server.gate.clear()
     pending = [caller.rpc_square.later(n) for n in range(3)]
@@ -157,7 +159,7 @@ def test_closing_our_connections_ends_a_call(
     server.gate.set()
     wait_until(lambda: "idle" in repr(server), SOON)
     still = caller.rpc_square.later(4)
-    wait_until(lambda: caller.statistics().calling == 1 and raw.count(place.queue) == 1, SOON)
+    wait_until(lambda: caller.statistics().calling == 1 and raw.count(endpoint.queue) == 1, SOON)
     green.close(1.0)
 
     assert [each.get(timeout=SOON).value for each in pending] == [0, 1, 4]

@@ -19,7 +19,7 @@ from postage.testing.polling import wait_until
 from tests.faults.catalogue import delete_reply_queues
 from tests.faults.fault_env import on_embedded
 from tests.support.attempts import outcomes, spawned
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
 from tests.support.recovery import GRACE, GatedServer, assert_nothing_is_left, calls_of, pair_of
 from tests.support.running import SOON, running
@@ -33,19 +33,19 @@ ROLES = ["publishing", "consuming", "both"]
 
 
 @pytest.fixture
-def server(place: Place) -> Iterator[GatedServer]:
+def server(endpoint: Endpoint) -> Iterator[GatedServer]:
     """A server for the calls of the test; its gate is opened at the end."""
-    made = GatedServer({"name": "server"}, place.eqk)
+    made = GatedServer({"name": "server"}, endpoint.eqk)
     with running(made):
         yield made
         made.gate.set()
 
 
 @pytest.fixture
-def caller(place: Place, proxy: Proxy, broker_env: Any, server: GatedServer) -> Any:
+def caller(endpoint: Endpoint, proxy: Proxy, broker_env: Any, server: GatedServer) -> Any:
     """A producer behind the proxy, whose calls share the reply queue."""
     hup = {**broker_env.hup, "port": proxy.port}
-    made = place.producer(hup=hup, rpc_timeout=AGES, max_retry=1)
+    made = endpoint.producer(hup=hup, rpc_timeout=AGES, max_retry=1)
     warm(made, server)
     return made
 
@@ -58,9 +58,9 @@ def warm(caller: Any, server: GatedServer) -> None:
     server.forget()
 
 
-def make_classic(caller: Any, place: Place) -> None:
+def make_classic(caller: Any, endpoint: Endpoint) -> None:
     """Let further calls have reply queues of their own, as to a server that returns no id."""
-    destination = place.exchange.name, place.key
+    destination = endpoint.exchange.name, endpoint.key
     calls_of(caller).peers.record(destination, PeerEvent.ID_MISSING)
 
 
@@ -106,10 +106,10 @@ def test_a_connection_lost_before_the_write_uses_up_no_try(
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 def test_a_loss_after_the_write_sends_it_again_with_the_same_id(
-    place: Place, caller: Any, server: GatedServer, role: str, warmed: bool
+    endpoint: Endpoint, caller: Any, server: GatedServer, role: str, warmed: bool
 ) -> None:
     if not warmed:
-        make_classic(caller, place)
+        make_classic(caller, endpoint)
     call = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
     cut(pair_of(caller), role)
@@ -264,7 +264,7 @@ def test_our_close_fails_a_waiting_call_without_a_retry(caller: Any, server: Gat
 
 @pytest.mark.limit(120)
 def test_the_limits_of_a_thousand_calls_hold_through_a_cut(
-    place: Place, caller: Any, server: GatedServer, proxy: Proxy
+    endpoint: Endpoint, caller: Any, server: GatedServer, proxy: Proxy
 ) -> None:
     server.concurrency = 2000
     watch = Stopwatch()
@@ -290,10 +290,10 @@ def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[Any, float
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
-    place: Place, caller: Any, server: GatedServer, warmed: bool, retries: int
+    endpoint: Endpoint, caller: Any, server: GatedServer, warmed: bool, retries: int
 ) -> None:
     if not warmed:
-        make_classic(caller, place)
+        make_classic(caller, endpoint)
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=retries)
     asked(server, 1)
     delete(pair_of(caller), server.headers[0].reply_to)
@@ -311,11 +311,11 @@ def test_a_reply_queue_that_is_deleted_is_a_loss_like_any_other(
 
 
 def test_calls_on_other_reply_queues_do_not_notice(
-    place: Place, caller: Any, server: GatedServer
+    endpoint: Endpoint, caller: Any, server: GatedServer
 ) -> None:
     first = gevent.spawn(caller.rpc_ask, 1)
     asked(server, 1)
-    make_classic(caller, place)
+    make_classic(caller, endpoint)
     second = gevent.spawn(caller.rpc_ask, 2)
     asked(server, 1, 2)
     delete(pair_of(caller), server.headers[0].reply_to)
@@ -326,11 +326,11 @@ def test_calls_on_other_reply_queues_do_not_notice(
     assert server.asked.count(2) == 1
 
 
-def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
+def test_reply_queues_that_are_deleted_again_and_again(endpoint: Endpoint) -> None:
     with on_embedded() as env:
-        echo = GatedServer({"name": "echo"}, place.eqk)
+        echo = GatedServer({"name": "echo"}, endpoint.eqk)
         echo.gate.set()
-        producer = place.producer(rpc_timeout=5, max_retry=50)
+        producer = endpoint.producer(rpc_timeout=5, max_retry=50)
         with running(echo):
             runs = [gevent.spawn(producer.rpc_ask, n) for n in range(50)]
             while not all(run.dead for run in runs):
@@ -345,10 +345,10 @@ def test_reply_queues_that_are_deleted_again_and_again(place: Place) -> None:
 
 @pytest.mark.parametrize("warmed", [True, False], ids=["shared-queue", "own-queue"])
 def test_callers_that_are_killed_anywhere_leave_nothing(
-    place: Place, caller: Any, server: GatedServer, warmed: bool
+    endpoint: Endpoint, caller: Any, server: GatedServer, warmed: bool
 ) -> None:
     if not warmed:
-        make_classic(caller, place)
+        make_classic(caller, endpoint)
     runs = [gevent.spawn(caller.rpc_ask, n) for n in range(100)]
     for run in runs:
         run.kill()

@@ -8,7 +8,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import RemoteError, SettingsError
-from tests.support.places import Place, producer_at
+from tests.support.endpoints import Endpoint, producer_at
 from tests.support.raw import take
 from tests.support.running import SOON, running
 
@@ -47,9 +47,9 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize(("args", "kwds", "parameters"), ARGUMENTS, ids=str)
 def test_send_takes_the_arguments_of_the_magic_method(
-    place: Place, raw: Any, queue: str, args: Any, kwds: Any, parameters: Any
+    endpoint: Endpoint, raw: Any, queue: str, args: Any, kwds: Any, parameters: Any
 ) -> None:
-    producer = producer_at(place)
+    producer = producer_at(endpoint)
     producer.send("store", *args, **kwds)
     producer.message_store(*args, **kwds)
 
@@ -58,18 +58,18 @@ def test_send_takes_the_arguments_of_the_magic_method(
     assert (sent["name"], sent["content"]["parameters"]) == ("store", parameters)
 
 
-def test_both_use_the_builders(place: Place, raw: Any, queue: str) -> None:
-    producer = producer_at(place, kind=Producer)
+def test_both_use_the_builders(endpoint: Endpoint, raw: Any, queue: str) -> None:
+    producer = producer_at(endpoint, kind=Producer)
     producer.send("doubled", 4)
 
     assert take(raw, queue)["content"]["parameters"] == 8
-    with running(Server({"name": "server"}, place.eqk)):
+    with running(Server({"name": "server"}, endpoint.eqk)):
         assert producer.call("squared", 5).value == 25
 
 
-def test_call_returns_the_result_of_the_call(place: Place) -> None:
-    producer = producer_at(place)
-    with running(Server({"name": "server"}, place.eqk)):
+def test_call_returns_the_result_of_the_call(endpoint: Endpoint) -> None:
+    producer = producer_at(endpoint)
+    with running(Server({"name": "server"}, endpoint.eqk)):
         assert producer.call("echo", [1, 2]) == producer.rpc_echo([1, 2])
         failed = producer.call("fail", "x")
         assert (failed.kind, failed.value) == ("exception", "KeyError")
@@ -77,13 +77,13 @@ def test_call_returns_the_result_of_the_call(place: Place) -> None:
             failed.unwrap()
 
 
-def test_both_take_the_options(place: Place, raw: Any, queue: str) -> None:
-    producer = producer_at(place, eks=[(place.exchange, "nobody")])
-    producer.send("store", _key=place.key)
+def test_both_take_the_options(endpoint: Endpoint, raw: Any, queue: str) -> None:
+    producer = producer_at(endpoint, eks=[(endpoint.exchange, "nobody")])
+    producer.send("store", _key=endpoint.key)
     assert take(raw, queue)["name"] == "store"
 
     assert producer.call("echo", 1).value == "NoRoute"
-    missed = producer.call("echo", 1, _eks=place.eks, _timeout=0.1, _max_retry=1)
+    missed = producer.call("echo", 1, _eks=endpoint.eks, _timeout=0.1, _max_retry=1)
     assert (missed.value, missed.message) == ("TimeoutError", "no reply within 0.1 s, 2 tries")
     with pytest.raises(SettingsError):
         producer.send("store", _eks=[])
@@ -100,17 +100,19 @@ class Old(messaging.GenericProducer):
         return self.rpc_echo(number)
 
 
-def test_methods_of_these_names_of_a_users_own_win(place: Place, raw: Any, queue: str) -> None:
-    producer = producer_at(place, kind=Old)
+def test_methods_of_these_names_of_a_users_own_win(
+    endpoint: Endpoint, raw: Any, queue: str
+) -> None:
+    producer = producer_at(endpoint, kind=Old)
     assert producer.send(1) == "mine"
     assert take(raw, queue)["name"] == "store"
-    with running(Server({"name": "server"}, place.eqk)):
+    with running(Server({"name": "server"}, endpoint.eqk)):
         assert producer.call(2).value == 2
         assert producer.rpc_echo.later(3).get(timeout=SOON).value == 3
 
 
-def test_dir_lists_what_the_builders_add(place: Place) -> None:
-    producer = producer_at(place, kind=Producer)
+def test_dir_lists_what_the_builders_add(endpoint: Endpoint) -> None:
+    producer = producer_at(endpoint, kind=Producer)
     producer.build_rpc_mine = messaging.RpcCommand
 
     names = dir(producer)

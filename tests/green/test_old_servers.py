@@ -25,12 +25,12 @@ class Server(messaging.MessageProcessor):
 
 
 @pytest.fixture
-def old_server(place, broker_env):
+def old_server(endpoint, broker_env):
     """Reply to *count* calls from a native thread, *batch* at a time in reverse order."""
     threads: list[threading.Thread] = []
 
     def start(count: int, batch: int) -> None:
-        arguments = (broker_env.hup, broker_env.vhost, place.queue, count, batch)
+        arguments = (broker_env.hup, broker_env.vhost, endpoint.queue, count, batch)
         threads.append(threading.Thread(target=answer_without_ids, args=arguments))
         threads[-1].start()
 
@@ -41,9 +41,9 @@ def old_server(place, broker_env):
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_concurrent_replies_without_ids_reach_their_callers(place, raw, old_server):
-    messaging.GenericConsumer(place.eqk)
-    producer = place.producer()
+def test_concurrent_replies_without_ids_reach_their_callers(endpoint, raw, old_server):
+    messaging.GenericConsumer(endpoint.eqk)
+    producer = endpoint.producer()
     old_server(20, batch=20)
 
     calls = [gevent.spawn(producer.rpc_echo, number) for number in range(20)]
@@ -53,11 +53,11 @@ def test_concurrent_replies_without_ids_reach_their_callers(place, raw, old_serv
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_server):
+def test_a_server_without_ids_may_take_over_from_one_with_ids(endpoint, raw, old_server):
     """Its first reply comes on the shared queue and is dropped; the next try has its own queue."""
     green.close()  # and with it what is known of servers
-    producer = place.producer()
-    with running(Server({"name": "server"}, place.eqk)):
+    producer = endpoint.producer()
+    with running(Server({"name": "server"}, endpoint.eqk)):
         warm(producer)
     old_server(3, batch=1)
 
@@ -66,9 +66,9 @@ def test_a_server_without_ids_may_take_over_from_one_with_ids(place, raw, old_se
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_shared_replies_without_ids_are_dropped(place, raw, old_server):
-    producer = place.producer()
-    with running(Server({"name": "server"}, place.eqk)):
+def test_shared_replies_without_ids_are_dropped(endpoint, raw, old_server):
+    producer = endpoint.producer()
+    with running(Server({"name": "server"}, endpoint.eqk)):
         warm(producer)
     old_server(4, batch=2)  # both calls, and both again: on reply queues of their own
 
@@ -79,10 +79,10 @@ def test_shared_replies_without_ids_are_dropped(place, raw, old_server):
 
 
 @pytest.mark.behaviour("rpc-call", "rpc-timeout")
-def test_many_replies_without_ids_take_linear_time(place, old_server, monkeypatch, caplog):
+def test_many_replies_without_ids_take_linear_time(endpoint, old_server, monkeypatch, caplog):
     green.close()  # and with it the count of such replies
-    producer = place.producer()
-    with running(Server({"name": "server"}, place.eqk)):
+    producer = endpoint.producer()
+    with running(Server({"name": "server"}, endpoint.eqk)):
         warm(producer)
     recorded: list[Any] = []
     record = PeerTable.record

@@ -14,8 +14,8 @@ from postage import green, messaging
 from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
+from tests.support.endpoints import Endpoint
 from tests.support.method_recorder import MethodRecorder, recording_methods
-from tests.support.places import Place
 from tests.support.raw import Raw
 from tests.support.running import SOON, running
 
@@ -40,13 +40,13 @@ def recorder(broker_env: Any) -> Iterator[MethodRecorder]:
         green.close(1.0)
 
 
-def named(place: Place, hup: Any, names: list[str]) -> list[Named]:
-    return [Named({"name": n}, place.at((place.sub(n), n)), hup) for n in names]
+def named(endpoint: Endpoint, hup: Any, names: list[str]) -> list[Named]:
+    return [Named({"name": n}, endpoint.at((endpoint.sub(n), n)), hup) for n in names]
 
 
-def pipelined(place: Place, hup: Any, names: list[str]) -> list[Named]:
+def pipelined(endpoint: Endpoint, hup: Any, names: list[str]) -> list[Named]:
     with green.pipelined():
-        return named(place, hup, names)
+        return named(endpoint, hup, names)
 
 
 def names_of(letter: str, count: int = FEW) -> list[str]:
@@ -54,14 +54,14 @@ def names_of(letter: str, count: int = FEW) -> list[str]:
 
 
 def test_a_queue_and_all_its_bindings_take_one_round_trip(
-    place: Place, broker_env: Any, recorder: MethodRecorder
+    endpoint: Endpoint, broker_env: Any, recorder: MethodRecorder
 ) -> None:
     hup = {**broker_env.hup, "port": recorder.port}
-    named(place, hup, ["warm"])
+    named(endpoint, hup, ["warm"])
     before = len(recorder.asked)
     recorder.hold()
     making = spawned(
-        messaging.GenericConsumer, place.at(*((place.queue, key) for key in "abc")), hup
+        messaging.GenericConsumer, endpoint.at(*((endpoint.queue, key) for key in "abc")), hup
     )
     wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == 1 + 3, SOON)
     assert not making.dead
@@ -71,12 +71,12 @@ def test_a_queue_and_all_its_bindings_take_one_round_trip(
 
 
 def test_a_pipelined_block_does_not_wait_between_components(
-    place: Place, broker_env: Any, recorder: MethodRecorder
+    endpoint: Endpoint, broker_env: Any, recorder: MethodRecorder
 ) -> None:
     hup = {**broker_env.hup, "port": recorder.port}
-    pipelined(place, hup, names_of("warm"))  # the channels are there from now on
+    pipelined(endpoint, hup, names_of("warm"))  # the channels are there from now on
     recorder.hold()
-    making = spawned(pipelined, place, hup, names_of("x"))
+    making = spawned(pipelined, endpoint, hup, names_of("x"))
     wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == 2 * FEW, SOON)
     assert not making.dead, "the end of the block waits"
     recorder.release()
@@ -85,12 +85,12 @@ def test_a_pipelined_block_does_not_wait_between_components(
 
 
 def test_outside_of_such_a_block_each_is_waited_for(
-    place: Place, broker_env: Any, recorder: MethodRecorder
+    endpoint: Endpoint, broker_env: Any, recorder: MethodRecorder
 ) -> None:
     hup = {**broker_env.hup, "port": recorder.port}
-    pipelined(place, hup, names_of("warm"))
+    pipelined(endpoint, hup, names_of("warm"))
     recorder.hold()
-    making = spawned(named, place, hup, names_of("x"))
+    making = spawned(named, endpoint, hup, names_of("x"))
     wait_until(lambda: len(recorder.of(spec.Queue.Bind)) == FEW + 1, SOON)
     gevent.idle()
     assert len(recorder.of(spec.Queue.Bind)) == FEW + 1
@@ -98,75 +98,77 @@ def test_outside_of_such_a_block_each_is_waited_for(
     outcomes([making], SOON)
 
 
-def test_the_end_of_the_block_raises_the_error_of_a_component(place: Place, raw: Raw) -> None:
-    raw.declare(place.sub("x3"), durable=False)
+def test_the_end_of_the_block_raises_the_error_of_a_component(endpoint: Endpoint, raw: Raw) -> None:
+    raw.declare(endpoint.sub("x3"), durable=False)
     with pytest.raises(TopologyMismatch) as caught:
-        pipelined(place, None, names_of("x"))
-    assert (caught.value.name, caught.value.flag) == (place.sub("x3"), "durable")
+        pipelined(endpoint, None, names_of("x"))
+    assert (caught.value.name, caught.value.flag) == (endpoint.sub("x3"), "durable")
     others = [name for name in names_of("x") if name != "x3"]
-    assert all(raw.channel.queue_declare(place.sub(name), passive=True) for name in others)
+    assert all(raw.channel.queue_declare(endpoint.sub(name), passive=True) for name in others)
 
 
-def test_an_error_in_the_block_is_raised_as_it_is(place: Place) -> None:
+def test_an_error_in_the_block_is_raised_as_it_is(endpoint: Endpoint) -> None:
     with pytest.raises(KeyError, match="ours"), green.pipelined():
-        making_fails(place)
-    named(place, None, ["y"])
+        making_fails(endpoint)
+    named(endpoint, None, ["y"])
 
 
-def making_fails(place: Place) -> None:
-    named(place, None, names_of("x"))
+def making_fails(endpoint: Endpoint) -> None:
+    named(endpoint, None, names_of("x"))
     raise KeyError("ours")
 
 
-def test_a_block_inside_a_block_is_part_of_it(place: Place, raw: Raw) -> None:
+def test_a_block_inside_a_block_is_part_of_it(endpoint: Endpoint, raw: Raw) -> None:
     with green.pipelined():
-        pipelined(place, None, names_of("x"))
-        named(place, None, names_of("y"))
+        pipelined(endpoint, None, names_of("x"))
+        named(endpoint, None, names_of("y"))
     for name in (*names_of("x"), *names_of("y")):
-        raw.channel.queue_declare(place.sub(name), passive=True)
+        raw.channel.queue_declare(endpoint.sub(name), passive=True)
 
 
-def test_what_is_sent_in_the_block_reaches_who_was_made_before(place: Place, raw: Raw) -> None:
-    producer = place.producer(mandatory=True)
+def test_what_is_sent_in_the_block_reaches_who_was_made_before(
+    endpoint: Endpoint, raw: Raw
+) -> None:
+    producer = endpoint.producer(mandatory=True)
     with green.pipelined():
-        named(place, None, names_of("x"))
+        named(endpoint, None, names_of("x"))
         producer.message_hello(_key="x19")
-        assert raw.count(place.sub("x19")) == 1
+        assert raw.count(endpoint.sub("x19")) == 1
 
 
-def test_who_was_made_in_the_block_can_be_called_there(place: Place) -> None:
-    producer = place.producer()
+def test_who_was_made_in_the_block_can_be_called_there(endpoint: Endpoint) -> None:
+    producer = endpoint.producer()
     with green.pipelined():
-        for processor in named(place, None, names_of("x")):
+        for processor in named(endpoint, None, names_of("x")):
             gevent.spawn(processor.start_consuming)
         assert producer.rpc_name(_key="x19").value == "x19"
 
 
-def test_a_key_is_unbound_in_the_block_that_bound_it(place: Place) -> None:
-    producer = place.producer()
+def test_a_key_is_unbound_in_the_block_that_bound_it(endpoint: Endpoint) -> None:
+    producer = endpoint.producer()
     with green.pipelined():
-        [processor] = named(place, None, ["x"])
-        processor.consumer.queue_unbind(place.exchange, place.sub("x"), "x")
+        [processor] = named(endpoint, None, ["x"])
+        processor.consumer.queue_unbind(endpoint.exchange, endpoint.sub("x"), "x")
     with running(processor):
         assert producer.rpc_name(_key="x").value == "NoRoute"
 
 
-def test_a_queue_named_by_the_broker_has_its_name_in_the_block(place: Place) -> None:
+def test_a_queue_named_by_the_broker_has_its_name_in_the_block(endpoint: Endpoint) -> None:
     with green.pipelined():
         consumer = messaging.GenericConsumer(
-            place.at(({"name": "", "flags": {"exclusive": True}}, "x"))
+            endpoint.at(({"name": "", "flags": {"exclusive": True}}, "x"))
         )
         assert consumer.qk_list[0][0] != ""
 
 
 def test_300_processors_share_two_connections_without_greenlets(
-    place: Place, broker_env: Any, recorder: MethodRecorder
+    endpoint: Endpoint, broker_env: Any, recorder: MethodRecorder
 ) -> None:
     before = alive()
-    herd = pipelined(place, {**broker_env.hup, "port": recorder.port}, names_of("x", MANY))
+    herd = pipelined(endpoint, {**broker_env.hup, "port": recorder.port}, names_of("x", MANY))
     run = spawned(green.run, *herd)
     wait_until(lambda: all(each.consumer.consuming for each in herd), SOON)
-    producer = place.producer()
+    producer = endpoint.producer()
     calls = [spawned(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
     assert [result.value for result in outcomes(calls, SOON)] == names_of("x", MANY)
     assert alive() - before < MANY / 2
@@ -182,7 +184,7 @@ def alive() -> int:
     return sum(isinstance(each, gevent.Greenlet) and bool(each) for each in gc.get_objects())
 
 
-def test_what_is_overridden_runs_all_the_same(place: Place) -> None:
+def test_what_is_overridden_runs_all_the_same(endpoint: Endpoint) -> None:
     begun = []
 
     class Eager(Named):
@@ -190,7 +192,7 @@ def test_what_is_overridden_runs_all_the_same(place: Place) -> None:
             begun.append(self)
             super().start_consuming()
 
-    processor = Eager({}, place.eqk)
+    processor = Eager({}, endpoint.eqk)
     run = spawned(green.run, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     assert begun == [processor]

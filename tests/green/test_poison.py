@@ -12,7 +12,7 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
@@ -23,18 +23,20 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 SCRIPT = "tests/green/programs/poisoned.py"
 
 
-def victim(place: Place, kind: str, cap: int) -> Program:
-    return Program("-B", SCRIPT, place.queue, kind, place.dead, str(cap))
+def victim(endpoint: Endpoint, kind: str, cap: int) -> Program:
+    return Program("-B", SCRIPT, endpoint.queue, kind, endpoint.dead, str(cap))
 
 
 @pytest.mark.slow
-def test_on_a_quorum_queue_it_kills_as_many_processes_as_it_may(place: Place, raw: Raw) -> None:
-    raw.declare(place.dead)
-    producer = place.producer()
+def test_on_a_quorum_queue_it_kills_as_many_processes_as_it_may(
+    endpoint: Endpoint, raw: Raw
+) -> None:
+    raw.declare(endpoint.dead)
+    producer = endpoint.producer()
     deaths: list[int] = []
     log = ""
     while "alive" not in log:
-        with victim(place, "quorum", 3) as program:
+        with victim(endpoint, "quorum", 3) as program:
             program.wait_for_line("ready")
             if not deaths:
                 producer.message_die()
@@ -45,8 +47,8 @@ def test_on_a_quorum_queue_it_kills_as_many_processes_as_it_may(place: Place, ra
             producer.message_live()
 
     assert deaths == [-signal.SIGKILL] * 3
-    assert json.loads(raw.take(place.dead).body)["name"] == "die"
-    assert f"rejected a message of queue {place.queue!r}" in log
+    assert json.loads(raw.take(endpoint.dead).body)["name"] == "die"
+    assert f"rejected a message of queue {endpoint.queue!r}" in log
 
 
 class Stuck(messaging.MessageProcessor):
@@ -79,41 +81,43 @@ def restored(processor: Stuck, times: int) -> bool:
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_in_one_process_its_redeliveries_are_counted(
-    place: Place, raw: Raw, broker_env: Any, caplog: Any, kind: str
+    endpoint: Endpoint, raw: Raw, broker_env: Any, caplog: Any, kind: str
 ) -> None:
-    raw.declare(place.dead)
+    raw.declare(endpoint.dead)
     arguments = {
         "x-queue-type": kind,
         "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": place.dead,
+        "x-dead-letter-routing-key": endpoint.dead,
     }
-    queue = {"name": place.queue, "flags": {"arguments": arguments}}
+    queue = {"name": endpoint.queue, "flags": {"arguments": arguments}}
     with Proxy(broker_env.port) as proxy:
         hup = {**broker_env.hup, "port": proxy.port}
-        processor = Stuck({"name": "stuck"}, place.at((queue, "rk")), hup)
+        processor = Stuck({"name": "stuck"}, endpoint.at((queue, "rk")), hup)
         with running(processor):
-            place.producer().message_wait()
+            endpoint.producer().message_wait()
             for times in range(1, 4):
                 wait_until(lambda t=times: processor.begun == t, SOON)
                 proxy.cut()
                 wait_until(lambda t=times: restored(processor, t), SOON)
-            dead = raw.take(place.dead)
-            assert place.producer().rpc_echo("alive").value == "alive"
+            dead = raw.take(endpoint.dead)
+            assert endpoint.producer().rpc_echo("alive").value == "alive"
             assert processor.begun == 3
 
     assert processor.counts["poisonous"] == 1
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
-    assert repr(place.queue) in record.getMessage()
+    assert repr(endpoint.queue) in record.getMessage()
     assert repr(dead.properties.message_id) in record.getMessage()
     assert "4 times" in record.getMessage()
 
 
-def test_without_a_cap_it_is_handled_for_ever(place: Place, raw: Raw, broker_env: Any) -> None:
+def test_without_a_cap_it_is_handled_for_ever(
+    endpoint: Endpoint, raw: Raw, broker_env: Any
+) -> None:
     with Proxy(broker_env.port) as proxy:
         hup = {**broker_env.hup, "port": proxy.port}
-        processor = Patient({"name": "patient"}, place.eqk, hup)
+        processor = Patient({"name": "patient"}, endpoint.eqk, hup)
         with running(processor):
-            place.producer().message_wait()
+            endpoint.producer().message_wait()
             for times in range(1, 6):
                 wait_until(lambda t=times: processor.begun == t, SOON)
                 proxy.cut()
@@ -123,13 +127,15 @@ def test_without_a_cap_it_is_handled_for_ever(place: Place, raw: Raw, broker_env
     assert processor.counts["poisonous"] == 0
 
 
-def test_what_a_publisher_wrote_into_the_header_condemns_nothing(place: Place, raw: Raw) -> None:
-    processor = Stuck({"name": "stuck"}, place.eqk)
+def test_what_a_publisher_wrote_into_the_header_condemns_nothing(
+    endpoint: Endpoint, raw: Raw
+) -> None:
+    processor = Stuck({"name": "stuck"}, endpoint.eqk)
     body = {
         **messaging.MessageCommand("wait").body,
         "fingerprint": messaging.Fingerprint().as_dict(),
     }
     with running(processor):
-        raw.put(place.queue, json.dumps(body).encode(), headers={"x-delivery-count": 1000})
+        raw.put(endpoint.queue, json.dumps(body).encode(), headers={"x-delivery-count": 1000})
         wait_until(lambda: processor.begun == 1, SOON)
     assert processor.counts["poisonous"] == 0

@@ -50,8 +50,8 @@ def consumers() -> int:
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_concurrent_first_calls_share_a_reply_queue(place):
-    server, producer = Server(place.eqk), place.producer()
+def test_concurrent_first_calls_share_a_reply_queue(endpoint):
+    server, producer = Server(endpoint.eqk), endpoint.producer()
     with running(server):
         before = consumers()
         calls = [producer.rpc_echo.later(number) for number in range(MANY)]
@@ -64,11 +64,11 @@ def test_concurrent_first_calls_share_a_reply_queue(place):
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_without_a_receipt_every_call_has_a_queue_of_its_own(place, raw):
+def test_without_a_receipt_every_call_has_a_queue_of_its_own(endpoint, raw):
     """Postage 1.2.1 sends no receipts."""
-    queue = raw.declare(place.queue)
-    producer = place.producer()
-    raw.channel.queue_bind(queue, place.exchange.name, place.key)
+    queue = raw.declare(endpoint.queue)
+    producer = endpoint.producer()
+    raw.channel.queue_bind(queue, endpoint.exchange.name, endpoint.key)
     calls = [producer.rpc_echo.later(number) for number in range(MANY)]
 
     requests = [raw.take(queue, SOON) for _ in range(MANY)]
@@ -79,8 +79,8 @@ def test_without_a_receipt_every_call_has_a_queue_of_its_own(place, raw):
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_calls_do_not_wait_for_the_receipt_of_a_busy_server(place):
-    server, producer = Server(place.eqk), place.producer()
+def test_calls_do_not_wait_for_the_receipt_of_a_busy_server(endpoint):
+    server, producer = Server(endpoint.eqk), endpoint.producer()
     server.concurrency = 1
     with running(server):
         producer.message_keep_busy()

@@ -20,26 +20,26 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 
 @pytest.mark.behaviour("processor-arguments")
-def test_a_processor_is_a_microthread_with_a_consumer(place, broker_env):
+def test_a_processor_is_a_microthread_with_a_consumer(endpoint, broker_env):
     class OwnConsumer(messaging.GenericConsumer):
         pass
 
     class Own(messaging.MessageProcessor):
         consumer_class = OwnConsumer
 
-    processor = Own({"name": "me"}, place.eqk, broker_env.hup, broker_env.vhost)
+    processor = Own({"name": "me"}, endpoint.eqk, broker_env.hup, broker_env.vhost)
 
     assert isinstance(processor, microthreads.MicroThread)
     assert type(processor.consumer) is OwnConsumer
-    assert processor.consumer.qk_list == [(place.queue, place.key)]
+    assert processor.consumer.qk_list == [(endpoint.queue, endpoint.key)]
     assert processor.consumer.vhost == broker_env.vhost
     assert processor.fingerprint["name"] == "me"
     assert set(processor.fingerprint) == set(messaging.Fingerprint().as_dict())
 
 
 @pytest.mark.behaviour("fingerprint-as-dictionary", "processor-arguments")
-def test_any_object_with_as_dict_can_be_a_fingerprint(place):
-    processor = messaging.MessageProcessor(messaging.Fingerprint("me", "kind"), place.eqk)
+def test_any_object_with_as_dict_can_be_a_fingerprint(endpoint):
+    processor = messaging.MessageProcessor(messaging.Fingerprint("me", "kind"), endpoint.eqk)
 
     assert processor.fingerprint == messaging.Fingerprint("me", "kind").as_dict()
 
@@ -69,12 +69,12 @@ class Online(messaging.GenericProducer):
 
 
 @pytest.mark.behaviour("handler-decorators")
-def test_a_handler_gets_the_content_or_the_whole_body(place):
+def test_a_handler_gets_the_content_or_the_whole_body(endpoint):
     def send(producer: Any) -> None:
         producer.message_content([1])
-        place.producer(Online).message_online()
+        endpoint.producer(Online).message_online()
 
-    content, body = through(place, at(place, Decorated), send)
+    content, body = through(endpoint, at(endpoint, Decorated), send)
 
     assert content == {"parameters": [1]}
     assert (body["type"], body["name"], body["category"]) == ("status", "online", "message")
@@ -82,15 +82,15 @@ def test_a_handler_gets_the_content_or_the_whole_body(place):
 
 
 @pytest.mark.behaviour("handler-decorators")
-def test_an_rpc_handler_gets_the_content_and_a_reply_function(place):
-    seen = through(place, at(place, Decorated), lambda p: p.rpc_answer({"a": 1}))
+def test_an_rpc_handler_gets_the_content_and_a_reply_function(endpoint):
+    seen = through(endpoint, at(endpoint, Decorated), lambda p: p.rpc_answer({"a": 1}))
 
     assert seen == [{"parameters": {"a": 1}}]
 
 
 @pytest.mark.behaviour("handler-decorators")
-def test_a_decorated_method_can_be_called_directly(place):
-    processor = at(place, Decorated)
+def test_a_decorated_method_can_be_called_directly(endpoint):
+    processor = at(endpoint, Decorated)
     replies: list[Any] = []
 
     assert processor.content_only("mine") == "called"
@@ -101,15 +101,15 @@ def test_a_decorated_method_can_be_called_directly(place):
 
 
 @pytest.mark.behaviour("handler-decorators")
-def test_type_name_and_category_must_all_fit(place):
+def test_type_name_and_category_must_all_fit(endpoint):
     def send(producer: Any) -> None:
         producer.message_answer()  # an RPC handler, not a message handler
         producer.message_online()  # a command, not a status
         producer.message_other()
 
-    processor = at(place, Decorated)
+    processor = at(endpoint, Decorated)
 
-    assert through(place, processor, send) == []
+    assert through(endpoint, processor, send) == []
     assert processor.counts["unhandled"] == 3
 
 
@@ -143,17 +143,17 @@ class Several(Recorder):
 
 
 @pytest.mark.behaviour("several-handlers")
-def test_all_handlers_run_in_definition_order_on_own_copies(place):
-    seen = through(place, at(place, Several), lambda p: p.message_hello(["x"]))
+def test_all_handlers_run_in_definition_order_on_own_copies(endpoint):
+    seen = through(endpoint, at(endpoint, Several), lambda p: p.message_hello(["x"]))
 
     assert seen == [("first", ["x"]), ("second", ["x"]), ("third", ["x"])]
 
 
 @pytest.mark.behaviour("several-handlers")
-def test_of_several_rpc_handlers_the_last_one_defined_answers(place):
+def test_of_several_rpc_handlers_the_last_one_defined_answers(endpoint):
     answers: list[Any] = []
 
-    seen = through(place, at(place, Several), lambda p: answers.append(p.rpc_who()))
+    seen = through(endpoint, at(endpoint, Several), lambda p: answers.append(p.rpc_who()))
 
     assert [answer.value for answer in answers] == ["another"]
     assert seen == ["another"]
@@ -204,12 +204,12 @@ def greet(producer: Any) -> None:
         (Sibling, ["sibling's"]),
     ],
 )
-def test_handlers_belong_to_their_class_and_its_subclasses(place, kind, expected):
-    assert through(place, at(place, kind), greet) == expected
+def test_handlers_belong_to_their_class_and_its_subclasses(endpoint, kind, expected):
+    assert through(endpoint, at(endpoint, kind), greet) == expected
 
 
 @pytest.mark.behaviour("handler-inheritance")
-def test_a_handler_can_be_added_to_a_class_whose_processors_run(place):
+def test_a_handler_can_be_added_to_a_class_whose_processors_run(endpoint):
     class Open(Recorder):
         pass
 
@@ -223,23 +223,23 @@ def test_a_handler_can_be_added_to_a_class_whose_processors_run(place):
         Open.late = late
         producer.message_late()
 
-    assert through(place, at(place, Open), send) == ["plugged in"]
+    assert through(endpoint, at(endpoint, Open), send) == ["plugged in"]
 
 
 @pytest.mark.behaviour("handler-inheritance")
 @pytest.mark.parametrize("how", ["add_handler", "attribute"])
-def test_a_handler_can_be_added_to_one_instance(place, how):
+def test_a_handler_can_be_added_to_one_instance(endpoint, how):
     @Handles("command", "late")
     def late(self, content):
         self.seen.append(content["parameters"])
 
-    one, other = at(place), at(place, eqk=place.at((place.sub("other"), place.key)))
+    one, other = at(endpoint), at(endpoint, eqk=endpoint.at((endpoint.sub("other"), endpoint.key)))
     if how == "add_handler":
         one.add_handler(late)
     else:
         one.late = late.__get__(one)
     with running(other):
-        assert through(place, one, lambda p: p.message_late(1)) == [1]
+        assert through(endpoint, one, lambda p: p.message_late(1)) == [1]
 
     assert other.seen == []
 
@@ -265,7 +265,7 @@ class WithClasses(Recorder):
 
 
 @pytest.mark.behaviour("handler-classes")
-def test_a_nested_class_handles_messages_and_calls(place):
+def test_a_nested_class_handles_messages_and_calls(endpoint):
     answers: list[Any] = []
 
     def send(producer: Any) -> None:
@@ -273,7 +273,7 @@ def test_a_nested_class_handles_messages_and_calls(place):
         producer.message_body()
         answers.append(producer.rpc_answer(21).value)
 
-    seen = through(place, at(place, WithClasses), send)
+    seen = through(endpoint, at(endpoint, WithClasses), send)
 
     assert seen == [({"parameters": 7}, None), "body"]
     assert answers == [42]
@@ -283,40 +283,40 @@ def test_a_nested_class_handles_messages_and_calls(place):
 
 
 @pytest.mark.behaviour("processor-timeouts")
-def test_a_running_processor_can_listen_to_more_queues(place):
-    processor = at(place)
-    producer = place.producer()
+def test_a_running_processor_can_listen_to_more_queues(endpoint):
+    processor = at(endpoint)
+    producer = endpoint.producer()
     with running(processor):
         assert producer.rpc_echo(1, _key="more", _timeout=5).value == "NoRoute"
-        processor.add_eqk(place.at((place.sub("more"), "more")))
+        processor.add_eqk(endpoint.at((endpoint.sub("more"), "more")))
         assert producer.rpc_echo(2, _key="more").value == 2
         assert producer.rpc_echo(3).value == 3
 
 
 @pytest.mark.behaviour("processor-timeouts")
-def test_add_timeout_calls_back_later_from_a_handler_too(place):
+def test_add_timeout_calls_back_later_from_a_handler_too(endpoint):
     class Timing(Recorder):
         @Answers("command", "remind")
         def remind(self, content, reply_func):
             self.add_timeout(0.05, lambda: self.seen.append("reminded"))
             reply_func(list(self.seen))
 
-    processor = at(place, Timing)
+    processor = at(endpoint, Timing)
     with running(processor):
-        assert place.producer().rpc_remind().value == []
+        assert endpoint.producer().rpc_remind().value == []
         wait_until(lambda: processor.seen == ["reminded"], SOON)
 
 
 @pytest.mark.behaviour("processor-timeouts")
-def test_add_timeout_without_a_callback_sleeps(place):
+def test_add_timeout_without_a_callback_sleeps(endpoint):
     class Sleepy(Recorder):
         @Answers("command", "sleep")
         def sleep(self, content, reply_func):
             self.add_timeout(0.3)
             reply_func("slept")
 
-    producer = place.producer()
-    with running(at(place, Sleepy)):
+    producer = endpoint.producer()
+    with running(at(endpoint, Sleepy)):
         sleeping = gevent.spawn(producer.rpc_sleep)
         assert producer.rpc_echo("meanwhile").value == "meanwhile"
         assert not sleeping.dead
@@ -333,11 +333,11 @@ class Counting(Recorder):
 
 
 @pytest.mark.behaviour("round-robin-and-fan-out")
-def test_a_shared_queue_is_served_round_robin(place, raw):
-    three = [at(place, Counting) for _ in range(3)]
-    producer = place.producer()
+def test_a_shared_queue_is_served_round_robin(endpoint, raw):
+    three = [at(endpoint, Counting) for _ in range(3)]
+    producer = endpoint.producer()
     with running(*three):
-        wait_until(lambda: raw.consumers(place.queue) == 3, SOON)
+        wait_until(lambda: raw.consumers(endpoint.queue) == 3, SOON)
         for number in range(30):
             producer.message_hello(number)
         wait_until(lambda: sum(len(one.seen) for one in three) == 30, SOON)
@@ -347,11 +347,13 @@ def test_a_shared_queue_is_served_round_robin(place, raw):
 
 
 @pytest.mark.behaviour("round-robin-and-fan-out")
-def test_private_queues_are_a_fan_out(place):
-    three = [at(place, Counting, place.at((place.sub(name), place.key))) for name in "abc"]
+def test_private_queues_are_a_fan_out(endpoint):
+    three = [
+        at(endpoint, Counting, endpoint.at((endpoint.sub(name), endpoint.key))) for name in "abc"
+    ]
     with running(*three):
         for number in range(5):
-            place.producer().message_hello(number)
+            endpoint.producer().message_hello(number)
         wait_until(lambda: all(len(one.seen) == 5 for one in three), SOON)
 
     assert [sorted(one.seen) for one in three] == [list(range(5))] * 3

@@ -17,7 +17,7 @@ from postage import messaging
 from postage.errors import ChannelRefused, PublishFailed, TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT
-from tests.support.places import exchange, producer_at
+from tests.support.endpoints import exchange, producer_at
 from tests.support.raw import exchange_exists, listen, take, take_all
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -46,15 +46,15 @@ def test_the_default_eks_is_the_exchange_noname_and_nokey(raw):
 
 
 @pytest.mark.behaviour("producer-arguments")
-def test_the_default_exchange_is_the_first_of_eks(place, second):
-    producer = producer_at(place, eks=[(place.exchange, "rk"), (second[0], "rk2")])
+def test_the_default_exchange_is_the_first_of_eks(endpoint, second):
+    producer = producer_at(endpoint, eks=[(endpoint.exchange, "rk"), (second[0], "rk2")])
 
-    assert producer.default_exchange is place.exchange
+    assert producer.default_exchange is endpoint.exchange
 
 
 @pytest.mark.behaviour("producer-arguments")
-def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, place):
-    kind = type("Producer", (messaging.GenericProducer,), {"eks": place.eks})
+def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, endpoint):
+    kind = type("Producer", (messaging.GenericProducer,), {"eks": endpoint.eks})
     known = {"fingerprint": {"name": "p"}, "hup": broker_env.hup, "vhost": broker_env.vhost}
 
     for producer in (kind(*known.values()), kind(**known)):
@@ -65,11 +65,11 @@ def test_the_three_arguments_are_taken_in_order_and_by_name(broker_env, place):
 
 @pytest.mark.behaviour("hup", "producer-arguments")
 @pytest.mark.parametrize("by", ["argument", "attribute", "both"])
-def test_the_hup_argument_beats_the_attribute(broker_env, monkeypatch, place, raw, queue, by):
+def test_the_hup_argument_beats_the_attribute(broker_env, monkeypatch, endpoint, raw, queue, by):
     nowhere = {"host": "127.0.0.1", "port": 1, "user": "nobody", "password": ""}
     monkeypatch.setattr(messaging, "global_hup", nowhere)
     of_class = {"argument": None, "attribute": broker_env.hup, "both": nowhere}[by]
-    kind = type("Producer", (messaging.GenericProducer,), {"eks": place.eks, "hup": of_class})
+    kind = type("Producer", (messaging.GenericProducer,), {"eks": endpoint.eks, "hup": of_class})
 
     kind(hup=None if by == "attribute" else broker_env.hup).message_hello()
 
@@ -77,8 +77,8 @@ def test_the_hup_argument_beats_the_attribute(broker_env, monkeypatch, place, ra
 
 
 @pytest.mark.behaviour("producer-arguments")
-def test_call_arguments_beat_rpc_timeout_and_max_retry(place, queue):
-    producer = producer_at(place, rpc_timeout=0.05, max_retry=2)
+def test_call_arguments_beat_rpc_timeout_and_max_retry(endpoint, queue):
+    producer = producer_at(endpoint, rpc_timeout=0.05, max_retry=2)
 
     assert producer.rpc_echo().message == "no reply within 0.05 s, 3 tries"
     assert producer.rpc_echo(_timeout=0.1).message == "no reply within 0.1 s, 3 tries"
@@ -86,8 +86,8 @@ def test_call_arguments_beat_rpc_timeout_and_max_retry(place, queue):
 
 
 @pytest.mark.behaviour("producer-arguments")
-def test_the_repr_tells_the_producer_and_no_password(place, broker_env):
-    shown = repr(producer_at(place, {"name": "camera"}))
+def test_the_repr_tells_the_producer_and_no_password(endpoint, broker_env):
+    shown = repr(producer_at(endpoint, {"name": "camera"}))
 
     assert "Producer of 'camera'" in shown
     assert broker_env.password not in shown
@@ -114,47 +114,47 @@ class Badge:
         (Badge(), {"name": "badge", "type": "person"}),
     ],
 )
-def test_the_given_fingerprint_is_merged_over_a_bare_one(place, raw, queue, given, known):
-    producer_at(place, given).message_hello()
+def test_the_given_fingerprint_is_merged_over_a_bare_one(endpoint, raw, queue, given, known):
+    producer_at(endpoint, given).message_hello()
 
     assert take(raw, queue)["fingerprint"] == messaging.Fingerprint().as_dict() | known
 
 
 @pytest.mark.behaviour("fingerprint-as-dictionary")
 @pytest.mark.parametrize("given", [{"name": "camera"}, Badge(), None])
-def test_a_processor_merges_its_fingerprint_likewise(place, given):
+def test_a_processor_merges_its_fingerprint_likewise(endpoint, given):
     bare = messaging.Fingerprint().as_dict()
     known = given.as_dict() if isinstance(given, Badge) else given or {}
 
-    assert messaging.MessageProcessor(given, place.eqk).fingerprint == bare | known
+    assert messaging.MessageProcessor(given, endpoint.eqk).fingerprint == bare | known
 
 
 # --- exchanges
 
 
 @pytest.mark.behaviour("producer-declares-exchanges")
-def test_making_one_declares_every_exchange_in_eks(raw, place):
-    names = [place.sub(suffix) for suffix in "abc"]
+def test_making_one_declares_every_exchange_in_eks(raw, endpoint):
+    names = [endpoint.sub(suffix) for suffix in "abc"]
     eks = [(exchange(name), "rk") for name in names] + [(exchange(names[0]), "again")]
     assert not any(exchange_exists(raw, name) for name in names)
 
-    producer_at(place, eks=eks)
+    producer_at(endpoint, eks=eks)
 
     assert all(exchange_exists(raw, name) for name in names)
 
 
 @pytest.mark.behaviour("exchange-attributes", "producer-declares-exchanges")
-def test_pika_and_postage_declare_the_same_exchange(raw, place):
-    unrouted = exchange(place.sub("unrouted"), "fanout")
+def test_pika_and_postage_declare_the_same_exchange(raw, endpoint):
+    unrouted = exchange(endpoint.sub("unrouted"), "fanout")
     made = exchange(
-        place.sub("made"),
+        endpoint.sub("made"),
         "topic",
         durable=False,
         auto_delete=True,
         arguments={"alternate-exchange": unrouted.name},
     )
     queue = listen(raw, unrouted, "")
-    producer = producer_at(place, eks=[(made, "lamp.on")])
+    producer = producer_at(endpoint, eks=[(made, "lamp.on")])
     raw.channel.exchange_declare(**made.parameters)  # the broker would refuse any difference
 
     producer.message_hello()
@@ -165,25 +165,25 @@ def test_pika_and_postage_declare_the_same_exchange(raw, place):
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_a_passive_exchange_must_exist(raw, place):
-    passive = exchange(place.sub("passive"), passive=True)
+def test_a_passive_exchange_must_exist(raw, endpoint):
+    passive = exchange(endpoint.sub("passive"), passive=True)
     with pytest.raises(ChannelRefused, match="404") as caught:
-        producer_at(place, eks=[(passive, "rk")])
+        producer_at(endpoint, eks=[(passive, "rk")])
     assert caught.value.code == 404
 
     raw.channel.exchange_declare(passive.name, "topic")
-    producer_at(place, eks=[(passive, "rk")]).message_hello()
+    producer_at(endpoint, eks=[(passive, "rk")]).message_hello()
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_an_exchange_of_another_type_is_an_error_with_both_types(raw, place):
-    raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
+def test_an_exchange_of_another_type_is_an_error_with_both_types(raw, endpoint):
+    raw.channel.exchange_declare(endpoint.exchange.name, "fanout", durable=True)
 
     with pytest.raises(TopologyMismatch) as caught:
-        producer_at(place)
+        producer_at(endpoint)
 
     error = caught.value
-    assert (error.kind, error.name, error.flag) == ("exchange", place.exchange.name, "type")
+    assert (error.kind, error.name, error.flag) == ("exchange", endpoint.exchange.name, "type")
     assert (error.ours, error.theirs) == ("direct", "fanout")
     assert "passive = True" in str(error)
 
@@ -205,9 +205,9 @@ def test_an_exchange_of_another_type_is_an_error_with_both_types(raw, place):
         ("rpc_queue_rpc_queue_x", "rpc_queue_x", "rpc"),
     ],
 )
-def test_only_the_prefix_is_cut_from_the_name(place, raw, queue, attribute, name, category):
+def test_only_the_prefix_is_cut_from_the_name(endpoint, raw, queue, attribute, name, category):
     more = {"_queue_only": True} if category == "rpc" and "queue" not in attribute else {}
-    getattr(producer_at(place), attribute)(**more)
+    getattr(producer_at(endpoint), attribute)(**more)
     sent = take(raw, queue)
 
     assert (sent["name"], sent["category"]) == (name, category)
@@ -221,8 +221,8 @@ def test_only_the_prefix_is_cut_from_the_name(place, raw, queue, attribute, name
         *("build_message_x", "__len__", "__iter__", "__deepcopy__", "_repr_html_", "__wrapped__"),
     ],
 )
-def test_an_unknown_attribute_is_an_attribute_error(place, name):
-    producer = producer_at(place)
+def test_an_unknown_attribute_is_an_attribute_error(endpoint, name):
+    producer = producer_at(endpoint)
 
     assert not hasattr(producer, name)
     assert getattr(producer, name, "default") == "default"
@@ -269,15 +269,15 @@ def test_a_producer_that_was_never_initialised_can_be_looked_at():
 # --- confirms
 
 
-def test_with_confirm_the_broker_has_the_message_on_return(place, raw, queue):
-    producer = producer_at(place)
+def test_with_confirm_the_broker_has_the_message_on_return(endpoint, raw, queue):
+    producer = producer_at(endpoint)
     for number in range(1, 21):
         producer.message_hello(number)
         assert raw.count(queue) == number
 
 
-def test_without_confirm_all_messages_arrive_in_order(place, raw, queue):
-    producer = producer_at(place, confirm=False)
+def test_without_confirm_all_messages_arrive_in_order(endpoint, raw, queue):
+    producer = producer_at(endpoint, confirm=False)
     for number in range(500):
         producer.message_hello(number)
 
@@ -304,9 +304,9 @@ def threads_of(pid):
 
 
 def test_without_confirm_the_call_does_not_wait_for_the_broker(
-    place, raw, queue, silent_broker, rabbitmq
+    endpoint, raw, queue, silent_broker, rabbitmq
 ):
-    producer = producer_at(place, confirm=False)
+    producer = producer_at(endpoint, confirm=False)
     producer.message_hello("first")
     raw.take(queue)
     silent_broker()
@@ -318,8 +318,8 @@ def test_without_confirm_the_call_does_not_wait_for_the_broker(
     assert take(raw, queue)["content"] == {"parameters": "second"}
 
 
-def test_with_confirm_a_silent_broker_times_out(place, raw, queue, silent_broker):
-    producer = producer_at(place, publish_timeout=0.3)
+def test_with_confirm_a_silent_broker_times_out(endpoint, raw, queue, silent_broker):
+    producer = producer_at(endpoint, publish_timeout=0.3)
     producer.message_hello("first")
     silent_broker()
     started = time.monotonic()
@@ -330,8 +330,8 @@ def test_with_confirm_a_silent_broker_times_out(place, raw, queue, silent_broker
     assert 0.2 < time.monotonic() - started < 10  # and not the default, 30
 
 
-def test_many_greenlets_share_one_producer(place, raw, queue):
-    producer = producer_at(place)
+def test_many_greenlets_share_one_producer(endpoint, raw, queue):
+    producer = producer_at(endpoint)
     sending = [gevent.spawn(producer.message_hello, number) for number in range(200)]
     gevent.joinall(sending, timeout=20, raise_error=True)
 

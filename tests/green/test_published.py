@@ -21,7 +21,7 @@ from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
-from tests.support.places import Place, exchange
+from tests.support.endpoints import Endpoint, exchange
 from tests.support.proxy import Proxy
 from tests.support.publishing import SOON, in_time, message
 from tests.support.raw import listen, take, take_all
@@ -29,18 +29,24 @@ from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays
 
 
-def behind(proxy: Proxy, env: Any, place: Place, **attributes: Any) -> Any:
+def behind(proxy: Proxy, env: Any, endpoint: Endpoint, **attributes: Any) -> Any:
     """Return a producer behind the *proxy*."""
-    kind = type("Producer", (messaging.GenericProducer,), {"eks": place.eks, **attributes})
+    kind = type("Producer", (messaging.GenericProducer,), {"eks": endpoint.eks, **attributes})
     return kind(hup={**env.hup, "port": proxy.port})
 
 
 @pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("outage", [0.0, 0.5])
 def test_a_producer_goes_on_after_a_lost_connection(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any, queue: str, outage: float, confirm: bool
+    proxy: Proxy,
+    broker_env: Any,
+    endpoint: Endpoint,
+    raw: Any,
+    queue: str,
+    outage: float,
+    confirm: bool,
 ) -> None:
-    producer = behind(proxy, broker_env, place, confirm=confirm)
+    producer = behind(proxy, broker_env, endpoint, confirm=confirm)
     producer.message_before()
     assert take(raw, queue)["name"] == "before"
     if outage:
@@ -56,10 +62,10 @@ def test_a_producer_goes_on_after_a_lost_connection(
 
 
 def test_under_cuts_every_message_arrives_at_least_once(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any
+    proxy: Proxy, broker_env: Any, endpoint: Endpoint, raw: Any
 ) -> None:
-    producer = behind(proxy, broker_env, place)
-    queue = listen(raw, place.exchange, place.key)
+    producer = behind(proxy, broker_env, endpoint)
+    queue = listen(raw, endpoint.exchange, endpoint.key)
     runs = [gevent.spawn(send_many, producer, sender, 40) for sender in range(25)]
     for _ in range(8):
         gevent.sleep(0.1)
@@ -86,9 +92,9 @@ def send_many(producer: Any, sender: int, count: int) -> None:
 
 
 def test_a_broker_that_stays_away_is_an_error_at_the_limit(
-    proxy: Proxy, broker_env: Any, place: Place
+    proxy: Proxy, broker_env: Any, endpoint: Endpoint
 ) -> None:
-    producer = behind(proxy, broker_env, place, publish_timeout=1.0)
+    producer = behind(proxy, broker_env, endpoint, publish_timeout=1.0)
     producer.message_before()
     proxy.refuse()
     proxy.cut()
@@ -98,14 +104,14 @@ def test_a_broker_that_stays_away_is_an_error_at_the_limit(
 
     assert type(error) is PublishFailed
     assert isinstance(error.__cause__, BrokerUnreachable)
-    assert (error.exchange, error.key) == (place.exchange.name, "rk")
+    assert (error.exchange, error.key) == (endpoint.exchange.name, "rk")
     assert "longer publish_timeout" in str(error)
 
 
 def test_a_half_open_connection_is_an_error_at_the_limit(
-    proxy: Proxy, broker_env: Any, place: Place
+    proxy: Proxy, broker_env: Any, endpoint: Endpoint
 ) -> None:
-    producer = behind(proxy, broker_env, place, publish_timeout=1.0)
+    producer = behind(proxy, broker_env, endpoint, publish_timeout=1.0)
     producer.message_before()
     proxy.half_open()
     watch = Stopwatch()
@@ -115,21 +121,21 @@ def test_a_half_open_connection_is_an_error_at_the_limit(
     assert {type(error.__cause__) for error in errors} == {OperationTimeout}
 
 
-def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Place) -> None:
+def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, endpoint: Endpoint) -> None:
     pair = runtime_of(Settings.resolve()).pair
-    forbidden = exchange(place.sub("internal"))
+    forbidden = exchange(endpoint.sub("internal"))
     connection = pair.publishing.get()
     with connection.lease() as channel:
         channel.exchange_declare(**{**forbidden.parameters, "internal": True})
     # As if others had declared it: no client may publish to an internal exchange.
-    connection.declare(place.exchange)
+    connection.declare(endpoint.exchange)
     connection.declared.add(forbidden)
-    connection.discard_declaration(place.exchange)
+    connection.discard_declaration(endpoint.exchange)
     watch = Stopwatch()
     refused, *others = outcomes(
         [
             spawned(publish_confirmed, pair, message(number, to), limit=5)
-            for number, to in enumerate((forbidden, *[place.exchange] * 20))
+            for number, to in enumerate((forbidden, *[endpoint.exchange] * 20))
         ],
         SOON,
     )
@@ -140,9 +146,9 @@ def test_a_forbidden_publish_fails_at_once_and_alone(broker_env: Any, place: Pla
 
 
 def test_a_forbidden_topic_affects_no_other_publisher(
-    rabbitmq: Any, broker_env: Any, place: Place
+    rabbitmq: Any, broker_env: Any, endpoint: Endpoint
 ) -> None:
-    topic = exchange(place.sub("topic"), "topic")
+    topic = exchange(endpoint.sub("topic"), "topic")
     pair = runtime_of(Settings.resolve()).pair
     permissions = ("set_topic_permissions", "--vhost", broker_env.vhost, "guest", topic.name)
     connection = pair.publishing.get()
@@ -162,12 +168,12 @@ def test_a_forbidden_topic_affects_no_other_publisher(
 
 
 def test_an_exchange_redeclared_differently_fails_at_once(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any
+    proxy: Proxy, broker_env: Any, endpoint: Endpoint, raw: Any
 ) -> None:
-    producer = behind(proxy, broker_env, place)
+    producer = behind(proxy, broker_env, endpoint)
     producer.message_before()
-    raw.channel.exchange_delete(place.exchange.name)
-    raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
+    raw.channel.exchange_delete(endpoint.exchange.name)
+    raw.channel.exchange_declare(endpoint.exchange.name, "fanout", durable=True)
     proxy.cut()
     wait_until(lambda: runtime_of(producer.settings).pair.publishing.current is None, SOON)
     watch = Stopwatch()
@@ -183,44 +189,46 @@ def test_an_exchange_redeclared_differently_fails_at_once(
     )
 
 
-def test_a_full_queue_takes_it_when_there_is_room(place: Place, raw: Any) -> None:
+def test_a_full_queue_takes_it_when_there_is_room(endpoint: Endpoint, raw: Any) -> None:
     full = {"x-max-length": 1, "x-overflow": "reject-publish"}
-    messaging.GenericConsumer(place.at(({"name": place.queue, "flags": {"arguments": full}}, "rk")))
-    producer = place.producer()
+    messaging.GenericConsumer(
+        endpoint.at(({"name": endpoint.queue, "flags": {"arguments": full}}, "rk"))
+    )
+    producer = endpoint.producer()
     producer.message_first()
     run = spawned(producer.message_second)
     assert_stays(lambda: not run.dead, 0.2)
-    assert take(raw, place.queue)["name"] == "first"
+    assert take(raw, endpoint.queue)["name"] == "first"
 
     assert outcomes([run], SOON) == [None]
-    assert take(raw, place.queue)["name"] == "second"
+    assert take(raw, endpoint.queue)["name"] == "second"
 
 
 # --- mandatory
 
 
 def test_a_mandatory_message_without_a_route_is_an_error(
-    place: Place, raw: Any, queue: str
+    endpoint: Endpoint, raw: Any, queue: str
 ) -> None:
-    producer = place.producer(mandatory=True)
+    producer = endpoint.producer(mandatory=True)
 
     with pytest.raises(NoRoute, match="start its receiver") as caught:
         producer.message_hello(_key="nobody")
 
-    assert (caught.value.exchange, caught.value.key) == (place.exchange.name, "nobody")
+    assert (caught.value.exchange, caught.value.key) == (endpoint.exchange.name, "nobody")
     producer.message_hello()
     assert take(raw, queue)["name"] == "hello"
 
 
-def test_an_unmandatory_message_without_a_route_is_no_error(place: Place) -> None:
-    place.producer().message_hello(_key="nobody")
+def test_an_unmandatory_message_without_a_route_is_no_error(endpoint: Endpoint) -> None:
+    endpoint.producer().message_hello(_key="nobody")
 
 
 @pytest.mark.parametrize("turn", range(3))
 def test_only_the_messages_without_a_route_fail(
-    place: Place, raw: Any, queue: str, turn: int
+    endpoint: Endpoint, raw: Any, queue: str, turn: int
 ) -> None:
-    producer, lenient = place.producer(mandatory=True), place.producer()
+    producer, lenient = endpoint.producer(mandatory=True), endpoint.producer()
     for each in (producer, lenient):
         each.message_first()
     take_all(raw, queue, 2)
@@ -235,18 +243,18 @@ def test_only_the_messages_without_a_route_fail(
     assert len(take_all(raw, queue, 200)) == 200
 
 
-def test_what_an_alternate_exchange_takes_has_a_route(place: Place, raw: Any) -> None:
-    lost = exchange(place.sub("lost"), "fanout")
+def test_what_an_alternate_exchange_takes_has_a_route(endpoint: Endpoint, raw: Any) -> None:
+    lost = exchange(endpoint.sub("lost"), "fanout")
     queue = listen(raw, lost, "")
-    made = exchange(place.sub("made"), arguments={"alternate-exchange": lost.name})
-    producer = place.producer(mandatory=True, eks=[(made, "nobody")])
+    made = exchange(endpoint.sub("made"), arguments={"alternate-exchange": lost.name})
+    producer = endpoint.producer(mandatory=True, eks=[(made, "nobody")])
     producer.message_hello()
 
     assert take(raw, queue)["name"] == "hello"
 
 
-def test_unconfirmed_messages_without_a_route_are_counted(place: Place, caplog: Any) -> None:
-    producer = place.producer(mandatory=True, confirm=False)
+def test_unconfirmed_messages_without_a_route_are_counted(endpoint: Endpoint, caplog: Any) -> None:
+    producer = endpoint.producer(mandatory=True, confirm=False)
     before = returned()
     for _ in range(25):
         producer.message_hello(_key="nobody")
@@ -263,9 +271,9 @@ def returned() -> int:
 
 
 def test_a_mandatory_message_is_sent_again_like_any_other(
-    proxy: Proxy, broker_env: Any, place: Place, raw: Any, queue: str
+    proxy: Proxy, broker_env: Any, endpoint: Endpoint, raw: Any, queue: str
 ) -> None:
-    producer = behind(proxy, broker_env, place, mandatory=True)
+    producer = behind(proxy, broker_env, endpoint, mandatory=True)
     producer.message_before()
     take(raw, queue)
     proxy.cut()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.running import SOON
 
@@ -18,10 +18,10 @@ SCRIPT = "tests/green/programs/component.py"
 
 
 @pytest.fixture
-def component(place: Place):
+def component(endpoint: Endpoint):
     """The program, ready, and a producer for its first processor."""
-    producer = place.producer(eks=[(place.exchange, "one")])
-    with Program("-B", SCRIPT, place.queue, "an argument", "--flag") as program:
+    producer = endpoint.producer(eks=[(endpoint.exchange, "one")])
+    with Program("-B", SCRIPT, endpoint.queue, "an argument", "--flag") as program:
         program.wait_for_line("run 1 of")
         yield program, producer
 
@@ -47,7 +47,7 @@ def test_code_after_the_loop_runs_after_the_last_quit(component):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_restart_runs_the_same_program_and_arguments_once(component, raw, place):
+def test_restart_runs_the_same_program_and_arguments_once(component, raw, endpoint):
     program, producer = component
     first = program.wait_for_line("run 1 of")
 
@@ -56,7 +56,9 @@ def test_restart_runs_the_same_program_and_arguments_once(component, raw, place)
     second = program.wait_for_line("run 2 of")
     assert second == first.replace("run 1", "run 2")  # pid, arguments, interpreter's options
     assert producer.rpc_echo("anew").value == "anew"
-    assert raw.count(place.sub("one")) == 0  # the command is acknowledged, it does not come again
+    assert (
+        raw.count(endpoint.sub("one")) == 0
+    )  # the command is acknowledged, it does not come again
     quit_both(producer)
     finished = program.wait()
     assert finished.code == 0, finished.stderr
@@ -64,7 +66,7 @@ def test_restart_runs_the_same_program_and_arguments_once(component, raw, place)
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_a_restart_waits_for_the_messages_of_other_processors(component, raw, place):
+def test_a_restart_waits_for_the_messages_of_other_processors(component, raw, endpoint):
     program, producer = component
     for _ in range(3):
         producer.message_work(0.4, _key="two")
@@ -73,16 +75,16 @@ def test_a_restart_waits_for_the_messages_of_other_processors(component, raw, pl
     producer.message_restart()
     program.wait_for_line("run 2 of")
 
-    assert raw.count(place.sub("two")) == 0
+    assert raw.count(endpoint.sub("two")) == 0
     before, _, _ = program.stdout.partition("run 2 of")
     assert before.count("finished") == 3  # and nothing that was printed is lost
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_restart_works_for_a_program_run_as_a_module(place):
-    producer = place.producer(eks=[(place.exchange, "one")])
+def test_restart_works_for_a_program_run_as_a_module(endpoint):
+    producer = endpoint.producer(eks=[(endpoint.exchange, "one")])
     module = SCRIPT.removesuffix(".py").replace("/", ".")
-    with Program("-m", module, place.queue) as program:
+    with Program("-m", module, endpoint.queue) as program:
         program.wait_for_line("run 1 of")
         producer.message_restart()
         program.wait_for_line("run 2 of")
@@ -92,7 +94,7 @@ def test_restart_works_for_a_program_run_as_a_module(place):
 
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, place, number):
+def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, endpoint, number):
     program, producer = component
     producer.message_work(0.4)
     program.wait_for_line("began")
@@ -102,20 +104,20 @@ def test_a_signal_ends_the_loop_after_the_running_messages(component, raw, place
 
     assert finished.code == 0, finished.stderr
     assert finished.stdout.splitlines()[-2:] == ["finished", "after the loop"]
-    assert raw.count(place.sub("one")) == 0
+    assert raw.count(endpoint.sub("one")) == 0
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_a_second_signal_ends_at_once_and_requeues(component, raw, place):
+def test_a_second_signal_ends_at_once_and_requeues(component, raw, endpoint):
     program, producer = component
     producer.message_work(30)
     program.wait_for_line("began")
 
     program.popen.send_signal(signal.SIGTERM)
-    wait_until(lambda: not raw.consumers(place.sub("one")), SOON)  # it drains
+    wait_until(lambda: not raw.consumers(endpoint.sub("one")), SOON)  # it drains
     program.popen.send_signal(signal.SIGTERM)
     finished = program.wait(5)
 
     assert finished.code == 128 + signal.SIGTERM
     assert "finished" not in finished.stdout
-    wait_until(lambda: raw.count(place.sub("one")) == 1, SOON)
+    wait_until(lambda: raw.count(endpoint.sub("one")) == 1, SOON)

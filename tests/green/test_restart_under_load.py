@@ -16,7 +16,7 @@ import gevent.event
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.running import SOON
 
@@ -31,8 +31,8 @@ LONGEST = 5.0
 class Traffic:
     """Calls and messages, to all processors in turn, until `over`."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self.over = gevent.event.Event()
         self.right, self.wrong = 0, Counter[str]()
         self.longest = 0.0
@@ -47,7 +47,7 @@ class Traffic:
             yield turn, str((number + turn) % PROCESSORS)
 
     def _call(self, number: int) -> None:
-        producer = self._place.producer(rpc_timeout=30, max_retry=4)  # as they are by default
+        producer = self._endpoint.producer(rpc_timeout=30, max_retry=4)  # as they are by default
         for turn, key in self._turns(number):
             began = time.monotonic()
             answer = producer.rpc_double(turn, _key=key)
@@ -58,7 +58,7 @@ class Traffic:
                 self.wrong[repr(answer.body["content"])] += 1
 
     def _write(self, number: int) -> None:
-        producer = self._place.producer()
+        producer = self._endpoint.producer()
         for turn, key in self._turns(number):
             producer.message_note(f"{number}.{turn}", _key=key)
             self.sent.append(f"{number}.{turn}")
@@ -77,15 +77,17 @@ class Traffic:
 
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.limit(90)
-def test_a_restart_under_load_fails_no_call_and_loses_no_message(place: Place, tmp_path: Path):
+def test_a_restart_under_load_fails_no_call_and_loses_no_message(
+    endpoint: Endpoint, tmp_path: Path
+):
     notes = tmp_path / "notes"
-    arguments = ("-B", SCRIPT, place.queue, str(PROCESSORS), str(notes))
+    arguments = ("-B", SCRIPT, endpoint.queue, str(PROCESSORS), str(notes))
     with Program(*arguments, env=os.environ | {"RESTARTING": "yes"}) as program:
         first = run_of(program, 1)
-        traffic = Traffic(place)
+        traffic = Traffic(endpoint)
         for run in (2, 3):
             traffic.go_on(500)
-            place.producer().message_restart(_key=str(run))
+            endpoint.producer().message_restart(_key=str(run))
             told = run_of(program, run)
             assert told["inherited"] == first["inherited"]
             assert told["started"] > first["started"]

@@ -13,7 +13,7 @@ from postage import green, messaging
 from postage.errors import ConnectionClosed
 from postage.generic_application import GenericApplication
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
 from tests.support.recovery import OneByOne, error_of, run_to_end, wait_for_recovery, worker
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 @pytest.mark.parametrize("how", ["cut at once", "down for a while"])
 def test_a_processor_consumes_again_after_a_lost_connection(
-    place: Place, hup: Any, proxy: Proxy, how: str
+    endpoint: Endpoint, hup: Any, proxy: Proxy, how: str
 ) -> None:
-    processor = worker(place, hup)
-    producer = place.producer()
+    processor = worker(endpoint, hup)
+    producer = endpoint.producer()
     with running(processor):
         assert producer.rpc_echo("before").value == "before"
         if how == "down for a while":
@@ -44,11 +44,11 @@ def test_a_processor_consumes_again_after_a_lost_connection(
     assert (processor.counts["lost"], processor.counts["restored"]) == (1, 1)
 
 
-def test_the_classic_loop_consumes_again(place: Place, hup: Any, proxy: Proxy) -> None:
-    consumer = messaging.GenericConsumer(place.eqk, hup)
+def test_the_classic_loop_consumes_again(endpoint: Endpoint, hup: Any, proxy: Proxy) -> None:
+    consumer = messaging.GenericConsumer(endpoint.eqk, hup)
     with consuming(consumer) as got:
         for number in range(3):
-            place.producer().message_hello(number)
+            endpoint.producer().message_hello(number)
             wait_until(lambda n=number: n in contents(consumer, got), SOON)
             proxy.cut()
             wait_until(lambda n=number: consumer.counts["restored"] == n + 1, SOON)
@@ -62,10 +62,10 @@ def contents(consumer: Any, got: list[Any]) -> list[Any]:
 
 
 def test_running_handlers_finish_and_waiting_ones_run_once(
-    place: Place, hup: Any, proxy: Proxy, raw: Raw
+    endpoint: Endpoint, hup: Any, proxy: Proxy, raw: Raw
 ) -> None:
-    processor = worker(place, hup, OneByOne)
-    producer = place.producer()
+    processor = worker(endpoint, hup, OneByOne)
+    producer = endpoint.producer()
     for number in range(5):
         producer.message_work(number)
     with running(processor):
@@ -80,13 +80,13 @@ def test_running_handlers_finish_and_waiting_ones_run_once(
     assert processor.begun == [0, 0, 1, 2, 3, 4]
     assert processor.counts["stale"] == 4
     assert processor.counts["stale_acks"] == 1
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
 
 
 def test_in_the_classic_loop_what_waits_is_not_begun_twice(
-    place: Place, hup: Any, proxy: Proxy, raw: Raw
+    endpoint: Endpoint, hup: Any, proxy: Proxy, raw: Raw
 ) -> None:
-    consumer = messaging.GenericConsumer(place.eqk, hup)
+    consumer = messaging.GenericConsumer(endpoint.eqk, hup)
     consumer.prefetch = 10
     got: list[Any] = []
     gate = gevent.event.Event()
@@ -97,10 +97,10 @@ def test_in_the_classic_loop_what_waits_is_not_begun_twice(
         consumer.ack(method)
 
     for number in range(5):
-        place.producer().message_hello(number)
+        endpoint.producer().message_hello(number)
     run = gevent.spawn(consumer.start_consuming, callback)
     wait_until(lambda: got == [0], SOON)
-    wait_until(lambda: raw.count(place.queue) == 0, SOON)
+    wait_until(lambda: raw.count(endpoint.queue) == 0, SOON)
     proxy.cut()
     wait_until(lambda: consumer.counts["restored"] == 1, SOON)
     gate.set()
@@ -108,17 +108,17 @@ def test_in_the_classic_loop_what_waits_is_not_begun_twice(
     consumer.stop_consuming()
     run.get(timeout=SOON)
 
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
 
 
 def test_a_queue_that_ended_with_the_connection_is_made_anew(
-    place: Place, hup: Any, proxy: Proxy
+    endpoint: Endpoint, hup: Any, proxy: Proxy
 ) -> None:
-    own = {"name": place.sub("own"), "flags": {"exclusive": True, "auto_delete": True}}
+    own = {"name": endpoint.sub("own"), "flags": {"exclusive": True, "auto_delete": True}}
     nameless = {"name": "", "flags": {"exclusive": True}}
-    bindings = place.at((nameless, "nameless"), (own, "own"), (own, "more"))
-    processor = worker(place, hup, eqk=bindings)
-    producer = place.producer()
+    bindings = endpoint.at((nameless, "nameless"), (own, "own"), (own, "more"))
+    processor = worker(endpoint, hup, eqk=bindings)
+    producer = endpoint.producer()
     keys = ("nameless", "own", "more")
     with running(processor):
         assert [producer.rpc_echo(1, _key=key).value for key in keys] == [1, 1, 1]
@@ -129,54 +129,56 @@ def test_a_queue_that_ended_with_the_connection_is_made_anew(
         after = dict(processor.consumer.qk_list)
 
     assert len(before) == len(after) == 2
-    assert place.sub("own") in before.keys() & after.keys()
+    assert endpoint.sub("own") in before.keys() & after.keys()
     assert before != after, "the broker has given the nameless one another name"
 
 
 def test_what_was_joined_is_restored_and_what_was_left_is_not(
-    place: Place, hup: Any, proxy: Proxy, raw: Raw
+    endpoint: Endpoint, hup: Any, proxy: Proxy, raw: Raw
 ) -> None:
-    own = {"name": place.sub("own"), "flags": {"exclusive": True}}
-    processor = worker(place, hup, eqk=place.at((own, "kept"), (own, "unbound")))
-    producer = place.producer()
+    own = {"name": endpoint.sub("own"), "flags": {"exclusive": True}}
+    processor = worker(endpoint, hup, eqk=endpoint.at((own, "kept"), (own, "unbound")))
+    producer = endpoint.producer()
     with running(processor):
-        processor.add_eqk(place.at((place.sub("joined"), "joined"), (place.sub("left"), "left")))
-        processor.consumer.queue_unbind(place.exchange, own, "unbound")
-        processor.consumer.cancel(place.sub("left"))
+        processor.add_eqk(
+            endpoint.at((endpoint.sub("joined"), "joined"), (endpoint.sub("left"), "left"))
+        )
+        processor.consumer.queue_unbind(endpoint.exchange, own, "unbound")
+        processor.consumer.cancel(endpoint.sub("left"))
         proxy.cut()
         wait_for_recovery(processor)
         assert [producer.rpc_echo(1, _key=key).value for key in ("kept", "joined")] == [1, 1]
         assert producer.rpc_echo(1, _key="unbound").value == "NoRoute"
-        assert raw.consumers(place.sub("left")) == 0
+        assert raw.consumers(endpoint.sub("left")) == 0
 
 
 def test_a_queue_added_during_the_loss_is_consumed_after_it(
-    place: Place, hup: Any, proxy: Proxy
+    endpoint: Endpoint, hup: Any, proxy: Proxy
 ) -> None:
-    processor = worker(place, hup)
+    processor = worker(endpoint, hup)
     with running(processor):
         proxy.refuse()
         proxy.cut()
         wait_until(lambda: not processor.consumer.consuming, SOON)
-        joining = gevent.spawn(processor.add_eqk, place.at((place.sub("joined"), "joined")))
+        joining = gevent.spawn(processor.add_eqk, endpoint.at((endpoint.sub("joined"), "joined")))
         gevent.idle()
         proxy.accept()
         joining.get(timeout=SOON)
         wait_for_recovery(processor)
         wait_until(lambda: processor.consumer.consuming, SOON)
-        assert place.producer().rpc_echo(1, _key="joined").value == 1
+        assert endpoint.producer().rpc_echo(1, _key="joined").value == 1
 
 
 def test_groups_of_generic_applications_are_restored(
-    place: Place, hup: Any, proxy: Proxy, broker_env: Any
+    endpoint: Endpoint, hup: Any, proxy: Proxy, broker_env: Any
 ) -> None:
     class Application(GenericApplication):
-        exchange_class = place.exchange
+        exchange_class = endpoint.exchange
 
-    application = Application({"name": place.queue[:40]}, broker_env.vhost, ["first"], hup)
+    application = Application({"name": endpoint.queue[:40]}, broker_env.vhost, ["first"], hup)
     name = application.address.name
     keys = [name, f"{name}/rr", f"{name}#second", f"{name}#second/rr"]
-    producer = place.producer()
+    producer = endpoint.producer()
     with running(application):
         producer.message_join_group({"group_name": "second"}, _key=name)
         producer.message_leave_group({"group_name": "first"}, _key=name)
@@ -190,10 +192,12 @@ def test_groups_of_generic_applications_are_restored(
 
 
 @pytest.mark.slow
-def test_two_hundred_processors_are_restored_together(place: Place, hup: Any, proxy: Proxy) -> None:
+def test_two_hundred_processors_are_restored_together(
+    endpoint: Endpoint, hup: Any, proxy: Proxy
+) -> None:
     keys = [f"key{number}" for number in range(200)]
-    processors = [worker(place, hup, eqk=place.at((place.sub(key), key))) for key in keys]
-    producer = place.producer()
+    processors = [worker(endpoint, hup, eqk=endpoint.at((endpoint.sub(key), key))) for key in keys]
+    producer = endpoint.producer()
     with running(*processors):
         proxy.cut()
         began = time.monotonic()
@@ -210,9 +214,9 @@ def test_two_hundred_processors_are_restored_together(place: Place, hup: Any, pr
 
 
 def test_a_processor_ends_during_the_loss_when_told_to(
-    place: Place, hup: Any, proxy: Proxy
+    endpoint: Endpoint, hup: Any, proxy: Proxy
 ) -> None:
-    processor = worker(place, hup)
+    processor = worker(endpoint, hup)
     run = gevent.spawn(green.run, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     proxy.refuse()
@@ -227,9 +231,9 @@ def test_a_processor_ends_during_the_loss_when_told_to(
 
 
 def test_the_classic_loop_ends_during_the_loss_when_told_to(
-    place: Place, hup: Any, proxy: Proxy
+    endpoint: Endpoint, hup: Any, proxy: Proxy
 ) -> None:
-    consumer = messaging.GenericConsumer(place.eqk, hup)
+    consumer = messaging.GenericConsumer(endpoint.eqk, hup)
     run = gevent.spawn(consumer.start_consuming, print)
     wait_until(lambda: consumer.consuming, SOON)
     proxy.refuse()
@@ -244,8 +248,10 @@ def test_the_classic_loop_ends_during_the_loss_when_told_to(
 
 
 @pytest.mark.parametrize("outage", [False, True], ids=["connected", "during a loss"])
-def test_our_own_close_ends_a_processor(place: Place, hup: Any, proxy: Proxy, outage: bool) -> None:
-    processor = worker(place, hup)
+def test_our_own_close_ends_a_processor(
+    endpoint: Endpoint, hup: Any, proxy: Proxy, outage: bool
+) -> None:
+    processor = worker(endpoint, hup)
     run = gevent.spawn(run_to_end, processor)
     wait_until(lambda: processor.consumer.consuming, SOON)
     if outage:

@@ -14,7 +14,7 @@ from postage.green.runtime import DECLARED_AT_ONCE
 from postage.message import result_from
 from postage.testing.polling import wait_until
 from tests.support.broker_commands import close_connection, close_connections
-from tests.support.places import exchange
+from tests.support.endpoints import exchange
 from tests.support.running import SOON, consuming, running, warm
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -66,9 +66,9 @@ def server(eqk: Any) -> Server:
         ("crash", messaging.MessageResultException, "'missing'", "KeyError"),
     ],
 )
-def test_each_kind_of_result_is_rebuilt_from_the_reply(place, call, kind, said, expected):
-    with running(server(place.eqk)):
-        result = getattr(place.producer(), f"rpc_{call}")({"a": [1, None, "é"]})
+def test_each_kind_of_result_is_rebuilt_from_the_reply(endpoint, call, kind, said, expected):
+    with running(server(endpoint.eqk)):
+        result = getattr(endpoint.producer(), f"rpc_{call}")({"a": [1, None, "é"]})
 
     assert type(result) is kind
     assert (result.value, result.message) == (expected, said)
@@ -76,7 +76,7 @@ def test_each_kind_of_result_is_rebuilt_from_the_reply(place, call, kind, said, 
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_a_call_blocks_its_greenlet_and_no_other(place):
+def test_a_call_blocks_its_greenlet_and_no_other(endpoint):
     turns: list[int] = []
 
     def others() -> None:
@@ -84,24 +84,24 @@ def test_a_call_blocks_its_greenlet_and_no_other(place):
             turns.append(1)
             gevent.sleep(0.01)
 
-    with running(server(place.eqk)):
+    with running(server(endpoint.eqk)):
         other = gevent.spawn(others)
-        assert place.producer().rpc_slow({"seconds": 0.2, "answer": "done"}).value == "done"
+        assert endpoint.producer().rpc_slow({"seconds": 0.2, "answer": "done"}).value == "done"
         other.kill()
 
     assert len(turns) > 5
 
 
 @pytest.fixture
-def three(place):
+def three(endpoint):
     """Three servers on keys of their own, one of them at another exchange, and a producer."""
-    other = exchange(place.sub("other"))
+    other = exchange(endpoint.sub("other"))
     servers = [
-        server(place.at((place.sub("a"), "a"))),
-        server(place.at((place.sub("b"), "b"))),
-        server([(other, [(place.sub("c"), "c")])]),
+        server(endpoint.at((endpoint.sub("a"), "a"))),
+        server(endpoint.at((endpoint.sub("b"), "b"))),
+        server([(other, [(endpoint.sub("c"), "c")])]),
     ]
-    producer = place.producer(eks=[(place.exchange, "a"), (other, "c")])
+    producer = endpoint.producer(eks=[(endpoint.exchange, "a"), (other, "c")])
     with running(*servers):
         yield servers, producer, other
 
@@ -137,9 +137,9 @@ def test_eks_sends_a_call_to_its_first_pair_and_beats_key(three):
 # --- time
 
 
-def requests_of(call: Any, place: Any) -> list[Any]:
+def requests_of(call: Any, endpoint: Any) -> list[Any]:
     """Return the requests that *call* sends if no reply arrives."""
-    with consuming(messaging.GenericConsumer(place.eqk)) as got:
+    with consuming(messaging.GenericConsumer(endpoint.eqk)) as got:
         result = call()
         assert isinstance(result, messaging.MessageResultException)
         assert result.value == "TimeoutError"
@@ -147,10 +147,10 @@ def requests_of(call: Any, place: Any) -> list[Any]:
 
 
 @pytest.mark.behaviour("rpc-retries", "rpc-timeout")
-def test_an_unanswered_call_is_retried_with_one_id(place):
-    producer = place.producer(rpc_timeout=0.1, max_retry=2)
+def test_an_unanswered_call_is_retried_with_one_id(endpoint):
+    producer = endpoint.producer(rpc_timeout=0.1, max_retry=2)
 
-    sent = requests_of(lambda: producer.rpc_echo("x"), place)
+    sent = requests_of(lambda: producer.rpc_echo("x"), endpoint)
 
     assert len(sent) == 3
     assert len({header.correlation_id for _, _, header, _ in sent}) == 1
@@ -160,11 +160,11 @@ def test_an_unanswered_call_is_retried_with_one_id(place):
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_arguments_beat_the_attributes_for_timeout_and_retries(place):
-    producer = place.producer(rpc_timeout=30, max_retry=4)
+def test_arguments_beat_the_attributes_for_timeout_and_retries(endpoint):
+    producer = endpoint.producer(rpc_timeout=30, max_retry=4)
     began = time.monotonic()
 
-    sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), place)
+    sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), endpoint)
 
     first, second = (int(header.expiration) for _, _, header, _ in sent)
     assert first == 150 >= second  # less if this machine was slow
@@ -177,25 +177,25 @@ def test_the_default_timeout_and_retries():
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_tries_on_the_shared_reply_queue_expire_with_one_id(place):
-    producer = place.producer(rpc_timeout=0.1, max_retry=2)
-    with running(server(place.eqk)):
+def test_tries_on_the_shared_reply_queue_expire_with_one_id(endpoint):
+    producer = endpoint.producer(rpc_timeout=0.1, max_retry=2)
+    with running(server(endpoint.eqk)):
         warm(producer)
 
-    sent = requests_of(lambda: producer.rpc_echo("x"), place)
+    sent = requests_of(lambda: producer.rpc_echo("x"), endpoint)
 
     assert len(sent) == 3
     assert len({(h.correlation_id, h.expiration, h.reply_to) for _, _, h, _ in sent}) == 1
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_a_late_server_does_not_run_expired_calls(place, raw):
-    late = server(place.eqk)
-    producer = place.producer()
+def test_a_late_server_does_not_run_expired_calls(endpoint, raw):
+    late = server(endpoint.eqk)
+    producer = endpoint.producer()
     result = producer.rpc_echo("nobody waits", _timeout=0.1, _max_retry=2)
     assert result.value == "TimeoutError"
 
-    wait_until(lambda: raw.count(place.queue) == 0, SOON)  # the broker drops it when it expires
+    wait_until(lambda: raw.count(endpoint.queue) == 0, SOON)  # the broker drops it when it expires
     with running(late):
         assert producer.rpc_echo("awaited").value == "awaited"
 
@@ -203,12 +203,12 @@ def test_a_late_server_does_not_run_expired_calls(place, raw):
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_a_later_try_can_be_answered(place):
+def test_a_later_try_can_be_answered(endpoint):
     """The first request expires unread; a later one finds a server."""
-    late = server(place.eqk)
-    tap = messaging.GenericConsumer(place.at((place.sub("tap"), place.key)))
+    late = server(endpoint.eqk)
+    tap = messaging.GenericConsumer(endpoint.at((endpoint.sub("tap"), endpoint.key)))
     with consuming(tap) as requests:
-        call = gevent.spawn(place.producer().rpc_echo, "x", _timeout=0.3, _max_retry=10)
+        call = gevent.spawn(endpoint.producer().rpc_echo, "x", _timeout=0.3, _max_retry=10)
         wait_until(lambda: len(requests) == 3, SOON)  # so the first one has timed out
         with running(late):
             assert call.get(timeout=SOON).value == "x"
@@ -217,19 +217,19 @@ def test_a_later_try_can_be_answered(place):
 
 
 @pytest.mark.behaviour("rpc-retries")
-def test_a_reply_to_an_earlier_try_answers_the_call(place):
+def test_a_reply_to_an_earlier_try_answers_the_call(endpoint):
     slow = {"seconds": 0.4, "answer": "in the end"}
 
-    with running(server(place.eqk)):
-        result = place.producer().rpc_slow(slow, _timeout=0.25, _max_retry=3)
+    with running(server(endpoint.eqk)):
+        result = endpoint.producer().rpc_slow(slow, _timeout=0.25, _max_retry=3)
 
     assert result.value == "in the end"
 
 
 @pytest.mark.behaviour("rpc-timeout")
 @pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
-def test_a_late_reply_never_reaches_another_call(place, warmed):
-    producer, processor = place.producer(), server(place.eqk)
+def test_a_late_reply_never_reaches_another_call(endpoint, warmed):
+    producer, processor = endpoint.producer(), server(endpoint.eqk)
     with running(processor):
         if warmed:
             warm(producer)
@@ -242,7 +242,7 @@ def test_a_late_reply_never_reaches_another_call(place, warmed):
     assert [result.value for result in again] == [f"mine {n}" for n in range(5)]
 
 
-def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
+def test_many_first_calls_are_answered_while_others_wait(endpoint, monkeypatch):
     keys = [f"key-{number}" for number in range(3 * DECLARED_AT_ONCE)]
     making: list[int] = []
 
@@ -253,8 +253,8 @@ def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
             making.append(making[-1] - 1)
 
     monkeypatch.setattr("postage.green.rpc.calls.ReplyQueue", Counted)
-    producer = place.producer()
-    with running(server(place.at(*((place.queue, key) for key in keys)))):
+    producer = endpoint.producer()
+    with running(server(endpoint.at(*((endpoint.queue, key) for key in keys)))):
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
         assert [call.get(timeout=SOON).value for call in calls] == keys
     assert len(making) == 2 * len(keys)
@@ -266,9 +266,9 @@ def test_many_first_calls_are_answered_while_others_wait(place, monkeypatch):
 
 @pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("form", ["argument", "name"])
-def test_queue_only_returns_the_private_reply_queue(place, form):
-    producer = place.producer()
-    with running(server(place.eqk)):
+def test_queue_only_returns_the_private_reply_queue(endpoint, form):
+    producer = endpoint.producer()
+    with running(server(endpoint.eqk)):
         if form == "argument":
             queue = producer.rpc_echo([1, 2], _queue_only=True)
         else:
@@ -280,9 +280,9 @@ def test_queue_only_returns_the_private_reply_queue(place, form):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
-    producer = place.producer()
-    with running(server(place.eqk)):
+def test_the_answer_waits_in_its_queue_until_it_is_collected(endpoint):
+    producer = endpoint.producer()
+    with running(server(endpoint.eqk)):
         queues = [producer.rpc_queue_echo(number) for number in range(10)]
         assert producer.rpc_echo("after them").value == "after them"
 
@@ -292,11 +292,11 @@ def test_the_answer_waits_in_its_queue_until_it_is_collected(place):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_consume_rpc_collects_replies_and_calls_the_callback(place):
+def test_consume_rpc_collects_replies_and_calls_the_callback(endpoint):
     """Two servers are bound to the same key, and both reply."""
-    both = [server(place.at((place.sub(name), place.key))) for name in "ab"]
+    both = [server(endpoint.at((endpoint.sub(name), endpoint.key))) for name in "ab"]
     seen: list[Any] = []
-    producer = place.producer()
+    producer = endpoint.producer()
 
     with running(*both):
         queue = producer.rpc_queue_echo("x")
@@ -308,9 +308,9 @@ def test_consume_rpc_collects_replies_and_calls_the_callback(place):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
-    producer = place.producer()
-    with running(server(place.eqk)):
+def test_consume_rpc_raises_when_not_all_answers_came_in_time(endpoint):
+    producer = endpoint.producer()
+    with running(server(endpoint.eqk)):
         queue = producer.rpc_queue_echo("x")
         with pytest.raises(messaging.TimeoutError, match="1 of 2 replies") as late:
             producer.consume_rpc(queue, 2, timeout=0.3)
@@ -319,9 +319,9 @@ def test_consume_rpc_raises_when_not_all_answers_came_in_time(place):
 
 
 @pytest.mark.behaviour("rpc-queue-only")
-def test_consume_rpc_defaults_to_the_rpc_timeout(place):
-    producer = place.producer(rpc_timeout=0.1)
-    messaging.GenericConsumer(place.eqk)  # a queue, so that the call is not returned
+def test_consume_rpc_defaults_to_the_rpc_timeout(endpoint):
+    producer = endpoint.producer(rpc_timeout=0.1)
+    messaging.GenericConsumer(endpoint.eqk)  # a queue, so that the call is not returned
 
     with pytest.raises(messaging.TimeoutError, match=r"0 of 1 replies came within 0\.1 s"):
         producer.consume_rpc(producer.rpc_queue_echo("x"))
@@ -347,11 +347,11 @@ MALFORMED = {
 
 @pytest.mark.behaviour("rpc-queue-only")
 @pytest.mark.parametrize("reply", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_reply_is_an_error_result(place, raw, reply):
-    producer = place.producer()
-    messaging.GenericConsumer(place.eqk)
+def test_a_malformed_reply_is_an_error_result(endpoint, raw, reply):
+    producer = endpoint.producer()
+    messaging.GenericConsumer(endpoint.eqk)
     queue = producer.rpc_queue_echo("x")
-    raw.put(raw.take(place.queue).properties.reply_to, reply)
+    raw.put(raw.take(endpoint.queue).properties.reply_to, reply)
 
     (result,) = producer.consume_rpc(queue)
 
@@ -361,15 +361,15 @@ def test_a_malformed_reply_is_an_error_result(place, raw, reply):
 
 @pytest.mark.behaviour("rpc-call", "rpc-queue-only")
 @pytest.mark.parametrize("warmed", [False, True], ids=["first-call", "shared-reply-queue"])
-def test_a_malformed_reply_to_a_waiting_call_is_an_error(place, raw, warmed):
-    producer = place.producer()
-    raw.declare(place.queue)
+def test_a_malformed_reply_to_a_waiting_call_is_an_error(endpoint, raw, warmed):
+    producer = endpoint.producer()
+    raw.declare(endpoint.queue)
     if warmed:
-        with running(server(place.eqk)):
+        with running(server(endpoint.eqk)):
             warm(producer)
-    messaging.GenericConsumer(place.eqk)
+    messaging.GenericConsumer(endpoint.eqk)
     call = gevent.spawn(producer.rpc_echo, "x")
-    request = raw.take(place.queue).properties
+    request = raw.take(endpoint.queue).properties
     raw.put(request.reply_to, b"{", correlation_id=request.correlation_id)
 
     assert call.get(timeout=SOON).message.startswith("Malformed reply ")
@@ -379,23 +379,23 @@ def test_a_malformed_reply_to_a_waiting_call_is_an_error(place, raw, warmed):
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_a_key_without_a_binding_is_no_route_at_once(place):
+def test_a_key_without_a_binding_is_no_route_at_once(endpoint):
     began = time.monotonic()
 
-    result = place.producer().rpc_echo("x", _timeout=30)
+    result = endpoint.producer().rpc_echo("x", _timeout=30)
 
     assert time.monotonic() - began < 5
     assert isinstance(result, messaging.MessageResultException)
     assert result.value == "NoRoute"
-    assert repr(place.key) in result.message
-    assert repr(place.exchange.name) in result.message
+    assert repr(endpoint.key) in result.message
+    assert repr(endpoint.exchange.name) in result.message
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_calls_to_a_server_that_stopped_are_no_route(place):
-    queue = {"name": place.queue, "flags": {"auto_delete": True}}
-    producer = place.producer()
-    with running(server(place.at((queue, place.key)))):
+def test_calls_to_a_server_that_stopped_are_no_route(endpoint):
+    queue = {"name": endpoint.queue, "flags": {"auto_delete": True}}
+    producer = endpoint.producer()
+    with running(server(endpoint.at((queue, endpoint.key)))):
         warm(producer)
 
     calls = [gevent.spawn(producer.rpc_echo, n) for n in range(10)]
@@ -405,11 +405,11 @@ def test_calls_to_a_server_that_stopped_are_no_route(place):
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
-    producer = place.producer()
-    with running(server(place.eqk)):
+def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw):
+    producer = endpoint.producer()
+    with running(server(endpoint.eqk)):
         warm(producer)
-        raw.channel.exchange_delete(place.exchange.name)
+        raw.channel.exchange_delete(endpoint.exchange.name)
         assert producer.rpc_echo("x", _timeout=30).value == "NoRoute"
         assert (
             producer.rpc_echo("x").value == "NoRoute"
@@ -418,13 +418,13 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw):
 
 @pytest.mark.behaviour("rpc-immediate-failures")
 @pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
-def test_a_lost_connection_answers_every_waiter_at_once(place, rabbitmq, vhost, lost):
+def test_a_lost_connection_answers_every_waiter_at_once(endpoint, rabbitmq, vhost, lost):
     """Six callers wait: three on reply queues of their own, three on the shared one."""
-    echoing = place.at((place.queue, place.key))
-    producer = place.producer()
+    echoing = endpoint.at((endpoint.queue, endpoint.key))
+    producer = endpoint.producer()
     with running(server(echoing)):
         warm(producer)
-    messaging.GenericConsumer(place.at((place.sub("mute"), "mute")))
+    messaging.GenericConsumer(endpoint.at((endpoint.sub("mute"), "mute")))
     calls = [gevent.spawn(producer.rpc_echo, n, _timeout=AGES) for n in range(3)]
     calls += [gevent.spawn(producer.rpc_echo, n, _timeout=AGES, _key="mute") for n in range(3)]
     gevent.idle()
@@ -436,14 +436,14 @@ def test_a_lost_connection_answers_every_waiter_at_once(place, rabbitmq, vhost, 
     gevent.joinall(calls, timeout=SOON)
 
     assert [call.get(block=False).value for call in calls] == ["ConnectionLost"] * 6
-    with running(server(place.at((place.sub("new"), "new")))):
+    with running(server(endpoint.at((endpoint.sub("new"), "new")))):
         assert producer.rpc_echo("again", _key="new").value == "again"
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_collecting_answers_ends_with_the_connection(place, rabbitmq, vhost):
-    producer = place.producer()
-    messaging.GenericConsumer(place.eqk)
+def test_collecting_answers_ends_with_the_connection(endpoint, rabbitmq, vhost):
+    producer = endpoint.producer()
+    messaging.GenericConsumer(endpoint.eqk)
     queue = producer.rpc_queue_echo("x")
     collecting = gevent.spawn(producer.consume_rpc, queue, timeout=AGES)
     gevent.idle()

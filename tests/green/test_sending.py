@@ -11,8 +11,8 @@ from postage import messaging
 from postage.errors import SettingsError
 from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT, SENT
+from tests.support.endpoints import exchange, producer_at
 from tests.support.json_library import by_the_standard_library
-from tests.support.places import exchange, producer_at
 from tests.support.raw import exchange_exists, listen, take, take_all
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -52,9 +52,9 @@ CLASSIC = {
 
 @pytest.mark.behaviour("producer-builders", "producer-forward")
 @pytest.mark.parametrize("case", CLASSIC)
-def test_byte_for_byte_what_1_2_1_sent(place, raw, queue, case):
+def test_byte_for_byte_what_1_2_1_sent(endpoint, raw, queue, case):
     with by_the_standard_library():
-        CLASSIC[case](producer_at(place, FINGERPRINT))
+        CLASSIC[case](producer_at(endpoint, FINGERPRINT))
 
     assert raw.take(queue).body.decode() == SENT[case]["body"]
 
@@ -85,8 +85,8 @@ ARGUMENTS = [
 @pytest.mark.behaviour("producer-builders")
 @pytest.mark.parametrize(("args", "kwds", "parameters"), ARGUMENTS)
 @pytest.mark.parametrize("category", ["message", "rpc"])
-def test_arguments_become_parameters(place, raw, queue, category, args, kwds, parameters):
-    producer = producer_at(place, FINGERPRINT)
+def test_arguments_become_parameters(endpoint, raw, queue, category, args, kwds, parameters):
+    producer = producer_at(endpoint, FINGERPRINT)
     if category == "rpc":
         producer.rpc_echo(*args, _queue_only=True, **kwds)
     else:
@@ -119,8 +119,8 @@ def test_arguments_become_parameters(place, raw, queue, category, args, kwds, pa
     ],
     ids=["message", "message, keyword", "status", "rpc", "rpc of a long name", "rpc, no builder"],
 )
-def test_a_builder_makes_the_message(place, raw, queue, send, expected):
-    send(producer_at(place, FINGERPRINT, Builders))
+def test_a_builder_makes_the_message(endpoint, raw, queue, send, expected):
+    send(producer_at(endpoint, FINGERPRINT, Builders))
     sent = take(raw, queue)
 
     assert (sent["category"], sent["name"], sent["content"]) == expected
@@ -128,8 +128,8 @@ def test_a_builder_makes_the_message(place, raw, queue, send, expected):
 
 
 @pytest.mark.behaviour("producer-builders")
-def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
-    producer = producer_at(place)
+def test_a_builder_set_on_an_instance_is_used(endpoint, raw, queue):
+    producer = producer_at(endpoint)
     producer.build_message_hello = lambda: messaging.MessageStatus("hello")
     producer.message_hello()
 
@@ -137,9 +137,9 @@ def test_a_builder_set_on_an_instance_is_used(place, raw, queue):
 
 
 @pytest.mark.behaviour("producer-builders")
-def test_wrong_builder_arguments_are_a_type_error(place, raw, queue):
+def test_wrong_builder_arguments_are_a_type_error(endpoint, raw, queue):
     with pytest.raises(TypeError, match="build_message_sum"):
-        producer_at(place, kind=Builders).message_sum()
+        producer_at(endpoint, kind=Builders).message_sum()
 
     assert raw.count(queue) == 0
 
@@ -148,10 +148,10 @@ def test_wrong_builder_arguments_are_a_type_error(place, raw, queue):
 
 
 @pytest.mark.behaviour("producer-destinations")
-def test_a_message_goes_to_every_pair_of_eks(place, raw, queue, second):
+def test_a_message_goes_to_every_pair_of_eks(endpoint, raw, queue, second):
     other, at_other = second
-    eks = [(place.exchange, "rk"), (other, "rk2"), (place.exchange, "other")]
-    producer_at(place, eks=eks).message_hello()
+    eks = [(endpoint.exchange, "rk"), (other, "rk2"), (endpoint.exchange, "other")]
+    producer_at(endpoint, eks=eks).message_hello()
 
     keys = [taken.method.routing_key for taken in take_all(raw, queue, 2)]
     assert keys == ["rk", "other"]
@@ -176,15 +176,15 @@ WAYS = {
 @pytest.mark.behaviour("producer-destinations", "producer-forward")
 @pytest.mark.parametrize(("given", "keys", "at_second"), TARGETS, ids=str)
 @pytest.mark.parametrize("way", WAYS)
-def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_second):
+def test_key_and_eks_of_a_call(endpoint, raw, queue, second, way, given, keys, at_second):
     """``_key`` is for the first exchange only; with ``_eks`` it is ignored."""
     there = (second[0], "rk2")
-    both = [(place.exchange, "other"), there, (place.exchange, "rk")]
+    both = [(endpoint.exchange, "other"), there, (endpoint.exchange, "rk")]
     to = {
         **given,
         **({"_eks": [there] if given["_eks"] == "second" else both} if "_eks" in given else {}),
     }
-    producer = producer_at(place, kind=Builders, eks=[(place.exchange, "rk"), there])
+    producer = producer_at(endpoint, kind=Builders, eks=[(endpoint.exchange, "rk"), there])
 
     WAYS[way](producer, **to)
 
@@ -203,10 +203,10 @@ def test_key_and_eks_of_a_call(place, raw, queue, second, way, given, keys, at_s
     ],
     ids=str,
 )
-def test_a_call_goes_to_one_pair_only(place, raw, queue, second, given, key):
+def test_a_call_goes_to_one_pair_only(endpoint, raw, queue, second, given, key):
     there = (second[0], "rk2")
-    to = {**given, **({"_eks": [there, (place.exchange, "rk")]} if "_eks" in given else {})}
-    producer = producer_at(place, eks=[(place.exchange, "rk"), there])
+    to = {**given, **({"_eks": [there, (endpoint.exchange, "rk")]} if "_eks" in given else {})}
+    producer = producer_at(endpoint, eks=[(endpoint.exchange, "rk"), there])
 
     producer.rpc_sum(1, **to, _queue_only=True)
 
@@ -217,9 +217,9 @@ def test_a_call_goes_to_one_pair_only(place, raw, queue, second, given, key):
 
 @pytest.mark.behaviour("producer-destinations")
 @pytest.mark.parametrize("confirm", [True, False])
-def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
-    new = exchange(place.sub("new"), "fanout", durable=False)
-    producer = producer_at(place, confirm=confirm)
+def test_exchanges_given_by_eks_are_declared_on_first_use(endpoint, raw, confirm):
+    new = exchange(endpoint.sub("new"), "fanout", durable=False)
+    producer = producer_at(endpoint, confirm=confirm)
     assert not exchange_exists(raw, new.name)
 
     producer.message_hello("lost", _eks=[(new, "rk")])
@@ -232,32 +232,32 @@ def test_exchanges_given_by_eks_are_declared_on_first_use(place, raw, confirm):
 
 
 @pytest.mark.behaviour("producer-destinations")
-def test_an_exchange_given_to_a_call_is_declared_on_first_use(place, raw):
-    new = exchange(place.sub("new"))
+def test_an_exchange_given_to_a_call_is_declared_on_first_use(endpoint, raw):
+    new = exchange(endpoint.sub("new"))
 
-    assert producer_at(place).rpc_hello(_eks=[(new, "rk")]).value == "NoRoute"
+    assert producer_at(endpoint).rpc_hello(_eks=[(new, "rk")]).value == "NoRoute"
     assert exchange_exists(raw, new.name)
 
 
 @pytest.mark.behaviour("producer-destinations")
-def test_an_empty_eks_is_refused(place):
+def test_an_empty_eks_is_refused(endpoint):
     with pytest.raises(SettingsError, match="_eks is empty"):
-        producer_at(place).message_hello(_eks=[])
+        producer_at(endpoint).message_hello(_eks=[])
 
 
 @pytest.mark.parametrize("confirm", [True, False])
-def test_an_exchange_that_was_deleted_is_declared_again(place, raw, queue, confirm):
-    producer = producer_at(place, confirm=confirm)
+def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, queue, confirm):
+    producer = producer_at(endpoint, confirm=confirm)
     producer.message_hello()
     take(raw, queue)
-    raw.channel.exchange_delete(place.exchange.name)
+    raw.channel.exchange_delete(endpoint.exchange.name)
 
     def is_back():
         producer.message_hello()  # unconfirmed, the first only shows the loss
-        return exchange_exists(raw, place.exchange.name)
+        return exchange_exists(raw, endpoint.exchange.name)
 
     wait_until(is_back)
-    again = listen(raw, place.exchange, "rk")
+    again = listen(raw, endpoint.exchange, "rk")
     producer.message_after()
     wait_until(lambda: take(raw, again)["name"] == "after")
 
@@ -266,8 +266,8 @@ def test_an_exchange_that_was_deleted_is_declared_again(place, raw, queue, confi
 
 
 @pytest.mark.behaviour("producer-forward")
-def test_message_sends_a_generic_message_with_the_fingerprint(place, raw, queue):
-    producer_at(place, FINGERPRINT).message(1, {2}, three={"four": [5]})
+def test_message_sends_a_generic_message_with_the_fingerprint(endpoint, raw, queue):
+    producer_at(endpoint, FINGERPRINT).message(1, {2}, three={"four": [5]})
     sent = take(raw, queue)
 
     assert (sent["type"], sent["name"], sent["category"]) == ("none", "none", "message")
@@ -279,27 +279,27 @@ def test_message_sends_a_generic_message_with_the_fingerprint(place, raw, queue)
 @pytest.mark.parametrize(
     "body", [None, 5, "text", [1, {"a": None}], {}, {"fingerprint": {"name": "other"}, "x": 1}]
 )
-def test_forward_sends_a_body_as_it_is(place, raw, queue, body):
-    producer_at(place, FINGERPRINT).forward(body)
+def test_forward_sends_a_body_as_it_is(endpoint, raw, queue, body):
+    producer_at(endpoint, FINGERPRINT).forward(body)
 
     assert take(raw, queue) == body
 
 
 @pytest.mark.behaviour("producer-forward")
-def test_forward_leaves_the_body_of_a_message_alone(place, raw, queue):
+def test_forward_leaves_the_body_of_a_message_alone(endpoint, raw, queue):
     received = messaging.MessageCommand("log", "line").body
     before = copy.deepcopy(received)
-    producer_at(place, FINGERPRINT).forward(received)
+    producer_at(endpoint, FINGERPRINT).forward(received)
 
     assert take(raw, queue) == received == before
 
 
 @pytest.mark.behaviour("producer-forward")
 @pytest.mark.parametrize("form", [str, os.fspath, lambda path: path], ids=["str", "fspath", "path"])
-def test_a_text_file_is_its_name_and_its_lines(place, raw, queue, tmp_path, form):
+def test_a_text_file_is_its_name_and_its_lines(endpoint, raw, queue, tmp_path, form):
     path = tmp_path / "poem.txt"
     path.write_text("roses\n\u20ac violets\nno newline", encoding="utf-8")
-    producer = producer_at(place)
+    producer = producer_at(endpoint)
     expected = {"name": "poem.txt", "content": ["roses\n", "\u20ac violets\n", "no newline"]}
 
     assert producer.serialize_text_file(form(path)) == expected

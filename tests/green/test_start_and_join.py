@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.errors import ConnectionClosed, TopologyMismatch
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
 from tests.support.running import SOON
 
@@ -32,8 +32,8 @@ class Worker(messaging.MessageProcessor):
         self.gate.wait()
 
 
-def test_start_does_not_switch_and_join_waits_for_the_end(place: Place) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
+def test_start_does_not_switch_and_join_waits_for_the_end(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
     others: list[str] = []
     gevent.spawn(others.append, "ran")
     worker.start()
@@ -41,7 +41,7 @@ def test_start_does_not_switch_and_join_waits_for_the_end(place: Place) -> None:
     assert worker.join(0.01) is False
 
     wait_until(lambda: worker.consumer.consuming, SOON)
-    place.producer().message_work(1)
+    endpoint.producer().message_work(1)
     wait_until(lambda: worker.begun == [1], SOON)
     worker.stop_consuming()
     assert worker.join(0.05) is False, "its handler runs"
@@ -50,22 +50,22 @@ def test_start_does_not_switch_and_join_waits_for_the_end(place: Place) -> None:
     assert (worker.statistics().state, worker.counts["handled"]) == ("idle", 1)
 
 
-def test_a_processor_can_be_started_again(place: Place) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
+def test_a_processor_can_be_started_again(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
     worker.gate.set()
     for number in range(3):
         worker.start()
-        place.producer().message_work(number)
+        endpoint.producer().message_work(number)
         wait_until(lambda n=number: worker.counts["handled"] == n + 1, SOON)
         worker.stop()
         assert worker.join(0) is True
     assert worker.begun == [0, 1, 2]
 
 
-def test_join_raises_what_has_ended_it_and_start_reports_it(place: Place, raw: Raw) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
-    raw.channel.queue_delete(place.queue)
-    raw.channel.queue_declare(place.queue, durable=False, exclusive=False, auto_delete=True)
+def test_join_raises_what_has_ended_it_and_start_reports_it(endpoint: Endpoint, raw: Raw) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
+    raw.channel.queue_delete(endpoint.queue)
+    raw.channel.queue_declare(endpoint.queue, durable=False, exclusive=False, auto_delete=True)
     green.close()  # it has to declare its queue again
     reported: list[Any] = []
     worker.start(reported.append)
@@ -77,8 +77,8 @@ def test_join_raises_what_has_ended_it_and_start_reports_it(place: Place, raw: R
     assert worker.statistics().state == "idle"
 
 
-def test_our_own_close_ends_it_with_that_error(place: Place) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
+def test_our_own_close_ends_it_with_that_error(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
     reported: list[Any] = []
     worker.start(reported.append)
     wait_until(lambda: worker.consumer.consuming, SOON)
@@ -89,19 +89,19 @@ def test_our_own_close_ends_it_with_that_error(place: Place) -> None:
     assert [type(error) for error in reported] == [ConnectionClosed]
 
 
-def test_an_end_without_an_error_is_reported_as_none(place: Place) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
+def test_an_end_without_an_error_is_reported_as_none(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
     reported: list[Any] = []
     worker.start(reported.append)
     worker.stop()
     assert reported == [None]
 
 
-def test_a_greenlet_killed_in_start_consuming_stops_it(place: Place) -> None:
-    worker = Worker({"name": "worker"}, place.eqk)
+def test_a_greenlet_killed_in_start_consuming_stops_it(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
     run = gevent.spawn(worker.start_consuming)
     wait_until(lambda: worker.consumer.consuming, SOON)
-    place.producer().message_work(1)
+    endpoint.producer().message_work(1)
     wait_until(lambda: worker.begun == [1], SOON)
 
     gevent.spawn_later(0.05, worker.gate.set)
@@ -111,15 +111,15 @@ def test_a_greenlet_killed_in_start_consuming_stops_it(place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", ["start", "stop", "join", "kill"])
-def test_handlers_may_be_named_like_the_methods(place: Place, name: str) -> None:
+def test_handlers_may_be_named_like_the_methods(endpoint: Endpoint, name: str) -> None:
     def answer(self: Any, content: Any, reply: Any) -> None:
         reply(content["parameters"])
 
     handler = messaging.RpcHandler("command", name)(answer)
     kind = type("Named", (messaging.MessageProcessor,), {name: handler})
-    processor = kind({"name": name}, place.eqk)
+    processor = kind({"name": name}, endpoint.eqk)
     loop = gevent.spawn(green.run, processor)
 
-    assert getattr(place.producer(), f"rpc_{name}")(1).value == 1
+    assert getattr(endpoint.producer(), f"rpc_{name}")(1).value == 1
     processor.stop_consuming()
     loop.get(timeout=SOON)

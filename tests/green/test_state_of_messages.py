@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from postage import green, messaging
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.programs import run_program
 from tests.support.running import SOON
 
@@ -117,10 +117,10 @@ class Untidy(messaging.MessageProcessor):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(steps=steps)
-def test_no_message_sees_the_state_of_another(place: Place, steps: list[Step]) -> None:
+def test_no_message_sees_the_state_of_another(endpoint: Endpoint, steps: list[Step]) -> None:
     keys = [f"{uuid.uuid4().hex}" for _ in range(3)]
-    processors = [Untidy({"name": key}, place.at((place.sub(key), key))) for key in keys]
-    producer, sent = place.producer(), Counter[int]()
+    processors = [Untidy({"name": key}, endpoint.at((endpoint.sub(key), key))) for key in keys]
+    producer, sent = endpoint.producer(), Counter[int]()
     for processor in processors:
         processor.start()
     try:
@@ -168,14 +168,14 @@ print(json.dumps([user for user, _ in found]))
 """
 
 
-def test_a_patched_thread_local_is_empty_for_each_message(place: Place) -> None:
-    finished = run_program("-c", PATCHED, place.queue)
+def test_a_patched_thread_local_is_empty_for_each_message(endpoint: Endpoint) -> None:
+    finished = run_program("-c", PATCHED, endpoint.queue)
 
     assert finished.code == 0, finished.stderr
     assert json.loads(finished.stdout) == [None] * 10
 
 
-def test_a_handler_that_kills_its_own_greenlet_hits_only_itself(place: Place) -> None:
+def test_a_handler_that_kills_its_own_greenlet_hits_only_itself(endpoint: Endpoint) -> None:
     seen: list[Any] = []
 
     class Suicidal(messaging.MessageProcessor):
@@ -190,11 +190,11 @@ def test_a_handler_that_kills_its_own_greenlet_hits_only_itself(place: Place) ->
             gevent.sleep(0.001)
             seen.append(content["parameters"])
 
-    processor = Suicidal(None, place.eqk)
+    processor = Suicidal(None, endpoint.eqk)
     processor.start()
     try:
         for parameters in ("kill", "next", "kill", "last"):
-            place.producer().message_take(parameters)
+            endpoint.producer().message_take(parameters)
         wait_until(lambda: processor.counts["handled"] == 4, SOON)
     finally:
         processor.stop()

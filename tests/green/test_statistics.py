@@ -13,7 +13,7 @@ from postage.errors import NoRoute
 from postage.statistics_types import ProcessorStatistics, ProducerStatistics
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.running import running
 
 SOON = 10.0
@@ -44,9 +44,9 @@ class Worker(messaging.MessageProcessor):
         reply_func(messaging.MessageResultError("no"))
 
 
-def test_what_a_processor_does(place: Place) -> None:
-    worker = Worker({"name": "w"}, place.eqk)
-    producer = place.producer()
+def test_what_a_processor_does(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "w"}, endpoint.eqk)
+    producer = endpoint.producer()
     assert worker.statistics().state == "idle"
     with running(worker):
         for _ in range(4):
@@ -54,7 +54,7 @@ def test_what_a_processor_does(place: Place) -> None:
         wait_until(lambda: worker.statistics().busy == 2, SOON)
         wait_until(lambda: worker.statistics().waiting == 2, SOON)
         busy = worker.statistics()
-        assert (busy.name, busy.state, busy.queues) == ("w", "consuming", (place.queue,))
+        assert (busy.name, busy.state, busy.queues) == ("w", "consuming", (endpoint.queue,))
         worker.go.set()
         producer.message_fail()
         producer.message_unheard()
@@ -66,19 +66,19 @@ def test_what_a_processor_does(place: Place) -> None:
     assert worker.statistics().state == "idle"
 
 
-def test_a_processor_that_drains_says_so(place: Place) -> None:
-    worker = Worker({"name": "w"}, place.eqk)
+def test_a_processor_that_drains_says_so(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "w"}, endpoint.eqk)
     with running(worker):
-        place.producer().message_work()
+        endpoint.producer().message_work()
         wait_until(lambda: worker.statistics().busy == 1, SOON)
         worker.stop_consuming()
         wait_until(lambda: worker.statistics().state == "draining", SOON)
         worker.go.set()
 
 
-def test_what_a_producer_does(place: Place) -> None:
-    producer = place.producer()
-    with running(Worker({"name": "w"}, place.eqk)):
+def test_what_a_producer_does(endpoint: Endpoint) -> None:
+    producer = endpoint.producer()
+    with running(Worker({"name": "w"}, endpoint.eqk)):
         producer.message_unheard()
         calls = [spawned(producer.rpc_sum, [n, 1]) for n in range(10)]
         gevent.sleep(0)

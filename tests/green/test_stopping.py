@@ -26,9 +26,9 @@ def in_scheduler(*processors: Any) -> Any:
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_quit_stops_one_processor_and_the_last_ends_the_loop(place):
-    one, other = (at(place, eqk=place.at((place.sub(key), key))) for key in "ab")
-    producer = place.producer(eks=[(place.exchange, "a")])
+def test_quit_stops_one_processor_and_the_last_ends_the_loop(endpoint):
+    one, other = (at(endpoint, eqk=endpoint.at((endpoint.sub(key), key))) for key in "ab")
+    producer = endpoint.producer(eks=[(endpoint.exchange, "a")])
     loop = in_scheduler(one, other)
 
     producer.message_quit()
@@ -41,7 +41,7 @@ def test_quit_stops_one_processor_and_the_last_ends_the_loop(place):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_remote_control_false_refuses_quit_and_restart(place, caplog):
+def test_remote_control_false_refuses_quit_and_restart(endpoint, caplog):
     class Deaf(Recorder):
         remote_control = False
 
@@ -50,12 +50,12 @@ def test_remote_control_false_refuses_quit_and_restart(place, caplog):
             super().__init__({"name": "mallory"})
 
     def send(_producer: Any) -> None:
-        mallory = place.producer(Mallory)
+        mallory = endpoint.producer(Mallory)
         mallory.message_quit()
         mallory.message_restart()
 
-    processor = at(place, Deaf)
-    through(place, processor, send)
+    processor = at(endpoint, Deaf)
+    through(endpoint, processor, send)
 
     assert processor.counts["handled"] == 3
     refusals = [record.getMessage() for record in caplog.records]
@@ -83,15 +83,15 @@ class Ending(Recorder):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
-    one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
-    producer = place.producer(eks=[(place.exchange, "a")])
+def test_stop_iteration_from_a_handler_ends_this_processor_alone(endpoint, raw):
+    one, other = (at(endpoint, Ending, endpoint.at((endpoint.sub(key), key))) for key in "ab")
+    producer = endpoint.producer(eks=[(endpoint.exchange, "a")])
     loop = in_scheduler(one, other)
 
     producer.message_stop()
     wait_until(lambda: one.counts["handled"] and "idle" in repr(one), SOON)
     assert producer.rpc_echo("alive", _key="b").value == "alive"
-    assert raw.count(place.sub("a")) == 0  # acknowledged
+    assert raw.count(endpoint.sub("a")) == 0  # acknowledged
 
     assert not loop.dead
     producer.message_exit(_key="b")
@@ -99,9 +99,9 @@ def test_stop_iteration_from_a_handler_ends_this_processor_alone(place, raw):
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_exit_scheduler_ends_all_after_their_messages(place, raw):
-    one, other = (at(place, Ending, place.at((place.sub(key), key))) for key in "ab")
-    producer = place.producer(eks=[(place.exchange, "b")])
+def test_exit_scheduler_ends_all_after_their_messages(endpoint, raw):
+    one, other = (at(endpoint, Ending, endpoint.at((endpoint.sub(key), key))) for key in "ab")
+    producer = endpoint.producer(eks=[(endpoint.exchange, "b")])
     loop = in_scheduler(one, other)
     for _ in range(5):
         producer.message_work(0.2)
@@ -111,13 +111,13 @@ def test_exit_scheduler_ends_all_after_their_messages(place, raw):
     loop.get(timeout=SOON)
 
     assert other.seen == ["began"] * 5 + ["ended"] * 5
-    assert raw.count(place.sub("b")) == 0
+    assert raw.count(endpoint.sub("b")) == 0
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
-    processor = at(place, Ending)
-    producer = place.producer()
+def test_quit_lets_running_handlers_of_the_same_processor_finish(endpoint, raw):
+    processor = at(endpoint, Ending)
+    producer = endpoint.producer()
     loop = in_scheduler(processor)
     producer.message_work(0.2)
     wait_until(lambda: processor.seen, SOON)
@@ -126,17 +126,17 @@ def test_quit_lets_running_handlers_of_the_same_processor_finish(place, raw):
     loop.get(timeout=SOON)
 
     assert processor.seen == ["began", "ended"]
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_a_stopping_processor_requeues_waiting_messages(place, raw):
+def test_a_stopping_processor_requeues_waiting_messages(endpoint, raw):
     class OneByOne(Ending):
         concurrency = 1
         prefetch = 10
 
-    processor = at(place, OneByOne)
-    producer = place.producer()
+    processor = at(endpoint, OneByOne)
+    producer = endpoint.producer()
     for _ in range(5):
         producer.message_work(0.2)
     loop = in_scheduler(processor)
@@ -146,15 +146,15 @@ def test_a_stopping_processor_requeues_waiting_messages(place, raw):
     wait_until(lambda: "idle" in repr(processor), SOON)
 
     assert processor.seen == ["began", "ended"]
-    assert raw.count(place.queue) == 4
+    assert raw.count(endpoint.queue) == 4
     loop.kill()
 
 
 @pytest.mark.behaviour("quit-and-restart")
-def test_green_run_returns_when_the_last_processor_has_quit(place):
-    processors = [at(place, eqk=place.at((place.sub(key), key))) for key in "abc"]
+def test_green_run_returns_when_the_last_processor_has_quit(endpoint):
+    processors = [at(endpoint, eqk=endpoint.at((endpoint.sub(key), key))) for key in "abc"]
     run = gevent.spawn(green.run, *processors)
     for key in "abc":
-        place.producer().message_quit(_key=key)
+        endpoint.producer().message_quit(_key=key)
 
     run.get(timeout=SOON)

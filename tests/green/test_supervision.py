@@ -12,7 +12,7 @@ import pytest
 from postage import green
 from postage.errors import ChannelRefused, ConnectionClosed, GaveUp, SettingsError
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
 from tests.support.recorder import Handles, Recorder
 from tests.support.running import SOON
@@ -38,10 +38,10 @@ class Fragile(Recorder):
         raise StopIteration
 
 
-def fragile(place: Place, name: str = "rk", crashes: int = 0, **attributes: Any) -> Any:
+def fragile(endpoint: Endpoint, name: str = "rk", crashes: int = 0, **attributes: Any) -> Any:
     """Return such a processor, with a queue and a key of its own."""
     kind = type("Own", (Fragile,), attributes)
-    return kind(name, place.at((place.sub(name), name)), crashes)
+    return kind(name, endpoint.at((endpoint.sub(name), name)), crashes)
 
 
 @pytest.fixture
@@ -62,29 +62,33 @@ def start() -> Iterator[Callable[..., Any]]:
     gevent.killall([loop for _, loop in loops])
 
 
-def answers(place: Place, key: str) -> bool:
-    return bool(place.producer().rpc_echo("alive", _key=key).value == "alive")
+def answers(endpoint: Endpoint, key: str) -> bool:
+    return bool(endpoint.producer().rpc_echo("alive", _key=key).value == "alive")
 
 
 @pytest.mark.parametrize("restart", ["transient", "permanent"])
-def test_what_crashes_is_started_again_and_consumes(place: Place, start: Any, caplog, restart):
-    processor = fragile(place, crashes=2, restart=restart)
+def test_what_crashes_is_started_again_and_consumes(
+    endpoint: Endpoint, start: Any, caplog, restart
+):
+    processor = fragile(endpoint, crashes=2, restart=restart)
     start(processor)
 
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
     assert (processor.lives, processor.statistics().restarts) == (3, 2)
     crashes = [record for record in caplog.records if "has crashed" in record.message]
     assert [str(record.exc_info[1]) for record in crashes] == ["life 1", "life 2"]
     assert "it is started again in 0 s" in crashes[0].message
 
 
-def test_others_continue_after_a_crash_and_end_when_it_is_final(place: Place, start: Any, caplog):
-    fine = fragile(place, "fine")
-    broken = fragile(place, "broken", crashes=99, restart_intensity=2, restart_period=30.0)
+def test_others_continue_after_a_crash_and_end_when_it_is_final(
+    endpoint: Endpoint, start: Any, caplog
+):
+    fine = fragile(endpoint, "fine")
+    broken = fragile(endpoint, "broken", crashes=99, restart_intensity=2, restart_period=30.0)
     _, loop = start(fine, broken)
     wait_until(lambda: broken.lives == 2, SOON)
 
-    assert answers(place, "fine")
+    assert answers(endpoint, "fine")
     with pytest.raises(GaveUp, match="Own 'broken' was started again 2 times within 30 s") as error:
         loop.get(timeout=SOON)
 
@@ -94,42 +98,42 @@ def test_others_continue_after_a_crash_and_end_when_it_is_final(place: Place, st
     assert "it is not started again, and all others end" in caplog.text
 
 
-def test_a_temporary_processor_is_not_restarted(place: Place, start: Any):
-    fine = fragile(place, "fine")
-    broken = fragile(place, "broken", crashes=99, restart="temporary")
+def test_a_temporary_processor_is_not_restarted(endpoint: Endpoint, start: Any):
+    fine = fragile(endpoint, "fine")
+    broken = fragile(endpoint, "broken", crashes=99, restart="temporary")
     _, loop = start(fine, broken)
     wait_until(lambda: broken.lives, SOON)
 
-    assert answers(place, "fine")
+    assert answers(endpoint, "fine")
     assert (broken.lives, broken.counts["restarts"]) == (1, 0)
     assert not loop.dead
 
 
 @pytest.mark.parametrize(("restart", "lives"), [("transient", 1), ("permanent", 2)])
 def test_a_permanent_processor_ended_by_a_handler_restarts(
-    place: Place, start: Any, restart: str, lives: int
+    endpoint: Endpoint, start: Any, restart: str, lives: int
 ):
-    processor = fragile(place, restart=restart)
-    other = fragile(place, "other")
+    processor = fragile(endpoint, restart=restart)
+    other = fragile(endpoint, "other")
     start(processor, other)
 
-    place.producer().message_stop()
+    endpoint.producer().message_stop()
     ended = lambda: processor.counts["handled"] and processor.statistics().state == "idle"  # noqa: E731
     again = lambda: processor.lives == lives and processor.consumer.consuming  # noqa: E731
     wait_until(ended if lives == 1 else again, SOON)
 
-    assert answers(place, "other")
+    assert answers(endpoint, "other")
     assert processor.lives == lives
 
 
 @pytest.mark.parametrize("told", ["quit", "stop_consuming", "stop"])
-def test_what_was_told_to_end_is_not_started_again(place: Place, start: Any, told: str):
-    processor = fragile(place, restart="permanent")
+def test_what_was_told_to_end_is_not_started_again(endpoint: Endpoint, start: Any, told: str):
+    processor = fragile(endpoint, restart="permanent")
     _, loop = start(processor)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
     if told == "quit":
-        place.producer().message_quit()
+        endpoint.producer().message_quit()
     else:
         getattr(processor, told)()
     loop.get(timeout=SOON)
@@ -137,8 +141,8 @@ def test_what_was_told_to_end_is_not_started_again(place: Place, start: Any, tol
     assert processor.lives == 1
 
 
-def test_a_scheduler_ends_at_once_while_a_restart_is_due(place: Place, start: Any):
-    processor = fragile(place, crashes=99, restart_intensity=99, restart_period=1e9)
+def test_a_scheduler_ends_at_once_while_a_restart_is_due(endpoint: Endpoint, start: Any):
+    processor = fragile(endpoint, crashes=99, restart_intensity=99, restart_period=1e9)
     scheduler, loop = start(processor)
     wait_until(lambda: processor.lives == 6, SOON)  # the next pause takes more than three seconds
     lives = processor.lives
@@ -150,43 +154,43 @@ def test_a_scheduler_ends_at_once_while_a_restart_is_due(place: Place, start: An
     assert processor.lives == lives
 
 
-def test_a_processor_restarts_until_its_queue_exists(place: Place, start: Any, raw: Raw):
-    raw.declare(place.queue)
-    as_it_is = {"name": place.queue, "flags": {"passive": True}}
-    processor = Fragile("rk", place.at((as_it_is, "rk")))
-    fine = fragile(place, "fine")
+def test_a_processor_restarts_until_its_queue_exists(endpoint: Endpoint, start: Any, raw: Raw):
+    raw.declare(endpoint.queue)
+    as_it_is = {"name": endpoint.queue, "flags": {"passive": True}}
+    processor = Fragile("rk", endpoint.at((as_it_is, "rk")))
+    fine = fragile(endpoint, "fine")
     start(processor, fine)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
-    raw.channel.queue_delete(place.queue)
+    raw.channel.queue_delete(endpoint.queue)
     wait_until(lambda: processor.counts["restarts"] >= 2, SOON)
-    assert answers(place, "fine")
-    raw.declare(place.queue)
+    assert answers(endpoint, "fine")
+    raw.declare(endpoint.queue)
 
     wait_until(lambda: processor.consumer.consuming, SOON)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
 
-def test_the_last_error_is_the_cause_when_it_gives_up(place: Place, start: Any, raw: Raw):
-    raw.declare(place.queue)
-    as_it_is = {"name": place.queue, "flags": {"passive": True}}
-    processor = Fragile("rk", place.at((as_it_is, "rk")))
+def test_the_last_error_is_the_cause_when_it_gives_up(endpoint: Endpoint, start: Any, raw: Raw):
+    raw.declare(endpoint.queue)
+    as_it_is = {"name": endpoint.queue, "flags": {"passive": True}}
+    processor = Fragile("rk", endpoint.at((as_it_is, "rk")))
     processor.restart_intensity = 1
     _, loop = start(processor)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
-    raw.channel.queue_delete(place.queue)
+    raw.channel.queue_delete(endpoint.queue)
 
     with pytest.raises(GaveUp) as error:
         loop.get(timeout=SOON)
     assert isinstance(error.value.__cause__, ChannelRefused)
-    assert error.value.__cause__.misses(place.queue)
+    assert error.value.__cause__.misses(endpoint.queue)
 
 
-def test_what_our_own_side_closes_ends_the_loop_at_once(place: Place, start: Any):
-    processor = fragile(place)
+def test_what_our_own_side_closes_ends_the_loop_at_once(endpoint: Endpoint, start: Any):
+    processor = fragile(endpoint)
     _, loop = start(processor)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
     green.close()
 
@@ -195,20 +199,20 @@ def test_what_our_own_side_closes_ends_the_loop_at_once(place: Place, start: Any
     assert processor.lives == 1
 
 
-def test_an_unknown_policy_is_an_error_before_anything_runs(place: Place):
+def test_an_unknown_policy_is_an_error_before_anything_runs(endpoint: Endpoint):
     with pytest.raises(SettingsError, match="not 'forever'"):
-        green.Scheduler().add_microthread(fragile(place, restart="forever"))
+        green.Scheduler().add_microthread(fragile(endpoint, restart="forever"))
 
 
-def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(place: Place, start: Any, caplog):
+def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(endpoint: Endpoint, start: Any, caplog):
     class Crooked(Fragile):
         def step(self) -> None:
             self.start_consuming()
             raise ZeroDivisionError("at the end")
 
-    processor = Crooked("crooked", place.eqk)
+    processor = Crooked("crooked", endpoint.eqk)
     scheduler, loop = start(processor)
-    assert answers(place, "rk")
+    assert answers(endpoint, "rk")
 
     scheduler.stop()
     loop.get(timeout=SOON)
@@ -216,8 +220,8 @@ def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(place: Place, start: A
     assert "has crashed; it is not started again" in caplog.text
 
 
-def test_a_policy_that_becomes_invalid_ends_the_loop(place: Place, start: Any):
-    processor = fragile(place, crashes=1)
+def test_a_policy_that_becomes_invalid_ends_the_loop(endpoint: Endpoint, start: Any):
+    processor = fragile(endpoint, crashes=1)
     processor.restart_intensity = "many"
     _, loop = start(processor)
     with pytest.raises(TypeError):

@@ -14,8 +14,8 @@ from postage.generic_application import GenericApplication, GenericApplicationEx
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
+from tests.support.endpoints import Endpoint, exchange
 from tests.support.method_recorder import recording_methods
-from tests.support.places import Place, exchange
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw, listen, take
 from tests.support.running import SOON, running
@@ -92,10 +92,10 @@ class Bystander(messaging.MessageProcessor):
 class Undisturbed:
     """Runs a bystander during a block; asserts that it keeps its channels and connections."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = Place(place.sub("bystander"))
-        self._bystander = Bystander({}, self._place.eqk)
-        self._producer = self._place.producer()
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = Endpoint(endpoint.sub("bystander"))
+        self._bystander = Bystander({}, self._endpoint.eqk)
+        self._producer = self._endpoint.producer()
         self._running = running(self._bystander)
 
     def __enter__(self) -> None:
@@ -120,49 +120,51 @@ class Undisturbed:
 
 @pytest.mark.parametrize("case", QUEUES)
 @pytest.mark.parametrize("kind", [messaging.GenericConsumer, messaging.MessageProcessor])
-def test_a_queue_that_exists_otherwise(place: Place, raw: Raw, case: str, kind: Any) -> None:
+def test_a_queue_that_exists_otherwise(endpoint: Endpoint, raw: Raw, case: str, kind: Any) -> None:
     made, declared, flag, ours, theirs = QUEUES[case]
-    raw.declare(place.queue, **made)
-    eqk = place.at(({"name": place.queue, "flags": declared}, place.key))
+    raw.declare(endpoint.queue, **made)
+    eqk = endpoint.at(({"name": endpoint.queue, "flags": declared}, endpoint.key))
 
-    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(endpoint), pytest.raises(TopologyMismatch) as caught:
         kind(eqk=eqk) if kind is messaging.GenericConsumer else kind({}, eqk)
 
     error = caught.value
-    assert (error.kind, error.name, error.flag) == ("queue", place.queue, flag)
+    assert (error.kind, error.name, error.flag) == ("queue", endpoint.queue, flag)
     assert says(error.ours) == says(ours)
     assert says(error.theirs) == says(theirs)
-    for words in (repr(place.queue), flag, error.ours, error.theirs):
+    for words in (repr(endpoint.queue), flag, error.ours, error.theirs):
         assert words in str(error)
-    remedy = {"name": place.queue, "flags": {"passive": True}}
+    remedy = {"name": endpoint.queue, "flags": {"passive": True}}
     assert repr(remedy).replace("'", '"') in str(error).replace("'", '"')
-    messaging.GenericConsumer(place.at((remedy, place.key)))
+    messaging.GenericConsumer(endpoint.at((remedy, endpoint.key)))
 
 
 @pytest.mark.parametrize("case", EXCHANGES)
 @pytest.mark.parametrize("who", ["producer", "consumer", "_eks"])
-def test_an_exchange_that_exists_otherwise(place: Place, raw: Raw, case: str, who: str) -> None:
+def test_an_exchange_that_exists_otherwise(
+    endpoint: Endpoint, raw: Raw, case: str, who: str
+) -> None:
     made, declared, flag, ours, theirs = EXCHANGES[case]
     known = {"exchange_type": "direct", "durable": True, **made}
-    raw.channel.exchange_declare(place.exchange.name, **known)
-    wrong = exchange(place.exchange.name, **declared)
+    raw.channel.exchange_declare(endpoint.exchange.name, **known)
+    wrong = exchange(endpoint.exchange.name, **declared)
 
     def use(used: Any) -> None:
         if who == "producer":
-            place.producer(eks=[(used, "rk")])
+            endpoint.producer(eks=[(used, "rk")])
         elif who == "_eks":
-            Place(place.sub("x")).producer().message_hello(_eks=[(used, "rk")])
+            Endpoint(endpoint.sub("x")).producer().message_hello(_eks=[(used, "rk")])
         else:
-            messaging.GenericConsumer([(used, [(place.queue, "rk")])])
+            messaging.GenericConsumer([(used, [(endpoint.queue, "rk")])])
 
-    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(endpoint), pytest.raises(TopologyMismatch) as caught:
         use(wrong)
 
     error = caught.value
-    assert (error.kind, error.name, error.flag) == ("exchange", place.exchange.name, flag)
+    assert (error.kind, error.name, error.flag) == ("exchange", endpoint.exchange.name, flag)
     assert (says(error.ours), says(error.theirs)) == (says(ours), says(theirs))
     assert "passive = True in the exchange class" in str(error)
-    use(exchange(place.exchange.name, passive=True))
+    use(exchange(endpoint.exchange.name, passive=True))
 
 
 def says(told: str) -> str:
@@ -174,55 +176,55 @@ def says(told: str) -> str:
 
 
 @pytest.mark.parametrize("who", ["producer", "consumer", "_eks"])
-def test_a_passive_exchange_that_does_not_exist(place: Place, raw: Raw, who: str) -> None:
-    passive = exchange(place.exchange.name, passive=True)
+def test_a_passive_exchange_that_does_not_exist(endpoint: Endpoint, raw: Raw, who: str) -> None:
+    passive = exchange(endpoint.exchange.name, passive=True)
 
     def use() -> None:
         if who == "producer":
-            place.producer(eks=[(passive, "rk")])
+            endpoint.producer(eks=[(passive, "rk")])
         elif who == "_eks":
-            Place(place.sub("x")).producer().message_hello(_eks=[(passive, "rk")])
+            Endpoint(endpoint.sub("x")).producer().message_hello(_eks=[(passive, "rk")])
         else:
-            messaging.GenericConsumer([(passive, [(place.queue, "rk")])])
+            messaging.GenericConsumer([(passive, [(endpoint.queue, "rk")])])
 
     began = time.monotonic()
-    with Undisturbed(place), pytest.raises(TopologyMismatch) as caught:
+    with Undisturbed(endpoint), pytest.raises(TopologyMismatch) as caught:
         use()
 
     assert time.monotonic() - began < SOON, "not for the whole publish_timeout"
     error = caught.value
-    assert (error.code, error.kind, error.name) == (404, "exchange", place.exchange.name)
+    assert (error.code, error.kind, error.name) == (404, "exchange", endpoint.exchange.name)
     assert (error.flag, error.ours, error.theirs) == ("passive", "true", "missing")
     assert "does not exist (404)" in str(error)
     assert "leave passive out of the exchange class" in str(error)
-    raw.channel.exchange_declare(place.exchange.name, "direct")
+    raw.channel.exchange_declare(endpoint.exchange.name, "direct")
     use()
 
 
-def test_a_passive_queue_that_does_not_exist(place: Place, raw: Raw) -> None:
-    eqk = place.at(({"name": place.queue, "flags": {"passive": True}}, place.key))
+def test_a_passive_queue_that_does_not_exist(endpoint: Endpoint, raw: Raw) -> None:
+    eqk = endpoint.at(({"name": endpoint.queue, "flags": {"passive": True}}, endpoint.key))
 
     with (
-        Undisturbed(place),
+        Undisturbed(endpoint),
         pytest.raises(TopologyMismatch, match="does not exist") as caught,
     ):
         messaging.GenericConsumer(eqk)
 
     error = caught.value
-    assert (error.code, error.kind, error.name) == (404, "queue", place.queue)
+    assert (error.code, error.kind, error.name) == (404, "queue", endpoint.queue)
     assert "leave passive out of the flags of the queue" in str(error)
     assert isinstance(error, ChannelRefused)
-    raw.declare(place.queue)
+    raw.declare(endpoint.queue)
     messaging.GenericConsumer(eqk)
 
 
-def test_sending_to_a_deleted_passive_exchange_is_an_error(place: Place, raw: Raw) -> None:
-    raw.channel.exchange_declare(place.exchange.name, "direct")
-    passive = exchange(place.exchange.name, passive=True)
-    producer = place.producer(eks=[(passive, "rk")])
-    other = Place(place.sub("other")).producer()
+def test_sending_to_a_deleted_passive_exchange_is_an_error(endpoint: Endpoint, raw: Raw) -> None:
+    raw.channel.exchange_declare(endpoint.exchange.name, "direct")
+    passive = exchange(endpoint.exchange.name, passive=True)
+    producer = endpoint.producer(eks=[(passive, "rk")])
+    other = Endpoint(endpoint.sub("other")).producer()
     producer.message_hello()
-    raw.channel.exchange_delete(place.exchange.name)
+    raw.channel.exchange_delete(endpoint.exchange.name)
 
     runs = [spawned(each.message_hello) for each in (producer, other, producer, other)]
     results = outcomes(runs, SOON)
@@ -236,27 +238,27 @@ def test_sending_to_a_deleted_passive_exchange_is_an_error(place: Place, raw: Ra
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])
 def test_a_queue_redeclared_during_the_loss_ends_the_processor(
-    place: Place, raw: Raw, broker_env: Any, what: str
+    endpoint: Endpoint, raw: Raw, broker_env: Any, what: str
 ) -> None:
     with Proxy(broker_env.port) as proxy:
-        processor = Bystander({}, place.eqk, {**broker_env.hup, "port": proxy.port})
+        processor = Bystander({}, endpoint.eqk, {**broker_env.hup, "port": proxy.port})
         run = spawned(processor.start_consuming)
         wait_until(lambda: processor.consumer.consuming, SOON)
         proxy.refuse()
         proxy.cut()
         if what == "queue":
-            raw.channel.queue_delete(place.queue)
-            raw.declare(place.queue, arguments={"x-message-ttl": 5000})
+            raw.channel.queue_delete(endpoint.queue)
+            raw.declare(endpoint.queue, arguments={"x-message-ttl": 5000})
         else:
-            raw.channel.exchange_delete(place.exchange.name)
-            raw.channel.exchange_declare(place.exchange.name, "fanout", durable=True)
-        with Undisturbed(place):  # another connection to the same broker
+            raw.channel.exchange_delete(endpoint.exchange.name)
+            raw.channel.exchange_declare(endpoint.exchange.name, "fanout", durable=True)
+        with Undisturbed(endpoint):  # another connection to the same broker
             proxy.accept()
             [error] = outcomes([run], SOON)
         green.close(1.0)
 
     assert isinstance(error, TopologyMismatch)
-    assert (error.kind, error.name) == (what, place.queue)
+    assert (error.kind, error.name) == (what, endpoint.queue)
 
 
 # --- quorum queues
@@ -265,10 +267,10 @@ def test_a_queue_redeclared_during_the_loss_ends_the_processor(
 QUORUM = {"arguments": {"x-queue-type": "quorum"}}
 
 
-def quorum(place: Place, **more: Any) -> Any:
+def quorum(endpoint: Endpoint, **more: Any) -> Any:
     """Return the eqk of a quorum queue."""
     flags = {"arguments": {**QUORUM["arguments"], **more}}
-    return place.at(({"name": place.queue, "flags": flags}, place.key))
+    return endpoint.at(({"name": endpoint.queue, "flags": flags}, endpoint.key))
 
 
 class Worker(Bystander):
@@ -287,10 +289,10 @@ class Worker(Bystander):
             raise messaging.RejectMessage
 
 
-def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
-    dead = listen(raw, exchange(place.sub("dead"), "fanout"), "")
-    worker = Worker({}, quorum(place, **{"x-dead-letter-exchange": place.sub("dead")}))
-    producer = place.producer(mandatory=True)
+def test_a_processor_on_a_quorum_queue(endpoint: Endpoint, raw: Raw) -> None:
+    dead = listen(raw, exchange(endpoint.sub("dead"), "fanout"), "")
+    worker = Worker({}, quorum(endpoint, **{"x-dead-letter-exchange": endpoint.sub("dead")}))
+    producer = endpoint.producer(mandatory=True)
 
     with running(worker):
         runs = [spawned(producer.message_work, number) for number in range(100)]
@@ -300,16 +302,16 @@ def test_a_processor_on_a_quorum_queue(place: Place, raw: Raw) -> None:
         wait_until(lambda: len(worker.got) == 101, SOON)
 
     assert take(raw, dead)["content"] == {"parameters": "bad"}
-    assert raw.count(place.queue) == 0
-    classic = {"arguments": {"x-dead-letter-exchange": place.sub("dead")}}
+    assert raw.count(endpoint.queue) == 0
+    classic = {"arguments": {"x-dead-letter-exchange": endpoint.sub("dead")}}
     with pytest.raises(TopologyMismatch) as caught:
-        messaging.GenericConsumer(place.at(({"name": place.queue, "flags": classic}, "rk")))
+        messaging.GenericConsumer(endpoint.at(({"name": endpoint.queue, "flags": classic}, "rk")))
     assert caught.value.flag == "x-queue-type", "it is one indeed"
 
 
-def test_a_quorum_queue_gets_unsettled_messages_back(place: Place, raw: Raw) -> None:
-    consumer = messaging.GenericConsumer(quorum(place))
-    place.producer().message_hello("x")
+def test_a_quorum_queue_gets_unsettled_messages_back(endpoint: Endpoint, raw: Raw) -> None:
+    consumer = messaging.GenericConsumer(quorum(endpoint))
+    endpoint.producer().message_hello("x")
     seen: list[Any] = []
 
     def look(_channel: Any, method: Any, _header: Any, _body: bytes) -> None:
@@ -322,16 +324,16 @@ def test_a_quorum_queue_gets_unsettled_messages_back(place: Place, raw: Raw) -> 
 
     assert outcomes([spawned(consumer.start_consuming, look)], SOON) == [None]
     assert seen == [False, True]
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
 
 
 # --- what RabbitMQ 4 refuses
 
 
-def test_rabbitmq_4_accepts_all_default_declarations(place: Place, broker_env: Any) -> None:
+def test_rabbitmq_4_accepts_all_default_declarations(endpoint: Endpoint, broker_env: Any) -> None:
     """No transient queue that is shared, and no prefetch for a whole channel."""
     with recording_methods(broker_env.port) as recorder:
-        use_everything(place, {**broker_env.hup, "port": recorder.port})
+        use_everything(endpoint, {**broker_env.hup, "port": recorder.port})
         green.close(1.0)
 
     declared, limited = recorder.of(spec.Queue.Declare), recorder.of(spec.Basic.Qos)
@@ -343,16 +345,16 @@ def test_rabbitmq_4_accepts_all_default_declarations(place: Place, broker_env: A
     assert not any(deprecated & (each.arguments or {}).keys() for each in declared)
 
 
-def use_everything(place: Place, hup: Any) -> None:
+def use_everything(endpoint: Endpoint, hup: Any) -> None:
     """Run an application, a processor and a consumer, and use them in all ways."""
-    name = place.queue[:40]
+    name = endpoint.queue[:40]
     application = GenericApplication({"name": name}, None, [("group")], hup)
     worker, consumer = (
-        Worker({}, place.eqk, hup),
-        messaging.GenericConsumer(place.at((place.sub("classic"), "classic")), hup),
+        Worker({}, endpoint.eqk, hup),
+        messaging.GenericConsumer(endpoint.at((endpoint.sub("classic"), "classic")), hup),
     )
     to_application = [(GenericApplicationExchange, name)]
-    producer = type("Producer", (messaging.GenericProducer,), {"eks": place.eks})(hup=hup)
+    producer = type("Producer", (messaging.GenericProducer,), {"eks": endpoint.eks})(hup=hup)
     collected: list[Any] = []
     classic = spawned(consumer.start_consuming, lambda *what: collected.append(what[1].ack()))
 

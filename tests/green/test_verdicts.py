@@ -45,20 +45,20 @@ class Failing(Recorder):
 
 
 @pytest.fixture
-def failing(place, raw):
+def failing(endpoint, raw):
     """A processor whose rejected messages can be counted, running, and a producer for it."""
-    raw.declare(place.dead)
-    processor = at(place, Failing, place.strict)
+    raw.declare(endpoint.dead)
+    processor = at(endpoint, Failing, endpoint.strict)
     with running(processor):
-        yield processor, place.producer()
+        yield processor, endpoint.producer()
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_a_failed_message_is_rejected_and_logged(place, raw, failing, caplog):
+def test_a_failed_message_is_rejected_and_logged(endpoint, raw, failing, caplog):
     processor, producer = failing
     producer.message_fail()
 
-    dead = raw.take(place.dead)
+    dead = raw.take(endpoint.dead)
     assert json.loads(dead.body)["name"] == "fail"
     assert dead.properties.headers["x-death"][0]["reason"] == "rejected"
     assert producer.rpc_echo("alive").value == "alive"
@@ -70,11 +70,11 @@ def test_a_failed_message_is_rejected_and_logged(place, raw, failing, caplog):
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog):
+def test_reject_message_rejects_without_a_traceback(endpoint, raw, failing, caplog):
     processor, producer = failing
     with caplog.at_level(logging.INFO, "postage"):
         producer.message_refuse()
-        assert json.loads(raw.take(place.dead).body)["name"] == "refuse"
+        assert json.loads(raw.take(endpoint.dead).body)["name"] == "refuse"
         assert producer.rpc_echo("alive").value == "alive"
 
     (record,) = [r for r in caplog.records if "not for me" in r.getMessage()]
@@ -83,21 +83,21 @@ def test_reject_message_rejects_without_a_traceback(place, raw, failing, caplog)
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_an_unhandled_message_is_acknowledged(place, raw, failing):
+def test_an_unhandled_message_is_acknowledged(endpoint, raw, failing):
     processor, producer = failing
     producer.message_nobody_handles_this()
     assert producer.rpc_echo("after it").value == "after it"
 
     assert processor.counts["unhandled"] == 1
-    assert (raw.count(place.queue), raw.count(place.dead)) == (0, 0)
+    assert (raw.count(endpoint.queue), raw.count(endpoint.dead)) == (0, 0)
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_a_malformed_body_is_rejected_counted_and_logged(place, raw, failing, caplog):
+def test_a_malformed_body_is_rejected_counted_and_logged(endpoint, raw, failing, caplog):
     processor, producer = failing
-    raw.put(place.queue, b"no message")
+    raw.put(endpoint.queue, b"no message")
 
-    assert raw.take(place.dead).body == b"no message"
+    assert raw.take(endpoint.dead).body == b"no message"
     assert producer.rpc_echo("alive").value == "alive"
     assert processor.counts["malformed"] == 1
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
@@ -105,18 +105,18 @@ def test_a_malformed_body_is_rejected_counted_and_logged(place, raw, failing, ca
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_a_message_is_acknowledged_after_its_handlers(place, raw):
+def test_a_message_is_acknowledged_after_its_handlers(endpoint, raw):
     """While its handler runs, a message still belongs to the queue: it comes back if we vanish."""
-    processor = at(place, Failing)
+    processor = at(endpoint, Failing)
     processor.shutdown_timeout = 0.05
-    place.producer().message_wait()
+    endpoint.producer().message_wait()
     with running(processor):
         wait_until(lambda: processor.seen == ["began"], SOON)
-        assert raw.count(place.queue) == 0
+        assert raw.count(endpoint.queue) == 0
 
-    assert raw.count(place.queue) == 1
+    assert raw.count(endpoint.queue) == 1
     processor.gate.set()
     with running(processor):
         wait_until(lambda: processor.counts["handled"] == 1, SOON)
-    assert raw.count(place.queue) == 0
+    assert raw.count(endpoint.queue) == 0
     assert processor.seen == ["began", "began", "ended"]

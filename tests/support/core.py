@@ -11,15 +11,15 @@ from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import PublishedMessage, encode_properties
 
 
-def new_exchange(place: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
+def new_exchange(virtual_host: VHost, name: str, kind: str = "fanout", **values: Any) -> None:
     """Declare an exchange."""
     flags = {"passive": False, "durable": False, "auto_delete": False, "internal": False}
     call = {"exchange": name, "type": kind, "arguments": {}, **flags, **values}
-    place.declare_exchange(SimpleNamespace(**call))
+    virtual_host.declare_exchange(SimpleNamespace(**call))
 
 
 def new_queue(
-    place: VHost,
+    virtual_host: VHost,
     name: str,
     arguments: dict[str, Any] | None = None,
     owner: object = None,
@@ -28,7 +28,7 @@ def new_queue(
     """Declare a queue; *owner* makes it exclusive."""
     call = {"passive": False, "durable": False, "auto_delete": False, **flags}
     call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
-    return place.declare_queue(SimpleNamespace(**call), owner)
+    return virtual_host.declare_queue(SimpleNamespace(**call), owner)
 
 
 def message(
@@ -39,9 +39,9 @@ def message(
     return PublishedMessage(exchange, key, header, body)
 
 
-def publish(place: VHost, sent: PublishedMessage) -> list[str]:
+def publish(virtual_host: VHost, sent: PublishedMessage) -> list[str]:
     """Route *sent*; return the queues that it has reached."""
-    queues = place.route(sent)
+    queues = virtual_host.route(sent)
     for queue in queues:
         queue.publish(sent)
     return [queue.name for queue in queues]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from postage import messaging
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.running import running
 
 Handles = messaging.MessageHandler
@@ -24,16 +24,16 @@ class Recorder(messaging.MessageProcessor):
         reply_func(content["parameters"])
 
 
-def at(place: Place, kind: type[Any] = Recorder, eqk: Any = None) -> Any:
-    """Return a processor of *kind* that consumes at *place*."""
-    return kind({"name": kind.__name__}, place.eqk if eqk is None else eqk, None, None)
+def at(endpoint: Endpoint, kind: type[Any] = Recorder, eqk: Any = None) -> Any:
+    """Return a processor of *kind* that consumes at *endpoint*."""
+    return kind({"name": kind.__name__}, endpoint.eqk if eqk is None else eqk, None, None)
 
 
-def through(place: Place, processor: Any, send: Any) -> list[Any]:
+def through(endpoint: Endpoint, processor: Any, send: Any) -> list[Any]:
     """Run *processor*, call ``send(producer)``, and return `seen` when everything is handled."""
     processor.concurrency = 1
     processor.consumer.prefetch = 1
-    producer = place.producer()
+    producer = endpoint.producer()
     with running(processor):
         send(producer)
         assert producer.rpc_echo("the end").value == "the end"

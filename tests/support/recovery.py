@@ -16,7 +16,7 @@ from postage.green.amqp.pair import Pair
 from postage.green.rpc.calls import Calls
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.running import SOON
 
 GRACE = 0.5
@@ -116,9 +116,11 @@ def fail_channel(channel: Channel) -> None:
         channel.queue_declare("there is no such queue", passive=True)
 
 
-def worker(place: Place, hup: Any, kind: type[GatedWorker] = GatedWorker, eqk: Any = None) -> Any:
+def worker(
+    endpoint: Endpoint, hup: Any, kind: type[GatedWorker] = GatedWorker, eqk: Any = None
+) -> Any:
     """Return a processor of *kind* that connects as *hup* says."""
-    return kind({"name": kind.__name__}, place.eqk if eqk is None else eqk, hup)
+    return kind({"name": kind.__name__}, endpoint.eqk if eqk is None else eqk, hup)
 
 
 def wait_for_recovery(component: Any, times: int = 1) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from postage import green
 from postage.testing import cut_connections, wait_until
-from tests.support.places import Place
+from tests.support.endpoints import Endpoint
 from tests.support.recovery import GatedServer
 from tests.support.running import running
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 @pytest.fixture
 def producer(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A producer whose calls are answered, over two connections that are open."""
-    place = Place(request.node.name)
-    server = GatedServer({"name": "server"}, place.eqk)
+    endpoint = Endpoint(request.node.name)
+    server = GatedServer({"name": "server"}, endpoint.eqk)
     server.gate.set()
     with running(server):
-        made = place.producer(max_retry=5)
+        made = endpoint.producer(max_retry=5)
         assert made.rpc_ask(1).value == 1
         yield made
     green.close()

@@ -1,4 +1,4 @@
-"""Publishes notes: ``sender.py PLACE PUBLISHER COUNT``; prints which of them are confirmed."""
+"""Publishes notes: ``sender.py ENDPOINT PUBLISHER COUNT``; prints which of them are confirmed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ green.patch_all()
 
 import gevent  # noqa: E402 - after patching
 
-from tests.support.places import Place  # noqa: E402 - after patching
+from tests.support.endpoints import Endpoint  # noqa: E402 - after patching
 
-PLACE, PUBLISHER, COUNT = Place(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+ENDPOINT, PUBLISHER, COUNT = Endpoint(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 numbers = iter(range(COUNT))
 
 
 def send() -> None:
-    producer = PLACE.producer(eks=[(PLACE.exchange, "notes")])
+    producer = ENDPOINT.producer(eks=[(ENDPOINT.exchange, "notes")])
     for number in numbers:
         producer.message_note([PUBLISHER, number])
         sys.stdout.write(f"confirmed {PUBLISHER} {number}\n")

@@ -1,4 +1,4 @@
-"""Handles the notes of a load: ``worker.py PLACE WORK [SHUTDOWN_TIMEOUT]``, both in seconds.
+"""Handles the notes of a load: ``worker.py ENDPOINT WORK [SHUTDOWN_TIMEOUT]``, both in seconds.
 
 It prints the notes that it has begun and done.
 """
@@ -15,9 +15,9 @@ green.patch_all()
 import gevent  # noqa: E402 - after patching
 
 from postage import messaging  # noqa: E402 - after patching
-from tests.support.places import Place  # noqa: E402 - after patching
+from tests.support.endpoints import Endpoint  # noqa: E402 - after patching
 
-PLACE, WORK = Place(sys.argv[1]), float(sys.argv[2])
+ENDPOINT, WORK = Endpoint(sys.argv[1]), float(sys.argv[2])
 
 
 def say(*words: object) -> None:
@@ -36,4 +36,4 @@ class Worker(messaging.MessageProcessor):
         say("done", publisher, number)
 
 
-green.run(Worker({"name": "child"}, PLACE.at((PLACE.sub("notes"), "notes"))))
+green.run(Worker({"name": "child"}, ENDPOINT.at((ENDPOINT.sub("notes"), "notes"))))

@@ -1,4 +1,4 @@
-"""A program with many processors that can be told to restart: arguments are place, count, file."""
+"""A program with many processors that restarts on command; arguments: endpoint, count, file."""
 
 import json
 import os
@@ -9,12 +9,12 @@ import gevent
 
 from postage import green, messaging
 
-PLACE, COUNT, FILE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+ENDPOINT, COUNT, FILE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 STARTED = time.time()
 
 
 class SharedExchange(messaging.Exchange):
-    name = PLACE
+    name = ENDPOINT
 
 
 class Component(messaging.MessageProcessor):
@@ -37,7 +37,7 @@ def about() -> str:
 
 
 if __name__ == "__main__":
-    queues = [(f"{PLACE}-{number}", str(number)) for number in range(COUNT)]
+    queues = [(f"{ENDPOINT}-{number}", str(number)) for number in range(COUNT)]
     processors = [
         Component({"name": queue}, [(SharedExchange, [(queue, key)])]) for queue, key in queues
     ]

@@ -1,4 +1,4 @@
-"""An exchange, a queue and a key for one test."""
+"""An endpoint for one test: an exchange, a queue and a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def exchange(name: str, kind: str = "direct", **attributes: Any) -> type[messagi
     return made
 
 
-class Place:
+class Endpoint:
     """The exchange *name* and a queue of the same name, bound by `key`."""
 
     key = "rk"
@@ -65,10 +65,10 @@ class Place:
 
 
 def producer_at(
-    place: Place,
+    endpoint: Endpoint,
     fingerprint: Any = None,
     kind: type[messaging.GenericProducer] = messaging.GenericProducer,
     **attributes: Any,
 ) -> Any:
-    """Return a producer of *kind* that sends to *place*."""
-    return type("Producer", (kind,), {"eks": place.eks, **attributes})(fingerprint)
+    """Return a producer of *kind* that sends to *endpoint*."""
+    return type("Producer", (kind,), {"eks": endpoint.eks, **attributes})(fingerprint)
