@@ -33,7 +33,7 @@ def test_a_channel_counts_its_messages(settings: Settings) -> None:
         channel = connection.open_channel()
         queue = channel.queue_declare("", exclusive=True)
         got: list[Any] = []
-        channel.consume(queue, got.append, no_ack=True)
+        channel.consume(queue, got.append)
         confirming = connection.confirming.get()
         for _ in range(3):
             channel.publish("", queue, Properties(), b"x" * 1000)

@@ -94,7 +94,7 @@ class Channel:
         self._cancelling: set[str] = set()
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False
-        self._published = self._delivered = 0
+        self._published = 0
         self.shared = False
         """Whether several consumers use this channel: `release` then leaves it open."""
         self.since = time.monotonic()
@@ -136,7 +136,7 @@ class Channel:
             state="open" if self.alive else "ended",
             published=self._published + self._confirms.expected,
             unconfirmed=len(self._confirms),
-            delivered=self._delivered,
+            delivered=self.codec.delivered.get(self.number, 0),
             consumers=len(self._consumers),
             stale_acks=self.stale_acks,
             returned=self.returned,
@@ -205,14 +205,13 @@ class Channel:
 
         *prefetch* bounds the unacknowledged deliveries of this consumer; 0: no bound.  A caller
         that must know the tag before the broker can end the consumer passes one from `new_tag`.
+        Deliveries of a *no_ack* consumer know no channel: they need no ack.
         """
         tag = tag or new_tag()
         add = self._acks.add
 
-        def on_message(delivery: Delivery) -> None:
-            self._delivered += 1
-            if not no_ack:
-                add(delivery.delivery_tag, tag)
+        def to_acknowledge(delivery: Delivery) -> None:
+            add(delivery.delivery_tag, tag)
             delivery.channel = self
             on_delivery(delivery)
 
@@ -222,7 +221,7 @@ class Channel:
         if not no_ack:
             self._pika.basic_qos(prefetch_count=prefetch)
         self._consumers.add(tag)
-        self.codec.add_consumer(self.number, tag, on_message)
+        self.codec.add_consumer(self.number, tag, on_delivery if no_ack else to_acknowledge)
         self._ask(
             "basic.consume",
             self._pika.basic_consume,

@@ -80,6 +80,8 @@ class Codec:
         self._missing: dict[int, int] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._consumers: dict[tuple[int, str], OnMessage] = {}
+        self.delivered: dict[int, int] = {}
+        """How many deliveries came on each channel: its last delivery tag."""
         self._confirms: dict[int, OnConfirm] = {}
         transport.feed = self.feed
 
@@ -128,7 +130,8 @@ class Codec:
 
     def discard_channel(self, channel: int) -> None:
         """Forget all about *channel*, which has ended."""
-        for by_channel in (self._confirms, self._incoming, self._missing, self._parts):
+        by_channels = self._confirms, self._incoming, self._missing, self._parts, self.delivered
+        for by_channel in by_channels:
             by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
@@ -206,6 +209,7 @@ class Codec:
     def _complete(self, channel: int, body: bytes) -> None:
         delivery = self._incoming.pop(channel)
         delivery.body = body
+        self.delivered[channel] = delivery.delivery_tag
         callback = self._consumers.get((channel, delivery.consumer_tag))
         if callback is None:
             # Sent before the broker saw our cancel: unacknowledged, it returns to its queue.
