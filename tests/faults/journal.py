@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._open: dict[tuple[int, int], State] = {}
+        self.open_messages: dict[tuple[int, int], State] = {}
         self._next: defaultdict[int, int] = defaultdict(int)
         self.sent = self.confirmed = self.refused = self.handled = self.duplicates = 0
         self.deleted = 0
@@ -49,7 +49,7 @@ class Journal:
     def announce(self, publisher: int, end: int) -> None:
         """Expect the messages of *publisher* with numbers below *end*, sent or not."""
         for number in range(self._next[publisher], end):
-            self._open[publisher, number] = State.SENT
+            self.open_messages[publisher, number] = State.SENT
         self._next[publisher] = end
 
     def confirm(self, publisher: int, number: int) -> None:
@@ -63,24 +63,24 @@ class Journal:
         self._end_publish((publisher, number), State.REFUSED)
 
     def _end_publish(self, key: tuple[int, int], state: State) -> None:
-        if self._open[key] is State.HANDLED:
-            del self._open[key]
+        if self.open_messages[key] is State.HANDLED:
+            del self.open_messages[key]
         else:
-            self._open[key] = state
+            self.open_messages[key] = state
 
     def handle(self, publisher: int, number: int, processor: str) -> None:
         """Note that a handler of *processor* has finished the message."""
         self.note_activity(processor)
         key = publisher, number
-        state = self._open.get(key, State.HANDLED)
+        state = self.open_messages.get(key, State.HANDLED)
         if state is State.HANDLED:
             self.duplicates += 1
             return
         self.handled += 1
         if state is State.SENT:
-            self._open[key] = State.HANDLED
+            self.open_messages[key] = State.HANDLED
         else:
-            del self._open[key]
+            del self.open_messages[key]
 
     def note_activity(self, processor: str) -> None:
         """Note that *processor* has handled a message or answered a call."""
@@ -92,7 +92,7 @@ class Journal:
 
     def missing(self) -> list[tuple[int, int]]:
         """Return the messages that are confirmed and not handled so far."""
-        return [key for key, state in self._open.items() if state is State.CONFIRMED]
+        return [key for key, state in self.open_messages.items() if state is State.CONFIRMED]
 
     @property
     def lost(self) -> int:

@@ -39,7 +39,7 @@ def test_events_may_come_in_any_order(journal: Journal, order: tuple[str, ...], 
             journal.handle(1, number, "a")
     assert (journal.handled, journal.duplicates, journal.lost) == (1, 1, 0)
     assert journal.missing() == []
-    assert len(journal._open) == 0
+    assert len(journal.open_messages) == 0
 
 
 def test_a_message_that_was_refused_is_not_missing(journal: Journal) -> None:
@@ -60,7 +60,7 @@ def test_ended_messages_are_removed(journal: Journal) -> None:
         number = journal.send(1)
         journal.confirm(1, number)
         journal.handle(1, number, "a")
-    assert not journal._open
+    assert not journal.open_messages
     journal.handle(1, 500, "a")
     assert journal.duplicates == 1
 
