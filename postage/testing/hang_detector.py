@@ -43,8 +43,7 @@ class HangDetector:
     """Limits the time of blocks in the main thread, one at a time; prints to *descriptor*."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        signal.signal(SIGNAL, self._interrupt)
+        self.descriptor = descriptor
         self._message = ""
 
     @contextlib.contextmanager
@@ -52,8 +51,9 @@ class HangDetector:
         """Raise `TestHung`, after printing all stacks, if the block takes over *seconds*."""
         done = _native("allocate_lock")()
         done.acquire()
+        signal.signal(SIGNAL, self._interrupt)
         _native("start_new_thread")(self._watch, (done, subject, seconds))
-        faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=self._descriptor)
+        faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=self.descriptor)
         try:
             yield
         finally:
@@ -73,7 +73,7 @@ class HangDetector:
         raise TestHung(self._message)
 
     def _print(self, text: str) -> None:
-        os.write(self._descriptor, text.encode(errors="replace"))
+        os.write(self.descriptor, text.encode(errors="replace"))
 
 
 def _native(name: str) -> Any:

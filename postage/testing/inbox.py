@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from typing import Any
@@ -58,24 +59,12 @@ class Inbox:
         self._run.get(block=False)
 
 
-class Receive:
+class Receive(contextlib.ExitStack):
     """The fixture ``received``: ``received(Exchange, "key", ...)`` returns an `Inbox`."""
-
-    def __init__(self) -> None:
-        self._inboxes: list[Inbox] = []
-
-    def __enter__(self) -> Receive:  # noqa: PYI034 - Self needs Python 3.11
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for inbox in self._inboxes:
-            inbox.close()
 
     def __call__(self, exchange: type[Exchange], *keys: str) -> Inbox:
         """Bind a new queue to *exchange* by *keys*, or by the empty key, and collect its messages.
 
         Messages that were sent before are not collected.
         """
-        inbox = Inbox(exchange, keys or ("",))
-        self._inboxes.append(inbox)
-        return inbox
+        return self.enter_context(contextlib.closing(Inbox(exchange, keys or ("",))))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from postage.testing.hang_detector import HangDetector
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode
-from postage.testing.time_limit import close_stderr, keep_stderr, limited
+from postage.testing.time_limit import DETECTOR, limited
 from postage.testing.vhosts import (
     EmbeddedVhosts,
     RabbitMQVhosts,
@@ -64,12 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "postage_timeout(seconds): time limit of the test; see --postage-timeout"
     )
-    keep_stderr(config)
+    config.stash[DETECTOR] = HangDetector(os.dup(2))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close the file that `pytest_configure` has opened."""
-    close_stderr(config)
+    os.close(config.stash[DETECTOR].descriptor)
 
 
 # --- the time limit

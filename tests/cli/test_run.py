@@ -331,7 +331,7 @@ def test_a_second_process_of_one_identity_is_exit_code_5(broker_env):
 
     assert (ended.code, ended.stdout) == (5, "")
     assert ended.stderr.splitlines()[-1].startswith(
-        "IdentityTaken: another process is '1@x' already (405).  Where two containers share their"
+        "IdentityTaken: another process is '1@x' already (405).  If two containers share their"
     )
     assert "Traceback" not in ended.stderr
 
