@@ -28,20 +28,10 @@ class Code(enum.IntEnum):
     UNHANDLED = 1
     USAGE = 2
     UNREACHABLE = 3
-    ERROR_RESULT = 4
+    ERROR_RESULT = 4  # `call`: the answer is an error; `health`: not ready; `check`: faults found
     TOPOLOGY = 5
     GAVE_UP = 6
 
-
-MEANINGS: dict[Code, str] = {
-    Code.CLEAN: "success, or stopped as requested",
-    Code.UNHANDLED: "an unexpected error; its traceback is printed before the last line",
-    Code.USAGE: "a mistake in the command line or a setting, or a module that cannot be imported",
-    Code.UNREACHABLE: "the broker is unreachable, silent, or refuses us; `health`: no answer",
-    Code.ERROR_RESULT: "`call`: the answer is an error; `health`: not ready; `check`: faults found",
-    Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
-    Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
-}
 
 CODES: dict[type[PostageError], Code] = {
     SettingsError: Code.USAGE,

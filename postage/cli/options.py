@@ -37,17 +37,6 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
         return seconds
 
 
-def url_option(func: F) -> F:
-    """Add ``--url``: the broker of every component that does not name one itself."""
-    return click.option(
-        "--url",
-        metavar="URL",
-        expose_value=False,
-        callback=_use_url,
-        help="The broker, as amqp://user:password@host:port/vhost; beats POSTAGE_URL.",
-    )(func)
-
-
 def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         Url.parse(value)
@@ -65,14 +54,22 @@ def set_defaults(ctx: click.Context, variables: dict[str, str]) -> None:
     ctx.call_on_close(lambda: setattr(live, "environment", before))
 
 
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    expose_value=False,
+    callback=_use_url,
+    help="The broker, as amqp://user:password@host:port/vhost; beats POSTAGE_URL.",
+)
+"""Adds ``--url``: the broker of every component that does not name one itself."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""Adds ``--json``, the argument *as_json*."""
+
+
 def seconds_option(flag: str, default: float, text: str) -> Callable[[F], F]:
     """Return a decorator that adds the option *flag*, a time in seconds, with the help *text*."""
     return click.option(flag, type=Seconds(), default=default, show_default=True, help=text)
-
-
-def json_option(func: F) -> F:
-    """Add ``--json``, the argument *as_json*."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(func)
 
 
 def examples(*lines: str) -> str:

@@ -99,30 +99,21 @@ def is_installed() -> bool:
     return True
 
 
-def is_free(port: int) -> bool:
-    """Return whether no program listens on *port* of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def is_reserved(port: int) -> bool:
-    """Return whether *port* is reserved by any process; if not, reserve it for this one.
+def reserve(port: int) -> bool:
+    """Reserve *port* for this process; return False if it is reserved, or a program listens on it.
 
     The reservation is an abstract socket of Linux.  The kernel gives it to one process only, and
     removes it with the process, however that ends.
     """
-    with socket.socket(socket.AF_UNIX) as claim:
+    with socket.socket() as probe, socket.socket(socket.AF_UNIX) as claim:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            probe.bind(("127.0.0.1", port))
             claim.bind(f"\0postage-port-{port}")
         except OSError:
-            return True
+            return False
         claim.detach()  # open for as long as the process lives
-    return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:
@@ -131,8 +122,8 @@ def free_ports(count: int) -> list[int]:
     They stay reserved for this process until it ends, whether something listens on them or not:
     other test runs, and other workers of this run, get other ports.
     """
-    candidates = (port for port in random.sample(PORTS, len(PORTS)) if is_free(port))
-    return list(itertools.islice(itertools.filterfalse(is_reserved, candidates), count))
+    candidates = random.sample(PORTS, len(PORTS))
+    return list(itertools.islice(filter(reserve, candidates), count))
 
 
 def speaks_amqp(port: int) -> bool:

@@ -28,6 +28,7 @@ class VhostProvider:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._numbers = itertools.count(1)
 
     def open_vhost(self) -> str:
         """Return the name of a virtual host that no other test uses."""
@@ -47,7 +48,6 @@ class EmbeddedVhosts(VhostProvider):
     def __init__(self, broker: BrokerThread) -> None:
         super().__init__(broker.url)
         self._broker = broker
-        self._numbers = itertools.count(1)
 
     def open_vhost(self) -> str:
         """Make a virtual host and return its name."""
@@ -71,14 +71,11 @@ class RabbitMQVhosts(VhostProvider):
     def __init__(self, node: RabbitMQNode) -> None:
         super().__init__(f"amqp://guest:guest@{node.host}:{node.port}")
         self._node = node
-        self._free = iter(self.NAMES)
-        self._numbers = itertools.count(len(self.NAMES) + 1)
 
     def open_vhost(self) -> str:
         """Return the name of an unused virtual host."""
-        name = next(self._free, None)
-        if name is None:
-            name = f"test-{next(self._numbers)}"
+        name = f"test-{next(self._numbers)}"
+        if name not in self.NAMES:
             self._node.ctl("add_vhost", name)
             self._node.ctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
         return name

@@ -10,7 +10,7 @@ import pytest
 
 from postage.cli.broker_program import HELP
 from postage.cli.commands import COMMANDS
-from postage.cli.exits import CODES, MEANINGS, Code, CommandFailed, exit_codes, print_error
+from postage.cli.exits import CODES, Code, CommandFailed, exit_codes, print_error
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
@@ -24,6 +24,15 @@ from postage.errors import (
 from tests.cli.support import in_process, postage
 from tests.support.programs import ROOT, run_program
 
+MEANINGS: dict[Code, str] = {
+    Code.CLEAN: "success, or stopped as requested",
+    Code.UNHANDLED: "an unexpected error; its traceback is printed before the last line",
+    Code.USAGE: "a mistake in the command line or a setting, or a module that cannot be imported",
+    Code.UNREACHABLE: "the broker is unreachable, silent, or refuses us; `health`: no answer",
+    Code.ERROR_RESULT: "`call`: the answer is an error; `health`: not ready; `check`: faults found",
+    Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
+    Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
+}
 WITHOUT_CLICK = (
     "import sys; sys.modules['click'] = None; import postage.cli; sys.exit(postage.cli.main())"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
@@ -15,14 +17,6 @@ from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
 @click.option("--json", "as_json", is_flag=True, help=HELP["json"])
 # The classic form is `--vhost V W`: click gives V to the option and leaves W over.
 @click.argument("more", nargs=-1, metavar="[VHOST]...")
-def command(  # noqa: PLR0913 - click passes each option by its name
-    *,
-    host: str,
-    port: int,
-    user: tuple[str, ...],
-    vhost: tuple[str, ...],
-    more: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def command(*, vhost: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
     """Run the broker until a signal ends it."""
-    serve(host, port, user, (*vhost, *more), as_json=as_json)
+    serve(vhost=(*vhost, *more), **options)

@@ -7,8 +7,6 @@ from click.shell_completion import get_completion_class
 
 from postage.cli.output import print_text
 
-SHELLS = ("bash", "zsh", "fish")
-
 
 @click.command(
     epilog="\b\nWhere to put the script:\n"
@@ -16,7 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
     '  zsh    eval "$(postage completion zsh)"       in ~/.zshrc\n'
     "  fish   postage completion fish > ~/.config/fish/completions/postage.fish"
 )
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the script that makes SHELL complete the commands and options of postage."""

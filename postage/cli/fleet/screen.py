@@ -6,8 +6,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import gevent
 from rich.console import Console
@@ -55,12 +53,20 @@ class Screen:
 
     def run(self) -> None:
         """Draw until a key or a signal ends it; SIGTSTP (Ctrl-Z) suspends the process."""
-        with self._signals():
+        handlers = dict.fromkeys(END_SIGNALS, self._end) | {
+            signal.SIGWINCH: self._poller.changed.set,
+            signal.SIGTSTP: self._suspend,
+        }
+        watchers = [gevent.signal_handler(*each) for each in handlers.items()]
+        try:
             while not self._ended:
                 self._suspended = False
                 self._draw()
                 if self._suspended:
                     os.kill(os.getpid(), signal.SIGSTOP)  # returns when the shell continues us
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
 
     def _draw(self) -> None:
         console = Console(force_terminal=True, force_interactive=True)
@@ -74,19 +80,6 @@ class Screen:
                 self._poller.changed.clear()
                 if self._polling.ready():
                     self._polling.get()  # it has crashed: raise its error
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        handlers = dict.fromkeys(END_SIGNALS, self._end) | {
-            signal.SIGWINCH: self._poller.changed.set,
-            signal.SIGTSTP: self._suspend,
-        }
-        watchers = [gevent.signal_handler(*each) for each in handlers.items()]
-        try:
-            yield
-        finally:
-            for watcher in watchers:
-                watcher.cancel()
 
     def _on_key(self, key: str) -> None:
         if key in END_KEYS:

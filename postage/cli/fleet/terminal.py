@@ -38,7 +38,11 @@ def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
     reading = gevent.spawn(_read, descriptor, on_key)
     try:
         tty.setcbreak(descriptor)
-        _make_reads_nonblocking(descriptor)
+        # Ctrl-C and Ctrl-Z discard typed input, so a key that `wait_read` has reported may be gone
+        # when it is read.  Let such a read return nothing, instead of blocking all greenlets.
+        attributes = termios.tcgetattr(descriptor)
+        attributes[6][termios.VMIN] = 0
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
         yield
     finally:
         reading.kill()
@@ -46,22 +50,13 @@ def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
             termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def _make_reads_nonblocking(descriptor: int) -> None:
-    """Let a read without input return nothing, instead of blocking all greenlets.
-
-    Ctrl-C and Ctrl-Z discard typed input, so a key that `wait_read` has reported may be gone when
-    it is read.
-    """
-    attributes = termios.tcgetattr(descriptor)
-    attributes[6][termios.VMIN] = 0
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
-
-
 def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
     from gevent.socket import wait_read  # noqa: PLC0415 - as above
 
+    state = select.poll()
+    state.register(descriptor, 0)
     text = "?"
-    while text or not _is_closed(descriptor):
+    while text or not state.poll(0):  # else the terminal has been closed, and no key can follow
         wait_read(descriptor)
         try:
             text = os.read(descriptor, 64).decode(errors="replace")
@@ -70,10 +65,3 @@ def _read(descriptor: int, on_key: Callable[[str], object]) -> None:
         for key in text:
             on_key(key)
     on_key(ENDED)
-
-
-def _is_closed(descriptor: int) -> bool:
-    """Tell whether the terminal has been closed, so that no key can follow."""
-    watched = select.poll()
-    watched.register(descriptor, 0)
-    return bool(watched.poll(0))

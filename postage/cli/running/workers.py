@@ -17,6 +17,7 @@ exit code that a restart cannot cure (`FINAL`), all workers are stopped.
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import os
 import select
@@ -28,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
@@ -111,43 +113,86 @@ def _report_changes(descriptor: int) -> Iterator[None]:
         thread.join()  # once the pipe is closed, its descriptor may become another file's
 
 
+class WorkerState(enum.Enum):
+    """Where a worker is in its life."""
+
+    DUE = enum.auto()  # its process is started at a certain time
+    RUNNING = enum.auto()
+    OUTDATED = enum.auto()  # it was told to finish, because its source has changed
+    STOPPING = enum.auto()  # it was told to finish for good, or killed
+    ENDED = enum.auto()
+
+
+class WorkerEvent(enum.Enum):
+    """What can happen to a worker."""
+
+    START = enum.auto()
+    CHANGE = enum.auto()
+    STOP = enum.auto()
+    RESTART = enum.auto()  # its process has ended, and is to be started again
+    END = enum.auto()  # its process has ended for good
+
+
+State: TypeAlias = WorkerState
+Event: TypeAlias = WorkerEvent
+
+_WHILE_IT_RUNS = {
+    Event.CHANGE: State.OUTDATED,
+    Event.STOP: State.STOPPING,
+    Event.RESTART: State.DUE,
+    Event.END: State.ENDED,
+}
+TRANSITIONS = {
+    State.DUE: {Event.START: State.RUNNING, Event.CHANGE: State.DUE, Event.STOP: State.ENDED},
+    State.RUNNING: _WHILE_IT_RUNS,
+    State.OUTDATED: _WHILE_IT_RUNS,
+    State.STOPPING: {Event.STOP: State.STOPPING, Event.END: State.ENDED},
+    State.ENDED: {Event.CHANGE: State.DUE, Event.STOP: State.ENDED},
+}
+"""The state after each event that can happen in a state."""
+
+
 @dataclass
 class WorkerProcess:
-    """One place for a worker process.
-
-    *due* is the time at which it is to be started; None while it runs, and when it has ended for
-    good.  *outdated*: its source has changed, and it has been told to finish.
-    """
+    """One place for a worker process."""
 
     number: int
-    due: float | None = 0.0
-    process: subprocess.Popen[bytes] | None = None
-    outdated: bool = False
+    state: WorkerState = State.DUE
+    due: float = 0.0
+    """When the process is to be started, in seconds of `time.monotonic`."""
     restarts: Restarts = field(default_factory=Restarts)
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def record(self, event: WorkerEvent) -> None:
+        """Take the state that follows *event*; raises KeyError if it cannot happen now."""
+        self.state = TRANSITIONS[self.state][event]
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process, as far as has been recorded."""
+        return self.state in (State.RUNNING, State.OUTDATED, State.STOPPING)
 
     def start(self, descriptor: int) -> None:
         """Start the process, in a session of its own: only the parent gets the Ctrl-C."""
         command = worker_command(sys.orig_argv, sys.argv, ParentPipe(self.number, descriptor))
-        self.due, self.outdated = None, False
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
             command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), start_new_session=True
         )
+        self.record(Event.START)
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
 
     def replace(self) -> None:
         """Start a new process: now, or once the running one has finished."""
-        self.restarts = Restarts()
-        if self.process is None:
-            self.due = time.monotonic()
-        elif not self.outdated:  # a second signal would not let it finish
-            self.outdated = True
+        self.restarts, self.due = Restarts(), time.monotonic()
+        if self.state is State.RUNNING:  # a second signal would not let it finish
             self.process.terminate()
+        self.record(Event.CHANGE)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process if there is one, and do not start it again."""
-        self.due = None
-        if self.process is not None:
+        if self.runs:
             self.process.send_signal(number)
+        self.record(Event.STOP)
 
 
 def worker_command(command: list[str], arguments: list[str], pipe: ParentPipe) -> list[str]:
@@ -181,11 +226,11 @@ class WorkerPool:
     def busy(self) -> bool:
         """Whether a worker runs or is due, or a changed file may make one due."""
         waits = self._reload and not self._ending
-        return waits or any(each.process or each.due is not None for each in self._workers)
+        return waits or any(each.state is not State.ENDED for each in self._workers)
 
     def next_timeout(self) -> float | None:
         """Return the seconds until the clock requires something; None: nothing is due."""
-        times = [each.due for each in self._workers if each.due is not None]
+        times = [each.due for each in self._workers if each.state is State.DUE]
         if self._kill_at is not None:
             times.append(self._kill_at)
         return max(0.0, min(times) - time.monotonic()) if times else None
@@ -199,9 +244,8 @@ class WorkerPool:
             for worker in self._workers:
                 worker.replace()
         for worker in self._workers:
-            code = worker.process.poll() if worker.process else None
+            code = worker.process.poll() if worker.runs else None
             if code is not None:
-                worker.process = None
                 self._handle_end(worker, code)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._end_all(signal.SIGKILL)
@@ -209,19 +253,20 @@ class WorkerPool:
 
     def _start_due(self) -> None:
         for worker in self._workers:
-            if worker.due is not None and worker.due <= time.monotonic():
+            if worker.state is State.DUE and worker.due <= time.monotonic():
                 worker.start(self._pipe)
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
         ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if self._ending or code == Code.CLEAN:
+            worker.record(Event.END)
             logger.info("Worker %d has ended %s.", worker.number, ending)
             # SIGTERM itself ends a worker that has not yet installed its handler.
             if code not in (Code.CLEAN, SIGNALLED, -signal.SIGTERM):
                 self.code = self.code or Code.UNHANDLED
-        elif worker.outdated:
-            worker.replace()
+        elif worker.state is State.OUTDATED:
+            worker.record(Event.RESTART)
         elif code in FINAL:
             self._give_up(worker, ending, Code(code))
         elif (pause := worker.restarts.pause(now := time.monotonic())) is None:
@@ -229,8 +274,10 @@ class WorkerPool:
         else:
             logger.warning("Worker %d has ended %s and is started again.", worker.number, ending)
             worker.due = now + pause
+            worker.record(Event.RESTART)
 
     def _give_up(self, worker: WorkerProcess, ending: str, code: Code) -> None:
+        worker.record(Event.END)
         if self._reload:
             logger.error("Worker %d has ended %s and waits for a change.", worker.number, ending)
             return
