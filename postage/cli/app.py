@@ -62,8 +62,7 @@ def postage() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* and return the exit code."""
     try:
-        words = None if arguments is None else list(arguments)
-        return int(postage.main(words, prog_name="postage", standalone_mode=False) or 0)
+        return int(postage.main(arguments, prog_name="postage", standalone_mode=False) or 0)
     except click.ClickException as exc:
         usage = io.StringIO()
         exc.show(usage)

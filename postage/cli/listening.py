@@ -36,8 +36,8 @@ PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "times
 def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None:
     """Print the messages that pass *exchange* by *key* (None: all of them).
 
-    Ends after *count* messages (None: no limit), at SIGTERM or SIGINT, or when nobody reads the
-    output any longer.
+    Ends after *count* messages (None: no limit), at SIGTERM or SIGINT, or when the reader of the
+    output closes it.
     """
     with explain_missing(exchange):
         Remote(exchange, "")  # declares it before the queue: if it is missing, no trace is left

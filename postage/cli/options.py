@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from postage.settings import live
 from postage.url import Url
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 LONGEST = 1_000_000
 """Seconds: more than 11 days, and short enough for every system call that waits."""
@@ -67,7 +64,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 """Adds ``--json``, the argument *as_json*."""
 
 
-def seconds_option(flag: str, default: float, text: str) -> Callable[[F], F]:
+def seconds_option(flag: str, default: float, text: str) -> Callable[[Any], Any]:
     """Return a decorator that adds the option *flag*, a time in seconds, with the help *text*."""
     return click.option(flag, type=Seconds(), default=default, show_default=True, help=text)
 

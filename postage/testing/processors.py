@@ -37,12 +37,12 @@ class RunProcessor:
         logging.getLogger("postage").addHandler(self._collector)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         try:
             self.stop()
         finally:
             logging.getLogger("postage").removeHandler(self._collector)
-        if self.errors and kind is None:
+        if self.errors and error is None:
             pytest.fail("a processor had errors:\n\n" + "\n\n".join(self.errors), pytrace=False)
 
     def __call__(self, processor: type[P] | P, *arguments: Any, **named: Any) -> P:

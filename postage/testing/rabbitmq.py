@@ -17,7 +17,6 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -216,8 +215,8 @@ class RabbitMQNode:
 
     def kill(self) -> None:
         """Kill the node with SIGKILL, as a crash would; epmd and data stay, and `start` works."""
-        os.kill(self.pid, signal.SIGKILL)
-        assert self._node is not None
+        assert self._node is not None, "the node has not been started"
+        self._node.kill()
         self._node.wait()
         kill_group(self._node.pid)
 
@@ -283,7 +282,7 @@ class RabbitMQNode:
     def _environment(self, base: Path) -> dict[str, str]:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-        ours = {
+        own = {
             "HOME": base,  # Erlang looks for the cookie there
             "LC_ALL": "C.UTF-8",  # rabbitmqctl warns under other encodings
             "ERL_EPMD_PORT": self._epmd_port,
@@ -305,7 +304,7 @@ class RabbitMQNode:
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {LOOPBACK_DISTRIBUTION}",
         }
-        return inherited | {key: str(value) for key, value in ours.items()}
+        return inherited | {key: str(value) for key, value in own.items()}
 
     def _spawn(self, base: Path, *command: str) -> subprocess.Popen[bytes]:
         with (base / "output.log").open("ab") as output:

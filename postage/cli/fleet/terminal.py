@@ -29,7 +29,7 @@ def need_terminal(command: str, alternative: str) -> None:
 def pressed_keys(on_key: Callable[[str], object]) -> Iterator[None]:
     """Call *on_key* for each pressed key, at once and without echo, while the block lasts.
 
-    Afterwards the terminal has its former settings, however the block ends.
+    Afterwards the terminal has its former settings, also if the block raises an error.
     """
     import gevent  # noqa: PLC0415 - `--help` does not wait for it
 

@@ -1,7 +1,7 @@
 """The pipe by which a worker notices that its parent has ended.
 
-Nobody writes to the pipe.  The kernel closes the parent's end with the parent, however it ends,
-SIGKILL included; then the worker's read returns, and the worker ends too.
+Nothing is written to the pipe.  The kernel closes the parent's end when the parent ends, even by
+SIGKILL; then the worker's read returns, and the worker ends too.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = Fals
     """Run *count* workers with the command line of this process; return the exit code.
 
     SIGTERM and SIGINT let all of them finish; a second one kills them.  With *reload*, workers are
-    restarted when a source file changes, and no exit code of theirs ends the parent.
+    restarted when a source file changes, and the parent goes on after every exit code of a worker.
     """
     with contextlib.ExitStack() as stack:
         wait, descriptor = stack.enter_context(_signal_pipe())
