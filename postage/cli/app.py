@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,6 @@ from postage._version import __version__
 from postage.cli.commands import COMMANDS
 from postage.cli.exits import print_error
 from postage.cli.output import handle_stdout_errors
-
-INTERRUPTED = 130
-"""The exit code that shells report for a program ended by SIGINT."""
 
 
 class CommandGroup(click.Group):
@@ -69,4 +67,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(usage.getvalue().rstrip())
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return 128 + signal.SIGINT  # as shells report it

@@ -78,26 +78,24 @@ def as_line(delivery: Any) -> dict[str, Any]:
 
 
 def _key_for_everything(exchange: type[Exchange]) -> str:
-    """Return a key that matches all messages; raises `CommandFailed` for a direct exchange."""
-    known = exchange.exchange_type
-    if (_type_on_broker(exchange.name) if exchange.passive else known) == "direct":
+    """Return a key that matches all messages; raises `CommandFailed` for a direct exchange.
+
+    AMQP has no query for the type of an existing exchange.  But a broker refuses to declare it with
+    a different type, and names the type that it has.
+    """
+    exchange_type = exchange.exchange_type
+    if exchange.passive:
+        exchange_type = "direct"
+        try:
+            Remote(exchange_named(exchange.name, exchange_type=exchange_type), "")
+        except TopologyMismatch as exc:
+            if exc.flag == "type":
+                exchange_type = exc.theirs
+        except ChannelRefused:
+            exchange_type = "unknown"  # we may not declare
+    if exchange_type == "direct":
         raise CommandFailed(f"exchange {exchange.name!r} is direct: give the KEY to listen to")
     return "#"  # fanout and headers exchanges ignore the key
-
-
-def _type_on_broker(name: str) -> str:
-    """Return the type of the exchange *name*, which exists; ``unknown`` if we may not declare.
-
-    AMQP has no query for the type.  But a broker refuses to declare an existing exchange with a
-    different type and names the type that it has.
-    """
-    try:
-        Remote(exchange_named(name, exchange_type="direct"), "")
-    except TopologyMismatch as exc:
-        return exc.theirs if exc.flag == "type" else "direct"
-    except ChannelRefused:
-        return "unknown"
-    return "direct"
 
 
 def _stop_without_reader(stream: GenericConsumer) -> None:

@@ -103,7 +103,14 @@ def report_on(targets: Sequence[Target]) -> Report:
         if not objects and not producers:
             nothing = "defines no processor and no producer"
             report.findings.append(Finding(str(target), nothing, fault=False))
-    report.findings += _examine(report)
+    bindings = [each for bindings in report.processors.values() for each in bindings]
+    exchanges: list[type[Exchange]] = [each.exchange for each in bindings]
+    exchanges += [exchange for producer in report.producers for exchange, _ in producer.eks]
+    for processor in report.classes:
+        report.findings += faults_of_handlers(processor, processor.route_table)
+    report.findings += exchanges_differ(exchanges)
+    for producer in report.producers:
+        report.findings += keys_lead_nowhere(producer.__qualname__, producer.eks, bindings)
     return report
 
 
@@ -134,17 +141,6 @@ def _producers(module: ModuleType) -> Iterator[type[GenericProducer]]:
         is_class = isinstance(value, type) and issubclass(value, GenericProducer)
         if is_class and value.__module__ == module.__name__ and not name.startswith("_"):
             yield value
-
-
-def _examine(report: Report) -> Iterator[Finding]:
-    for processor in report.classes:
-        yield from faults_of_handlers(processor, processor.route_table)
-    bindings = [each for bindings in report.processors.values() for each in bindings]
-    exchanges: list[type[Exchange]] = [each.exchange for each in bindings]
-    exchanges += [exchange for producer in report.producers for exchange, _ in producer.eks]
-    yield from exchanges_differ(exchanges)
-    for producer in report.producers:
-        yield from keys_lead_nowhere(producer.__qualname__, producer.eks, bindings)
 
 
 def _flat(binding: Binding) -> dict[str, str]:

@@ -23,7 +23,6 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 END_KEYS = {"q", "Q", ENDED}
 WIDEST = 60
 """The most characters of a cell: the answers of other programs may be of any length."""
-GONE = "gone"
 UPTIME = COLUMNS.index("UPTIME")
 
 
@@ -128,5 +127,5 @@ def _summary(poller: FleetPoller) -> str:
 def _cells(app: AppRow) -> list[str]:
     cells = [str(cell)[:WIDEST] for cell in row(app.description)]
     if app.gone_since is not None:
-        cells[UPTIME] = GONE
+        cells[UPTIME] = "gone"
     return cells
