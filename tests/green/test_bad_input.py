@@ -251,7 +251,7 @@ def test_a_call_whose_reply_queue_is_gone_is_handled_and_logged(case, reply_to, 
     wait_until(lambda: case.logged(logging.INFO), SOON)
     case.assert_lives()
     (record,) = case.logged(logging.INFO)
-    assert "its caller is gone" in record.getMessage()
+    assert "its caller has ended" in record.getMessage()
 
 
 SERVER_ONLY = """
@@ -269,7 +269,7 @@ def test_a_program_that_only_answers_logs_lost_replies_too(endpoint, raw):
     raw.put(endpoint.queue, body(name="quit"))
     with Program("-c", SERVER_ONLY, endpoint.queue) as program:
         assert program.wait().code == 0
-        program.wait_for_line("its caller is gone")
+        program.wait_for_line("its caller has ended")
 
 
 @pytest.mark.behaviour("rpc-handlers")
