@@ -19,8 +19,8 @@ import gevent.event
 from postage.dispatch import NextAction
 from postage.green import runtime
 from postage.green.microthread import MicroThread
-from postage.green.processor import GRACE
-from postage.green.supervisor import MicrothreadRunner, ProcessorRunner, runner_for
+from postage.green.processor import GRACE, MessageProcessor
+from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
@@ -65,7 +65,11 @@ class Scheduler:
 
         Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
         """
-        runner = runner_for(mthread, self._turned.set, self._on_end)
+        callbacks = self._turned.set, self._on_end
+        if isinstance(mthread, MessageProcessor):
+            runner: MicrothreadRunner = ProcessorRunner(mthread, *callbacks)
+        else:
+            runner = MicrothreadRunner(mthread, *callbacks)
         self._runners[runner] = None
         if not self._ended.is_set():
             runner.start()
@@ -138,7 +142,7 @@ class Scheduler:
         """
         started = time.monotonic()
         processors = [each for each in self._runners if isinstance(each, ProcessorRunner)]
-        limit = max((each.shutdown_timeout for each in processors), default=0.0)
+        limit = max((each.microthread.shutdown_timeout for each in processors), default=0.0)
         head_start = min(HEAD_START, limit / 2)
         for runner in reversed(self._runners):
             runner.stop()

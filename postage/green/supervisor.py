@@ -29,7 +29,7 @@ from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
 from postage.supervision import End, Restarts, is_restarted
 
-__all__ = ["MicrothreadRunner", "ProcessorRunner", "runner_for"]
+__all__ = ["MicrothreadRunner", "ProcessorRunner"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class MicrothreadRunner:
     def __init__(
         self,
         microthread: MicroThread,
-        on_turn: Callable[[], object],
-        on_end: Callable[[MicrothreadRunner], object],
+        on_turn: Callable[..., object],
+        on_end: Callable[..., object],
     ) -> None:
         self.microthread = microthread
         self.error: Exception | None = None
@@ -56,11 +56,6 @@ class MicrothreadRunner:
         self._own_action = NextAction.CONTINUE
         self._greenlet: Any = None
         self._life: Iterator[int] | None = self._create()
-
-    @property
-    def shutdown_timeout(self) -> float:
-        """Seconds that running handlers get to finish."""
-        return 0.0
 
     @property
     def next_action(self) -> NextAction:
@@ -139,26 +134,16 @@ class ProcessorRunner(MicrothreadRunner):
 
     microthread: MessageProcessor
 
-    def __init__(
-        self,
-        processor: MessageProcessor,
-        on_turn: Callable[[], object],
-        on_end: Callable[[MicrothreadRunner], object],
-    ) -> None:
+    def __init__(self, processor: MessageProcessor, *callbacks: Callable[..., object]) -> None:
         is_restarted(processor.restart, End.STOPPED)  # raises at once if it is no policy
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
         self._pausing: Any = None  # the greenlet that waits for the next restart
-        super().__init__(processor, on_turn, on_end)
+        super().__init__(processor, *callbacks)
 
     @property
     def next_action(self) -> NextAction:
         """What the scheduler does after the end of this processor."""
         return max(super().next_action, self.microthread.next_action)
-
-    @property
-    def shutdown_timeout(self) -> float:
-        """Seconds that its handlers get to finish."""
-        return self.microthread.shutdown_timeout
 
     def start(self) -> None:
         """Start to run; returns at once and never switches."""
@@ -246,13 +231,3 @@ def _has_own_loop(processor: MessageProcessor) -> bool:
         getattr(getattr(processor, name), "__func__", None) is not getattr(MessageProcessor, name)
         for name in ("main", "step", "start_consuming")
     )
-
-
-def runner_for(
-    microthread: MicroThread,
-    on_turn: Callable[[], object],
-    on_end: Callable[[MicrothreadRunner], object],
-) -> MicrothreadRunner:
-    """Return the runner for *microthread*: a processor is supervised."""
-    kind = ProcessorRunner if isinstance(microthread, MessageProcessor) else MicrothreadRunner
-    return kind(microthread, on_turn, on_end)  # type: ignore[arg-type]
