@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
@@ -17,9 +16,6 @@ from postage.broker.wire.exceptions import ChannelFault
 from postage.protocol import ACK, FRAME_HEAD, FRAME_OVERHEAD, METHOD, NACK
 
 __all__ = ["Faults", "FrameInterceptor"]
-
-Run = Callable[[Callable[[], Any]], Any]
-"""Runs a function in the thread of the broker, and returns what it returns."""
 
 
 @dataclass
@@ -74,17 +70,11 @@ class FrameInterceptor:
     _lost: bool = False
     _released: list[bytes] = field(default_factory=list)
 
-    def incoming(
-        self,
-        frame_type: int,
-        channel: int,
-        payload: bytes,
-        handle: Callable[[int, int, bytes], None],
-    ) -> None:
-        """Take a frame of the client, and pass it to *handle* unless the connection is silent."""
+    def incoming(self, handle: Callable[[], None]) -> None:
+        """Take a frame of the client; call *handle* for it unless the connection is silent."""
         if self.silent:
             return
-        handle(frame_type, channel, payload)
+        handle()
         for rule in self._matching_rules():
             rule.incoming(self)
 
@@ -124,26 +114,23 @@ class Faults:
 
     *connection* selects connections by a part of their name (``connection_name``): ``"publishing"``
     selects the connection on which Postage publishes.  By default a failure concerns all
-    connections, also those that are opened later.
+    connections, including those that are opened later.  Call it in the thread of the broker only;
+    that of a `BrokerThread` may be called in any thread.
     """
 
-    def __init__(self, node: Node, run: Run | None = None) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._run: Run = run or (lambda call: call())
         self._rules: list[_Rule] = []
 
     # --- connections
 
     def drop(self, connection: str = "", *, after_frames: int = 0) -> int:
-        """End connections without a word, as a broken network does.
+        """Close connections without a connection.close, as a broken network does.
 
-        With *after_frames*, each connection ends after so many more frames from its client: the
+        With *after_frames*, each connection ends after that many more frames from its client: the
         frames are carried out, but the answers are lost.  A publish is three frames, or two with an
         empty body.  Returns the number of connections that this concerns now.
         """
-        return int(self._run(lambda: self._drop(connection, after_frames)))
-
-    def _drop(self, connection: str, after_frames: int) -> int:
         interceptors = self._intercept(connection)
         if after_frames:
             self._rules.append(_DropAfter(connection, after_frames))
@@ -157,9 +144,6 @@ class Faults:
 
         Their clients notice that heartbeats are missing.  Returns the number of connections.
         """
-        return int(self._run(lambda: self._silence(connection)))
-
-    def _silence(self, connection: str) -> int:
         interceptors = self._intercept(connection)
         for interceptor in interceptors:
             interceptor.silent = True
@@ -167,15 +151,13 @@ class Faults:
 
     def block(self, reason: str = "low on memory") -> None:
         """Send Connection.Blocked to clients that publish, and stop reading from them."""
-        self._run(lambda: self._hold_alarm(reason))
+        self._node.alarm_held = True
+        self._node.set_alarm(reason)
 
     def unblock(self) -> None:
         """Undo `block`: send Connection.Unblocked."""
-        self._run(lambda: self._hold_alarm(None))
-
-    def _hold_alarm(self, reason: str | None) -> None:
-        self._node.alarm_held = reason is not None
-        self._node.set_alarm(reason)
+        self._node.alarm_held = False
+        self._node.set_alarm(None)
 
     # --- confirms
 
@@ -197,32 +179,22 @@ class Faults:
 
     def nack_confirms(self, count: int = 1, connection: str = "") -> None:
         """Turn the next *count* confirms into Basic.Nack; the messages are in their queues."""
-
-        def change(_interceptor: FrameInterceptor, frame: bytes) -> bytes:
-            return frame.replace(ACK, NACK, 1)
-
-        self._change_confirms(change, count, connection)
+        self._change_confirms(lambda _, frame: frame.replace(ACK, NACK, 1), count, connection)
 
     def _change_confirms(
         self, change: Callable[[FrameInterceptor, bytes], bytes], count: int, connection: str
     ) -> None:
-        def add() -> None:
-            self._intercept(connection)
-            self._rules.append(_Confirms(connection, count, change))
-
-        self._run(add)
+        self._intercept(connection)
+        self._rules.append(_Confirms(connection, count, change))
 
     # --- queues
 
     def deliver_twice(self, queue: str, count: int = 1, vhost: str = "/") -> None:
         """Put the next *count* messages for *queue* into it twice, as a repeated publish does."""
-        self._run(lambda: self._node.vhosts[vhost].duplicates.update({queue: count}))
+        self._node.vhosts[vhost].duplicates[queue] = count
 
     def cancel_consumers(self, queue: str, vhost: str = "/") -> int:
         """Send Basic.Cancel to the consumers of *queue*, which stays; return their number."""
-        return int(self._run(lambda: self._cancel_consumers(queue, vhost)))
-
-    def _cancel_consumers(self, queue: str, vhost: str) -> int:
         target = self._node.vhosts[vhost].queues[queue]
         consumers = target.consumers
         for consumer in consumers:
@@ -234,15 +206,10 @@ class Faults:
         self, name: str, code: int = 406, text: str = "a test wants it so", vhost: str = "/"
     ) -> None:
         """Answer the next declaration of the queue or exchange *name* by closing the channel."""
-        self._run(
-            lambda: self._node.vhosts[vhost].refusals.update({name: ChannelFault(code, text)})
-        )
+        self._node.vhosts[vhost].refusals[name] = ChannelFault(code, text)
 
     def clear(self) -> None:
         """End all failures; silent connections are dropped."""
-        self._run(self._clear)
-
-    def _clear(self) -> None:
         self._rules.clear()
         self._node.on_connection = None
         for vhost in self._node.vhosts.values():
@@ -253,7 +220,8 @@ class Faults:
             if isinstance(interceptor, FrameInterceptor) and interceptor.silent:
                 interceptor.drop()
         if self._node.alarm_held:
-            self._hold_alarm(None)
+            self._node.alarm_held = False
+            self._node.set_alarm(None)
 
     # --- interceptors
 

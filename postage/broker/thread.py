@@ -11,7 +11,8 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import gevent
 import gevent.event
@@ -84,7 +85,7 @@ class BrokerThread:
     @property
     def faults(self) -> Faults:
         """Failures on demand; see `Faults`."""
-        return self._faults
+        return cast("Faults", _FaultsInThread(self))
 
     def statistics(self) -> Statistics:
         """Return a snapshot of connections, queues and counters."""
@@ -112,7 +113,6 @@ class BrokerThread:
         started.get()
         # A thread that is in its hub while the interpreter shuts down may crash the process.
         atexit.register(self.stop)
-        self._faults = Faults(self.broker.node, self.call)
 
     def _main(self, started: _ThreadResult, ended: Any) -> None:
         try:
@@ -133,13 +133,13 @@ class BrokerThread:
         self._wakeup.start(self._run_calls)
         self._stop_requested = gevent.event.Event()
 
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run *function* in the thread of the broker; return what it returns, raise what it raises.
+    def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Run *function* in the thread of the broker; return its result, raise its error.
 
         Blocks the calling thread.  *function* must not switch greenlets.
         """
         result = _ThreadResult()
-        self._calls.append(lambda: result.run(lambda: function(*arguments)))
+        self._calls.append(lambda: result.run(lambda: function(*arguments, **options)))
         # run_callback_threadsafe would change the reference count of the loop without a lock.
         self._wakeup.send()
         value: T = result.get()
@@ -163,6 +163,16 @@ class BrokerThread:
         if self._hub is not None:
             self._hub = self._stop_requested = None
             self.broker.close_after_fork()
+
+
+class _FaultsInThread:
+    """The methods of `Faults`, each of which runs in the thread of *broker*."""
+
+    def __init__(self, broker: BrokerThread) -> None:
+        self._broker = broker
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._broker.call, getattr(self._broker.broker.faults, name))
 
 
 class _ThreadResult:

@@ -333,7 +333,7 @@ def test_a_mistake_of_the_broker_ends_one_connection(
     broker = run()
     client, other = join(broker), join(broker)
     connections = sorted(node_of(broker).connections, key=lambda connection: connection.id)
-    connections[0].channels[1].handle = None  # type: ignore[method-assign, assignment]
+    connections[0].channels[1].send = None  # type: ignore[method-assign, assignment]
     client.send(1, spec.Basic.Qos())
     client.wait(0, spec.Connection.Close)
     assert [e.method.reply_code for e in client.events] == [541]

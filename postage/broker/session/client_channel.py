@@ -12,28 +12,25 @@ from postage.broker.core.queue_arguments import consumer_priority
 from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.validation import REPLY_TO
 from postage.broker.core.vhost import VHost
-from postage.broker.session.channel_state import ChannelState, Outlet, Unacked
+from postage.broker.session.base_channel import BaseChannel, Outlet, Transaction, Unacked
 from postage.broker.session.client_consumer import ClientConsumer, counted_header
-from postage.broker.session.publisher import Publisher
-from postage.broker.session.transaction import Transaction
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.methods import METHODS, MethodCall
 from postage.protocol import BASIC, method_id
 
-__all__ = ["ClientChannel"]
+__all__ = ["CHANNEL_METHODS", "ClientChannel"]
 
 _GET_OK = method_id(BASIC, 71)
 _TAG = struct.Struct(">QB")
 
 
-class ClientChannel(ChannelState):
-    """One channel; `handle` carries out what the client calls."""
+class ClientChannel(BaseChannel):
+    """One channel; `CHANNEL_METHODS` are its handlers of methods."""
 
     def __init__(self, outlet: Outlet, number: int, vhost: VHost) -> None:
         super().__init__(outlet, number, vhost)
         self.consumers: dict[str, ClientConsumer] = {}
         """Its consumers by tag."""
-        self.publisher = Publisher(self)
         self._consumer_prefetch = self._tags = 0
         self._last_queue = ""
 
@@ -49,13 +46,6 @@ class ClientChannel(ChannelState):
         if self.transaction is not None:
             self._roll_back(self.transaction)
         self._requeue_all()
-
-    def handle(self, call: MethodCall) -> None:
-        """Carry out *call*; raises `Fault`."""
-        handler = _HANDLERS.get(call.method.name)
-        if handler is None:
-            raise ConnectionFault(503, "unimplemented method")
-        handler(self, call)
 
     def _answer(self, call: MethodCall, name: str, **arguments: Any) -> None:
         if not getattr(call, "nowait", False):
@@ -262,7 +252,7 @@ class ClientChannel(ChannelState):
         if self.transaction is None:
             action(list(taken.values()))
         else:
-            self.transaction.add_ack(action, taken)
+            self.transaction.acks.append((action, taken))
 
     def _ack(self, deliveries: list[Unacked]) -> None:
         self._uncount(deliveries)
@@ -322,11 +312,11 @@ class ClientChannel(ChannelState):
     def _on_confirm_select(self, call: MethodCall) -> None:
         if self.transaction is not None:
             raise ChannelFault(406, "cannot switch from tx to confirm mode")
-        self.publisher.confirms = True
+        self.confirms = True
         self._answer(call, "confirm.select_ok")
 
     def _on_tx_select(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
-        if self.publisher.confirms:
+        if self.confirms:
             raise ChannelFault(406, "cannot switch from confirm to tx mode")
         if self.transaction is None:
             self.transaction = Transaction()
@@ -340,12 +330,12 @@ class ClientChannel(ChannelState):
         self._roll_back(self._open_transaction())
         self.send("tx.rollback_ok")
 
-    def _open_transaction(self) -> Transaction[Unacked]:
+    def _open_transaction(self) -> Transaction:
         if self.transaction is None:
             raise ChannelFault(406, "channel is not transactional")
         return self.transaction
 
-    def _roll_back(self, transaction: Transaction[Unacked]) -> None:
+    def _roll_back(self, transaction: Transaction) -> None:
         again = {**self.unacked, **transaction.roll_back()}
         self.unacked = dict(sorted(again.items()))
 
@@ -354,9 +344,9 @@ def _unknown(tag: int) -> ChannelFault:
     return ChannelFault(406, f"unknown delivery tag {tag}")
 
 
-_HANDLERS: dict[str, Callable[[ClientChannel, MethodCall], None]] = {
+CHANNEL_METHODS: dict[str, Callable[[ClientChannel, MethodCall], None]] = {
     name: vars(ClientChannel)[handler]
     for name in METHODS
     if (handler := f"_on_{name.replace('.', '_')}") in vars(ClientChannel)
 }
-"""The handlers by the name of their method."""
+"""The handlers by the name of their method; each carries out a call, and raises `Fault`."""

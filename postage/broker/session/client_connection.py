@@ -12,13 +12,12 @@ Input passes through four steps:
 1. `FrameParser` cuts it into frames; it yields the three frames of a small publish as one.
 2. Methods on channel 0 drive the handshake and the end of the connection.  `_METHODS` lists those
    that are allowed at each stage; the stages are in `postage.broker.session.handshake`.
-3. Methods on other channels go to `ClientChannel.handle`, except those that open and close a
-   channel.
-4. Header and body frames are collected by `ContentAssembler` until a publish is complete.
+3. The connection opens and closes channels.  All other methods on a channel go to its handlers,
+   the `CHANNEL_METHODS`.
+4. `ContentAssembler` collects header and body frames until a publish is complete.
 
-Publishes that were read at once and publishes that arrived in pieces then take the same way:
-`_publish` passes method, header and body to the `Publisher` of the channel, which puts the message
-into its queues.
+`_publish` then passes method, header and body to the channel, which puts the message into its
+queues.  It does so for publishes that were read at once and for those that arrived in pieces.
 
 A client's mistake is raised as a `Fault` and caught in `_frame`.  The broker then closes the
 channel or the connection, and ignores all input for it until the client confirms that.
@@ -45,10 +44,8 @@ from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session import handshake
 from postage.broker.session.assembly import ContentAssembler
-from postage.broker.session.auth import credentials
-from postage.broker.session.client_channel import ClientChannel
+from postage.broker.session.client_channel import CHANNEL_METHODS, ClientChannel
 from postage.broker.session.handshake import Stage, StageEvent
-from postage.broker.session.heartbeats import Heartbeats
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.wire.framing import (
     PROTOCOL,
@@ -58,7 +55,7 @@ from postage.broker.wire.framing import (
     single_frames,
 )
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
-from postage.protocol import HEARTBEAT, METHOD
+from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
 
 __all__ = ["ClientConnection", "Host", "Interceptor"]
 
@@ -67,14 +64,17 @@ logger = logging.getLogger(__name__)
 BURST = 1 << 18
 """Unsent bytes beyond which deliveries pause, so that other connections have their turn."""
 
-# The methods that a client may call on channel 0 at each stage, and their handlers.
-_METHODS: dict[Stage, dict[str, str]] = {
-    Stage.STARTING: {"connection.start_ok": "_on_start_ok"},
-    Stage.TUNING: {"connection.tune_ok": "_on_tune_ok"},
-    Stage.OPENING: {"connection.open": "_on_open"},
-    Stage.OPEN: {"connection.update_secret": "_on_update_secret"},
-    Stage.CLOSING: {"connection.close_ok": "_on_close_ok"},
+MOST_SILENT = 4
+"""Half heartbeat intervals of silence after which a client is considered dead (4.2.7)."""
+
+_METHODS = {
+    (Stage.STARTING, "connection.start_ok"): "_on_start_ok",
+    (Stage.TUNING, "connection.tune_ok"): "_on_tune_ok",
+    (Stage.OPENING, "connection.open"): "_on_open",
+    (Stage.OPEN, "connection.update_secret"): "_on_update_secret",
+    (Stage.CLOSING, "connection.close_ok"): "_on_close_ok",
 }
+"""Handlers of the methods that a client may call on channel 0, besides connection.close."""
 
 
 class Host(Protocol):
@@ -106,14 +106,8 @@ class Host(Protocol):
 class Interceptor(Protocol):
     """Sees and changes the frames of a connection; see `postage.broker.faults`."""
 
-    def incoming(
-        self,
-        frame_type: int,
-        channel: int,
-        payload: bytes,
-        handle: Callable[[int, int, bytes], None],
-    ) -> None:
-        """Take a frame of the client, and pass it to *handle* or not."""
+    def incoming(self, handle: Callable[[], None]) -> None:
+        """Take a frame of the client, which *handle* would handle, and call *handle* or not."""
 
     def outgoing(self, data: bytes) -> bytes:
         """Return the bytes that are sent instead of *data*."""
@@ -142,8 +136,8 @@ class ClientConnection:
         self.publishes = self.deliveries = 0
         self.blocked = False
         """Whether the client has been asked to stop publishing."""
-        self.sent = self.received = False
-        """Whether anything was sent and received since `Heartbeats` last looked."""
+        self._has_sent = self._has_received = False
+        """Whether anything was sent and received since `_check_heartbeats` last ran."""
         self.interceptor: Interceptor | None = None
         self._parser = FrameParser(host.limits.frame_max)
         self._contents = ContentAssembler(host.limits, host.account)
@@ -151,8 +145,7 @@ class ClientConnection:
         self._output: list[bytes] = []
         self._unsent = self._answers = self._turn = 0
         self._on_output = on_output
-        self._loopback = loopback
-        self._channel_max = host.limits.channels
+        self._loopback, self._channel_max = loopback, host.limits.channels
         self._message_max = host.limits.message_max
         self._greeting = b""
         self._deadline = host.timers.later(host.limits.handshake, self.close)
@@ -179,7 +172,7 @@ class ClientConnection:
 
     def write(self, data: bytes) -> None:
         """Add *data* to the output."""
-        self.sent = True
+        self._has_sent = True
         size = len(data)
         self._unsent += size
         if self.deliveries_paused:
@@ -204,8 +197,9 @@ class ClientConnection:
             self.deliveries_paused = False
             consumers = [c for each in self.channels.values() for c in each.consumers.values()]
             queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
+            # Each time another queue is the first: its messages may fill the output.
             self._turn = (self._turn + 1) % max(1, len(queues))
-            for queue in queues[self._turn :] + queues[: self._turn]:  # each time another is first
+            for queue in queues[self._turn :] + queues[: self._turn]:
                 queue.dispatch()
 
     @property
@@ -236,20 +230,20 @@ class ClientConnection:
 
     def feed(self, data: bytes) -> None:
         """Handle bytes from the client."""
-        self.received = True
+        self._has_received = True
         if self.is_closed:
             return
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
-            handle = self._frame
-            if self.interceptor is not None:
-                handle = partial(self.interceptor.incoming, handle=handle)
-            frames = self._parser.feed(data, single=self.interceptor is not None)
-            for frame_type, number, payload in frames:
+            interceptor = self.interceptor
+            for frame in self._parser.feed(data, single=interceptor is not None):
                 if self.stage is Stage.CLOSED:
                     return
-                handle(frame_type, number, payload)
+                if interceptor is None:
+                    self._frame(*frame)
+                else:
+                    interceptor.incoming(partial(self._frame, *frame))
         except SyntaxFault as exc:
             self._fail(exc)
             self.close()  # the start of the next frame is unknown
@@ -278,41 +272,37 @@ class ClientConnection:
                 self._whole_publish(number, payload)
             elif frame_type == METHOD:
                 call = decode(payload)
-                self._method(number, call)
+                if number and self.stage is Stage.OPEN:
+                    self._channel_method(number, call)
+                else:
+                    self._connection_method(number, call)
             elif frame_type != HEARTBEAT:
                 self._content(frame_type, number, payload)
-            else:
-                _check_heartbeat(number, payload)
+            elif number or payload:
+                raise ConnectionFault(505 if number else 501, "this is no heartbeat")
         except Fault as exc:
             if call is not None and not any(exc.method):
                 exc.method = call.method.ids
             if isinstance(exc, ChannelFault):
-                self._fail_channel(number, exc)
+                self._end_channel(number)
+                self.write(encode(number, "channel.close", **exc.close_arguments))
             else:
                 self._fail(exc)
 
-    def _method(self, number: int, call: MethodCall) -> None:
-        if self.stage is Stage.OPEN and number:
-            self._channel_method(number, call)
-        elif not number:
-            self._connection_method(call)
-        elif self.stage is not Stage.CLOSING:
-            text = f"{call.method.name} in connection state {self.stage.value}"
-            raise ConnectionFault(505, text)
-
-    def _connection_method(self, call: MethodCall) -> None:
-        name = call.method.name
-        if name == "connection.close":
+    def _connection_method(self, number: int, call: MethodCall) -> None:
+        """Carry out a method on channel 0, or one on a channel before the connection is open."""
+        name, state = call.method.name, f"connection state {self.stage.value}"
+        handler = _METHODS.get((self.stage, name))
+        if number and self.stage is not Stage.CLOSING:
+            raise ConnectionFault(505, f"{name} in {state}")
+        if not number and name == "connection.close":
             self._release()
             self.write(encode(0, "connection.close_ok"))
             self.close()
-            return
-        handler = _METHODS.get(self.stage, {}).get(name)
-        if handler is not None:
+        elif not number and handler is not None:
             getattr(self, handler)(call)
         elif self.stage is not Stage.CLOSING:
-            text = f"unexpected method in connection state {self.stage.value}"
-            raise ConnectionFault(504, text)
+            raise ConnectionFault(504, f"unexpected method in {state}")
 
     def _advance(self, event: StageEvent) -> None:
         self.stage = handshake.next_stage(self.stage, event)
@@ -321,7 +311,7 @@ class ClientConnection:
 
     def _on_start_ok(self, call: MethodCall) -> None:
         self.client_properties = call.client_properties
-        user, password = credentials(call.mechanism, call.response)
+        user, password = handshake.credentials(call.mechanism, call.response)
         if self.host.admits(user, password, loopback=self._loopback):
             self.user = user
             self._advance(StageEvent.LOGGED_IN)
@@ -339,7 +329,8 @@ class ClientConnection:
         self._channel_max = tuning.channel_max
         self._advance(StageEvent.TUNED)
         if tuning.heartbeat:
-            Heartbeats(self.host.timers, tuning.heartbeat, self)
+            half = tuning.heartbeat / 2
+            self.host.timers.later(half, partial(self._check_heartbeats, half, silent=0))
 
     def _on_open(self, call: MethodCall) -> None:
         if self.host.is_crowded:
@@ -360,6 +351,26 @@ class ClientConnection:
     def _on_close_ok(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
         self.close()
 
+    # --- heartbeats
+
+    def _check_heartbeats(self, seconds: float, silent: int) -> None:
+        """Send a heartbeat if nothing else was sent in the last *seconds*, half an interval.
+
+        Ends the connection of a client that has been *silent* for `MOST_SILENT` half intervals.
+        """
+        if self.is_closed:
+            return
+        if not self._has_sent:
+            self.write(HEARTBEAT_FRAME)
+        # While the owner does not read, the broker cannot hear the client.
+        silent = 0 if self._has_received or self.reading_paused else silent + 1
+        self._has_sent = self._has_received = False
+        if silent < MOST_SILENT:
+            self.host.timers.later(seconds, partial(self._check_heartbeats, seconds, silent))
+        else:
+            logger.info("%r missed its heartbeats.", self)
+            self.close()
+
     # --- channels
 
     def _channel_method(self, number: int, call: MethodCall) -> None:
@@ -374,11 +385,14 @@ class ClientConnection:
         elif name == "basic.publish":
             self._contents.start(number, call)
         elif name == "channel.close":
-            if not channel.closing:  # else it has crossed the broker's close (as in RabbitMQ)
+            if not channel.closing:  # else it has crossed the broker's channel.close
                 self._end_channel(number)
+                del self.channels[number]
             self.write(encode(number, "channel.close_ok"))
+        elif name in CHANNEL_METHODS:
+            CHANNEL_METHODS[name](channel, call)
         else:
-            channel.handle(call)
+            raise ConnectionFault(503, "unimplemented method")
 
     def _open_channel(self, number: int, channel: ClientChannel | None, method: str) -> None:
         assert self.vhost is not None, "channels are opened in stage OPEN only"
@@ -387,26 +401,17 @@ class ClientConnection:
         if channel is not None:
             raise ConnectionFault(504, "second 'channel.open' seen")
         if len(self.channels) >= self._channel_max:
-            raise ConnectionFault(
-                530,
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated "
-                f"channel_max ({self._channel_max})",
-            )
+            text = f"number of channels opened ({len(self.channels)}) has reached the negotiated "
+            raise ConnectionFault(530, f"{text}channel_max ({self._channel_max})")
         self.channels[number] = ClientChannel(self, number, self.vhost)
         self.write(encode(number, "channel.open_ok"))
 
     def _end_channel(self, number: int) -> None:
+        """Confirm what the channel has published, and return its messages to their queues."""
         self._contents.discard(number)
-        channel = self.channels.pop(number)
-        channel.publisher.flush_confirms()
-        channel.close()
-
-    def _fail_channel(self, number: int, fault: Fault) -> None:
         channel = self.channels[number]
-        channel.publisher.flush_confirms()
-        self._contents.discard(number)
+        channel.flush_confirms()
         channel.close()
-        self.write(encode(number, "channel.close", **fault.close_arguments))
 
     # --- publishes
 
@@ -419,7 +424,8 @@ class ClientConnection:
             or number in self._contents
             or len(body) > self._message_max
         ):
-            for frame in single_frames(number, publish):  # these are a mistake, or to be ignored
+            # Either a mistake, or the channel is closing and ignores its input.
+            for frame in single_frames(number, publish):
                 if self.stage is not Stage.CLOSED:
                     self._frame(*frame)
         else:
@@ -441,7 +447,7 @@ class ClientConnection:
         if self.publishes == 1 and self.host.alarm is not None:
             self.block(self.host.alarm)
         try:
-            channel.publisher.publish(call, header, body)
+            channel.publish(call, header, body)
         except Fault as exc:
             exc.method = call.method.ids
             raise
@@ -482,13 +488,9 @@ class ClientConnection:
         """Close all channels, and delete the queues that are exclusive to this connection."""
         # Messages that return to their queues must not be delivered here again.
         self.deliveries_paused, self.blocked = True, False
-        for number in list(self.channels):
+        for number in self.channels:
             self._end_channel(number)
+        self.channels.clear()
         if self.vhost is not None:
             for queue in [q for q in self.vhost.queues.values() if q.owner is self]:
                 self.vhost.remove_queue(queue)
-
-
-def _check_heartbeat(number: int, payload: bytes) -> None:
-    if number or payload:
-        raise ConnectionFault(505 if number else 501, "this is no heartbeat")

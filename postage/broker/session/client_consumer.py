@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
-from postage.broker.session.channel_state import ChannelState
+from postage.broker.session.base_channel import BaseChannel
 from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.framing import message_frames, method_start
@@ -23,7 +23,7 @@ class ClientConsumer:
 
     def __init__(
         self,
-        channel: ChannelState,
+        channel: BaseChannel,
         tag: str,
         call: MethodCall,
         prefetch: int,

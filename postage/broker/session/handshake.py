@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from postage._version import __version__
 from postage.broker.core.limits import Limits
-from postage.broker.session.auth import MECHANISMS
 from postage.broker.wire.exceptions import ConnectionFault
+from postage.broker.wire.fields import decode_table
 from postage.broker.wire.methods import MethodCall, encode
 from postage.protocol import FRAME_MIN_SIZE
 
@@ -24,6 +24,7 @@ __all__ = [
     "Stage",
     "StageEvent",
     "Tuning",
+    "credentials",
     "negotiate",
     "next_stage",
     "start",
@@ -104,9 +105,23 @@ def start() -> bytes:
         version_major=0,
         version_minor=9,
         server_properties=_PROPERTIES,
-        mechanisms=MECHANISMS,
+        mechanisms="PLAIN AMQPLAIN",
         locales="en_US",
     )
+
+
+def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
+    """Return user and password from a SASL response; raise 503 for an unknown mechanism."""
+    if mechanism == "PLAIN":
+        parts = response.split(b"\x00")
+        if len(parts) == 3:  # noqa: PLR2004 - identity to act as, user, password (RFC 4616)
+            return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
+    elif mechanism == "AMQPLAIN":
+        table, _ = decode_table(len(response).to_bytes(4, "big") + response, 0)
+        return str(table.get("LOGIN", "")), str(table.get("PASSWORD", ""))
+    else:
+        raise ConnectionFault(503, f"unknown authentication mechanism '{mechanism}'")
+    return "", ""
 
 
 def tune(limits: Limits) -> bytes:

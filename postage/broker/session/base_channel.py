@@ -1,0 +1,194 @@
+"""A channel without its consumers: its state, its publishes, and its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.validation import validate
+from postage.broker.core.vhost import VHost
+from postage.broker.wire.content import (
+    MessageHeader,
+    PublishedMessage,
+    decode_properties,
+    encode_properties,
+)
+from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
+from postage.broker.wire.fields import short_string
+from postage.broker.wire.framing import message_frames, method_start
+from postage.broker.wire.methods import MethodCall, encode
+from postage.protocol import BASIC, method_id
+
+__all__ = ["BaseChannel", "Outlet", "Transaction", "Unacked"]
+
+_NO_ROUTE = method_id(BASIC, 50) + (312).to_bytes(2, "big") + short_string("NO_ROUTE")
+
+
+class Outlet(Protocol):
+    """A connection as its channels see it."""
+
+    id: int
+    user: str
+    frame_max: int
+    deliveries_paused: bool
+    """Whether so much is unsent that consumers take no more messages."""
+    deliveries: int
+    """Messages delivered on channels that have been closed."""
+
+    def write(self, data: bytes) -> None:
+        """Send *data*."""
+
+    def capability(self, name: str) -> bool:
+        """Tell whether the client supports *name*."""
+
+    def confirm_later(self, flush: Callable[[], None]) -> None:
+        """Call *flush* when the present input has been handled."""
+
+
+class CountsUnacked(Protocol):
+    """A consumer with a prefetch limit of its own."""
+
+    unacked: int
+
+
+Unacked = tuple[BrokerQueue, QueuedMessage, CountsUnacked | None]
+"""An unacknowledged delivery: its queue, the message, and the consumer (None: basic.get)."""
+
+
+class Transaction:
+    """What a channel holds back until the client commits (AMQP 0-9-1, class tx)."""
+
+    def __init__(self) -> None:
+        self.publishes: list[Callable[[], None]] = []
+        self.acks: list[tuple[Callable[[list[Unacked]], None], dict[int, Unacked]]] = []
+        """Acks, rejects and nacks: what to do, and with which deliveries by tag."""
+
+    def commit(self) -> None:
+        """Carry out what was held back: publishes before acks, as RabbitMQ does."""
+        held, self.publishes = self.publishes, []
+        acks, self.acks = self.acks, []
+        for publish in held:
+            publish()
+        for action, deliveries in acks:
+            action(list(deliveries.values()))
+
+    def roll_back(self) -> dict[int, Unacked]:
+        """Discard what was held back; return the deliveries that are unacknowledged again."""
+        acks, self.acks = self.acks, []
+        self.publishes.clear()
+        return {tag: each for _, deliveries in acks for tag, each in deliveries.items()}
+
+
+class BaseChannel:
+    """Channel *number* of the connection *outlet*."""
+
+    def __init__(self, outlet: Outlet, number: int, vhost: VHost) -> None:
+        self.outlet, self.number, self.vhost = outlet, number, vhost
+        self.closing = False
+        """True from the broker's channel.close to the client's close-ok: all else is ignored."""
+        self.unacked: dict[int, Unacked] = {}
+        """Deliveries without an ack, by tag, in the order of the tags."""
+        self.last_tag = 0
+        """The tag of the last delivery, which is also the number of deliveries."""
+        self.out = 0
+        """Unacknowledged deliveries to consumers; those of basic.get count for no limit."""
+        self.prefetch = 0
+        """The limit of `out` for all consumers together; 0: none."""
+        self.transaction: Transaction | None = None
+        self.reply_key: str | None = None
+        """The routing key of direct replies to this channel, if it has a consumer of them."""
+        self.confirms = False
+        """Whether the channel is in confirm mode."""
+        self._last_publish = 0
+        """The number of the last publish in confirm mode."""
+        self._unconfirmed = 0
+        """The last publish that the next `flush_confirms` has to confirm; 0: none."""
+
+    # --- output
+
+    def send(self, name: str, **arguments: Any) -> None:
+        """Send a method."""
+        self.outlet.write(encode(self.number, name, **arguments))
+
+    def send_message(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Send a method that carries a message."""
+        start = method_start(self.number, len(method))
+        frame_max = self.outlet.frame_max
+        self.outlet.write(message_frames(self.number, (start, method), header, body, frame_max))
+
+    # --- publishes
+
+    def publish(self, call: MethodCall, data: bytes, body: bytes) -> None:
+        """Carry out a basic.publish with the header *data*, which starts with the flags.
+
+        Raises `Fault`.  Returns when the message is in its queues, unless a transaction is open.
+        """
+        if call.immediate:
+            raise ConnectionFault(540, "immediate=true", call.method.ids)
+        if call.exchange and self.vhost.exchange(call.exchange).internal:
+            name = f"exchange '{call.exchange}' in vhost '{self.vhost.name}'"
+            raise ChannelFault(403, f"cannot publish to internal {name}")
+        header = validate(data, self.outlet.user)
+        if header.wants_direct_reply:
+            header = self._with_reply_key(header)
+        message = PublishedMessage(call.exchange, call.routing_key, header, body, call.address)
+        queues = self.vhost.route(message)
+        if self.confirms:
+            self._last_publish += 1
+        if self.transaction is None:
+            self._put(message, queues, mandatory=call.mandatory)
+        else:
+            names = [queue.name for queue in queues]
+            self.transaction.publishes.append(
+                lambda: self._put_by_name(message, names, mandatory=call.mandatory)
+            )
+
+    def _with_reply_key(self, header: MessageHeader) -> MessageHeader:
+        """Return *header* with the key of this channel's consumer of direct replies."""
+        if self.reply_key is None:
+            raise ChannelFault(406, "fast reply consumer does not exist")
+        values = {**decode_properties(header.data), "reply_to": self.reply_key}
+        return header._replace(data=encode_properties(values), wants_direct_reply=False)
+
+    def _put_by_name(self, message: PublishedMessage, names: list[str], *, mandatory: bool) -> None:
+        """Put *message* into those of its queues that still exist at the commit."""
+        known = self.vhost.queues
+        queues = [known[name] for name in names if name in known]
+        self._put(message, queues, mandatory=mandatory and not names)
+
+    def _put(
+        self, message: PublishedMessage, queues: Sequence[BrokerQueue], *, mandatory: bool
+    ) -> None:
+        """Put *message* into *queues*; then confirm or nack it in confirm mode."""
+        if len(queues) == 1:
+            accepted = queues[0].publish(message)
+        elif queues:
+            accepted = self.vhost.put_all(message, queues)
+        else:
+            accepted = True
+            self._put_nowhere(message, mandatory=mandatory)
+        if not self.confirms:
+            return
+        if not accepted:
+            self.flush_confirms()
+            self.send("basic.nack", delivery_tag=self._last_publish)
+            return
+        if not self._unconfirmed:
+            self.outlet.confirm_later(self.flush_confirms)
+        self._unconfirmed = self._last_publish
+
+    def _put_nowhere(self, message: PublishedMessage, *, mandatory: bool) -> None:
+        """Deliver *message* as a direct reply, or return it if it is mandatory."""
+        # A direct reply has no queue: the name of its key is reserved.
+        consumer = None if message.exchange else self.vhost.reply_consumers.get(message.key)
+        if consumer is not None:
+            consumer.deliver_reply(message)
+        elif mandatory:
+            self.send_message(_NO_ROUTE + message.address, message.header.data, message.body)
+
+    def flush_confirms(self) -> None:
+        """Confirm all publishes since the last time with one ack."""
+        if self._unconfirmed:
+            self.send("basic.ack", delivery_tag=self._unconfirmed, multiple=True)
+            self._unconfirmed = 0
