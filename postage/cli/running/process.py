@@ -73,7 +73,9 @@ def _run(plan: Plan, number: int) -> bool:
         with green.pipelined():
             running += make_all(plan.targets)
         _configure(running, plan)
-        _log_start(running)
+        # Starts when the loop waits, and so after it has begun to handle signals: a parent that
+        # reads the line may send SIGTERM at once.
+        gevent.spawn(_log_start, running)
         signals: list[int] = []
         watcher = gevent.signal_handler(signal.SIGTERM, signals.append, signal.SIGTERM)
         try:
