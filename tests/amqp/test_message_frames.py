@@ -99,7 +99,8 @@ def test_a_text_over_255_bytes_is_refused(text: str) -> None:
 @given(channels, delivers)
 def test_deliver(channel: int, deliver: Any) -> None:
     frame = method(channel, deliver)
-    found = decode_deliver(frame, ARGUMENTS, len(frame) - 1)
+    found = decode_deliver(frame, ARGUMENTS, len(frame) - 1, now=7.5)
+    assert found.received == 7.5
     assert arguments(found) == (
         deliver.consumer_tag,
         deliver.delivery_tag,

@@ -47,6 +47,7 @@ def on_messages(callback: OnMessage) -> Any:
             method.redelivered,
             method.exchange,
             method.routing_key,
+            received=0.0,
         )
         delivery.properties = Properties.from_pika(properties)
         delivery.body = body

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -75,6 +76,7 @@ class Codec:
     def __init__(self, transport: Transport) -> None:
         self._transport, self._write = transport, transport.write
         self._rest = b""  # an incomplete frame
+        self._now = 0.0
         # By channel: an incomplete delivery, the bytes that its body lacks, and those that it has.
         self._incoming: dict[int, Delivery] = {}
         self._missing: dict[int, int] = {}
@@ -143,6 +145,7 @@ class Codec:
         self._transport.bytes_received += len(data)
         if self._rest:
             data = self._rest + data
+        self._now = time.monotonic()
         at, end = 0, len(data)
         while end - at >= FRAME_OVERHEAD:
             frame_type, channel, size = FRAME_HEAD.unpack_from(data, at)
@@ -175,7 +178,7 @@ class Codec:
         """Handle a delivery or a confirm; return False for any other method."""
         method = data[at + 7 : at + 11]
         if method == DELIVER:
-            self._incoming[channel] = decode_deliver(data, at + 11, after - 1)
+            self._incoming[channel] = decode_deliver(data, at + 11, after - 1, self._now)
             if channel in self._missing:
                 raise pika.exceptions.InvalidFrameError("a body is not complete")
             return True
@@ -253,12 +256,13 @@ def _body_frames(channel: int, body: bytes, room: int) -> Iterator[bytes]:
         yield FRAME_END
 
 
-def decode_deliver(data: bytes, at: int, end: int) -> Delivery:
+def decode_deliver(data: bytes, at: int, end: int, now: float) -> Delivery:
     """Return a delivery from the arguments ``data[at:end]`` of basic.deliver, without content."""
     tag_end = at + 1 + data[at]
     delivery_tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
     exchange, key = _address(data[tag_end + 9 : end])
-    return Delivery(_text(data[at + 1 : tag_end]), delivery_tag, redelivered != 0, exchange, key)
+    consumer_tag = _text(data[at + 1 : tag_end])
+    return Delivery(consumer_tag, delivery_tag, redelivered != 0, exchange, key, now)
 
 
 @lru_cache(maxsize=1024)

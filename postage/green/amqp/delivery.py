@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from postage.green.amqp.properties import Properties
@@ -46,20 +45,21 @@ class Delivery:
     properties: Properties
     body: bytes
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the arguments of basic.deliver, and a time
         self,
         consumer_tag: str,
         delivery_tag: int,
         redelivered: bool,  # noqa: FBT001 - the arguments of basic.deliver, in their order
         exchange: str,
         routing_key: str,
+        received: float,
     ) -> None:
         self.consumer_tag = consumer_tag
         self.delivery_tag = delivery_tag
         self.redelivered = redelivered
         self.exchange = exchange
         self.routing_key = routing_key
-        self.received = time.monotonic()
+        self.received = received
         """When it arrived, by `time.monotonic`."""
 
     def ack(self) -> None:
@@ -92,13 +92,11 @@ class Acks:
     def __init__(self) -> None:
         self._in_progress: dict[int, str] = {}  # tags, in their order, and consumers
         self._finished: list[int] = []
+        self.add: Callable[[int, str], None] = self._in_progress.__setitem__
+        """Takes the tag of a delivery and the consumer that has received it."""
 
     def __len__(self) -> int:
         return len(self._in_progress)
-
-    def add(self, tag: int, consumer: str) -> None:
-        """Note that *consumer* has received the delivery *tag*."""
-        self._in_progress[tag] = consumer
 
     def finish(self, tag: int) -> bool:
         """Acknowledge *tag* at the next `flush`; return False if it is not in progress."""
