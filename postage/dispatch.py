@@ -168,7 +168,7 @@ def dispatch(
             message = body if part is None else body[part]
             if place < last:  # the last handler can have the original
                 message = copy.deepcopy(message)
-            filters = getattr(handler, "filters", None)
+            filters = _filters_of(handler)
             handler(message if filters is None else _filtered(handler, filters, message))
         except _Filtered:  # noqa: PERF203 - each handler fails on its own
             outcome.filtered += 1
@@ -193,7 +193,7 @@ def _serve(
     handler, part = found[-1]
     try:
         message = body if part is None else body[part]
-        filters = getattr(handler, "filters", None)
+        filters = _filters_of(handler)
         returned = handler(
             message if filters is None else _filtered(handler, filters, message), reply
         )
@@ -230,6 +230,11 @@ def perform(handler: Callable[[], object]) -> Outcome:
     except BaseException as exc:  # as a handler, a job may raise anything
         _judge(exc, handler, outcome)
     return outcome
+
+
+def _filters_of(handler: Any) -> list[MessageFilter] | None:
+    # Not from a bound method itself: it would raise and format an error, ten times as long.
+    return getattr(getattr(handler, "__func__", handler), "filters", None)
 
 
 def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> Any:
