@@ -21,8 +21,8 @@ class Failed(Exception):
 class Actor:
     """A running process; its standard output has a line of JSON for each thing that it reports."""
 
-    def __init__(self, process: subprocess.Popen[bytes], patience: float) -> None:
-        self._process, self._patience = process, patience
+    def __init__(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        self._process, self._timeout = process, timeout
         self.pid = process.pid
         self.cpu = 0.0
         """Seconds of processor time that the process had used at its last report."""
@@ -30,8 +30,8 @@ class Actor:
     def report(self) -> dict[str, Any]:
         """Return the next report."""
         assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], self._patience)[0]:
-            raise Failed(f"nothing came within {self._patience:.0f} s")
+        if not select.select([self._process.stdout], [], [], self._timeout)[0]:
+            raise Failed(f"nothing came within {self._timeout:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise Failed(f"its process ended with exit code {self._process.wait()}")
@@ -50,12 +50,12 @@ class Actor:
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(self._patience)
+            self._process.wait(self._timeout)
 
 
 @contextlib.contextmanager
-def acting(command: list[str], patience: float) -> Iterator[Actor]:
-    """Run *command* beside the block, and end it; it may be silent for *patience* seconds."""
+def acting(command: list[str], timeout: float) -> Iterator[Actor]:
+    """Run *command* beside the block, and end it; it may be silent for *timeout* seconds."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",
@@ -72,6 +72,6 @@ def acting(command: list[str], patience: float) -> Iterator[Actor]:
     )
     with process:
         try:
-            yield Actor(process, patience)
+            yield Actor(process, timeout)
         finally:
             end(process)

@@ -21,7 +21,7 @@ from benchmarks.fleets import EXCHANGE
 from benchmarks.wire import Wire
 from postage.message import RpcCommand
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds to wait for all answers."""
 
 
@@ -44,7 +44,7 @@ class Calls:
         """Call all queues; return when each has answered once, with its own name."""
         missing = {queue.encode() for queue in self._queues}
         sock, unsent, rest = self._wire.socket, memoryview(self._frames), b""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while missing:
             readable, writable, _ = select.select([sock], [sock] if unsent else [], [], 1.0)
             if writable:

@@ -15,7 +15,7 @@ from benchmarks.broker import Target
 from benchmarks.growing import Clock, Cost, Task
 from benchmarks.routing import deletion, routing
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds that a part of the work may take."""
 
 
@@ -49,9 +49,7 @@ class Family:
 def _program(target: Target, module: str, name: str, count: int, **pids: int) -> Any:
     ours = {} if target.pid is None else {"broker": target.pid}
     task = Task(target.url, name, count, ours | pids)
-    return acting(
-        [sys.executable, "-m", f"benchmarks.growing.{module}", json.dumps(task)], PATIENCE
-    )
+    return acting([sys.executable, "-m", f"benchmarks.growing.{module}", json.dumps(task)], TIMEOUT)
 
 
 def calls(target: Target, name: str, count: int) -> Found:

@@ -15,7 +15,7 @@ from benchmarks.contestants import CONTESTANTS
 from benchmarks.job import Job
 from benchmarks.queue import Queue
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds that a process may be silent: valgrind is slow, and the machine may be busy."""
 WARM_UP = 100
 """Operations before the counted ones, which fill caches and let the interpreter specialize."""
@@ -42,9 +42,9 @@ class Part(NamedTuple):
             url=url,
             queue=self.queue,
             callers=self.callers,
-            seconds=PATIENCE,
+            seconds=TIMEOUT,
             operations=operations,
-            warm_up=0.0 if self.role == "fill" else PATIENCE,
+            warm_up=0.0 if self.role == "fill" else TIMEOUT,
             most_warm_up=WARM_UP,
             confirm=self.confirm,
         )
@@ -70,7 +70,7 @@ def costs(peer: str, kind: type[Clock]) -> Costs:
         clock = kind(Path(folder))
         jobs = [part.job(peer, target.url, clock.operations).as_json() for part in PARTS]
         words = [sys.executable, "-m", "benchmarks.counted", *jobs]
-        with acting(clock.command(words), PATIENCE) as actor:
+        with acting(clock.command(words), TIMEOUT) as actor:
             return _played(actor, clock)
 
 

@@ -17,7 +17,7 @@ from benchmarks.workloads import Workload
 
 MOST = 500_000
 """The largest number of operations of a timed workload, which the queue may have to hold."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that a process may be silent in addition to its planned time."""
 WARM_UP = 0.5
 """Seconds of the same work, at most, before the measured part."""
@@ -73,7 +73,7 @@ class Play:
     def calls(self) -> Figures:
         """Call a server of the same contestant."""
         with self._acting("serve") as server:
-            self._served.wait_for_consumer(PATIENCE)
+            self._served.wait_for_consumer(TIMEOUT)
             with self._acting("call") as client:
                 client.report()
                 meter = self._started(client, server)
@@ -84,10 +84,10 @@ class Play:
         """Publish until the broker has all messages."""
         with self._acting("publish") as client:
             warmed_up: int = client.report()["count"]
-            self._queue.wait_for_messages(warmed_up, PATIENCE)
+            self._queue.wait_for_messages(warmed_up, TIMEOUT)
             meter = self._started(client)
             told = client.report()
-            self._queue.wait_for_messages(warmed_up + told["count"], PATIENCE)
+            self._queue.wait_for_messages(warmed_up + told["count"], TIMEOUT)
             if not self._workload.confirm:  # the time of a call that waits for nothing
                 told |= {"p50": None, "p99": None}
             return meter.figures(**told)
@@ -98,7 +98,7 @@ class Play:
             filling.report()  # that of the warm-up, which has no message
             filling.go_on()
             filling.report()
-            self._queue.wait_for_messages(self._round.count, PATIENCE)
+            self._queue.wait_for_messages(self._round.count, TIMEOUT)
         with self._acting("consume") as client:
             client.report()
             meter = self._meter(client)
@@ -113,7 +113,7 @@ class Play:
         """Start a server, and leave it alone."""
         since = time.perf_counter()
         with self._acting("serve") as server:
-            self._served.wait_for_consumer(PATIENCE)
+            self._served.wait_for_consumer(TIMEOUT)
             seconds, cpu = time.perf_counter() - since, cpu_seconds(server.pid)
             time.sleep(SETTLING)
             return Figures(seconds=seconds, client=cpu * 1e6, memory=resident(server.pid) / 1e6)
@@ -130,7 +130,7 @@ class Play:
 
     def _acting(self, role: str) -> AbstractContextManager[Actor]:
         job = self.job(role)
-        return acting(command(self._program, job), job.seconds + PATIENCE)
+        return acting(command(self._program, job), job.seconds + TIMEOUT)
 
     def job(self, role: str) -> Job:
         """Return the job of a process with *role*."""
@@ -142,7 +142,7 @@ class Play:
             url=self._round.url,
             queue=self._name,
             callers=workload.callers if contestant.many and role != "fill" else 1,
-            seconds=PATIENCE if fixed else self._round.seconds,
+            seconds=TIMEOUT if fixed else self._round.seconds,
             operations=fixed or MOST,
             warm_up=0.0 if role == "fill" else self._warm_up(),
             pause=workload.pause,

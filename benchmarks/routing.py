@@ -13,7 +13,7 @@ from benchmarks.wire import BODY, Wire
 
 MESSAGES = 4_000
 """How many messages are published, to all the bindings in turn."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds until all messages must be in their queue."""
 AT_ONCE = 500
 """How many methods are written at once, so that the broker is never far behind."""
@@ -40,7 +40,7 @@ def routing(port: int, clock: Clock, name: str, kind: str, count: int) -> Cost:
     messages = [message(exchange, keys[number % count], number) for number in range(MESSAGES)]
     clock.lap()
     written(wire, messages)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while wire.declare() < MESSAGES:  # RabbitMQ answers it before it has done the rest
         if time.monotonic() > deadline:
             raise TimeoutError("not every message was routed")
