@@ -1,8 +1,7 @@
 """AMQP components on greenlets: the classic Postage API over gevent and pika.
 
-``from postage import ...`` gives every current name, each of which has one home: the model, which
-needs the standard library alone, or the runtime `postage.green`.  A name is loaded when it is first
-used, so ``import postage`` loads neither gevent nor pika.  The classic names of 1.2.1 are in
+``from postage import ...`` gives every current name.  A name is loaded when it is first used, so
+``import postage`` loads neither gevent nor pika.  The classic names of 1.2.1 are in
 `postage.messaging`, `postage.microthreads` and `postage.generic_application`.
 """
 
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from postage._version import __version__
 
 # fmt: off
-if TYPE_CHECKING:  # for type checkers and editors; _HOMES says the same to Python
+if TYPE_CHECKING:  # for type checkers and editors
     from postage.addressing import Eks, Eqk, QueueSpec
     from postage.dispatch import Reply
     from postage.encoding import Encoder, JsonEncoder
@@ -77,48 +76,29 @@ __all__ = [
     "RejectMessage", "FilterError", "AckAndRestart", "ExitScheduler",
 ]
 
-_HOMES = {  # all other names are errors
-    "postage.addressing": ("Eks", "Eqk", "QueueSpec"),
-    "postage.dispatch": ("Reply",),
-    "postage.encoding": ("Encoder", "JsonEncoder"),
-    "postage.exchange": ("Exchange",),
-    "postage.fingerprint": ("Fingerprint",),
-    "postage.green": (
-        "GenericApplication", "GenericApplicationExchange", "GenericConsumer", "GenericProducer",
-        "MessageProcessor", "MicroThread", "Scheduler", "close", "patch_all", "pipelined", "run",
-        "statistics",
-    ),
-    "postage.green.amqp.delivery": ("Delivery",),
-    "postage.green.amqp.properties": ("Properties",),
-    "postage.handlers": (
-        "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody", "RpcHandler",
-        "every",
-    ),
-    "postage.message": (
-        "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SUCCESS", "TIMEOUT",
-        "UNKNOWN_COMMAND", "ResultKind", "Message", "MessageCommand", "MessageResult",
-        "MessageResultError", "MessageResultException", "MessageStatus", "RpcCommand",
-    ),
-    "postage.settings": ("Hup", "Settings"),
-    "postage.statistics_types": (
-        "ChannelStatistics", "ConnectionStatistics", "ProcessorStatistics", "ProducerStatistics",
-    ),
-}
 # fmt: on
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+# The modules that define these names, in the order in which a name is looked up.  `green` is early,
+# because `patch_all` has to run before most imports; it loads gevent for its own names only.
+_HOMES = (
+    *("errors", "handlers", "green", "message", "dispatch", "encoding", "exchange", "addressing"),
+    *("fingerprint", "settings", "statistics_types", "green.amqp.delivery"),
+    "green.amqp.properties",
+)
 
 
 if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Load one of the names above, and keep it."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = import_module(_HOME_OF.get(name, "postage.errors"))
-        found = globals()[name] = getattr(home, name)
-        return found
+        """Load the name from the first of `_HOMES` that lists it, and keep it."""
+        if name in __all__:
+            for home in _HOMES:
+                module = import_module(f"{__name__}.{home}")
+                if name in module.__all__:
+                    return globals().setdefault(name, getattr(module, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the names here, loaded or not."""
+    """Return all names, loaded or not."""
     return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from postage import settings
+from postage.settings import live
 
 __all__ = ["Fingerprint", "FingerprintLike", "complete"]
 
@@ -47,7 +47,7 @@ class Fingerprint:
         self.pid = str(os.getpid() if pid is None else pid)
         self.host = str(socket.gethostname() if host is None else host)
         self.user = str(_system_user() if user is None else user)
-        self.vhost = str(settings.live.vhost if vhost is None else vhost)
+        self.vhost = str(live.lookup("vhost") if vhost is None else vhost)
 
     def as_dict(self) -> dict[str, str]:
         """Return a dictionary of the six keys; every value is a string."""

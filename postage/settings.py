@@ -83,7 +83,7 @@ class Settings:
     """``PLAIN``: user and password; ``EXTERNAL``: the broker knows us by our certificate."""
 
     def __post_init__(self) -> None:
-        """Refuse what can never work, before anything connects."""
+        """Raise `SettingsError` for values that can never work."""
         for _, port in self.addresses:
             port_number(port)
         for name in ("heartbeat", "connect_timeout", "operation_timeout"):
@@ -105,9 +105,8 @@ class Settings:
 
     @property
     def embedded(self) -> str | None:
-        """The name of the broker inside this process, or None where it is another one."""
-        inside = self.host.startswith(EMBEDDED)
-        return self.host.removeprefix(EMBEDDED) if inside else None
+        """The name of the broker inside this process; None if the broker is another one."""
+        return self.host.removeprefix(EMBEDDED) if self.host.startswith(EMBEDDED) else None
 
     @classmethod
     def resolve(
@@ -118,11 +117,11 @@ class Settings:
         *given* is its argument ``settings``, and beats the other two.
         """
         if live.sandbox is not None:
-            asked = given.vhost if given is not None else vhost
-            return _shared(replace(live.sandbox, vhost=str(asked or live.vhost)))
+            vhost = vhost if given is None else given.vhost
+            return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
         if given is not None:
             return given
-        port = _port(_part_of(hup, "port"))
+        port = port_number(_part_of(hup, "port"))
         (host, first), *others = addresses(str(_part_of(hup, "host")), port)
         settings = cls(
             host=host,
@@ -130,7 +129,7 @@ class Settings:
             other_hosts=tuple(others),
             user=str(_part_of(hup, "user")),
             password=str(_part_of(hup, "password")),
-            vhost=str(live.vhost if vhost is None else vhost),
+            vhost=str(live.lookup("vhost") if vhost is None else vhost),
             tls=live.tls,
             **_options(),
         )
@@ -138,37 +137,42 @@ class Settings:
 
 
 class LiveSettings:
-    """What the classic globals and the environment say at the moment."""
+    """The present values of the classic globals and of the environment."""
 
     def __init__(self) -> None:
         self.overrides: dict[str, Any] = {}
-        """What the program has assigned to ``messaging.global_vhost`` and the other globals."""
+        """The values that the program has assigned to ``messaging.global_vhost`` and the like."""
         self.environment: Mapping[str, str] = os.environ
         """The environment variables; a command line replaces them to add its options."""
         self.sandbox: Settings | None = None
-        """If set, every component has these settings, except that it chooses its vhost."""
+        """If set, every component has these settings, with a vhost of its own choice."""
 
-    def lookup(self, name: str) -> str:
-        """Return one of host, port, user, password, vhost, as text."""
-        if name in self.overrides:
-            return str(self.overrides[name])
-        from_url = _url().parts.get(name)
-        if from_url is not None:
-            return from_url
-        default = TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
-        return _environment(f"POSTAGE_{name.upper()}", default)
+    @property
+    def url(self) -> Url:
+        """The parts of ``POSTAGE_URL``."""
+        return _parsed(self.environment.get("POSTAGE_URL", ""))
 
     @property
     def tls(self) -> bool:
-        """True when either the URL or ``POSTAGE_TLS`` asks for TLS."""
-        return _url().scheme == "amqps" or _truth(
-            "POSTAGE_TLS", self.environment.get("POSTAGE_TLS", "")
-        )
+        """True if the URL or ``POSTAGE_TLS`` asks for TLS."""
+        wanted = self.environment.get("POSTAGE_TLS", "")
+        return self.url.scheme == "amqps" or _truth("POSTAGE_TLS", wanted)
 
-    @property
-    def vhost(self) -> str:
-        """The virtual host of components that do not name one."""
-        return self.lookup("vhost")
+    def lookup(self, name: str) -> str:
+        """Return the host, port, user, password or vhost of components that do not name one."""
+        if name in self.overrides:
+            return str(self.overrides[name])
+        if name in self.url.parts:
+            return self.url.parts[name]
+        variable = f"POSTAGE_{name.upper()}"
+        if variable in self.environment:
+            return self.environment[variable]
+        old = _DEPRECATED.get(variable, "")
+        if old in self.environment:
+            text = f"{old} is deprecated, set {variable} instead"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            return self.environment[old]
+        return TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
 
     @property
     def hup(self) -> Hup:
@@ -178,7 +182,7 @@ class LiveSettings:
 
     @property
     def debug_mode(self) -> bool:
-        """True when ``POSTAGE_DEBUG_MODE`` is ``true``, in any case."""
+        """True if ``POSTAGE_DEBUG_MODE`` is ``true``, in upper or lower case."""
         return self.environment.get("POSTAGE_DEBUG_MODE", "").lower() == "true"
 
 
@@ -280,28 +284,6 @@ def _part_of(hup: Hup | None, name: str) -> Any:
     return live.lookup(name)
 
 
-def _environment(name: str, default: str) -> str:
-    environment = live.environment
-    if name in environment:
-        return environment[name]
-    old = _DEPRECATED.get(name, "")
-    if old not in environment:
-        return default
-    warnings.warn(f"{old} is deprecated, set {name} instead", DeprecationWarning, stacklevel=3)
-    return environment[old]
-
-
-def _port(text: Any) -> int:
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        raise SettingsError(f"port must be a number, not {text!r}") from None
-
-
-def _url() -> Url:
-    return _parsed(live.environment.get("POSTAGE_URL", ""))
-
-
 _parsed = lru_cache(maxsize=16)(Url.parse)
 
 
@@ -330,23 +312,24 @@ _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 def _options() -> dict[str, Any]:
     """Return the options after the ``?`` of the URL, such as ``heartbeat=30``, or in variables."""
     known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
-    from_url = _url().options
+    from_url, environment = live.url.options, live.environment
     for name in from_url.keys() - known.keys():
         raise SettingsError(f"POSTAGE_URL: unknown option {name!r}; known: {', '.join(known)}")
-    variables = {name: f"POSTAGE_{name.upper()}" for name in known}
-    environment = live.environment
-    texts = {n: environment[each] for n, each in variables.items() if each in environment}
-    return {name: _typed(name, text, known[name]) for name, text in (texts | from_url).items()}
+    options: dict[str, Any] = {}
+    for name, default in known.items():
+        text = from_url.get(name, environment.get(f"POSTAGE_{name.upper()}"))
+        if text is not None:
+            options[name] = _typed(name, text, default)
+    return options
 
 
-def _typed(name: str, text: str, like: object) -> Any:
-    """Return *text* as a value of the type of the default *like*."""
-    if isinstance(like, bool):
+def _typed(name: str, text: str, default: Any) -> Any:
+    """Return *text* as a value of the type of *default*."""
+    if isinstance(default, bool):
         return _truth(name, text)
-    if isinstance(like, str):
+    if isinstance(default, str):
         return text.upper() if name == "auth_mechanism" else text
-    assert isinstance(like, (int, float))
     try:
-        return type(like)(text)
+        return type(default)(text)
     except ValueError as exc:
         raise SettingsError(f"{name}: {exc}") from None
