@@ -273,7 +273,9 @@ class Subscription:
         if self._state is not SubscriptionState.CONSUMING or self._is_complete():
             return
         self._counts["amiss"] += 1
-        logger.warning("Consumers of %s were gone without a word; restoring them.", self._names())
+        logger.warning(
+            "Consumers of %s are missing, and no end was reported; restoring them.", self._names()
+        )
         channel = self._channel
         if channel is None or not channel.alive:
             self._drop_channel()

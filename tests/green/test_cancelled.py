@@ -1,4 +1,4 @@
-"""Consumers or channels that the broker ends, or that end unheard: made anew, or failing aloud."""
+"""Consumers and channels that the broker ends are restored, or end the run with an error."""
 
 from __future__ import annotations
 
@@ -158,16 +158,16 @@ def test_repeated_channel_errors_do_not_loop_without_pause(endpoint: Endpoint, h
     assert 0 < rate < 30, "a pause of 0.05 s on average at first, and growing"
 
 
-# --- the watchdog
+# --- the check of all consumers
 
 
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have watchdogs that begin from here on look more often."""
+    """Check the consumers of runtimes that are made from here on more often."""
     monkeypatch.setattr(runtime_module, "CHECK_INTERVAL", 0.05)
 
 
-def test_a_consumer_that_is_gone_without_a_word_is_restored(
+def test_a_consumer_whose_end_was_not_reported_is_restored(
     watchful: None, endpoint: Endpoint, hup: Any, raw: Raw, caplog: Any
 ) -> None:
     processor = worker(
@@ -185,10 +185,10 @@ def test_a_consumer_that_is_gone_without_a_word_is_restored(
         assert raw.consumers(endpoint.sub("other")) == 1
 
     assert (processor.counts["amiss"], processor.counts["lost"]) == (1, 0)
-    assert any("gone without a word" in record.getMessage() for record in caplog.records)
+    assert any("no end was reported" in record.getMessage() for record in caplog.records)
 
 
-def test_a_channel_whose_end_was_not_heard_of_is_replaced(
+def test_a_channel_whose_end_was_not_reported_is_replaced(
     watchful: None, endpoint: Endpoint, hup: Any
 ) -> None:
     processor = worker(endpoint, hup)
@@ -203,7 +203,7 @@ def test_a_channel_whose_end_was_not_heard_of_is_replaced(
     assert processor.counts["amiss"] == 1
 
 
-def test_while_all_is_well_the_watchdog_is_silent(
+def test_a_check_of_healthy_consumers_finds_nothing(
     watchful: None, endpoint: Endpoint, hup: Any, caplog: Any
 ) -> None:
     processor = worker(endpoint, hup)
