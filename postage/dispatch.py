@@ -1,7 +1,7 @@
-"""Dispatch: runs the handlers of one message and decides what becomes of the message.  No I/O.
+"""Runs the handlers of one message and decides what happens to the message.  No I/O.
 
-Replies go to a function.  These rules are here and nowhere else: which handler gets a copy, what
-each exception means, and what the caller of an RPC hears.
+These rules are here and nowhere else: which handler gets a copy of the message, what each exception
+means, and which reply the caller of an RPC gets.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Bound = tuple[Callable[..., Any], str | None]
 
 
 class Verdict(enum.Enum):
-    """What the broker is told about the message."""
+    """Whether the message is acknowledged or rejected."""
 
     ACK = enum.auto()
     REJECT = enum.auto()
 
 
 class NextAction(enum.IntEnum):
-    """What the processor does next; if handlers ask for several, the greatest wins."""
+    """The next action of the processor; if handlers ask for several, the greatest wins."""
 
     CONTINUE = 0
     STOP = 1
@@ -51,7 +51,7 @@ class NextAction(enum.IntEnum):
     RESTART = 4
 
 
-# By these a handler says what the processor does next; the message counts as handled.
+# By these exceptions a handler ends the processor; the message counts as handled.
 _ENDINGS: dict[type[BaseException], NextAction] = {
     StopIteration: NextAction.STOP,
     ExitScheduler: NextAction.EXIT,
@@ -60,18 +60,18 @@ _ENDINGS: dict[type[BaseException], NextAction] = {
 
 
 HANDLER_VARIABLE = "handler"
-"""The local variable in which functions of this module hold the handler that they call; by it
-`green.amqp.blocker` finds the handler that holds up a hub."""
+"""The local variable in which functions of this module hold the handler that they call.
+`green.amqp.blocker` looks for it to find the handler that blocks a hub."""
 
 
 class Outcome:
     """The result of one message: the verdict, and what its handlers raised."""
 
-    # Defaults on the class: hardly any message changes them.
+    # Defaults on the class, because few messages change them.
     verdict: Verdict = Verdict.ACK
     next_action: NextAction = NextAction.CONTINUE
     filtered: int = 0
-    """How many handlers a filter kept from the message."""
+    """For how many handlers a filter discarded the message."""
 
     def __init__(self, name: str, handlers: int) -> None:
         self.name = name
@@ -81,22 +81,29 @@ class Outcome:
         self.failures: list[BaseException] = []
         """What handlers raised, `RejectMessage` included."""
 
-    def note(self, exc: BaseException) -> None:
-        """Record what a handler raised."""
-        ending = next((after for type_, after in _ENDINGS.items() if isinstance(exc, type_)), None)
-        if ending is not None:
-            self.next_action = max(self.next_action, ending)
-            return
+    def record(self, exc: BaseException, handler: Any) -> None:
+        """Record and log what *handler* raised; raise it again if the handler was killed."""
+        if isinstance(exc, HandlerKilled):
+            raise exc
+        for ending, next_action in _ENDINGS.items():
+            if isinstance(exc, ending):
+                self.next_action = max(self.next_action, next_action)
+                return
         self.verdict = Verdict.REJECT
         self.failures.append(exc)
+        subject = f"the message {self.name!r}" if self.name else "one of its turns"
+        if isinstance(exc, RejectMessage):
+            logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc))
+        else:
+            logger.error("%s failed on %s.", name_of(handler), subject, exc_info=exc)
 
 
 class Reply:
     """The reply function of one RPC: call it once, with a result message or with any value.
 
-    A handler that returns a value other than None need not call it: that value is the reply then.
-    To answer after the handler has returned, call `later`, keep the function, and call it from
-    another greenlet.  A second reply is counted, logged and dropped.
+    If a handler does not call it, the value that the handler returns is the reply, unless it is
+    None.  To answer after the handler has returned, call `later`, keep the function, and call it
+    from another greenlet.  A second reply is counted, logged and dropped.
     """
 
     __slots__ = ("_on_second", "_send", "deferred", "sent")
@@ -125,8 +132,8 @@ class Reply:
     def later(self) -> Reply:
         """Promise a reply after the handler has returned; return the reply function itself.
 
-        Until then the caller waits, at most for its timeout.  What the handler returns is ignored;
-        an exception that it raises is still sent to the caller.
+        Until the reply arrives, the caller waits, at most for its timeout.  The value that the
+        handler returns is ignored; an exception that it raises is still sent to the caller.
         """
         self.deferred = True
         return self
@@ -138,7 +145,7 @@ class Reply:
 
 
 class HandlerKilled(BaseException):
-    """Raised in a handler that has no time left to finish: no verdict, no reply."""
+    """Raised in a handler that has no time left to finish: there is no verdict and no reply."""
 
 
 class _Filtered(Exception):
@@ -154,9 +161,9 @@ def dispatch(
 ) -> Outcome:
     """Run the handlers *found* for *body*, a checked message; return the outcome.
 
-    *reply* is given for RPCs only: then only the last handler defined runs, and the caller always
-    gets a reply, except from a processor that does not `answer_unknown` messages.  Raises nothing
-    that a handler raised, except `HandlerKilled`.
+    *reply* is given for RPCs only.  Then only the handler that was defined last runs, and the
+    caller always gets a reply, unless there is no handler and *answer_unknown* is False.
+    Exceptions of handlers are recorded in the outcome; only `HandlerKilled` is raised.
     """
     outcome = Outcome(body["name"], len(found))
     if reply is not None:
@@ -173,7 +180,7 @@ def dispatch(
         except _Filtered:  # noqa: PERF203 - each handler fails on its own
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
-            _judge(exc, handler, outcome)
+            outcome.record(exc, handler)
     return outcome
 
 
@@ -185,7 +192,7 @@ def _serve(
     *,
     answer_unknown: bool,
 ) -> None:
-    """Run the last handler defined; send what it returns, or an exception result."""
+    """Run the handler that was defined last; reply with what it returns or raises."""
     if not found:
         if answer_unknown:
             reply(MessageResultException(UNKNOWN_COMMAND, f"nobody here handles {outcome.name!r}"))
@@ -197,27 +204,24 @@ def _serve(
         returned = handler(
             message if filters is None else _filtered(handler, filters, message), reply
         )
-        if reply.is_due:
-            reply(_result(returned, outcome.name))
+        if not reply.is_due:
+            return
+        if isinstance(returned, Handler):  # the handler is a class: making one handles the message
+            returned = returned.returned
+        if returned is None:
+            text = f"the handler of {outcome.name!r} did not reply"
+            returned = MessageResultException(NO_REPLY, text)
+        reply(returned)
     except _Filtered as exc:
         outcome.filtered += 1
         _send_exception(reply, exc.__cause__ or exc)
     except BaseException as exc:
-        _judge(exc, handler, outcome)
+        outcome.record(exc, handler)
         _send_exception(reply, exc)
 
 
-def _result(returned: Any, name: str) -> Any:
-    """Return the reply of a handler that has not called its reply function."""
-    if isinstance(returned, Handler):  # the handler is a class, and making one handles the message
-        returned = returned.returned
-    if returned is None:
-        return MessageResultException(NO_REPLY, f"the handler of {name!r} did not reply")
-    return returned
-
-
 def _send_exception(reply: Reply, exc: BaseException) -> None:
-    """Tell the caller about *exc*, unless the handler replied before it raised."""
+    """Send *exc* to the caller, unless the handler replied before it raised."""
     if not reply.sent:
         reply(MessageResultException(type(exc).__name__, _text_of(exc)))
 
@@ -228,7 +232,7 @@ def perform(handler: Callable[[], object]) -> Outcome:
     try:
         handler()
     except BaseException as exc:  # as a handler, a job may raise anything
-        _judge(exc, handler, outcome)
+        outcome.record(exc, handler)
     return outcome
 
 
@@ -238,7 +242,7 @@ def _filters_of(handler: Any) -> list[MessageFilter] | None:
 
 
 def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> Any:
-    """Return what the filters make of *message*; raise `_Filtered` if one of them raises."""
+    """Return *message* as the filters return it; raise `_Filtered` if one of them raises."""
     try:
         for each in filters:
             message = each.apply(message)
@@ -258,24 +262,10 @@ def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> A
     return message
 
 
-def _judge(exc: BaseException, handler: Any, outcome: Outcome) -> None:
-    """Record and log what *handler* raised; raise it again if the processor killed the handler."""
-    if isinstance(exc, HandlerKilled):
-        raise exc
-    outcome.note(exc)
-    if not outcome.failures or outcome.failures[-1] is not exc:
-        return
-    subject = f"the message {outcome.name!r}" if outcome.name else "one of its turns"
-    if isinstance(exc, RejectMessage):
-        logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc))
-    else:
-        logger.error("%s failed on %s.", name_of(handler), subject, exc_info=exc)
-
-
 def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except BaseException as second:  # an exception of the user's may raise in its own __str__
+    except BaseException as second:  # the __str__ of a user's exception may raise
         if isinstance(second, HandlerKilled):
             raise
         return f"(its __str__ raised {type(second).__name__})"

@@ -73,7 +73,7 @@ class GenericConsumer:
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
         self.counts: Counter[str] = Counter()
-        """``lost`` channels, ``cancelled`` consumers, ``amiss`` (the watchdog found consumers
+        """``lost`` channels, ``cancelled`` consumers, ``missing`` (the watchdog found consumers
         missing), and ``restored``: how often it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None

@@ -1,4 +1,4 @@
-"""The periodic jobs of a processor, each with a timer."""
+"""Periodic jobs: one timer for each `every` method of a processor."""
 
 from __future__ import annotations
 
@@ -17,19 +17,11 @@ class Job:
 
     def __init__(self, method: Callable[[], object], seconds: float) -> None:
         self.method, self.seconds = method, seconds
-        self._is_running = False
+        self.is_running = False
+        """True from the start of a turn, which may wait for a free slot first, until its end."""
 
     def __repr__(self) -> str:
         return f"<Job {self.method.__qualname__}, every {self.seconds:g} s>"
-
-    def start_turn(self) -> bool:
-        """Note that a turn starts; return False if the one before still waits or runs."""
-        was_running, self._is_running = self._is_running, True
-        return not was_running
-
-    def end_turn(self) -> None:
-        """Allow the next turn."""
-        self._is_running = False
 
 
 class Jobs:
@@ -47,11 +39,12 @@ class Jobs:
             self._timers[-1].start(self._turn, Job(getattr(processor, name), seconds))
 
     def stop(self) -> None:
-        """Start no more turns; never switches, and may be called twice."""
+        """Stop the timers; never switches, and may be called twice."""
         for each in self._timers:
             each.close()
         self._timers.clear()
 
     def _turn(self, job: Job) -> None:
-        if job.start_turn():
+        if not job.is_running:
+            job.is_running = True
             self._submit(job)

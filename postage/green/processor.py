@@ -446,7 +446,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         try:
             outcome = perform(job.method)
         finally:
-            job.end_turn()
+            job.is_running = False
         self.counts["jobs"] += 1
         self.counts["failed_jobs"] += bool(outcome.failures)
         if outcome.next_action is not NextAction.CONTINUE:

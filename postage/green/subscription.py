@@ -272,7 +272,7 @@ class Subscription:
         """Recover if a consumer is gone although nothing has reported that."""
         if self._state is not SubscriptionState.CONSUMING or self._is_complete():
             return
-        self._counts["amiss"] += 1
+        self._counts["missing"] += 1
         logger.warning(
             "Consumers of %s are missing, and no end was reported; restoring them.", self._names()
         )

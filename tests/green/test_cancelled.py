@@ -184,7 +184,7 @@ def test_a_consumer_whose_end_was_not_reported_is_restored(
         wait_until(lambda: raw.consumers(endpoint.queue) == 1, SOON)
         assert raw.consumers(endpoint.sub("other")) == 1
 
-    assert (processor.counts["amiss"], processor.counts["lost"]) == (1, 0)
+    assert (processor.counts["missing"], processor.counts["lost"]) == (1, 0)
     assert any("no end was reported" in record.getMessage() for record in caplog.records)
 
 
@@ -200,7 +200,7 @@ def test_a_channel_whose_end_was_not_reported_is_replaced(
         wait_for_recovery(processor)
         assert endpoint.producer().rpc_echo(1).value == 1
 
-    assert processor.counts["amiss"] == 1
+    assert processor.counts["missing"] == 1
 
 
 def test_a_check_of_healthy_consumers_finds_nothing(
@@ -214,7 +214,7 @@ def test_a_check_of_healthy_consumers_finds_nothing(
         wait_until(lambda: len(looks) >= 3, SOON)
         assert processor.consumer.consuming
 
-    assert processor.counts["amiss"] == 0
+    assert processor.counts["missing"] == 0
     assert len(check) == 1, "the processor has ended, and is not checked any longer"
 
 

@@ -108,7 +108,7 @@ class Undisturbed:
         assert self._shared() == self._before, "a channel that others use has ended"
         assert self._producer.rpc_echo(2).value == 2
         self._running.__exit__(*error)
-        assert not {"lost", "cancelled", "amiss"} & self._bystander.consumer.counts.keys()
+        assert not {"lost", "cancelled", "missing"} & self._bystander.consumer.counts.keys()
 
     def _shared(self) -> list[Any]:
         pair = runtime_of(self._producer.settings).pair
