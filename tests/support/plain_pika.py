@@ -49,7 +49,7 @@ def on_messages(callback: OnMessage) -> Any:
             method.routing_key,
             received=0.0,
         )
-        delivery.properties = Properties.from_pika(properties)
+        delivery.header = Properties.from_pika(properties).encode()
         delivery.body = body
         callback(delivery)
 

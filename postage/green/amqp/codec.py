@@ -191,7 +191,7 @@ class Codec:
     def _on_header(self, channel: int, data: bytes, at: int, after: int) -> None:
         if after - at < LEAST_HEADER + FRAME_OVERHEAD:
             raise pika.exceptions.InvalidFrameError("a header frame is cut short")
-        self._incoming[channel].properties = Properties.decode(data[at + 19 : after - 1])
+        self._incoming[channel].header = data[at + 19 : after - 1]
         size = int.from_bytes(data[at + 11 : at + 19], "big")
         if size:
             self._missing[channel] = size

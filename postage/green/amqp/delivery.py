@@ -30,19 +30,21 @@ class Delivery:
     """
 
     __slots__ = (
+        "_properties",
         "body",
         "channel",
         "consumer_tag",
         "delivery_tag",
         "exchange",
-        "properties",
+        "header",
         "received",
         "redelivered",
         "routing_key",
     )
 
     channel: DeliveryChannel
-    properties: Properties
+    header: bytes
+    """The properties as they stand in the header frame."""
     body: bytes
 
     def __init__(  # noqa: PLR0913 - the arguments of basic.deliver, and a time
@@ -61,6 +63,14 @@ class Delivery:
         self.routing_key = routing_key
         self.received = received
         """When it arrived, by `time.monotonic`."""
+        self._properties: Properties | None = None
+
+    @property
+    def properties(self) -> Properties:
+        """The properties of the message, decoded when they are first read."""
+        if self._properties is None:
+            self._properties = Properties.decode(self.header)
+        return self._properties
 
     def ack(self) -> None:
         """Tell the broker that the message is done.  Never switches; stale acks are counted."""

@@ -224,7 +224,8 @@ class Transport(pika.connection.Connection):
         else:
             self._writer.stop()
             self._flush_due = False
-        self._writers.wake()
+        if self._writers.waiting:
+            self._writers.wake()
 
     def _send(self) -> None:
         with self._lock:
@@ -296,7 +297,8 @@ class Transport(pika.connection.Connection):
     def _on_alarm_over(self, _transport: object, _frame: object) -> None:
         self.blocked = None
         logger.info("The broker takes publishes again.")
-        self._writers.wake()
+        if self._writers.waiting:
+            self._writers.wake()
 
     # --- the rest of pika's adapter interface
 
@@ -355,7 +357,8 @@ class Transport(pika.connection.Connection):
             self._stream.close(silently=silently)
         hub_monitor.discard(self)
         self._out.clear()
-        self._writers.wake()
+        if self._writers.waiting:
+            self._writers.wake()
 
     def cut(self) -> None:
         """Break the connection, as a failing network does; for tests.  Never switches."""

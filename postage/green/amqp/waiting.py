@@ -145,21 +145,22 @@ class WaitQueue:
 
     def __init__(self, has_room: Callable[[], bool]) -> None:
         self._has_room = has_room
-        self._waiting: OrderedDict[Wakeup, None] = OrderedDict()
+        self.waiting: OrderedDict[Wakeup, None] = OrderedDict()
+        """The wakeups of those that wait, in the order in which they came."""
         self._woken = 0  # greenlets that were woken and have not looked yet
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def wake(self) -> None:
         """Wake the first greenlets, if there is room; never switches.
 
         Call it whenever there may be room.
         """
-        if self._woken or not self._waiting or not self._has_room():
+        if self._woken or not self.waiting or not self._has_room():
             return
-        self._woken = min(WOKEN_AT_ONCE, len(self._waiting))
-        for wakeup in itertools.islice(self._waiting, self._woken):
+        self._woken = min(WOKEN_AT_ONCE, len(self.waiting))
+        for wakeup in itertools.islice(self.waiting, self._woken):
             wakeup.set()
 
     def wait(self, limit: float) -> bool:
@@ -170,7 +171,7 @@ class WaitQueue:
         if self._has_room():
             return True
         wakeup, deadline = Wakeup(), time.monotonic() + limit
-        self._waiting[wakeup] = None
+        self.waiting[wakeup] = None
         try:
             while True:
                 wakeup.wait(max(0.0, deadline - time.monotonic()))
@@ -179,7 +180,7 @@ class WaitQueue:
                 wakeup.clear()
                 self._count_look()
         finally:
-            del self._waiting[wakeup]
+            del self.waiting[wakeup]
             if wakeup.is_set:  # also where this greenlet was killed after it was woken
                 self._count_look()
 
