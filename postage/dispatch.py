@@ -175,8 +175,8 @@ def dispatch(
             message = body if part is None else body[part]
             if place < last:  # the last handler can have the original
                 message = copy.deepcopy(message)
-            filters = _filters_of(handler)
-            handler(message if filters is None else _filtered(handler, filters, message))
+            filters = getattr(handler, "filters", None)
+            handler(_filtered(handler, filters, message) if filters else message)
         except _Filtered:  # noqa: PERF203 - each handler fails on its own
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
@@ -200,10 +200,8 @@ def _serve(
     handler, part = found[-1]
     try:
         message = body if part is None else body[part]
-        filters = _filters_of(handler)
-        returned = handler(
-            message if filters is None else _filtered(handler, filters, message), reply
-        )
+        filters = getattr(handler, "filters", None)
+        returned = handler(_filtered(handler, filters, message) if filters else message, reply)
         if not reply.is_due:
             return
         if isinstance(returned, Handler):  # the handler is a class: making one handles the message
@@ -234,11 +232,6 @@ def perform(handler: Callable[[], object]) -> Outcome:
     except BaseException as exc:  # as a handler, a job may raise anything
         outcome.record(exc, handler)
     return outcome
-
-
-def _filters_of(handler: Any) -> list[MessageFilter] | None:
-    # Not from a bound method itself: it would raise and format an error, ten times as long.
-    return getattr(getattr(handler, "__func__", handler), "filters", None)
 
 
 def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> Any:

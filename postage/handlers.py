@@ -1,19 +1,20 @@
-"""Handlers, filters and periodic jobs: decorators that only mark, and the route table of a class.
+"""Decorators of handlers, filters and periodic jobs, and the route table of a class.
 
-A decorator leaves its mark on the method and returns the method itself, so that it stays callable
-and picklable.  Which handlers a class has follows from its attributes, base classes first, in the
-order of definition; an attribute that overrides another one replaces its handler.
+A decorator marks the method and returns the method itself, which stays callable and picklable.  The
+handlers of a class are its marked attributes: those of base classes first, then in the order of
+definition.  An attribute that overrides another one replaces its handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from postage.errors import SettingsError
 
 __all__ = [
+    "ROUTES",
     "Handler",
     "MessageFilter",
     "MessageHandler",
@@ -29,14 +30,15 @@ __all__ = [
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
-_ROUTES = "_postage_routes"
+ROUTES = "_postage_routes"
+"""The attribute in which a handler has its routes."""
 _SECONDS = "_postage_every"
 
 
 class Route(NamedTuple):
     """The messages that a handler takes, and the part of their body that it gets.
 
-    *name* None stands for all names of the type, *part* None for the whole body.
+    If *name* is None, it takes all names of the type; if *part* is None, it gets the whole body.
     """
 
     category: str
@@ -46,10 +48,10 @@ class Route(NamedTuple):
 
 
 class MessageHandler:
-    """Marks a method, or a nested `Handler` class, as taking messages of a type and name.
+    """Marks a method, or a nested `Handler` class, as the handler of messages of a type and name.
 
-    The method gets the content.  Without *message_name* it takes every name of that type.  A method
-    may carry several of these.
+    The method gets the content.  Without *message_name* it handles every name of that type.  A
+    method may have several of these decorators.
     """
 
     category: ClassVar[str] = "message"
@@ -61,7 +63,10 @@ class MessageHandler:
     def __call__(self, func: T) -> T:
         """Mark *func* and return it."""
         # From the object's own namespace: a Handler class must not write into its base's list.
-        setattr(func, _ROUTES, [*vars(func).get(_ROUTES, ()), self.route])
+        setattr(func, ROUTES, [*vars(func).get(ROUTES, ()), self.route])
+        if not isinstance(func, type):
+            # Dispatch looks for filters.  To find no attribute costs as much as a short handler.
+            vars(func).setdefault("filters", ())
         return func
 
 
@@ -104,8 +109,9 @@ class MessageFilter:
 class Handler:
     """Base of handlers that are classes: override `call`; making one handles the message."""
 
+    filters: Sequence[MessageFilter] = ()
     returned: Any = None
-    """What `call` returned; for an RPC, the reply, unless ``reply_func`` was called."""
+    """The value that `call` returned; for an RPC, the reply, unless ``reply_func`` was called."""
 
     def __init__(self, processor: Any, data: Any, reply_func: Any = None) -> None:
         self.processor, self.data, self.reply_func = processor, data, reply_func
@@ -117,19 +123,19 @@ class Handler:
 
 
 def is_handler(value: Any) -> bool:
-    """Tell whether *value* carries the mark of a handler decorator."""
-    return bool(getattr(value, _ROUTES, None))
+    """Tell whether *value* was decorated as a handler."""
+    return bool(getattr(value, ROUTES, None))
 
 
 def every(seconds: float) -> Callable[[Method], Method]:
     """Mark a method of a processor, without arguments, as a job that runs every *seconds*.
 
-    It runs while the processor consumes, for the first time after *seconds*, and counts as one of
-    the processor's ``concurrency``.  When the processor stops, a running job gets the same time to
-    finish as a handler.  A turn is skipped while the one before it still runs.  What the method
-    raises is logged and counted, and the next turn comes; `StopIteration`, `ExitScheduler` and
-    `AckAndRestart` mean what they mean in handlers.  An override in a subclass needs a mark of its
-    own.
+    The job runs while the processor consumes, for the first time after *seconds*, and counts as one
+    of the processor's ``concurrency``.  When the processor stops, a running job gets the same time
+    to finish as a handler.  A turn is skipped while the one before it still runs.  An exception is
+    logged and counted, and later turns run as usual; but `StopIteration`, `ExitScheduler` and
+    `AckAndRestart` have the same effects as in handlers.  An override in a subclass must be
+    decorated again.
 
     Raises `SettingsError` if *seconds* is not a positive, finite number.
     """
@@ -169,7 +175,11 @@ class RouteTable:
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:
         """Return this table with the handlers among *attributes*, which replace older ones."""
-        added = [(route, name) for name, value in attributes.items() for route in _routes_of(value)]
+        added = [
+            (route, name)
+            for name, value in attributes.items()
+            for route in getattr(value, ROUTES, ())
+        ]
         gone = {name for _, name in added}
         gone.update(name for name, value in attributes.items() if not callable(value))
         return RouteTable((*(entry for entry in self.entries if entry[1] not in gone), *added))
@@ -178,15 +188,10 @@ class RouteTable:
 _NO_HANDLERS = RouteTable()
 
 
-def _routes_of(value: Any) -> list[Route]:
-    routes: list[Route] = getattr(value, _ROUTES, [])
-    return routes
-
-
 class MessageHandlerType(type):
-    """Metaclass of processors: knows the route table of a class, also after a handler was set."""
+    """Metaclass of processors: keeps the route table of a class up to date."""
 
-    _route_table: RouteTable = _NO_HANDLERS  # of each class its own; read for every message
+    _route_table: RouteTable = _NO_HANDLERS  # each class has its own; read for every message
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)

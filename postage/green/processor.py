@@ -23,12 +23,7 @@ from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import serve
 from postage.green.runtime import runtime_of
-from postage.handlers import (
-    MessageHandlerFullBody,
-    MessageHandlerType,
-    RouteTable,
-    is_handler,
-)
+from postage.handlers import ROUTES, MessageHandlerFullBody, MessageHandlerType, RouteTable
 from postage.message import check_body
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
@@ -55,9 +50,9 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """Handles the messages of its queues with its decorated methods.
 
-    Each message runs in a new greenlet, at most `concurrency` at a time.  So handlers may block,
-    and may finish in another order than that of their messages.  Making a processor connects,
-    declares and binds; `green.run` or a scheduler runs it.
+    Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
+    may block, and may finish in another order than that of their messages.  Making a processor
+    connects, declares and binds; `green.run` or a scheduler runs it.
     """
 
     consumer_class: type[GenericConsumer] = GenericConsumer
@@ -69,25 +64,25 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """Answer RPCs without a handler with ``UnknownCommand``.  Use False for a key that several
     processors share."""
     max_deliveries: int | None = 20
-    """How often a message may be delivered without ever being acknowledged or rejected; after that
-    it is rejected to the dead letters, because it probably kills the process that handles it.
+    """How often a message may be delivered without being acknowledged or rejected.  After that it
+    is rejected to the dead letters, because it probably kills the process that handles it.
     None: no limit.  Only quorum queues count the deliveries to processes that died."""
     remote_control: bool = True
     """Obey the commands ``quit`` and ``restart``."""
     shutdown_timeout: float = 30.0
-    """Seconds that running handlers get to finish when the processor stops; the messages of those
-    that have not finished then are requeued."""
+    """Seconds that running handlers get to finish when the processor stops.  Handlers that have not
+    finished then are killed, and their messages are requeued."""
     restart: str = "transient"
-    """When a scheduler restarts it: ``"transient"``, after a crash; ``"permanent"``, also after a
-    handler has ended it by `StopIteration`; ``"temporary"``, never."""
+    """When a scheduler restarts it: ``"transient"``: after a crash; ``"permanent"``: also after a
+    handler has ended it by `StopIteration`; ``"temporary"``: never."""
     restart_intensity: int = 5
-    """How many restarts the scheduler makes in any `restart_period`, after pauses that grow from 0
-    to 5 s.  Then it gives up and ends."""
+    """How many times the scheduler restarts the processor in any `restart_period`, after pauses
+    that grow from 0 to 5 s.  Then the scheduler gives up and ends."""
     restart_period: float = 60.0
-    """Seconds."""
+    """The seconds in which `restart_intensity` restarts are allowed."""
 
     next_action: NextAction = NextAction.CONTINUE
-    """What the scheduler does once this processor has ended."""
+    """The next action of the scheduler after this processor has ended."""
 
     _is_draining = False
     _timers: Group | None = None
@@ -104,7 +99,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         settings: Settings | None = None,
     ) -> None:
         self.fingerprint = complete(fingerprint)
-        # A consumer class of the user's may have the classic signature, without settings.
+        # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
         self.consumer = self.consumer_class(eqk, hup, vhost, **given)
         self.counts: Counter[str] = self.consumer.counts
@@ -149,10 +144,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
         A plain function whose first parameter is ``self`` is bound, as a method of a class is.
         """
-        if not is_handler(value):
+        if not getattr(value, ROUTES, None):
             super().__setattr__(name, value)
             return
-        if _takes_self(value):
+        is_function = isinstance(value, types.FunctionType)
+        if is_function and value.__code__.co_varnames[:1] == ("self",):
             value = types.MethodType(value, self)
         super().__setattr__(name, value)
         super().__setattr__("_own_handlers", {**(self._own_handlers or {}), name: value})
@@ -160,7 +156,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
         """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
-        if not is_handler(handler):
+        if not getattr(handler, ROUTES, None):
             raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
         setattr(self, handler.__name__, handler)
 
@@ -178,13 +174,13 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     @MessageHandlerFullBody("command", "quit")
     def msg_quit(self, body: dict[str, Any]) -> None:
-        """Stop this processor; when the last one has, the program goes on after its loop."""
+        """Stop this processor.  After the last one has stopped, the scheduler returns."""
         if self._obeys("quit", body):
-            self._request_end(NextAction.QUIT)
+            self._request_stop(NextAction.QUIT)
 
     @MessageHandlerFullBody("command", "restart")
     def msg_restart(self, body: dict[str, Any]) -> None:
-        """Replace the process by a new run of the same program, once all handlers are done."""
+        """Replace the process by a new run of the same program, after all handlers have ended."""
         if self._obeys("restart", body):
             raise AckAndRestart
 
@@ -208,12 +204,12 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.consumer.add_eqk(eqk)
 
     def add_timeout(self, seconds: float, callback: Callable[[], object] | None = None) -> None:
-        """Call *callback* in *seconds*, in a greenlet of this processor; or, without one, sleep."""
+        """Call *callback* after *seconds* in a greenlet of this processor; without one, sleep."""
         if callback is None:
             gevent.sleep(seconds)
             return
         if self._timers is None:
-            from gevent.pool import Group  # noqa: PLC0415 - few need it
+            from gevent.pool import Group  # noqa: PLC0415 - few programs need it
 
             self._timers = Group()
         timer = gevent.Greenlet(callback)
@@ -225,14 +221,15 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.start_consuming()
         raise StopIteration
 
-    # In here and in the scheduler these methods are called by the class: a handler that is named
-    # for the command "start" or "stop" hides them in its processor.
+    # This module and the scheduler call the next methods by the class, because a processor may have
+    # a handler of the same name, such as `start` for the command "start".
 
     def start(self, on_end: OnEnd | None = None) -> None:
         """Start to handle messages; returns at once and never switches.
 
-        While it consumes, a processor needs no greenlet, and so 8 KB less.  `join` waits for its
-        end; *on_end* is called then, with the error that has ended it, or None.
+        A processor that waits for messages has no greenlet, which saves 8 KB.  `join` waits for the
+        end of the processor.  *on_end* is called at its end, with the error that has ended it, or
+        None.
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
@@ -256,8 +253,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def start_consuming(self) -> None:
         """Handle messages until `stop_consuming`, and then let running handlers finish.
 
-        Switches.  Waits for another connection if the connection is lost, however long it takes.
-        Raises what `join` raises.  A greenlet that is killed here first stops the processor.
+        Switches.  If the connection is lost, waits for another one without a time limit.  Raises
+        the same errors as `join`.  If this greenlet is killed, it stops the processor first.
         """
         if self._pool is None:
             MessageProcessor.start(self)
@@ -274,10 +271,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def stop(self, timeout: float | None = None) -> None:
         """Stop consuming, let running handlers finish, and wait until the processor has ended.
 
-        Switches.  Handlers get *timeout* seconds, by default `shutdown_timeout`; the messages of
-        those that have not finished then are requeued, within another second.  A greenlet that is
-        killed while it waits here leaves the processor to end alone.  A handler must call
-        `stop_consuming` instead, because it would wait for itself.
+        Switches.  Handlers get *timeout* seconds, by default `shutdown_timeout`.  Those that have
+        not finished then are killed, and their messages requeued, within another second.  If this
+        greenlet is killed, the processor still stops.  A handler must call `stop_consuming`
+        instead, because here it would wait for itself.
         """
         if self._pool is not None and gevent.getcurrent() in self._pool:
             raise AssertionError("a handler cannot wait for its own end; call stop_consuming()")
@@ -291,7 +288,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if self._pool is not None:
             self._pool.kill(0)
 
-    def _request_end(self, next_action: NextAction) -> None:
+    def _request_stop(self, next_action: NextAction) -> None:
         self.next_action = max(self.next_action, next_action)
         self.stop_consuming()
 
@@ -309,10 +306,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
                 self._on_end(error)
 
     def _drain(self, pool: Pool[Delivery | Job]) -> None:
-        """Stop in an order in which no message is handled twice that could be handled once.
+        """Stop in an order that lets running handlers acknowledge their messages.
 
-        First no new messages arrive, and those that wait go back, to other processors.  Running
-        handlers still have the channel to acknowledge on.  Last, the channel is closed.
+        First the consumers are cancelled, and messages that wait are requeued for other processors.
+        Then running handlers finish.  The channel, on which they acknowledge, is closed last.
         """
         with ExitStack() as last:  # in reverse order, even if this greenlet is killed meanwhile
             last.callback(self._end_timers)
@@ -345,7 +342,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _handle(self, item: Delivery | Job) -> None:
         """Handle one delivery from its bytes to its ack, or one turn of a job.
 
-        Runs in a greenlet of the pool, and switches as handlers do.
+        Runs in a greenlet of the pool, and switches if a handler does.
         """
         if isinstance(item, Job):
             self._run_job(item)
@@ -355,7 +352,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["stale"] += 1  # the broker delivers it again
             return
         try:
-            if delivery.redelivered and self._came_too_often(delivery):
+            if delivery.redelivered and self._is_poisonous(delivery):
                 delivery.reject(requeue=False)
                 return
             body = self._decoded(delivery)
@@ -374,13 +371,13 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["malformed"] += 1
             logger.error("%s rejected a malformed message: %s", type(self).__name__, exc)  # noqa: TRY400 - it is not our error
             delivery.reject(requeue=False)
-        except Exception:  # a defect of ours: it must not leave the message without a verdict
+        except Exception:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
             logger.exception("%r could not handle a message.", self)
             delivery.reject(requeue=False)
 
     def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Count the outcome, tell the broker the verdict, and do what the handlers asked for."""
+        """Count the outcome, acknowledge or reject the message, and stop if a handler asked to."""
         counts = self.counts
         counts["handled" if outcome.handlers else "unhandled"] += 1
         if outcome.filtered:
@@ -393,10 +390,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["failed"] += 1
             delivery.reject(requeue=False)
         if outcome.next_action is not NextAction.CONTINUE:
-            self._request_end(outcome.next_action)
+            self._request_stop(outcome.next_action)
 
-    def _came_too_often(self, delivery: Delivery) -> bool:
-        """Tell whether a redelivered message has come too often; count and log it then."""
+    def _is_poisonous(self, delivery: Delivery) -> bool:
+        """Tell whether a redelivered message has exceeded `max_deliveries`; if so, log it."""
         if self.max_deliveries is None:
             return False
         queue, properties = self.consumer.queue_of(delivery), delivery.properties
@@ -420,19 +417,19 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         consumer, data = self.consumer, delivery.body
         if len(data) > consumer.max_body:
             raise MalformedMessage(f"a body of {len(data)} bytes, over {consumer.max_body}")
-        # A call less for each message, unless a consumer class of the user's decodes by itself.
+        # Saves a call for each message, unless a user's consumer class overrides `decode`.
         is_plain = type(consumer).decode is GenericConsumer.decode
         decode = consumer.encoder.decode if is_plain else consumer.decode
         try:
             return check_body(decode(data))
         except MalformedMessage:
             raise
-        except Exception as exc:  # an encoder of the user's may raise anything
+        except Exception as exc:  # a user's encoder may raise anything
             raise MalformedMessage(str(exc)) from exc
 
     def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
         """Return the handlers of a message, bound to this processor."""
-        # As `_routes`, without a call for each message.
+        # Nearly every processor has the handlers of its class only: this saves it a call.
         table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
         found = []
         for attribute, part in table.find(body["category"], body["type"], body["name"]):
@@ -450,9 +447,4 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.counts["jobs"] += 1
         self.counts["failed_jobs"] += bool(outcome.failures)
         if outcome.next_action is not NextAction.CONTINUE:
-            self._request_end(outcome.next_action)
-
-
-def _takes_self(handler: Any) -> bool:
-    is_plain = isinstance(handler, types.FunctionType)
-    return is_plain and handler.__code__.co_varnames[:1] == ("self",)
+            self._request_stop(outcome.next_action)
