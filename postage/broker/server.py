@@ -165,18 +165,18 @@ class _HubTimer:
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         self._timer = gevent.hub.get_hub().loop.timer(seconds, ref=False)
         self._timer.start(self._fire)
-        self._call: Callable[[], None] | None = call
+        self._callback: Callable[[], None] | None = call
 
     def _fire(self) -> None:
-        call = self._call
+        call = self._callback
         self.cancel()
         if call is not None:
             call()
 
     def cancel(self) -> None:
         """Do not make the call; may be called twice, and after the call."""
-        if self._call is not None:
-            self._call = None
+        if self._callback is not None:
+            self._callback = None
             self._timer.stop()
             self._timer.close()
 

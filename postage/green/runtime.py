@@ -68,7 +68,7 @@ class Runtime:
         self.declare_gate = gevent.lock.BoundedSemaphore(DECLARED_AT_ONCE)
         """Held by a greenlet while it declares a queue."""
         self.startup: Pool[Callable[[], object]] = Pool(
-            STARTED_AT_ONCE, _call, "starting consumers"
+            STARTED_AT_ONCE, _invoke, "starting consumers"
         )
         """Runs what starts a consumer: ten thousand of them must not need as many greenlets."""
         self.consumer_check = ConsumerCheck()
@@ -76,7 +76,7 @@ class Runtime:
         self.redeliveries = Redeliveries()
 
 
-def _call(function: Callable[[], object]) -> object:
+def _invoke(function: Callable[[], object]) -> object:
     return function()
 
 

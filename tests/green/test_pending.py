@@ -64,11 +64,11 @@ def test_the_first_outcome_stays() -> None:
 
 def test_a_loss_ends_the_try_in_flight_and_wakes_its_caller() -> None:
     call, error = made(), ConnectionLost("gone")
-    call.lose(error)
+    call.end_try(error)
     assert call.loss is None
 
     call.start_try()
-    call.lose(error)
+    call.end_try(error)
     assert (call.state, call.loss) == (CallState.PREPARING, error)
     call.wait_for_outcome(0.0)
     call.start_try()

@@ -171,7 +171,7 @@ def make_components(source: Any, target: Target) -> list[MicroThread]:
         return [source]
     if not callable(source) or (isinstance(source, type) and not _is_component_class(source)):
         raise CommandFailed(f"{target}: {name_of(source)} is no processor, nor makes one")
-    returned = _call(source)
+    returned = _call_factory(source)
     several = returned if isinstance(returned, (list, tuple)) else [returned]
     if not several or not all(_is_component(one) or _is_component_class(one) for one in several):
         raise CommandFailed(f"{target}: {name_of(source)} returned {returned!r}, and no processor")
@@ -188,7 +188,7 @@ def _is_component_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, MicroThread)
 
 
-def _call(function: Callable[..., Any]) -> Any:
+def _call_factory(function: Callable[..., Any]) -> Any:
     """Call *function* without arguments, and return what it returns; of a generator, the list.
 
     A `PostageError` passes; for every other failure, raises `CommandFailed`.

@@ -39,10 +39,10 @@ TICK = 0.5
 """Seconds between two questions to a hub: often enough for most heartbeats, and almost no work."""
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for a log line that is being written."""
-LATE = """\
+LATE_WARNING = """\
 No other greenlet has run for %.1f s; what runs is %s.  Give it shorter turns (gevent.sleep(0)), \
 or do its work in a process pool; see docs/heartbeats.md."""
-BACK = "The other greenlets run again, after %.1f s; what ran was %s."
+BACK_NOTICE = "The other greenlets run again, after %.1f s; what ran was %s."
 
 # The real ones, even where threading is patched: this thread must run while greenlets cannot.
 _start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
@@ -128,13 +128,13 @@ class MonitoredHub:
         except Exception:  # whatever the stack holds, the heartbeats continue
             self._held_by = "code that could not be identified"
         if self._held_by:
-            self._log(logging.WARNING, LATE, held, self._held_by)
+            self._log(logging.WARNING, LATE_WARNING, held, self._held_by)
 
     def report_back(self) -> None:
         """Log that the hub runs again, if `check` has reported it late."""
         if self._held_by:
             back = time.monotonic() if self._answer_due else self._answered
-            self._log(logging.INFO, BACK, back - self._asked, self._held_by)
+            self._log(logging.INFO, BACK_NOTICE, back - self._asked, self._held_by)
             self._held_by = ""
 
     def discard(self, connection: MonitoredConnection) -> None:

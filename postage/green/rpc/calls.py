@@ -256,7 +256,7 @@ class Calls:
             with self._declare_gate:
                 channel = self._reply_channel.get()
                 call.own_queue = ReplyQueue(
-                    channel, lambda reply: self._on_own_reply(call, reply), call.lose
+                    channel, lambda reply: self._on_own_reply(call, reply), call.end_try
                 )
 
     def _open_reply_channel(self) -> Channel:
@@ -367,10 +367,10 @@ class Calls:
                     connection.discard_declaration(exchange)
                 call.fail(NO_ROUTE, error)
             else:
-                call.lose(error)
+                call.end_try(error)
 
     def _on_replies_lost(self, error: PostageError) -> None:
         """End the tries in flight whose replies would come on the shared queue."""
         for call in list(self._pending.values()):
             if call.own_queue is None:
-                call.lose(error)
+                call.end_try(error)

@@ -107,7 +107,7 @@ class PendingCall(Wakeup):
         """End the call with the exception result *name*, unless it has an outcome already."""
         self.finish(MessageResultException(name, str(why)))
 
-    def lose(self, error: PostageError) -> None:
+    def end_try(self, error: PostageError) -> None:
         """End the try in flight, if there is one: *error* has ended what its reply needs."""
         state, self.state = self.state, next_call_state(self.state, LOST)
         if state is IN_FLIGHT:
