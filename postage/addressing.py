@@ -1,7 +1,4 @@
-"""Where messages go: exchanges and keys (*eks*), and exchanges, queues and keys (*eqk*).
-
-Also the queues and keys of generic applications.
-"""
+"""Destinations (*eks*) and sources (*eqk*) of messages; queues and keys of generic applications."""
 
 from __future__ import annotations
 
@@ -58,8 +55,8 @@ def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
 class Address:
     """The queues and keys of one generic application.
 
-    *number* counts the applications of one process from 0.  The own queue of the first one has the
-    classic name ``{pid}@{host}``, that of a later one ``{pid}.{number}@{host}``.
+    *number* counts the applications of one process from 0.  The queue of the first one alone has
+    the classic name ``{pid}@{host}``; the queue of a later one is ``{pid}.{number}@{host}``.
     """
 
     name: str

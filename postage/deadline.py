@@ -1,7 +1,7 @@
-"""The time that the caller of the running handler still waits.
+"""Deadlines: how long the caller of the running handler still waits.
 
-A request carries that time as its ``expiration``: the milliseconds that its caller waits.  It is a
-duration and not a time of day, because the clocks of two machines differ.
+The property ``expiration`` of a request is the time that its caller waits, in milliseconds.  It is
+a duration and not a time of day, because the clocks of two machines differ.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _current: ContextVar[Deadline | None] = ContextVar("postage_deadline", default=N
 class Deadline:
     """A moment on this process's monotonic clock.  Never switches greenlets.
 
-    Inside ``with deadline:`` it is the current deadline, and calls made there end by then.  A
-    greenlet that is spawned there has no deadline, because gevent gives each greenlet a context of
-    its own; spawn it with ``contextvars.copy_context().run`` to keep the deadline.
+    Inside ``with deadline:`` this is the current deadline, and calls that are made there end by
+    then.  A greenlet that is spawned there has no deadline, because gevent gives each greenlet a
+    context of its own.  To pass the deadline on, spawn ``contextvars.copy_context().run``.
     """
 
     __slots__ = ("_clock", "_token", "_until")
@@ -54,7 +54,7 @@ class Deadline:
         return self._until <= self._clock()
 
     def clear(self) -> None:
-        """Stop limiting the handler: its caller has the reply and waits for nothing else."""
+        """Remove the limit, because the caller has its reply and waits for nothing else."""
         self._until = math.inf
 
     def __enter__(self) -> Deadline:  # noqa: PYI034 - Self needs Python 3.11
@@ -69,14 +69,14 @@ class Deadline:
 current = _current.get
 """Return the deadline of the request that this greenlet handles, or None.
 
-This is the method of the context variable itself: a call outside a handler, which has no deadline,
-then runs no other code here."""
+This is the method of the context variable itself, because a function around it would cost every
+call of a producer time."""
 
 
 def remaining() -> float:
     """Return how many seconds the caller of the running handler still waits.
 
-    Infinity if nobody waits: outside a handler, for a message, or once the reply was sent.
+    Infinity if there is no such caller: outside a handler, for a message, or after the reply.
     """
     deadline = _current.get()
     return math.inf if deadline is None else deadline.remaining()

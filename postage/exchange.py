@@ -9,11 +9,11 @@ __all__ = ["Exchange", "ExchangeType"]
 
 
 class ExchangeType(type):
-    """Metaclass of exchanges: gives the classes the property `parameters`."""
+    """Metaclass of exchanges."""
 
     @property
     def parameters(cls) -> dict[str, Any]:
-        """The keyword arguments of pika's ``channel.exchange_declare``, as the class is now."""
+        """The attributes as keyword arguments of pika's ``channel.exchange_declare``."""
         exchange: type[Exchange] = cls  # type: ignore[assignment]  # every class of ours is one
         return {
             "exchange": exchange.name,

@@ -14,7 +14,7 @@ __all__ = ["Fingerprint", "FingerprintLike", "complete"]
 
 
 class HasDict(Protocol):
-    """An object of the user's with a fingerprint in the form of a dictionary."""
+    """A user's object that can be written as a fingerprint."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fingerprint as a dictionary."""
@@ -26,9 +26,9 @@ FingerprintLike = Mapping[str, Any] | HasDict
 class Fingerprint:
     """The fingerprint of a component.
 
-    A missing pid, host, user or vhost is read from the system when the object is made, so it is
-    right after a fork, too.  A missing *name* or *type* is ``None`` here, and ``"None"`` on the
-    wire, as 1.2.1 sent it.
+    A missing pid, host, user or vhost is read from the system when the object is made, not at the
+    import, which may be before a fork.  A missing *name* or *type* is ``None`` here, and ``"None"``
+    on the wire, as in 1.2.1.
     """
 
     KEYS = ("name", "type", "pid", "host", "user", "vhost")

@@ -48,7 +48,7 @@ _UNSET: Any = object()
 
 
 class Message:
-    """A generic message: type and name ``none``, and as content the args and kwds, if given."""
+    """A generic message: type and name are ``none``, the content is the args and kwds, if given."""
 
     type: ClassVar[str] = "none"
     name: ClassVar[str] = "none"
@@ -100,7 +100,7 @@ class Message:
 
 
 class MessageCommand(Message):
-    """A command: the receiver shall do *command*, a name, with *parameters*."""
+    """A command, which tells the receiver to carry out *command*, a name, with *parameters*."""
 
     type = "command"
 
@@ -109,7 +109,7 @@ class MessageCommand(Message):
 
 
 class RpcCommand(MessageCommand):
-    """A command whose sender waits for a result."""
+    """A command for which the sender waits for a result."""
 
     category = "rpc"
 
@@ -134,7 +134,7 @@ class MessageResult(Message):
 
     @property
     def value(self) -> Any:
-        """What the server returned; None for an error, and the name of the exception for one."""
+        """The value of a success, None for an error, and the name of an exception."""
         return self.body["content"]["value"]
 
     @property
@@ -150,7 +150,7 @@ class MessageResult(Message):
         return kind
 
     def unwrap(self) -> Any:
-        """Return the value of a call that succeeded; raise `RemoteError` for one that did not."""
+        """Return the value of a success; raise `RemoteError` for an error or exception."""
         kind = self.kind
         if kind == SUCCESS:
             return self.value
@@ -197,7 +197,7 @@ def result_from(reply: Any) -> MessageResult:
     return MessageResultError(f"Malformed reply {str(content)[:500]}")
 
 
-# --- the check of what comes from the wire
+# --- the check of a body from the wire
 
 
 _KEYS: dict[str, type] = {
@@ -213,7 +213,7 @@ _values_of, _TYPES = itemgetter(*_KEYS), tuple(_KEYS.values())
 
 
 def check_body(body: Any) -> dict[str, Any]:
-    """Return *body*, a decoded message; raise `MalformedMessage`, which says what is wrong with it.
+    """Return *body* if it is a decoded message; raise `MalformedMessage` with the reason if not.
 
     Keys beyond the seven are allowed, so that a later version of the form can add some.
     """
@@ -231,7 +231,7 @@ def check_body(body: Any) -> dict[str, Any]:
 
 
 def _check_each(body: Any) -> dict[str, Any]:
-    """Do the same key by key: a user's encoder may return subclasses of dict and str."""
+    """Check key by key, because a user's encoder may return subclasses of dict and str."""
     if not isinstance(body, dict):
         raise MalformedMessage(f"the body is a {type(body).__name__}, not an object")
     for key, type_ in _KEYS.items():

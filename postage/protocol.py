@@ -9,29 +9,13 @@ from __future__ import annotations
 
 import struct
 
+# fmt: off
 __all__ = [
-    "ACK",
-    "BASIC",
-    "BODY",
-    "CONTENT_HEAD",
-    "DELIVER",
-    "FRAME_END",
-    "FRAME_END_BYTE",
-    "FRAME_HEAD",
-    "FRAME_MIN_SIZE",
-    "FRAME_OVERHEAD",
-    "FRAME_TYPES",
-    "HEADER",
-    "HEARTBEAT",
-    "HEARTBEAT_FRAME",
-    "METHOD",
-    "NACK",
-    "PROPERTIES",
-    "PROPERTY_FLAGS",
-    "PUBLISH",
-    "REJECT",
-    "method_id",
+    "ACK", "BASIC", "BODY", "CONTENT_HEAD", "DELIVER", "FRAME_END", "FRAME_END_BYTE", "FRAME_HEAD",
+    "FRAME_MIN_SIZE", "FRAME_OVERHEAD", "FRAME_TYPES", "HEADER", "HEARTBEAT", "HEARTBEAT_FRAME",
+    "METHOD", "NACK", "PROPERTIES", "PROPERTY_FLAGS", "PUBLISH", "REJECT", "method_id",
 ]
+# fmt: on
 
 # --- frames (4.2.3)
 

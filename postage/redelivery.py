@@ -9,15 +9,15 @@ from typing import Any
 __all__ = ["Redeliveries"]
 
 KEPT = 10_000
-"""Redelivered messages that are counted; beyond that, the one not seen for longest is dropped."""
+"""The number of redelivered messages that are counted; one more replaces the one seen longest ago."""
 
 
 class Redeliveries:
     """Counts the deliveries of messages that are redelivered.
 
-    A quorum queue says how often it has delivered a message before (``x-delivery-count``).  Other
-    queues only say that they have.  Their messages are counted here by queue and message id, and
-    the count ends with the process.
+    A quorum queue counts the earlier deliveries of a message (header ``x-delivery-count``).  Other
+    queues only mark a message as redelivered.  Their messages are counted here by queue and
+    message id, until the process ends.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -30,10 +30,10 @@ class Redeliveries:
     def deliveries(
         self, queue: str, message_id: str | None, headers: Mapping[str, Any] | None
     ) -> int:
-        """Count a delivery that is marked as redelivered; return at least how many there were.
+        """Count a delivery that is marked as redelivered; return the least number of deliveries.
 
-        Call it once for each such delivery, and for no other: in a first delivery, the header can
-        only be one that the publisher wrote.
+        Call this once for each such delivery, and for no other: in the first delivery of a message,
+        the header was written by the publisher.
         """
         count = (headers or {}).get("x-delivery-count")
         if isinstance(count, int):

@@ -32,7 +32,7 @@ class ProducerStatistics:
     erred: int
     """Calls whose handler replied with an error."""
     excepted: int
-    """Calls that ended with an exception: the server's, or one of ours such as ``TimeoutError``."""
+    """Calls that ended with an exception, of the server or of Postage, such as ``TimeoutError``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +68,13 @@ class ProcessorStatistics:
     lost_replies: int
     """Replies that could not be sent."""
     restored: int
-    """How often it has consumed again after a loss of its consumers."""
+    """How many times it has consumed again after a loss of its consumers."""
     jobs: int
     """Runs of its periodic jobs."""
     failed_jobs: int
     """Runs of jobs that raised an error."""
     restarts: int
-    """How often its scheduler has restarted it."""
+    """How many times its scheduler has restarted it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class ChannelStatistics:
     delivered: int
     """Messages delivered to consumers."""
     consumers: int
-    """Consumers that the broker has."""
+    """Its consumers on the broker."""
     stale_acks: int
     """Acks and rejects after the end of the channel: the broker redelivers those messages."""
     returned: int
@@ -103,7 +103,7 @@ class ChannelStatistics:
 class ConnectionStatistics:
     """One of the two connections that all components of a hub share, reconnects included.
 
-    The fields from *host* on are about the present connection: empty or 0 if there is none.
+    The fields from *host* on describe the present connection; they are empty or 0 without one.
     """
 
     role: str
@@ -114,9 +114,9 @@ class ConnectionStatistics:
     """``idle`` (not used yet), ``opening``, ``open``, ``waiting`` (between two tries to connect),
     ``lost`` (and not used since) or ``closed``."""
     losses: int
-    """How often it was lost."""
+    """How many times the connection was lost."""
     waiting: int
-    """Greenlets that wait until it is open."""
+    """Greenlets that wait until the connection is open."""
     host: str = ""
     """The host of the broker."""
     port: int = 0

@@ -1,6 +1,6 @@
-"""Supervision: whether something that has ended is restarted, how often, and after which pauses.
+"""The rules of restarts: which component is restarted, how often, and after which pauses.
 
-The terms are Erlang's and have the same meaning.  Pure: no clock, no I/O.
+The terms are those of Erlang's supervisors.  Pure: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from postage.errors import SettingsError
 __all__ = ["End", "Policy", "Restarts", "is_restarted"]
 
 LONGEST_PAUSE = 5.0
-"""Seconds; pauses do not grow beyond this."""
+"""The longest pause before a restart, in seconds."""
 
 
 class Policy(enum.Enum):
-    """When something that has ended is restarted."""
+    """When a component that has ended is restarted."""
 
     PERMANENT = "permanent"
-    """Always, unless it was asked to stop."""
+    """Always, unless the program has asked it to stop."""
     TRANSIENT = "transient"
     """If it has crashed."""
     TEMPORARY = "temporary"
@@ -27,14 +27,14 @@ class Policy(enum.Enum):
 
 
 class End(enum.Enum):
-    """How something has ended."""
+    """How a component has ended."""
 
     STOPPED = enum.auto()
-    """It was asked to stop."""
+    """The program has asked it to stop."""
     FINISHED = enum.auto()
-    """By itself, without an error."""
+    """It has ended by itself, without an error."""
     CRASHED = enum.auto()
-    """By an error."""
+    """An error has ended it."""
 
 
 _RESTARTED: dict[Policy, frozenset[End]] = {
@@ -59,8 +59,8 @@ def is_restarted(restart: object, end: End) -> bool:
 class Restarts:
     """Counts the restarts of one component: at most *intensity* in any *period* of seconds.
 
-    The first restart is at once.  *pause* is the pause before the second one, in seconds; it
-    doubles with each further restart.
+    There is no pause before the first restart.  *pause* is the pause before the second one, in
+    seconds; it doubles with each further restart.
     """
 
     def __init__(self, intensity: int = 5, period: float = 60.0, pause: float = 0.05) -> None:
@@ -68,7 +68,7 @@ class Restarts:
         self._times: list[float] = []
 
     def pause(self, now: float) -> float | None:
-        """Return how many seconds to wait before the next restart; None if it was the last one."""
+        """Count a restart and return the seconds to wait before it; None if there were too many."""
         while self._times and self._times[0] <= now - self._period:
             del self._times[0]
         if len(self._times) >= self._intensity:

@@ -27,18 +27,18 @@ _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.
 
 @dataclass(frozen=True)
 class Url:
-    """The parts of a broker URL; an empty text has none."""
+    """The parts of a broker URL."""
 
     scheme: str = ""
     parts: dict[str, str] = field(default_factory=dict, repr=False)
-    """The host, port, user, password and vhost, as far as the URL has them.  Several hosts are in
-    *host* as the URL has them, each with its port, and *port* is missing."""
+    """The host, port, user, password and vhost, if the URL has them.  Several hosts are one text in
+    *host*, as in the URL, each with its port; there is no *port* then."""
     options: dict[str, str] = field(default_factory=dict)
-    """What follows the question mark."""
+    """The options after the question mark."""
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Return the parts of *text*; raise `SettingsError`, which does not quote it."""
+        """Return the parts of *text*, none if it is empty; raise `SettingsError`."""
         if not text:
             return cls()
         match = _URL.fullmatch(text)
@@ -65,18 +65,19 @@ def _embedded_parts(authority: str) -> dict[str, str]:
 
 
 def _broker_parts(authority: str) -> dict[str, str]:
+    """Return the parts of ``user:password@host:port``; several hosts keep their ports."""
     login, at, hosts = authority.rpartition("@")
     user, colon, password = login.partition(":")
-    known = {"user": user if at else None, "password": password if colon else None}
-    parts = {name: part for name, part in known.items() if part is not None} | _host_parts(hosts)
+    parts = {"host": hosts} if hosts else {}
+    if hosts and "," not in hosts:
+        parts["host"], port = _split(hosts)
+        if port:
+            parts["port"] = str(port_number(port))
+    if at:
+        parts["user"] = user
+    if colon:
+        parts["password"] = password
     return {name: urllib.parse.unquote(part) for name, part in parts.items()}
-
-
-def _host_parts(hosts: str) -> dict[str, str]:
-    if "," in hosts or not hosts:
-        return {"host": hosts} if hosts else {}
-    host, port = _split(hosts)
-    return {"host": host} | ({"port": str(port_number(port))} if port else {})
 
 
 def addresses(hosts: str, port: int) -> tuple[Address, ...]:
@@ -89,16 +90,16 @@ def addresses(hosts: str, port: int) -> tuple[Address, ...]:
 
 def _split(text: str) -> tuple[str, str]:
     """Return a host and its port, which may be empty; an IPv6 host with a port has brackets."""
+    is_wrong = False
     if text.startswith("["):
-        host, bracket, port = text[1:].partition("]")
-        wrong = not bracket or (port and not port.startswith(":"))
-        port = port[1:]
+        host, bracket, rest = text[1:].partition("]")
+        is_wrong = not bracket or not (rest == "" or rest.startswith(":"))
+        port = rest[1:]
     elif text.count(":") > 1:
-        host, port, wrong = text, "", False
+        host, port = text, ""
     else:
         host, _, port = text.partition(":")
-        wrong = False
-    if wrong or not host:
+    if is_wrong or not host:
         raise SettingsError("a host is missing; several are written as h1,h2:5673,[::1]:5674")
     return host, port
 
