@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["Redeliveries"]
 
 KEPT = 10_000
-"""The number of redelivered messages that are counted; one more replaces the one seen longest ago."""
+"""The number of redelivered messages that are counted; one more replaces the oldest one."""
 
 
 class Redeliveries:
