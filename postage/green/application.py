@@ -1,4 +1,4 @@
-"""Generic applications: processors that are reached by name, host, process or group."""
+"""Generic applications: processors whose keys are their name, host, process and groups."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from postage.settings import Hup, Settings
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
 
 RESOURCE_LOCKED = 405
-"""AMQP's code for a queue that is exclusive to another connection."""
+"""The error code of AMQP for a queue that is exclusive to another connection."""
 
 
 class GenericApplicationExchange(Exchange):
-    """The exchange by which generic applications are reached."""
+    """The exchange of generic applications."""
 
     name = "generic-application-exchange"
     exchange_type = "direct"
@@ -54,7 +54,7 @@ class LoggingProducerStub:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
-            raise AttributeError(name)  # copy, pickle and debuggers look such names up
+            raise AttributeError(name)  # copy, pickle and debuggers look for such names
         return self.log
 
 
@@ -71,7 +71,7 @@ class _ProducerLogger:
         return getattr(self._producer, name)
 
 
-# The numbers of further applications, by process ("{pid}@{host}").
+# The number of the next application, by process ("{pid}@{host}").
 _numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
 
@@ -90,7 +90,7 @@ class GenericApplication(MessageProcessor):
 
     exchange_class: type[Exchange] = GenericApplicationExchange
     logging_producer: Any = LoggingProducerStub
-    """A producer class, with which ``self.logger.log(text)`` sends."""
+    """The producer class by which ``self.logger.log(text)`` sends messages."""
 
     def __init__(
         self,
@@ -110,11 +110,6 @@ class GenericApplication(MessageProcessor):
         self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
         self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
         self.groups: list[str] = []
-        self._listen()
-        for group in groups:
-            self.join_group(group)
-
-    def _listen(self) -> None:
         try:
             self.add_eqk([(self.exchange_class, self.address.standard())])
         except ChannelRefused as exc:
@@ -122,6 +117,8 @@ class GenericApplication(MessageProcessor):
             if exc.code != RESOURCE_LOCKED or not exc.concerns(queue):
                 raise
             raise IdentityTaken(exc.code, exc.text, queue=queue) from exc
+        for group in groups:
+            self.join_group(group)
 
     def _make_logger(self, hup: Hup | None, vhost: str | None, settings: Settings | None) -> Any:
         given = {} if settings is None else {"settings": settings}
@@ -130,7 +127,7 @@ class GenericApplication(MessageProcessor):
         return producer if has_log else _ProducerLogger(producer)
 
     def join_group(self, group: str) -> None:
-        """Listen to the fan-out and the round-robin key of *group*; joining twice is fine."""
+        """Listen to the fan-out and the round-robin key of *group*; may be called twice."""
         if group in self.groups:
             return
         self.groups.append(group)
@@ -148,10 +145,10 @@ class GenericApplication(MessageProcessor):
         self.consumer.cancel(shared)
 
     def description(self, *, brief: bool = False) -> dict[str, Any]:
-        """Return what this application is and has done, as the RPC ``describe`` does.
+        """Return the reply of the RPC ``describe``: what this application is and has done.
 
-        ``inquiries`` counts the handled messages that only asked for this or for the fingerprint;
-        ``uptime`` is in seconds, so two descriptions give rates by the clock of the application.
+        ``inquiries`` counts the requests for a description or for the fingerprint.  ``uptime`` is
+        in seconds, so two descriptions give rates that do not depend on the caller's clock.
         *brief* leaves out handlers, queues and docstrings, for a caller that asks hundreds of
         applications every second.
         """
@@ -165,26 +162,20 @@ class GenericApplication(MessageProcessor):
             "inquiries": self._inquiries,
             "uptime": round(time.monotonic() - self._made, 3),
         }
-        return described if brief else described | self._details()
-
-    def _details(self) -> dict[str, Any]:
-        return {
-            "doc": inspect.cleandoc(vars(type(self)).get("__doc__") or ""),
-            "queues": [{"queue": queue, "key": key} for queue, key in self.consumer.qk_list],
-            "handlers": self._described_handlers(),
-        }
-
-    def _described_handlers(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "category": route.category,
-                "type": route.type,
-                "name": route.name,
-                "handler": attribute,
-                "doc": inspect.getdoc(getattr(self, attribute)) or "",
-            }
-            for route, attribute in self._routes.entries
-        ]
+        if not brief:
+            described["doc"] = inspect.cleandoc(vars(type(self)).get("__doc__") or "")
+            described["queues"] = [{"queue": q, "key": key} for q, key in self.consumer.qk_list]
+            described["handlers"] = [
+                {
+                    "category": route.category,
+                    "type": route.type,
+                    "name": route.name,
+                    "handler": attribute,
+                    "doc": inspect.getdoc(getattr(self, attribute)) or "",
+                }
+                for route, attribute in self._routes.entries
+            ]
+        return described
 
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:
@@ -192,7 +183,7 @@ class GenericApplication(MessageProcessor):
         parameters = content.get("parameters")
         brief = isinstance(parameters, dict) and bool(parameters.get("brief"))
         reply_func(MessageResult(self.description(brief=brief)))
-        self._inquiries += 1  # after the reply: this request is counted as handled after it, too
+        self._inquiries += 1  # after the reply, as this request is counted as handled
 
     @RpcHandler("command", "ping")
     def msg_ping(self, content: Any, reply_func: Any) -> None:  # noqa: ARG002

@@ -28,7 +28,7 @@ __all__ = ["GenericConsumer", "OnEnd"]
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]
-"""Gets the error that ended something, an `Exception`, or None."""
+"""Called with the error that has ended a component, or with None."""
 
 
 class GenericConsumer:
@@ -47,7 +47,7 @@ class GenericConsumer:
     """
 
     eqk: Eqk = ()
-    """The queues to listen to, if the constructor gets no *eqk*."""
+    """The queues of a consumer whose constructor gets no *eqk*."""
     encoder_class: type[Encoder] = JsonEncoder
     vhost: str | None = None
     """The virtual host; None: ``messaging.global_vhost``."""
@@ -58,7 +58,7 @@ class GenericConsumer:
     max_body: int = 8 << 20
     """Bytes of the largest body that a processor decodes; larger ones are rejected."""
     discard_all_messages: bool = False
-    """Whether every message is rejected unread; may be set on the class or an instance."""
+    """Whether to reject every message unread; may be set on the class or an instance."""
 
     def __init__(
         self,
@@ -73,16 +73,16 @@ class GenericConsumer:
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
         self.counts: Counter[str] = Counter()
-        """``lost`` channels, ``cancelled`` consumers, ``missing`` (the watchdog found consumers
-        missing), and ``restored``: how often it consumed again after any of these."""
+        """``lost`` channels, consumers ``cancelled`` by the broker or found ``missing`` by the
+        watchdog, and ``restored``: how many times it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
         self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
     def __repr__(self) -> str:
-        state = "idle" if self._subscription is None else "waiting for the broker"
-        state = "consuming" if self.consuming else state
+        is_idle = self._subscription is None
+        state = "consuming" if self.consuming else "idle" if is_idle else "waiting for the broker"
         queues = sorted(queue.name for queue in self._topology)
         return f"<{type(self).__name__} of {queues}, {state}>"
 
@@ -93,7 +93,7 @@ class GenericConsumer:
 
     @property
     def stopping(self) -> bool:
-        """True from the request to stop, or the error that ends consuming, until it has ended."""
+        """True from a request to stop, or an error that ends consuming, until it has ended."""
         return self._over.ready()
 
     @property
@@ -103,7 +103,7 @@ class GenericConsumer:
 
     @property
     def bindings(self) -> list[Binding]:
-        """The bindings: for each the exchange, the name of the queue, and the key."""
+        """The bindings, with the names of their queues on the broker."""
         return [
             Binding(exchange, queue.name, key)
             for queue in self._topology
@@ -114,7 +114,7 @@ class GenericConsumer:
     def _runtime(self) -> Runtime:
         return runtime_of(self.settings)
 
-    # --- topology; all of these switch greenlets and can be called while consuming
+    # --- topology: these methods switch greenlets, and may be called while consuming
 
     def add_eqk(self, eqk: Eqk) -> None:
         """Declare and bind the queues in *eqk*; while consuming, consume from them, too."""
@@ -122,7 +122,7 @@ class GenericConsumer:
         for binding in bindings_of(eqk):
             queue = _queue_of(binding.queue)
             same = queue.requested_name, repr(queue.flags)
-            # The broker chooses the name of a nameless queue, so each of them is another queue.
+            # The broker chooses a name for each nameless queue, so they are different queues.
             queue = queues.setdefault(same if queue.requested_name else len(queues), queue)
             queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
@@ -139,7 +139,7 @@ class GenericConsumer:
     def _declare(self, queue: QueueDeclaration) -> None:
         runtime, pipeline = self._runtime, current_pipeline()
         connection = runtime.pair.consuming.get()
-        # Another connection may hold an exclusive queue: that error belongs to the constructor.
+        # If another connection holds an exclusive queue, the constructor must raise the error.
         may_wait = queue.requested_name and not queue.flags.get("exclusive")
         if pipeline is not None and may_wait and self._subscription is None:
             pipeline.add(runtime, partial(declare_queue, connection, queue))
@@ -154,7 +154,7 @@ class GenericConsumer:
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
         """Remove a binding; messages that are already in the queue are still consumed."""
         name, _ = queue_name_and_flags(queue)
-        # First, because recovery may bind it again meanwhile.
+        # Before the broker, because a recovery that runs meanwhile would bind it again.
         self._topology.discard_binding(exchange_class, name, key)
         pair = self._runtime.pair
         pair.wait_declared(self.settings.operation_timeout)
@@ -162,7 +162,7 @@ class GenericConsumer:
             channel.queue_unbind(name, exchange_class.name, key)
 
     def cancel(self, queue: QueueSpec) -> None:
-        """Stop consuming from *queue*, and keep its bindings, which other consumers may need."""
+        """Stop consuming from *queue*; its bindings stay, because other consumers may need them."""
         name, _ = queue_name_and_flags(queue)
         known = self._topology.discard(name)
         if known is not None and self._subscription is not None:
@@ -174,9 +174,11 @@ class GenericConsumer:
         """Call ``callback(channel, method, header, body)`` for each message until `stop_consuming`.
 
         Runs the callbacks in the calling greenlet, one after the other.  If the connection is lost,
-        it waits for another one, however long that takes, and consumes again.  Raises what a
-        callback raises, errors that another try would not change (such as `TopologyMismatch`), and
-        `ConnectionClosed` if our own side has closed the connection.
+        waits for another one without a time limit, and consumes again.  Raises:
+
+        - the exceptions of callbacks;
+        - errors that a retry would not change, such as `TopologyMismatch`;
+        - `ConnectionClosed` if our own side has closed the connection.
         """
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
 
@@ -198,7 +200,7 @@ class GenericConsumer:
     def stop_consuming(self) -> None:
         """Ask `start_consuming` to return; never switches, and may be called anywhere, and twice.
 
-        Called before `start_consuming`, it lets that return at once.
+        If it was called first, `start_consuming` returns at once.
         """
         if not self._over.ready():
             self._over.set()
@@ -206,10 +208,10 @@ class GenericConsumer:
     def start(self, on_delivery: OnDelivery, on_end: OnEnd | None = None) -> None:
         """Start to consume from every queue, now or as soon as there is a connection.
 
-        Never switches.  *on_delivery* is called in the hub and must not block.  The channel of a
-        delivery may have ended when its turn comes; the broker then delivers the message again.
-        *on_end* is called in the hub when consuming is to end, with the error that ends it, or with
-        None after `stop_consuming`.
+        Never switches.  *on_delivery* is called in the hub and must not block.  If the channel of a
+        delivery ends before the message is handled, the broker delivers the message again.
+        *on_end* is called in the hub, with None after `stop_consuming`, or with the error that ends
+        consuming.
         """
         if on_end is not None:
             self._over.rawlink(lambda over: on_end(over.exception))
@@ -220,7 +222,7 @@ class GenericConsumer:
         self._subscription.start()
 
     def cancel_consumers(self) -> None:
-        """End the consumers on the broker; messages that are here can still be acknowledged.
+        """Cancel the consumers on the broker; delivered messages can still be acknowledged.
 
         Does not wait for the broker.
         """
@@ -229,7 +231,7 @@ class GenericConsumer:
             self._subscription.stop()
 
     def stop(self, limit: float = 5.0) -> None:
-        """End the consumers and requeue the messages that are here unacknowledged; switches.
+        """End the consumers, and requeue delivered messages that are not acknowledged; switches.
 
         Waits at most *limit* seconds for a broker that does not answer.
         """
@@ -244,7 +246,7 @@ class GenericConsumer:
         if not self._over.ready():
             self._over.set_exception(error)
 
-    # --- what a callback does with a message
+    # --- for callbacks
 
     def queue_of(self, method: Delivery) -> str:
         """Return the name of the queue of a message; empty if that is no longer consumed from."""
@@ -252,7 +254,7 @@ class GenericConsumer:
         return "" if subscription is None else subscription.queue_of(method.consumer_tag)
 
     def ack(self, method: Delivery) -> None:
-        """Acknowledge a message; never switches.  On a channel that has ended, only counts it."""
+        """Acknowledge a message; never switches.  If its channel has ended, only counts the ack."""
         method.ack()
 
     def reject(self, method: Delivery, requeue: bool) -> None:  # noqa: FBT001 - the classic signature
@@ -264,16 +266,16 @@ class GenericConsumer:
         return self.encoder.decode(data)
 
     def rpc_reply(self, header: Properties, message: Any) -> None:
-        """Answer the RPC with the properties *header* by a result message or any value.
+        """Reply to the RPC with the properties *header* by a result message or any value.
 
-        Switches only while the broker takes no data.  Raises `EncodingError`.  A reply without an
-        address is logged and dropped.
+        Switches only while the broker takes no data.  Raises `EncodingError`.  If the request has
+        no ``reply_to``, the reply is logged and dropped.
         """
         reply_to(self._runtime.pair, self.encoder, header, message)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
-    """Return the declaration of the queue *spec* without bindings; *flags* beat its own flags."""
+    """Return the declaration of the queue *spec*; *flags* override its own flags."""
     name, own_flags = queue_name_and_flags(spec)
     flags = {**own_flags, **flags}
     # RabbitMQ 4 refuses shared queues that do not survive a restart of the broker.

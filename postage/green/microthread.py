@@ -1,4 +1,4 @@
-"""Microthreads: objects with a ``step()`` that a scheduler calls again and again in a greenlet."""
+"""Microthreads: objects whose ``step()`` a scheduler calls again and again in a greenlet."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ __all__ = ["MicroThread"]
 
 
 class MicroThread:
-    """Calls ``create()`` once and ``step()`` for ever.
+    """Calls ``create()`` once, and then ``step()`` again and again.
 
-    `StopIteration` out of ``step()`` ends this one, `ExitScheduler` the whole scheduler.
+    If ``step()`` raises `StopIteration`, this microthread ends; `ExitScheduler` ends the whole
+    scheduler.
     """
 
     def create(self) -> None:
         """Override: runs once, when the microthread is added to a scheduler."""
 
     def step(self) -> None:
-        """Override: runs again and again; it may block, others run meanwhile."""
+        """Override: runs again and again; may block, because others run meanwhile."""
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after ``create()`` and after each step."""

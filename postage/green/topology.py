@@ -19,22 +19,22 @@ class QueueDeclaration:
     """One queue that a consumer listens to, and its bindings."""
 
     name: str
-    """The name of the queue on the broker, which chooses one if `requested_name` is empty."""
+    """The name of the queue on the broker."""
     requested_name: str
-    """The name to declare it by; empty if the broker is to choose."""
+    """The name in the declaration; empty if the broker shall choose the name."""
     flags: dict[str, Any]
     bindings: dict[tuple[type[Exchange], str], None] = field(default_factory=dict)
     """Exchanges and keys, each once, in the order in which they were bound."""
     declared_on: object = None
     """The connection that declared it last.  Another connection must declare it again."""
     consumer_tag: str = ""
-    """The tag of its last consumer."""
+    """The tag of its latest consumer."""
     was_cancelled: bool = False
-    """Whether the broker has ended its consumer, and there is no new one yet."""
+    """True from the end of its consumer by the broker until there is a new one."""
 
     @property
     def passive(self) -> bool:
-        """Whether the queue is used as it is: declaring it creates nothing."""
+        """Whether the queue is used as it is: the declaration creates nothing."""
         return bool(self.flags.get("passive"))
 
 
@@ -60,7 +60,7 @@ class Topology:
         return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
     def get(self, name: str) -> QueueDeclaration | None:
-        """Return the queue with the name *name* on the broker; None if there is none here."""
+        """Return the queue with the name *name* on the broker; None if it is unknown."""
         known = self._by_requested_name.get(name)
         if known is not None or len(self._by_requested_name) == len(self._queues):
             return known
@@ -68,10 +68,10 @@ class Topology:
         return next((queue for queue in nameless if queue.name == name), None)
 
     def add(self, declared: QueueDeclaration) -> QueueDeclaration:
-        """Add a declared queue with its bindings; return the known queue if there is one.
+        """Add a declared queue, or its bindings to the known queue of that name; return the queue.
 
-        A queue that was first used as it is (`passive`), and is then declared, is declared from
-        then on.
+        If the known queue is `passive` and the new declaration is not, its flags replace those of
+        the known queue.
         """
         known = self.get(declared.name)
         if known is None:
@@ -102,8 +102,8 @@ class Topology:
 def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     """Return whether a later try to use *queue* may succeed although *error* refused this one.
 
-    A queue that another connection holds (405) becomes free, and a queue on a node that is down
-    (404) comes back.  Missing permissions, and a queue with other flags, stay as they are.
+    Another connection may release an exclusive queue (405), and the node of a queue may start again
+    (404).  Missing permissions, and a queue with other flags, stay as they are.
     """
     if not isinstance(error, ChannelRefused):
         return True

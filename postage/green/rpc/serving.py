@@ -13,8 +13,8 @@ calls the reply is for; ``expiration``, the milliseconds that the caller waits. 
 4. Send exactly one reply: what the handler replies or returns, or an exception result that says
    why there is none.  `postage.dispatch` decides that.
 
-A reply that cannot be delivered (the caller has gone, or the connection is lost) is counted and
-dropped: the caller asks again, or has given up.
+If the caller no longer exists, or the connection is lost, the reply is counted and dropped: the
+caller either sends its request again or has stopped waiting.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def serve(
 ) -> Outcome | None:
     """Handle a request and reply to it; return the outcome, or None if it was dropped.
 
-    *found* are its handlers.  Switches as they do.
+    *found* are its handlers.  Switches if they do.
     """
     properties, counts = delivery.properties, server.counts
     if properties.type == RECEIPT:
@@ -77,12 +77,12 @@ def serve(
 
     def send(result: Any) -> None:
         if deadline is not None:
-            deadline.clear()  # nobody waits for what the handler does after its reply
+            deadline.clear()  # no caller waits for the work of the handler after its reply
         try:
             server.consumer.rpc_reply(properties, result)
         except PostageError as exc:
             if isinstance(exc, ValueError):
-                raise  # it cannot be encoded: the handler's error, which its caller is told
+                raise  # the result cannot be encoded: an error of the handler, sent to its caller
             counts["lost_reply"] += 1
             logger.warning("A reply was lost: %s", exc)
 
@@ -99,8 +99,8 @@ def serve(
 def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> None:
     """Send *message*, a result message or any value, to the caller with the properties *header*.
 
-    Switches only while the broker takes no data.  Raises `EncodingError`, `ConnectionLost` and
-    what else publishing raises.
+    Switches only while the broker takes no data.  Raises `EncodingError`, and the errors of
+    publishing, such as `ConnectionLost`.
     """
     result = message if isinstance(message, Message) else MessageResult(message)
     body = body_of(encoder, result.body)
@@ -131,7 +131,7 @@ def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes)
 def _is_routing_key(queue: object) -> TypeGuard[str]:
     """Tell whether *queue* is text that UTF-8 can hold, and not empty.
 
-    A broker may close the channel over any other key, and other replies use that channel, too.
+    For any other key, a broker may close the channel, which other replies use, too.
     """
     if not isinstance(queue, str) or not queue:
         return False
