@@ -1,4 +1,4 @@
-"""Encoders: Python objects to the body of an AMQP message and back.
+"""Encoders, which convert Python objects to the body of an AMQP message and back.
 
 An encoder is a class with `encode`, `decode` and `content_type`; assign another one to
 ``encoder_class`` of a producer or consumer to replace JSON.
@@ -8,9 +8,10 @@ Fast JSON
 With the extra ``fast``, orjson encodes and msgspec decodes, in half the time of the standard
 library or less.  Neither does both: orjson decodes integers over 64 bits to floats, and msgspec
 encodes bytes as text.  Each also accepts values that JSON does not have, and changes some of them
-silently; orjson writes NaN as ``null``.  Wherever their result could differ, the standard library
-does the work; a property test compares the two.  One difference is known: for a member of an enum
-that is itself text or a number, but not equal to its value, orjson sends the value.
+silently; orjson writes NaN as ``null``.  If their result could differ from that of the standard
+library, the standard library does the work; a property test compares the two.  One difference is
+known: for a member of an enum that is itself text or a number, but not equal to its value, orjson
+sends the value.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class JsonEncoder(Encoder):
 
     content_type = "application/json"
     max_depth = 200
-    """How deep lists and objects may nest.  The limit is Python's recursion limit of 1,000 frames:
-    copying a message for each handler takes two of them for each level."""
+    """How deep lists and objects may nest.  The reason is Python's recursion limit of 1,000 frames:
+    to copy a message for a handler takes two frames for each level."""
 
     @classmethod
     def encode(cls, data: Any) -> str:
@@ -66,7 +67,7 @@ class JsonEncoder(Encoder):
 
     @classmethod
     def encode_bytes(cls, data: Any) -> bytes:
-        """Return what `encode` returns, as UTF-8; unused in a subclass, which may override that."""
+        """Return the text as UTF-8; not used for subclasses, because they may override `encode`."""
         libraries = fast_json()
         text = None if libraries is None else encode_fast(data, libraries)
         if text is None:
@@ -84,7 +85,10 @@ class JsonEncoder(Encoder):
         libraries = fast_json()
         try:
             data = string.encode() if isinstance(string, str) else bytes(string)
-            value = _decode(data) if libraries is None else _decode_fast(data, libraries)
+            try:
+                value = _decode(data) if libraries is None else libraries.loads(data)
+            except (ValueError, RecursionError):
+                value = _decode(data)  # may accept the data, and always raises the same errors
         except (ValueError, RecursionError) as exc:
             raise DecodingError(f"not JSON in UTF-8: {str(exc)[:200]}") from exc
         if len(data) >= 2 * cls.max_depth and cls._is_too_deep(data, value):
@@ -93,14 +97,14 @@ class JsonEncoder(Encoder):
 
     @classmethod
     def _is_too_deep(cls, text: bytes, value: Any) -> bool:
-        # Counting brackets is far cheaper than walking, and is enough for every ordinary body.
+        # Counting brackets takes far less time than walking, and is enough for ordinary bodies.
         brackets = text.count(b"[") + text.count(b"{")
         return brackets > cls.max_depth and _depth(value) > cls.max_depth
 
 
 def body_of(encoder: Encoder, message: object) -> bytes:
     """Return *message* as the bytes of a body; raise `EncodingError` if it cannot be sent."""
-    if type(encoder) is JsonEncoder:  # nearly always; saves decoding to text and encoding it again
+    if type(encoder) is JsonEncoder:  # the usual case: the text need not be decoded and encoded
         return encoder.encode_bytes(message)
     encoded = encoder.encode(message)
     if isinstance(encoded, bytes):
@@ -130,8 +134,8 @@ class FastJson(NamedTuple):
 def fast_json() -> FastJson | None:
     """Return the libraries of the extra ``fast``; None unless both are installed.
 
-    The first call loads them, and not the import: they take a megabyte and a tenth of the time
-    that a program takes to start.
+    The first call loads them, so that a program starts faster: they take a megabyte and a tenth of
+    the time to start.
     """
     try:
         import msgspec  # noqa: PLC0415 - see above
@@ -155,13 +159,6 @@ def encode_fast(data: Any, libraries: FastJson) -> bytes | None:
     return None if text.find(b"null") >= 0 and _may_hold_nan(data) else text
 
 
-def _decode_fast(data: bytes, libraries: FastJson) -> Any:
-    try:
-        return libraries.loads(data)
-    except (ValueError, RecursionError):
-        return _decode(data)  # it may accept the data, and its errors are the same everywhere
-
-
 # A NaN or infinity as marshal writes it: the type code of floats, then IEEE 754, little-endian.
 _NAN = re.compile(rb"[g\xe7].{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
 
@@ -181,7 +178,7 @@ def _may_hold_nan(data: Any) -> bool:
 
 
 def _as_json(value: object) -> Any:
-    """Return the JSON type for *value*, whose own type is none."""
+    """Return a value of a JSON type for *value*; raise TypeError if there is none."""
     if isinstance(value, (set, frozenset)):
         return list(value)
     if isinstance(value, enum.Enum):
@@ -195,7 +192,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: json.dumps and json.loads build theirs at each call as soon as an option is given.
+# Made once, because json.dumps and json.loads make new ones at each call with an option.
 _encoder = json.JSONEncoder(allow_nan=False, default=_as_json)
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)
 
@@ -210,21 +207,21 @@ def _encode(data: Any) -> bytes:
 
 def _decode(data: bytes) -> Any:
     text = data.decode("utf-8")
-    try:  # `decode` would look for blanks around the text first: a third of its time
+    try:  # not by `decode`, which spends a third of its time on blanks around the text
         value, end = _decoder.scan_once(text, 0)
-    except StopIteration:  # blanks, or no JSON: `decode` raises the error that says where
+    except StopIteration:  # there are blanks, or an error, whose place `decode` reports
         return _decoder.decode(text)
     return value if end == len(text) else _decoder.decode(text)
 
 
-# --- where in a value the fault is
+# --- finding the part of a value that cannot be sent
 
 
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def _depth(value: Any) -> int:
-    """Return how deep *value* nests, level by level: no recursion, whatever its depth."""
+    """Return how deep *value* nests; goes level by level, because recursion has a limit."""
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, _CONTAINERS)]:
         depth += 1

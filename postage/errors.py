@@ -1,7 +1,7 @@
-"""Every error that Postage raises on purpose, as one tree under `PostageError`.
+"""All errors that Postage raises on purpose; their base is `PostageError`.
 
-A leaf carries its data as attributes, and its message says what to do.  *Lost* means that the
-broker or the network ended something, *Closed* that our own side did.
+Errors have their data as attributes, and their messages say what to do.  An error is called *Lost*
+if the broker or the network has ended a connection, and *Closed* if our own side has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PostageError(Exception):
 
 
 class SettingsError(PostageError, ValueError):
-    """A setting, an address or an argument cannot be used as it is."""
+    """A setting, an address or an argument has a value that cannot be used."""
 
 
 # --- connections and channels
@@ -92,7 +92,7 @@ class TopologyMismatch(ChannelRefused):
     """An exchange or queue exists with other flags than declared (406), or does not exist (404).
 
     *kind* is ``"queue"`` or ``"exchange"``, *name* its name and *flag* the flag that differs.
-    *ours* is the declared value and *theirs* that of the broker, both in the words of the broker.
+    *ours* is the declared value and *theirs* that of the broker, both as the broker writes them.
     If the exchange or queue does not exist, *flag* is ``"passive"`` and *theirs* ``"missing"``.
     """
 
@@ -104,21 +104,18 @@ class TopologyMismatch(ChannelRefused):
         self.ours, self.theirs = ours, theirs
 
     def __str__(self) -> str:
-        """Return what differs, and what to write to use it as it is, or to declare it."""
-        return self._missing_text() if self.theirs == "missing" else self._differing_text()
-
-    def _missing_text(self) -> str:
-        where = "the flags of the queue" if self.kind == "queue" else "the exchange class"
-        return (
-            f"{self.kind} {self.name!r} does not exist (404), and passive = True says that another "
-            f"program declares it.  Start that program first; or leave passive out of {where}, and "
-            f"declare it here with the same flags."
-        )
-
-    def _differing_text(self) -> str:
+        """Return the difference, and how to use it as it is, or how to declare it."""
+        is_queue = self.kind == "queue"
+        if self.theirs == "missing":
+            where = "the flags of the queue" if is_queue else "the exchange class"
+            return (
+                f"{self.kind} {self.name!r} does not exist (404), and passive = True says that "
+                f"another program declares it.  Start that program first; or leave passive out of "
+                f"{where}, and declare it here with the same flags."
+            )
         as_it_is = (
             f'the queue {{"name": {self.name!r}, "flags": {{"passive": True}}}} in the eqk'
-            if self.kind == "queue"
+            if is_queue
             else "passive = True in the exchange class"
         )
         return (
@@ -136,7 +133,7 @@ class IdentityTaken(ChannelRefused):
         self.queue = queue
 
     def __str__(self) -> str:
-        """Return which process that may be, and what to change."""
+        """Return the likely cause and its remedy."""
         return (
             f"another process is {self.queue!r} already (405).  If two containers share their host "
             f"name and process number, give each a host name of its own, or the application a host "
@@ -156,7 +153,7 @@ class ConsumerCancelled(PostageError):
 
 
 class OperationTimeout(PostageError, builtins.TimeoutError):
-    """The broker did not answer *operation* within *seconds*; it may still carry it out."""
+    """The broker did not answer *operation* within *seconds*, but may still carry it out."""
 
     def __init__(self, operation: str, seconds: float) -> None:
         super().__init__(f"no answer to {operation} within {seconds:g} s")
@@ -166,8 +163,8 @@ class OperationTimeout(PostageError, builtins.TimeoutError):
 class PublishFailed(PostageError):
     """The broker did not accept the message within ``publish_timeout``; the cause says why.
 
-    *exchange* and *key* are the destination.  If the broker just did not answer, it may have the
-    message, or receive it later.
+    *exchange* and *key* are the destination.  If the broker did not answer in time, it may still
+    have the message, or receive it later.
     """
 
     def __init__(self, text: str, *, exchange: str = "", key: str = "") -> None:
@@ -218,9 +215,8 @@ class FilterError(PostageError):
     """Raised by a filter: the message is discarded for its handler."""
 
 
-# The next two and `ExitScheduler` are signals, not errors of a value.  They are ValueErrors because
-# they were in 1.2.1, and programs may rely on that; so a handler that catches ValueError around one
-# of them must raise it again.
+# The next two and `ExitScheduler` are signals of handlers.  They are ValueErrors as in 1.2.1, as
+# programs may rely on that.  So a handler that catches ValueError must raise these again.
 class RejectMessage(PostageError, ValueError):
     """Raised by a handler: the message is rejected, not requeued; no traceback is logged."""
 
@@ -251,8 +247,8 @@ class RemoteError(PostageError):
     """A call has no value: the server reported an error, or no result arrived.
 
     *kind* is ``"error"`` for an error that the server foresees, and ``"exception"`` otherwise.
-    *name* is the name of the exception, empty for an error; *text* is what the server said.
-    ``NoRoute``, ``TimeoutError`` and ``ConnectionLost`` come from the calling side.
+    *name* is the name of the exception, empty for an error; *text* is the message of the server.
+    The calling side makes ``NoRoute``, ``TimeoutError`` and ``ConnectionLost``.
     """
 
     def __init__(self, kind: str, name: str, text: str) -> None:
@@ -260,14 +256,14 @@ class RemoteError(PostageError):
         self.kind, self.name, self.text = kind, name, text
 
     def __str__(self) -> str:
-        """Return what the server, or the calling side, said."""
+        """Return the message of the server, or of the calling side."""
         if not self.name:
             return f"the server answered with an error: {self.text}"
         return f"the call ended with {self.name}: {self.text}"
 
 
 class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the classic name
-    """Not all replies came in time.  *results* are those that did."""
+    """Some replies did not arrive in time.  *results* are the others."""
 
     def __init__(self, text: str = "", results: tuple[Any, ...] = ()) -> None:
         super().__init__(text)

@@ -1,6 +1,6 @@
-"""Where the broker is and how long we wait for it: one frozen `Settings` for each component.
+"""Settings of a component: the address of its broker, and its timeouts.
 
-Each part comes from the first of these that names it, looked up when a component is made:
+When a component is made, each setting comes from the first of these places that has it:
 
 1. the argument ``settings`` of the component,
 2. its arguments ``hup`` and ``vhost``, then its class attributes of these names,
@@ -32,13 +32,6 @@ Hup = Mapping[str, Any]
 TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
-_DEFAULTS = {
-    "host": "localhost",
-    "port": "5672",
-    "user": "guest",
-    "password": "guest",
-    "vhost": "/",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,30 +50,31 @@ class Settings:
     password: str = field(default="guest", repr=False)
     vhost: str = "/"
     heartbeat: int = 60
-    """Seconds; the broker closes a connection that is silent for about twice as long."""
+    """Seconds; the broker closes a connection on which nothing arrives for about twice as long."""
     connect_timeout: float = 10.0
     """Seconds that connecting may take, from the look-up of the host to the open virtual host."""
     operation_timeout: float = 30.0
     """Seconds to wait for the broker's answer to a declare, bind, consume and the like."""
     wait_for_broker: bool = False
-    """Keep trying to connect if no broker answers at the start, instead of failing."""
+    """Retry until a broker answers, instead of failing, if none answers at the start."""
     late_after: float = 1.0
-    """Seconds after which to log the handler that keeps all other greenlets from running.  0: no
-    watch; a handler that computes for long loses the connection then, see docs/heartbeats.md."""
+    """Seconds after which the hub monitor logs a handler that blocks all other greenlets.  0: there
+    is no monitor, so a handler that computes for long loses the connection; see
+    docs/heartbeats.md."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""
-    """A file with the certificates (PEM) of the authorities to trust; empty: the system's."""
+    """A file with the certificates (PEM) of trusted authorities; empty: those of the system."""
     certfile: str = ""
-    """Our own certificate (PEM), with the chain above it, for brokers that ask for one."""
+    """The certificate (PEM) of this client, with its chain, for brokers that ask for one."""
     keyfile: str = ""
-    """The private key (PEM) of *certfile*; empty: the key is in that file, too."""
+    """The private key (PEM) of *certfile*; empty: *certfile* contains the key, too."""
     verify: bool = True
-    """Refuse a broker whose certificate is not trusted, or is for another host."""
+    """Refuse a broker if its certificate is not trusted, or names another host."""
     server_name_indication: str = ""
-    """The name that the broker's certificate must be for; empty: the host."""
+    """The host name that the broker's certificate must contain; empty: *host*."""
     auth_mechanism: str = "PLAIN"
-    """``PLAIN``: user and password; ``EXTERNAL``: the broker knows us by our certificate."""
+    """``PLAIN``: user and password; ``EXTERNAL``: the broker identifies us by *certfile*."""
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for values that can never work."""
@@ -95,7 +89,7 @@ class Settings:
             raise SettingsError(f"auth_mechanism must be one of {', '.join(MECHANISMS)}")
         for name in ("cacertfile", "certfile", "keyfile", "server_name_indication"):
             if getattr(self, name) and not self.tls:
-                # Naming certificates shows that TLS is meant; without it, nothing would use them.
+                # These settings show that the user wants TLS; without TLS they would be ignored.
                 raise SettingsError(f"{name} is for TLS: write amqps://, or set POSTAGE_TLS=1")
 
     @property
@@ -114,7 +108,7 @@ class Settings:
     ) -> Settings:
         """Return the settings of a component with these arguments (None: not given).
 
-        *given* is its argument ``settings``, and beats the other two.
+        *given* is its argument ``settings``, and overrides the other two.
         """
         if live.sandbox is not None:
             vhost = vhost if given is None else given.vhost
@@ -134,6 +128,11 @@ class Settings:
             **_options(),
         )
         return _shared(settings)
+
+
+_DEFAULTS = {
+    name: str(getattr(Settings, name)) for name in ("host", "port", "user", "password", "vhost")
+}
 
 
 class LiveSettings:
@@ -190,9 +189,9 @@ live = LiveSettings()
 
 
 def enable_debug_log() -> None:
-    """Let the loggers of Postage log everything that is sent and received, in debug mode.
+    """In debug mode, let the loggers of Postage log everything that is sent and received.
 
-    If the program has not set up logging, lines go to stderr, as classic Postage printed them.
+    If the program has not set up logging, the log goes to stderr, as in classic Postage.
     """
     root = logging.getLogger("postage")
     if not live.debug_mode or root.level == logging.DEBUG:
@@ -203,7 +202,7 @@ def enable_debug_log() -> None:
 
 
 class _GlobalHup(MutableMapping[str, Any]):
-    """The classic ``global_hup``: the values assigned to its keys, over the live ones.
+    """The classic ``global_hup``: the values assigned to its keys, and otherwise the live ones.
 
     It has the key ``port`` only if a port was set.
     """
@@ -224,7 +223,7 @@ class _GlobalHup(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # Assigning the live value is no override, see `_classic`.
+        # Assigning the live value does not override it, see `_classic`.
         self._assigned.pop(key, None)
         if key not in self.KEYS or value != live.lookup(key):
             self._assigned[key] = value
@@ -252,8 +251,8 @@ def _classic(name: str) -> property:
         return live.hup if name == "hup" else live.lookup(name)
 
     def assign(module: object, value: Any) -> None:
-        # Assigning the live value is no override, so that a test that saves and restores a global
-        # (as pytest's monkeypatch does) leaves it live.
+        # Assigning the live value does not override it.  So the global stays live if a test saves
+        # and restores it, as pytest's monkeypatch does.
         live.overrides.pop(name, None)
         if value != read(module):
             live.overrides[name] = value
@@ -265,7 +264,7 @@ def _classic(name: str) -> property:
 
 
 class ClassicGlobals(types.ModuleType):
-    """A module whose classic globals are live: read when used, honoured when assigned."""
+    """A module whose classic globals are live: looked up at each use, overridden by assignment."""
 
     global_vhost = _classic("vhost")
     global_user = _classic("user")
@@ -276,7 +275,7 @@ class ClassicGlobals(types.ModuleType):
 def _part_of(hup: Hup | None, name: str) -> Any:
     """Return host, port, user or password from the first of *hup*, globals and environment.
 
-    The later ones are not looked up then: an unused variable must cause no DeprecationWarning.
+    Stops there, because an environment variable that is not used must not cause a warning.
     """
     for known in (hup, live.hup):
         if known is not None and name in known:
@@ -289,7 +288,7 @@ _parsed = lru_cache(maxsize=16)(Url.parse)
 
 @lru_cache(maxsize=64)
 def _shared(settings: Settings) -> Settings:
-    """Return the first settings equal to these, so that a thousand components share one object."""
+    """Return the first settings that were equal to these, so that components share one object."""
     return settings
 
 
@@ -305,7 +304,7 @@ def _truth(name: str, text: str) -> bool:
     return _TRUTHS[text.lower()]
 
 
-# Fields that are no options: the parts and the scheme of a URL.
+# Fields that are not options: the parts and the scheme of a URL.
 _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 
 

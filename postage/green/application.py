@@ -39,15 +39,8 @@ class GenericApplicationExchange(Exchange):
 class LoggingProducerStub:
     """A logger whose methods do nothing; assign a producer class to ``logging_producer`` to log."""
 
-    def __init__(
-        self,
-        fingerprint: Any = None,
-        hup: Hup | None = None,
-        vhost: str | None = None,
-        *,
-        settings: Settings | None = None,
-    ) -> None:
-        pass
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        """Take the arguments of a producer."""
 
     def log(self, *args: Any, **kwds: Any) -> None:
         """Do nothing."""

@@ -185,16 +185,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             raise AckAndRestart
 
     def _obeys(self, command: str, body: dict[str, Any]) -> bool:
-        sender = body.get("fingerprint")
+        text = "%r refused the command %s of %s: its remote_control is False."
         if self.remote_control:
-            logger.info("%r obeys the command %s of %s.", self, command, sender)
-        else:
-            logger.warning(
-                "%r refused the command %s of %s: its remote_control is False.",
-                self,
-                command,
-                sender,
-            )
+            text = "%r obeys the command %s of %s."
+        level = logging.INFO if self.remote_control else logging.WARNING
+        logger.log(level, text, self, command, body.get("fingerprint"))
         return self.remote_control
 
     # --- running
@@ -402,14 +397,11 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if times <= self.max_deliveries:
             return False
         self.counts["poisonous"] += 1
-        logger.error(
+        text = (
             "%s rejected a message of queue %r, id %r: it was delivered %d times and never "
-            "acknowledged or rejected.",
-            type(self).__name__,
-            queue,
-            properties.message_id,
-            times,
+            "acknowledged or rejected."
         )
+        logger.error(text, type(self).__name__, queue, properties.message_id, times)
         return True
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
