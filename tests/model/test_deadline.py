@@ -11,7 +11,7 @@ from postage.deadline import Deadline
 from tests.support.clock import Clock
 
 
-def test_what_is_left_shrinks_to_nothing_and_no_further(clock: Clock) -> None:
+def test_the_remaining_time_shrinks_to_zero(clock: Clock) -> None:
     one = Deadline(1002.5, clock)
     assert (one.remaining(), one.expired) == (2.5, False)
     clock.now += 2
@@ -29,7 +29,7 @@ def test_an_expiration_counts_from_when_the_message_came(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("expiration", ["", "soon", "-5", "1.5", "\u0663", "\u00b2", " 7"])
-def test_what_is_no_number_of_milliseconds_never_comes(clock: Clock, expiration: str) -> None:
+def test_an_expiration_without_a_number_never_passes(clock: Clock, expiration: str) -> None:
     assert Deadline.of(expiration, 999.0, clock).remaining() == math.inf
 
 
@@ -37,7 +37,7 @@ def test_an_expiration_of_nothing_expired_at_once(clock: Clock) -> None:
     assert Deadline.of("0", clock.now, clock).expired
 
 
-def test_what_was_lifted_bounds_nothing(clock: Clock) -> None:
+def test_a_cleared_deadline_limits_nothing(clock: Clock) -> None:
     one = Deadline(1001.0, clock)
     clock.now += 5
     one.clear()
@@ -62,6 +62,6 @@ def test_an_error_ends_the_block_as_well(clock: Clock) -> None:
     assert deadline.current() is None
 
 
-def test_the_clock_is_monotonic_unless_told_otherwise() -> None:
+def test_the_default_clock_is_monotonic() -> None:
     assert Deadline(math.inf).remaining() == math.inf
     assert Deadline(0.0).expired

@@ -74,7 +74,7 @@ def test_a_message_that_was_handled_is_acknowledged():
 
 
 @pytest.mark.behaviour("message-outcomes")
-def test_a_message_that_nobody_handles_is_acknowledged():
+def test_a_message_without_a_handler_is_acknowledged():
     outcome = dispatch(command(), [])
 
     assert (outcome.verdict, outcome.handlers) == (Verdict.ACK, 0)
@@ -101,7 +101,7 @@ def test_a_raising_handler_rejects_and_the_others_run(exc):
 
 @pytest.mark.behaviour("quit-and-restart")
 @pytest.mark.parametrize(("exc", "next_action"), ENDINGS, ids=lambda it: getattr(it, "name", None))
-def test_an_ending_acknowledges_and_says_what_comes_next(exc, next_action):
+def test_an_ending_acknowledges_and_sets_the_next_action(exc, next_action):
     got = []
     outcome = dispatch(command(), on_content(raising(exc), got.append))
 
@@ -231,7 +231,7 @@ def discard(exc):
 
 
 @pytest.mark.behaviour("filters")
-def test_the_handler_gets_what_the_filters_make_of_the_message():
+def test_the_handler_gets_the_filtered_message():
     got: list[object] = []
     handler = filtered(got.append, lambda m: [m, "inner"], lambda m: [m, "outer"])
     dispatch(command(), on_content(handler))
@@ -365,7 +365,7 @@ def test_a_handler_that_returns_without_reply_is_answered_for():
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_a_call_that_nobody_handles_is_answered_at_once():
+def test_a_call_without_a_handler_is_answered_at_once():
     outcome, answers = ask()
 
     assert answers == exception("UnknownCommand", "nobody here handles 'sum'")
@@ -373,7 +373,7 @@ def test_a_call_that_nobody_handles_is_answered_at_once():
 
 
 @pytest.mark.behaviour("rpc-handlers")
-def test_unless_the_key_is_shared_with_those_who_may_handle_it():
+def test_with_a_shared_key_unknown_calls_are_not_answered():
     outcome, answers = ask(answer_unknown=False)
 
     assert answers == []
@@ -452,7 +452,7 @@ def test_a_handler_that_replies_later_may_return_anything():
 
 
 @pytest.mark.behaviour("handler-classes", "rpc-handlers")
-def test_what_call_of_a_handler_class_returns_is_the_reply():
+def test_the_value_returned_by_a_handler_class_is_the_reply():
     class Doubled(Handler):
         def call(self):
             return self.data["parameters"]["list"] * self.processor

@@ -117,7 +117,7 @@ UNSENDABLE = [
 
 @pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: repr(value).partition(" at 0x")[0])
-def test_what_cannot_be_encoded_raises_and_names_the_key(value):
+def test_a_value_without_json_raises_and_names_the_key(value):
     with pytest.raises(EncodingError, match=r"content\.parameters\.when") as caught:
         JsonEncoder.encode({"content": {"parameters": {"fine": 1, "when": value, "also": 2}}})
 
@@ -161,7 +161,7 @@ BAD_JSON = [
 
 @pytest.mark.behaviour("encoders")
 @pytest.mark.parametrize("body", BAD_JSON, ids=lambda body: repr(body[:20]))
-def test_what_is_no_json_is_a_decoding_error_with_a_short_text(body):
+def test_invalid_json_is_a_decoding_error_with_a_short_text(body):
     with pytest.raises(DecodingError) as caught:
         JsonEncoder.decode(body)
 
@@ -202,13 +202,13 @@ def test_half_a_surrogate_pair_is_sent_as_python_has_it():
     assert JsonEncoder.decode('"\\ud83d"') == "\ud83d"
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_kind_of_bytes_is_decoded(kind):
-    assert JsonEncoder.decode(kind('"€"'.encode())) == "€"
+@pytest.mark.parametrize("type_", [bytes, bytearray, memoryview])
+def test_any_type_of_bytes_is_decoded(type_):
+    assert JsonEncoder.decode(type_('"€"'.encode())) == "€"
 
 
 @pytest.mark.behaviour("encoders")
-def test_what_no_reader_of_ours_would_take_is_not_sent_either():
+def test_a_body_that_readers_would_refuse_is_not_sent():
     limit = JsonEncoder.max_depth
     fine, deep = json.loads(nested(limit - 2)), json.loads(nested(limit - 1))
 

@@ -50,7 +50,7 @@ def test_each_class_attribute_is_one_parameter(attribute, keyword, value):
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_subclasses_inherit_what_they_do_not_set():
+def test_subclasses_inherit_attributes():
     assert Lamps.parameters == DEFAULTS | {"exchange": "lamps", "exchange_type": "topic"}
     assert Delayed.parameters == Lamps.parameters | {
         "durable": False,
@@ -72,7 +72,7 @@ def test_parameters_belong_to_the_class_and_not_to_instances():
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_what_is_done_to_the_parameters_stays_there():
+def test_changed_parameters_do_not_change_the_class():
     Delayed.parameters["arguments"]["left"] = "behind"
 
     assert "left" not in Delayed.parameters["arguments"]

@@ -119,7 +119,7 @@ def sent(value: Any) -> Any:
     return json.loads(JsonEncoder.encode(value))
 
 
-def test_where_it_is_required_it_is_there():
+def test_the_extra_is_installed_if_it_is_required():
     assert fast_json() or os.environ.get("POSTAGE_REQUIRE_FAST") != "1"
 
 
@@ -145,7 +145,7 @@ def test_both_read_the_same_value_or_the_same_error(body: str | bytes):
 
 @with_it
 @given(st.floats(), st.lists(st.none() | st.text()))
-def test_none_is_told_from_what_is_no_number(number: float, others: list[Any]):
+def test_none_and_nan_are_told_apart(number: float, others: list[Any]):
     text = encode_fast([number, *others], fast_json())
 
     assert text is None or math.isfinite(number)

@@ -1,4 +1,4 @@
-"""Fingerprints: who sent a message."""
+"""Fingerprints, which identify the sender of a message."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_as_dict_has_six_keys_in_the_order_of_as_tuple():
 
 @pytest.mark.behaviour("fingerprint-six-keys")
 @pytest.mark.parametrize("key", KEYS)
-def test_every_value_is_a_string_whatever_was_given(key):
+def test_every_value_becomes_a_string(key):
     made = Fingerprint(**{key: 7})
 
     assert getattr(made, key) == made.as_dict()[key] == "7"
@@ -128,7 +128,7 @@ class Badge:
         (Badge(), {"name": "badge", "rank": "captain"}),
     ],
 )
-def test_what_is_given_is_merged_over_a_bare_fingerprint(partial, known):
+def test_given_values_are_merged_over_a_bare_fingerprint(partial, known):
     assert complete(partial) == Fingerprint().as_dict() | known
 
 

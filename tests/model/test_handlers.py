@@ -234,7 +234,7 @@ def test_a_subclass_has_its_own_handler_mark():
 
 
 @pytest.mark.behaviour("handler-classes")
-def test_a_handler_class_without_call_says_what_is_missing():
+def test_a_handler_class_without_call_names_the_missing_method():
     class Lazy(Handler): ...
 
     with pytest.raises(NotImplementedError, match=r"Lazy must define call\(self\)"):
@@ -263,7 +263,7 @@ def test_filters_run_innermost_first_wherever_the_decorator_is():
     assert is_handler(method)
 
 
-def test_what_a_class_counts_in_an_attribute_costs_no_new_table():
+def test_setting_an_ordinary_attribute_builds_no_new_table():
     class Counting(Base):
         count = 0
 
@@ -293,7 +293,7 @@ def test_a_marked_method_can_still_be_called():
     assert Ticking().tick() == "tick"
 
 
-def test_the_jobs_of_a_class_are_its_own_and_those_it_inherits():
+def test_a_class_has_its_own_jobs_and_inherited_ones():
     class Derived(Ticking):
         @every(3)
         def more(self):
@@ -314,6 +314,6 @@ def test_an_override_needs_a_mark_of_its_own():
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
-def test_what_is_no_time_to_wait_is_refused(seconds):
+def test_an_impossible_interval_is_refused(seconds):
     with pytest.raises(SettingsError, match="more than 0"):
         every(seconds)

@@ -104,7 +104,7 @@ def test_types_are_free():
 
 @pytest.mark.behaviour("message-types")
 @pytest.mark.parametrize(
-    ("kind", "type_", "category"),
+    ("message_class", "type_", "category"),
     [
         (Message, "none", "message"),
         (MessageCommand, "command", "message"),
@@ -115,31 +115,31 @@ def test_types_are_free():
         (MessageResultException, "result", "message"),
     ],
 )
-def test_the_predefined_types_and_categories(kind, type_, category):
-    assert (kind.type, kind.category) == (type_, category)
+def test_the_predefined_types_and_categories(message_class, type_, category):
+    assert (message_class.type, message_class.category) == (type_, category)
 
 
 @pytest.mark.behaviour("message-command")
-@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
-def test_the_name_of_a_command_is_its_text(kind):
-    assert kind(7).body["name"] == "7"
-    assert kind("echo").body["name"] == "echo"
+@pytest.mark.parametrize("message_class", [MessageCommand, RpcCommand])
+def test_the_name_of_a_command_is_its_text(message_class):
+    assert message_class(7).body["name"] == "7"
+    assert message_class("echo").body["name"] == "echo"
 
 
 @pytest.mark.behaviour("message-command")
-@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
+@pytest.mark.parametrize("message_class", [MessageCommand, RpcCommand])
 @pytest.mark.parametrize("parameters", [None, 0, "", [], {}, {"a": 1}, "text"])
-def test_the_parameters_of_a_command_are_kept_as_they_are(kind, parameters):
-    assert kind("echo", parameters).body["content"] == {"parameters": parameters}
-    assert kind("echo", parameters=parameters) == kind("echo", parameters)
+def test_the_parameters_of_a_command_are_kept_as_they_are(message_class, parameters):
+    assert message_class("echo", parameters).body["content"] == {"parameters": parameters}
+    assert message_class("echo", parameters=parameters) == message_class("echo", parameters)
 
 
 @pytest.mark.behaviour("message-command")
-@pytest.mark.parametrize("kind", [MessageCommand, RpcCommand])
-def test_the_default_parameters_are_not_shared(kind):
-    kind("first").body["content"]["parameters"]["left"] = "behind"
+@pytest.mark.parametrize("message_class", [MessageCommand, RpcCommand])
+def test_the_default_parameters_are_not_shared(message_class):
+    message_class("first").body["content"]["parameters"]["left"] = "behind"
 
-    assert kind("second").body["content"]["parameters"] == {}
+    assert message_class("second").body["content"]["parameters"] == {}
 
 
 @pytest.mark.behaviour("message-seven-keys")
@@ -255,7 +255,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("reply", MALFORMED, ids=lambda reply: repr(reply)[:30])
-def test_what_is_no_result_is_a_malformed_reply(reply):
+def test_a_body_without_a_result_is_a_malformed_reply(reply):
     got = result_from(reply)
 
     assert type(got) is MessageResultError
@@ -291,7 +291,7 @@ def test_unwrap_returns_the_value_of_a_success():
     ],
     ids=str,
 )
-def test_unwrap_raises_what_the_server_said(result, kind, name, words):
+def test_unwrap_raises_the_error_of_the_server(result, kind, name, words):
     with pytest.raises(RemoteError, match=words) as caught:
         result.unwrap()
 
@@ -352,14 +352,14 @@ def test_no_other_version_is_understood(version):
 
 @pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("other", [None, 1, 1.5, True, "text", b"bytes", [], [1, 2], ()])
-def test_what_is_no_object_is_no_message(other):
+def test_a_body_other_than_an_object_is_malformed(other):
     with pytest.raises(MalformedMessage, match=f"is a {type(other).__name__}, not an object"):
         check_body(other)
 
 
 @pytest.mark.behaviour("message-seven-keys", "message-outcomes")
 @pytest.mark.parametrize("key", KEYS)
-def test_each_key_must_be_there(key):
+def test_every_key_is_required(key):
     incomplete = changed()
     del incomplete[key]
 
@@ -414,7 +414,7 @@ def test_subclasses_of_str_and_dict_are_understood():
 
 
 @given(value=anything)
-def test_whatever_comes_it_is_a_message_or_malformed(value):
+def test_any_value_is_a_message_or_malformed(value):
     try:
         assert check_body(value) is value
     except MalformedMessage as exc:

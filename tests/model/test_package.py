@@ -62,13 +62,13 @@ def test_versions_are_three_numbers_and_begin_with_2():
 
 @pytest.mark.behaviour("package-and-version")
 def test_the_command_line_tells_the_version():
-    told = run_program("-m", "postage", "--version")
+    finished = run_program("-m", "postage", "--version")
 
-    assert (told.code, told.stdout) == (0, f"postage {postage.__version__}\n")
+    assert (finished.code, finished.stdout) == (0, f"postage {postage.__version__}\n")
 
 
 @pytest.mark.parametrize("name", postage.__all__)
-def test_what_the_package_lists_is_there(name):
+def test_every_listed_name_exists(name):
     assert hasattr(postage, name)
     assert name in dir(postage)
 
@@ -92,7 +92,7 @@ def test_names_are_the_same_objects_in_green():
     assert all(getattr(green, name) is getattr(postage, name) for name in shared)
 
 
-def test_type_checkers_see_what_python_finds():
+def test_type_checkers_and_python_find_the_same_names():
     tree = ast.parse(Path(postage.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = {

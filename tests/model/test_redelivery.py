@@ -10,8 +10,8 @@ from postage.redelivery import Redeliveries
 
 def test_a_quorum_queue_says_it() -> None:
     counts = Redeliveries()
-    told = [counts.deliveries("q", "id", {"x-delivery-count": n}) for n in (1, 2, 7)]
-    assert told == [2, 3, 8]
+    deliveries = [counts.deliveries("q", "id", {"x-delivery-count": n}) for n in (1, 2, 7)]
+    assert deliveries == [2, 3, 8]
     assert len(counts) == 0, "what the queue counts need not be counted here"
 
 
@@ -34,7 +34,7 @@ def test_a_header_that_is_no_number_says_nothing() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.integers(1, 4))
-def test_the_counts_kept_are_those_seen_last(ids: list[str], kept: int) -> None:
+def test_the_latest_messages_are_counted(ids: list[str], kept: int) -> None:
     counts, model = Redeliveries(kept), dict[str, int]()
     for id_ in ids:
         known = model.pop(id_, 1) + 1

@@ -123,7 +123,7 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"URL": "amqp://rabbit?colour=red"}, "unknown option"),
     ],
 )
-def test_what_can_never_work_is_refused_with_one_clear_line(env, variables, text):
+def test_impossible_settings_are_refused_with_one_clear_line(env, variables, text):
     env(**variables)
 
     with pytest.raises(SettingsError, match=text) as caught:
@@ -219,7 +219,7 @@ def test_tls_is_asked_for_by_the_scheme_or_by_a_variable(env, variables):
     assert (settings.tls, settings.verify, settings.addresses) == (True, True, (("rabbit", 5671),))
 
 
-def test_without_either_there_is_no_tls(env):
+def test_without_scheme_and_variable_tls_is_off(env):
     env(URL="amqp://rabbit")
 
     assert not Settings.resolve().tls
@@ -300,7 +300,7 @@ def test_a_deprecated_variable_is_a_fall_back_only(env, old, new):
 
 @pytest.mark.behaviour("deprecated-variables")
 @pytest.mark.filterwarnings("error")
-def test_nothing_warns_of_what_is_not_used(env):
+def test_an_unused_variable_causes_no_warning(env):
     env(RMQ_USER="old", RMQ_PASSWORD="old")
 
     assert parts({"user": "alice", "password": "hush"})[2:4] == ("alice", "hush")
@@ -321,7 +321,7 @@ def test_debug_mode_is_the_word_true_in_any_case(env, value, expected):
 
 
 @pytest.mark.behaviour("debug-mode")
-def test_without_the_variable_there_is_no_debug_mode():
+def test_without_the_variable_debug_mode_is_off():
     assert live.debug_mode is False
 
 
@@ -329,7 +329,7 @@ def test_without_the_variable_there_is_no_debug_mode():
 
 
 @pytest.mark.behaviour("hup")
-def test_a_hup_says_where_and_who():
+def test_a_hup_gives_host_user_and_password():
     hup = {"host": "rabbit", "user": "alice", "password": "hush"}
 
     assert parts(hup) == ("rabbit", 5672, "alice", "hush", "/")
@@ -370,7 +370,7 @@ def test_arguments_beat_everything(env):
 
 
 @pytest.mark.behaviour("environment-variables")
-def test_globals_read_what_the_environment_says_now(env):
+def test_globals_read_the_present_environment(env):
     env(VHOST="/a", USER="alice", PASSWORD="hush", HOST="rabbit")
     first = (messaging.global_vhost, messaging.global_user, messaging.global_password)
     hup = messaging.global_hup
@@ -408,7 +408,7 @@ def test_assigning_one_key_of_global_hup_leaves_the_others_live(env):
 
 
 @pytest.mark.behaviour("environment-variables")
-def test_deleting_what_was_assigned_makes_it_live_again(env):
+def test_deleting_an_assigned_key_makes_it_live_again(env):
     messaging.global_vhost = "/assigned"
     messaging.global_hup["host"] = "assigned"
     del messaging.global_vhost, messaging.global_hup["host"]

@@ -1,4 +1,4 @@
-"""Who is started again, how often, and after which pauses."""
+"""Which components are restarted, how often, and after which pauses."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from postage.supervision import LONGEST_PAUSE, End, Policy, Restarts, is_restart
 
 
 @pytest.mark.parametrize(
-    ("word", "told", "finished", "crashed"),
+    ("word", "stopped", "finished", "crashed"),
     [
         ("permanent", False, True, True),
         ("transient", False, False, True),
         ("temporary", False, False, False),
     ],
 )
-def test_the_policies_mean_what_they_mean_in_erlang(word, told, finished, crashed):
+def test_the_policies_have_the_meaning_of_erlang(word, stopped, finished, crashed):
     ends = (End.STOPPED, End.FINISHED, End.CRASHED)
 
-    assert [is_restarted(word, end) for end in ends] == [told, finished, crashed]
-    assert [is_restarted(Policy(word), end) for end in ends] == [told, finished, crashed]
+    assert [is_restarted(word, end) for end in ends] == [stopped, finished, crashed]
+    assert [is_restarted(Policy(word), end) for end in ends] == [stopped, finished, crashed]
 
 
 @pytest.mark.parametrize("word", ["always", "", None, 5, [], lambda: None])

@@ -67,7 +67,7 @@ def checked(request: pytest.FixtureRequest) -> tuple[Callable[[], Findings], Fin
 
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
-def test_what_users_write_is_accepted(checked, path):
+def test_programs_of_users_are_accepted(checked, path):
     _, found = checked
 
     assert not found[path], f"{path}: {dict(found[path])}"
