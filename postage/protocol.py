@@ -1,8 +1,8 @@
-"""What both sides of AMQP 0-9-1 know: frames, the methods that carry messages, and properties.
+"""The parts of AMQP 0-9-1 that our client (`green.amqp`) and our broker (`broker.wire`) share.
 
-Our client (`green.amqp`) and our broker (`broker.wire`) share these facts.  They do not share code
-that reads or writes tables: the client does that with pika's types, the broker with types of its
-own.  Numbers in parentheses are sections of the AMQP 0-9-1 specification.
+These are frames, the methods that carry messages, and properties.  Code that reads or writes tables
+is not shared: the client uses pika's types for that, the broker its own.  Numbers in parentheses
+are sections of the AMQP 0-9-1 specification.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FRAME_HEAD = struct.Struct(">BHI")
 FRAME_END_BYTE = 0xCE
 FRAME_END = bytes((FRAME_END_BYTE,))
 FRAME_OVERHEAD = 8
-"""Bytes of a frame around its payload: the head and the end."""
+"""Bytes that a frame adds to its payload: the head and the end."""
 FRAME_MIN_SIZE = 4096
-"""Bytes of the largest frame that every peer accepts."""
+"""Bytes of a frame that every peer must accept; both may agree on more."""
 HEARTBEAT_FRAME = FRAME_HEAD.pack(HEARTBEAT, 0, 0) + FRAME_END
 
 CONTENT_HEAD = struct.Struct(">BHIHHQ")
@@ -67,4 +67,4 @@ PROPERTIES = (
 )
 """Names and types, in the order of the flags and of the values in a header frame."""
 PROPERTY_FLAGS = {name: 1 << (15 - place) for place, (name, _) in enumerate(PROPERTIES)}
-"""The bit of each property in the flags, which are two bytes before the values."""
+"""The bit of each property in the flags, two bytes that precede the values."""

@@ -130,8 +130,8 @@ def test_a_hub_that_answers_causes_no_action(
     monitor.add(connection, 1.0)
     (seen,) = monitor._hubs.values()
     for _ in range(3):
-        before = seen._asked
-        wait_until(lambda asked=before: seen._asked > asked, SOON)
+        before = seen._pinged
+        wait_until(lambda pinged=before: seen._pinged > pinged, SOON)
     monitor.discard(connection)
     assert not connection.beats
     assert not lines(caplog, logging.WARNING, "") + lines(caplog, logging.INFO, "")
@@ -175,7 +175,7 @@ def test_one_late_hub_does_not_hide_another(monitor: HubMonitor, connection: Mon
         monitor.add(mine, LATE_AFTER)
         (seen,) = (w for loop, w in monitor._hubs.items() if loop is mine.loop)
         gevent.sleep(1.0)  # its hub goes on answering
-        answers.append(seen._answered > seen._asked - 1)
+        answers.append(seen._answered > seen._pinged - 1)
         monitor.discard(mine)
         gevent.get_hub().destroy(destroy_loop=True)
 

@@ -124,7 +124,7 @@ def test_a_replaced_channel_closes_after_its_last_confirm(
     gevent.sleep(0)  # they are written, and the broker has not been heard
     assert old.statistics().unconfirmed == 50
     assert connection.replace_channel(connection.confirming) is None, "not so soon"
-    old.since -= connection_module.RENEWAL
+    old.since -= connection_module.MIN_CHANNEL_AGE
     assert connection.replace_channel(connection.confirming) is old
     new = connection.confirming.get()
     assert new is not old

@@ -154,7 +154,7 @@ def test_every_loss_uses_up_a_try(caller: Any, server: GatedServer) -> None:
 def test_a_replaced_channel_can_still_lose_its_calls(
     caller: Any, server: GatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postage.green.amqp.connection.RENEWAL", 0.0)
+    monkeypatch.setattr("postage.green.amqp.connection.MIN_CHANNEL_AGE", 0.0)
     retired = pair_of(caller).publishing.current.calling.current
     call = gevent.spawn(caller.rpc_ask, 1, _max_retry=0)
     asked(server, 1)

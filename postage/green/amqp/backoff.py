@@ -1,4 +1,4 @@
-"""How long to pause between tries to connect: exponential, with full jitter.  Pure."""
+"""Exponential backoff with full jitter, for tries to connect.  Pure: no gevent, no I/O."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FIRST = 0.1
 LONGEST = 30.0
 """Seconds that any pause lasts at most."""
 GROWTH = 1.2
-"""Each pause may be longer than the last one by this factor.
+"""The factor by which the bound of each pause exceeds the one before.
 
-With 1.2, a pause is on average at most 0.4 of the outage so far.  With the usual 2, a client that
-was disconnected for 10 seconds would wait up to another 13.
+With 1.2, the bound of a pause is on average 0.4 of the outage so far.  With the usual 2, a client
+that was disconnected for 10 seconds would wait up to another 13.
 """
 
 
 class Backoff:
-    """Pauses that grow until `reset`.
+    """Random pauses whose bound grows until `reset`.
 
     Each pause is drawn evenly between zero and its bound ("full jitter"), so that the thousand
     clients of a broker that restarts do not all connect at once.
@@ -44,5 +44,5 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """Start again with short pauses, because a try has succeeded for long enough."""
+        """Start again with short pauses, because a connection has lasted."""
         self._bound = FIRST

@@ -49,7 +49,7 @@ __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 14
-"""Bytes of publishes with confirms that are sent before the turn of the hub ends.
+"""Bytes of unsent publishes with confirms above which they are sent before the hub's turn ends.
 
 The greenlets that one confirm wakes publish again in the same turn.  If all of that were sent at
 its end, broker and client would work in turns; sending earlier gives a hundred greenlets an eighth
@@ -71,8 +71,8 @@ def new_tag() -> str:
 class Channel:
     """One AMQP channel.  For the greenlets of its hub; many may use it at once.
 
-    *limit*, in seconds, is how long a method waits for the broker; *owner* is named in logs.
-    Methods that wait switch greenlets, and raise
+    A method waits for the broker at most *limit* seconds; logs name *owner*.  Methods that wait
+    switch greenlets, and raise
 
     * `OperationTimeout` after *limit* seconds,
     * `ChannelRefused` when the broker closes the channel because of them,
@@ -90,7 +90,7 @@ class Channel:
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._ending: BaseException | None = None
-        self._consumers: set[str] = set()  # pika has them, too, but copies its set for each look
+        self._consumers: set[str] = set()  # pika's own set is copied for each access
         self._cancelling: set[str] = set()
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False
@@ -102,7 +102,7 @@ class Channel:
         self.alive = True
         """False from the moment that the channel begins to close, whichever side closes it."""
         self.stale_acks = 0
-        """Acks and rejects after the end of the channel: the broker delivers those again."""
+        """Acks and rejects without effect; after the end of the channel, the broker redelivers."""
         self.returned = 0
         """Mandatory messages that were returned, because they reached no queue."""
         self.on_return: OnReturn | None = None
@@ -119,7 +119,7 @@ class Channel:
         except pika.exceptions.NoFreeChannels as exc:
             raise ChannelRefused(530, "every channel of the connection is in use") from exc
         except pika.exceptions.ConnectionWrongStateError as exc:
-            raise error_translation.ended(exc) from exc  # it ends in this very turn of the hub
+            raise error_translation.ended(exc) from exc  # lost or closed in this turn of the hub
         self.number: int = self._pika.channel_number
         self._pika.add_on_close_callback(self._on_close)
         self._pika.add_on_cancel_callback(self._on_cancel)
@@ -205,7 +205,7 @@ class Channel:
 
         *prefetch* bounds the unacknowledged deliveries of this consumer; 0: no bound.  A caller
         that must know the tag before the broker can end the consumer passes one from `new_tag`.
-        Deliveries of a *no_ack* consumer know no channel: they need no ack.
+        A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.
         """
         tag = tag or new_tag()
         add = self._acks.add
@@ -216,8 +216,8 @@ class Channel:
             on_delivery(delivery)
 
         self._check_alive()
-        # The broker applies basic.qos to the consumers started after it.  Its answer is not
-        # awaited, so that no other consumer's qos comes between the two.
+        # basic.qos applies to the consumers started after it.  Its answer is not awaited, because
+        # another greenlet could then send its qos before our basic.consume.
         if not no_ack:
             self._pika.basic_qos(prefetch_count=prefetch)
         self._consumers.add(tag)
@@ -236,7 +236,7 @@ class Channel:
         """End a consumer; its unacknowledged deliveries can still be acknowledged.
 
         Raises nothing: if the broker does not answer, the consumer ends with its channel.  Returns
-        at once if another greenlet has asked for the same.
+        at once if another greenlet is cancelling it.
         """
         if tag in self._cancelling:
             return
@@ -264,13 +264,13 @@ class Channel:
             self._cancelling.add(tag)
             self._pika.basic_cancel(tag, callback=self._on_cancelled)
         else:
-            # AMQP's nowait: pika writes it at once, even while another request awaits its answer.
-            # pika then keeps the tag for as long as the channel lives, which here is not long.
+            # Without a callback pika sends nowait, at once, even while another request waits for
+            # its answer.  pika keeps the tag until the channel ends; this channel ends soon.
             self._pika.basic_cancel(tag)
             self._consumers.discard(tag)
 
     def _on_cancelled(self, frame: Any) -> None:
-        tag: str = frame.method.consumer_tag  # pika calls in the order of the cancels
+        tag: str = frame.method.consumer_tag
         self._cancelling.discard(tag)
         self._remove_consumer(tag)
 
@@ -285,7 +285,7 @@ class Channel:
         self.codec.discard_consumer(self.number, tag)
 
     def has_consumer(self, tag: str) -> bool:
-        """Return whether a consumer runs, or is about to."""
+        """Return whether the consumer *tag* runs or is being started."""
         return self.alive and tag in self._consumers
 
     def release(self, tags: Collection[str], limit: float | None = None) -> None:
@@ -341,9 +341,9 @@ class Channel:
     ) -> None:
         """Write a message.  Switches only while the broker takes no data, at most *limit* seconds.
 
-        That it returns says nothing about the broker: see `publish_confirmed`.  An exchange that
-        does not exist closes the channel (AMQP 0-9-1, basic.publish).  A *mandatory* message that
-        reaches no queue is returned: see `on_return`.
+        The broker may not have the message when this returns: see `publish_confirmed`.  An exchange
+        that does not exist closes the channel (AMQP 0-9-1, basic.publish).  A *mandatory* message
+        that reaches no queue is returned: see `on_return`.
         """
         if not (self.transport.takes_data and self.alive):
             self._wait_writable(self._limit if limit is None else limit)
@@ -391,7 +391,7 @@ class Channel:
         if answer is not None:
             answer.set_exception(error)
             return
-        # Warn of the first, the tenth, the hundredth and so on: no log that fills the disk.
+        # Warn of the 1st, 10th, 100th and so on, so that the log does not fill the disk.
         level = logging.WARNING if str(self.returned).rstrip("0") == "1" else logging.DEBUG
         logger.log(level, "A message is lost, number %d here: %s", self.returned, error)
 
@@ -426,7 +426,7 @@ class Channel:
         try:
             closed.get("channel.close", self._limit if limit is None else limit)
         except OperationTimeout:
-            logger.warning("%r did not close in time; its connection will end it.", self)
+            logger.warning("%r did not close in time; it ends with its connection.", self)
 
     def close_nowait(self) -> None:
         """Close the channel without waiting; never switches, and closing twice is fine."""
@@ -470,13 +470,10 @@ class Channel:
             answer.set_exception(self._ended())
         self._waiting.clear()
         for callback in self.on_end.copy():  # a callback may remove itself
-            self._call_on_end(callback)
-
-    def _call_on_end(self, callback: Callable[[PostageError], object]) -> None:
-        try:
-            callback(self._ended())
-        except Exception:  # the other channels of the connection must still hear of the end
-            logger.exception("A callback at the end of %r failed.", self)
+            try:
+                callback(self._ended())
+            except Exception:  # noqa: PERF203 - the other callbacks and channels must still run
+                logger.exception("A callback at the end of %r failed.", self)
 
     def _ended(self) -> PostageError:
         if self._ending is None:
@@ -485,9 +482,9 @@ class Channel:
 
 
 def _check_short(arguments: Iterable[object]) -> None:
-    """Raise `SettingsError` for text that AMQP cannot hold.
+    """Raise `SettingsError` for a text over AMQP's 255 bytes.
 
-    pika checks when it writes the text, which may be later, and then ends the connection.
+    pika checks only when it writes the text, which may be later, and then ends the connection.
     """
     for each in arguments:
         if isinstance(each, str):

@@ -2,8 +2,8 @@
 
 How it works
 ------------
-pika encodes and decodes every frame in plain Python and in many small objects.  This codec handles
-only the frames that every message needs, at a tenth of the cost, and passes all others to pika:
+pika makes many small objects to encode or decode a frame.  This codec handles only the frames that
+every message needs, at a tenth of the cost, and passes all others to pika:
 
 * **Out**: basic.publish with its content, basic.ack and basic.reject become one piece of bytes
   each.  The frame of basic.publish, the same for all messages to an exchange and key, is cached.
@@ -56,12 +56,12 @@ logger = logging.getLogger(__name__)
 
 OnMessage = Callable[[Delivery], None]
 OnConfirm = Callable[[int, bool, bool], None]
-"""Takes a tag, whether all publishes up to it are meant, and whether the broker refuses them."""
+"""Takes a tag, whether it covers all publishes up to it, and whether the broker refuses them."""
 
 FRAME_MAX = 131072
-"""The largest frame until the broker has named its own limit; RabbitMQ's default."""
+"""Bytes of the largest frame if the broker sets no limit; RabbitMQ's default."""
 SMALL = FRAME_MIN_SIZE - FRAME_OVERHEAD
-"""Bytes of a payload that every peer accepts, so that the limit need not be looked up."""
+"""Bytes of a payload that every peer accepts; only a larger one needs a look at the limit."""
 LEAST_HEADER = 14
 """Bytes of a header frame's payload without properties."""
 
@@ -71,19 +71,19 @@ _TAG_AND_BITS = struct.Struct(">QB")
 
 
 class Codec:
-    """The messages on one transport, whose bytes it takes over from pika."""
+    """Encodes and decodes the messages of one transport, whose input it takes over from pika."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport, self._write = transport, transport.write
         self._rest = b""  # an incomplete frame
-        self._now = 0.0
-        # By channel: an incomplete delivery, the bytes that its body lacks, and those that it has.
+        self._now = 0.0  # when the bytes that `feed` handles arrived
+        # By channel: an incomplete delivery, the bytes that its body lacks, and the parts so far.
         self._incoming: dict[int, Delivery] = {}
         self._missing: dict[int, int] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._consumers: dict[tuple[int, str], OnMessage] = {}
         self.delivered: dict[int, int] = {}
-        """How many deliveries came on each channel: its last delivery tag."""
+        """The last delivery tag of each channel, which counts its deliveries."""
         self._confirms: dict[int, OnConfirm] = {}
         transport.feed = self.feed
 
@@ -99,7 +99,7 @@ class Codec:
         *,
         mandatory: bool,
     ) -> None:
-        """Write a basic.publish with its content; raises `SettingsError` for too long a text."""
+        """Write a basic.publish with its content; raises `SettingsError` for an overlong text."""
         method = publish_frame(channel, exchange, key, mandatory)
         frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max
         self._write(method + content_frames(channel, properties.encode(), body, frame_max))
@@ -119,7 +119,7 @@ class Codec:
     # --- consumers and confirms
 
     def add_consumer(self, channel: int, tag: str, callback: OnMessage) -> None:
-        """Call *callback* with the deliveries of the consumer *tag*."""
+        """Pass the deliveries of the consumer *tag* to *callback*."""
         self._consumers[channel, tag] = callback
 
     def discard_consumer(self, channel: int, tag: str) -> None:
@@ -127,11 +127,11 @@ class Codec:
         self._consumers.pop((channel, tag), None)
 
     def set_confirms(self, channel: int, callback: OnConfirm) -> None:
-        """Call *callback* with the confirms on *channel*."""
+        """Pass the confirms on *channel* to *callback*."""
         self._confirms[channel] = callback
 
     def discard_channel(self, channel: int) -> None:
-        """Forget all about *channel*, which has ended."""
+        """Drop all state of *channel*, which has ended."""
         by_channels = self._confirms, self._incoming, self._missing, self._parts, self.delivered
         for by_channel in by_channels:
             by_channel.pop(channel, None)
@@ -141,7 +141,7 @@ class Codec:
     # --- in
 
     def feed(self, data: bytes) -> None:
-        """Handle the whole frames in *data*; raise for a stream that cannot be understood."""
+        """Handle the whole frames in *data*; raise an error of pika for a malformed stream."""
         self._transport.bytes_received += len(data)
         if self._rest:
             data = self._rest + data
@@ -215,14 +215,14 @@ class Codec:
         self.delivered[channel] = delivery.delivery_tag
         callback = self._consumers.get((channel, delivery.consumer_tag))
         if callback is None:
-            # Sent before the broker saw our cancel: unacknowledged, it returns to its queue.
+            # The broker sent it before it saw our cancel; it will requeue it.
             logger.debug("%r came for a consumer that has ended, and was dropped.", delivery)
         else:
             callback(delivery)
 
 
 def not_called(*_arguments: Any) -> None:
-    """Stand in as pika's callback for deliveries and confirms, which pika never sees."""
+    """Fail if pika calls it with a delivery or confirm, which the codec should have handled."""
     raise AssertionError("pika decoded a frame that belongs to the codec")
 
 

@@ -1,4 +1,4 @@
-"""Which publishes of a channel the broker has confirmed (RabbitMQ, publisher confirms).  Pure."""
+"""The publishes of a channel that wait for RabbitMQ's confirm.  Pure: no gevent, no I/O."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ T = TypeVar("T")
 class Confirms(Generic[T]):
     """The waiters for unconfirmed publishes; the n-th publish of a confirming channel has tag n.
 
-    A mandatory message that reaches no queue is returned before it is confirmed.  A returned
-    message has no tag, and the order of returns does not tell it: earlier messages may still be on
-    their way into queues.  So it is found by its message id, which is unique among the waiters,
-    because a publisher waits for one publish of a message at a time.
+    A mandatory message that reaches no queue is returned before it is confirmed.  The
+    return carries no tag, and the order of returns does not identify the message either: earlier
+    messages may still be on their way into queues.  So its waiter is found by the message id, which
+    is unique among the waiters, because a message is published again only after the try before has
+    ended.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Confirms(Generic[T]):
 
     @property
     def expected(self) -> int:
-        """How many publishes there were: the last tag."""
+        """The last tag, which counts the publishes."""
         return self._last
 
     def expect(self, waiter: T, mandatory: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Connects sockets, with TLS if the settings ask for it, and makes pika's parameters."""
+"""Connects a socket, with TLS if the settings say so, and makes pika's parameters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["connect_socket", "parameters"]
 def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.socket:
     """Return a socket that is connected to *host*:*port* and, with TLS, has done the handshake.
 
-    Switches greenlets.  Has no limit of its own: set a ``gevent.Timeout`` around the call.  A
-    timeout or a kill closes the socket.  Raises `OSError` from the network, `ssl.SSLError` for a
+    Switches greenlets.  Has no time limit: set a ``gevent.Timeout`` around the call.  A timeout or
+    a kill closes the socket.  Raises `OSError` from the network, `ssl.SSLError` for a
     broker that cannot be trusted, and `SettingsError` for a certificate file that cannot be used.
     """
     context = _context(settings) if settings.tls else None
     sock = _connected(host, port)
     try:
-        # All frames of a turn are sent together, so a delay would only make calls slower.
+        # The transport joins the frames of a turn, so Nagle's delay would only slow down calls.
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         if context is not None:
             name = settings.server_name_indication or host
@@ -46,8 +46,8 @@ def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.so
 def _connected(host: str, port: int) -> gevent.socket.socket:
     """Return a socket that is connected to the first address of *host* that accepts it.
 
-    Not by ``create_connection``: `OperationTimeout`, our limit, is an `OSError`, which that would
-    take for the failure of one address, and then try the next address without a limit.
+    ``create_connection`` would take `OperationTimeout`, our limit, for the failure of one address,
+    because it is an `OSError`, and then try the next address without a limit.
     """
     error = OSError(f"{host} has no address")
     for family, socket_type, protocol, _, address in _look_up(host, port):
@@ -70,12 +70,12 @@ _getaddrinfo = gevent.monkey.get_original("socket", "getaddrinfo")
 def _look_up(host: str, port: int) -> list[Any]:
     """Return the addresses of *host*; switches if *host* is a name.
 
-    An address needs no resolver: gevent's is a native thread, which takes 0.7 MB.
+    For an IP address we avoid gevent's resolver, which starts native threads and takes 0.7 MB.
     """
     stream = gevent.socket.SOCK_STREAM
     try:
         found: list[Any] = _getaddrinfo(host.encode(), port, 0, stream, 0, socket.AI_NUMERICHOST)
-    except OSError:  # a name
+    except OSError:  # *host* is a name
         return gevent.socket.getaddrinfo(host, port, 0, stream)
     return found
 
@@ -95,30 +95,28 @@ def _context(settings: Settings) -> gevent.ssl.SSLContext:
             context.load_default_certs()
         name = "certfile"
         if settings.certfile:
-            # An empty password: else OpenSSL asks at the terminal, and stops the whole process.
+            # Without a password, OpenSSL would ask at the terminal and block the whole process.
             context.load_cert_chain(settings.certfile, settings.keyfile or None, password="")
     except OSError as exc:  # ssl.SSLError is one
-        raise _unusable(settings, name, exc) from exc
+        with_key = name == "certfile" and settings.keyfile
+        file = getattr(settings, name) + (f" with keyfile {settings.keyfile}" if with_key else "")
+        raise SettingsError(f"{name} {file} cannot be used: {exc}") from exc
     return context
 
 
-def _unusable(settings: Settings, name: str, exc: OSError) -> SettingsError:
-    files = [getattr(settings, name)]
-    if name == "certfile" and settings.keyfile:
-        files.append(settings.keyfile)
-    return SettingsError(f"{name} {' with keyfile '.join(files)} cannot be used: {exc}")
-
-
 def parameters(settings: Settings, host: str, port: int, role: str) -> pika.ConnectionParameters:
-    """Return pika's parameters for a connection to *host*:*port*; *role* is for people.
+    """Return pika's parameters for a connection to *host*:*port*, named after *role*.
 
-    The ``ssl_options`` stay empty: `connect_socket` does TLS, and pika need not know of it.
+    The ``ssl_options`` stay empty, because `connect_socket` has done the TLS handshake.
     """
+    credentials: object = pika.credentials.ExternalCredentials()
+    if settings.auth_mechanism != "EXTERNAL":
+        credentials = pika.PlainCredentials(settings.user, settings.password, erase_on_connect=True)
     return pika.ConnectionParameters(
         host,
         port,
         settings.vhost,
-        _credentials(settings),
+        credentials,
         heartbeat=settings.heartbeat,
         client_properties={
             "product": "Postage",
@@ -126,9 +124,3 @@ def parameters(settings: Settings, host: str, port: int, role: str) -> pika.Conn
             "connection_name": f"postage {os.getpid()} {role}",
         },
     )
-
-
-def _credentials(settings: Settings) -> object:
-    if settings.auth_mechanism == "EXTERNAL":
-        return pika.credentials.ExternalCredentials()
-    return pika.PlainCredentials(settings.user, settings.password, erase_on_connect=True)

@@ -10,13 +10,13 @@ Each purpose has channels of its own, because on a mistake the broker closes the
 ============  ==========================  =====================================================
 channel       made                        set up with
 ============  ==========================  =====================================================
-`plain`       once, at first use          a warning at its end: its publishes may be lost
+`plain`       once, at first use          a warning if it is refused: messages may be lost
 `confirming`  once, at first use          confirms
 `calling`     once, at first use          the handler of returned requests
 consuming     one for each consumer       nothing; it is closed with its consumer
-shared        `SHARED_CHANNELS`, when     ``shared``: a consumer leaves it to the others
-              consumers are very many
-leased        as many as are needed       nothing; it is kept for the next lease
+shared        `SHARED_CHANNELS`, beyond   ``shared``: the end of a consumer leaves it open
+              `OWN_CHANNELS` consumers
+leased        as many as are needed       nothing; it is reused for the next lease
 ============  ==========================  =====================================================
 """
 
@@ -63,17 +63,17 @@ channels keep all cores of RabbitMQ busy.
 """
 SHARED_CHANNELS = 30
 """Channels that the later consumers share."""
-RENEWAL = 1.0
-"""Seconds that a channel is used at least before another one replaces it: see `replace_channel`."""
+MIN_CHANNEL_AGE = 1.0
+"""Seconds for which `replace_channel` keeps a new channel."""
 
 _number = operator.attrgetter("number")
 
 
 class Connection:
-    """An open connection.  For the greenlets of the hub it was made in; *role* is for people.
+    """An open connection, for greenlets of the hub in which it was made; logs name its *role*.
 
-    Making one connects, within ``connect_timeout``: switches greenlets, raises `ConnectionFailed`.
-    When the connection ends, every waiter fails at once.
+    Making one connects within ``connect_timeout``, which switches greenlets, and raises
+    `ConnectionFailed`.  When the connection ends, every waiter on it fails at once.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Connection:
         """Called in the hub when the connection ends, for whatever reason."""
         self._state = ConnectionState.IDLE
         self.alive = False
-        """False until it is open, and once it was lost or closed."""
+        """Whether it is open: neither connecting nor closing, lost or closed."""
         self._ended = Event()
         self._reason: BaseException = pika.exceptions.ConnectionClosedByClient(200, "closed")
         self.declared: set[type[Exchange]] = set()
@@ -97,7 +97,7 @@ class Connection:
         self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
-        self._own = 0  # consumers that have a channel of their own
+        self._own_count = 0  # consumers that have a channel of their own
         self._shared: Iterator[SharedResource[Channel]] | None = None
         open_channel = self.open_channel
         self.plain = SharedResource(partial(open_channel, on_end=self._on_plain_end))
@@ -133,7 +133,7 @@ class Connection:
     # --- connecting
 
     def _connect(self) -> tuple[Transport, Codec]:
-        # Without a handler of its own, pika's logger would print to stderr what we raise.
+        # Without a handler, pika's logger would print the errors that we raise to stderr.
         logging.getLogger("pika").addHandler(logging.NullHandler())
         settings, where = self.settings, (self.host, self.port)
         limit = settings.connect_timeout
@@ -141,7 +141,7 @@ class Connection:
         opened: Answer[None] = Answer()
 
         def on_open(_transport: object) -> None:
-            # Now, and not when the waiting greenlet runs: the connection may be lost by then.
+            # Step here, in the hub: the connection may be lost before the waiting greenlet runs.
             self._step(ConnectionEvent.OPENED)
             opened.set_result(None)
 
@@ -205,30 +205,36 @@ class Connection:
 
     @contextmanager
     def lease(self) -> Iterator[Channel]:
-        """Lend a channel for something that the broker may refuse: that ends this channel alone."""
+        """Lend a channel for requests that the broker may refuse, which ends only this channel.
+
+        Switches if a new channel must be opened.
+        """
         while self._idle and not self._idle[-1].alive:
             self._idle.pop()
         channel = self._idle.pop() if self._idle else self.open_channel()
         try:
             yield channel
         except BaseException:
-            channel.close_nowait()  # an answer to the block's requests may still come
+            channel.close_nowait()  # answers to requests of the block may still arrive
             raise
         self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
-        """Return a channel for a consumer, shared from the 51st consumer on; see `release`."""
-        if self._own >= OWN_CHANNELS:
+        """Return a channel for a consumer, shared beyond `OWN_CHANNELS` of them; switches.
+
+        The caller gives it back by `Channel.release`.
+        """
+        if self._own_count >= OWN_CHANNELS:
             return self._next_shared().get()
-        self._own += 1
+        self._own_count += 1
         try:
             return self.open_channel(on_end=self._on_own_end)
         except BaseException:
-            self._own -= 1
+            self._own_count -= 1
             raise
 
     def _on_own_end(self, _error: PostageError) -> None:
-        self._own -= 1
+        self._own_count -= 1
 
     def _next_shared(self) -> SharedResource[Channel]:
         if self._shared is None:
@@ -240,19 +246,19 @@ class Connection:
         """Publish on a new channel from now on; return the old one, or None.  Never switches.
 
         For a publisher whose message the broker has refused or lost.  A channel of RabbitMQ may
-        know only the former leader of a quorum queue, and refuse every message to that queue for
-        ever, while a new channel finds the new leader.  Other refusals, such as that of a full
-        queue, are more frequent, so a channel is not replaced within `RENEWAL` seconds.
+        know only the former leader of a quorum queue and refuse every message to that queue, while
+        a new channel finds the new leader.  Other refusals, such as that of a full queue, are more
+        frequent, so a channel is not replaced in its first `MIN_CHANNEL_AGE` seconds.
         """
         channel = resource.current
-        if channel is None or time.monotonic() - channel.since < RENEWAL:
+        if channel is None or time.monotonic() - channel.since < MIN_CHANNEL_AGE:
             return None
         resource.invalidate()
         channel.close_when_confirmed()
         return channel
 
     def _on_plain_end(self, error: PostageError) -> None:
-        # No publisher waits for this channel, so only here does a missing exchange show.
+        # No publisher waits for an answer, so a missing exchange shows only at the channel's end.
         if isinstance(error, ChannelRefused):
             logger.warning("What was published without confirm may be lost: %s", error)
             for exchange in [known for known in self.declared if error.misses(known.name)]:
@@ -273,14 +279,14 @@ class Connection:
         declaring.get()
 
     def _declare(self, exchange: type[Exchange]) -> Connection:
-        """Declare *exchange*; return the connection, with whose end the declaration is void."""
+        """Declare *exchange*; return the connection, whose end ends the declaration, too."""
         with self.lease() as channel:
             channel.exchange_declare(**exchange.parameters)
         self.declared.add(exchange)
         return self
 
     def discard_declaration(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* again when it is next used: the broker says that it is missing."""
+        """Declare *exchange* again at its next use, because the broker reports it missing."""
         self.declared.discard(exchange)
         self._declaring.pop(exchange, None)
 
@@ -291,7 +297,7 @@ class Connection:
         self._ended.wait(seconds)
 
     def close(self, limit: float = 5.0) -> None:
-        """Flush and close, waiting at most *limit* seconds; closing twice is fine."""
+        """Flush and close, waiting at most *limit* seconds; switches.  Closing twice is fine."""
         self._stop_writing()
         if self.alive:
             self.transport.close()
@@ -299,7 +305,7 @@ class Connection:
         if self._state is ConnectionState.CLOSING:
             self._ended.wait(limit)
         if self._state is ConnectionState.CLOSING:
-            logger.debug("%r is disconnected: the broker did not confirm its end.", self)
+            logger.debug("%r is disconnected: the broker did not answer connection.close.", self)
             self.transport.disconnect()
 
     def _stop_writing(self) -> None:
@@ -314,7 +320,7 @@ class Connection:
         self.transport.close_without_hub(limit)
 
     def close_socket(self) -> None:
-        """Close the socket without a word to the broker, as a forked child must."""
+        """Close the socket without telling the broker, as a forked child must."""
         self._state, self.alive = ConnectionState.CLOSED, False
         self.transport.close_socket()
 

@@ -1,8 +1,8 @@
-"""The states of a connection as two tables.  Pure: this module decides, others do the I/O.
+"""The states of a connection as two tables.  Pure: no gevent, no I/O.
 
 How it works
 ------------
-Two kinds of object call themselves a connection, and each follows a table of its own:
+Two classes have the states of a connection, and each follows a table of its own:
 
 * A `Connection` is one TCP connection.  It opens once and ends once, by `SINGLE`::
 
@@ -17,14 +17,14 @@ Two kinds of object call themselves a connection, and each follows a table of it
                          ^                    |                                 |
                          +------- PAUSE ------+---------------------- PAUSE ----+
 
-  and from any of them by CLOSE to CLOSED.  It never stays in CLOSING, because closing it closes its
-  present connection, which has that state itself.
+  CLOSE leads from each of them to CLOSED.  CLOSING is not among its states, because only its
+  `Connection` has to wait until it is closed.
 
-The tables share one set of states, so that logs, ``repr`` and statistics use one vocabulary.  A
-table never reaches a state for which it has no row.  An event for which a state has no entry cannot
-happen there, and `next_state` raises: a wrong state that nobody notices would leave greenlets
-waiting for ever.  Two events are allowed where they change nothing, because two parties may report
-the same end: CLOSE (closing twice is fine) and LOST (the socket may end after the close).
+The tables share one set of states, so that logs, ``repr`` and statistics use the same words.  A
+table never leads to a state for which it has no row.  `next_state` raises for an event that has no
+entry for the present state: a wrong state without an error could leave greenlets waiting for ever.
+CLOSE and LOST are also allowed where they change nothing, because two callers may close the same
+connection, and its socket may end after the close.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ConnectionEvent(enum.Enum):
     CONNECT = enum.auto()
     OPENED = enum.auto()
     PAUSE = enum.auto()
-    """A greenlet wants the connection: connect after a pause, of 0 seconds if all was well."""
+    """A greenlet wants the connection: connect after a pause, of 0 s unless the last one failed."""
     GIVE_UP = enum.auto()
     """Stop trying: no greenlet waits any longer, or all that wait get an error."""
     LOST = enum.auto()

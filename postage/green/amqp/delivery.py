@@ -1,4 +1,4 @@
-"""Messages as they came from a queue, and which of them a channel has acknowledged."""
+"""Deliveries, and the bookkeeping of their acknowledgements on a channel."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Acks", "Delivery", "DeliveryChannel"]
 
 
 class DeliveryChannel(Protocol):
-    """The channel that a delivery came on, as far as the delivery needs it."""
+    """The methods of a channel that a delivery on it needs."""
 
     alive: bool
-    """False from the moment that the channel begins to close: the broker delivers again."""
+    """False from the moment that the channel begins to close; the broker then redelivers."""
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery."""
@@ -94,9 +94,9 @@ Ack = tuple[int, bool]
 class Acks:
     """The deliveries of a channel that are in progress, and those finished since the last `flush`.
 
-    One ack may cover many deliveries: all unacknowledged ones up to its tag.  So it may be written
-    only when no delivery below is in progress, whichever consumer of the channel has it.  Handlers
-    end in any order, so the other deliveries are acknowledged one by one.
+    An ack with ``multiple`` covers all unacknowledged deliveries up to its tag, of all consumers of
+    the channel.  So it is written only if no delivery below its tag is in progress.  Finished
+    deliveries above one in progress are acknowledged one by one.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Turns errors of pika and of the socket into ours, with the foreign error as the cause."""
+"""Translates errors of pika and of sockets into ours; the original error becomes the cause."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _MISMATCH = re.compile(
     r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
     re.DOTALL,
 )
-# pika raises its "probable" error for any loss at this step; this text says that the broker closed.
+# pika raises ProbableAccessDeniedError for any loss at this step; this text says that the broker
+# closed the connection.
 _CLOSED = "ConnectionClosedByBroker"
-_NONE_SUCH = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+_TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
 # X509_V_ERR_... of OpenSSL's x509_vfy.h
 _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
 
@@ -70,7 +71,7 @@ _LOGIN_REFUSED = (
 def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFailed:
     login = (
         "the certificate as a login; the name in it must be a user there, and the plugin "
-        "rabbitmq_auth_mechanism_ssl be enabled"
+        "rabbitmq_auth_mechanism_ssl must be enabled"
         if settings.auth_mechanism == "EXTERNAL"
         else f"user {settings.user!r} and the password given; check POSTAGE_USER and "
         f"POSTAGE_PASSWORD, or the hup argument"
@@ -91,9 +92,9 @@ def _vhost_refused(settings: Settings, host: str, port: int) -> VhostRefused:
 
 
 def tls_advice(exc: BaseException, *, tls: bool) -> str | None:
-    """Return what is wrong and what to do, or None if *exc* has nothing to do with TLS.
+    """Return the problem and its remedy, or None if *exc* has nothing to do with TLS.
 
-    *tls* says whether we wanted TLS: a reset of a plain connection has many other reasons.
+    *tls* says whether we asked for TLS: a plain connection may be reset for many other reasons.
     """
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _certificate_advice(exc)
@@ -122,7 +123,7 @@ def _certificate_advice(exc: ssl.SSLCertVerificationError) -> str:
 
 
 def ended(exc: BaseException) -> PostageError:
-    """Return the error for waiters on a connection or channel that *exc* has ended."""
+    """Return the error for waiters on a connection or channel that ended because of *exc*."""
     error: PostageError
     if isinstance(exc, pika.exceptions.ChannelClosedByBroker):
         error = _refused(exc.reply_code, exc.reply_text)
@@ -138,7 +139,7 @@ def ended(exc: BaseException) -> PostageError:
 
 @contextmanager
 def declaring(kind: str, name: str) -> Iterator[None]:
-    """Turn the refusal of a passive declare in the block, as *name* is missing, into a mismatch."""
+    """Raise `TopologyMismatch` if a passive declare in the block finds *name* missing."""
     try:
         yield
     except ChannelRefused as exc:
@@ -166,12 +167,12 @@ def _refused(code: int, text: str) -> ChannelRefused:
 
 def _value(text: str) -> str:
     """Return the value in *text*: ``'true'``, ``none``, or ``the value '5' of type ...``."""
-    match = _NONE_SUCH.search(text)
+    match = _TYPED_VALUE.search(text)
     return match["value"] if match else text.strip("'")
 
 
 def _root(exc: BaseException) -> BaseException:
-    """Return the error that pika has wrapped: it is the argument of another error."""
+    """Return the original error: pika passes it as the argument of another error."""
     inner = exc.args[0] if exc.args else None
     return inner if isinstance(inner, BaseException) else exc
 

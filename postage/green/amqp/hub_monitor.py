@@ -6,15 +6,15 @@ All greenlets of a hub share its native thread.  While a handler computes, no ot
 no heartbeat is written, and after two silent intervals the broker drops the connection.
 
 `HubMonitor` runs a native thread as long as there is a connection to monitor.  Every half second
-(`TICK`) the thread asks each hub a question through an async watcher of its loop.  A hub that runs
-answers in its next turn.  While the answer is missing, `MonitoredHub` does two things:
+(`TICK`) the thread pings each hub through an async watcher of its loop.  A hub that runs answers
+in its next turn.  While the answer is missing, `MonitoredHub` does two things:
 
 * It writes the heartbeats of the hub's connections, each twice per interval.
-* After ``late_after`` seconds it logs which handler, at which line, holds the hub (`blocker`), and
-  once the hub runs again, for how long.
+* After ``late_after`` seconds it logs the handler and the line that hold the hub (`blocker`).  Once
+  the hub runs again, it logs for how long it was held.
 
-Writing heartbeats from a second thread is why a transport's socket has a lock.  What the monitor
-cannot help against, such as C code that holds the interpreter's lock, is in docs/heartbeats.md.
+Because of this second thread, a transport's socket has a lock.  docs/heartbeats.md lists the cases
+that the monitor cannot cover, such as C code that holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
 logger = logging.getLogger(__name__)
 
 TICK = 0.5
-"""Seconds between two questions to a hub: often enough for most heartbeats, and almost no work."""
+"""Seconds between two pings of a hub: often enough for most heartbeats, and almost no work."""
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for a log line that is being written."""
 LATE_WARNING = """\
-No other greenlet has run for %.1f s; what runs is %s.  Give it shorter turns (gevent.sleep(0)), \
+No other greenlet has run for %.1f s because of %s.  Give it shorter turns (gevent.sleep(0)), \
 or do its work in a process pool; see docs/heartbeats.md."""
-BACK_NOTICE = "The other greenlets run again, after %.1f s; what ran was %s."
+BACK_NOTICE = "The other greenlets run again, after %.1f s of %s."
 
 # The real ones, even where threading is patched: this thread must run while greenlets cannot.
 _start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
@@ -70,7 +70,7 @@ class MonitoredConnection(Protocol):
 
 
 class MonitoredHub:
-    """One hub: the question it was asked last, its connections, and their heartbeats.
+    """One hub: the last ping, its answer, its connections, and their heartbeats.
 
     All methods except `_answer` are for the monitor's native thread, or for the holder of the
     monitor's lock.
@@ -79,33 +79,33 @@ class MonitoredHub:
     def __init__(self, loop: Any, thread: int, log: Log) -> None:
         self._thread, self._log = thread, log
         # Not run_callback_threadsafe: that counts references to the loop without a lock.
-        self._question = loop.async_(ref=False)
-        self._question.start(self._answer)
+        self._ping = loop.async_(ref=False)
+        self._ping.start(self._answer)
         self.connections: dict[MonitoredConnection, float] = {}
-        """The connections, each with the seconds after which it wants a late hub reported."""
+        """The connections, each with the seconds after which to report a hub that does not run."""
         self._beats: dict[MonitoredConnection, float] = {}  # when `_keep_alive` wrote the last one
-        self._asked = self._answered = time.monotonic()
+        self._pinged = self._answered = time.monotonic()
         self._answer_due = False
         self._held_by = ""
 
     @property
     def tick(self) -> float:
-        """Seconds until the next `check`: four in a heartbeat, two before a hub counts as late."""
+        """Seconds until the next `check`: four fit into a heartbeat, two into *late_after*."""
         beats = [each.interval / 4 for each in self.connections if each.interval]
         late = [late_after / 2 for late_after in self.connections.values()]
         return min([TICK, *beats, *late])
 
     def check(self, planned: float) -> None:
-        """Act on a missing answer to the last question; if it has come, ask the next one.
+        """Act if the answer to the last ping is missing; if it is here, ping again.
 
-        *planned* is the time for which this check was planned.  The hub counts as held from then:
-        a call into C that keeps the interpreter's lock stops this thread as well as the hub.
+        *planned* is the time for which this check was planned.  The hub counts as held from
+        then, because C code that keeps the interpreter's lock also delays this thread.
         """
         if not self._answer_due:
             self.report_back()
-            self._asked, self._answer_due = planned, True
-            self._question.send()
-        held = time.monotonic() - self._asked
+            self._pinged, self._answer_due = planned, True
+            self._ping.send()
+        held = time.monotonic() - self._pinged
         if held >= self.tick:
             self._keep_alive()
         if held > min(self.connections.values()) and not self._held_by:
@@ -125,7 +125,7 @@ class MonitoredHub:
     def _report_late(self, held: float) -> None:
         try:
             self._held_by = blocking_frame(self._thread) or ""
-        except Exception:  # whatever the stack holds, the heartbeats continue
+        except Exception:  # the heartbeats must continue, whatever the stack holds
             self._held_by = "code that could not be identified"
         if self._held_by:
             self._log(logging.WARNING, LATE_WARNING, held, self._held_by)
@@ -134,7 +134,7 @@ class MonitoredHub:
         """Log that the hub runs again, if `check` has reported it late."""
         if self._held_by:
             back = time.monotonic() if self._answer_due else self._answered
-            self._log(logging.INFO, BACK_NOTICE, back - self._asked, self._held_by)
+            self._log(logging.INFO, BACK_NOTICE, back - self._pinged, self._held_by)
             self._held_by = ""
 
     def discard(self, connection: MonitoredConnection) -> None:
@@ -143,13 +143,13 @@ class MonitoredHub:
         self._beats.pop(connection, None)
 
     def close(self) -> None:
-        """Ask no further questions; for the thread of the hub."""
-        self._question.stop()
-        self._question.close()
+        """Stop pinging; for the thread of the hub."""
+        self._ping.stop()
+        self._ping.close()
 
 
 class HubMonitor:
-    """Monitors connections, each from `add` to `discard`.  Both are for the thread of their hub."""
+    """Monitors each connection from `add` to `discard`, which the thread of its hub calls."""
 
     def __init__(self) -> None:
         # Lock order: this one, then a transport's.  Reentrant, because in either thread the garbage
@@ -157,7 +157,7 @@ class HubMonitor:
         self._lock = _RLock()
         self._log_lock = _allocate_lock()
         self._hubs: dict[Any, MonitoredHub] = {}
-        self._stop_lock: Any = None  # the thread sleeps in its acquire(); None: no thread
+        self._stop_lock: Any = None  # the thread waits in its acquire(); None: no thread
         self._registered = False
 
     def __repr__(self) -> str:
@@ -234,7 +234,7 @@ class HubMonitor:
     def _log(self, level: int, text: str, *args: object) -> None:
         """Log in a further native thread.
 
-        A logging handler may wait, even for the very hub that is late; heartbeats must not.
+        A logging handler may wait for the hub that is held; heartbeats must not wait.
         """
         with contextlib.suppress(RuntimeError):  # as in _start
             _start_thread(self._write, (level, text, args))
@@ -249,7 +249,7 @@ class HubMonitor:
         if not self._registered:
             self._registered = True
             atexit.register(self._at_exit)
-            # The fork holds the lock, so that the child finds no frame and no lock half way.
+            # Hold the lock while forking, so that the child inherits no half-written frame.
             os.register_at_fork(
                 before=self._before_fork,
                 after_in_parent=self._after_fork_in_parent,
@@ -271,7 +271,7 @@ class HubMonitor:
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        """Start from nothing in the child, which has neither the thread nor the connections."""
+        """Reset the child's copy: neither the thread nor the connections belong to the child."""
         self._lock, self._log_lock = _RLock(), _allocate_lock()
         self._hubs.clear()
         self._stop_lock = None

@@ -1,9 +1,9 @@
 """Imports pika without asyncio.
 
 ``import pika`` imports all of pika's adapters, and its asyncio adapter imports the 29 modules of
-asyncio: 1.7 MB of 30, and a twentieth of the time that a program takes to start.  Postage does not
-use that adapter.  So while pika is imported, `importlib.util.LazyLoader` stands in for asyncio: the
-first access to asyncio, by anybody, loads it.
+asyncio: 1.7 of 30 MB, and a twentieth of the time that a program takes to start.  Postage does not
+use that adapter.  So while pika is imported, asyncio gets an `importlib.util.LazyLoader`, and the
+first access to an attribute of asyncio loads it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["import_pika"]
 
 
 class _LazyAsyncioFinder:
-    """Finds asyncio where Python does, and lets its first use load it."""
+    """Finds asyncio as Python does, but loads it at its first use."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where asyncio is; None for any other module."""
+        """Return the spec of asyncio; None for any other module."""
         spec = PathFinder.find_spec(name, path, target) if name == "asyncio" else None
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)

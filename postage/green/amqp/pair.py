@@ -1,8 +1,8 @@
-"""The two connections that everything in a hub shares: one publishes, one consumes.
+"""The two connections that all components of a hub share: one publishes, one consumes.
 
-Two, because a broker with a memory alarm stops reading from connections that publish.  A consumer
-on such a connection could not acknowledge, so its queue, and the alarm, would never end (RabbitMQ,
-memory alarms).
+There are two because a broker with a memory alarm stops reading from connections that publish.  A
+consumer on such a connection could not acknowledge, so its queue would stay full, and the alarm
+would never end (RabbitMQ, memory alarms).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Pair:
         self.publishing = self._reconnecting("publishing")
         self.consuming = self._reconnecting("consuming")
         self.on_return: list[OnReturn] = []
-        """Called in the hub for each returned request: no queue is bound to its key."""
+        """Called in the hub for each request that is returned because it reached no queue."""
         self.lost_replies = 0
         """Replies that were returned, because their callers have ended."""
         self.declaring: set[gevent.Greenlet[..., Any]] = set()
         """Greenlets that declare in the background; only publishes wait for them."""
         numbered = f"{uuid.uuid4().hex[:16]}-{{:x}}".format
         self.new_id: Callable[[], str] = map(numbered, itertools.count(1)).__next__
-        """Returns an id that no other message anywhere has, at a tenth of the cost of a UUID."""
+        """Returns a globally unique message id, at a tenth of the cost of a UUID."""
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
@@ -71,10 +71,10 @@ class Pair:
 
     @property
     def connections(self) -> list[Connection]:
-        """The open ones."""
+        """The open connections."""
         return [c for each in (self.publishing, self.consuming) if (c := each.current) is not None]
 
     def close(self, limit: float) -> None:
-        """Close both for good, waiting at most *limit* seconds for each; switches."""
+        """Close both connections for good, waiting at most *limit* seconds for each; switches."""
         for each in (self.publishing, self.consuming):
             each.close(limit)

@@ -1,6 +1,6 @@
-"""The properties of messages: encoded as late, and decoded as little, as possible.
+"""The properties of messages, encoded and decoded lazily.
 
-Property tests hold both directions byte for byte against pika's codec.
+Property tests compare both directions byte for byte with pika's codec.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Properties:
         return f"Properties({', '.join(f'{n}={v!r}' for n, v in self.as_dict().items())})"
 
     def encode(self) -> bytes:
-        """Return flags and values as they stand in a header frame."""
+        """Return the flags and values of a header frame."""
         values = self.__dict__
         if len(values) == 1 and "_wire" in values:
             wire: bytes = values["_wire"]
@@ -111,18 +111,18 @@ class Properties:
 
 
 class PropertiesTemplate:
-    """Makes properties of which one differs with each message, and others are often the same.
+    """Makes properties of which only one, *own*, differs with each message.
 
-    The encoded values of those others are cached, which makes a publish cheaper by a sixth.
+    The encoded values of the *common* ones are cached, which makes a publish cheaper by a sixth.
     """
 
     def __init__(self, own: str, *common: str) -> None:
         self._own, self._common = own, common
-        # A timestamp may be among them: within a second, all messages have the same one.
+        # This also pays with a timestamp among them, which changes only once a second.
         self._around = lru_cache(maxsize=32)(self._encode_around)
 
     def render(self, own: str, *common: str | int) -> Properties:
-        """Return properties with these values, given in the order of the template's names."""
+        """Return properties with these values, in the order of the template's names."""
         before, after = self._around(common)
         return Properties.decode(before + short_string(own) + after)
 
@@ -163,7 +163,7 @@ def _table_at(data: bytes, at: int) -> tuple[bytes, int]:
 
 def _encode_table(table: dict[str, Any] | bytes) -> bytes:
     if isinstance(table, bytes):
-        return table  # as it was received
+        return table  # still encoded, as it was received
     pieces: list[bytes] = []
     pika.data.encode_table(pieces, table)
     return b"".join(pieces)
@@ -191,7 +191,7 @@ _ABSENT: dict[str, Any] = dict.fromkeys(name for _, name, _ in _LAYOUT)
 
 @lru_cache(maxsize=1024)
 def _encoders(present: tuple[str, ...]) -> tuple[bytes, list[tuple[str, Any]]]:
-    """Return the flags for the attributes *present*, and the encoder of each, in order."""
+    """Return the flags of the attributes *present*, and the encoder of each, in wire order."""
     layout = [entry for entry in _LAYOUT if entry[1] in present]
     flags = sum(flag for flag, _, _ in layout)
     return flags.to_bytes(2, "big"), [(name, _ENCODE[type_]) for _, name, type_ in layout]
@@ -199,7 +199,7 @@ def _encoders(present: tuple[str, ...]) -> tuple[bytes, list[tuple[str, Any]]]:
 
 @lru_cache(maxsize=1024)
 def _decoders(flags: int) -> list[tuple[str, Any]]:
-    """Return the attributes that *flags* announce, and the decoder of each, in order."""
+    """Return the attributes whose bits *flags* has, and the decoder of each, in wire order."""
     return [(name, _DECODE[type_]) for flag, name, type_ in _LAYOUT if flags & flag]
 
 
@@ -207,7 +207,7 @@ def _decode(wire: bytes, values: dict[str, Any]) -> None:
     """Put the attributes that are in *wire* into *values*."""
     at = 2
     for name, decode in _decoders(wire[0] << 8 | wire[1]):
-        if decode is short_string_at:  # most are; inline, because the call would double the cost
+        if decode is short_string_at:  # most are; inlined, because a call would double the cost
             end = at + 1 + wire[at]
             values[name] = wire[at + 1 : end].decode("utf-8", "surrogateescape")
             at = end

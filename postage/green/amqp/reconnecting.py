@@ -1,10 +1,10 @@
-"""A connection for as long as the program runs: made at its first use, and again after a loss.
+"""A connection that is made at its first use, and made again after each loss.
 
 How it works
 ------------
 `Reconnecting` follows the table `connection_states.RECONNECTING`.  A greenlet that wants a
-connection calls `get`.  If there is none, the first such greenlet starts one that connects
-(`_connect`), and all that want a connection wait for its answer, each within its own limit.
+connection calls `get`.  If there is none, the first such greenlet starts another that connects
+(`_connect`), and all wait for the result of that one, each within its own limit.
 
 The connecting greenlet tries every host of the settings, then pauses (`Backoff`), and repeats this
 as long as any greenlet waits.  Until a broker has accepted us once, it does not repeat: a refusal
@@ -46,9 +46,9 @@ __all__ = ["Reconnecting"]
 logger = logging.getLogger(__name__)
 
 LASTED = 1.0
-"""Seconds after which the loss of a connection starts again with short pauses.
+"""Seconds after which a lost connection has lasted: the next tries start again with short pauses.
 
-Not much longer: if connections break every few seconds, the pauses must not grow for ever.
+It is short because the pauses must not grow while connections break every few seconds.
 """
 
 Make = Callable[[tuple[str, int]], Connection]
@@ -58,7 +58,7 @@ Make = Callable[[tuple[str, int]], Connection]
 class Reconnecting:
     """Gives each caller an open connection, within the caller's own limit.
 
-    *make* connects to an address; *role* is for people.  *was_connected* tells whether a broker has
+    *make* connects to an address; logs name *role*.  *was_connected* tells whether a broker has
     ever accepted us, over this or another connection.
     """
 
@@ -78,7 +78,7 @@ class Reconnecting:
         self._answer: AsyncResult[Connection] = AsyncResult()
         self._waiting = 0
         self._error: ConnectionFailed | None = None
-        self._turn = 0
+        self._turn = 0  # counts addresses: the next one to try, modulo their number
         self._backoff = Backoff()
         self._not_before = 0.0
 
@@ -87,7 +87,7 @@ class Reconnecting:
 
     @property
     def state(self) -> ConnectionState:
-        """Its state: idle, opening, open, waiting for the next try, lost or closed."""
+        """Idle, opening, open, waiting for the next try, lost or closed."""
         return self._state
 
     @property
@@ -114,8 +114,9 @@ class Reconnecting:
         """Return the open connection; if there is none, wait for one, which switches greenlets.
 
         Waits *limit* seconds, by default the ``operation_timeout`` of the settings, or without a
-        limit for a first connection with ``wait_for_broker``.  Raises the `ConnectionFailed` of the
-        last try if there is no connection by then, and `ConnectionClosed` after `close`.
+        limit for a first connection with ``wait_for_broker``.  After that raises the
+        `ConnectionFailed` of the last try, or `OperationTimeout` if no try has ended.  Raises
+        `ConnectionClosed` after `close`.
         """
         connection = self._connection
         if connection is not None and connection.alive:
@@ -139,9 +140,11 @@ class Reconnecting:
             left = deadline - time.monotonic()
             answer.wait(None if left == math.inf else max(0.0, left))
             if not answer.ready():
-                raise self._timeout(limit)
+                if self._error is not None:
+                    raise self._error.with_traceback(None)
+                raise OperationTimeout("connecting", limit)
             if answer.exception is not None:
-                # Without the traceback: those of all waiting greenlets would add up.
+                # All waiting greenlets raise this error, so its traceback would grow with each.
                 raise answer.exception.with_traceback(None)
             connection = answer.get(block=False)
             if connection is not None and connection.alive:
@@ -157,21 +160,16 @@ class Reconnecting:
             self._connecting = gevent.spawn(self._connect)
 
     @property
-    def trouble(self) -> PostageError | None:
-        """Why there is no connection, if a try to make one has failed."""
+    def last_error(self) -> PostageError | None:
+        """Why the last try to connect failed; None if there is a connection or was no try."""
         return None if self.current is not None else self._error
-
-    def _timeout(self, limit: float) -> PostageError:
-        if self._error is not None:
-            return self._error.with_traceback(None)
-        return OperationTimeout("connecting", limit)
 
     # --- the greenlet that connects
 
     def _connect(self) -> None:
         try:
             connection = self._connect_until_open()
-        except Exception as exc:  # the waiting greenlets get it, whatever it is
+        except Exception as exc:  # the waiting greenlets raise it
             self._step(ConnectionEvent.GIVE_UP)
             self._reset_pauses()  # the greenlets that get the error decide when to try again
             self._answer.set_exception(exc)
@@ -182,7 +180,7 @@ class Reconnecting:
             self._connecting = None
 
     def _connect_until_open(self) -> Connection | None:
-        """Return a connection; None if no greenlet waits any longer."""
+        """Return a connection, or None when no greenlet waits for one."""
         level = logging.WARNING
         while self._waiting:
             self._step(ConnectionEvent.PAUSE)
@@ -225,7 +223,7 @@ class Reconnecting:
             return None
 
     def _may_recover(self, error: ConnectionFailed) -> bool:
-        """Return whether a later try may succeed, so that this error need not be raised."""
+        """Return whether to try again after *error* instead of raising it."""
         awaited = self.settings.wait_for_broker and isinstance(error, BrokerUnreachable)
         return awaited or self._was_connected()
 
@@ -257,11 +255,11 @@ class Reconnecting:
     # --- the end
 
     def close(self, limit: float = 5.0) -> None:
-        """Close for good, within *limit* seconds: flush and close an open connection; switches.
+        """Close for good: flush and close an open connection, within *limit* seconds; switches.
 
         Greenlets that wait for a connection get `ConnectionClosed`.  Closing twice is fine.
         """
-        # kill() may let the connecting greenlet run once more, so its state must still be legal.
+        # kill() may let the connecting greenlet run once more, so CLOSED comes after it.
         while self._connecting is not None and not self._connecting.dead:
             self._connecting.kill()
             self._answer.set_exception(ConnectionClosed("our side closed it while it connected"))

@@ -16,7 +16,7 @@ __all__ = ["READ_SIZE", "Stream", "stream_of"]
 READ_SIZE = 65536
 """Bytes that are read at a time."""
 WRITE_SIZE = 65536
-"""Bytes that TLS gets at a time: OpenSSL reports a write only when all of it is sent."""
+"""Bytes passed to TLS at a time, because OpenSSL reports a write only when all of it is sent."""
 
 # The real one, even where threading is patched: native threads share it.
 _allocate_lock = gevent.monkey.get_original("_thread", "allocate_lock")
@@ -29,9 +29,9 @@ class Stream:
         self._sock = sock
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self.lock: Any = _allocate_lock()
-        """Held by a thread that writes or closes: two native threads may write."""
+        """Held while writing or closing, because two native threads may write."""
         self.write: Callable[[memoryview], int] = sock.send
-        """Writes at least the first byte of some data; returns how many bytes it has written.
+        """Writes some data, at least one byte; returns the number of bytes written.
 
         After `BlockingIOError`, the next write must begin with the same bytes.
         """
@@ -45,7 +45,7 @@ class Stream:
         return self._sock.recv(READ_SIZE)
 
     def cut(self) -> None:
-        """Break the connection without a word of TLS or AMQP, as a failing network does."""
+        """Break the connection without a close of TLS or AMQP, as a failing network does."""
         gevent.socket.socket.shutdown(self._sock, gevent.socket.SHUT_RDWR)
 
     def close(self, *, silently: bool) -> None:  # noqa: ARG002 - see SecureStream
@@ -74,7 +74,7 @@ class SecureStream(Stream):
                 try:
                     part = self._sock.recv(READ_SIZE)
                 except OSError as exc:
-                    if parts:  # return these first; the next read raises the error again
+                    if parts:  # return these; the next read raises the error again
                         break
                     if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
                         raise BlockingIOError from None
@@ -87,14 +87,14 @@ class SecureStream(Stream):
 
     def _write(self, data: memoryview) -> int:
         sent = self._sock.send(data[:WRITE_SIZE])
-        if not sent:  # in gevent: TLS must write, or read, before this write can continue
+        if not sent:  # gevent returns 0 when TLS must read or write before it can continue
             raise BlockingIOError
         return sent
 
     def close(self, *, silently: bool) -> None:
-        """Close the socket; unless *silently*, tell the peer of the TLS session before."""
+        """Close the socket; unless *silently*, end the TLS session with the peer first."""
         if not silently:
-            # Do not wait for the answer: the AMQP connection has been closed already.
+            # Without waiting for the answer: the AMQP connection is closed already.
             with contextlib.suppress(OSError, ValueError):
                 self._sock.unwrap()
         self._sock.close()

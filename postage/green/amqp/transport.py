@@ -1,4 +1,4 @@
-"""The bottom of the runtime: pika's connection over a gevent socket.
+"""pika's connection over a gevent socket.
 
 How it works
 ------------
@@ -7,22 +7,22 @@ channels, and checks heartbeats; the transport gives it a socket and timers.  No
 socket and nothing here blocks: watchers of the hub call it.
 
 * **Reading.**  When the socket is readable, one ``recv`` per turn of the event loop passes its
-  bytes to `feed`, which is pika's decoder until the `Codec` takes its place.
+  bytes to `feed`: pika's decoder, which the `Codec` replaces.
 * **Writing.**  `write` appends whole frames to a list.  At the end of the turn `_flush` joins them
   and sends them with one system call.  When a turn produces more than `CHUNK` bytes, they are sent
   earlier.  What the socket does not take stays in ``_sending`` until the socket is writable.
 * **Back pressure.**  When more than `HIGH_WATER` bytes are unsent, or the broker has an alarm
   (connection.blocked), `takes_data` is False, and publishers call `wait_writable`.
 * **Heartbeats of a late hub.**  While a handler computes, the native thread of the `HubMonitor`
-  calls `beat`.  So the socket, ``_sending`` and ``_sent`` are used under a lock.  ``_out`` is not:
-  it belongs to the hub, and always holds whole frames, so that a heartbeat fits before it.
+  calls `beat`.  So the socket, ``_sending`` and ``_sent`` are used under a lock.  ``_out`` needs
+  no lock: it belongs to the hub.  It always holds whole frames, so a heartbeat may precede it.
 * **The end.**  `_lose` handles a broken stream, ``close`` is pika's proper AMQP close, `disconnect`
   gives up a close that takes too long, `close_socket` is for a forked child, and
-  `close_without_hub` for the end of the program.  All of them meet in `_tear_down`, once.
+  `close_without_hub` for the end of the program.  Each of them calls `_tear_down`, which runs once.
 
-pika calls some methods with a leading underscore, and we call some of its own: all of them are in
-`PIKA_PRIVATE_NAMES`, and a test fails by name when a release of pika moves one.  Compared with
-pika's own gevent adapter, this transport carries two to three times the messages.
+pika calls some of our methods by private names, and we call some private methods of pika.  All of
+them are in `PIKA_PRIVATE_NAMES`, and a test names those that a new release of pika has changed.
+This transport carries two to three times the messages of pika's own gevent adapter.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ HIGH_WATER = 1 << 20
 CHUNK = 1 << 18
 """Bytes that are sent before the turn of the loop ends; more would only take memory.
 
-Much less would split what the broker and its clients handle as one: with 8 kB, each of a hundred
+Much less would split data that broker and clients handle as one: with 8 kB, each of a hundred
 concurrent calls takes a third longer.
 """
 
 FIRST_BYTES = b"\x01\x08A"
-"""How a stream may begin: a method frame, a heartbeat, or "AMQP" from another protocol version."""
+"""Valid first bytes of a stream: a method frame, a heartbeat, or "AMQP" (another version)."""
 
 NOTHING = memoryview(b"")
 
@@ -102,14 +102,14 @@ class Transport(pika.connection.Connection):
         late_after: float = 0.0,
     ) -> None:
         self.feed: Feed = super()._on_data_available
-        """Takes what was read; the `Codec` puts itself in its place."""
+        """Takes the bytes that were read; the `Codec` replaces it by its own `Codec.feed`."""
         self._late_after = late_after
         self._stream = stream_of(sock)
         self._lock, self._send_some = self._stream.lock, self._stream.write
         self._loop = gevent.hub.get_hub().loop
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
-        # For the monitor's thread: run_callback_threadsafe counts references, which is a race.
+        # `beat` uses it: run_callback_threadsafe counts references to the loop without a lock.
         self._waker = self._loop.async_(ref=False)
         self._waker.start(self._flush)
         self._timers: set[Any] = set()
@@ -120,12 +120,12 @@ class Transport(pika.connection.Connection):
         self._sent = 0
         self.this_turn = 0
         """Bytes that were written in this turn of the loop, sent or not."""
-        self._tried = 0  # the value of this_turn when sending was last tried
+        self._tried = 0  # this_turn at the last try to send
         self._flush_due = False
         self.blocked: str | None = None
         """Why the broker accepts no publishes now (an alarm), or None (RabbitMQ, alarms)."""
         self._writers = WaitQueue(lambda: self._torn_down or self.takes_data)
-        self._heard = self._disconnecting = self._torn_down = False
+        self._disconnecting = self._torn_down = False
         super().__init__(
             parameters, on_open, on_failure, on_close, internal_connection_workflow=False
         )
@@ -152,10 +152,13 @@ class Transport(pika.connection.Connection):
         if not data:
             self._lose(EOFError("the broker closed the connection"))
             return
+        if not self.bytes_received and data[0] not in FIRST_BYTES:
+            self._lose(pika.exceptions.ProtocolVersionMismatch(data[:40]))
+            return
         try:
-            self._take(data)
-        except Exception as exc:  # whatever it is, the rest of the stream has no meaning
-            # While the connection opens, the error for its maker says everything.
+            self.feed(data)
+        except Exception as exc:  # after any error, the rest of the stream has no meaning
+            # While the connection opens, its maker raises the error.
             logger.log(
                 logging.ERROR if self.is_open else logging.DEBUG,
                 "The AMQP stream could not be understood; the connection is given up.",
@@ -163,17 +166,8 @@ class Transport(pika.connection.Connection):
             )
             self._lose(exc)
 
-    def _take(self, data: bytes) -> None:
-        if not self._heard and data[0] not in FIRST_BYTES:
-            raise pika.exceptions.ProtocolVersionMismatch(data[:40])
-        self._heard = True
-        self.feed(data)
-
-    def _on_data_available(self, data_in: bytes) -> None:
-        self.feed(data_in)
-
     def handle_frame(self, frame: Any) -> None:
-        """Let pika handle a frame, which it has decoded."""
+        """Let pika handle a frame that `pika.frame` has decoded."""
         self._process_frame(frame)
 
     def _lose(self, exc: BaseException) -> None:
@@ -186,7 +180,7 @@ class Transport(pika.connection.Connection):
     # --- writing
 
     def write(self, data: bytes) -> None:
-        """Send whole frames at the end of this turn; never switches."""
+        """Send *data*, whole frames, at the end of this turn; never switches."""
         self._out.append(data)
         size = len(data)
         self.written += size
@@ -204,7 +198,7 @@ class Transport(pika.connection.Connection):
 
         Never switches.  An error here occurs again, and is handled, at the end of the turn.
         """
-        # When the socket is full, the next try comes after another *chunk* bytes.
+        # When the socket is full, try again only after another *chunk* bytes.
         if min(self.unsent, self.this_turn - self._tried) > chunk and not self._torn_down:
             self._tried = self.this_turn
             with contextlib.suppress(OSError):  # BlockingIOError is one
@@ -234,7 +228,7 @@ class Transport(pika.connection.Connection):
                     self._sending = memoryview(b"".join(self._out))
                     self._out.clear()
                 self._send_part()
-            self._sending = NOTHING  # an empty slice of a memoryview still pins the whole buffer
+            self._sending = NOTHING  # an empty slice would keep the whole buffer alive
 
     def _send_part(self) -> None:
         sent = self._send_some(self._sending)
@@ -242,10 +236,10 @@ class Transport(pika.connection.Connection):
         self._sent += sent
 
     def beat(self) -> None:
-        """Write a heartbeat frame, after the frames that are half sent; never blocks.
+        """Write a heartbeat frame after the data being sent; never blocks.
 
-        For the native thread of the `HubMonitor`.  What the socket does not take now, the hub sends
-        when it runs again; a lost connection is left to the hub, too.
+        For the native thread of the `HubMonitor`.  The hub sends the rest when it runs again, and
+        handles a lost connection.
         """
         with contextlib.suppress(OSError), self._lock:
             if self._torn_down or not self.is_open:
@@ -281,9 +275,9 @@ class Transport(pika.connection.Connection):
         return self.blocked is None and self.written - self._sent <= HIGH_WATER
 
     def wait_writable(self, limit: float) -> None:
-        """Wait until publishes can be written, or the connection ends; switches.
+        """Wait until publishes can be written, or the connection ends.
 
-        Raises `OperationTimeout` after *limit* seconds.
+        Switches unless that is so already.  Raises `OperationTimeout` after *limit* seconds.
         """
         if not self._writers.wait(limit):
             if self.blocked is not None:
@@ -310,7 +304,7 @@ class Transport(pika.connection.Connection):
 
     def _on_timer(self, timer: Any, callback: Callable[[], Any]) -> None:
         # After a late turn, the timer and the socket are due at the same time, in any order.  Read
-        # first: the timer may judge the broker dead although its heartbeat is in the socket.
+        # first: pika's timer would declare the broker dead whose heartbeat is still in the socket.
         if not self._torn_down:
             self._on_readable()
         if timer in self._timers:  # reading may have ended the connection, and with it its timers
@@ -342,17 +336,17 @@ class Transport(pika.connection.Connection):
     # --- the end
 
     def disconnect(self) -> None:
-        """Close the socket of a connection that is closing; its waiters hear of the end."""
+        """Close the socket of a connection that is closing; its waiters get the error."""
         if not self._torn_down:
             self._tear_down()
             self._on_stream_terminated(None)
 
     def _tear_down(self, *, silently: bool = False) -> None:
-        self._remove_heartbeat()  # its timers would keep the transport for as long as the hub runs
+        self._remove_heartbeat()  # its timers would keep the transport alive
         for watcher in (self._reader, self._writer, self._waker):
             watcher.stop()
             watcher.close()
-        with self._lock:  # or `beat` may write to another socket that gets this file descriptor
+        with self._lock:  # or `beat` might write to the next socket with this descriptor
             self._torn_down = True
             self._stream.close(silently=silently)
         hub_monitor.discard(self)
@@ -366,33 +360,30 @@ class Transport(pika.connection.Connection):
             self._stream.cut()
 
     def close_socket(self) -> None:
-        """Close the socket without a word to the broker, as a forked child must.
-
-        No callback is called.
-        """
+        """Close the socket, as a forked child must: tells no broker and calls no callback."""
         if not self._torn_down:
             self._tear_down(silently=True)
 
     def close_without_hub(self, limit: float) -> None:
-        """Flush, close properly, and return within *limit* seconds; the hub does not run.
+        """Flush and close properly, within *limit* seconds, while the hub does not run.
 
-        For the end of the program or of the hub's thread, when the hub will never run again.
+        For the end of the program or of the hub's thread, after which the hub never runs again.
         """
         deadline = time.monotonic() + limit
         poll = gevent.monkey.get_original("select", "poll")()
         try:
             if self.is_open:
                 self.close()
-            while self._awaits_close() and (left := deadline - time.monotonic()) > 0:
+            while self.is_closing and not (self._torn_down or self._disconnecting):
+                left = max(0.0, deadline - time.monotonic())
+                if not left:
+                    break
                 poll.register(self._stream.fileno(), POLLIN | (POLLOUT if self.unsent else 0))
                 self._handle_events(poll.poll(left * 1000))
         except (OSError, pika.exceptions.AMQPError):
             logger.debug("The connection had ended before it could be closed.", exc_info=True)
         finally:
             self.close_socket()
-
-    def _awaits_close(self) -> bool:
-        return self.is_closing and not (self._torn_down or self._disconnecting)
 
     def _handle_events(self, events: list[tuple[int, int]]) -> None:
         for _, event in events:

@@ -1,9 +1,9 @@
-"""Ways for greenlets to wait, each with a limit, and cheaper than gevent's where that pays.
+"""What greenlets wait on: cheaper than gevent's classes, or with an order that these lack.
 
 * `Wakeup`: one greenlet waits for a flag.
 * `Answer`: one greenlet waits for a value or an error, such as the broker's answer to a declare.
-* `WaitQueue`: many greenlets wait for room, and get it in the order in which they came.
-* `SharedResource`: many greenlets want a thing that one of them makes, such as a channel.
+* `WaitQueue`: many greenlets wait for room, first come, first served.
+* `SharedResource`: many greenlets use an object that one of them makes, such as a channel.
 * `Callbacks`: functions to call when something happens; no greenlet waits.
 """
 
@@ -25,7 +25,7 @@ from postage.errors import OperationTimeout
 __all__ = ["Answer", "Callbacks", "Closable", "SharedResource", "WaitQueue", "Wakeup"]
 
 WOKEN_AT_ONCE = 100
-"""Greenlets that a `WaitQueue` wakes at a time: what they write in one turn of the hub is sent
+"""Greenlets that a `WaitQueue` wakes at a time.  All that they write in one turn of the hub is sent
 together."""
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Wakeup:
         if self.is_set:
             return
         hub = get_hub()
-        waiter: Waiter[None] = Waiter(hub)  # a wake-up that comes after the wait has no effect
+        waiter: Waiter[None] = Waiter(hub)  # a wake-up after the wait has no effect
         self._wake = wake = waiter.switch
         timer = hub.loop.timer(seconds)
         timer.start(wake, None, update=True)  # the clock of the hub may be behind
@@ -74,8 +74,8 @@ class Wakeup:
     def within(self, seconds: float) -> Iterator[None]:
         """End the block after *seconds*, or when the flag is set, if that is sooner.
 
-        Ending the block interrupts its wait as ``kill`` would, and the program then continues after
-        the block.  A timeout that belongs to the caller passes through.
+        An exception interrupts the greenlet where it waits, and this method catches it at the end
+        of the block.  Timeouts of the caller pass through.
         """
         over = gevent.Timeout.start_new(0 if self.is_set else seconds)
         greenlet: Any = gevent.getcurrent()
@@ -139,15 +139,15 @@ class Answer(Wakeup, Generic[T]):
 class WaitQueue:
     """Greenlets that wait until *has_room* returns True, first come, first served.
 
-    An event would wake all of them whenever there is room for a few: ten thousand, again and again.
-    So a few are woken at a time, and those that find no room left keep their places.
+    An event would wake all of them, perhaps ten thousand, each time that there is room for a few.
+    This queue wakes a few at a time, and those that find no room left keep their places.
     """
 
     def __init__(self, has_room: Callable[[], bool]) -> None:
         self._has_room = has_room
         self.waiting: OrderedDict[Wakeup, None] = OrderedDict()
         """The wakeups of those that wait, in the order in which they came."""
-        self._woken = 0  # greenlets that were woken and have not looked yet
+        self._woken = 0  # greenlets that were woken and have not checked for room yet
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -178,14 +178,14 @@ class WaitQueue:
                 if not wakeup.is_set or self._has_room():
                     return wakeup.is_set
                 wakeup.clear()
-                self._count_look()
+                self._count_check()
         finally:
             del self.waiting[wakeup]
-            if wakeup.is_set:  # also where this greenlet was killed after it was woken
-                self._count_look()
+            if wakeup.is_set:  # also if this greenlet was killed after it was woken
+                self._count_check()
 
-    def _count_look(self) -> None:
-        """Note that a woken greenlet has looked; after the last one has acted, wake the next."""
+    def _count_check(self) -> None:
+        """Note that a woken greenlet has checked; when the last one has, wake the next ones."""
         self._woken -= 1
         if not self._woken:
             get_hub().loop.run_callback(self.wake)
@@ -196,18 +196,18 @@ class Closable(Protocol):
 
     @property
     def alive(self) -> bool:
-        """False from the moment that it cannot be used."""
+        """Whether it can still be used."""
 
 
 C = TypeVar("C", bound=Closable)
 
 
 class SharedResource(Generic[C]):
-    """A thing that is made at its first use, and made again when the last one has ended.
+    """An object that is made at its first use, and made again when the last one has ended.
 
     When many greenlets want it at once, one of them makes it.  The others wait for the outcome and
-    share it, even if it is an error: otherwise each would try in turn, and the last greenlet would
-    wait for all the tries before its own.
+    share it, even if it is an error: if each tried in turn, the last greenlet would wait for all
+    the tries before its own.
     """
 
     def __init__(self, make: Callable[[], C]) -> None:
@@ -217,22 +217,22 @@ class SharedResource(Generic[C]):
 
     @property
     def current(self) -> C | None:
-        """The thing, if it exists and is alive, else None."""
+        """The object if it exists and is alive, else None."""
         return self._value if self._value is not None and self._value.alive else None
 
     def invalidate(self) -> None:
-        """Let the next `get` make a new one, although this one is alive; never switches."""
+        """Let the next `get` make a new object although this one is alive; never switches."""
         self._value = None
 
     def get(self) -> C:
-        """Return the thing.  Where it must be made, switches, and raises what making it raises."""
+        """Return the object; if it must be made, switches, and raises the error of making it."""
         while True:
             value = self._value
             if value is not None and value.alive:
                 return value
             if self._attempt is None:
                 return self._create()
-            # None says that the greenlet that made it was killed: another one tries.
+            # Returns when the other greenlet has made it, or was killed; then this one tries.
             self._attempt.get()
 
     def _create(self) -> C:
@@ -256,7 +256,7 @@ F = TypeVar("F")
 class Callbacks(dict[F, None]):
     """Functions to call, each once, in the order in which they were added.
 
-    A dict and not a list, because thousands of consumers may add and remove their functions.
+    A dict, because removing from a list would be slow with the functions of thousands of consumers.
     Iterate over a copy where a function may remove itself.
     """
 

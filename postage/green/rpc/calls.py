@@ -284,7 +284,7 @@ class Calls:
     def _failure(self, call: PendingCall, budget: CallBudget) -> MessageResultException:
         """Return the result of a call that has no outcome, and no try or no time left."""
         # The time of the call and that of its wait for a connection end together, in any order.
-        loss = call.loss if budget.used else call.loss or self._pair.publishing.trouble
+        loss = call.loss if budget.used else call.loss or self._pair.publishing.last_error
         if loss is not None:
             name = TIMEOUT if isinstance(loss, OperationTimeout) else CONNECTION_LOST
             return MessageResultException(name, str(loss))
