@@ -1,4 +1,4 @@
-"""Deadlines: what is left, by a clock that is turned by hand."""
+"""Deadlines: the remaining time, by a clock that the test sets."""
 
 from __future__ import annotations
 

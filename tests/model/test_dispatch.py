@@ -196,7 +196,7 @@ def test_the_deepest_body_that_decodes_can_be_copied():
 
 
 class Uncopied:
-    """What an encoder of the user's may decode to."""
+    """A type that a user's encoder may return."""
 
     def __deepcopy__(self, memo):
         raise TypeError("there is only one of me")

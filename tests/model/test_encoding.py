@@ -1,4 +1,4 @@
-"""Encoders: what can be sent, what comes back, and what the error says about what cannot."""
+"""Encoders: bodies, decoded values, and the errors of values that cannot be sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_json_value_comes_back_as_it_was(value):
 @pytest.mark.behaviour("encoders")
 @given(value=values)
 def test_without_extras_encoding_equals_the_standard_library(value):
-    """1.2.1 sends that, byte for byte, and any JSON reader takes it."""
+    """1.2.1 sends the same bytes, and any JSON reader accepts them."""
     with by_the_standard_library():
         assert JsonEncoder.encode(value) == json.dumps(value)
 
@@ -130,7 +130,7 @@ paths = st.lists(st.text("abcdef_", min_size=1) | st.integers(0, 3), max_size=12
 
 
 def buried(path):
-    """Return an object that no encoder takes, inside of lists and dictionaries, and its key."""
+    """Return lists and dictionaries around an object that no encoder accepts, and its key."""
     value, key = object(), ""
     for part in reversed(path):
         value = {part: value, "": 0} if isinstance(part, str) else [0] * part + [value, 0]

@@ -1,4 +1,4 @@
-"""Exchanges: classes whose attributes say how they are declared."""
+"""Exchanges: classes whose attributes are the arguments of their declaration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON by orjson and msgspec: what they make of it is what the standard library makes of it."""
+"""JSON by orjson and msgspec: the results are those of the standard library."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Record:
     field: int = 1
 
 
-#: What either library takes for something that it is not, or might.
+#: Values that one of the libraries converts to other values, or might.
 ODD = [
     *(Plain.ONE, Number.ONE, Text("x"), Real(1.5), Real("nan"), Table(a=1), Record()),
     *(collections.OrderedDict(a=1), collections.defaultdict(int), {1, 2}, frozenset([1])),
@@ -107,7 +107,7 @@ bodies = st.one_of(
 
 
 def outcome(function: Callable[[Any], Any], argument: Any) -> str:
-    """Return what comes of it; repr tells 1 from 1.0 and True, and 0.0 from -0.0."""
+    """Return the result as text; repr distinguishes 1, 1.0 and True, and 0.0 and -0.0."""
     try:
         return repr(function(argument))
     except (EncodingError, DecodingError) as exc:
@@ -115,7 +115,7 @@ def outcome(function: Callable[[Any], Any], argument: Any) -> str:
 
 
 def sent(value: Any) -> Any:
-    """Return what any reader of JSON makes of what we send for *value*."""
+    """Return *value* as a reader of JSON decodes it after it was sent."""
     return json.loads(JsonEncoder.encode(value))
 
 

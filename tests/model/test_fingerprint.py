@@ -106,7 +106,7 @@ def test_the_pid_is_right_in_a_forked_child():
 
 
 class Badge:
-    """A class of the user's that can say its fingerprint."""
+    """A user's class that can be written as a fingerprint."""
 
     def as_dict(self):
         return {"name": "badge", "rank": "captain"}

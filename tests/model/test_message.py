@@ -36,7 +36,7 @@ def result(kind, value, message=""):
     return body("result", "none", {"type": kind, "value": value, "message": message})
 
 
-#: A message of every kind, and its whole body.
+#: A message of every class, and its whole body.
 EVERY = {
     "generic": (Message(), body("none", "none", {})),
     "args": (Message(1, "a"), body("none", "none", {"args": [1, "a"]})),
@@ -90,7 +90,7 @@ def test_empty_arguments_are_given_arguments():
 
 
 class Alarm(Message):
-    """A type of the user's own."""
+    """A type that a user defines."""
 
     type = "alarm"
     name = "fire"
@@ -170,7 +170,7 @@ def test_fingerprint_takes_one_dictionary_or_both():
 
 
 class Gauge:
-    """Something whose text says its state."""
+    """An object whose text is its state."""
 
     def __str__(self):
         return "at 70 %"
@@ -394,13 +394,13 @@ anything = st.recursive(
 
 
 class Text(str):
-    """What a user's encoder may decode a string to."""
+    """A string that a user's encoder may return."""
 
     __slots__ = ()
 
 
 class Table(dict):
-    """What a user's encoder may decode an object to."""
+    """An object that a user's encoder may return."""
 
 
 @pytest.mark.behaviour("message-seven-keys")

@@ -12,7 +12,7 @@ import pytest
 import postage
 from tests.support.programs import run_program
 
-#: What programs written for 1.2.1 import from each of the three modules.
+#: The names that programs written for 1.2.1 import from each of the three modules.
 CLASSIC = {
     "messaging": [
         *("Exchange", "Fingerprint", "Encoder", "JsonEncoder", "Message", "MessageCommand"),

@@ -1,4 +1,4 @@
-"""How often a message has come without being settled, as far as anybody can tell."""
+"""How often a message was delivered without being acknowledged or rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the broker is: arguments over classic globals over the environment over the defaults."""
+"""Settings: arguments override classic globals, the environment and the defaults, in this order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULTS = ("localhost", 5672, "guest", "guest", "/")
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch):
-    """No variable of ours is set, and nothing was assigned to the globals."""
+    """No variable of Postage is set, and nothing was assigned to the globals."""
     for name in [name for name in os.environ if name.startswith("POSTAGE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(live, "overrides", {})
@@ -35,7 +35,7 @@ def env(monkeypatch):
 
 
 def parts(hup=None, vhost=None):
-    """Return host, port, user, password, vhost as a component with these arguments has them."""
+    """Return host, port, user, password, vhost of a component with these arguments."""
     settings = Settings.resolve(hup, vhost)
     return tuple(getattr(settings, name) for name in PARTS)
 

@@ -1,4 +1,4 @@
-"""What users write, with annotations: mypy --strict and pyright accept all of it."""
+"""Programs of users with annotations: mypy --strict and pyright accept all of them."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ QUEUE: QueueSpec = {"name": "q", "flags": {"exclusive": True}}
 
 
 def decorators_keep_types(server: Server) -> tuple[int, type[Handler]]:
-    """A decorated method is what it was: it can be called directly."""
+    """A decorated method stays a method: it can be called directly."""
     server.letter({})
     server.tick()
     return server.sum({"parameters": [1]}, Reply(print)), Server.Doubled

@@ -1,4 +1,4 @@
-"""Programs for 1.2.1, as its README has them, with the annotations that mypy --strict asks for."""
+"""Programs from the README of 1.2.1, with the annotations that mypy --strict requires."""
 
 from __future__ import annotations
 

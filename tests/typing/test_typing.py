@@ -1,4 +1,4 @@
-"""Type checkers accept what users write, and find their mistakes."""
+"""Type checkers accept the programs of users, and find their mistakes."""
 
 from __future__ import annotations
 
