@@ -129,11 +129,10 @@ class ConsumerRotation:
 
     def wake(self) -> None:
         """Let consumers that are ready again rejoin the rotation."""
-        if not self._waiting:
-            return
-        for consumer in [each for each in self._waiting if each.is_ready()]:
-            self._waiting.remove(consumer)
-            self._line_up(consumer)
+        for consumer in tuple(self._waiting):
+            if consumer.is_ready():
+                self._waiting.remove(consumer)
+                self._line_up(consumer)
 
 
 DeadLetter = Callable[["BrokerQueue", QueuedMessage, str], None]
@@ -208,24 +207,23 @@ class BrokerQueue:
         if header.ttl is not None or own_ttl is not None:
             ttl = min(each for each in (header.ttl, own_ttl) if each is not None)
             expires_at = self._timers.now() + ttl
+            self._may_expire = True
         queued = QueuedMessage(message.address, header, message.body, level, expires_at)
-        if not self._is_limited or self.accepts(message):
-            self._put(queued)
-            return True
-        if self.options.overflow == "reject-publish-dlx":
-            self._publish_dead_letter(self, queued, "maxlen")
-        return False
-
-    def _put(self, queued: QueuedMessage) -> None:
+        if self._is_limited and not self.accepts(message):
+            if self.options.overflow == "reject-publish-dlx":
+                self._publish_dead_letter(self, queued, "maxlen")
+            return False
         if not self._count and (consumer := self._consumers.next()) is not None:
             if consumer.deliver(self, self._mark_delivered(queued)):
                 self._account(queued.size)
-            return
+            return True
         self._account(queued.size)
-        self._levels[queued.level].append(queued)
-        self._count_in(queued)
+        self._levels[level].append(queued)
+        self._count += 1
+        self.body_bytes += len(queued.body)
         if self.had_consumers or self._is_limited or self._may_expire:
             self.dispatch()
+        return True
 
     def _overflows(self, more: int, more_bytes: int) -> bool:
         options = self.options
@@ -246,13 +244,8 @@ class BrokerQueue:
             later.append(level.popleft())
         level.appendleft(queued)
         level.extendleft(reversed(later))
-        self._count_in(queued)
-
-    def _count_in(self, queued: QueuedMessage) -> None:
         self._count += 1
         self.body_bytes += len(queued.body)
-        if queued.expires_at is not None:
-            self._may_expire = True
 
     # --- out
 

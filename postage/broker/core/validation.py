@@ -35,32 +35,30 @@ def validate(data: bytes, user: str) -> MessageHeader:
 
 def _validated(data: bytes, user: str) -> MessageHeader:
     values = decode_properties(data)
-    if values.get("user_id", user) != user:
+    get = values.get
+    if get("user_id", user) != user:
         raise ChannelFault(
             406,
             f"user_id property set to '{values['user_id']}' but authenticated user was '{user}'",
         )
-    ttl = _seconds(values.get("expiration"))
+    ttl = None if (expiration := get("expiration")) is None else _seconds(expiration)
     keys: tuple[str, ...] = ()
     if b"CC" in data:  # also the end of BCC
-        headers = values.get("headers") or {}
+        headers = get("headers") or {}
         keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
         if "BCC" in headers:  # which no consumer may see
             seen = {name: value for name, value in headers.items() if name != "BCC"}
             data = encode_properties({**values, "headers": seen})
-    mode = values.get("delivery_mode")
+    mode = get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
-    direct = values.get("reply_to") == REPLY_TO
-    return MessageHeader(data, values.get("priority") or 0, ttl, keys, direct)
+    return MessageHeader(data, get("priority") or 0, ttl, keys, get("reply_to") == REPLY_TO)
 
 
 _cached = lru_cache(maxsize=512)(_validated)
 
 
-def _seconds(expiration: str | None) -> float | None:
-    if expiration is None:
-        return None
+def _seconds(expiration: str) -> float:
     number = _INTEGER.match(expiration)
     if number is None:
         why = "no_integer"

@@ -224,8 +224,11 @@ class ClientChannel(BaseChannel):
         delivery = self.unacked.pop(call.delivery_tag, None)
         if delivery is None:
             raise _unknown(call.delivery_tag)
-        queue, queued, _ = delivery
-        self._uncount([delivery])
+        queue, queued, consumer = delivery
+        queue.unacked -= 1
+        if consumer is not None:
+            self.out -= 1
+            consumer.unacked -= 1
         queue.discard(queued)
         if self.consumers:
             queue.dispatch()

@@ -64,10 +64,12 @@ def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], 
 
 def short_at(data: bytes, at: int) -> tuple[str, int]:
     """Return the short string at offset *at* of *data*, and its end; raise `SyntaxFault`."""
-    if at >= len(data) or at + 1 + data[at] > len(data):
-        raise SyntaxFault("a short string runs over the end")
-    end = at + 1 + data[at]
-    return data[at + 1 : end].decode("utf-8", "surrogateescape"), end
+    if at < len(data):
+        start = at + 1
+        end = start + data[at]
+        if end <= len(data):
+            return data[start:end].decode("utf-8", "surrogateescape"), end
+    raise SyntaxFault("a short string runs over the end")
 
 
 def long_at(data: bytes, at: int) -> tuple[bytes, int]:
