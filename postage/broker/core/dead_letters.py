@@ -25,7 +25,7 @@ def dead_letter(
     values["headers"] = headers
     key = queue.options.dead_letter_key
     if key is not None:
-        headers.pop("CC", None)  # the key of the queue replaces all keys of the message
+        headers.pop("CC", None)  # the queue's key replaces all keys of the message
     more_keys = message.header.more_keys if key is None else ()
     data = encode_properties(values)
     return PublishedMessage(
@@ -36,7 +36,7 @@ def dead_letter(
     )
 
 
-def _deaths(  # noqa: PLR0913 - what an entry of x-death contains
+def _deaths(  # noqa: PLR0913 - the contents of an entry of x-death
     message: PublishedMessage,
     headers: dict[str, Any],
     queue: str,

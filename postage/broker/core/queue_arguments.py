@@ -57,7 +57,7 @@ class QueueArguments:
 
     @classmethod
     def parse(cls, raw: dict[str, Any], queue: str, vhost: str = "/") -> QueueArguments:
-        """Read *raw*; raise 406 naming the argument that is wrong, 540 for streams.
+        """Read *raw*; raise 406 for an argument that is wrong, 540 for streams.
 
         The order of the checks decides which of several errors is reported, and is RabbitMQ's.
         """
@@ -65,8 +65,8 @@ class QueueArguments:
         check_text(raw, "x-dead-letter-exchange", subject)
         read = _Reader(raw, subject)
         parsed = cls(
-            expires=read.milliseconds("x-expires", least=1),
-            message_ttl=read.milliseconds("x-message-ttl", least=0),
+            expires=read.seconds("x-expires", least=1),
+            message_ttl=read.seconds("x-message-ttl", least=0),
             dead_letter_exchange=raw.get("x-dead-letter-exchange"),
             dead_letter_key=read.dead_letter_key(),
             max_length=read.number("x-max-length"),
@@ -88,8 +88,8 @@ class _Reader:
     def __init__(self, raw: dict[str, Any], subject: str) -> None:
         self._raw, self._subject = raw, subject
 
-    def refuse(self, name: str, why: str) -> NoReturn:
-        raise ChannelFault(406, f"invalid arg '{name}' for {self._subject}: {why}")
+    def refuse(self, name: str, reason: str) -> NoReturn:
+        raise ChannelFault(406, f"invalid arg '{name}' for {self._subject}: {reason}")
 
     def integer(self, name: str) -> int | None:
         if name not in self._raw:
@@ -112,7 +112,8 @@ class _Reader:
             self.refuse(name, f"{{value_too_large,{value}}}")
         return value
 
-    def milliseconds(self, name: str, least: int) -> float | None:
+    def seconds(self, name: str, least: int) -> float | None:
+        """Return an argument in milliseconds, of which there must be *least*, as seconds."""
         value = self.number(name, least, LONGEST_TTL)
         return None if value is None else value / 1000
 
@@ -140,10 +141,10 @@ class _Reader:
             self.refuse("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
         return key
 
-    def one_of(self, name: str, allowed: tuple[str, ...], why: str) -> str | None:
+    def one_of(self, name: str, allowed: tuple[str, ...], refusal: str) -> str | None:
         value = self.text(name)
         if value is not None and value not in allowed:
-            self.refuse(name, why)
+            self.refuse(name, refusal)
         return value
 
     def type(self) -> str:
@@ -194,48 +195,45 @@ _COMPARED = (
     "alternate-exchange",
 )
 _DEFAULTS = {"x-queue-type": "classic"}
-"""The values of arguments that are missing."""
+"""The values of arguments that a declaration does not have."""
 
 
-def check_same(  # noqa: PLR0913 - what the error names
-    noun: str,
-    name: str,
-    vhost: str,
-    asked: dict[str, Any],
-    known: dict[str, Any],
-    arguments: tuple[dict[str, Any], dict[str, Any]],
+def check_same(
+    subject: str,
+    flags: dict[str, tuple[Any, Any]],
+    received: dict[str, Any],
+    current: dict[str, Any],
 ) -> None:
-    """Raise 406 if a declaration differs from the *noun* that exists; *arguments*: asked, known."""
-    subject = f"for {noun} '{name}' in vhost '{vhost}'"
-    for flag, value in asked.items():
-        if known[flag] != value:
-            raise ChannelFault(
-                406,
-                f"inequivalent arg '{flag}' {subject}: received '{_word(value)}' but current is "
-                f"'{_word(known[flag])}'",
-            )
-    for argument in _COMPARED:
-        default = _DEFAULTS.get(argument)
-        one, other = (each.get(argument, default) for each in arguments)
-        if one != other or isinstance(one, bool) != isinstance(other, bool):
-            received, current = _described(argument, arguments)
-            text = f"inequivalent arg '{argument}' {subject}: received {received} but current is "
-            raise ChannelFault(406, text + current)
+    """Raise 406 if a declaration of *subject* differs from the existing queue or exchange.
+
+    *flags* are pairs of the received and the current value; the other two are the arguments.
+    """
+    for flag, (new, old) in flags.items():
+        if new != old:
+            _refuse_change(flag, subject, f"'{_shown(new)}'", f"'{_shown(old)}'")
+    for name in _COMPARED:
+        default = _DEFAULTS.get(name)
+        new, old = received.get(name, default), current.get(name, default)
+        if new == old and isinstance(new, bool) == isinstance(old, bool):
+            continue
+        if name in received and name in current:
+            _refuse_change(name, subject, f"'{_shown(new)}'", f"'{_shown(old)}'")
+        _refuse_change(name, subject, _typed(name, received), _typed(name, current))
 
 
-def _described(argument: str, arguments: tuple[dict[str, Any], dict[str, Any]]) -> tuple[str, ...]:
-    """Return both values as RabbitMQ shows them: with the type if one of them is missing."""
-    if all(argument in each for each in arguments):
-        return tuple(f"'{_word(each[argument])}'" for each in arguments)
-    return tuple(
-        f"the value '{_word(each[argument])}' of type '{type_name(each[argument])}'"
-        if argument in each
-        else "none"
-        for each in arguments
-    )
+def _refuse_change(name: str, subject: str, new: str, old: str) -> NoReturn:
+    text = f"inequivalent arg '{name}' for {subject}: received {new} but current is {old}"
+    raise ChannelFault(406, text)
 
 
-def _word(value: Any) -> str:
+def _typed(name: str, arguments: dict[str, Any]) -> str:
+    """Return the argument *name* as RabbitMQ shows it if the other side does not have it."""
+    if name not in arguments:
+        return "none"
+    return f"the value '{_shown(arguments[name])}' of type '{type_name(arguments[name])}'"
+
+
+def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

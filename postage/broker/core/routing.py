@@ -1,7 +1,7 @@
 """Exchanges, bindings, and which bindings a message matches (AMQP 0-9-1, 3.1).
 
-A topic exchange keeps its patterns as a tree of words (`TopicPatterns`).  A key follows its own
-words through the tree, so that thousands of patterns with other first words cost nothing.
+A topic exchange keeps its patterns as a tree of words (`TopicPatterns`).  The words of a key are
+looked up one after the other in the tree, so patterns that start with other words cost nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BrokerBinding:
 
     @property
     def identity(self) -> Identity:
-        """What makes a binding: bindings with the same identity are one."""
+        """A key for the binding: two bindings with the same identity are the same binding."""
         ordered = dict(sorted(self.arguments.items()))
         return self.destination_type, self.destination, self.key, encode_table(ordered)
 
@@ -56,7 +56,7 @@ class BrokerExchange:
     def __post_init__(self) -> None:
         """Start without bindings."""
         self._bindings: Bindings = {}
-        # Two indexes and a tree, so that no operation searches all bindings without need.
+        # Two indexes and a tree: with thousands of bindings, a search through all is slow.
         self._by_key: dict[str, Bindings] = {}
         self._by_destination: dict[tuple[str, str], Bindings] = {}
         self._patterns = TopicPatterns()
@@ -78,9 +78,17 @@ class BrokerExchange:
                 self._patterns.add(binding.key)
 
     def check(self, binding: BrokerBinding) -> None:
-        """Raise 406 for an ``x-match`` that does not exist."""
-        if self.type == "headers":
-            _check_match(binding.arguments)
+        """Raise 406 if this is a headers exchange and *binding* has an invalid ``x-match``."""
+        mode = binding.arguments.get("x-match", "all")
+        if self.type != "headers" or mode in _MODES:
+            return
+        if isinstance(mode, str):
+            expected = "all, any, all-with-x, or any-with-x"
+            text = f'Invalid x-match field value <<"{mode}">>; expected {expected}'
+        else:
+            shown = "undefined" if mode is None else mode
+            text = f"Invalid x-match field type {type_name(mode)} (value {shown}); expected longstr"
+        raise ChannelFault(406, text)
 
     def has(self, binding: BrokerBinding) -> bool:
         """Tell whether *binding* exists."""
@@ -98,10 +106,10 @@ class BrokerExchange:
 
     def unbind_destination(self, destination_type: str, name: str) -> bool:
         """Remove all bindings to a deleted queue or exchange; tell whether there were any."""
-        gone = [*self._by_destination.get((destination_type, name), {}).values()]
-        for binding in gone:
+        bindings = list(self._by_destination.get((destination_type, name), {}).values())
+        for binding in bindings:
             self.unbind(binding)
-        return bool(gone)
+        return bool(bindings)
 
     def matching(self, key: str, message: PublishedMessage) -> Iterator[BrokerBinding]:
         """Yield the bindings that *message*, with the routing *key*, matches."""
@@ -140,33 +148,23 @@ def topic_matches(pattern: str, key: str) -> bool:
     return len(words) in ends
 
 
-def _check_match(arguments: dict[str, Any]) -> None:
-    mode = arguments.get("x-match", "all")
-    if not isinstance(mode, str):
-        shown = "undefined" if mode is None else mode
-        text = f"Invalid x-match field type {type_name(mode)} (value {shown}); expected longstr"
-        raise ChannelFault(406, text)
-    if mode not in _MODES:
-        expected = "all, any, all-with-x, or any-with-x"
-        raise ChannelFault(406, f'Invalid x-match field value <<"{mode}">>; expected {expected}')
-
-
 def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
+    """Tell whether *headers* match the *arguments* of a binding; None matches any value."""
     mode = str(arguments.get("x-match", "all"))
-    names = [n for n in arguments if mode.endswith("-with-x") or not n.startswith("x-")]
-    if mode.endswith("-with-x"):
-        names = [n for n in names if n != "x-match"]
-    hits = (_value_matches(arguments[n], headers, n) for n in names)
+    wanted = {
+        name: value
+        for name, value in arguments.items()
+        if name != "x-match" and (mode.endswith("-with-x") or not name.startswith("x-"))
+    }
+    hits = (
+        name in headers and (value is None or headers[name] == value)
+        for name, value in wanted.items()
+    )
     return any(hits) if mode.startswith("any") else all(hits)
 
 
-def _value_matches(wanted: Any, headers: dict[str, Any], name: str) -> bool:
-    """Tell whether a header has the value *wanted*, or any value if that is None."""
-    return name in headers and (wanted is None or headers[name] == wanted)
-
-
 class _PatternNode:
-    """A node of the tree: the words on the way to it are the start of its patterns."""
+    """A node of the tree; the patterns below it start with the words that lead to it."""
 
     __slots__ = ("pattern", "repeats", "words")
 
@@ -180,7 +178,7 @@ class _PatternNode:
 
 
 class TopicPatterns:
-    """A set of patterns that finds those which a key matches; see `topic_matches`."""
+    """A set of patterns, which returns those that a key matches; see `topic_matches`."""
 
     def __init__(self) -> None:
         self._root = _PatternNode(repeats=False)
@@ -195,7 +193,7 @@ class TopicPatterns:
         node.pattern = pattern
 
     def remove(self, pattern: str) -> None:
-        """Remove *pattern*, which must exist, and the nodes that led to it alone."""
+        """Remove *pattern*, which must exist, and the nodes that led only to *pattern*."""
         words = pattern.split(".")
         path = [self._root]
         for word in words:
@@ -218,7 +216,7 @@ class TopicPatterns:
 
 
 def _reached(nodes: Iterable[_PatternNode]) -> dict[_PatternNode, None]:
-    """Return *nodes*, and the nodes behind their ``#``, which may match no word at all."""
+    """Return *nodes*, and the nodes behind each ``#`` below them: ``#`` may match no word."""
     found: dict[_PatternNode, None] = {}
     for node in nodes:
         here: _PatternNode | None = node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from postage.broker.core.clock import Timers
@@ -26,7 +27,7 @@ _PREDECLARED = {
     "amq.match": "headers",
 }
 MOST_ROUTES = 1024
-"""Addresses whose route is kept."""
+"""Addresses whose route is cached."""
 
 
 class ReplyConsumer(Protocol):
@@ -50,31 +51,31 @@ class VHost:
     ) -> None:
         self.name, self.limits = name, limits
         self._create_missing = create_missing
-        """Whether passive declarations create what is missing, as others do."""
+        """Whether passive declarations create a missing queue or exchange, as others do."""
         self._timers, self._account = timers, account
         self._names = 0
-        self._dead: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
-        self._defers_dead = False
-        """While True, dead letters wait in `_dead`, because a message enters several queues."""
+        self._dead_letters: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
+        self._defers_dead_letters = False
+        """True while a message enters several queues: dead letters are published afterwards."""
         self.queues: dict[str, BrokerQueue] = {}
         self.exchanges = {
             name: BrokerExchange(name, type_, durable=True) for name, type_ in _PREDECLARED.items()
         }
         self.routes: dict[bytes, Sequence[BrokerQueue]] = {}
-        """Queues by address of a message, since exchanges, queues or bindings last changed."""
+        """Queues by the address of a message; cleared when the topology changes."""
         self.reply_consumers: dict[str, ReplyConsumer] = {}
         """The consumers of direct replies by the routing key of their replies."""
         self.refusals: dict[str, Fault] = {}
         """Names whose next declaration is refused; see `postage.broker.faults`."""
         self.duplicates: dict[str, int] = {}
-        """How many messages each of these queues is to get twice; see `postage.broker.faults`."""
+        """How many messages to put twice, by queue; see `postage.broker.faults`."""
 
     # --- look-ups
 
     def exchange(self, name: str) -> BrokerExchange:
         """Return an exchange, or raise 404."""
         if name not in self.exchanges:
-            raise ChannelFault(404, f"no exchange '{name}' in vhost '{self.name}'")
+            raise ChannelFault(404, f"no {self._place('exchange', name)}")
         return self.exchanges[name]
 
     def queue(self, name: str, connection: object) -> BrokerQueue:
@@ -86,13 +87,13 @@ class VHost:
 
     def _known_queue(self, name: str) -> BrokerQueue:
         if name not in self.queues:
-            raise ChannelFault(404, f"no queue '{name}' in vhost '{self.name}'")
+            raise ChannelFault(404, f"no {self._place('queue', name)}")
         return self.queues[name]
 
     def _locked(self, name: str) -> ChannelFault:
         return ChannelFault(
             405,
-            f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
+            f"cannot obtain exclusive access to locked {self._place('queue', name)}. "
             f"It could be originally declared on another connection or the exclusive property "
             f"value does not match that of the original declaration.",
         )
@@ -101,7 +102,8 @@ class VHost:
 
     def declare_exchange(self, call: Any) -> None:
         """Carry out exchange.declare."""
-        self._check_refusals(call.exchange)
+        if call.exchange in self.refusals:
+            raise self.refusals.pop(call.exchange)
         known = self.exchanges.get(call.exchange)
         passive = call.passive and not self._create_missing
         if not passive and call.type not in TYPES:
@@ -110,50 +112,38 @@ class VHost:
         if passive:
             self.exchange(call.exchange)
         elif known is not None:
-            self._check_same_exchange(call, known)
+            names = ("type", "durable", "auto_delete", "internal")
+            flags = {name: (getattr(call, name), getattr(known, name)) for name in names}
+            check_same(self._place("exchange", known.name), flags, call.arguments, known.arguments)
         else:
-            self._create_exchange(call)
+            _refuse_reserved("exchange", call.exchange)
+            place = self._place("exchange", call.exchange)
+            check_text(call.arguments, "alternate-exchange", place)
+            self.routes.clear()
+            self.exchanges[call.exchange] = BrokerExchange(
+                call.exchange,
+                call.type,
+                call.durable,
+                call.auto_delete,
+                call.internal,
+                call.arguments,
+            )
 
-    def _create_exchange(self, call: Any) -> None:
-        self._refuse_reserved("exchange", call.exchange)
-        subject = f"exchange '{call.exchange}' in vhost '{self.name}'"
-        check_text(call.arguments, "alternate-exchange", subject)
-        self.routes.clear()
-        self.exchanges[call.exchange] = BrokerExchange(
-            call.exchange, call.type, call.durable, call.auto_delete, call.internal, call.arguments
-        )
-
-    def _check_refusals(self, name: str) -> None:
-        if name in self.refusals:
-            raise self.refusals.pop(name)
-
-    def _check_same_exchange(self, call: Any, known: BrokerExchange) -> None:
-        flags = ("type", "durable", "auto_delete", "internal")
-        check_same(
-            "exchange",
-            known.name,
-            self.name,
-            {flag: getattr(call, flag) for flag in flags},
-            {flag: getattr(known, flag) for flag in flags},
-            (call.arguments, known.arguments),
-        )
-
-    def _refuse_reserved(self, noun: str, name: str) -> None:
-        if name.startswith("amq."):
-            raise ChannelFault(403, f"{noun} name '{name}' contains reserved prefix 'amq.*'")
+    def _place(self, noun: str, name: str) -> str:
+        """Return the name of a queue or exchange as error texts show it."""
+        return f"{noun} '{name}' in vhost '{self.name}'"
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Carry out exchange.delete; no error if the exchange does not exist."""
         _refuse_default(name)
         if name.startswith("amq."):
-            raise ChannelFault(
-                403, f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed"
-            )
+            place = self._place("exchange", name)
+            raise ChannelFault(403, f"deletion of system {place} not allowed")
         exchange = self.exchanges.get(name)
         if exchange is None:
             return
         if if_unused and exchange.bindings:
-            raise ChannelFault(406, f"exchange '{name}' in vhost '{self.name}' in use")
+            raise ChannelFault(406, f"{self._place('exchange', name)} in use")
         self.routes.clear()
         del self.exchanges[name]
         self._unbind_destination("exchange", name)
@@ -208,7 +198,8 @@ class VHost:
 
     def declare_queue(self, call: Any, connection: object) -> BrokerQueue:
         """Carry out queue.declare."""
-        self._check_refusals(call.queue)
+        if call.queue in self.refusals:
+            raise self.refusals.pop(call.queue)
         passive = call.passive and not self._create_missing
         if call.queue in self.queues:
             queue = self.queue(call.queue, connection)
@@ -218,7 +209,7 @@ class VHost:
             return queue
         if passive:
             return self.queue(call.queue, connection)
-        self._refuse_reserved("queue", call.queue)
+        _refuse_reserved("queue", call.queue)
         return self._create_queue(call, connection)
 
     def _create_queue(self, call: Any, connection: object) -> BrokerQueue:
@@ -245,12 +236,8 @@ class VHost:
         self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
-            self._check_use_later(queue, queue.options.expires)
+            self._expire_queue(queue)
         return queue
-
-    def _check_use_later(self, queue: BrokerQueue, seconds: float) -> None:
-        """Check in *seconds* whether *queue* is still in use."""
-        queue.use_timer = self._timers.later(seconds, lambda: self._expire_queue(queue))
 
     def _check_properties(self, queue: BrokerQueue) -> None:
         """Refuse properties that replicated queues of RabbitMQ cannot have."""
@@ -261,37 +248,34 @@ class VHost:
         }
         if queue.options.type == "quorum" and any(faults.values()):
             fault = next(name for name, wrong in faults.items() if wrong)
-            text = f"invalid property '{fault}' for queue '{queue.name}' in vhost '{self.name}'"
-            raise ChannelFault(406, text)
+            place = self._place("queue", queue.name)
+            raise ChannelFault(406, f"invalid property '{fault}' for {place}")
 
     def _check_same_queue(self, call: Any, queue: BrokerQueue) -> None:
         if call.exclusive != (queue.owner is not None):
             raise self._locked(queue.name)
-        check_same(
-            "queue",
-            queue.name,
-            self.name,
-            {"durable": call.durable and not call.exclusive, "auto_delete": call.auto_delete},
-            {"durable": queue.durable, "auto_delete": queue.auto_delete},
-            (call.arguments, queue.arguments),
-        )
+        flags = {
+            "durable": (call.durable and not call.exclusive, queue.durable),
+            "auto_delete": (call.auto_delete, queue.auto_delete),
+        }
+        check_same(self._place("queue", queue.name), flags, call.arguments, queue.arguments)
 
     def _expire_queue(self, queue: BrokerQueue) -> None:
-        """Delete *queue* if it has been unused for as long as its x-expires says."""
-        if queue.options.expires is None:
-            return
-        left = queue.last_use + queue.options.expires - self._timers.now()
+        """Delete *queue* if it has been unused for the time of its x-expires, or check later."""
+        expires = queue.options.expires or 0.0
+        left = queue.last_use + expires - self._timers.now()
         if left <= 0 and not queue.consumers:
             self.remove_queue(queue)
-            return
-        self._check_use_later(queue, left if left > 0 else queue.options.expires)
+        else:
+            seconds = left if left > 0 else expires
+            queue.use_timer = self._timers.later(seconds, partial(self._expire_queue, queue))
 
     def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
         if if_unused and queue.consumers:
-            raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' in use")
+            raise ChannelFault(406, f"{self._place('queue', queue.name)} in use")
         if if_empty and len(queue):
-            raise ChannelFault(406, f"queue '{queue.name}' in vhost '{self.name}' not empty")
+            raise ChannelFault(406, f"{self._place('queue', queue.name)} not empty")
         return self.remove_queue(queue)
 
     def remove_queue(self, queue: BrokerQueue) -> int:
@@ -322,7 +306,7 @@ class VHost:
         return self._with_duplicates(queues) if self.duplicates else queues
 
     def _find_queues(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
-        """Return the queues of *message*; keep them if only the address decides on them."""
+        """Return the queues of *message*; cache them if they depend on its address only."""
         keys = [message.key, *message.header.more_keys]
         found: dict[str, BrokerQueue] = {}
         passed: set[str] = set()
@@ -374,30 +358,30 @@ class VHost:
         Dead letters that this produces are published afterwards.
         """
         accepted = all(queue.accepts(message) for queue in queues)
-        was_deferring, self._defers_dead = self._defers_dead, True
+        was_deferring, self._defers_dead_letters = self._defers_dead_letters, True
         try:
             for queue in queues:
                 queue.publish(message)
         finally:
-            self._defers_dead = was_deferring
+            self._defers_dead_letters = was_deferring
         if not was_deferring:
             self._publish_dead_letters()
         return accepted
 
     def _dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
         """Publish *queued* as a dead letter, unless another one or `put_all` is in progress."""
-        self._dead.append((queue, queued, reason))
-        if not self._defers_dead:
+        self._dead_letters.append((queue, queued, reason))
+        if not self._defers_dead_letters:
             self._publish_dead_letters()
 
     def _publish_dead_letters(self) -> None:
-        self._defers_dead = True  # a dead letter may push another message out of its queue
+        self._defers_dead_letters = True  # one may push another message out of its queue
         try:
-            while self._dead:
-                self._publish_dead_letter(*self._dead.popleft())
+            while self._dead_letters:
+                self._publish_dead_letter(*self._dead_letters.popleft())
         finally:
-            self._defers_dead = False
-            self._dead.clear()
+            self._defers_dead_letters = False
+            self._dead_letters.clear()
 
     def _publish_dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
         target = queue.options.dead_letter_exchange
@@ -407,6 +391,11 @@ class VHost:
         for destination in self.route(letter):
             if not has_cycle(letter, destination.name, reason):
                 destination.publish(letter)
+
+
+def _refuse_reserved(noun: str, name: str) -> None:
+    if name.startswith("amq."):
+        raise ChannelFault(403, f"{noun} name '{name}' contains reserved prefix 'amq.*'")
 
 
 def _refuse_default(exchange: str) -> None:
