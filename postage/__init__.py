@@ -75,11 +75,10 @@ __all__ = [
     # Raised by handlers and filters
     "RejectMessage", "FilterError", "AckAndRestart", "ExitScheduler",
 ]
-
 # fmt: on
 
 # The modules that define these names, in the order in which a name is looked up.  `green` is early,
-# because `patch_all` has to run before most imports; it loads gevent for its own names only.
+# because `patch_all` has to run before most imports; it loads gevent only for names of its own.
 _HOMES = (
     *("errors", "handlers", "green", "message", "dispatch", "encoding", "exchange", "addressing"),
     *("fingerprint", "settings", "statistics_types", "green.amqp.delivery"),

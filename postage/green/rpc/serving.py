@@ -63,16 +63,14 @@ def serve(
     properties, counts = delivery.properties, server.counts
     if properties.type == RECEIPT:
         _send_receipt(runtime_of(server.consumer.settings).pair, properties)
-    if properties.expiration is None:
-        deadline = None
-    else:
+    deadline = None
+    if properties.expiration is not None:
         deadline = Deadline.of(properties.expiration, delivery.received)
         if deadline.expired:
             counts["expired"] += 1
             level = logging.INFO if counts["expired"] == 1 else logging.DEBUG
-            logger.log(
-                level, "%r drops requests whose callers have given up, and counts them.", server
-            )
+            text = "%r drops requests whose callers have given up, and counts them."
+            logger.log(level, text, server)
             return None
 
     def send(result: Any) -> None:
@@ -90,7 +88,7 @@ def serve(
         counts["second_reply"] += 1
 
     reply = Reply(send, count_second)
-    if deadline is None:
+    if deadline is None:  # a with statement on a null context would cost each such request time
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
@@ -117,7 +115,7 @@ def _send_receipt(pair: Pair, header: Properties) -> None:
     try:
         _publish(pair, header.reply_to, receipt, b"")
     except PostageError as exc:
-        logger.debug("A receipt was lost; its caller can do without: %s", exc)
+        logger.debug("A receipt was lost, which does not harm the call: %s", exc)
 
 
 def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
