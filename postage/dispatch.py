@@ -1,7 +1,7 @@
 """Runs the handlers of one message and decides what happens to the message.  No I/O.
 
-These rules are here and nowhere else: which handler gets a copy of the message, what each exception
-means, and which reply the caller of an RPC gets.
+Only this module knows which handler gets a copy of the message, the effect of each exception, and
+which reply the caller of an RPC gets.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ HANDLER_VARIABLE = "handler"
 
 
 class Outcome:
-    """The result of one message: the verdict, and what its handlers raised."""
+    """The result of one message: the verdict, and the exceptions of its handlers."""
 
     # Defaults on the class, because few messages change them.
     verdict: Verdict = Verdict.ACK
@@ -79,10 +79,10 @@ class Outcome:
         self.handlers = handlers
         """How many handlers were found for the message."""
         self.failures: list[BaseException] = []
-        """What handlers raised, `RejectMessage` included."""
+        """The exceptions of handlers, `RejectMessage` included."""
 
     def record(self, exc: BaseException, handler: Any) -> None:
-        """Record and log what *handler* raised; raise it again if the handler was killed."""
+        """Record and log an exception of *handler*; raise it again if the handler was killed."""
         if isinstance(exc, HandlerKilled):
             raise exc
         for ending, next_action in _ENDINGS.items():
@@ -149,7 +149,7 @@ class HandlerKilled(BaseException):
 
 
 class _Filtered(Exception):
-    """A filter discarded the message for one handler; the cause is what the filter raised."""
+    """A filter discarded the message for one handler; the cause is the exception of the filter."""
 
 
 def dispatch(
@@ -192,7 +192,7 @@ def _serve(
     *,
     answer_unknown: bool,
 ) -> None:
-    """Run the handler that was defined last; reply with what it returns or raises."""
+    """Run the handler that was defined last; reply with its result or its exception."""
     if not found:
         if answer_unknown:
             reply(MessageResultException(UNKNOWN_COMMAND, f"nobody here handles {outcome.name!r}"))

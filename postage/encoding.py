@@ -51,7 +51,7 @@ class JsonEncoder(Encoder):
 
     Sets are sent as lists, members of enums as their values, UUIDs as their text.
 
-    The standard library sends byte for byte what 1.2.1 sent.  With the extra ``fast``, the values
+    The standard library sends the same bytes as 1.2.1.  With the extra ``fast``, the values
     are the same, but the text has no blanks and may contain characters beyond ASCII.
     """
 

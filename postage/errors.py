@@ -1,6 +1,6 @@
 """All errors that Postage raises on purpose; their base is `PostageError`.
 
-Errors have their data as attributes, and their messages say what to do.  An error is called *Lost*
+Errors have their data as attributes, and their messages name a remedy.  An error is called *Lost*
 if the broker or the network has ended a connection, and *Closed* if our own side has.
 """
 

@@ -88,8 +88,8 @@ class RpcHandler(MessageHandler):
 class MessageFilter:
     """Decorates a handler: ``callable(message, *args, **kwds)`` runs first, on a copy of its own.
 
-    The handler gets what the callable returns.  If the callable raises any exception, the message
-    is discarded for this handler only.  Several filters run in turn, the innermost first.  A filter
+    The handler gets the return value of the callable.  If the callable raises, the message is
+    discarded for this handler only.  Several filters run in turn, the innermost first.  A filter
     may stand above or below the handler's decorator.
     """
 

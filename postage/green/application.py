@@ -138,7 +138,7 @@ class GenericApplication(MessageProcessor):
         self.consumer.cancel(shared)
 
     def description(self, *, brief: bool = False) -> dict[str, Any]:
-        """Return the reply of the RPC ``describe``: what this application is and has done.
+        """Return the reply of the RPC ``describe``: identity, groups and counts.
 
         ``inquiries`` counts the requests for a description or for the fingerprint.  ``uptime`` is
         in seconds, so two descriptions give rates that do not depend on the caller's clock.

@@ -249,7 +249,7 @@ class GenericConsumer:
     # --- for callbacks
 
     def queue_of(self, method: Delivery) -> str:
-        """Return the name of the queue of a message; empty if that is no longer consumed from."""
+        """Return the name of the queue of a message; empty if its consumer has ended."""
         subscription = self._subscription
         return "" if subscription is None else subscription.queue_of(method.consumer_tag)
 

@@ -35,7 +35,7 @@ def patch_all(**options: Any) -> None:
     plugins = _plugins()
 
     def notify(event: Any) -> None:
-        """Do what the function of gevent does that this one replaces; may raise ``DoNotPatch``."""
+        """Replace the function of gevent that calls plugins; they may raise ``DoNotPatch``."""
         _events.notify(event)
         for plugin in plugins.get(event.ENTRY_POINT_NAME, ()):
             module, _, function = plugin.partition(":")

@@ -105,7 +105,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.counts: Counter[str] = self.consumer.counts
         """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
         ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
-        ``failed_jobs``, ``restarts``, and what the consumer counts."""
+        ``failed_jobs``, ``restarts``, and the counts of the consumer."""
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
         self._pool: Pool[Delivery | Job] | None = None
         self._ended = gevent.event.Event()
@@ -117,7 +117,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
 
     def statistics(self) -> ProcessorStatistics:
-        """Return a snapshot of what this processor is doing and has done; never switches."""
+        """Return a snapshot of the state and the counts of this processor; never switches."""
         pool, counts = self._pool, self.counts
         return ProcessorStatistics(
             name=str(self.fingerprint["name"]),
@@ -310,7 +310,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             last.callback(self._end_timers)
             last.callback(pool.kill)
             last.callback(self.consumer.stop, CLOSE_LIMIT)
-            self._is_draining = True  # requeues what arrives from now on
+            self._is_draining = True  # messages that arrive from now on are requeued
             self.consumer.cancel_consumers()
             for item in pool.withdraw():
                 if isinstance(item, Delivery):

@@ -10,8 +10,8 @@ calls the reply is for; ``expiration``, the milliseconds that the caller waits. 
 2. If its caller has stopped waiting meanwhile, drop it.
 3. Run its handler.  Until the reply is sent, calls that the handler makes end by the deadline of
    its own caller.
-4. Send exactly one reply: what the handler replies or returns, or an exception result that says
-   why there is none.  `postage.dispatch` decides that.
+4. Send exactly one reply: the result of the handler, or an exception result with the reason why
+   there is none.  `postage.dispatch` chooses it.
 
 If the caller no longer exists, or the connection is lost, the reply is counted and dropped: the
 caller either sends its request again or has stopped waiting.
