@@ -178,7 +178,7 @@ def test_a_patched_thread_local_is_empty_for_each_message(endpoint: Endpoint) ->
 def test_a_handler_that_kills_its_own_greenlet_hits_only_itself(endpoint: Endpoint) -> None:
     seen: list[Any] = []
 
-    class Suicidal(messaging.MessageProcessor):
+    class SelfKilling(messaging.MessageProcessor):
         concurrency = 1
 
         @messaging.MessageHandler("command", "take")
@@ -190,7 +190,7 @@ def test_a_handler_that_kills_its_own_greenlet_hits_only_itself(endpoint: Endpoi
             gevent.sleep(0.001)
             seen.append(content["parameters"])
 
-    processor = Suicidal(None, endpoint.eqk)
+    processor = SelfKilling(None, endpoint.eqk)
     processor.start()
     try:
         for parameters in ("kill", "next", "kill", "last"):
