@@ -115,7 +115,7 @@ class Settings:
             return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
         if given is not None:
             return given
-        port = port_number(_part_of(hup, "port"))
+        port = port_number(_part_of(hup, "port"), quote=True)
         (host, first), *others = addresses(str(_part_of(hup, "host")), port)
         settings = cls(
             host=host,

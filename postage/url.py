@@ -104,12 +104,13 @@ def _split(text: str) -> tuple[str, str]:
     return host, port
 
 
-def port_number(text: object) -> int:
-    """Return *text* as a TCP port, or raise `SettingsError`."""
+def port_number(text: object, *, quote: bool = False) -> int:
+    """Return *text* as a TCP port, or raise `SettingsError`, which quotes *text* if *quote*."""
     try:
         port = int(str(text))
     except ValueError:
-        raise SettingsError("the port must be a number from 1 to 65535") from None
+        wrong = f", not {text!r}" if quote else ""
+        raise SettingsError(f"port must be a number from 1 to 65535{wrong}") from None
     if not 0 < port < 65536:  # noqa: PLR2004 - the ports that TCP has
         raise SettingsError(f"port must be from 1 to 65535, not {port!r}")
     return port

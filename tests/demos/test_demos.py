@@ -298,7 +298,8 @@ def test_a_port_that_is_no_number_is_a_mistake_in_usage(broker_env):
     env = broker_env.environment() | {"POSTAGE_PORT": "five"}
     ended = run_program(path("rpc_echo/echo_send.py"), env=env)
 
-    assert (ended.code, ended.stderr) == (2, "SettingsError: port must be a number, not 'five'\n")
+    expected = "SettingsError: port must be a number from 1 to 65535, not 'five'\n"
+    assert (ended.code, ended.stderr) == (2, expected)
 
 
 @pytest.mark.behaviour("shared-queues")
