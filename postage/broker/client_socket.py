@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 READ_SIZE = 1 << 15
 """Bytes read at once, before other connections have their turn.
 
-These are a few hundred small messages: their receivers can work on them while the broker handles
-the next ones.  Much less costs more turns of the hub, and much more lets every other client wait
-longer.
+This is a few hundred small messages: their receivers can work on them while the broker handles the
+next ones.  A much smaller size costs more turns of the hub; with a much larger one, all other
+clients wait longer.
 """
 READABLE, WRITABLE = 1, 2
 
@@ -64,8 +64,7 @@ class ClientSocket:
 
     def _on_readable(self) -> None:
         if self.connection.reading_paused:
-            # Reading stops rather than fails: the client's socket buffer fills, and the client
-            # waits.
+            # The socket buffers fill, and the client waits until the broker reads again.
             self._is_reading = False
             self._reader.stop()
             return
@@ -91,7 +90,7 @@ class ClientSocket:
     # --- out
 
     def _on_output(self) -> None:
-        """Flush in the next turn: there is output, or the connection has ended or takes input."""
+        """Flush in the next turn of the hub, which also ends the socket or resumes reading."""
         if not self._flush_due or self.connection.is_closed:
             self._flush_due = True
             self._loop.run_callback(self.flush)

@@ -25,7 +25,7 @@ class _Rule:
     name: str
 
     def incoming(self, interceptor: FrameInterceptor) -> None:
-        """Notice that a frame of the client has been handled."""
+        """Count or act on a frame of the client, which has been handled."""
 
     def outgoing(self, interceptor: FrameInterceptor, frame: bytes) -> bytes:  # noqa: ARG002
         """Return what is sent instead of *frame*."""
@@ -34,7 +34,7 @@ class _Rule:
 
 @dataclass
 class _DropAfter(_Rule):
-    """Ends a connection after a number of frames from the client; their answers are lost."""
+    """Ends a connection after *frames* frames from the client; their answers are lost."""
 
     frames: int
     seen: Counter[int] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class FrameInterceptor:
         if self.silent or self._lost:
             return b""
         parts, self._released = self._released, []
-        if data == framing.PROTOCOL:  # not a frame: the answer to a client of another protocol
+        if data == framing.PROTOCOL:  # no frame, but the answer to a client of another protocol
             return data
         for frame in _frames(data):
             for rule in self._matching_rules():
@@ -95,7 +95,7 @@ class FrameInterceptor:
         return (rule for rule in list(self.rules) if rule.name in self.connection.name)
 
     def drop(self) -> None:
-        """End the connection without a word, and discard what has not been sent."""
+        """End the connection without a connection.close, and discard its unsent output."""
         self._lost = True
         self.connection.close()
 

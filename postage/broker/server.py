@@ -38,10 +38,10 @@ class Broker:
     ``with Broker() as broker:`` listens on a free port of this machine, at `url`.  Its greenlets
     run in the hub of the thread that starts it.  With a `ManualTimers` as *timers*, a test can turn
     the clock of TTLs, expiry and heartbeats.  With *create_missing*, passive declarations create
-    what is missing, as ``postage check`` needs.
+    missing queues and exchanges, as ``postage check`` needs.
     """
 
-    def __init__(  # noqa: PLR0913 - what can be set about a broker
+    def __init__(  # noqa: PLR0913 - the settings of a broker
         self,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -118,8 +118,14 @@ class Broker:
             os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
-        client = self._new_client(sock, address)
-        if client is None:
+        crowded = len(self.node.connections) >= MOST_SOCKETS * self.node.limits.connections
+        if self._is_stopped or crowded:
+            sock.close()
+            return
+        try:
+            client = ClientSocket(self.node, sock, loopback=_is_loopback(address[0]))
+        except OSError as exc:  # the client has closed the connection already
+            logger.debug("A connection ended before it was served: %s.", exc)
             sock.close()
             return
         self._clients.add(client)
@@ -127,17 +133,6 @@ class Broker:
             client.run()
         finally:
             self._clients.discard(client)
-
-    def _new_client(self, sock: Any, address: Any) -> ClientSocket | None:
-        """Return the client of a new socket, or None if the broker does not serve it."""
-        crowded = len(self.node.connections) >= MOST_SOCKETS * self.node.limits.connections
-        if self._is_stopped or crowded:
-            return None
-        try:
-            return ClientSocket(self.node, sock, loopback=_is_loopback(address[0]))
-        except OSError as exc:  # the client has closed it already
-            logger.debug("A connection ended before it was served: %s.", exc)
-            return None
 
 
 def _listening(host: str, port: int) -> gevent.socket.socket:

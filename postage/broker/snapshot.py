@@ -1,4 +1,4 @@
-"""A frozen snapshot of what goes on in a broker."""
+"""A frozen snapshot of a broker: its connections, queues and counters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ClientStatistics", "QueueStatistics", "Rates", "Statistics", "snapsh
 
 @dataclass(frozen=True, kw_only=True)
 class ClientStatistics:
-    """One connection."""
+    """The statistics of one connection."""
 
     id: int
     """The number of the connection, counted from the start of the broker."""
@@ -39,7 +39,7 @@ class ClientStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueStatistics:
-    """One queue."""
+    """The statistics of one queue."""
 
     vhost: str
     """Its virtual host."""
@@ -57,7 +57,7 @@ class QueueStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """The rates between two snapshots, per second."""
+    """The messages per second between two snapshots."""
 
     published: float
     """Messages published."""

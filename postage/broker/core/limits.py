@@ -1,4 +1,4 @@
-"""What the broker allows at most.  Sizes are bytes and times are seconds."""
+"""The limits of a broker.  Sizes are bytes and times are seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Limits:
     memory: int = 256 << 20
     """Bytes of messages, in queues, unacknowledged or unsent, at which publishers are blocked.
 
-    They are unblocked at 80 % of it.
+    They may go on when the messages take less than 80 % of this.
     """
     unsent: int = 4 << 20
     """Bytes of answers that a client may leave unread before the broker stops reading from it.

@@ -142,7 +142,7 @@ DeadLetter = Callable[["BrokerQueue", QueuedMessage, str], None]
 class BrokerQueue:
     """One queue.  It calls *dead_letter* and *account* for messages, and never a client."""
 
-    def __init__(  # noqa: PLR0913 - what a declaration says
+    def __init__(  # noqa: PLR0913 - the properties of a declaration
         self,
         name: str,
         *,

@@ -1,4 +1,4 @@
-"""Checks of the header of a published message, and what the broker reads out of it."""
+"""Checks of the header of a published message, and the properties that the broker acts on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DELIVERY_MODES = (None, 1, 2)
 
 
 def validate(data: bytes, user: str) -> MessageHeader:
-    """Return what the header *data* of a message from *user* asks of the broker.
+    """Check the header *data* of a message from *user*; return it with what the broker acts on.
 
     Raises 406 where RabbitMQ refuses the message, and `SyntaxFault` for properties that cannot be
-    decoded: otherwise a consumer would be the first to notice.  The order of the checks decides
-    which of several mistakes is reported, and is RabbitMQ's.
+    decoded, which would fail at the consumer otherwise.  The order of the checks decides which of
+    several mistakes is reported, and is RabbitMQ's.
     """
     if len(data) > LONGEST_CACHED or int.from_bytes(data[:2], "big") & UNIQUE:
         return _validated(data, user)
@@ -46,9 +46,9 @@ def _validated(data: bytes, user: str) -> MessageHeader:
     if b"CC" in data:  # also the end of BCC
         headers = get("headers") or {}
         keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
-        if "BCC" in headers:  # which no consumer may see
-            seen = {name: value for name, value in headers.items() if name != "BCC"}
-            data = encode_properties({**values, "headers": seen})
+        if "BCC" in headers:  # consumers must not see it
+            visible = {name: value for name, value in headers.items() if name != "BCC"}
+            data = encode_properties({**values, "headers": visible})
     mode = get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")

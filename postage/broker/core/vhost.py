@@ -38,7 +38,7 @@ class ReplyConsumer(Protocol):
 
 
 class VHost:
-    """What the connections to one virtual host share."""
+    """A virtual host, which all connections to it share."""
 
     def __init__(
         self,

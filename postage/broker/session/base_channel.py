@@ -1,4 +1,4 @@
-"""A channel without its consumers: its state, its publishes, and its transaction."""
+"""A channel without its consumers: its state, its publishes and confirms, its transaction."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class BaseChannel:
             self.send_message(_NO_ROUTE + message.address, message.header.data, message.body)
 
     def flush_confirms(self) -> None:
-        """Confirm all publishes since the last time with one ack."""
+        """Confirm all publishes since the last confirm with one ack."""
         if self._unconfirmed:
             self.send("basic.ack", delivery_tag=self._unconfirmed, multiple=True)
             self._unconfirmed = 0

@@ -1,4 +1,4 @@
-"""A channel of a client: the methods that the client calls, and what it has to acknowledge."""
+"""A channel of a client: the methods that the client calls, and its unacknowledged deliveries."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class ClientChannel(BaseChannel):
         self.send("basic.qos_ok")
 
     def _dispatch(self) -> None:
-        """Serve the queues of this channel's consumers, whose limits have changed."""
+        """Serve the queues of this channel's consumers, because the prefetch limit allows it."""
         for consumer in list(self.consumers.values()):
             if consumer.queue is not None:
                 consumer.queue.dispatch()
@@ -220,7 +220,7 @@ class ClientChannel(BaseChannel):
         if call.multiple or self.transaction is not None:
             self._apply(call.delivery_tag, self._ack, multiple=call.multiple)
             return
-        # Nearly all acks are of one delivery, outside a transaction.
+        # Nearly all acks are for one delivery outside a transaction, and need no lists.
         delivery = self.unacked.pop(call.delivery_tag, None)
         if delivery is None:
             raise _unknown(call.delivery_tag)
@@ -287,7 +287,7 @@ class ClientChannel(BaseChannel):
         self._requeue(list(unacked.values()))
 
     def _uncount(self, deliveries: list[Unacked]) -> None:
-        """Subtract *deliveries* from what is unacknowledged, which makes room for others."""
+        """Subtract *deliveries* from the unacknowledged ones, which makes room for others."""
         for queue, _, consumer in deliveries:
             queue.unacked -= 1
             if consumer is not None:
@@ -295,7 +295,7 @@ class ClientChannel(BaseChannel):
                 consumer.unacked -= 1
 
     def _serve(self, deliveries: list[Unacked]) -> None:
-        """Serve the queues that *deliveries* came from, and those that wait for the prefetch."""
+        """Serve the queues of *deliveries*, and all queues that wait for the channel's prefetch."""
         for queue in {id(queue): queue for queue, _, _ in deliveries}.values():
             queue.dispatch()
         if self.prefetch:

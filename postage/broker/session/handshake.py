@@ -57,26 +57,16 @@ class StageEvent(enum.Enum):
     ENDED = enum.auto()
 
 
+_CLOSES = {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED}
+
 TRANSITIONS: Mapping[Stage, Mapping[StageEvent, Stage]] = {
     Stage.GREETING: {StageEvent.GREETED: Stage.STARTING, StageEvent.ENDED: Stage.CLOSED},
-    Stage.STARTING: {
-        StageEvent.LOGGED_IN: Stage.TUNING,
-        StageEvent.FAILED: Stage.CLOSING,
-        StageEvent.ENDED: Stage.CLOSED,
-    },
-    Stage.TUNING: {
-        StageEvent.TUNED: Stage.OPENING,
-        StageEvent.FAILED: Stage.CLOSING,
-        StageEvent.ENDED: Stage.CLOSED,
-    },
-    Stage.OPENING: {
-        StageEvent.OPENED: Stage.OPEN,
-        StageEvent.FAILED: Stage.CLOSING,
-        StageEvent.ENDED: Stage.CLOSED,
-    },
-    Stage.OPEN: {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED},
-    # A client may make more mistakes before it reads of the first one: only that is reported.
-    Stage.CLOSING: {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED},
+    Stage.STARTING: {StageEvent.LOGGED_IN: Stage.TUNING, **_CLOSES},
+    Stage.TUNING: {StageEvent.TUNED: Stage.OPENING, **_CLOSES},
+    Stage.OPENING: {StageEvent.OPENED: Stage.OPEN, **_CLOSES},
+    Stage.OPEN: _CLOSES,
+    # A client may make more mistakes before it reads about the first: only that one is reported.
+    Stage.CLOSING: _CLOSES,
     Stage.CLOSED: {StageEvent.FAILED: Stage.CLOSED, StageEvent.ENDED: Stage.CLOSED},
 }
 
@@ -89,7 +79,7 @@ def next_stage(stage: Stage, event: StageEvent) -> Stage:
 
 
 class Tuning(NamedTuple):
-    """What broker and client have agreed on."""
+    """The settings of a connection that broker and client have agreed on."""
 
     frame_max: int
     channel_max: int
@@ -136,7 +126,7 @@ def tune(limits: Limits) -> bytes:
 
 
 def negotiate(call: MethodCall, limits: Limits) -> Tuning:
-    """Return what the client's connection.tune-ok and *limits* lead to; raise 530."""
+    """Return the settings agreed on: the client's tune-ok within *limits*; raise 530."""
     wrong = ""
     if call.frame_max > limits.frame_max:
         wrong = f"higher than the maximum allowed value ({limits.frame_max})"

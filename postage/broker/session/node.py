@@ -21,7 +21,7 @@ UNBLOCK_AT = 0.8
 
 
 class Node:
-    """What the connections of one broker share.  No I/O, and no clock of its own."""
+    """The state that the connections of one broker share.  No I/O, and no clock of its own."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Node:
             self.set_alarm(None)
 
     def set_alarm(self, reason: str | None) -> None:
-        """Block the connections that publish, for *reason*; None: let them go on."""
+        """Block the connections that publish, for *reason*; None unblocks them."""
         if self.alarm == reason:
             return
         self.alarm = reason

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 UNIQUE = sum(PROPERTY_FLAGS[name] for name in ("correlation_id", "message_id", "timestamp"))
-"""Flags of properties that differ from message to message: caching such a header is useless."""
+"""Flags of properties that differ in each message: a cached header would never be used again."""
 
 Reader = Callable[[bytes, int], "tuple[Any, int]"]
 """Takes data and an offset; returns the value there and the offset of what follows."""
@@ -74,7 +74,7 @@ def encode_properties(values: dict[str, Any]) -> bytes:
 
 
 class MessageHeader(NamedTuple):
-    """The header of a message, and what its properties ask of the broker."""
+    """The header of a message, and the properties that the broker acts on."""
 
     data: bytes
     """Flags and properties as consumers receive them."""

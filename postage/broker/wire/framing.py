@@ -7,9 +7,9 @@ Handling each frame by itself costs more than everything else that the broker do
 so `FrameParser` recognises the three together, and yields them as one frame of the type
 `WHOLE_PUBLISH`.  A publish that starts with the same bytes as the one before is recognised by that.
 
-This is only a shorter way of reading.  Whatever does not look exactly like that, or has not arrived
-completely, is yielded frame by frame.  So are mistakes, which are reported in one place: the code
-that handles single frames.  Code that cannot use a whole publish handles its `single_frames`.
+This is only a shorter way of reading.  A publish that differs from this form, or that has not
+arrived completely, is yielded frame by frame.  So is a malformed one: only the code that handles
+single frames reports mistakes.  Code that cannot use a whole publish handles its `single_frames`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class FrameParser:
         """Of the last whole publish: all before the body, the method, the header, the body size."""
 
     def feed(self, data: bytes, *, single: bool = False) -> Iterator[Frame]:
-        """Yield what is complete with *data*; raise `SyntaxFault` at a malformed frame.
+        """Yield the frames that *data* completes; raise `SyntaxFault` at a malformed frame.
 
         *single*: yield the frames of a whole publish one by one.
         """
@@ -146,7 +146,7 @@ class FrameParser:
 
 # --- output
 
-# Both start with the end of the frame before.
+# Both structs start with the end byte of the frame before.
 _HEADER = struct.Struct(">BBHIHHQ")
 _BODY = struct.Struct(">BBHI")
 
