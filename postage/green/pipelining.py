@@ -1,4 +1,4 @@
-"""Making many components at a time without waiting for the broker to declare each one's queues."""
+"""Makes many components at a time: their queues are declared in the background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Pipeline", "current_pipeline", "pipelined"]
 
 
 class Pipeline:
-    """Declarations that run beside the greenlet which asks for them, until `join`."""
+    """Declarations that run in greenlets of their own until `join`."""
 
     def __init__(self) -> None:
         self._declaring: set[gevent.Greenlet[..., None]] = set()
@@ -39,13 +39,13 @@ class Pipeline:
             self._errors.append(exc)
 
     def join(self) -> None:
-        """Wait until all are done; switches.  Raises the first error of any of them."""
+        """Wait until all declarations are done; switches.  Raises the first error among them."""
         gevent.joinall([*self._declaring])
         if self._errors:
             raise self._errors[0]
 
     def kill(self) -> None:
-        """End all that still run: what they declare may happen or not; switches."""
+        """Kill the declarations that still run, which may or may not happen; switches."""
         gevent.killall([*self._declaring])
 
 
@@ -68,7 +68,7 @@ def pipelined() -> Iterator[None]:
     * A message or call that any greenlet of this hub sends meanwhile first waits for the
       declarations under way, so that it reaches queues that were made before it.
     * A constructor still waits for exclusive queues, and for queues that the broker names.
-    * It concerns only the greenlet that enters the block.  A block in another block is part of it.
+    * It applies only to the greenlet that enters the block.  A nested block joins the outer one.
     """
     if _current.get() is not None:
         yield

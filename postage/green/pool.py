@@ -3,12 +3,12 @@
 How it works
 ------------
 `Pool.submit` queues an item and asks the hub for one callback.  That callback starts greenlets, in
-the order of arrival, until nothing waits or `size` of them are running.  A handler that never waits
-has already ended when its start returns, so a burst of such handlers needs one callback and has one
-greenlet alive at a time.  When the pool was full, the end of a greenlet asks for the next callback.
+the order of arrival, until no item waits or *size* greenlets are running.  A handler that never
+waits has ended when its start returns, so a burst of such handlers needs one callback, and has one
+greenlet at a time.  If items still wait, the end of a greenlet asks for the next callback.
 
-A greenlet runs one item and ends.  Reusing greenlets would be cheaper, but whatever one message
-leaves in its greenlet would reach the next one: context variables, `gevent.local` values, a pending
+A greenlet runs one item and ends.  Reusing greenlets would be cheaper, but all that one message
+leaves in its greenlet would reach the next: context variables, `gevent.local` values, a pending
 `gevent.Timeout`, links, a kill that has not been delivered yet.
 """
 
@@ -37,7 +37,7 @@ KILL_LIMIT = 0.25
 class _Worker(gevent.Greenlet):  # type: ignore[type-arg]  # not subscriptable at run time
     """The greenlet of one item."""
 
-    spawning_stack_limit = 0  # the stack would show the hub only, and costs as much as a handler
+    spawning_stack_limit = 0  # the stack would show only the hub, and costs as much as a handler
 
 
 class Pool(Generic[T]):
@@ -46,10 +46,10 @@ class Pool(Generic[T]):
     __slots__ = (
         "_handle",
         "_hub",
+        "_idle",
         "_is_killed",
         "_is_start_due",
         "_name",
-        "_quiet",
         "_size",
         "_waiting",
         "_workers",
@@ -61,7 +61,7 @@ class Pool(Generic[T]):
         self._waiting: list[T] = []  # an empty deque would take 600 bytes of each processor
         self._workers: set[Any] = set()
         self._is_start_due = self._is_killed = False
-        self._quiet: gevent.event.Event | None = None  # made by the first `join` that has to wait
+        self._idle: gevent.event.Event | None = None  # made by the first `join` that has to wait
 
     def __repr__(self) -> str:
         return f"<Pool {self._name}: {self.busy} of {self._size} busy, {self.waiting} waiting>"
@@ -92,15 +92,15 @@ class Pool(Generic[T]):
         return items
 
     def join(self, limit: float | None = None) -> bool:
-        """Wait at most *limit* seconds until nothing waits or runs; return whether that is so.
+        """Wait at most *limit* seconds until no item waits or runs; return whether that is so.
 
-        Switches.  Returns as soon as the pool is killed, too.
+        Switches.  Also returns as soon as the pool is killed.
         """
         if self._is_running() and not self._is_killed:
-            if self._quiet is None:
-                self._quiet = gevent.event.Event()
-            self._quiet.clear()
-            self._quiet.wait(limit)
+            if self._idle is None:
+                self._idle = gevent.event.Event()
+            self._idle.clear()
+            self._idle.wait(limit)
         return not self._is_running()
 
     def kill(self, limit: float = KILL_LIMIT) -> None:
@@ -110,8 +110,8 @@ class Pool(Generic[T]):
         the greenlets are killed in the next turn of the hub.
         """
         self._is_killed = True
-        if self._quiet is not None:
-            self._quiet.set()
+        if self._idle is not None:
+            self._idle.set()
         workers = [*self._workers]
         gevent.killall(workers, HandlerKilled, block=False)
         if limit:
@@ -134,15 +134,15 @@ class Pool(Generic[T]):
             self._workers.add(worker)
             worker.switch()  # returns when the handler waits for something, or has ended
         self._is_start_due = False
-        if self._quiet is not None and not self._is_running():
-            self._quiet.set()
+        if self._idle is not None and not self._is_running():
+            self._idle.set()
 
     def _run(self, item: T) -> None:
         try:
             self._handle(item)
         except HandlerKilled:
             pass
-        except Exception:  # the handler judges its errors; what is left over is a defect of ours
+        except Exception:  # *handle* catches errors of handlers, so this one is a defect of ours
             logger.exception("A greenlet of %r failed.", self)
         finally:
             self._workers.discard(gevent.getcurrent())
@@ -152,5 +152,5 @@ class Pool(Generic[T]):
     def _note_end(self) -> None:
         if self._waiting:
             self._start_soon()
-        elif self._quiet is not None and not self._workers:
-            self._quiet.set()
+        elif self._idle is not None and not self._workers:
+            self._idle.set()

@@ -58,10 +58,9 @@ _PREFIXES = {
 Builder = Callable[..., Message]
 """Makes a message from the arguments of ``message_X`` or ``rpc_X``."""
 
-
 PreparedCall = tuple[CallRequest, float, int, bool]
-"""A call that is built and encoded: the request, its timeout and retries, and whether only the name
-of the reply queue is wanted.  A plain tuple costs less than a class, and each call makes one."""
+"""A call that is built and encoded: its request, timeout and retries, and whether the caller wants
+only the name of its reply queue.  A plain tuple costs each call less than a class would."""
 
 
 class RpcMethod:
@@ -211,7 +210,7 @@ class GenericProducer:
         )
 
     def __dir__(self) -> Iterator[str]:
-        """Return the names of all attributes, with those that the builders add."""
+        """Return the names of all attributes, including those that builders add."""
         names = set(super().__dir__())
         yield from names
         for attribute, builder in _PREFIXES.items():
@@ -220,14 +219,14 @@ class GenericProducer:
                     yield attribute + name.removeprefix(builder)
 
     def _builder(self, name: str, default: Builder) -> Builder:
-        # Not by hasattr(self, ...), which would call __getattr__ and be slow.
+        # hasattr(self, ...) would call __getattr__, which is slow.
         if name in self.__dict__ or hasattr(type(self), name):
             return cast("Builder", getattr(self, name))
         return default
 
     @property
     def _pair(self) -> Pair:
-        # Looked up each time: the calling greenlet may belong to the hub of another thread.
+        # Not cached, because the calling greenlet may belong to the hub of another thread.
         return runtime_of(self.settings).pair
 
     # --- messages

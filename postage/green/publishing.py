@@ -1,4 +1,4 @@
-"""Publishing within a time limit: a message that failed for a passing reason is published again."""
+"""Publishing within a time limit, with retries after errors that may pass."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = ["Publication", "PublishArgs", "declare_exchange", "publish", "publish
 logger = logging.getLogger(__name__)
 
 MAX_BURST = 1 << 16
-"""Bytes that unconfirmed publishes write in one turn of the hub.  After that the publisher switches
-once, so that timers, sockets and other greenlets run."""
+"""Bytes that publishes without confirms write in one turn of the hub.  After that the publisher
+switches once, so that timers, sockets and other greenlets run."""
 ONE_LOOP_ITERATION = 1e-6
 """Seconds to sleep: any value > 0 makes ``gevent.sleep`` run one iteration of the event loop."""
 
@@ -47,12 +47,12 @@ _REMEDIES: tuple[tuple[type[PostageError], str], ...] = (
     (ConnectionFailed, _RESTART),
     (ConnectionLost, _RESTART),
     (ChannelRefused, "the broker keeps refusing messages of other publishers: correct those"),
-    (OperationTimeout, "is it overloaded?  It may have the message"),
+    (OperationTimeout, "is it overloaded?  It may have received the message"),
 )
 
 PublishArgs = tuple[type[Exchange], str, Properties, bytes, bool]
-"""The fields of a `Publication` as a plain tuple, which costs less.  Only a message that has to be
-published again becomes a `Publication`."""
+"""The fields of a `Publication` as a plain tuple, which costs less.  A message becomes a
+`Publication` only after a publish has failed."""
 
 
 class Publication(NamedTuple):
@@ -67,20 +67,21 @@ class Publication(NamedTuple):
     def is_retryable(self, error: PostageError) -> bool:
         """Return whether another try may succeed after *error*.
 
-        It cannot when our own side caused the error, or when this very message did.
+        It cannot if our own side, or this message, caused the error.
         """
         if isinstance(error, ChannelRefused):
             return not self._caused(error)
         return isinstance(error, (ConnectionLost, NotAcknowledged, OperationTimeout))
 
     def _caused(self, error: ChannelRefused) -> bool:
-        """Return whether this message, or its existing exchange, made the broker close the channel.
+        """Return whether this message made the broker close the channel.
 
         Publishers share a channel, and a refused publish closes it for all of them.  Only the text
-        of the error says whose publish was refused.
+        of the error tells which publish was refused.  A missing exchange is not an error of the
+        message: it is declared again.
         """
         if isinstance(error, TopologyMismatch):
-            return True  # exchanges are declared on a channel that nobody shares
+            return True  # exchanges are declared on a leased channel
         if "topic '" in error.text:
             return f"topic '{self.key}' in exchange '{self.exchange.name}'" in error.text
         if f"message size {len(self.body)} " in error.text:
@@ -90,7 +91,7 @@ class Publication(NamedTuple):
     def failed(self, seconds: float, cause: PostageError, alarm: str | None) -> PublishFailed:
         """Return the error for a message that the broker did not accept within *seconds*.
 
-        *alarm* is the reason that the broker gave for blocking publishes, if it does.
+        *alarm* is the broker's reason for blocking publishes, or None.
         """
         remedy = next(text for error, text in _REMEDIES if isinstance(cause, error))
         if alarm is not None:
@@ -104,7 +105,7 @@ class Publication(NamedTuple):
 
 
 def declare_exchange(pair: Pair, exchange: type[Exchange]) -> None:
-    """Connect and declare *exchange*; try again when the connection is lost meanwhile.
+    """Connect and declare *exchange*; try again if the connection is lost meanwhile.
 
     Switches.  Takes at most ``operation_timeout`` plus the wait for one last connection.  Raises
     `ConnectionFailed`, `TopologyMismatch` or `ChannelRefused`.
@@ -122,7 +123,7 @@ def declare_exchange(pair: Pair, exchange: type[Exchange]) -> None:
 
 
 def publish(pair: Pair, message: PublishArgs, *, limit: float) -> None:
-    """Write a message without waiting until the broker has it.
+    """Write a message without waiting for the broker's confirm.
 
     Switches once after every `MAX_BURST` bytes, so that a loop of publishes does not block other
     greenlets.  Otherwise switches only while there is no connection or the broker reads no data: at
@@ -136,16 +137,17 @@ def publish(pair: Pair, message: PublishArgs, *, limit: float) -> None:
 def publish_confirmed(pair: Pair, message: PublishArgs, *, limit: float) -> None:
     """Publish until the broker has confirmed the message, at most *limit* seconds; switches.
 
-    After a nack, a lost connection, or a channel that another publish closed, it is sent again with
-    the same ``message_id``: it can arrive twice.  Raises `PublishFailed` at the limit.  Raises at
-    once:
+    After a nack, a lost connection, or a channel that another publish closed, the message is sent
+    again with the same ``message_id``, so it can arrive twice.  Raises `PublishFailed` at the
+    limit, and at once:
 
     - `NoRoute` when the message is mandatory and reaches no queue;
     - `ChannelRefused` when the broker refuses this very message;
     - `ConnectionFailed` when there never was a connection;
     - `ConnectionClosed` when our own side closes the connection.
 
-    If it is closed, fails or is killed while it waits, the broker may have the message or not.
+    After `PublishFailed`, `ConnectionClosed`, or a kill of the greenlet, the broker may or may not
+    have the message.
     """
     _publish(pair, message, limit, _confirming, Channel.publish_confirmed)
 
@@ -166,8 +168,8 @@ def _publish(
     started, timer, remaining = time.monotonic(), None, limit
     while True:
         try:
-            # Nearly always the channel is open and the exchange declared.  Then no timer is
-            # needed, which would cost as much as the publish.
+            # Nearly always the channel is open and the exchange declared.  Then we save the
+            # timer, which would cost as much as the publish.
             connection, channel = pair.publishing.current, None
             if connection is not None and exchange in connection.declared:
                 channel = choose(connection).current
@@ -190,8 +192,7 @@ def _open_channel(
 ) -> Channel:
     """Connect, declare *exchange* and open the channel, as far as necessary; return the channel."""
     connection = pair.publishing.get(timer.remaining)
-    # A gevent.Timeout in this greenlet alone: other greenlets with other limits may wait for the
-    # same connection and declaration.
+    # The timeout is for this greenlet: others wait for the same declaration with other limits.
     timeout = gevent.Timeout.start_new(timer.remaining)
     try:
         connection.declare(exchange)
@@ -207,9 +208,9 @@ def _open_channel(
 def _wait_for_retry(
     pair: Pair, publication: Publication, timer: RetryTimer, error: PostageError
 ) -> None:
-    """Pause before the next try.
+    """Pause before the next try; switches.
 
-    Raises *error* when another try cannot help, and `PublishFailed` when no time remains for one.
+    Raises *error* if another try cannot help, and `PublishFailed` if no time remains for one.
     """
     reconnects = isinstance(error, ConnectionFailed) and pair.was_connected
     if not (reconnects or publication.is_retryable(error)):

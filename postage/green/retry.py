@@ -1,4 +1,4 @@
-"""How long one message or call is retried, and after which pauses.  Pure: no gevent, no I/O.
+"""Time limits and pauses for the retries of a message or call.  Pure: no gevent, no I/O.
 
 Publishing uses a `RetryTimer`: as many tries as fit into one limit, with growing pauses.  A call
 uses a `CallBudget`: a number of tries, each of which may wait for its reply, within one bound.
@@ -17,7 +17,7 @@ MIN_TRY_TIME = 0.01
 """Seconds that must remain for another try.  A shorter one would send a message and give up before
 the broker can answer."""
 FIRST_PAUSE = 0.01
-"""Seconds of the first pause; each further one is twice as long, up to `MAX_PAUSE`."""
+"""Seconds of the first pause that is not 0; each further one doubles, up to `MAX_PAUSE`."""
 MAX_PAUSE = 1.0
 """Seconds of the longest pause."""
 WAKE_UP_GRACE = 0.1
@@ -28,9 +28,9 @@ MAX_EXPIRATION = 2**32 - 1
 
 
 class RetryTimer:
-    """The time until *limit* seconds after *started*, and the pauses between the tries in it.
+    """A time limit of *limit* seconds from *started*, and the pauses between the tries in it.
 
-    *started* is a moment of *clock*, by default now.
+    *started* is a reading of *clock*, by default now.
     """
 
     __slots__ = ("_clock", "_deadline", "_pause", "limit")
@@ -51,9 +51,9 @@ class RetryTimer:
         return max(0.0, self._deadline - self._clock())
 
     def next_pause(self) -> float | None:
-        """Return the seconds to wait before the next try; None when no time remains for another.
+        """Return the seconds to wait before the next try; None if no time remains for one.
 
-        The second try comes at once; each pause after that is twice as long as the one before.
+        The first pause is 0, the second `FIRST_PAUSE`; each further one is twice as long.
         """
         pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 2 or FIRST_PAUSE)
         return pause if self.remaining >= pause + MIN_TRY_TIME else None
@@ -98,5 +98,5 @@ class CallBudget(RetryTimer):
 
 @lru_cache(maxsize=256)
 def expiration(seconds: float) -> str:
-    """Return *seconds* as the property ``expiration``: the broker then drops the message."""
+    """Return *seconds* as the property ``expiration``, after which the broker drops a message."""
     return str(int(min(seconds * 1000, MAX_EXPIRATION)))

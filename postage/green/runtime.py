@@ -1,10 +1,10 @@
-"""What all components of one hub share, and how it ends with the hub, the thread or the process.
+"""The parts that all components of one hub share, from their first use to the end of the hub.
 
 How it works
 ------------
 Producers and consumers are cheap because they own no connection.  `runtime_of` returns the one
 `Runtime` of the calling greenlet's hub for some settings: the pair of connections, the calls in
-flight, and what limits or watches many components at once.  The first use makes it.
+flight, and the limits and checks for many components.  The first use makes it.
 
 A hub belongs to one native thread, so the runtimes are kept in a thread-local variable: when a
 thread ends, its connections are closed with it.  At the end of the process they are closed by
@@ -48,12 +48,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DECLARED_AT_ONCE = 32
-"""How many queues are declared at a time, each on a channel of its own meanwhile.
+"""Queues that are declared at a time, each on a channel of its own.
 
 On one channel a broker declares one queue after the other.  With RabbitMQ, which writes durable
-queues to disk, 32 at a time took a fifth of the time."""
+queues to disk, declaring 32 at a time took a fifth of the time."""
 STARTED_AT_ONCE = 32
-"""How many consumers start at a time: each needs a greenlet for as long, and so 8 KB."""
+"""Components that start to consume at a time; each needs a greenlet (8 KB) while it starts."""
 CHECK_INTERVAL = 2.0
 """Seconds between two checks of all consumers."""
 EXIT_LIMIT = 0.5
@@ -68,24 +68,20 @@ class Runtime:
         self.declare_gate = gevent.lock.BoundedSemaphore(DECLARED_AT_ONCE)
         """Held by a greenlet while it declares a queue."""
         self.startup: Pool[Callable[[], object]] = Pool(
-            STARTED_AT_ONCE, _invoke, "starting consumers"
+            STARTED_AT_ONCE, lambda start: start(), "starting consumers"
         )
-        """Runs what starts a consumer: ten thousand of them must not need as many greenlets."""
+        """Starts components, so that ten thousand of them do not need ten thousand greenlets."""
         self.consumer_check = ConsumerCheck()
         self.calls = Calls(self.pair, self.declare_gate)
         self.redeliveries = Redeliveries()
 
 
-def _invoke(function: Callable[[], object]) -> object:
-    return function()
-
-
 class ConsumerCheck:
-    """Checks every few seconds that all consumers of one runtime still have their consumers.
+    """Checks every few seconds that all components of one runtime still have their AMQP consumers.
 
-    It should never find anything, because the end of a channel or consumer is reported at once.
-    It covers the cases that nobody thought of.  A check compares two dictionaries of this process
-    and asks the broker nothing: it takes about a microsecond for each queue.
+    It is for unknown causes: the end of a channel or consumer is reported at once, so a check
+    should never find one missing.  A check compares two dictionaries of this process, does not ask
+    the broker, and takes about a microsecond for each queue.
     """
 
     def __init__(self) -> None:
@@ -99,7 +95,7 @@ class ConsumerCheck:
         """Call *check* in the hub from now on; it must not switch.  Never switches."""
         self._checks[check] = None
         if self._timer is None:
-            # ref=False: a hub that waits for nothing else may end.
+            # With ref=False, a hub that waits for nothing else may end.
             self._timer = gevent.hub.get_hub().loop.timer(CHECK_INTERVAL, CHECK_INTERVAL, ref=False)
             self._timer.start(self._check_all)
 
@@ -114,7 +110,7 @@ class ConsumerCheck:
         for check in list(self._checks):
             try:
                 check()
-            except Exception:  # noqa: PERF203 - the others must be checked all the same
+            except Exception:  # noqa: PERF203 - the other checks must still run
                 logger.exception("The check %r failed.", check)
 
 
@@ -138,16 +134,15 @@ class _HubRuntimes:
             connection.close_without_hub(max(0.0, deadline - time.monotonic()))
 
     def __del__(self) -> None:
-        # The native thread ends, and its hub with it.  In a forked child the parent goes on using
-        # the same sockets: see _after_fork.
+        # The native thread ends, and its hub with it.  Not in a forked child, because the parent
+        # still uses the same sockets: see _after_fork.
         if self.pid == os.getpid():
             # ValueError: the hub's loop was destroyed before `close` was called.
             with contextlib.suppress(ValueError):
                 self.close_without_hub()
 
 
-# The thread-local class of the interpreter even if threading is patched: a hub belongs to a native
-# thread.
+# The original class even if threading is patched, because a hub belongs to a native thread.
 _local: Any = gevent.monkey.get_original("_thread", "_local")()
 
 
@@ -158,7 +153,7 @@ def runtime_of(settings: Settings) -> Runtime:
         runtimes = _local.runtimes = _HubRuntimes(gevent.hub.get_hub())
         _register_once()
     known, runtime = runtimes.last
-    if settings is not known:  # hashing them for every message would cost more than all of this
+    if settings is not known:  # hashing them for every message would be too slow
         runtime = runtimes.by_settings.get(settings)
         if runtime is None:
             runtime = runtimes.by_settings[settings] = Runtime(_located(settings))
@@ -167,14 +162,14 @@ def runtime_of(settings: Settings) -> Runtime:
 
 
 def _located(settings: Settings) -> Settings:
-    """Return *settings* with a real address: the first use of an embedded broker starts it."""
+    """Return *settings* with a real address; starts the embedded broker, if they name a new one."""
     name = settings.embedded
     if name is None:
         return settings
     from postage.broker import embedded  # noqa: PLC0415 - most processes have no broker inside
 
     port = embedded(name, settings.vhost).port
-    # atexit runs what was registered last first: the broker must outlive its connections.
+    # atexit runs the last registered function first, and connections must close before the broker.
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)
     return replace(settings, host="127.0.0.1", port=port, user="guest", password="guest")  # noqa: S106 - the one known to all
@@ -196,7 +191,7 @@ def open_connections() -> list[Connection]:
 def close(limit: float = 5.0) -> None:
     """Close all connections of this hub properly, in at most *limit* seconds each; switches.
 
-    Greenlets that wait on them get `ConnectionClosed`; the next use of a producer connects anew.
+    Greenlets that wait on them get `ConnectionClosed`; the next use of a producer connects again.
     """
     runtimes = getattr(_local, "runtimes", None)
     if runtimes is None:
@@ -232,4 +227,4 @@ def _after_fork() -> None:
         for connection in open_connections():
             connection.close_socket()
         del _local.runtimes
-        gevent.hub.reinit()  # gevent's own fork does so; the fork of an unpatched process does not
+        gevent.hub.reinit()  # gevent's fork does this, but os.fork does not unless it is patched

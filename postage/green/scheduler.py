@@ -1,4 +1,4 @@
-"""The scheduler: runs microthreads and supervised processors until the program is to end."""
+"""The scheduler: runs microthreads and supervised processors until the program ends."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["MicroScheduler", "Scheduler", "run"]
 logger = logging.getLogger(__name__)
 
 TURN = 0.1
-"""Seconds after which the body of the loop runs again although nothing happened."""
+"""Seconds after which the body of the loop runs again even if no microthread has."""
 
 HEAD_START = 2.0
-"""Seconds within which processors stop one after the other; then the others stop at once.  If the
-handlers get less than twice that to finish, it is half of what they get."""
+"""Seconds in which processors stop one after the other; then the rest stop at once.  It is at most
+half of the time that handlers have to finish."""
 
 
 class Scheduler:
@@ -45,9 +45,9 @@ class Scheduler:
     - with *autoquit*, no microthread is left.
 
     A processor that crashes does not affect the others, and is restarted as its ``restart`` says.
-    When it has crashed too often, the loop raises `GaveUp`.  At once it raises an error of a
-    microthread that is no processor, and `ConnectionClosed` if our own side closes the connection
-    of a processor.
+    When it has crashed too often, the loop raises `GaveUp`.  The loop also raises each error of a
+    microthread that is not a processor, and `ConnectionClosed` if our own side closes the
+    connection of a processor.
     """
 
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
@@ -61,7 +61,7 @@ class Scheduler:
         self._ended.set()
 
     def add_microthread(self, mthread: MicroThread) -> None:
-        """Add a microthread and run its ``create()``; it starts with the loop, or joins it.
+        """Add a microthread and run its ``create()``; it starts with the loop, or at once in it.
 
         Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
         """
@@ -99,10 +99,10 @@ class Scheduler:
     def stop(self, timeout: float | None = None) -> None:
         """End the loop and wait until everything in it has ended; switches.
 
-        Handlers get *timeout* seconds at most, by default each processor's ``shutdown_timeout``;
-        the messages of those that have not finished then are requeued, within another second.  The
-        greenlet that runs the loop, and those that run in it, must call `shutdown` instead, because
-        they would wait for themselves.
+        Handlers have *timeout* seconds at most, by default the ``shutdown_timeout`` of their
+        processor.  Handlers that still run then are killed and their messages requeued, within
+        another second.  The greenlet that runs the loop, and those that run in it, must call
+        `shutdown` instead, because they would wait for themselves.
         """
         self.shutdown()
         if not self._ended.wait(timeout):
@@ -115,30 +115,28 @@ class Scheduler:
         self._turned.set()
 
     def _is_over(self) -> bool:
-        """Take note of the runners that have ended; return whether the loop ends with them."""
+        """Remove the runners that have ended; return whether the loop must end."""
         while self._ended_runners:
             runner = self._ended_runners.popleft()
-            if runner in self._runners:  # if not, it has ended with the loop before this one
-                del self._runners[runner]
-                self._note_end(runner)
+            if runner not in self._runners:
+                continue  # it ended with an earlier loop
+            del self._runners[runner]
+            if runner.error is not None:
+                raise runner.error
+            if runner.next_action is not NextAction.STOP:
+                self._next_action = max(self._next_action, runner.next_action)
         if self._next_action > NextAction.QUIT:
             return True
         if self._next_action is NextAction.QUIT:
             return not any(isinstance(runner, ProcessorRunner) for runner in self._runners)
         return self.autoquit and not self._runners
 
-    def _note_end(self, runner: MicrothreadRunner) -> None:
-        if runner.error is not None:
-            raise runner.error
-        if runner.next_action is not NextAction.STOP:
-            self._next_action = max(self._next_action, runner.next_action)
-
     def _stop(self) -> None:
         """Stop all microthreads, the last added first, because it may call those added before it.
 
-        A processor that stopped while others still call it would leave them waiting for its answer.
-        So each has a head start on the next one, of `HEAD_START` seconds for all together.  After
-        the longest ``shutdown_timeout``, the handlers that still run are killed.
+        If a processor stopped while others still call it, they would wait for its answer.  So each
+        has a head start on the next one, of `HEAD_START` seconds for all together.  Handlers that
+        still run after the longest ``shutdown_timeout`` are killed.
         """
         started = time.monotonic()
         processors = [each for each in self._runners if isinstance(each, ProcessorRunner)]
@@ -160,7 +158,7 @@ class Scheduler:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT end the loop; a second one ends the process as it always does."""
+        """Let SIGTERM and SIGINT end the loop; a second signal ends the process."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -174,7 +172,7 @@ class Scheduler:
 
     def _on_signal(self, number: int) -> None:
         if self._was_signalled:
-            # Also for SIGINT: gevent prints the traceback of a KeyboardInterrupt.
+            # For SIGINT, too, because gevent would print the traceback of a KeyboardInterrupt.
             raise SystemExit(128 + number)
         self._was_signalled = True
         logger.info("%s: finishing what is running.", signal.Signals(number).name)
@@ -212,7 +210,7 @@ def restart_program() -> NoReturn:
     connections are closed first, so unacknowledged messages are requeued.
     """
     runtime.close()
-    for stream in (sys.stdout, sys.stderr):  # the new run gets the file, but not our buffer
+    for stream in (sys.stdout, sys.stderr):  # the new run gets the file, but not its buffer
         if stream is not None:
             stream.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - just ourselves

@@ -7,25 +7,25 @@ on one channel.  Its states are these:
 
     NEW --START--> STARTING --RESTORED--> CONSUMING --BROKEN--> RECOVERING --RESTORED--> CONSUMING
 
-and from any of them FAILED, after an error that waiting does not cure, and STOPPED.
+Each of them leads to FAILED, after an error that waiting does not cure, and to STOPPED.
 
-* **What breaks it.**  The connection or the channel ends (`_on_channel_end`), or the broker ends a
+* **Breaking.**  The connection or the channel ends (`_on_channel_end`), or the broker ends a
   single consumer because its queue was deleted or its leader moved (`_on_cancel`).  Both are
-  reported in the hub.  In case a report is ever missing, `Runtime.consumer_check` calls `check`
-  every few seconds.
-* **What restores it.**  One greenlet runs `_recover`, whatever is missing, and ends when nothing
-  is.  It waits for a connection, opens a channel, declares each queue that this connection has not
-  declared yet, and consumes from each queue without a consumer.  Queues whose consumers survived go
-  on undisturbed.  A healthy subscription has no greenlet.
-* **How long it pauses.**  After a lost connection it does not pause, because reconnecting does.
-  After a channel or consumer that ended soon after the last recovery it pauses by `Backoff`, so
-  that a queue whose messages break the channel does not keep the broker busy.
-* **When it gives up.**  A refusal at the start is an error of the program, and so is one that will
-  not pass (`topology.may_pass`), such as a queue with other flags.  It goes to the component, which
-  ends with it.  Other refusals, such as a queue on a node that is down, are tried again.
+  reported in the hub.  In case a report is missing, `Runtime.consumer_check` calls `check` every
+  few seconds.
+* **Recovering.**  One greenlet runs `_recover` until nothing is missing.  It waits for a
+  connection, opens a channel, declares each queue that this connection has not declared yet, and
+  consumes from each queue without a consumer.  Consumers that survived are left alone.  A healthy
+  subscription has no greenlet.
+* **Pausing.**  After a lost connection it does not pause, because reconnecting does.  After a
+  channel or consumer that ended soon after the last recovery it pauses by `Backoff`, so that a
+  queue whose messages break the channel does not keep the broker busy.
+* **Failing.**  A refusal at the start is an error of the program, and so is one that will not pass
+  (`topology.may_pass`), such as a queue with other flags.  The component gets the error and ends
+  with it.  Other refusals, such as a queue on a node that is down, are tried again.
 
-The first recovery is the start.  It runs in the startup queue of the runtime, a few at a time, and
-makes one try there; if that was not enough, a greenlet of its own goes on.
+The first recovery is the start.  The startup pool of the runtime, which runs a few of them at a
+time, makes the first try; if it does not succeed, the subscription spawns a greenlet of its own.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LASTED = 5.0
-"""Seconds after which consuming has lasted: what breaks it then is restored without a pause."""
+"""Seconds after which consuming has lasted: the first recovery after it does not pause."""
 
 
 class SubscriptionState(enum.Enum):
@@ -77,12 +77,12 @@ class SubscriptionState(enum.Enum):
 
     NEW = enum.auto()
     STARTING = enum.auto()
-    """It has never had all consumers."""
+    """It has never had all its consumers."""
     CONSUMING = enum.auto()
     """The broker has a consumer for every queue, as far as is known here."""
     RECOVERING = enum.auto()
     FAILED = enum.auto()
-    """The component knows the error, and will stop it."""
+    """The component got the error, and will stop the subscription."""
     STOPPED = enum.auto()
 
 
@@ -93,7 +93,7 @@ class SubscriptionEvent(enum.Enum):
     RESTORED = enum.auto()
     """Every queue has its consumer."""
     BROKEN = enum.auto()
-    """A consumer, the channel or the connection is gone."""
+    """A consumer, the channel or the connection has ended."""
     FAIL = enum.auto()
     STOP = enum.auto()
 
@@ -115,7 +115,7 @@ TRANSITIONS: Mapping[SubscriptionState, Mapping[SubscriptionEvent, SubscriptionS
         _E.FAIL: _S.FAILED,
         _E.STOP: _S.STOPPED,
     },
-    # Its channel may still end, and so may be reported, until the component stops it.
+    # Until the component stops it, the end of its channel or consumers may be reported.
     _S.FAILED: {_E.BROKEN: _S.FAILED, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
     _S.STOPPED: {_E.BROKEN: _S.STOPPED, _E.FAIL: _S.STOPPED, _E.STOP: _S.STOPPED},
 }
@@ -141,7 +141,7 @@ def declare_queue(connection: Connection, queue: QueueDeclaration) -> None:
         deleted = [each for each, _ in queue.bindings if exc.misses(each.name)]
         if not deleted:
             raise
-        # Somebody deleted the exchange after this connection had declared it.
+        # An exchange was deleted after this connection had declared it.
         for exchange in deleted:
             connection.discard_declaration(exchange)
         _declare_all(connection, queue)
@@ -160,8 +160,8 @@ def _declare_all(connection: Connection, queue: QueueDeclaration) -> None:
 class Subscription:
     """The AMQP consumers of one component, one for each of its queues.
 
-    *on_delivery* and *on_failure* are called in the hub; *on_failure* gets an error that waiting
-    does not cure.
+    *on_delivery* is called in the hub.  *on_failure* is called, in the hub or in a greenlet, with
+    an error that waiting does not cure.
     """
 
     __slots__ = (
@@ -219,14 +219,14 @@ class Subscription:
     # --- for the component
 
     def start(self) -> None:
-        """Start to consume, now or as soon as the broker can be reached; never switches."""
+        """Start to consume as soon as the broker can be reached; never switches."""
         self._move(SubscriptionEvent.START)
         self._runtime.startup.submit(self._recover)
 
     def add(self, queue: QueueDeclaration) -> None:
-        """Consume from *queue*, which is declared, as well; switches.
+        """Also consume from *queue*, which is declared; switches.
 
-        While the channel is gone, recovery will do it.  Raises `ChannelRefused`.
+        If the channel has ended, recovery does it later.  Raises `ChannelRefused`.
         """
         channel = self._channel
         if channel is None or not channel.alive or queue.consumer_tag in self._queue_of_tag:
@@ -245,10 +245,10 @@ class Subscription:
             self._channel.cancel(queue.consumer_tag)
 
     def stop(self) -> None:
-        """End the consumers; messages that are here can still be acknowledged.
+        """End the consumers; messages that were delivered can still be acknowledged.
 
-        Switches only to kill the greenlet that recovers.  Waits neither for the broker, which may
-        not answer, nor for a connection.
+        Switches only to kill the recovery greenlet.  Waits neither for an answer of the broker nor
+        for a connection.
         """
         self._move(SubscriptionEvent.STOP)
         self._runtime.consumer_check.discard(self.check)
@@ -259,17 +259,17 @@ class Subscription:
                 self._channel.cancel_nowait(tag)
 
     def close(self, limit: float) -> None:
-        """Stop, and requeue what is unacknowledged; switches, at most *limit* seconds."""
+        """Stop, and requeue all unacknowledged messages, in at most *limit* seconds; switches."""
         self.stop()
         channel, tags = self._channel, {*self._queue_of_tag, *self._cancelled_tags}
         self._drop_channel()
         if channel is not None:
             channel.release(tags, limit)
 
-    # --- what breaks it; in the hub
+    # --- breaking; in the hub
 
     def check(self) -> None:
-        """Recover if a consumer is gone although nothing has reported that."""
+        """Recover if a consumer has ended without a report."""
         if self._state is not SubscriptionState.CONSUMING or self._is_complete():
             return
         self._counts["missing"] += 1
@@ -326,10 +326,10 @@ class Subscription:
         self._greenlet = gevent.spawn(self._recover)
         self._greenlet.name = f"recovery of {self._names()}"
 
-    # --- what restores it
+    # --- recovering
 
     def _recover(self) -> None:
-        """Try until every queue has its consumer.  At the start, only once: others wait."""
+        """Try until every queue has its consumer; in the startup pool, try only once."""
         in_startup = self._greenlet is None
         if self._state is SubscriptionState.STOPPED or not (
             in_startup or self._greenlet is gevent.getcurrent()
@@ -343,7 +343,7 @@ class Subscription:
                 self._consume_all()
                 if in_startup:
                     break
-        except Exception as exc:  # the component is to end with it
+        except Exception as exc:  # the component ends with it
             self._greenlet = None
             self._fail(exc)
             return
@@ -396,8 +396,7 @@ class Subscription:
                 self._check_refusal(exc, queue)
 
     def _consume(self, channel: Channel, queue: QueueDeclaration) -> None:
-        # Registered first: the queue may be removed, or the consumer cancelled by the broker,
-        # before the answer is here.
+        # Register it first: `remove` or a cancel of the broker may come before the answer.
         tag = queue.consumer_tag = new_tag()
         self._queue_of_tag[tag] = queue
         try:
@@ -427,7 +426,7 @@ class Subscription:
             self._counts["restored"] += 1
             logger.info("Consuming again from %s.", self._names())
 
-    # --- small parts
+    # --- helpers
 
     def _move(self, event: SubscriptionEvent) -> None:
         self._state = next_subscription_state(self._state, event)

@@ -1,10 +1,10 @@
-"""Runs the microthreads of a scheduler, and restarts processors that have crashed.
+"""Runs the microthreads of a scheduler, and restarts processors when their policies say so.
 
 How it works
 ------------
 A scheduler has one runner for each of its microthreads.  A `MicrothreadRunner` calls the classic
-methods, ``create()`` once and ``step()`` for ever, in a greenlet.  When that ends, the runner
-reports its end to the scheduler.
+methods in a greenlet: ``create()`` once and ``step()`` again and again.  When they end, the runner
+reports that to the scheduler.
 
 A `ProcessorRunner` starts its processor with `MessageProcessor.start`, which needs no greenlet.  If
 a class overrides a method that is called in a classic loop (``main``, ``step``,
@@ -49,13 +49,13 @@ class MicrothreadRunner:
     ) -> None:
         self.microthread = microthread
         self.error: Exception | None = None
-        """What the loop of the scheduler is to raise."""
+        """The error that the loop of the scheduler must raise."""
         self._on_turn, self._on_end = on_turn, on_end
         self._ended = gevent.event.Event()
         self._stop_requested = False
         self._own_action = NextAction.CONTINUE
         self._greenlet: Any = None
-        self._life: Iterator[int] | None = self._create()
+        self._steps: Iterator[int] | None = self._create()
 
     @property
     def next_action(self) -> NextAction:
@@ -64,7 +64,7 @@ class MicrothreadRunner:
 
     def start(self) -> None:
         """Start to run; returns at once and never switches."""
-        self._greenlet = gevent.Greenlet(self._run)
+        self._greenlet = gevent.Greenlet(self._error_of, self._run_steps)
         self._greenlet.name = repr(type(self.microthread).__name__)
         self._greenlet.rawlink(self._on_greenlet_end)
         self._greenlet.start()
@@ -86,37 +86,33 @@ class MicrothreadRunner:
         return bool(self._ended.wait(timeout))
 
     def _create(self) -> Iterator[int]:
-        life = self.microthread.main()
-        next(life, None)
-        return life
-
-    def _run(self) -> Exception | None:
-        """Run the loop of the microthread to its end; return the error that has ended it."""
-        return self._error_of(self._run_steps)
+        steps = self.microthread.main()
+        next(steps, None)  # runs create()
+        return steps
 
     def _run_steps(self) -> None:
-        life, self._life = self._life or self._create(), None
-        for _ in life:
+        steps, self._steps = self._steps or self._create(), None
+        for _ in steps:
             self._on_turn()
             gevent.sleep(0)
             if self._stop_requested:
                 break
 
     def _error_of(self, function: Callable[[], object]) -> Exception | None:
-        """Call *function*; return the error that it raises, unless that is a way to end."""
+        """Call *function*; return the error that it raises, except those that mean a normal end."""
         try:
             function()
         except ExitScheduler:
             self._own_action = NextAction.EXIT
         except RuntimeError as exc:
-            # PEP 479: a generator of the user's own let StopIteration out.
+            # PEP 479: a generator of the user has raised StopIteration.
             return None if isinstance(exc.__cause__, StopIteration) else exc
-        except Exception as exc:  # it may raise anything
+        except Exception as exc:  # code of the user may raise anything
             return exc
         return None
 
     def _on_greenlet_end(self, greenlet: Any) -> None:
-        error = greenlet.value  # what _run returned; GreenletExit if it was killed
+        error = greenlet.value  # what _error_of returned; GreenletExit if it was killed
         self._greenlet = None
         self._on_run_end(error if isinstance(error, Exception) else None)
 
@@ -130,7 +126,7 @@ class MicrothreadRunner:
 
 
 class ProcessorRunner(MicrothreadRunner):
-    """Runs a processor, and starts it again after an end where its policy says so."""
+    """Runs a processor, and starts it again after its end if its policy says so."""
 
     microthread: MessageProcessor
 
@@ -150,11 +146,11 @@ class ProcessorRunner(MicrothreadRunner):
         if _has_own_loop(self.microthread):
             super().start()
         else:
-            self._life = None  # it has run create(), and nothing more is called
+            self._steps = None  # create() has run; no step is called
             MessageProcessor.start(self.microthread, self._on_run_end)
 
     def stop(self) -> None:
-        """Ask the processor to stop, or give up its next restart; never switches."""
+        """Ask the processor to stop, or cancel its next restart; never switches."""
         super().stop()
         self.microthread.stop_consuming()
         if self._pausing is not None:
@@ -167,7 +163,7 @@ class ProcessorRunner(MicrothreadRunner):
         self.microthread.kill_handlers()
 
     def _on_run_end(self, error: Exception | None) -> None:
-        """Restart the processor, give it up, or end, as its policy says."""
+        """Restart the processor, give up restarting it, or end, as its policy says."""
         try:
             self._follow_policy(error)
         except Exception as exc:  # an attribute of the processor has a value that is no policy
@@ -175,9 +171,9 @@ class ProcessorRunner(MicrothreadRunner):
             self._end()
 
     def _follow_policy(self, error: Exception | None) -> None:
-        if not is_restarted(self.microthread.restart, self._how_it_ended(error)):
+        if not is_restarted(self.microthread.restart, self._classify_end(error)):
             if isinstance(error, ConnectionClosed):
-                self.error = error  # our own side closed it, so the caller of the loop must know
+                self.error = error  # closed by our side, so the loop must raise it
             elif error is not None:
                 self._log_end(error, "it is not started again")
             self._end()
@@ -189,26 +185,26 @@ class ProcessorRunner(MicrothreadRunner):
         self._log_end(error, f"it is started again in {pause:g} s")
         self._pausing = gevent.spawn_later(pause, self._restart)
 
-    def _how_it_ended(self, error: Exception | None) -> End:
-        was_told = self._stop_requested or self.next_action > NextAction.STOP
-        if was_told or isinstance(error, ConnectionClosed):
+    def _classify_end(self, error: Exception | None) -> End:
+        was_stopped = self._stop_requested or self.next_action > NextAction.STOP
+        if was_stopped or isinstance(error, ConnectionClosed):
             return End.STOPPED
         if error is not None:
             return End.CRASHED
-        # Otherwise somebody has called its stop_consuming().
+        # Without a next action, the program has called its stop_consuming().
         return End.FINISHED if self.next_action is NextAction.STOP else End.STOPPED
 
     def _restart(self) -> None:
         self._pausing = None
         self.microthread.counts["restarts"] += 1
         error = self._error_of(self._create_again)
-        if self._life is None:  # create() has raised
+        if self._steps is None:  # create() has raised
             self._on_run_end(error)
         else:
             self.start()
 
     def _create_again(self) -> None:
-        self._life = self._create()
+        self._steps = self._create()
 
     def _give_up(self, error: Exception | None) -> None:
         processor = self.microthread
@@ -226,7 +222,7 @@ class ProcessorRunner(MicrothreadRunner):
 
 
 def _has_own_loop(processor: MessageProcessor) -> bool:
-    """Return whether its class, or the instance, overrides a method of the classic loop."""
+    """Return whether its class or the instance overrides a method of the classic loop."""
     return any(
         getattr(getattr(processor, name), "__func__", None) is not getattr(MessageProcessor, name)
         for name in ("main", "step", "start_consuming")

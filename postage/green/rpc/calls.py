@@ -9,13 +9,13 @@ request, which tells whose call it answers.
 Three things complicate this:
 
 * **Servers that do not return the correlation id.**  Postage 1.2.1 does not.  The first call to a
-  destination finds out: it is the *probe*, gets a reply queue of its own, so that its reply needs
-  no id, and asks for a receipt.  Other calls to this destination wait up to 50 ms for the
-  result.  If the id comes back, all later calls share one reply queue; if not, each of them has a
-  queue of its own.  The states of a destination are a table in `peers`.
+  destination is the *probe*.  It gets a reply queue of its own, so that its reply needs no id, and
+  asks for a receipt, which shows whether the id comes back.  Other calls to this destination wait
+  up to 50 ms for that.  If the id comes back, all later calls share one reply queue; if not, each
+  of them has a queue of its own.  The states of a destination are a table in `peers`.
 * **Servers that are replaced by older ones.**  If a reply without an id arrives on the shared
   queue, its call cannot be known.  The reply is dropped, and the call is sent again when its try
-  times out.  All destinations whose calls share the queue just then stop sharing for good.
+  times out.  The destinations of all calls that share the queue at this time stop sharing for good.
 * **Lost connections and deadlines.**  A request or its reply may be lost with a connection, channel
   or queue.  The call is then sent again with the same id, as long as tries and time remain, so a
   server may see it twice.  Reconnecting, declaring and waiting for an alarm use time, but no try.
@@ -27,8 +27,8 @@ key), a connection that is lost or closed for good, or a timeout.  The first of 
 anything later is counted as ``late`` and dropped.  The states of a call are a table in `pending`.
 
 In the steady state a call finds its channel and reply queue open (`Calls._ready_route`), writes the
-request, and waits; nothing else switches greenlets.  Everything that is missing is made by
-`Calls._prepare`.  Methods that begin with ``_on_`` run in the hub.
+request, and waits; nothing else switches greenlets.  `Calls._prepare` makes everything that is
+missing.  Methods that begin with ``_on_`` run in the hub.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ logger = logging.getLogger(__name__)
 _REQUEST = PropertiesTemplate("correlation_id", "content_type", "reply_to", "expiration")
 
 PROBE_WAIT = 0.05
-"""Seconds that a call waits for the probe of another call: ten times what a receipt takes."""
+"""Seconds that a call waits for the probe of another call: ten times the usual receipt."""
 
 
 class _Probe(NamedTuple):
-    """The first call to a destination, and the event for the calls that wait for its finding."""
+    """The first call to a destination, and the event on which other calls wait for its result."""
 
     call: PendingCall
     ended: gevent.event.Event
@@ -87,7 +87,7 @@ class Calls:
         self._pair, self._declare_gate = pair, declare_gate
         self._pending: dict[str, PendingCall] = {}
         self.peers = PeerTable()
-        """What is known of the servers at each destination."""
+        """Whether the servers of each destination return the correlation id."""
         self._probes: dict[Destination, _Probe] = {}
         self._sharing: set[PendingCall] = set()
         self._connection: Connection | None = None
@@ -107,7 +107,7 @@ class Calls:
     # --- for callers
 
     def call(self, request: CallRequest, *, timeout: float, max_retry: int) -> CallOutcome:
-        """Send *request*; return its reply, or the exception result that says why there is none.
+        """Send *request*; return its reply, or an exception result that says why there is none.
 
         Switches greenlets.  Ends within ``timeout * (max_retry + 1)`` seconds, and before the
         deadline of the request that the calling greenlet handles; that covers connecting, writing,
@@ -151,14 +151,14 @@ class Calls:
     # --- one try
 
     def _ready_route(self, call: PendingCall) -> tuple[Channel, ReplyQueue] | None:
-        """Return the open channel and reply queue for *call*; None if anything is to be prepared.
+        """Return the open channel and reply queue for *call*; None if anything must be prepared.
 
         Never switches.
         """
         channel, connection, queue = self._request_channel, self._connection, call.own_queue
         if channel is None or not channel.alive or connection is None:
             return None
-        # The queue of the server may be among those that are being declared.
+        # The queue of the server may be among those being declared.
         if self._pair.declaring or call.request.exchange not in connection.declared:
             return None
         if not connection.transport.takes_data:
@@ -191,7 +191,7 @@ class Calls:
             call.fail(CONNECTION_LOST, call.loss)
 
     def _replace_request_channel(self) -> None:
-        """Use another channel after a timeout: requests on this one may reach no queue."""
+        """Use another channel after a timeout, because requests on this one may reach no queue."""
         connection = self._pair.publishing.current
         if connection is None:
             return
@@ -207,9 +207,9 @@ class Calls:
     # --- preparing a try
 
     def _prepare(self, call: PendingCall, budget: CallBudget) -> None:
-        """Make ready what *call* needs to be sent, while it has time and no outcome; switches.
+        """Prepare what *call* needs to be sent, while it has time and no outcome; switches.
 
-        Waits through reconnects and alarms.  A failure here uses no try, as nothing was sent.
+        Waits through reconnects and alarms.  A failure here uses no try, because nothing was sent.
         """
         try:
             with call.within(budget.remaining):
@@ -242,7 +242,7 @@ class Calls:
         if call.own_queue is None:
             probe = self._probes.get(call.destination)
             if probe is not None and probe.call is not call:
-                self._shared.get()  # most likely, the probe will find that it can be used
+                self._shared.get()  # most likely, the probe finds that it can be used
                 probe.ended.wait(PROBE_WAIT)
             if self.peers[call.destination] is PeerState.ECHOES:
                 self._shared.get()
@@ -274,7 +274,7 @@ class Calls:
         return probe is not None and probe.call is call
 
     def _record(self, destination: Destination, event: PeerEvent) -> None:
-        """Take note of what a reply has shown, and wake the calls that wait for it."""
+        """Record *event*; if it has ended a probe, wake the calls that wait for it."""
         state = self.peers.record(destination, event)
         if destination in self._probes and state is not PeerState.PROBING:
             self._probes.pop(destination).ended.set()
@@ -318,10 +318,10 @@ class Calls:
             self._finish(self._pending.get(id_), delivery)
 
     def _on_reply_without_id(self) -> None:
-        """Drop a reply on the shared queue that nothing connects with a call.
+        """Drop a reply on the shared queue that does not name its call.
 
-        A classic server has taken over at one of the destinations of the calls that share the
-        queue.  Which one it is cannot be known, so calls to all of them stop sharing.
+        A classic server has taken over at one of the destinations whose calls share the queue.  It
+        cannot be known at which one, so calls to all of them stop sharing.
         """
         for call in self._sharing:
             self._record(call.destination, PeerEvent.ID_MISSING)

@@ -1,4 +1,4 @@
-"""Which peers return the correlation id of a call, as a table.  Pure: no gevent, no I/O.
+"""The peers of calls: does a server return the correlation id?  Pure: no gevent, no I/O.
 
 A call can share one reply queue with others only if its reply carries the correlation id.  Postage
 1.2.1 does not return the id, and only a reply shows whether a server does.  So the calling side
@@ -10,8 +10,8 @@ keeps one state for each destination, an exchange and a routing key:
 * ``CLASSIC``: at least one reply had no id, so each call has a reply queue of its own, for good.
 
 The probe asks for a *receipt*: a message that Postage sends before it handles the request.  It
-shows as soon as the request arrives whether the server returns the id.  Other servers ignore the
-question.
+shows as soon as the request arrives whether the server returns the id.  Servers without receipts
+ignore the question.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ RECEIPT = "postage.receipt"
 the correlation id of the request and an empty body."""
 
 MAX_DESTINATIONS = 10_000
-"""Destinations that are remembered.  Beyond that the oldest one is dropped, which costs the next
-call to it a probe."""
+"""Destinations in a table.  Beyond that the oldest one is dropped, and the next call to it is a
+probe again."""
 
 
 class PeerState(enum.IntEnum):
@@ -58,7 +58,7 @@ UNKNOWN, PROBING, ECHOES, CLASSIC = PeerState
 PROBE_STARTED, PROBE_ENDED, ID_RETURNED, ID_MISSING = PeerEvent
 
 PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
-    # A probe can end in UNKNOWN: its destination was dropped from the table meanwhile.
+    # A probe can end in UNKNOWN, if its destination was dropped from the table meanwhile.
     UNKNOWN: {
         PROBE_STARTED: PROBING,
         PROBE_ENDED: UNKNOWN,
@@ -92,7 +92,7 @@ class PeerTable(dict[Destination, PeerState]):
         return UNKNOWN
 
     def record(self, destination: Destination, event: PeerEvent) -> PeerState:
-        """Take note of *event*; return the new state of *destination*."""
+        """Record *event*; return the new state of *destination*."""
         state = self[destination] = next_peer_state(self[destination], event)
         if len(self) > self._limit:
             del self[next(iter(self))]

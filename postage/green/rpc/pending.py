@@ -26,7 +26,7 @@ class CallState(enum.IntEnum):
     """Where a call is."""
 
     PREPARING = enum.auto()
-    """No try is in flight; the channel and queue for the next one are made ready."""
+    """No try is in flight; the channel and queue for the next one are being prepared."""
     IN_FLIGHT = enum.auto()
     """A try was sent, and the caller waits for its reply."""
     ENDED = enum.auto()
@@ -40,7 +40,7 @@ class CallEvent(enum.IntEnum):
     TIMED_OUT = enum.auto()
     """The time of the try in flight is over."""
     LOST = enum.auto()
-    """A connection, channel or reply queue has ended, which the try in flight needs."""
+    """A connection, channel or reply queue that the try in flight needs has ended."""
     OUTCOME = enum.auto()
     """A reply has arrived, or the call has failed."""
 
@@ -52,7 +52,7 @@ CALL_MOVES: Mapping[CallState, Mapping[CallEvent, CallState]] = {
     # The outcome of a call in preparation: a reply to an earlier try, or a failure.
     PREPARING: {SENT: IN_FLIGHT, LOST: PREPARING, OUTCOME: ENDED},
     IN_FLIGHT: {TIMED_OUT: PREPARING, LOST: PREPARING, OUTCOME: ENDED},
-    # A second reply, or a loss between the reply and the moment at which the caller wakes.
+    # A second reply, or a loss between the reply and the wake-up of the caller.
     ENDED: {LOST: ENDED, OUTCOME: ENDED},
 }
 
@@ -108,14 +108,14 @@ class PendingCall(Wakeup):
         self.finish(MessageResultException(name, str(why)))
 
     def end_try(self, error: PostageError) -> None:
-        """End the try in flight, if there is one: *error* has ended what its reply needs."""
+        """End the try in flight, if there is one: because of *error*, no reply can arrive."""
         state, self.state = self.state, next_call_state(self.state, LOST)
         if state is IN_FLIGHT:
             self.loss = error
             self.set()
 
     def start_try(self) -> None:
-        """Take note that a try is being sent."""
+        """Note that a try is being sent."""
         self.state = next_call_state(self.state, SENT)
         self.loss = None
 

@@ -1,4 +1,4 @@
-"""The queues on which replies arrive: shared by many calls, of one call, or read later."""
+"""Reply queues: shared by many calls, owned by one call, or read later by `collect`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from postage.green.amqp.pair import Pair
 __all__ = ["ReplyQueue", "collect", "private_queue"]
 
 EXPIRES_WITHOUT_CONSUMER = 60_000
-"""Milliseconds after which the broker deletes a reply queue that has no consumer: a greenlet was
-killed after it had declared the queue."""
+"""Milliseconds after which the broker deletes a reply queue without a consumer: its greenlet was
+killed between declaring and consuming."""
 EXPIRES_UNREAD = 3_600_000
-"""Milliseconds after which the broker deletes a private reply queue that nobody reads."""
+"""Milliseconds after which the broker deletes a private reply queue that is not read."""
 
 NOT_FOUND = 404
 
@@ -78,9 +78,9 @@ def private_queue(channel: Channel) -> str:
 def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
     """Wait for *count* replies on *queue*, at most *timeout* seconds; switches.
 
-    Returns the replies that arrived, and whether there are *count* of them.  The queue is deleted
-    afterwards, as it is when its connection ends.  Raises `ConnectionLost` if the queue does not
-    exist, and `ConsumerCancelled` if it is deleted meanwhile.
+    Returns the replies that arrived, and whether there are *count* of them.  Afterwards
+    the broker deletes the queue, as it does when the connection ends.  Raises `ConnectionLost` if
+    the queue does not exist, and `ConsumerCancelled` if it is deleted meanwhile.
     """
     connection = pair.consuming.current
     if connection is None:
