@@ -77,7 +77,7 @@ class GenericConsumer:
         watchdog, and ``restored``: how many times it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
-        self._over: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
+        self._ending: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
     def __repr__(self) -> str:
@@ -94,7 +94,7 @@ class GenericConsumer:
     @property
     def stopping(self) -> bool:
         """True from a request to stop, or an error that ends consuming, until it has ended."""
-        return self._over.ready()
+        return self._ending.ready()
 
     @property
     def qk_list(self) -> list[tuple[str, str]]:
@@ -121,9 +121,9 @@ class GenericConsumer:
         queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
             queue = _queue_of(binding.queue)
-            same = queue.requested_name, repr(queue.flags)
+            identity = queue.requested_name, repr(queue.flags)
             # The broker chooses a name for each nameless queue, so they are different queues.
-            queue = queues.setdefault(same if queue.requested_name else len(queues), queue)
+            queue = queues.setdefault(identity if queue.requested_name else len(queues), queue)
             queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
             self._declare(queue)
@@ -190,10 +190,10 @@ class GenericConsumer:
 
         try:
             self.start(receive, lambda _error: inbox.put(None))
-            while (delivery := inbox.get()) is not None and not self._over.ready():
+            while (delivery := inbox.get()) is not None and not self._ending.ready():
                 if delivery.channel.alive:  # else the broker delivers it again
                     callback(delivery.channel, delivery, delivery.properties, delivery.body)
-            self._over.get()
+            self._ending.get()
         finally:
             self.stop()
 
@@ -202,8 +202,8 @@ class GenericConsumer:
 
         If it was called first, `start_consuming` returns at once.
         """
-        if not self._over.ready():
-            self._over.set()
+        if not self._ending.ready():
+            self._ending.set()
 
     def start(self, on_delivery: OnDelivery, on_end: OnEnd | None = None) -> None:
         """Start to consume from every queue, now or as soon as there is a connection.
@@ -214,7 +214,7 @@ class GenericConsumer:
         consuming.
         """
         if on_end is not None:
-            self._over.rawlink(lambda over: on_end(over.exception))
+            self._ending.rawlink(lambda ending: on_end(ending.exception))
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
@@ -240,11 +240,11 @@ class GenericConsumer:
             if subscription is not None:
                 subscription.close(limit)
         finally:
-            self._over = gevent.event.AsyncResult()
+            self._ending = gevent.event.AsyncResult()
 
     def _fail(self, error: Exception) -> None:
-        if not self._over.ready():
-            self._over.set_exception(error)
+        if not self._ending.ready():
+            self._ending.set_exception(error)
 
     # --- for callbacks
 
