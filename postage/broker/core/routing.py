@@ -15,7 +15,7 @@ from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from postage.broker.wire.fields import encode_table
 
-__all__ = ["TYPES", "BrokerBinding", "BrokerExchange", "TopicPatterns", "topic_matches"]
+__all__ = ["TYPES", "BrokerBinding", "BrokerExchange", "TopicPatterns"]
 
 TYPES = ("direct", "fanout", "topic", "headers")
 _MODES = ("all", "any", "all-with-x", "any-with-x")
@@ -137,17 +137,6 @@ def _removed(index: dict[T, Bindings], entry: T, identity: Identity) -> bool:
     return not bindings
 
 
-def topic_matches(pattern: str, key: str) -> bool:
-    """Tell whether *key* matches: ``*`` is exactly one word, ``#`` any number of words."""
-    words, ends = key.split("."), {0}
-    for part in pattern.split("."):
-        if part == "#":
-            ends = set(range(min(ends), len(words) + 1)) if ends else ends
-        else:
-            ends = {e + 1 for e in ends if e < len(words) and part in ("*", words[e])}
-    return len(words) in ends
-
-
 def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
     """Tell whether *headers* match the *arguments* of a binding; None matches any value."""
     mode = str(arguments.get("x-match", "all"))
@@ -178,7 +167,7 @@ class _PatternNode:
 
 
 class TopicPatterns:
-    """A set of patterns, which returns those that a key matches; see `topic_matches`."""
+    """A set of patterns: ``*`` stands for exactly one word, ``#`` for any number of words."""
 
     def __init__(self) -> None:
         self._root = _PatternNode(repeats=False)

@@ -125,7 +125,7 @@ class BaseChannel:
         Raises `Fault`.  Returns when the message is in its queues, unless a transaction is open.
         """
         if call.immediate:
-            raise ConnectionFault(540, "immediate=true", call.method.ids)
+            raise ConnectionFault(540, "immediate=true")
         if call.exchange and self.vhost.exchange(call.exchange).internal:
             name = f"exchange '{call.exchange}' in vhost '{self.vhost.name}'"
             raise ChannelFault(403, f"cannot publish to internal {name}")

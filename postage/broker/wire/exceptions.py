@@ -34,11 +34,13 @@ NAMES = {
 
 
 class Fault(PostageError):
-    """A client's mistake.  *code* is the AMQP reply code, *method* the ids of the wrong method."""
+    """A client's mistake; *code* is the AMQP reply code."""
 
-    def __init__(self, code: int, text: str, method: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{NAMES[code]} - {text}")
-        self.code, self.method = code, method
+        self.code = code
+        self.method = (0, 0)
+        """The ids of the method that was wrong, if known."""
 
     @property
     def close_arguments(self) -> dict[str, Any]:

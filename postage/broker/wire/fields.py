@@ -184,11 +184,9 @@ def _encode(value: Any) -> bytes:
 
 
 def _encode_int(value: int) -> bytes:
-    return (
-        b"I" + value.to_bytes(4, "big", signed=True)
-        if -(1 << 31) <= value < 1 << 31
-        else (b"l" + value.to_bytes(8, "big", signed=True))
-    )
+    if -(1 << 31) <= value < 1 << 31:
+        return b"I" + value.to_bytes(4, "big", signed=True)
+    return b"l" + value.to_bytes(8, "big", signed=True)
 
 
 def _encode_decimal(value: Decimal) -> bytes:

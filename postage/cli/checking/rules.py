@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postage.addressing import Binding
-from postage.broker.core.routing import topic_matches
+from postage.broker.core.routing import TopicPatterns
 from postage.dispatch import name_of
 from postage.exchange import Exchange
 from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable
@@ -124,5 +124,7 @@ def keys_lead_nowhere(
 def _matches(binding: Binding, key: str) -> bool:
     exchange_type = binding.exchange.exchange_type
     if exchange_type == "topic":
-        return topic_matches(binding.key, key)
+        patterns = TopicPatterns()
+        patterns.add(binding.key)
+        return bool(patterns.matching(key))
     return exchange_type != "direct" or binding.key == key
