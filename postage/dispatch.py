@@ -17,16 +17,11 @@ from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMess
 from postage.handlers import Handler, MessageFilter
 from postage.message import NO_REPLY, UNKNOWN_COMMAND, MessageResultException
 
+# fmt: off
 __all__ = [
-    "Bound",
-    "HandlerKilled",
-    "NextAction",
-    "Outcome",
-    "Reply",
-    "Verdict",
-    "dispatch",
-    "perform",
+    "Bound", "HandlerKilled", "NextAction", "Outcome", "Reply", "Verdict", "dispatch", "perform",
 ]
+# fmt: on
 
 logger = logging.getLogger(__name__)
 

@@ -13,20 +13,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from postage.errors import SettingsError
 
+# fmt: off
 __all__ = [
-    "ROUTES",
-    "Handler",
-    "MessageFilter",
-    "MessageHandler",
-    "MessageHandlerFullBody",
-    "MessageHandlerType",
-    "Route",
-    "RouteTable",
-    "RpcHandler",
-    "every",
-    "is_handler",
-    "jobs_of",
+    "ROUTES", "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody",
+    "MessageHandlerType", "Route", "RouteTable", "RpcHandler", "every", "is_handler", "jobs_of",
 ]
+# fmt: on
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])

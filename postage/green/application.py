@@ -30,10 +30,6 @@ class GenericApplicationExchange(Exchange):
     """The exchange of generic applications."""
 
     name = "generic-application-exchange"
-    exchange_type = "direct"
-    passive = False
-    durable = True
-    auto_delete = False
 
 
 class LoggingProducerStub:
