@@ -23,7 +23,7 @@ class Pipeline:
     def add(self, runtime: Runtime, declare: Callable[[], None]) -> None:
         """Run *declare* in a greenlet; switches only while the declare gate is full.
 
-        Passing the gate before the greenlet is made bounds the number of greenlets as well.
+        The gate is acquired before the greenlet is made, to bound the number of greenlets, too.
         """
         runtime.declare_gate.acquire()
         greenlet = gevent.spawn(self._run, declare)

@@ -44,7 +44,6 @@ __all__ = ["GenericProducer", "RpcMethod"]
 
 logger = logging.getLogger(__name__)
 
-PERSISTENT = 2
 _TEMPLATE = PropertiesTemplate("message_id", "content_type", "delivery_mode", "timestamp")
 
 # The prefixes of the attributes that __getattr__ serves, each with the prefix of its builder.
@@ -154,7 +153,7 @@ class GenericProducer:
     publish_timeout: float = 30
     """Seconds within which the broker must confirm a message, including reconnecting and all tries;
     then sending raises `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
-    delivery_mode: int = PERSISTENT
+    delivery_mode: int = 2
     """2: messages in a durable queue survive a restart of the broker; 1: they do not."""
 
     def __init__(

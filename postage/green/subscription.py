@@ -446,7 +446,7 @@ class Subscription:
 
     def _drop_channel(self) -> None:
         if self._channel is not None:
-            # If `check` found it dead, its callbacks may be gone already.
+            # If `check` has found the end of the channel, its callbacks may be removed already.
             with contextlib.suppress(KeyError):
                 self._channel.on_end.remove(self._on_channel_end)
                 self._channel.on_cancel.remove(self._on_cancel)

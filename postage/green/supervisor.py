@@ -55,7 +55,8 @@ class MicrothreadRunner:
         self._stop_requested = False
         self._own_action = NextAction.CONTINUE
         self._greenlet: Any = None
-        self._steps: Iterator[int] | None = self._create()
+        self._steps: Iterator[int] | None = None  # what is left of its main()
+        self._create()
 
     @property
     def next_action(self) -> NextAction:
@@ -85,14 +86,16 @@ class MicrothreadRunner:
         """Wait until it has ended; return False after *timeout* seconds.  Switches."""
         return bool(self._ended.wait(timeout))
 
-    def _create(self) -> Iterator[int]:
+    def _create(self) -> None:
         steps = self.microthread.main()
         next(steps, None)  # runs create()
-        return steps
+        self._steps = steps
 
     def _run_steps(self) -> None:
-        steps, self._steps = self._steps or self._create(), None
-        for _ in steps:
+        if self._steps is None:
+            self._create()
+        steps, self._steps = self._steps, None
+        for _ in steps or ():
             self._on_turn()
             gevent.sleep(0)
             if self._stop_requested:
@@ -197,14 +200,11 @@ class ProcessorRunner(MicrothreadRunner):
     def _restart(self) -> None:
         self._pausing = None
         self.microthread.counts["restarts"] += 1
-        error = self._error_of(self._create_again)
+        error = self._error_of(self._create)
         if self._steps is None:  # create() has raised
             self._on_run_end(error)
         else:
             self.start()
-
-    def _create_again(self) -> None:
-        self._steps = self._create()
 
     def _give_up(self, error: Exception | None) -> None:
         processor = self.microthread

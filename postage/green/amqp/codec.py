@@ -215,7 +215,7 @@ class Codec:
         self.delivered[channel] = delivery.delivery_tag
         callback = self._consumers.get((channel, delivery.consumer_tag))
         if callback is None:
-            # The broker sent it before it saw our cancel; it will requeue it.
+            # Sent before the broker saw our cancel; the broker requeues it, as it gets no ack.
             logger.debug("%r came for a consumer that has ended, and was dropped.", delivery)
         else:
             callback(delivery)

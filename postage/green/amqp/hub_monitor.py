@@ -213,7 +213,7 @@ class HubMonitor:
             stop_lock.acquire(True, pause)  # noqa: FBT003 - the lock's own signature
 
     def _check_all(self, stop_lock: Any, planned: float) -> float:
-        """Check all hubs; return in how many seconds to do it again, 0: never."""
+        """Check all hubs; return the seconds until the next check, or 0 to end the thread."""
         with self._lock:
             if self._stop_lock is not stop_lock:
                 return 0.0

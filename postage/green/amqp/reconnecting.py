@@ -121,16 +121,14 @@ class Reconnecting:
         connection = self._connection
         if connection is not None and connection.alive:
             return connection
+        if limit is None:
+            waits = self.settings.wait_for_broker and not self._was_connected()
+            limit = math.inf if waits else self.settings.operation_timeout
         self._waiting += 1
         try:
-            return self._wait(self._default_limit() if limit is None else limit)
+            return self._wait(limit)
         finally:
             self._waiting -= 1
-
-    def _default_limit(self) -> float:
-        if self.settings.wait_for_broker and not self._was_connected():
-            return math.inf
-        return self.settings.operation_timeout
 
     def _wait(self, limit: float) -> Connection:
         deadline = time.monotonic() + limit

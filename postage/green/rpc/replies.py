@@ -27,7 +27,7 @@ class ReplyQueue:
     """An exclusive queue with a consumer that passes each reply to *on_reply*, in the hub.
 
     Making one switches, and raises `ConnectionLost` if the connection is lost meanwhile.  *on_loss*
-    is called in the hub when no reply can arrive any longer: the channel has ended, or the broker
+    is called in the hub when replies can no longer arrive: the channel has ended, or the broker
     has ended the consumer because the queue was deleted.
     """
 
@@ -38,7 +38,7 @@ class ReplyQueue:
         on_loss: Callable[[PostageError], None],
     ) -> None:
         self.alive = True
-        """False once no reply can arrive any longer."""
+        """Whether replies can still arrive."""
         self._channel, self._on_loss, self._tag = channel, on_loss, new_tag()
         channel.on_end.append(self._on_end)
         channel.on_cancel.append(self._on_cancel)
@@ -116,7 +116,7 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
 
 @contextmanager
 def _missing_is_lost(queue: str) -> Iterator[None]:
-    """Raise `ConnectionLost` if the broker no longer knows *queue*, which existed."""
+    """Raise `ConnectionLost` if *queue*, which existed, is missing."""
     try:
         yield
     except ChannelRefused as exc:
