@@ -83,8 +83,7 @@ class Trace:
         """Return what ran before the first read from a socket, and what the hub ran after it."""
         files = [file for file, _ in self.calls]
         at = files.index(STREAM) if STREAM in files else len(files)
-        while at and self.calls[at - 1] == (TRANSPORT, True) and files[at - 2] != TRANSPORT:
-            at -= 1  # the transport's callback that reads
+        at -= at > 0 and files[at - 1] == TRANSPORT  # the callback that reads
         return files[:at], [file for file, in_hub in self.calls[at:] if in_hub]
 
 
