@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the AMQP floor: settings, connections, and a look at the hub."""
+"""Fixtures for the AMQP client: settings, connections, and a check for errors in the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from postage.settings import Settings
 
 @pytest.fixture(autouse=True)
 def hub_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What callbacks raised into the hub; a test that leaves something here fails."""
+    """The errors that callbacks raised in the hub; a test that leaves one here fails."""
     errors: list[Any] = []
     hub = gevent.get_hub()
     passed_on = hub.handle_error

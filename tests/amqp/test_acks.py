@@ -1,4 +1,4 @@
-"""Which acks are written: every finished delivery is acknowledged, and no other."""
+"""Acks: every finished delivery is acknowledged, and no other."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Broker(hypothesis.stateful.RuleBasedStateMachine):
 
     @hypothesis.stateful.rule(skipped=st.integers(1, 3), consumer=st.sampled_from("ab"))
     def deliver(self, skipped: int, consumer: str) -> None:
-        """A delivery comes; tags between went to consumers that do not acknowledge."""
+        """A delivery arrives; the tags skipped are of consumers that do not acknowledge."""
         self.last += skipped
         self.acks.add(self.last, consumer)
         self.running.add(self.last)

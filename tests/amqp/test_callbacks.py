@@ -1,4 +1,4 @@
-"""Callbacks: called in their order, and removed without a search."""
+"""Callbacks: called in the order of their addition, and removed without a search."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def channel(connection: Connection) -> Channel:
 
 @pytest.fixture
 def queue(channel: Channel) -> str:
-    """A queue of the test's own, that ends with its connection."""
+    """A queue for one test, which ends with its connection."""
     return channel.queue_declare("", exclusive=True)
 
 
@@ -103,7 +103,7 @@ def test_rejected_and_requeued(connection: Connection, channel: Channel, queue: 
 
 @pytest.fixture
 def written(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """The acks that go out, each with its ``multiple``."""
+    """The acks that are written, each with its ``multiple``."""
     acks: list[tuple[int, bool]] = []
     passed_on = connection.codec.ack
 
@@ -412,7 +412,7 @@ def test_an_encoding_error_does_not_shift_later_confirms(
 def test_a_name_that_is_too_long_is_refused_and_harms_nobody(
     connection: Connection, channel: Channel, longest: str
 ) -> None:
-    """Also while pika waits for another answer, so that it would take the name only later."""
+    """This holds even while pika waits for another answer and would check the name only later."""
     names = {"queue": "q", "exchange": "amq.topic", "key": "k"} | {longest: "x" * 256}
     asking = gevent.spawn(channel.queue_declare, "", exclusive=True)
     gevent.sleep(0)

@@ -1,4 +1,4 @@
-"""Our codec against pika's: the same happens, whatever the stream and wherever it is cut."""
+"""Our codec and pika's act alike on every stream, valid or not, wherever it is cut."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ return_methods = st.builds(
 
 @st.composite
 def items(draw: Any, number: int) -> list[bytes]:
-    """Draw one thing that can happen on a channel: the frames that say it, in order."""
+    """Draw one event on a channel, as the frames that report it."""
     kinds = ["deliver", "deliver", "deliver", "return", "cold"]
     kind = draw(st.sampled_from([*kinds, "confirm"] if number == CONFIRMING else kinds))
     if kind == "confirm":
         return [method(number, draw(confirms))]
     if kind == "cold":
-        return [method(number, Queue.BindOk())]  # nobody waits for it
+        return [method(number, Queue.BindOk())]  # no greenlet waits for it
     what = draw(deliver_methods if kind == "deliver" else return_methods)
     body = draw(bodies)
     room = draw(st.sampled_from([1, 7, 300, *ROOMS] if len(body) < ROOMS[0] - 1 else ROOMS))
@@ -77,7 +77,7 @@ def items(draw: Any, number: int) -> list[bytes]:
 
 @st.composite
 def streams(draw: Any) -> list[bytes]:
-    """Draw a stream: the frames of some channels, in the order of each, mixed with each other's."""
+    """Draw a stream: the frames of some channels, mixed, each channel's frames in their order."""
     channels = [
         [frame for item in draw(st.lists(items(number), max_size=4)) for frame in item]
         for number in CHANNELS
@@ -156,7 +156,7 @@ def test_a_delivery_for_an_ended_consumer_is_dropped() -> None:
         side.close()
 
 
-# --- streams that nobody can understand
+# --- malformed streams
 
 DELIVER = method(1, Basic.Deliver("ours", 1, False, "", "k"))
 HEADER, BODY = content(1, {"type": "t"}, b"abcd", 4)

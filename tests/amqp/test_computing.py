@@ -24,7 +24,7 @@ WITHIN = 60.0 + 3 * RUNS
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.soak,  # tests/faults/test_computing.py runs once in every suite
-    pytest.mark.needs_rabbitmq("TLS, and a log of who missed heartbeats"),
+    pytest.mark.needs_rabbitmq("TLS, and a log of missed heartbeats"),
 ]
 
 PROGRAM = """
@@ -73,13 +73,13 @@ LINES = [n for n, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("#
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """What the node and the programs use."""
+    """The certificates for the node and the programs."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
 def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitMQNode]:
-    """A node whose log has nothing but these connections."""
+    """A node whose log holds only these connections."""
     with RabbitMQNode(tls=certificates.broker) as node:
         yield node
 
@@ -105,13 +105,13 @@ def runs(node: RabbitMQNode, certificates: Certificates) -> dict[str, list[Run]]
 
 
 def program(url: str) -> Program:
-    """Return the program, for the broker at *url* and in the environment of no other test."""
+    """Return the program for the broker at *url*, without the environment of other tests."""
     clean = {key: text for key, text in os.environ.items() if not key.startswith("POSTAGE_")}
     return Program("-c", PROGRAM, env=clean | {"POSTAGE_URL": url})
 
 
 def missed(node: RabbitMQNode) -> set[int]:
-    """Return the process ids of those who missed heartbeats, as the broker has it."""
+    """Return the ids of the processes that missed heartbeats, by the log of the broker."""
     pattern = r"postage (\d+) \w+\):\n.* missed heartbeats from client"
     return {int(pid) for pid in re.findall(pattern, node.log_text())}
 

@@ -1,4 +1,4 @@
-"""Which publishes are confirmed: against a model that is a list."""
+"""Confirms of publishes, compared with a list as the model."""
 
 from __future__ import annotations
 

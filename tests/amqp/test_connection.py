@@ -50,7 +50,7 @@ MB = 1 << 20
 
 
 def attempt(settings: Settings) -> ConnectionFailed:
-    """Try to connect; return the error, and check what is true of all of them."""
+    """Try to connect; return the error, after the checks that hold for all such errors."""
     began = time.monotonic()
     with pytest.raises(ConnectionFailed) as failed:
         Connection(settings, "a test", lambda *_: None)
@@ -231,7 +231,7 @@ def test_many_greenlets_at_first_use_open_one_pair(settings: Settings) -> None:
 
 
 class Waiters:
-    """One greenlet for each way to wait for the broker, on a peer that never answers them."""
+    """One greenlet for each way to wait for the broker, with a peer that never answers."""
 
     def __init__(self, connection: Connection) -> None:
         plain, confirming = connection.plain.get(), connection.confirming.get()
@@ -257,7 +257,7 @@ class Waiters:
 
 
 def silent_peer(end: gevent.event.Event, *channels: str) -> Any:
-    """Return what opens a connection and *channels*, and then reads nothing until *end*."""
+    """Return a peer that opens a connection and *channels*, then reads nothing until *end*."""
 
     def serve(peer: Peer) -> None:
         peer.handshake()
@@ -363,7 +363,7 @@ def test_a_broker_that_dies_and_restarts(
     assert not any(run.dead for run in (*sending, consuming))
     mortal.start()
     assert outcomes(sending, SOON) == [None] * 20
-    wait_until(lambda: len(got) >= 2, SOON)  # one at a time: nobody acknowledges
+    wait_until(lambda: len(got) >= 2, SOON)  # one at a time, without acks
     assert {line.state for line in (pair.publishing, pair.consuming)} == {ConnectionState.OPEN}
     consumer.stop_consuming()
     assert outcomes([consuming], SOON) == [None]
@@ -419,7 +419,7 @@ def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
         end.set()
 
 
-# --- a broker that takes no more
+# --- a broker that stops reading
 
 
 def test_unsent_bytes_are_bounded_and_publishers_time_out(connect: Any) -> None:

@@ -1,4 +1,4 @@
-"""The monitor finds and names what holds a hub, and keeps its connections alive."""
+"""The monitor names the code that holds a hub, and keeps its connections alive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Monitored:
 
 @pytest.fixture
 def monitor() -> Iterator[HubMonitor]:
-    """A monitor of this test's own."""
+    """A monitor for this test alone."""
     monitor = HubMonitor()
     yield monitor
     monitor._at_exit()
@@ -65,7 +65,7 @@ def hold(seconds: float) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int, about: str = "(hold)") -> list[str]:
-    """Return what the monitor logged of `hold`; the machine itself may stop for a while, too."""
+    """Return what the monitor logged about `hold`; a stop of the machine is not part of it."""
     records = [r for r in caplog.records if "hub_monitor" in r.name and r.levelno == level]
     texts = [record.getMessage() for record in records]
     return [text for text in texts if about in text]

@@ -75,12 +75,12 @@ class Reject(NamedTuple):
 
 
 class Declare(NamedTuple):
-    """What both leave to pika keeps its place between the rest."""
+    """Frames that both leave to pika keep their place between the others."""
 
     channel: int
 
     def on(self, side: FedTransport) -> None:
-        side.channels[self.channel].queue_declare("q")  # without a callback: nobody waits
+        side.channels[self.channel].queue_declare("q")  # without a callback, so no greenlet waits
 
 
 numbers = st.sampled_from(CHANNELS)
@@ -150,7 +150,7 @@ def sizes(chance: random.Random, count: int) -> list[int]:
 
 
 def program(chance: random.Random) -> Iterator[Any]:
-    """Yield what a busy program does."""
+    """Yield the operations of a busy program."""
     for size in sizes(chance, 100):
         channel = chance.choice(CHANNELS)
         where = text(chance), text(chance)

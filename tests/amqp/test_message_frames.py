@@ -1,4 +1,4 @@
-"""The frames of messages: byte for byte what pika writes, and read as pika reads them."""
+"""The frames of messages are written byte for byte as by pika, and read as pika reads them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARGUMENTS = 7 + 4
 
 
 class Transport:
-    """Notes what a codec writes."""
+    """Collects the bytes that a codec writes."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The properties of messages: byte for byte what pika writes, and read as pika reads them."""
+"""The properties of messages are written and read byte for byte as by pika."""
 
 from __future__ import annotations
 

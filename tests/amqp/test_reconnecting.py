@@ -1,4 +1,4 @@
-"""Connections that are made again: who gets one, when, and which error the others get."""
+"""Reconnecting: which greenlets get a connection, when, and which errors the others get."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def ours(settings: Settings, backoff: Backoff | None = None, **kwds: Any) -> Ite
 
 
 class Fickle:
-    """A broker that treats each connection in turn as *moods* says.
+    """A broker that treats its connections, one after the other, as *moods* says.
 
     ``stay`` serves it until the client goes, ``drop`` ends it after the handshake, ``refuse`` ends
     it before; the last mood goes on for ever.  `cut` ends those that stay.
@@ -85,7 +85,7 @@ class Fickle:
             reader.kill()
 
     def cut(self) -> None:
-        """End the connections that there are."""
+        """End all open connections."""
         self._cut.set()
         self._cut = gevent.event.Event()
 

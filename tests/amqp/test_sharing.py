@@ -1,4 +1,4 @@
-"""Very many channels and consumers: what they share, and how little it affects the others."""
+"""Very many channels and consumers share channels without affecting each other."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ USER = "tls-client"
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """What all tests of this module use."""
+    """The certificates for all tests of this module."""
     return Certificates(tmp_path_factory.mktemp("certificates"), USER)
 
 
@@ -50,7 +50,7 @@ def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitM
 
 @pytest.fixture
 def where(node: RabbitMQNode, certificates: Certificates) -> Callable[..., Settings]:
-    """Make settings for the node, with what a test wants otherwise."""
+    """Make settings for the node, with the changes of a test."""
 
     def settings(**values: Any) -> Settings:
         base = {"host": "localhost", "port": node.tls_port, "tls": True}
@@ -73,7 +73,7 @@ def connected(settings: Settings) -> gevent.socket.socket:
         return connect_socket(settings, *settings.addresses[0])
 
 
-# --- who is trusted
+# --- trust
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -158,7 +158,7 @@ def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseExcepti
         server.join(SOON)
 
 
-# --- who is let in
+# --- logins
 
 
 def test_a_client_is_known_by_its_certificate(

@@ -1,4 +1,4 @@
-"""Errors of TLS say what to do."""
+"""Errors of TLS name the remedy."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MB = 1 << 20
 
 
 class Sink:
-    """A peer that opens one channel, and then notes all frames that come."""
+    """A peer that opens one channel, and then collects all frames that arrive."""
 
     def __init__(self) -> None:
         self.frames: list[Any] = []
@@ -58,7 +58,7 @@ def sink() -> Sink:
 
 @pytest.fixture
 def where(sink: Sink) -> Iterator[Settings]:
-    """The settings for it."""
+    """The settings for the peer."""
     with listening(sink.serve, late_after=0) as settings:
         yield settings
 
@@ -105,7 +105,7 @@ def test_a_half_written_frame_is_finished_first(connect: Any, where: Settings, s
     transport, channel = connection.transport, connection.open_channel()
     body = os.urandom(20 * MB)
     channel.publish("", "q", Properties(), body)
-    wait_until(lambda: len(transport._sending), SOON)  # the socket takes no more
+    wait_until(lambda: len(transport._sending), SOON)  # the socket is full
     unsent = transport.unsent
     assert 0 < unsent < len(body)
 

@@ -84,7 +84,7 @@ def test_a_waiter_whose_slot_was_taken_stays_first() -> None:
     place = Place()
     first, second = place.queue_up(2)
     place.give(1)
-    place.room = 0  # somebody who has never waited was there before it
+    place.room = 0  # a greenlet that never waited has taken the room
     gevent.idle()
     assert place.came == []
     place.give(2)

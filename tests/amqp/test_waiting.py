@@ -1,4 +1,4 @@
-"""Waiting with a limit, and things that many greenlets want and one makes."""
+"""Waiting with a limit, and objects that one greenlet makes for many."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SOON = 5.0
 
 
 class Thing:
-    """What a `SharedResource` makes in these tests."""
+    """The object that a `SharedResource` makes in these tests."""
 
     alive = True
 
 
 class Maker:
-    """Makes things as slowly as a test wants, and counts how often it was asked."""
+    """Makes objects as slowly as a test wants, and counts its calls."""
 
     def __init__(self) -> None:
         self.go = Event()
@@ -40,7 +40,7 @@ class Maker:
 
 
 def wanting(resource: SharedResource[Thing], count: int) -> list[gevent.Greenlet]:
-    """Start *count* greenlets that want the thing, and let them wait."""
+    """Start *count* greenlets that want the object, and let them wait."""
     runs = [spawned(resource.get) for _ in range(count)]
     gevent.idle()
     return runs
@@ -103,7 +103,7 @@ def test_a_maker_that_is_killed_is_replaced_by_one_that_waits(end: type[BaseExce
 
 
 def suppressed(call: Callable[[], Any], kind: type[BaseException]) -> Callable[[], None]:
-    """Return *call* such that it ends quietly with *kind*."""
+    """Return *call* wrapped so that it expects the error *kind*."""
 
     def run() -> None:
         with pytest.raises(kind):

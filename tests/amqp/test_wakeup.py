@@ -1,4 +1,4 @@
-"""A wait ends by the wakeup or by time, and by nothing else."""
+"""A wait ends with its wakeup or at its limit, and in no other way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOON = 5.0
 
 
 def in_block(wakeup: Wakeup, seconds: float = AGES) -> str:
-    """Wait for ages, twice, in a block; return how that ended."""
+    """Wait in a block; return whether the block ran whole or was cut."""
     with wakeup.within(seconds):
         gevent.sleep(0.001)
         gevent.sleep(AGES)
@@ -112,7 +112,7 @@ def test_setting_twice_wakes_once() -> None:
 
 
 def test_a_late_set_does_not_end_a_later_wait() -> None:
-    """It is set after the wait has timed out: the next block is not interrupted."""
+    """A wakeup that is set after the wait has timed out does not interrupt the next block."""
     wakeup = Wakeup()
 
     def both() -> str:
@@ -141,7 +141,7 @@ def test_a_block_that_does_not_wait_long_is_left_alone() -> None:
 
 
 def test_a_set_and_the_awaited_event_in_the_same_turn() -> None:
-    """The greenlet was about to continue when it was set: the block ends just once."""
+    """If the greenlet was about to continue when the wakeup is set, the block ends once."""
     wakeup, other = Wakeup(), Wakeup()
 
     def both() -> str:

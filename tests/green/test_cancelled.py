@@ -112,7 +112,7 @@ def seized(raw: Raw, queue: str) -> bool:
 def test_a_queue_that_another_holds_after_the_loss_is_waited_for(
     endpoint: Endpoint, raw: Raw, hup: Any, proxy: Proxy
 ) -> None:
-    """So it is when the broker has not noticed yet that our old connection is gone."""
+    """This happens when the broker has not noticed yet that our old connection was lost."""
     own = {"name": endpoint.sub("own"), "flags": {"exclusive": True, "durable": True}}
     processor = worker(endpoint, hup, eqk=endpoint.at((endpoint.queue, "rk"), (own, "own")))
     producer = endpoint.producer()
@@ -215,7 +215,7 @@ def test_a_check_of_healthy_consumers_finds_nothing(
         assert processor.consumer.consuming
 
     assert processor.counts["missing"] == 0
-    assert len(check) == 1, "the processor has ended, and is not checked any longer"
+    assert len(check) == 1, "the processor has ended, and is no longer checked"
 
 
 class Looked:

@@ -1,4 +1,4 @@
-"""`send` and `call`, which take the name of the message, beside ``message_X`` and ``rpc_X``."""
+"""`send` and `call` take the name of a message, and do the same as ``message_X`` and ``rpc_X``."""
 
 from __future__ import annotations
 

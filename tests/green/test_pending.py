@@ -1,4 +1,4 @@
-"""A call in flight: every state with every event, and the first outcome, which stays."""
+"""A call in flight: every state with every event; its first outcome stays."""
 
 from __future__ import annotations
 

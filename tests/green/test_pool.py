@@ -1,4 +1,4 @@
-"""The bounded pool: how many at once, in which order, and how it ends."""
+"""The bounded pool: its size, its order, and its end."""
 
 from __future__ import annotations
 

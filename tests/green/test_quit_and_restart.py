@@ -1,4 +1,4 @@
-"""How whole programs are told to end, and how they begin anew."""
+"""Programs that are told to quit or to restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be connected to: one clear error, in time."""
+"""Brokers that cannot be used: one clear error, in time."""
 
 from __future__ import annotations
 

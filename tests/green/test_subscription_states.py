@@ -1,4 +1,4 @@
-"""The states of a subscription: every move that is legal, and no other."""
+"""The states of a subscription: every legal transition, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processors that crash: who is started again, and what the others notice."""
+"""Processors that crash: which are restarted, and how the others go on."""
 
 from __future__ import annotations
 
