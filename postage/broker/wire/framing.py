@@ -5,11 +5,17 @@ How whole publishes are read
 A small publish is three frames in a row on one channel: the method, the header, and one body frame.
 Handling each frame by itself costs more than everything else that the broker does for the message,
 so `FrameParser` recognises the three together, and yields them as one frame of the type
-`WHOLE_PUBLISH`.  A publish that starts with the same bytes as the one before is recognised by that.
+`WHOLE_PUBLISH`.  It looks for them in this order:
 
-This is only a shorter way of reading.  A publish that differs from this form, or that has not
-arrived completely, is yielded frame by frame.  So is a malformed one: only the code that handles
-single frames reports mistakes.  Code that cannot use a whole publish handles its `single_frames`.
+1. Does the data start with the bytes of the last whole publish, up to its body?  Many clients send
+   messages that differ in their body only.  Then nothing of the start is decoded again.
+2. Otherwise: are all three frames here, on one channel, with one body frame that fits the header?
+3. In any other case the frame is yielded by itself, as are all frames of large publishes.
+
+This is only a shorter way of reading: nothing is decided here.  A malformed publish is also yielded
+frame by frame, because only the code for single frames reports mistakes.  Code that cannot use a
+whole publish, for instance on a channel that is closing, handles its `single_frames`.  A property
+test holds both ways equal (``tests/broker/test_whole_publish.py``).
 """
 
 from __future__ import annotations
