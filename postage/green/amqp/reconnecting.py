@@ -3,8 +3,8 @@
 How it works
 ------------
 `Reconnecting` follows the table `connection_states.RECONNECTING`.  A greenlet that wants a
-connection calls `get`.  If there is none, the first such greenlet starts another that connects
-(`_connect`), and all wait for the result of that one, each within its own limit.
+connection calls `get`.  If there is none, the first such greenlet starts the connecting greenlet
+(`_connect`), and all wait for its result, each within its own limit.
 
 The connecting greenlet tries every host of the settings, then pauses (`Backoff`), and repeats this
 as long as any greenlet waits.  Until a broker has accepted us once, it does not repeat: a refusal
@@ -78,7 +78,7 @@ class Reconnecting:
         self._answer: AsyncResult[Connection] = AsyncResult()
         self._waiting = 0
         self._error: ConnectionFailed | None = None
-        self._turn = 0  # counts addresses: the next one to try, modulo their number
+        self._turn = 0  # index of the address to try next, modulo their number
         self._backoff = Backoff()
         self._not_before = 0.0
 

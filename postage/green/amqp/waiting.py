@@ -133,7 +133,7 @@ class Answer(Wakeup, Generic[T]):
             raise OperationTimeout(operation, limit)
         if self._error is not None:
             raise self._error
-        return self._value  # type: ignore[return-value]  # it is set, with whatever T is
+        return self._value  # type: ignore[return-value]  # set, and so a T
 
 
 class WaitQueue:
