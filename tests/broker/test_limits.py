@@ -51,7 +51,7 @@ def test_clients_that_know_no_blocking_are_held_back_as_well(node: Node) -> None
     assert (client.receive(), client.connection.reading_paused) == ([], True)
     outputs = client.outputs
     Faults(node).unblock()
-    assert client.outputs == outputs + 1, "whoever reads for it must learn that it may go on"
+    assert client.outputs == outputs + 1, "the reader of its socket must learn that it may go on"
 
 
 def test_a_closing_connection_is_not_told_of_an_alarm(node: Node) -> None:

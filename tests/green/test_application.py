@@ -42,7 +42,7 @@ class Fleet:
         self.names = {"host": HOST, **pids}
 
     def command(self, command: str, group: str, *whom: str) -> None:
-        """Have each of *whom* join or leave *group*, and wait until it has."""
+        """Tell each application of *whom* to join or leave *group*, and wait until it has."""
         for key in map(self.keys.__getitem__, whom):
             done = self._done(key)
             getattr(self.marker, f"message_{command}")(group_name=group, _key=key)
@@ -88,7 +88,7 @@ def fleet(broker_env):
 WEBS = {"web 0", "web 1", "far web"}
 ONE = {"web 0", "web 1", "worker"}
 
-# The key, with {one} and {two} for the processes, and whom it reaches.
+# The key, with {one} and {two} for the processes, and the applications that it reaches.
 FAN_OUT = {
     "web": WEBS,
     "worker": {"worker"},

@@ -56,7 +56,7 @@ def p99(latencies: list[float]) -> float:
 
 @pytest.mark.limit(120)
 def test_a_crash_loop_does_not_slow_99_other_processors(endpoint: Endpoint, caplog):
-    caplog.set_level(logging.CRITICAL)  # thousands of tracebacks, kept for nobody
+    caplog.set_level(logging.CRITICAL)  # thousands of tracebacks that no test reads
     trouble = gevent.event.Event()
     others = [
         Recorder({"name": key}, endpoint.at((endpoint.sub(key), key)))

@@ -1,4 +1,4 @@
-"""Ending in good order: what runs finishes in its time, the rest goes back, nobody waits longer."""
+"""Stopping in order: running handlers finish in their time, and other messages are requeued."""
 
 from __future__ import annotations
 

@@ -114,9 +114,9 @@ def queue(raw: Raw) -> str:
 
 @pytest.fixture(scope="module")
 def started(rabbitmq: RabbitMQNode) -> None:
-    """Whoever connects before the end of the start, the log may pass over in silence.
+    """The log may omit connections that were made before the node had started.
 
-    Nor does the log tell the end for certain: it drops lines when there are very many.
+    It may omit ends, too: RabbitMQ drops lines when there are very many.
     """
     rabbitmq.ctl("await_startup")
 

@@ -1,4 +1,4 @@
-"""Many processors in one process: nobody gets another's messages, and all can call each other."""
+"""Many processors in one process: each gets its own messages only, and all can call each other."""
 
 from __future__ import annotations
 

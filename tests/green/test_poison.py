@@ -1,4 +1,4 @@
-"""A message that kills who handles it, and goes to the dead letters in the end."""
+"""A message that kills each process which handles it is dead-lettered in the end."""
 
 from __future__ import annotations
 

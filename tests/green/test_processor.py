@@ -1,4 +1,4 @@
-"""Processors: who handles a message, and where they listen."""
+"""Processors: which handlers get a message, and where processors listen."""
 
 from __future__ import annotations
 

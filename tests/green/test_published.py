@@ -81,7 +81,7 @@ def test_under_cuts_every_message_arrives_at_least_once(
         body = messaging.JsonEncoder.decode(taken.body)
         ids.setdefault(body["content"]["parameters"], set()).add(taken.properties.message_id)
     assert ids.keys() == sent
-    assert all(len(known) == 1 for known in ids.values()), "who comes twice has the same id"
+    assert all(len(known) == 1 for known in ids.values()), "a repeated message has the same id"
 
 
 def send_many(producer: Any, sender: int, count: int) -> None:

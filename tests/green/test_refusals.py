@@ -86,7 +86,7 @@ REFUSALS = {
     "no such host": ({"host": "no-such-host.invalid"}, None, BrokerUnreachable, "no-such-host"),
     "nobody listens": ({"port": None}, None, BrokerUnreachable, "127.0.0.1:"),
 }
-# The embedded broker has no permissions: who may log in may enter every virtual host.
+# The embedded broker has no permissions: every user may enter every virtual host.
 CASES = [
     pytest.param(case, marks=pytest.mark.needs_rabbitmq("permissions"))
     if case == "forbidden vhost"
