@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from random import Random
 from typing import Any, TypeVar
 
 import gevent
@@ -50,7 +49,9 @@ class Fault:
     limits: Limits = field(default_factory=Limits)
     settings: LoadSettings = field(default_factory=LoadSettings)
     weight: int = 1  # how often it happens in `chaos`, relative to the others
-    draw: Callable[[Random], dict[str, Any]] = lambda _: {}  # its arguments in `chaos`
+    draw: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # bounds of its arguments in `chaos`
 
 
 FAULTS: list[Fault] = []
@@ -69,20 +70,7 @@ def fault(
     return register
 
 
-def seconds(chance: Random) -> dict[str, Any]:
-    return {"seconds": chance.uniform(0.2, 4.0)}
-
-
-def delay_and_seconds(chance: Random) -> dict[str, Any]:
-    return seconds(chance) | {"delay": chance.uniform(0.1, 2.0)}
-
-
-def rate_and_seconds(chance: Random) -> dict[str, Any]:
-    return seconds(chance) | {"rate": chance.randint(5_000, 50_000)}
-
-
-def sizes(chance: Random) -> dict[str, Any]:
-    return {"sizes": (chance.randint(20, 3000), chance.randint(20, 200))}
+SECONDS = {"seconds": (0.2, 4.0)}
 
 
 # --- the network
@@ -93,7 +81,7 @@ def cut(env: FaultEnv, _load: Load) -> None:
     assert env.proxy.cut() >= 2
 
 
-@fault("connections refused for 2 s", quick=EMBEDDED, weight=2, draw=seconds)
+@fault("connections refused for 2 s", quick=EMBEDDED, weight=2, draw=SECONDS)
 def refuse(env: FaultEnv, _load: Load, seconds: float = 2.0) -> None:
     """Cut all connections, and refuse new ones for a time."""
     env.proxy.refuse()
@@ -109,7 +97,7 @@ def half_open(env: FaultEnv, _load: Load) -> None:
     wait_until(lambda: not env.proxy.undetected, DETECTION, "each client has detected it")
 
 
-@fault("network partition of 3 s", quick=(), draw=seconds)
+@fault("network partition of 3 s", quick=(), draw=SECONDS)
 def partition(env: FaultEnv, _load: Load, seconds: float = 3.0) -> None:
     """Swallow all bytes, also of new connections, for a time; then cut all connections."""
     env.proxy.half_open(new=True)
@@ -117,19 +105,13 @@ def partition(env: FaultEnv, _load: Load, seconds: float = 3.0) -> None:
     env.proxy.clear()
 
 
-@fault(
-    "delay of 2 s",
-    {"delay": 2.0},
-    limits=LATE,
-    quick=(),
-    draw=delay_and_seconds,
-)
+@fault("delay of 2 s", {"delay": 2.0}, limits=LATE, quick=(), draw=SECONDS | {"delay": (0.1, 2.0)})
 @fault(
     "10 kB/s",
     {"rate": 10_000},
     limits=Limits(duplicates=0),
     quick=EMBEDDED,
-    draw=rate_and_seconds,
+    draw=SECONDS | {"rate": (5_000, 50_000)},
 )
 def slow(env: FaultEnv, _load: Load, *, seconds: float = 4.0, **limits: float) -> None:
     """Delay all bytes, or limit their rate, for a time."""
@@ -142,23 +124,21 @@ def slow(env: FaultEnv, _load: Load, *, seconds: float = 4.0, **limits: float) -
     "cut in mid-frame",
     quick=EMBEDDED,
     weight=2,
-    draw=sizes,
+    draw={"to_broker": (20, 3000), "from_broker": (20, 200)},
 )
-def cut_in_mid_frame(env: FaultEnv, load: Load, sizes: tuple[int, int] = (777, 95)) -> None:
+def cut_in_mid_frame(
+    env: FaultEnv, load: Load, *, to_broker: float = 777, from_broker: float = 95
+) -> None:
     """Cut each connection after so many bytes to the broker, and then after so many from it.
 
     The second number is small: the publishing connection receives little except confirms, of 21
     bytes each.
     """
-    for from_broker, size in enumerate(sizes):
-        assert env.proxy.cut_after(size, from_broker=bool(from_broker)) >= 2
+    for size, is_answer in ((to_broker, False), (from_broker, True)):
+        assert env.proxy.cut_after(int(size), from_broker=is_answer) >= 2
         wait_until(lambda: not env.proxy.pending_cuts, 5.0, "all connections are cut")
-        all_succeed_again(load)
-
-
-def all_succeed_again(load: Load) -> None:
-    before = load.journal.successes.copy()
-    wait_until(lambda: load.all_succeeded(1, before), 15.0, "each sender succeeds again")
+        before = load.journal.successes.copy()
+        wait_until(partial(load.all_succeeded, 1, before), 15.0, "each sender succeeds again")
 
 
 # --- the broker
@@ -167,8 +147,8 @@ def all_succeed_again(load: Load) -> None:
 @fault("broker killed and restarted", brokers=RABBITMQ, weight=2)
 def kill_broker(env: FaultEnv, _load: Load) -> None:
     """Kill the node as a crash would, and start it again with its data."""
-    in_node_thread(env.node.kill)
-    in_node_thread(env.node.start)
+    in_node_thread(env.broker.kill)
+    in_node_thread(env.broker.start)
 
 
 @fault("application stopped", brokers=RABBITMQ, quick=())
@@ -178,10 +158,10 @@ def stop_application(env: FaultEnv, _load: Load) -> None:
     env.control("start_app")
 
 
-@fault("memory alarm", limits=LATE, quick=RABBITMQ, draw=seconds)
+@fault("memory alarm", limits=LATE, quick=RABBITMQ, draw=SECONDS)
 def raise_alarm(env: FaultEnv, _load: Load, seconds: float = 2.0) -> None:
     """Raise a memory alarm for a time: the broker blocks publishers, but not consumers."""
-    if env.kind == "embedded":
+    if not env.is_rabbitmq:
         env.broker.faults.block()
         gevent.sleep(seconds)
         env.broker.faults.unblock()
@@ -262,11 +242,7 @@ def delete_reply_queues(env: FaultEnv) -> int:
     return env.broker.call(delete)
 
 
-@fault(
-    "reply queue deleted",
-    brokers=EMBEDDED,
-    limits=REPLIES_LOST,
-)
+@fault("reply queue deleted", brokers=EMBEDDED, limits=REPLIES_LOST)
 def delete_reply_queue(env: FaultEnv, _load: Load) -> None:
     wait_until(lambda: delete_reply_queues(env), 5.0, "there is a reply queue")
 
@@ -274,27 +250,35 @@ def delete_reply_queue(env: FaultEnv, _load: Load) -> None:
 @fault("reply connection closed", brokers=RABBITMQ, quick=())
 def close_reply_connection(env: FaultEnv, _load: Load) -> None:
     """Close the consuming connection, and so delete its reply queue."""
-    close_connection(env.node, env.vhost, "consuming")
+    close_connection(env.broker, env.vhost, "consuming")
 
 
-@fault("confirms lost", brokers=EMBEDDED, settings=LoadSettings(publish_timeout=3.0))
-def lose_confirms(env: FaultEnv, _load: Load) -> None:
-    """Drop all confirms for a time, although the messages are in their queue."""
-    env.broker.faults.lose_confirms(1000, "publishing")
-    gevent.sleep(0.5)
-    env.broker.faults.clear()
-
-
-@fault("confirms late", brokers=EMBEDDED, limits=HARMLESS)
-def delay_confirms(env: FaultEnv, _load: Load) -> None:
-    env.broker.faults.delay_confirms(1.0, 1000, "publishing")
-    gevent.sleep(2.0)
-    env.broker.faults.clear()
-
-
-@fault("confirms turned into nacks", brokers=EMBEDDED, limits=Limits(refused=0))
-def nack_confirms(env: FaultEnv, _load: Load) -> None:
-    env.broker.faults.nack_confirms(REPEATS, "publishing")
+@fault(
+    "confirms lost",
+    {"change": "lose_confirms", "arguments": (1000,), "seconds": 0.5},
+    brokers=EMBEDDED,
+    settings=LoadSettings(publish_timeout=3.0),
+)
+@fault(
+    "confirms late",
+    {"change": "delay_confirms", "arguments": (1.0, 1000), "seconds": 2.0},
+    brokers=EMBEDDED,
+    limits=HARMLESS,
+)
+@fault(
+    "confirms turned into nacks",
+    {"change": "nack_confirms", "arguments": (REPEATS,)},
+    brokers=EMBEDDED,
+    limits=Limits(refused=0),
+)
+def change_confirms(
+    env: FaultEnv, _load: Load, *, change: str, arguments: Any, seconds: float = 0.0
+) -> None:
+    """Change confirms for a time, or so many of them; the messages are in their queues."""
+    getattr(env.broker.faults, change)(*arguments, "publishing")
+    if seconds:
+        gevent.sleep(seconds)
+        env.broker.faults.clear()
 
 
 @fault("dropped before confirms", brokers=EMBEDDED)
@@ -319,11 +303,7 @@ def written(program: Program, word: str) -> Iterator[tuple[int, int]]:
             yield publisher, number
 
 
-@fault(
-    "consumer killed in mid-handler",
-    limits=REDELIVERED,
-    quick=RABBITMQ,
-)
+@fault("consumer killed in mid-handler", limits=REDELIVERED, quick=RABBITMQ)
 def kill_consumer(env: FaultEnv, load: Load) -> None:
     """Kill another process that handles some of the messages, while it handles several."""
 
@@ -332,7 +312,7 @@ def kill_consumer(env: FaultEnv, load: Load) -> None:
         return output.count("begun") - output.count("done") >= 3
 
     arguments = f"{PROGRAMS}/worker.py", load.endpoint.queue, "0.3"
-    with Program(*arguments, env=env.environment()) as program:
+    with Program(*arguments) as program:
         program.wait_for_line("done", 15.0)
         wait_until(busy, 10.0, "three handlers run at once")
         program.kill()
@@ -347,7 +327,7 @@ def kill_producer(env: FaultEnv, load: Load) -> None:
     publisher = next(_publishers)
     arguments = f"{PROGRAMS}/sender.py", load.endpoint.queue, str(publisher), str(SENT_AT_MOST)
     load.journal.announce(publisher, SENT_AT_MOST)
-    with Program(*arguments, env=env.environment()) as program:
+    with Program(*arguments) as program:
         wait_until(lambda: program.stdout.count("confirmed") >= 100, 15.0, "it publishes")
         program.kill()
         sys.stderr.write(program.stderr)

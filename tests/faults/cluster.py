@@ -10,12 +10,12 @@ from pathlib import Path
 import gevent
 
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.fault_env import PASSWORD, USER, FaultEnv
+from tests.faults.fault_env import PASSWORD, USER, FaultEnv, on_brokers
 from tests.support.broker_commands import control, in_node_thread
-from tests.support.proxy import Proxy
 
 VHOST = "clustered"
 """The only vhost: a cluster takes a second for each at its first start."""
+COOKIE = secrets.token_hex(16)
 CONFIGURATION = """
 cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = pause_minority
@@ -23,61 +23,46 @@ cluster_partition_handling = pause_minority
 
 
 class Member(RabbitMQNode):
-    """One node of a cluster; it shares epmd and the cookie with the others."""
+    """One node of the cluster of *members*, to be started once; epmd and the cookie are shared."""
 
-    def __init__(self, cookie: str) -> None:
+    def __init__(self, members: list[Member]) -> None:
         super().__init__([VHOST], {USER: (PASSWORD, [VHOST])})
-        self._cookie = cookie
-        self._names: list[str] = []
-
-    def join(self, members: list[Member]) -> None:
-        """Make the node a member of the cluster of *members*; call it before `start`."""
+        members.append(self)
+        self._members = members
         self._epmd_port = members[0]._epmd_port
-        self._names = [member.name for member in members]
 
     def _prepare(self) -> Path:
-        is_new = self.base is None
         base = super()._prepare()
-        if is_new:
-            cookie = base / ".erlang.cookie"
-            cookie.unlink()
-            cookie.write_text(self._cookie)
-            cookie.chmod(0o400)
-            key = "cluster_formation.classic_config.nodes"
-            names = [f"{key}.{number} = {name}\n" for number, name in enumerate(self._names, 1)]
-            with (base / "rabbitmq.conf").open("a") as file:
-                file.write(CONFIGURATION + "".join(names))
+        cookie = base / ".erlang.cookie"
+        cookie.chmod(0o600)
+        cookie.write_text(COOKIE)
+        cookie.chmod(0o400)
+        key = "cluster_formation.classic_config.nodes"
+        names = [f"{key}.{at} = {each.name}\n" for at, each in enumerate(self._members, 1)]
+        with (base / "rabbitmq.conf").open("a") as file:
+            file.write(CONFIGURATION + "".join(names))
         return base
 
 
-class ClusterEnv(FaultEnv):
-    """The environment on a cluster: components know the addresses of all nodes."""
-
-    def __init__(self, members: list[Member]) -> None:
-        super().__init__([Proxy(each.port) for each in members], VHOST, node=members[0])
-        self._members = members
-
-    def leader_of(self, queue: str) -> Member:
-        """Return the node on which the leader of a quorum *queue* is."""
-        listing = self.control("list_queues", "--vhost", self.vhost, "name", "leader")
-        leaders = dict(line.split("\t") for line in listing.splitlines() if "\t" in line)
-        (found,) = [member for member in self._members if member.name == leaders[queue]]
-        return found
+def leader_of(env: FaultEnv, queue: str) -> Member:
+    """Return the node on which the leader of a quorum *queue* is."""
+    listing = env.control("list_queues", "--vhost", env.vhost, "name", "leader")
+    leaders = dict(line.split("\t") for line in listing.splitlines() if "\t" in line)
+    found: Member = next(each for each in env.brokers if each.name == leaders[queue])
+    return found
 
 
 @contextmanager
-def on_cluster() -> Iterator[ClusterEnv]:
+def on_cluster() -> Iterator[FaultEnv]:
     """Start three nodes, which takes about 20 s, and use them."""
-    cookie = secrets.token_hex(16)
-    members = [Member(cookie) for _ in range(3)]
+    members: list[Member] = []
     try:
-        for member in members:
-            member.join(members)
+        for _ in range(3):
+            Member(members)
         starts = [gevent.spawn(in_node_thread, member.start) for member in members]
         gevent.joinall(starts, raise_error=True)
         control(members[0], "await_online_nodes", "3")
-        env = ClusterEnv(members)
-        with env.entered():
+        with on_brokers(*members, vhost=VHOST) as env:
             yield env
     finally:
         for member in reversed(members):

@@ -4,50 +4,48 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.vhosts import chosen_broker
-from tests.faults.fault_env import LOGINS, VHOSTS, FaultEnv, on_embedded, on_node
+from tests.faults.fault_env import FaultEnv, node_for, on_brokers, on_embedded
+from tests.faults.journal import Journal
 from tests.faults.password_leaks import fail_if_leaking
-from tests.faults.report import Record, RunReport
+from tests.faults.report import figures, report, table_line
+
+VHOSTS = [f"f{number}" for number in range(60)]
 
 
 @pytest.fixture(scope="session")
-def fault_node(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
-    """A private node that tests may kill."""
+def node_and_vhosts(request: pytest.FixtureRequest) -> Iterator[tuple[RabbitMQNode, Iterator[str]]]:
+    """A private node that tests may kill, and its vhosts; each test takes the next one."""
     if chosen_broker(request.config) != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself")
-    with RabbitMQNode(VHOSTS, LOGINS) as node:
-        yield node
-
-
-@pytest.fixture(scope="session")
-def fault_vhosts() -> Iterator[str]:
-    """The vhosts of that node; each test takes the next one."""
-    return iter(VHOSTS)
+    with node_for(*VHOSTS) as node:
+        yield node, iter(VHOSTS)
 
 
 @pytest.fixture
 def env(kind: str, request: pytest.FixtureRequest) -> Iterator[FaultEnv]:
     """An environment of this *kind*: ``rabbitmq`` or ``embedded``."""
-    if kind == "embedded":
-        entering = on_embedded()
-    else:
-        vhosts = request.getfixturevalue("fault_vhosts")
-        entering = on_node(request.getfixturevalue("fault_node"), next(vhosts))
-    with entering as env:
-        yield env
+    with ExitStack() as stack:
+        if kind == "embedded":
+            yield stack.enter_context(on_embedded())
+        else:
+            node, vhosts = request.getfixturevalue("node_and_vhosts")
+            yield stack.enter_context(on_brokers(node, vhost=next(vhosts)))
 
 
 @pytest.fixture
-def record(record_property: Callable[[str, object], None]) -> Record:
+def record(record_property: Callable[[str, object], None]) -> Callable[[Journal], None]:
     """A function that prints a report, and keeps it for the table at the end of the test run."""
 
-    def record(report: RunReport) -> None:
-        record_property("fault_run", report.as_line())  # reaches the process that prints
-        sys.stdout.write(f"{report}\n")
+    def record(journal: Journal) -> None:
+        # Properties reach the process that prints the table.
+        record_property("fault_run", table_line(journal.title, figures(journal)))
+        sys.stdout.write(f"{report(journal)}\n")
 
     return record
 
@@ -55,6 +53,6 @@ def record(record_property: Callable[[str, object], None]) -> Record:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail each test of this folder that shows the password of the fault environments."""
-    report = yield
-    fail_if_leaking(report)
-    return report
+    outcome = yield
+    fail_if_leaking(outcome)
+    return outcome

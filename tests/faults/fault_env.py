@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+import pytest
 
 from postage import green
 from postage.broker import BrokerThread
@@ -17,40 +19,38 @@ from tests.support.raw import Raw, raw_to
 
 USER, PASSWORD = "faulty", "Kn0ck:Zebra/42%?"
 """Used nowhere else, so that a test sees where the password is shown."""
-VHOSTS = [f"f{number}" for number in range(60)]
-LOGINS = {USER: (PASSWORD, VHOSTS)}
 HEARTBEAT = 2
 
 
+@dataclass
 class FaultEnv:
-    """A RabbitMQ *node* or an embedded *broker*.
+    """Each of *brokers* is a `RabbitMQNode` or a `BrokerThread`.
 
-    Components reach it through *proxies*, or directly if there are none.
+    Components reach them through *proxies*, or directly if there are none.
     """
 
-    def __init__(
-        self,
-        proxies: list[Proxy],
-        vhost: str,
-        *,
-        node: RabbitMQNode | None = None,
-        broker: BrokerThread | None = None,
-    ) -> None:
-        self.vhost = vhost
-        self.node: Any = node
-        self.broker: Any = broker
-        self.kind = "embedded" if node is None else "rabbitmq"
-        self._proxies = proxies
+    brokers: list[Any]
+    vhost: str
+    proxies: list[Proxy]
+
+    @property
+    def broker(self) -> Any:
+        """The first broker."""
+        return self.brokers[0]
+
+    @property
+    def is_rabbitmq(self) -> bool:
+        return isinstance(self.broker, RabbitMQNode)
 
     @property
     def proxy(self) -> Proxy:
         """The first proxy."""
-        return self._proxies[0]
+        return self.proxies[0]
 
     @property
-    def ports(self) -> tuple[int, ...]:
+    def ports(self) -> list[int]:
         """The ports of 127.0.0.1 through which components reach the broker."""
-        return tuple(each.port for each in self._proxies or [self.node or self.broker])
+        return [each.port for each in self.proxies or self.brokers]
 
     @property
     def url(self) -> str:
@@ -59,49 +59,43 @@ class FaultEnv:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         return f"amqp://{login}@{hosts}/{vhost}?heartbeat={HEARTBEAT}"
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment for a child process that uses this broker."""
-        return os.environ | {"POSTAGE_URL": self.url}
-
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` on the node; switches to the hub."""
-        return control(self.node, *arguments)
+        return control(self.broker, *arguments)
 
     @contextmanager
     def raw(self) -> Iterator[Raw]:
         """Open a connection of plain pika directly to the broker."""
-        port = (self.node or self.broker).port
-        hup = {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD}
+        hup = {"host": "127.0.0.1", "port": self.broker.port, "user": USER, "password": PASSWORD}
         with raw_to(hup, self.vhost) as raw:
             yield raw
 
-    @contextmanager
-    def entered(self) -> Iterator[FaultEnv]:
-        """Make this the broker of the process; close the proxies and our connections at the end."""
-        before = os.environ.get("POSTAGE_URL")
-        os.environ["POSTAGE_URL"] = self.url
-        try:
-            yield self
-        finally:
-            green.close()
-            del os.environ["POSTAGE_URL"]
-            if before is not None:
-                os.environ["POSTAGE_URL"] = before
-            for proxy in self._proxies:
-                proxy.close()
+
+@contextmanager
+def on_brokers(*brokers: Any, vhost: str = "/", direct: bool = False) -> Iterator[FaultEnv]:
+    """Let the process use *brokers*, which know `USER`; *direct*: without proxies."""
+    with ExitStack() as stack:
+        proxies = [] if direct else [stack.enter_context(Proxy(each.port)) for each in brokers]
+        env = FaultEnv(list(brokers), vhost, proxies)
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("POSTAGE_URL", env.url)
+        stack.callback(green.close)
+        yield env
+
+
+def node_for(*vhosts: str) -> RabbitMQNode:
+    """Return a node that is not started yet; `USER` has all rights in *vhosts*."""
+    return RabbitMQNode(vhosts, {USER: (PASSWORD, ["/", *vhosts])})
 
 
 @contextmanager
-def on_node(node: RabbitMQNode, vhost: str, *, direct: bool = False) -> Iterator[FaultEnv]:
-    """Use a node that knows `LOGINS`; *direct*: without a proxy."""
-    with FaultEnv([] if direct else [Proxy(node.port)], vhost, node=node).entered() as env:
+def on_rabbitmq(*, direct: bool = False) -> Iterator[FaultEnv]:
+    """Use a RabbitMQ node of its own; *direct*: without a proxy."""
+    with node_for() as node, on_brokers(node, direct=direct) as env:
         yield env
 
 
 @contextmanager
 def on_embedded(*, direct: bool = False) -> Iterator[FaultEnv]:
     """Use an embedded broker of its own; *direct*: without a proxy."""
-    with ExitStack() as stack:
-        broker = stack.enter_context(BrokerThread(users={USER: PASSWORD}))
-        proxies = [] if direct else [Proxy(broker.port)]
-        yield stack.enter_context(FaultEnv(proxies, "/", broker=broker).entered())
+    with BrokerThread(users={USER: PASSWORD}) as broker, on_brokers(broker, direct=direct) as env:
+        yield env

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -52,41 +51,20 @@ def drift(levels: Sequence[float]) -> Drift:
     return Drift(fmean(changes), stdev(changes) / math.sqrt(len(changes)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Growth:
-    """The drift of *what* for each message, and the *limit* that must be ruled out."""
+def growth_of(
+    what: str, levels: Sequence[float], *, messages: float, limit: float, is_peak: bool = False
+) -> tuple[str, str | None]:
+    """Tell by how much *levels* grow, with so many *messages* from each level to the next.
 
-    what: str
-    drift: Drift
-    limit: float
-    is_peak: bool
-    """Whether it is a high-water mark, which never falls and so always drifts, ever more slowly.
-    Then only the limit counts."""
-
-    @classmethod
-    def of(
-        cls,
-        what: str,
-        levels: Sequence[float],
-        *,
-        messages: float,
-        limit: float,
-        is_peak: bool = False,
-    ) -> Growth:
-        """Return the growth of *levels*, with *messages* messages from each level to the next."""
-        found = drift([level / messages for level in levels])
-        return cls(what=what, drift=found, limit=limit, is_peak=is_peak)
-
-    def __str__(self) -> str:
-        value, detectable = self.drift.value, self.drift.detectable
-        return f"{self.what}: {value:+.4f} a message, noise up to {detectable:.4f}"
-
-    @property
-    def fault(self) -> str | None:
-        """The text of what is wrong; a run too noisy to rule out the limit is wrong, too."""
-        if not self.drift.is_noise and not self.is_peak:
-            return f"{self.what} grow by {self.drift.value:.4f} a message"
-        most = self.drift.value + self.drift.detectable
-        if most >= self.limit:
-            return f"{self.what} may grow by {most:.4f} a message, more than {self.limit:g}"
-        return None
+    Return an account, and a fault: they do grow, or the run is too noisy to rule out a drift of
+    *limit* for each message.  A peak (*is_peak*) is a high-water mark, which never falls and so
+    always drifts, ever more slowly; only the limit counts for it.
+    """
+    found = drift([level / messages for level in levels])
+    most = found.value + found.detectable
+    account = f"{what}: {found.value:+.4f} a message, noise up to {found.detectable:.4f}"
+    if not found.is_noise and not is_peak:
+        return account, f"{what} grow by {found.value:.4f} a message"
+    if most >= limit:
+        return account, f"{what} may grow by {most:.4f} a message, more than {limit:g}"
+    return account, None

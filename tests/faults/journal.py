@@ -1,4 +1,4 @@
-"""The journal of a load: what became of each message and call; bounded, however long it lasts."""
+"""The journal of a run: what became of each message and call; bounded, however long it lasts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import enum
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 State = enum.Enum("State", "SENT CONFIRMED REFUSED HANDLED")
 """The state of a message of which the publish or the handling is still to come."""
@@ -15,42 +16,59 @@ MAX_UNEXPECTED = 20
 MAX_FAILURES = 10_000
 
 
+@dataclass(kw_only=True)
 class Journal:
-    """Messages are known by publisher and number.
+    """The figures of a run.  Durations are in seconds, memory is in bytes.
 
-    A message is removed when both its publish and its handler have ended.  A later delivery of it
-    is a duplicate.
+    Messages are known by publisher and number.  A message is removed when both its publish and its
+    handler have ended.  A later delivery of it is a duplicate.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self.open_messages: dict[tuple[int, int], State] = {}
-        self._next: defaultdict[int, int] = defaultdict(int)
-        self.sent = self.confirmed = self.refused = self.handled = self.duplicates = 0
-        self.deleted = 0
-        """Confirmed messages that a fault has deleted together with their queue."""
-        self.calls: Counter[str] = Counter()
-        """Calls by outcome."""
-        self.successes: Counter[str] = Counter()
-        """Successes of each publisher and caller."""
-        self.failures: list[float] = []
-        """When each failed publish and call began; the latest `MAX_FAILURES`."""
-        self.longest_wait, self.overdue = 0.0, float("-inf")
-        self.unexpected: Counter[str] = Counter()
-        self._last_active: dict[str, float] = {}
+    title: str = ""
+    clock: Callable[[], float] = time.monotonic
+    open_messages: dict[tuple[int, int], State] = field(default_factory=dict)
+    next_numbers: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    last_active: dict[str, float] = field(default_factory=dict)  # when, by processor
+    sent: int = 0
+    confirmed: int = 0
+    refused: int = 0  # publishes that raised an error: the broker may have the message or not
+    handled: int = 0  # each message is counted once
+    duplicates: int = 0
+    deleted: int = 0  # confirmed messages that a fault has deleted together with their queue
+    calls: Counter[str] = field(default_factory=Counter)  # by outcome
+    successes: Counter[str] = field(default_factory=Counter)  # of each publisher and caller
+    failures: list[float] = field(default_factory=list)  # when the latest of them began
+    longest_wait: float = 0.0  # of a publish or a call
+    overdue: float = float("-inf")  # the longest wait beyond its own limit
+    unexpected: Counter[str] = field(default_factory=Counter)  # errors that no fault explains
+    lateness: float = 0.0  # the longest delay of a timer: how busy the machine or a handler was
+    # Of the whole run, by `fault_run`:
+    duration: float = 0.0
+    unfinished: int = 0  # senders that still waited when all limits were over
+    recovery: float = 0.0  # from the end of a fault until every processor handled something, or inf
+    failures_after: int = 0  # publishes and calls that began after the recovery and failed
+    sockets: int = 0  # connections to the broker before they were closed
+    greenlets: tuple[str, ...] = ()  # left after everything was stopped and closed
+    memory_before: int = 1
+    memory_after: int = 1
+
+    @property
+    def growth(self) -> float:
+        """The growth of the memory, as a fraction of the memory before."""
+        return self.memory_after / self.memory_before - 1
 
     def send(self, publisher: int) -> int:
         """Return the number of the next message of *publisher*."""
-        number = self._next[publisher]
+        number = self.next_numbers[publisher]
         self.announce(publisher, number + 1)
         self.sent += 1
         return number
 
     def announce(self, publisher: int, end: int) -> None:
         """Expect the messages of *publisher* with numbers below *end*, sent or not."""
-        for number in range(self._next[publisher], end):
+        for number in range(self.next_numbers[publisher], end):
             self.open_messages[publisher, number] = State.SENT
-        self._next[publisher] = end
+        self.next_numbers[publisher] = end
 
     def confirm(self, publisher: int, number: int) -> None:
         """Note that the broker has taken the message."""
@@ -84,11 +102,11 @@ class Journal:
 
     def note_activity(self, processor: str) -> None:
         """Note that *processor* has handled a message or answered a call."""
-        self._last_active[processor] = self._clock()
+        self.last_active[processor] = self.clock()
 
     def all_active_since(self, processors: Iterable[str]) -> float:
         """Return the earliest of the times at which *processors* were last active."""
-        return min(self._last_active.get(name, float("-inf")) for name in processors)
+        return min(self.last_active.get(name, float("-inf")) for name in processors)
 
     def missing(self) -> list[tuple[int, int]]:
         """Return the messages that are confirmed and not handled so far."""
@@ -101,7 +119,7 @@ class Journal:
 
     def end_wait(self, sender: str, began: float, limit: float, *, success: bool) -> None:
         """Note the end of a publish or call of *sender*, which may have taken *limit* seconds."""
-        took = self._clock() - began
+        took = self.clock() - began
         self.longest_wait = max(self.longest_wait, took)
         self.overdue = max(self.overdue, took - limit)
         if success:

@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gevent
@@ -70,29 +71,32 @@ class LoadProcessor(messaging.MessageProcessor):
 class Load:
     """All senders and processors of a run, and their journal."""
 
-    def __init__(self, settings: LoadSettings | None = None) -> None:
+    def __init__(self, title: str, settings: LoadSettings | None = None) -> None:
         self.settings = settings or LoadSettings()
-        self.journal = Journal()
+        self.journal = Journal(title=title)
         self.endpoint = Endpoint(f"load-{next(_numbers)}")
         self.notes, self.calls = self.endpoint.sub("notes"), self.endpoint.sub("calls")
-        self.lateness = 0.0
-        """The longest time in seconds by which the hub was late for a timer."""
         self.processors: list[LoadProcessor] = []
         self._stopping = gevent.event.Event()
-        self._senders: list[gevent.Greenlet] = []
+        self._senders: dict[str, gevent.Greenlet] = {}
         self._runs: list[gevent.Greenlet] = []
         self._clock: gevent.Greenlet = gevent.Greenlet(self._measure_lateness)
 
     def start(self) -> None:
-        """Start everything; returns when each sender has succeeded once."""
+        """Start everything; returns when each sender has succeeded once, or a processor failed."""
+        settings = self.settings
         self._clock.start()
-        self.processors = [self._processor(number) for number in range(self.settings.processors)]
+        self.processors = [self._processor(number) for number in range(settings.processors)]
         self._runs = [gevent.spawn(processor.start_consuming) for processor in self.processors]
         self._wait_until(lambda: all(each.consumer.consuming for each in self.processors))
-        self._senders = [
-            *(gevent.spawn(self._publish_all, n) for n in range(self.settings.publishers)),
-            *(gevent.spawn(self._call_all, n) for n in range(self.settings.callers)),
-        ]
+        timeout = settings.publish_timeout
+        calling = {"rpc_timeout": settings.rpc_timeout, "max_retry": settings.max_retry}
+        for number in range(settings.publishers):
+            publish = "notes", partial(self._publish, number), timeout
+            self._start_sender(number, *publish, publish_timeout=timeout, mandatory=True)
+        for number in range(settings.callers):
+            call = "calls", partial(self._call, number), settings.call_limit
+            self._start_sender(number, *call, **calling)
         self._wait_until(self.all_succeeded)
 
     def _wait_until(self, started: Callable[[], bool]) -> None:
@@ -104,11 +108,7 @@ class Load:
     def all_succeeded(self, times: int = 1, since: Counter[str] | None = None) -> bool:
         """Tell whether each sender has succeeded *times* times, counted from the counts *since*."""
         before, successes = since or Counter(), self.journal.successes
-        senders = (
-            *(f"publisher {number}" for number in range(self.settings.publishers)),
-            *(f"caller {number}" for number in range(self.settings.callers)),
-        )
-        return all(successes[sender] >= before[sender] + times for sender in senders)
+        return all(successes[sender] >= before[sender] + times for sender in self._senders)
 
     def all_active_since(self) -> float:
         """Return the time since which each processor has handled something."""
@@ -118,13 +118,13 @@ class Load:
         """Stop the senders; return how many did not end within their limit, and were killed."""
         self._stopping.set()
         limit = max(self.settings.publish_timeout, self.settings.call_limit) + 1.0
-        gevent.joinall(self._senders, timeout=limit)
-        unfinished = [sender for sender in self._senders if not sender.dead]
+        gevent.joinall(self._senders.values(), timeout=limit)
+        unfinished = [sender for sender in self._senders.values() if not sender.dead]
         gevent.killall(unfinished)
         return len(unfinished)
 
     def stop(self) -> None:
-        """Stop the processors, and kill what is left."""
+        """Stop the processors, and wait for their handlers."""
         for processor, run in zip(self.processors, self._runs, strict=True):
             if run.dead:
                 self.journal.add_unexpected(f"{processor.name} ended by itself: {run.exception!r}")
@@ -133,62 +133,58 @@ class Load:
         for run in self._runs:
             if not run.dead:
                 self.journal.add_unexpected(f"{run!r} did not stop")
-        self.kill()
 
     def kill(self) -> None:
         """Kill all greenlets."""
-        gevent.killall([*self._runs, *self._senders, self._clock])
+        gevent.killall([*self._runs, *self._senders.values(), self._clock])
 
-    def _publish_all(self, publisher: int) -> None:
-        journal, timeout = self.journal, self.settings.publish_timeout
-
-        def publish(producer: Any, _turn: int) -> None:
-            began, number, success = time.monotonic(), journal.send(publisher), False
-            try:
-                producer.message_note([publisher, number])
-            except Exception as exc:
-                journal.refuse(publisher, number)
-                if type(exc).__name__ not in EXPECTED:
-                    self._add_unexpected("a publish", exc)
-            else:
-                journal.confirm(publisher, number)
-                success = True
-            journal.end_wait(f"publisher {publisher}", began, timeout, success=success)
-
-        self._repeat(publish, publisher, "notes", publish_timeout=timeout, mandatory=True)
-
-    def _call_all(self, caller: int) -> None:
-        settings = self.settings
-
-        def call(producer: Any, turn: int) -> None:
-            began = time.monotonic()
-            try:
-                content = producer.rpc_echo([caller, turn]).body["content"]
-                outcome = outcome_of(content, [caller, turn])
-            except Exception as exc:
-                outcome = f"raised {type(exc).__name__}"
-                self._add_unexpected("a call", exc)
-            self.journal.calls[outcome] += 1
-            limit, success = settings.call_limit, outcome == ANSWERED
-            self.journal.end_wait(f"caller {caller}", began, limit, success=success)
-
-        timeout, retries = settings.rpc_timeout, settings.max_retry
-        self._repeat(call, caller, "calls", rpc_timeout=timeout, max_retry=retries)
-
-    def _repeat(
-        self, send: Callable[[Any, int], None], seed: int, key: str, **attributes: Any
+    def _start_sender(
+        self, number: int, key: str, send: Callable[..., bool], limit: float, **attributes: Any
     ) -> None:
+        """Start a greenlet with a producer of its own, with these *attributes*."""
+
+        def run() -> None:
+            try:
+                producer = self.endpoint.producer(eks=[(self.endpoint.exchange, key)], **attributes)
+            except Exception as exc:
+                self._add_unexpected("making a producer", exc)
+            else:
+                self._send_all(name, partial(send, producer), limit)
+
+        name = f"{key} {number}"
+        self._senders[name] = gevent.spawn(run)
+
+    def _send_all(self, name: str, send: Callable[[int], bool], limit: float) -> None:
         """Send again and again; the pauses differ, as a fault shall not hit all senders or none."""
-        try:
-            producer = self.endpoint.producer(eks=[(self.endpoint.exchange, key)], **attributes)
-        except Exception as exc:
-            self._add_unexpected("making a producer", exc)
-            return
-        chance, pause = random.Random(seed), self.settings.pause
+        chance, pause = random.Random(name), self.settings.pause
         for turn in itertools.count():
             if self._stopping.wait(pause * chance.uniform(0.5, 1.5)):
                 return
-            send(producer, turn)
+            began = time.monotonic()
+            success = send(turn)
+            self.journal.end_wait(name, began, limit, success=success)
+
+    def _publish(self, publisher: int, producer: Any, _turn: int) -> bool:
+        number = self.journal.send(publisher)
+        try:
+            producer.message_note([publisher, number])
+        except Exception as exc:
+            self.journal.refuse(publisher, number)
+            if type(exc).__name__ not in EXPECTED:
+                self._add_unexpected("a publish", exc)
+            return False
+        self.journal.confirm(publisher, number)
+        return True
+
+    def _call(self, caller: int, producer: Any, turn: int) -> bool:
+        try:
+            content = producer.rpc_echo([caller, turn]).body["content"]
+            outcome = outcome_of(content, [caller, turn])
+        except Exception as exc:
+            outcome = f"raised {type(exc).__name__}"
+            self._add_unexpected("a call", exc)
+        self.journal.calls[outcome] += 1
+        return outcome == ANSWERED
 
     def _processor(self, number: int) -> LoadProcessor:
         key = "notes" if number % 2 else "calls"
@@ -200,7 +196,7 @@ class Load:
         while True:
             due = time.monotonic() + 0.05
             gevent.sleep(0.05)
-            self.lateness = max(self.lateness, time.monotonic() - due)
+            self.journal.lateness = max(self.journal.lateness, time.monotonic() - due)
 
     def _add_unexpected(self, operation: str, error: Exception) -> None:
         text = "".join(traceback.format_exception(error)[-4:])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +11,6 @@ import pytest
 from tests.faults.fault_env import PASSWORD
 
 FORMS = (PASSWORD, quote(PASSWORD, safe=""))
-LOGGERS = ("postage", "pika", "gevent", "tests")
 
 
 def shows_password(text: str) -> bool:
@@ -21,38 +18,11 @@ def shows_password(text: str) -> bool:
     return any(form in text for form in FORMS)
 
 
-class LeakHandler(logging.Handler):
-    """Keeps the log records that show the password, and counts all records."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.found: list[str] = []
-        self.seen = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen += 1
-        text = f"{self.format(record)} {record.args!r}"
-        if shows_password(text):
-            self.found.append(text)
-
-
-@contextmanager
-def watched_logs() -> Iterator[LeakHandler]:
-    """Search everything that is logged, at all levels; nothing of it reaches the terminal."""
-    handler = LeakHandler()
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-        logger.addHandler(handler)
-    try:
-        yield handler
-    finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.setLevel(level)
-            logger.propagate = propagate
-            logger.removeHandler(handler)
+def leaking_records(records: list[logging.LogRecord]) -> list[str]:
+    """Return the text of each log record that shows the password."""
+    format_record = logging.Formatter().format
+    texts = (f"{format_record(record)} {record.args!r}" for record in records)
+    return [text for text in texts if shows_password(text)]
 
 
 def leaking_objects() -> list[str]:

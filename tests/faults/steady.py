@@ -11,20 +11,16 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
 import gevent
 
-from postage.testing.rabbitmq import RabbitMQNode
-from tests.faults.fault_env import LOGINS, VHOSTS, FaultEnv, on_embedded, on_node
-from tests.faults.fault_run import FaultRun
-from tests.faults.growth import Growth
+from tests.faults.fault_env import FaultEnv, on_embedded, on_rabbitmq
+from tests.faults.fault_run import fault_run
+from tests.faults.growth import growth_of
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import HARMLESS, violations
-from tests.support.broker_commands import in_node_thread
+from tests.faults.report import HARMLESS, report, violations
 from tests.support.measures import blocks, connections_to, greenlets, malloced, memory
 
 LEVELS = 30
@@ -56,6 +52,16 @@ class Sample(NamedTuple):
         )
 
 
+def say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def end_program(wrong: list[str]) -> None:
+    """Print what is *wrong*; the exit code is 1 if anything is."""
+    sys.exit("\n".join(f"* {text}" for text in wrong) or say("nothing is wrong"))
+
+
 def stall(load: Load) -> None:
     """Block the hub three times, so that everything is due at once afterwards.
 
@@ -65,7 +71,7 @@ def stall(load: Load) -> None:
     for _ in range(3):
         time.sleep(STALL)
         gevent.sleep(4 * STALL)
-    load.lateness = 0.0
+    load.journal.lateness = 0.0
 
 
 def samples(env: FaultEnv, minutes: float, count: int) -> Iterator[Sample]:
@@ -74,8 +80,7 @@ def samples(env: FaultEnv, minutes: float, count: int) -> Iterator[Sample]:
     for number in range(count + 1):
         due = began + number / count * minutes * 60
         gevent.sleep(max(MIN_PAUSE, due - time.monotonic()))
-        sockets = sum(map(connections_to, env.ports))
-        resident = memory()
+        sockets, resident = sum(map(connections_to, env.ports)), memory()
         at = time.monotonic() - began
         yield Sample(at, resident, malloced(), blocks(), len(greenlets()), sockets)
 
@@ -95,11 +100,6 @@ def levels(env: FaultEnv, minutes: float) -> Iterator[Sample]:
         yield Sample(*map(fmean, zip(*part, strict=True)))
 
 
-def say(line: object) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def growth_faults(held: list[Sample], messages: float) -> Iterator[str]:
     """Print what grows, and by how much; yield what is wrong.
 
@@ -108,64 +108,44 @@ def growth_faults(held: list[Sample], messages: float) -> Iterator[str]:
     object takes a block, of 16 bytes at least.
     """
     later = held[len(held) // 4 :]
-    growth = partial(Growth.of, messages=messages)
-    for found in (
-        growth("bytes resident", [level.memory for level in later], limit=1.0, is_peak=True),
-        growth("bytes of malloc", [level.malloced for level in later], limit=1.0),
-        growth("blocks", [level.blocks for level in later], limit=0.1),
-        growth("greenlets", [level.greenlets for level in later], limit=0.001),
+    for name, what, limit in (
+        ("memory", "bytes resident", 1.0),
+        ("malloced", "bytes of malloc", 1.0),
+        ("blocks", "blocks", 0.1),
+        ("greenlets", "greenlets", 0.001),
     ):
-        say(found)
-        if found.fault is not None:
-            yield found.fault
+        series, is_peak = [getattr(level, name) for level in later], name == "memory"
+        account, fault = growth_of(what, series, messages=messages, limit=limit, is_peak=is_peak)
+        say(account)
+        if fault is not None:
+            yield fault
     if sockets := {sample.sockets for sample in held} - {2.0}:
         yield f"sockets: {sorted(sockets)}"
 
 
 def run_steady(env: FaultEnv, minutes: float, settings: LoadSettings) -> list[str]:
     """Run the load for so long; return what is wrong."""
-
-    def count() -> int:
-        return run.load.journal.sent + run.load.journal.calls.total()
-
-    with FaultRun(env, settings) as run:
+    with fault_run(env, f"{minutes:g} minutes of steady load", settings) as run:
+        journal = run.load.journal
         stall(run.load)
-        run.record_memory()
-        before = count()
+        journal.memory_before = memory()
+        before = journal.sent + journal.calls.total()
         held = list(levels(env, minutes))
-        messages = count() - before
-        report = run.finish(f"{minutes:g} minutes of steady load")
-    say(report)
-    return [*growth_faults(held, messages / LEVELS), *violations(report, HARMLESS)]
+        messages = journal.sent + journal.calls.total() - before
+    say(report(journal))
+    return [*growth_faults(held, messages / LEVELS), *violations(journal, HARMLESS)]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.steady", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--broker", choices=["rabbitmq", "embedded"], default="rabbitmq")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two messages")
     options = parser.parse_args()
-    with opened(options.broker, direct=True) as env:
-        found = run_steady(env, options.minutes, LoadSettings(pause=options.pause))
-    say("\n".join(f"* {text}" for text in found) or "nothing grows")
-    return 1 if found else 0
-
-
-@contextmanager
-def opened(broker: str, *, direct: bool = False) -> Iterator[FaultEnv]:
-    """Start a broker of this kind, with an environment for it; stop both at the end."""
-    if broker == "embedded":
-        with on_embedded(direct=direct) as env:
-            yield env
-        return
-    node = RabbitMQNode(VHOSTS, LOGINS)
-    try:
-        in_node_thread(node.start)
-        with on_node(node, VHOSTS[0], direct=direct) as env:
-            yield env
-    finally:
-        node.close()
+    opened = on_rabbitmq if options.broker == "rabbitmq" else on_embedded
+    with opened(direct=True) as env:
+        end_program(run_steady(env, options.minutes, LoadSettings(pause=options.pause)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

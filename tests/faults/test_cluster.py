@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.faults.cluster import ClusterEnv, on_cluster
+from tests.faults.cluster import leader_of, on_cluster
+from tests.faults.fault_env import FaultEnv
 from tests.faults.fault_run import run_with_fault
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import Limits, Record, check
+from tests.faults.report import Limits, check
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
@@ -19,21 +21,21 @@ PATIENT = Limits(recovery=30.0)
 
 
 @pytest.fixture(scope="module")
-def env(request: pytest.FixtureRequest) -> Iterator[ClusterEnv]:
+def env(request: pytest.FixtureRequest) -> Iterator[FaultEnv]:
     with on_cluster() as env:
         yield env
 
 
-def leader_killed(env: ClusterEnv, load: Load) -> None:
+def leader_killed(env: FaultEnv, load: Load) -> None:
     """Kill the node with the leader of the queue of messages; it does not come back."""
-    leader = env.leader_of(load.notes)
+    leader = leader_of(env, load.notes)
     sys.stdout.write(f"the leader is {leader!r}\n")
     leader.kill()
 
 
 @pytest.mark.limit(180)
 @pytest.mark.needs_rabbitmq("cluster")
-def test_the_loss_of_the_leader_loses_no_message(env: ClusterEnv, record: Record) -> None:
+def test_the_loss_of_the_leader_loses_no_message(env: FaultEnv, record: Any) -> None:
     report = run_with_fault(env, "leader of a cluster killed", leader_killed, QUORUM, timeout=40.0)
     record(report)
     check(report, PATIENT)

@@ -14,7 +14,7 @@ from tests.faults.catalogue import BOTH
 from tests.faults.fault_env import FaultEnv
 from tests.faults.fault_run import run_with_fault
 from tests.faults.load import Load, LoadSettings
-from tests.faults.report import HARMLESS, Record, check
+from tests.faults.report import HARMLESS, check
 from tests.support.running import running
 
 SECONDS = 10.0
@@ -58,7 +58,7 @@ def reported(records: list[logging.LogRecord]) -> list[str]:
 @pytest.mark.limit(90)
 @pytest.mark.parametrize(("kind", "run"), RUNS)
 def test_the_connections_stay_and_the_handler_is_named(
-    kind: str, run: int, env: FaultEnv, record: Record, caplog: Any
+    kind: str, run: int, env: FaultEnv, record: Any, caplog: Any
 ) -> None:
     report = run_with_fault(env, f"computing for {SECONDS:.0f} s, {run} ({kind})", compute, PATIENT)
     record(report)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.catalogue import BOTH, FAULTS, Fault
 from tests.faults.fault_env import FaultEnv
 from tests.faults.fault_run import run_with_fault
-from tests.faults.report import Record, check
+from tests.faults.report import check
 
 
 def cases(kind: str) -> Iterator[Any]:
@@ -24,7 +24,7 @@ def cases(kind: str) -> Iterator[Any]:
 @pytest.mark.limit(120)
 @pytest.mark.parametrize(("kind", "fault"), [case for kind in BOTH for case in cases(kind)])
 def test_nothing_is_lost_and_nothing_hangs(
-    kind: str, fault: Fault, env: FaultEnv, record: Record
+    kind: str, fault: Fault, env: FaultEnv, record: Any
 ) -> None:
     report = run_with_fault(env, f"{fault.name} ({kind})", fault.inject, fault.settings)
     record(report)

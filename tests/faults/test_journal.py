@@ -17,7 +17,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def journal(clock: Clock) -> Journal:
-    return Journal(clock)
+    return Journal(clock=clock)
 
 
 def test_a_message_that_is_confirmed_and_not_handled_is_missing(journal: Journal) -> None:

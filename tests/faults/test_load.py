@@ -15,8 +15,9 @@ import pytest
 from postage.testing.polling import wait_until
 from tests.faults.fault_env import FaultEnv, on_embedded
 from tests.faults.fault_run import run_with_fault
+from tests.faults.journal import Journal
 from tests.faults.load import Load, LoadProcessor, LoadSettings, outcome_of
-from tests.faults.report import ANSWERED, HARMLESS, WRONG, Limits, RunReport, check, violations
+from tests.faults.report import ANSWERED, HARMLESS, WRONG, Limits, check, violations
 from tests.support.measures import memory, resident
 
 SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
@@ -32,7 +33,7 @@ def nothing(_scene: FaultEnv, _load: Load) -> None:
     """Cause no fault."""
 
 
-def run_small(env: FaultEnv, injection: Any = nothing) -> RunReport:
+def run_small(env: FaultEnv, injection: Any = nothing) -> Journal:
     return run_with_fault(env, "a test of the load", injection, SMALL, timeout=2.0)
 
 

@@ -20,14 +20,15 @@ from postage.errors import PostageError
 from postage.settings import Settings
 from tests.faults import catalogue
 from tests.faults.fault_env import PASSWORD, USER, FaultEnv, on_embedded
-from tests.faults.fault_run import FaultRun
+from tests.faults.fault_run import fault_run
 from tests.faults.load import LoadSettings
 from tests.faults.password_leaks import (
     fail_if_leaking,
     leaking_objects,
+    leaking_records,
     shows_password,
-    watched_logs,
 )
+from tests.faults.report import report
 from tests.support.endpoints import Endpoint
 
 SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
@@ -48,16 +49,16 @@ def env() -> Iterator[FaultEnv]:
 
 
 @pytest.mark.parametrize("fault", INJECTIONS)
-def test_no_log_of_a_fault_shows_it_and_no_object(env: FaultEnv, fault: str) -> None:
-    with watched_logs() as leaks, FaultRun(env, SMALL, timeout=3.0) as run:
+def test_no_log_of_a_fault_shows_it_and_no_object(env: FaultEnv, fault: str, caplog: Any) -> None:
+    caplog.set_level(logging.DEBUG)
+    with fault_run(env, fault, SMALL, timeout=3.0) as run:
         run.inject(INJECTIONS[fault])
         objects = leaking_objects()
-        report = run.finish(fault)
 
-    assert not leaks.found
-    assert leaks.seen > 1000, "all records were searched"
+    assert not leaking_records(caplog.records)
+    assert len(caplog.records) > 1000, "all records were searched"
     assert not objects
-    assert not shows_password(f"{report} {report!r}")
+    assert not shows_password(f"{report(run.load.journal)} {run.load.journal!r}")
 
 
 def connect(url: str, monkeypatch: Any) -> str:
@@ -83,12 +84,14 @@ WRONG: dict[str, Callable[[FaultEnv], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_no_error_of_a_wrong_url_shows_it(env: FaultEnv, wrong: str, monkeypatch: Any) -> None:
-    with watched_logs() as leaks:
-        story = connect(WRONG[wrong](env), monkeypatch)
+def test_no_error_of_a_wrong_url_shows_it(
+    env: FaultEnv, wrong: str, monkeypatch: Any, caplog: Any
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    story = connect(WRONG[wrong](env), monkeypatch)
     monkeypatch.undo()
     assert not shows_password(story)
-    assert not leaks.found
+    assert not leaking_records(caplog.records)
     assert not leaking_objects()
 
 
@@ -106,11 +109,9 @@ def test_no_object_of_ours_shows_it(env: FaultEnv) -> None:
 
 
 def test_a_log_that_shows_it_is_found() -> None:
-    with watched_logs() as leaks:
-        logging.getLogger("postage.x").debug("as %s", {"password": PASSWORD})
-        logging.getLogger("pika").debug("as %s", quote(PASSWORD, safe=""))
-        logging.getLogger("pika").debug("as nothing")
-    assert (len(leaks.found), leaks.seen) == (2, 3)
+    arguments = {"password": PASSWORD}, quote(PASSWORD, safe=""), "nothing"
+    records = [logging.makeLogRecord({"msg": "as %s", "args": (each,)}) for each in arguments]
+    assert len(leaking_records(records)) == 2
 
 
 def test_an_object_that_shows_it_is_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,13 +29,13 @@ class Direction:
     def __init__(self, connection: ProxiedConnection, source: Any, target: Any) -> None:
         self._connection, self._source, self._target = connection, source, target
         self._buffer: gevent.queue.Queue[tuple[float, bytes]] = gevent.queue.Queue(MAX_CHUNKS)
-        self.remaining: int | None = None
-        """Bytes that may still cross before the connection is cut; None: no limit."""
+        self.remaining = math.inf
+        """Bytes that may still cross before the connection is cut."""
         self.greenlets = [gevent.spawn(self._read), gevent.spawn(self._write)]
 
     @property
     def buffered(self) -> int:
-        return sum(len(data) for _, data in self._buffer.queue)
+        return sum(len(data) for _, data in list(self._buffer.queue))
 
     def _read(self) -> None:
         data = b"?"
@@ -62,15 +63,14 @@ class Direction:
     def _send(self, data: bytes) -> None:
         while data and not self._connection.is_silent:
             rate = self._connection.proxy.rate
-            size = len(data) if rate is None else max(1, int(rate / 10))
+            size = max(1, int(min(len(data), rate / 10)))
             part, data = data[:size], data[size:]
-            if self.remaining is not None:
-                if len(part) > self.remaining:
-                    part = part[: self.remaining]
-                    gevent.spawn(self._connection.cut)
-                self.remaining -= len(part)
+            if len(part) > self.remaining:
+                part = part[: int(self.remaining)]
+                gevent.spawn(self._connection.cut)
+            self.remaining -= len(part)
             self._target.sendall(part)
-            if rate is not None:
+            if rate < math.inf:
                 gevent.sleep(size / rate)
 
 
@@ -85,9 +85,8 @@ class ProxiedConnection:
         self.proxy, self._client, self._broker = proxy, client, broker
         self.is_silent = proxy.silences_new
         self._closed: set[Any] = set()
-        self.to_broker = Direction(self, client, broker)
-        self.from_broker = Direction(self, broker, client)
-        self.greenlets = self.to_broker.greenlets + self.from_broker.greenlets
+        self.ways = Direction(self, client, broker), Direction(self, broker, client)
+        self.greenlets = self.ways[0].greenlets + self.ways[1].greenlets
 
     def cut(self) -> None:
         """Close both sides at once; bytes in flight are lost."""
@@ -127,8 +126,9 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.port = self._accepted = 0
-        self.delay, self.rate, self.silences_new = 0.0, None, False
+        self.port = 0
+        self.accepted = 0  # connections so far
+        self.delay, self.rate, self.silences_new = 0.0, math.inf, False
         self._connections: list[ProxiedConnection] = []
         self._server: Any = None
         self._thread = BrokerThread()  # lends its thread and hub; no client uses its broker
@@ -142,35 +142,24 @@ class Proxy:
         self.close()
 
     @property
-    @in_thread
     def connections(self) -> int:
         """The number of open connections, including silent ones."""
         return len(self._open())
 
     @property
-    @in_thread
-    def accepted(self) -> int:
-        """The number of connections accepted so far."""
-        return self._accepted
-
-    @property
-    @in_thread
     def undetected(self) -> int:
         """The number of silent connections that their clients have not closed yet."""
         return sum(each.is_undetected for each in self._open())
 
     @property
-    @in_thread
     def pending_cuts(self) -> int:
         """The number of connections that `cut_after` is still to cut."""
-        directions = ((each.to_broker, each.from_broker) for each in self._open())
-        return sum(any(each.remaining is not None for each in pair) for pair in directions)
+        return sum(any(way.remaining < math.inf for way in each.ways) for each in self._open())
 
     @property
-    @in_thread
     def buffered(self) -> int:
         """The number of bytes in flight."""
-        return sum(each.to_broker.buffered + each.from_broker.buffered for each in self._open())
+        return sum(way.buffered for each in self._open() for way in each.ways)
 
     @in_thread
     def cut(self) -> int:
@@ -185,7 +174,7 @@ class Proxy:
         """
         connections = self._open()
         for each in connections:
-            (each.from_broker if from_broker else each.to_broker).remaining = size
+            each.ways[from_broker].remaining = size
         return len(connections)
 
     @in_thread
@@ -212,8 +201,7 @@ class Proxy:
             each.is_silent = True
         return len(connections)
 
-    @in_thread
-    def slow(self, *, delay: float = 0.0, rate: float | None = None) -> None:
+    def slow(self, *, delay: float = 0.0, rate: float = math.inf) -> None:
         """Delay each byte by *delay* seconds, and pass *rate* bytes a second in each direction."""
         self.delay, self.rate = delay, rate
 
@@ -226,7 +214,8 @@ class Proxy:
     def _clear(self) -> None:
         self.silences_new = False
         for each in self._open():
-            each.to_broker.remaining = each.from_broker.remaining = None
+            for way in each.ways:
+                way.remaining = math.inf
             if each.is_silent:
                 each.cut()
 
@@ -247,7 +236,7 @@ class Proxy:
             sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         connection = ProxiedConnection(self, client, broker)
         self._connections.append(connection)
-        self._accepted += 1
+        self.accepted += 1
         gevent.joinall(connection.greenlets)
         self._connections.remove(connection)
 
