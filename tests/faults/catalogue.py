@@ -33,7 +33,6 @@ DETECTION = 2 * (HEARTBEAT + 5) + 1.0
 heartbeat + 5 s, and its first check may still see bytes that came before."""
 REPEATS = 5
 PROGRAMS = "tests/faults/programs"
-SENT_AT_MOST = 1000
 
 _publishers = itertools.count(1000)
 
@@ -303,34 +302,34 @@ def written(program: Program, word: str) -> Iterator[tuple[int, int]]:
             yield publisher, number
 
 
-@fault("consumer killed in mid-handler", limits=REDELIVERED, quick=RABBITMQ)
-def kill_consumer(env: FaultEnv, load: Load) -> None:
-    """Kill another process that handles some of the messages, while it handles several."""
-
-    def busy() -> bool:
-        output = program.stdout
-        return output.count("begun") - output.count("done") >= 3
-
-    arguments = f"{PROGRAMS}/worker.py", load.endpoint.queue, "0.3"
+def run_until(ready: Callable[[str], bool], word: str, *arguments: str) -> list[tuple[int, int]]:
+    """Run a program until its output is *ready*, and kill it; return what it has `written`."""
     with Program(*arguments) as program:
-        program.wait_for_line("done", 15.0)
-        wait_until(busy, 10.0, "three handlers run at once")
+        wait_until(lambda: ready(program.stdout), 25.0, f"{program!r} is busy")
         program.kill()
         sys.stderr.write(program.stderr)
-        for publisher, number in written(program, "done"):
-            load.journal.handle(publisher, number, "another process")
+        return list(written(program, word))
+
+
+@fault("consumer killed in mid-handler", limits=REDELIVERED, quick=RABBITMQ)
+def kill_consumer(_env: FaultEnv, load: Load) -> None:
+    """Kill another process that handles some of the messages, while it handles several."""
+
+    def is_busy(output: str) -> bool:
+        done = output.count("done")
+        return done > 0 and output.count("begun") >= done + 3
+
+    program = f"{PROGRAMS}/worker.py", load.endpoint.queue, "0.3"
+    for publisher, number in run_until(is_busy, "done", *program):
+        load.journal.handle(publisher, number, "another process")
 
 
 @fault("producer killed", limits=HARMLESS, quick=RABBITMQ)
-def kill_producer(env: FaultEnv, load: Load) -> None:
+def kill_producer(_env: FaultEnv, load: Load) -> None:
     """Kill another process while it publishes."""
-    publisher = next(_publishers)
-    arguments = f"{PROGRAMS}/sender.py", load.endpoint.queue, str(publisher), str(SENT_AT_MOST)
-    load.journal.announce(publisher, SENT_AT_MOST)
-    with Program(*arguments) as program:
-        wait_until(lambda: program.stdout.count("confirmed") >= 100, 15.0, "it publishes")
-        program.kill()
-        sys.stderr.write(program.stderr)
-        for _, number in written(program, "confirmed"):
-            load.journal.sent += 1
-            load.journal.confirm(publisher, number)
+    publisher, most = next(_publishers), 1000
+    program = f"{PROGRAMS}/sender.py", load.endpoint.queue, f"{publisher}", f"{most}"
+    load.journal.announce(publisher, most)
+    for _, number in run_until(lambda out: out.count("confirmed") >= 100, "confirmed", *program):
+        load.journal.sent += 1
+        load.journal.confirm(publisher, number)

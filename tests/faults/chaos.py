@@ -15,7 +15,8 @@ import gevent
 
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault_env import FaultEnv, on_rabbitmq
-from tests.faults.fault_run import FaultRun, Injection, fault_run
+from tests.faults.fault_run import Injection, fault_run, inject
+from tests.faults.load import Load
 from tests.faults.report import Limits, report, violations
 from tests.faults.steady import end_program, say
 from tests.support.measures import memory
@@ -23,11 +24,11 @@ from tests.support.measures import memory
 CANDIDATES = [fault for fault in FAULTS if "rabbitmq" in fault.brokers]
 
 
-def inject(run: FaultRun, story: str, injection: Injection) -> None:
+def cause(env: FaultEnv, load: Load, story: str, injection: Injection) -> None:
     """Cause one fault and print its costs; if it cannot be caused, the report says so as well."""
-    journal = run.load.journal
+    journal = load.journal
     try:
-        recovery = run.inject(injection)
+        recovery = inject(env, load, injection)
     except AssertionError as exc:
         journal.add_unexpected(f"{story}: {exc}")
         say(f"{story}: {exc}")
@@ -44,14 +45,14 @@ def run_chaos(env: FaultEnv, minutes: float, seed: int) -> list[str]:
     The first tenth of the time is the warm-up: the memory before the faults is measured after it.
     """
     chance, is_warm = random.Random(seed), False
-    with fault_run(env, f"{minutes:g} minutes of chaos, seed {seed}") as run:
-        journal, began = run.load.journal, time.monotonic()
+    with fault_run(env, f"{minutes:g} minutes of chaos, seed {seed}") as load:
+        journal, began = load.journal, time.monotonic()
         while (elapsed := time.monotonic() - began) <= minutes * 60:
             if not is_warm and elapsed > minutes * 6:
                 is_warm, journal.memory_before = True, memory()
             (fault,) = chance.choices(CANDIDATES, [each.weight for each in CANDIDATES])
             arguments = {name: chance.uniform(*bounds) for name, bounds in fault.draw.items()}
-            inject(run, f"{elapsed:7.1f} s  {fault.name}", partial(fault.inject, **arguments))
+            cause(env, load, f"{elapsed:7.1f} s  {fault.name}", partial(fault.inject, **arguments))
             gevent.sleep(chance.uniform(0.0, 2.0))
     say(report(journal))
     return violations(journal, Limits())

@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from postage import green
 from postage.testing.polling import wait_until
@@ -32,53 +31,27 @@ def reached(condition: Callable[[], object], within: float) -> bool:
     return False
 
 
-@dataclass
-class FaultRun:
-    """What `fault_run` runs; *timeout* is in seconds and limits the wait for each recovery."""
+def inject(env: FaultEnv, load: Load, injection: Injection) -> float:
+    """Cause a fault, and wait for the recovery; return how many seconds the recovery took.
 
-    env: FaultEnv
-    load: Load
-    timeout: float
-    recovered: float = 0.0
-
-    def inject(self, injection: Injection) -> float:
-        """Cause a fault, and wait for the recovery; return how many seconds the recovery took.
-
-        The load has recovered when each processor has handled something new; math.inf: it has not.
-        """
-        injection(self.env, self.load)
-        ended = time.monotonic()
-        recovered = reached(lambda: self.load.all_active_since() > ended, self.timeout)
-        self.recovered = time.monotonic()
-        took = self.recovered - ended if recovered else math.inf
-        self.load.journal.recovery = max(self.load.journal.recovery, took)
-        return took
-
-    def finish(self) -> None:
-        """Stop the load in order, close all connections, and complete the journal."""
-        load, journal = self.load, self.load.journal
-        timeout = 1.0 if math.isinf(journal.recovery) else self.timeout
-        before = journal.successes.copy()
-        if not reached(lambda: load.all_succeeded(AFTERWARDS, before), timeout):
-            journal.add_unexpected("a sender did not succeed again after the recovery")
-        journal.sockets = sum(map(connections_to, self.env.ports))
-        journal.memory_after = memory()
-        journal.unfinished = load.stop_senders()
-        reached(lambda: journal.lost == 0, timeout)
-        load.stop()
-        green.close()
-        journal.failures_after = journal.failures_since(self.recovered)
+    The load has recovered when each processor has handled something new; math.inf: it has not.
+    """
+    journal = load.journal
+    injection(env, load)
+    ended = time.monotonic()
+    recovered = reached(lambda: load.all_active_since() > ended, load.settings.recovery_timeout)
+    journal.recovered = time.monotonic()
+    took = journal.recovered - ended if recovered else math.inf
+    journal.recovery = max(journal.recovery, took)
+    return took
 
 
 @contextlib.contextmanager
-def fault_run(
-    env: FaultEnv, title: str, settings: LoadSettings | None = None, *, timeout: float = 15.0
-) -> Iterator[FaultRun]:
-    """Run a load on *env* during the block; its journal is complete afterwards."""
+def fault_run(env: FaultEnv, title: str, settings: LoadSettings | None = None) -> Iterator[Load]:
+    """Run a load on *env* during the block; then stop it in order, and complete its journal."""
     known = {id(each) for each in greenlets()}
-    run = FaultRun(env, Load(title, settings), timeout)
-    load, journal = run.load, run.load.journal
-    began = run.recovered = time.monotonic()
+    load, began = Load(title, settings), time.monotonic()
+    journal, timeout = load.journal, load.settings.recovery_timeout
 
     def left_over() -> tuple[str, ...]:
         return tuple(repr(each) for each in greenlets() if id(each) not in known)
@@ -86,25 +59,30 @@ def fault_run(
     try:
         load.start()
         reached(lambda: load.all_succeeded(WARM_UP), timeout)  # if not: see the report
-        journal.memory_before = memory()
-        yield run
-        run.finish()
+        journal.recovered, journal.memory_before = began, memory()
+        yield load
+        timeout = 1.0 if math.isinf(journal.recovery) else timeout
+        before = journal.successes.copy()
+        if not reached(lambda: load.all_succeeded(AFTERWARDS, before), timeout):
+            journal.add_unexpected("a sender did not succeed again after the recovery")
+        journal.sockets = sum(map(connections_to, env.ports))
+        journal.memory_after = memory()
+        journal.unfinished = load.stop_senders()
+        reached(lambda: journal.lost == 0, timeout)
+        load.stop()
     finally:
         load.kill()
+    green.close()
     journal.duration = time.monotonic() - began
+    journal.failures_after = journal.failures_since(journal.recovered)
     reached(lambda: not left_over(), 2.0)
     journal.greenlets = left_over()
 
 
 def run_with_fault(
-    env: FaultEnv,
-    title: str,
-    injection: Injection,
-    settings: LoadSettings | None = None,
-    *,
-    timeout: float = 15.0,
+    env: FaultEnv, title: str, injection: Injection, settings: LoadSettings | None = None
 ) -> Journal:
     """Run a load on *env*, cause one fault, and return the journal."""
-    with fault_run(env, title, settings, timeout=timeout) as run:
-        run.inject(injection)
-    return run.load.journal
+    with fault_run(env, title, settings) as load:
+        inject(env, load, injection)
+    return load.journal

@@ -46,6 +46,7 @@ class Journal:
     duration: float = 0.0
     unfinished: int = 0  # senders that still waited when all limits were over
     recovery: float = 0.0  # from the end of a fault until every processor handled something, or inf
+    recovered: float = 0.0  # when the last recovery ended
     failures_after: int = 0  # publishes and calls that began after the recovery and failed
     sockets: int = 0  # connections to the broker before they were closed
     greenlets: tuple[str, ...] = ()  # left after everything was stopped and closed

@@ -9,7 +9,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import gevent
@@ -40,6 +39,7 @@ class LoadSettings:
     publish_timeout: float = 10.0
     rpc_timeout: float = 3.0
     max_retry: int = 2
+    recovery_timeout: float = 15.0  # of each wait for a recovery
     arguments: dict[str, Any] = field(default_factory=dict)  # of the queues
 
     @property
@@ -90,13 +90,12 @@ class Load:
         self._runs = [gevent.spawn(processor.start_consuming) for processor in self.processors]
         self._wait_until(lambda: all(each.consumer.consuming for each in self.processors))
         timeout = settings.publish_timeout
+        publishing = {"publish_timeout": timeout, "mandatory": True}
         calling = {"rpc_timeout": settings.rpc_timeout, "max_retry": settings.max_retry}
         for number in range(settings.publishers):
-            publish = "notes", partial(self._publish, number), timeout
-            self._start_sender(number, *publish, publish_timeout=timeout, mandatory=True)
+            self._start_sender("notes", number, self._publish, timeout, publishing)
         for number in range(settings.callers):
-            call = "calls", partial(self._call, number), settings.call_limit
-            self._start_sender(number, *call, **calling)
+            self._start_sender("calls", number, self._call, settings.call_limit, calling)
         self._wait_until(self.all_succeeded)
 
     def _wait_until(self, started: Callable[[], bool]) -> None:
@@ -139,32 +138,29 @@ class Load:
         gevent.killall([*self._runs, *self._senders.values(), self._clock])
 
     def _start_sender(
-        self, number: int, key: str, send: Callable[..., bool], limit: float, **attributes: Any
+        self,
+        key: str,
+        number: int,
+        send: Callable[[Any, int, int], bool],
+        limit: float,
+        attributes: dict[str, Any],
     ) -> None:
-        """Start a greenlet with a producer of its own, with these *attributes*."""
+        """Send again and again; the pauses differ, as a fault shall not hit all senders or none."""
 
         def run() -> None:
-            try:
-                producer = self.endpoint.producer(eks=[(self.endpoint.exchange, key)], **attributes)
-            except Exception as exc:
-                self._add_unexpected("making a producer", exc)
-            else:
-                self._send_all(name, partial(send, producer), limit)
+            producer = self.endpoint.producer(eks=[(self.endpoint.exchange, key)], **attributes)
+            chance, pause = random.Random(name), self.settings.pause
+            for turn in itertools.count():
+                if self._stopping.wait(pause * chance.uniform(0.5, 1.5)):
+                    return
+                began = time.monotonic()
+                success = send(producer, number, turn)
+                self.journal.end_wait(name, began, limit, success=success)
 
         name = f"{key} {number}"
         self._senders[name] = gevent.spawn(run)
 
-    def _send_all(self, name: str, send: Callable[[int], bool], limit: float) -> None:
-        """Send again and again; the pauses differ, as a fault shall not hit all senders or none."""
-        chance, pause = random.Random(name), self.settings.pause
-        for turn in itertools.count():
-            if self._stopping.wait(pause * chance.uniform(0.5, 1.5)):
-                return
-            began = time.monotonic()
-            success = send(turn)
-            self.journal.end_wait(name, began, limit, success=success)
-
-    def _publish(self, publisher: int, producer: Any, _turn: int) -> bool:
+    def _publish(self, producer: Any, publisher: int, _turn: int) -> bool:
         number = self.journal.send(publisher)
         try:
             producer.message_note([publisher, number])
@@ -176,7 +172,7 @@ class Load:
         self.journal.confirm(publisher, number)
         return True
 
-    def _call(self, caller: int, producer: Any, turn: int) -> bool:
+    def _call(self, producer: Any, caller: int, turn: int) -> bool:
         try:
             content = producer.rpc_echo([caller, turn]).body["content"]
             outcome = outcome_of(content, [caller, turn])

@@ -7,12 +7,10 @@ the proxy of the other fault tests is a thread of this process, with a heap of i
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import time
 from collections.abc import Iterator
 from statistics import fmean
-from typing import NamedTuple
 
 import gevent
 
@@ -21,7 +19,7 @@ from tests.faults.fault_run import fault_run
 from tests.faults.growth import growth_of
 from tests.faults.load import Load, LoadSettings
 from tests.faults.report import HARMLESS, report, violations
-from tests.support.measures import blocks, connections_to, greenlets, malloced, memory
+from tests.support.measures import connections_to, greenlets, malloced, memory
 
 LEVELS = 30
 """The number of parts of a run: one a minute in half an hour."""
@@ -34,22 +32,22 @@ STALL = 0.5
 """Seconds for which `stall` blocks the hub: longer than any sender pauses."""
 
 
-class Sample(NamedTuple):
-    """What the process holds at one time, in seconds since the start; memory in bytes."""
+LIMITS = {"bytes resident": 1.0, "bytes of malloc": 1.0, "blocks": 0.1, "greenlets": 0.001}
+"""What may not grow by so much with each message.  The limits are below the cost of anything that
+a message could leave behind: an object takes a block, of 16 bytes at least."""
 
-    at: float
-    memory: float
-    malloced: float
-    blocks: float
-    greenlets: float
-    sockets: float
+Sample = dict[str, float]
 
-    def __str__(self) -> str:
-        return (
-            f"{self.at / 60:6.1f} min  {self.memory / 1e6:7.3f} MB resident"
-            f"  {self.malloced / 1e6:7.3f} MB of malloc  {self.blocks:7.0f} blocks"
-            f"  {self.greenlets:4.0f} greenlets  {self.sockets:.0f} sockets"
-        )
+
+def sample(env: FaultEnv) -> Sample:
+    """Return what the process holds."""
+    return {
+        "sockets": sum(map(connections_to, env.ports)),
+        "bytes resident": memory(),
+        "bytes of malloc": malloced(),
+        "blocks": sys.getallocatedblocks(),
+        "greenlets": len(greenlets()),
+    }
 
 
 def say(line: object) -> None:
@@ -74,60 +72,46 @@ def stall(load: Load) -> None:
     load.journal.lateness = 0.0
 
 
-def samples(env: FaultEnv, minutes: float, count: int) -> Iterator[Sample]:
-    """Yield a sample at the beginning, and *count* more until *minutes* have passed."""
-    began = time.monotonic()
-    for number in range(count + 1):
-        due = began + number / count * minutes * 60
-        gevent.sleep(max(MIN_PAUSE, due - time.monotonic()))
-        sockets, resident = sum(map(connections_to, env.ports)), memory()
-        at = time.monotonic() - began
-        yield Sample(at, resident, malloced(), blocks(), len(greenlets()), sockets)
-
-
 def levels(env: FaultEnv, minutes: float) -> Iterator[Sample]:
-    """Yield the mean of the samples of each part of a run; print a sample now and then.
+    """Yield the mean of the samples of each part of a run; print the last sample of some parts.
 
     Nothing else is kept, as this function would grow otherwise.
     """
     count = max(1, round(minutes * 60 / LEVELS / SAMPLE_PAUSE))
-    taken = samples(env, minutes, LEVELS * count)
-    say(next(taken))
-    for number in range(1, LEVELS + 1):
-        part = list(itertools.islice(taken, count))
-        if number % LEVELS_PER_LINE == 0:
-            say(part[-1])
-        yield Sample(*map(fmean, zip(*part, strict=True)))
+    began, pause = time.monotonic(), minutes * 60 / LEVELS / count
+    for number in range(LEVELS):
+        part = []
+        for due in range(number * count + 1, (number + 1) * count + 1):
+            gevent.sleep(max(MIN_PAUSE, began + due * pause - time.monotonic()))
+            part.append(sample(env))
+        if number % LEVELS_PER_LINE == LEVELS_PER_LINE - 1:
+            held = ", ".join(f"{value:,.0f} {name}" for name, value in part[-1].items())
+            say(f"{(time.monotonic() - began) / 60:6.1f} min  {held}")
+        yield {name: fmean(each[name] for each in part) for name in part[0]}
 
 
 def growth_faults(held: list[Sample], messages: float) -> Iterator[str]:
     """Print what grows, and by how much; yield what is wrong.
 
     *messages* (and calls) were sent between two levels.  The first quarter of the levels is the
-    warm-up.  The limits are below the cost of anything that each message could leave behind: an
-    object takes a block, of 16 bytes at least.
+    warm-up.
     """
     later = held[len(held) // 4 :]
-    for name, what, limit in (
-        ("memory", "bytes resident", 1.0),
-        ("malloced", "bytes of malloc", 1.0),
-        ("blocks", "blocks", 0.1),
-        ("greenlets", "greenlets", 0.001),
-    ):
-        series, is_peak = [getattr(level, name) for level in later], name == "memory"
+    for what, limit in LIMITS.items():
+        series, is_peak = [level[what] for level in later], what == "bytes resident"
         account, fault = growth_of(what, series, messages=messages, limit=limit, is_peak=is_peak)
         say(account)
         if fault is not None:
             yield fault
-    if sockets := {sample.sockets for sample in held} - {2.0}:
+    if sockets := {level["sockets"] for level in held} - {2.0}:
         yield f"sockets: {sorted(sockets)}"
 
 
 def run_steady(env: FaultEnv, minutes: float, settings: LoadSettings) -> list[str]:
     """Run the load for so long; return what is wrong."""
-    with fault_run(env, f"{minutes:g} minutes of steady load", settings) as run:
-        journal = run.load.journal
-        stall(run.load)
+    with fault_run(env, f"{minutes:g} minutes of steady load", settings) as load:
+        journal = load.journal
+        stall(load)
         journal.memory_before = memory()
         before = journal.sent + journal.calls.total()
         held = list(levels(env, minutes))

@@ -16,7 +16,9 @@ from tests.faults.report import Limits, check
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-QUORUM = LoadSettings(arguments={"x-queue-type": "quorum"}, publish_timeout=30.0)
+QUORUM = LoadSettings(
+    arguments={"x-queue-type": "quorum"}, publish_timeout=30.0, recovery_timeout=40.0
+)
 PATIENT = Limits(recovery=30.0)
 
 
@@ -36,6 +38,6 @@ def leader_killed(env: FaultEnv, load: Load) -> None:
 @pytest.mark.limit(180)
 @pytest.mark.needs_rabbitmq("cluster")
 def test_the_loss_of_the_leader_loses_no_message(env: FaultEnv, record: Any) -> None:
-    report = run_with_fault(env, "leader of a cluster killed", leader_killed, QUORUM, timeout=40.0)
+    report = run_with_fault(env, "leader of a cluster killed", leader_killed, QUORUM)
     record(report)
     check(report, PATIENT)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from sys import getallocatedblocks as blocks
 
 import pytest
 
-from tests.support.measures import blocks, malloced, memory
+from tests.support.measures import malloced, memory
 
 
 @pytest.mark.parametrize("size", [1_000, 10_000, 1_000_000])

@@ -20,7 +20,7 @@ from tests.faults.load import Load, LoadProcessor, LoadSettings, outcome_of
 from tests.faults.report import ANSWERED, HARMLESS, WRONG, Limits, check, violations
 from tests.support.measures import memory, resident
 
-SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
+SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02, recovery_timeout=2.0)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def nothing(_scene: FaultEnv, _load: Load) -> None:
 
 
 def run_small(env: FaultEnv, injection: Any = nothing) -> Journal:
-    return run_with_fault(env, "a test of the load", injection, SMALL, timeout=2.0)
+    return run_with_fault(env, "a test of the load", injection, SMALL)
 
 
 def test_without_a_fault_there_are_no_violations(env: FaultEnv) -> None:
@@ -90,14 +90,16 @@ def test_a_blocked_hub_is_measured(env: FaultEnv) -> None:
 
 def test_waits_are_measured_against_their_limits(env: FaultEnv) -> None:
     """The proxy is so slow that every publish and call exceeds its limit."""
-    settings = replace(SMALL, publish_timeout=0.4, rpc_timeout=0.2, max_retry=1)
+    settings = replace(
+        SMALL, publish_timeout=0.4, rpc_timeout=0.2, max_retry=1, recovery_timeout=5.0
+    )
 
     def slow(env: FaultEnv, load: Load) -> None:
         env.proxy.slow(delay=1.0)
         wait_until(lambda: len(load.journal.failures) >= 10, 10)
         env.proxy.slow()
 
-    report = run_with_fault(env, "slow", slow, settings, timeout=5.0)
+    report = run_with_fault(env, "slow", slow, settings)
     assert report.refused >= 5
     assert report.calls["TimeoutError"] >= 5
     assert -0.1 < report.overdue < 0.5

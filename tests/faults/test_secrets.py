@@ -20,7 +20,7 @@ from postage.errors import PostageError
 from postage.settings import Settings
 from tests.faults import catalogue
 from tests.faults.fault_env import PASSWORD, USER, FaultEnv, on_embedded
-from tests.faults.fault_run import fault_run
+from tests.faults.fault_run import fault_run, inject
 from tests.faults.load import LoadSettings
 from tests.faults.password_leaks import (
     fail_if_leaking,
@@ -31,7 +31,7 @@ from tests.faults.password_leaks import (
 from tests.faults.report import report
 from tests.support.endpoints import Endpoint
 
-SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02)
+SMALL = LoadSettings(publishers=5, callers=5, processors=4, pause=0.02, recovery_timeout=3.0)
 INJECTIONS = {
     "cut": catalogue.cut,
     "refused": partial(catalogue.refuse, seconds=0.5),
@@ -51,14 +51,14 @@ def env() -> Iterator[FaultEnv]:
 @pytest.mark.parametrize("fault", INJECTIONS)
 def test_no_log_of_a_fault_shows_it_and_no_object(env: FaultEnv, fault: str, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    with fault_run(env, fault, SMALL, timeout=3.0) as run:
-        run.inject(INJECTIONS[fault])
+    with fault_run(env, fault, SMALL) as load:
+        inject(env, load, INJECTIONS[fault])
         objects = leaking_objects()
 
     assert not leaking_records(caplog.records)
     assert len(caplog.records) > 1000, "all records were searched"
     assert not objects
-    assert not shows_password(f"{report(run.load.journal)} {run.load.journal!r}")
+    assert not shows_password(f"{report(load.journal)} {load.journal!r}")
 
 
 def connect(url: str, monkeypatch: Any) -> str:

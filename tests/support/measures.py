@@ -1,18 +1,18 @@
 """What this process holds: connections, greenlets, memory.
 
 Resident memory is what the machine must provide, but it depends on fragmentation, and a leak that
-fits into the holes of the heap does not show in it.  `malloced` and `blocks` are the memory in use:
-Python keeps objects of up to 512 bytes in blocks of its own, malloc provides everything else.
+fits into the holes of the heap does not show in it.  The memory in use is that of `malloced` and of
+sys.getallocatedblocks: Python keeps objects of up to 512 bytes in blocks of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import mmap
 import os
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,34 +52,25 @@ def malloced() -> int:
     return int(figures[7] + figures[4])
 
 
-def blocks() -> int:
-    """Return how many of Python's own blocks are in use."""
-    return sys.getallocatedblocks()
-
-
 def connections_to(port: int) -> int:
-    """Return how many open sockets of this process are connected to *port*, on any host."""
-    with os.scandir("/proc/self/fd") as entries:
-        return sum(_peer_port(int(entry.name)) == port for entry in entries)
-
-
-def _peer_port(descriptor: int) -> int | None:
-    """Return the port to which *descriptor* is connected by TCP; None: it is not.
+    """Return how many open sockets of this process are connected to *port*, on any host.
 
     The kernel's list of all connections (/proc/net/tcp) is no substitute: it shows some connections
     twice and misses others if it changes while it is read.
     """
-    try:
-        sock = _Socket(fileno=descriptor)
-    except OSError:
-        return None  # no socket, or the descriptor of this very listing
-    try:
-        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-        return int(sock.getpeername()[1]) if state == ESTABLISHED else None
-    except OSError:
-        return None
-    finally:
+    found = 0
+    with os.scandir("/proc/self/fd") as entries:
+        descriptors = [int(entry.name) for entry in entries]
+    for descriptor in descriptors:
+        try:
+            sock = _Socket(fileno=descriptor)
+        except OSError:
+            continue  # no socket, or the descriptor of this very listing
+        with contextlib.suppress(OSError):
+            state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            found += state == ESTABLISHED and sock.getpeername()[1] == port
         sock.detach()
+    return found
 
 
 def greenlets() -> list[greenlet.greenlet]:
@@ -90,12 +81,9 @@ def greenlets() -> list[greenlet.greenlet]:
 
 
 def resident(size: int) -> mmap.mmap:
-    """Return a new mapping of about *size* bytes of resident memory.
+    """Return a new mapping of *size* bytes of resident memory.
 
-    Each page is written to; memory that is only allocated may come from what the process has.
+    Memory that is only allocated may come from what the process has.
     """
-    pages = size // mmap.PAGESIZE
-    mapping = mmap.mmap(-1, pages * mmap.PAGESIZE)
-    for _ in range(pages):
-        mapping.write(b"x" * mmap.PAGESIZE)
-    return mapping
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    return mmap.mmap(-1, size, flags=flags)

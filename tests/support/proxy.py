@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gevent
-import gevent.queue
 import gevent.server
 import gevent.socket
+from gevent.queue import Queue
 
 from postage.broker import BrokerThread
 
 T = TypeVar("T")
+Buffer = Queue[tuple[float, bytes]]
 
 CHUNK = 16_384
 """Bytes read at once."""
@@ -23,89 +24,67 @@ MAX_CHUNKS = 64
 """How many chunks each direction of a connection buffers; a full buffer stops its sender."""
 
 
-class Direction:
-    """One direction of a connection: from one socket to the other."""
-
-    def __init__(self, connection: ProxiedConnection, source: Any, target: Any) -> None:
-        self._connection, self._source, self._target = connection, source, target
-        self._buffer: gevent.queue.Queue[tuple[float, bytes]] = gevent.queue.Queue(MAX_CHUNKS)
-        self.remaining = math.inf
-        """Bytes that may still cross before the connection is cut."""
-        self.greenlets = [gevent.spawn(self._read), gevent.spawn(self._write)]
-
-    @property
-    def buffered(self) -> int:
-        return sum(len(data) for _, data in list(self._buffer.queue))
-
-    def _read(self) -> None:
-        data = b"?"
-        while data:
-            try:
-                data = self._source.recv(CHUNK)
-            except OSError:
-                data = b""
-            if not self._connection.is_silent:
-                self._buffer.put((time.monotonic() + self._connection.proxy.delay, data))
-        self._connection.closed_by(self._source)
-
-    def _write(self) -> None:
-        data = b"?"
-        while data:
-            due, data = self._buffer.get()
-            gevent.sleep(max(0.0, due - time.monotonic()))
-            try:
-                self._send(data)
-            except OSError:
-                break
-        if not self._connection.is_silent:
-            self._connection.cut()
-
-    def _send(self, data: bytes) -> None:
-        while data and not self._connection.is_silent:
-            rate = self._connection.proxy.rate
-            size = max(1, int(min(len(data), rate / 10)))
-            part, data = data[:size], data[size:]
-            if len(part) > self.remaining:
-                part = part[: int(self.remaining)]
-                gevent.spawn(self._connection.cut)
-            self.remaining -= len(part)
-            self._target.sendall(part)
-            if rate < math.inf:
-                gevent.sleep(size / rate)
-
-
 class ProxiedConnection:
     """One connection through the proxy.
 
-    A silent connection swallows all bytes, also the end of one side; it ends when both sides have
-    closed their sockets.
+    A *way* is 0 to the broker and 1 from the broker.  A silent connection swallows all bytes, also
+    the end of one side; it ends when both sides have closed their sockets.
     """
 
     def __init__(self, proxy: Proxy, client: Any, broker: Any) -> None:
-        self.proxy, self._client, self._broker = proxy, client, broker
+        self.proxy, self._sources = proxy, (client, broker)
         self.is_silent = proxy.silences_new
-        self._closed: set[Any] = set()
-        self.ways = Direction(self, client, broker), Direction(self, broker, client)
-        self.greenlets = self.ways[0].greenlets + self.ways[1].greenlets
+        self.closed = [False, False]
+        self.remaining = [math.inf, math.inf]
+        """Bytes that may still cross before the connection is cut."""
+        self.buffers: tuple[Buffer, Buffer] = Queue(MAX_CHUNKS), Queue(MAX_CHUNKS)
+        self.greenlets = [
+            gevent.spawn(method, way) for method in (self._read, self._write) for way in (0, 1)
+        ]
+
+    def _read(self, way: int) -> None:
+        data = b"?"
+        while data:
+            try:
+                data = self._sources[way].recv(CHUNK)
+            except OSError:
+                data = b""
+            if not self.is_silent:
+                self.buffers[way].put((time.monotonic() + self.proxy.delay, data))
+        self.closed[way] = True
+        if self.is_silent and all(self.closed):
+            self.cut()
+
+    def _write(self, way: int) -> None:
+        data = b"?"
+        while data:
+            due, data = self.buffers[way].get()
+            gevent.sleep(max(0.0, due - time.monotonic()))
+            try:
+                self._send(way, data)
+            except OSError:
+                break
+        if not self.is_silent:
+            self.cut()
+
+    def _send(self, way: int, data: bytes) -> None:
+        while data and not self.is_silent:
+            rate = self.proxy.rate
+            size = max(1, int(min(len(data), rate / 10)))
+            part, data = data[:size], data[size:]
+            if len(part) > self.remaining[way]:
+                part = part[: int(self.remaining[way])]
+                gevent.spawn(self.cut)
+            self.remaining[way] -= len(part)
+            self._sources[1 - way].sendall(part)
+            if rate < math.inf:
+                gevent.sleep(size / rate)
 
     def cut(self) -> None:
         """Close both sides at once; bytes in flight are lost."""
-        for sock in (self._client, self._broker):
+        for sock in self._sources:
             sock.close()
         gevent.killall(self.greenlets, block=False)
-
-    def closed_by(self, side: Any) -> None:
-        self._closed.add(side)
-        if self.is_silent and len(self._closed) > 1:
-            self.cut()
-
-    @property
-    def is_undetected(self) -> bool:
-        return self.is_silent and self._client not in self._closed
-
-    @property
-    def is_open(self) -> bool:
-        return not all(each.dead for each in self.greenlets)
 
 
 def in_thread(method: Callable[..., T]) -> Callable[..., T]:
@@ -149,17 +128,18 @@ class Proxy:
     @property
     def undetected(self) -> int:
         """The number of silent connections that their clients have not closed yet."""
-        return sum(each.is_undetected for each in self._open())
+        return sum(each.is_silent and not each.closed[0] for each in self._open())
 
     @property
     def pending_cuts(self) -> int:
         """The number of connections that `cut_after` is still to cut."""
-        return sum(any(way.remaining < math.inf for way in each.ways) for each in self._open())
+        return sum(min(each.remaining) < math.inf for each in self._open())
 
     @property
     def buffered(self) -> int:
         """The number of bytes in flight."""
-        return sum(way.buffered for each in self._open() for way in each.ways)
+        buffers = [buffer for each in self._open() for buffer in each.buffers]
+        return sum(len(data) for buffer in buffers for _, data in list(buffer.queue))
 
     @in_thread
     def cut(self) -> int:
@@ -174,7 +154,7 @@ class Proxy:
         """
         connections = self._open()
         for each in connections:
-            each.ways[from_broker].remaining = size
+            each.remaining[from_broker] = size
         return len(connections)
 
     @in_thread
@@ -214,8 +194,7 @@ class Proxy:
     def _clear(self) -> None:
         self.silences_new = False
         for each in self._open():
-            for way in each.ways:
-                way.remaining = math.inf
+            each.remaining[:] = math.inf, math.inf
             if each.is_silent:
                 each.cut()
 
@@ -241,4 +220,5 @@ class Proxy:
         self._connections.remove(connection)
 
     def _open(self) -> list[ProxiedConnection]:
-        return [each for each in self._connections if each.is_open]
+        connections = list(self._connections)
+        return [each for each in connections if not all(run.dead for run in each.greenlets)]
