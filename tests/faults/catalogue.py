@@ -15,6 +15,7 @@ import pytest
 from postage import messaging
 from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
+from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.fault_env import HEARTBEAT, FaultEnv
 from tests.faults.load import Load, LoadSettings
 from tests.faults.report import ALL_ANSWERED, HARMLESS, Limits
@@ -48,9 +49,8 @@ class Fault:
     limits: Limits = field(default_factory=Limits)
     settings: LoadSettings = field(default_factory=LoadSettings)
     weight: int = 1  # how often it happens in `chaos`, relative to the others
-    draw: dict[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # bounds of its arguments in `chaos`
+    draw: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The bounds between which `chaos` draws its arguments."""
 
 
 FAULTS: list[Fault] = []
@@ -101,7 +101,7 @@ def partition(env: FaultEnv, _load: Load, seconds: float = 3.0) -> None:
     """Swallow all bytes, also of new connections, for a time; then cut all connections."""
     env.proxy.half_open(new=True)
     gevent.sleep(seconds)
-    env.proxy.clear()
+    env.proxy.cut()
 
 
 @fault("delay of 2 s", {"delay": 2.0}, limits=LATE, quick=(), draw=SECONDS | {"delay": (0.1, 2.0)})
@@ -160,14 +160,14 @@ def stop_application(env: FaultEnv, _load: Load) -> None:
 @fault("memory alarm", limits=LATE, quick=RABBITMQ, draw=SECONDS)
 def raise_alarm(env: FaultEnv, _load: Load, seconds: float = 2.0) -> None:
     """Raise a memory alarm for a time: the broker blocks publishers, but not consumers."""
-    if not env.is_rabbitmq:
-        env.broker.faults.block()
-        gevent.sleep(seconds)
-        env.broker.faults.unblock()
-    else:
+    if isinstance(env.broker, RabbitMQNode):
         env.control("set_vm_memory_high_watermark", "0")
         gevent.sleep(seconds)
         env.control("set_vm_memory_high_watermark", "0.4")
+    else:
+        env.broker.faults.block()
+        gevent.sleep(seconds)
+        env.broker.faults.unblock()
 
 
 @fault("all connections closed", brokers=RABBITMQ, quick=())
@@ -305,9 +305,11 @@ def written(program: Program, word: str) -> Iterator[tuple[int, int]]:
 def run_until(ready: Callable[[str], bool], word: str, *arguments: str) -> list[tuple[int, int]]:
     """Run a program until its output is *ready*, and kill it; return what it has `written`."""
     with Program(*arguments) as program:
-        wait_until(lambda: ready(program.stdout), 25.0, f"{program!r} is busy")
-        program.kill()
-        sys.stderr.write(program.stderr)
+        try:
+            wait_until(lambda: ready(program.stdout), 25.0, f"{program!r} is busy")
+        finally:
+            program.kill()
+            sys.stderr.write(program.stderr)
         return list(written(program, word))
 
 

@@ -39,10 +39,6 @@ class FaultEnv:
         return self.brokers[0]
 
     @property
-    def is_rabbitmq(self) -> bool:
-        return isinstance(self.broker, RabbitMQNode)
-
-    @property
     def proxy(self) -> Proxy:
         """The first proxy."""
         return self.proxies[0]

@@ -36,10 +36,11 @@ def inject(env: FaultEnv, load: Load, injection: Injection) -> float:
 
     The load has recovered when each processor has handled something new; math.inf: it has not.
     """
-    journal = load.journal
+    journal, names = load.journal, [processor.name for processor in load.processors]
     injection(env, load)
     ended = time.monotonic()
-    recovered = reached(lambda: load.all_active_since() > ended, load.settings.recovery_timeout)
+    timeout = load.settings.recovery_timeout
+    recovered = reached(lambda: journal.all_active_since(names) > ended, timeout)
     journal.recovered = time.monotonic()
     took = journal.recovered - ended if recovered else math.inf
     journal.recovery = max(journal.recovery, took)

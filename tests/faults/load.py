@@ -23,6 +23,8 @@ from tests.support.endpoints import Endpoint
 EXPECTED = ("PublishFailed", "NotAcknowledged", "NoRoute")
 """The errors that a publish may raise during a fault."""
 START_TIMEOUT = STOP_TIMEOUT = 20.0
+WORK = 0.002
+"""Seconds that each handler takes."""
 
 _numbers = itertools.count(1)
 
@@ -35,7 +37,6 @@ class LoadSettings:
     callers: int = 50
     processors: int = 20  # one half handles messages, the other half answers calls
     pause: float = 0.2  # of each sender between two messages, on average
-    work: float = 0.002  # how long each handler takes
     publish_timeout: float = 10.0
     rpc_timeout: float = 3.0
     max_retry: int = 2
@@ -51,19 +52,19 @@ class LoadSettings:
 class LoadProcessor(messaging.MessageProcessor):
     """Handles notes or calls, and notes them in the journal."""
 
-    def __init__(self, name: str, eqk: Any, journal: Journal, work: float) -> None:
-        self.name, self._journal, self._work = name, journal, work
+    def __init__(self, name: str, eqk: Any, journal: Journal) -> None:
+        self.name, self._journal = name, journal
         super().__init__({"name": name}, eqk)
 
     @messaging.MessageHandler("command", "note")
     def note(self, content: Any) -> None:
         publisher, number = content["parameters"]
-        gevent.sleep(self._work)
+        gevent.sleep(WORK)
         self._journal.handle(publisher, number, self.name)
 
     @messaging.RpcHandler("command", "echo")
     def echo(self, content: Any, reply_func: Any) -> None:
-        gevent.sleep(self._work)
+        gevent.sleep(WORK)
         self._journal.note_activity(self.name)
         reply_func(content["parameters"])
 
@@ -108,10 +109,6 @@ class Load:
         """Tell whether each sender has succeeded *times* times, counted from the counts *since*."""
         before, successes = since or Counter(), self.journal.successes
         return all(successes[sender] >= before[sender] + times for sender in self._senders)
-
-    def all_active_since(self) -> float:
-        """Return the time since which each processor has handled something."""
-        return self.journal.all_active_since(processor.name for processor in self.processors)
 
     def stop_senders(self) -> int:
         """Stop the senders; return how many did not end within their limit, and were killed."""
@@ -186,7 +183,7 @@ class Load:
         key = "notes" if number % 2 else "calls"
         queue = {"name": self.endpoint.sub(key), "flags": {"arguments": self.settings.arguments}}
         eqk = self.endpoint.at((queue, key))
-        return LoadProcessor(f"{key} {number}", eqk, self.journal, self.settings.work)
+        return LoadProcessor(f"{key} {number}", eqk, self.journal)
 
     def _measure_lateness(self) -> None:
         while True:

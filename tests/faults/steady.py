@@ -30,8 +30,6 @@ MIN_PAUSE = 0.1
 """Seconds that the load has for itself before each sample, however late the sample is."""
 STALL = 0.5
 """Seconds for which `stall` blocks the hub: longer than any sender pauses."""
-
-
 LIMITS = {"bytes resident": 1.0, "bytes of malloc": 1.0, "blocks": 0.1, "greenlets": 0.001}
 """What may not grow by so much with each message.  The limits are below the cost of anything that
 a message could leave behind: an object takes a block, of 16 bytes at least."""
@@ -56,8 +54,10 @@ def say(line: object) -> None:
 
 
 def end_program(wrong: list[str]) -> None:
-    """Print what is *wrong*; the exit code is 1 if anything is."""
-    sys.exit("\n".join(f"* {text}" for text in wrong) or say("nothing is wrong"))
+    """End the program with the exit code 1 and a text if anything is *wrong*."""
+    if wrong:
+        sys.exit("\n".join(f"* {text}" for text in wrong))
+    say("nothing is wrong")
 
 
 def stall(load: Load) -> None:

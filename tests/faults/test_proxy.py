@@ -153,7 +153,7 @@ def test_a_silent_connection_ends_when_both_sides_have_closed(proxy: Proxy, wire
     assert wire.proxy.accepted == 1
 
 
-def test_half_open_for_new_connections_until_clear(connect, proxy: Proxy) -> None:
+def test_half_open_for_new_connections_until_a_cut(connect, proxy: Proxy) -> None:
     sock = connect()
     proxy.half_open(new=True)
     new = gevent.socket.create_connection(("127.0.0.1", proxy.port), SOON)
@@ -161,7 +161,7 @@ def test_half_open_for_new_connections_until_clear(connect, proxy: Proxy) -> Non
     with pytest.raises(TimeoutError):
         echoed(new, b"anybody there?")
     new.close()
-    proxy.clear()
+    proxy.cut()
     assert ended(sock), "the bytes it swallowed are lost, so it is cut"
     connect()
 
@@ -184,7 +184,7 @@ def test_a_rate_limits_the_bytes_per_second(connect, proxy: Proxy) -> None:
     began = time.monotonic()
     assert echoed(sock, b"x" * 5_000) == b"x" * 5_000
     assert 0.4 <= time.monotonic() - began < 2.0
-    proxy.clear()
+    proxy.slow()
     assert echoed(sock, b"y" * 500_000) == b"y" * 500_000
 
 

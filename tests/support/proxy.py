@@ -143,7 +143,8 @@ class Proxy:
 
     @in_thread
     def cut(self) -> int:
-        """Cut each connection; return their number."""
+        """Cut each connection, and end the silence of new ones; return how many were cut."""
+        self.silences_new = False
         return len([each.cut() for each in self._open()])
 
     @in_thread
@@ -174,7 +175,10 @@ class Proxy:
 
     @in_thread
     def half_open(self, *, new: bool = False) -> int:
-        """Make all open connections silent, and with *new* also new ones; return their number."""
+        """Make all open connections silent; return their number.
+
+        With *new*, new connections are silent, too, until `cut`.
+        """
         self.silences_new = new
         connections = self._open()
         for each in connections:
@@ -184,19 +188,6 @@ class Proxy:
     def slow(self, *, delay: float = 0.0, rate: float = math.inf) -> None:
         """Delay each byte by *delay* seconds, and pass *rate* bytes a second in each direction."""
         self.delay, self.rate = delay, rate
-
-    def clear(self) -> None:
-        """End all faults; silent connections are cut."""
-        self.slow()
-        self._thread.call(self._clear)
-        self.accept()
-
-    def _clear(self) -> None:
-        self.silences_new = False
-        for each in self._open():
-            each.remaining[:] = math.inf, math.inf
-            if each.is_silent:
-                each.cut()
 
     def close(self) -> None:
         """Cut all connections, stop listening, and end the thread."""
