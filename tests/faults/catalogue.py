@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -292,14 +293,10 @@ def drop_before_confirms(env: FaultEnv, _load: Load) -> None:
 # --- other processes
 
 
-def written(program: Program, word: str) -> Iterator[tuple[int, int]]:
-    """Yield publisher and number of each whole line of *program* that begins with *word*."""
-    output = program.stdout
-    for line in output[: output.rfind("\n") + 1].splitlines():
-        first, *numbers = line.split()
-        if first == word:
-            publisher, number = map(int, numbers)
-            yield publisher, number
+def written(program: Program, word: str) -> list[tuple[int, int]]:
+    """Return publisher and number of each whole line of *program* that begins with *word*."""
+    lines = re.findall(rf"^{word} (\d+) (\d+)\n", program.stdout, re.MULTILINE)
+    return [(int(publisher), int(number)) for publisher, number in lines]
 
 
 def run_until(ready: Callable[[str], bool], word: str, *arguments: str) -> list[tuple[int, int]]:
@@ -310,7 +307,7 @@ def run_until(ready: Callable[[str], bool], word: str, *arguments: str) -> list[
         finally:
             program.kill()
             sys.stderr.write(program.stderr)
-        return list(written(program, word))
+        return written(program, word)
 
 
 @fault("consumer killed in mid-handler", limits=REDELIVERED, quick=RABBITMQ)
