@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
-
-import pytest
 
 from postage import green
 from postage.broker import BrokerThread
@@ -73,7 +73,7 @@ def on_brokers(*brokers: Any, vhost: str = "/", direct: bool = False) -> Iterato
     with ExitStack() as stack:
         proxies = [] if direct else [stack.enter_context(Proxy(each.port)) for each in brokers]
         env = FaultEnv(list(brokers), vhost, proxies)
-        stack.enter_context(pytest.MonkeyPatch.context()).setenv("POSTAGE_URL", env.url)
+        stack.enter_context(mock.patch.dict(os.environ, POSTAGE_URL=env.url))
         stack.callback(green.close)
         yield env
 
