@@ -206,8 +206,8 @@ def test_a_late_server_does_not_run_expired_calls(endpoint, raw):
 def test_a_later_try_can_be_answered(endpoint):
     """The first request expires unread; a later one finds a server."""
     late = server(endpoint.eqk)
-    tap = messaging.GenericConsumer(endpoint.at((endpoint.sub("tap"), endpoint.key)))
-    with consuming(tap) as requests:
+    observer = messaging.GenericConsumer(endpoint.at((endpoint.sub("observer"), endpoint.key)))
+    with consuming(observer) as requests:
         call = gevent.spawn(endpoint.producer().rpc_echo, "x", _timeout=0.3, _max_retry=10)
         wait_until(lambda: len(requests) == 3, SOON)  # so the first one has timed out
         with running(late):

@@ -33,10 +33,10 @@ def main():
     host, port = os.environ["POSTAGE_HOST"], int(os.environ["POSTAGE_PORT"])
     where = pika.ConnectionParameters(host, port, os.environ["POSTAGE_VHOST"], credentials)
     with pika.BlockingConnection(where) as connection:
-        talk(connection.channel())
+        send_call_and_answer(connection.channel())
 
 
-def talk(channel):
+def send_call_and_answer(channel):
     channel.exchange_declare(EXCHANGE, "direct", durable=True)
     sums = channel.queue_declare("", exclusive=True).method.queue
     channel.queue_bind(sums, EXCHANGE, "sums")
