@@ -137,6 +137,15 @@ def speaks_amqp(port: int) -> bool:
     return (answer[:3], answer[7:]) == CONNECTION_START
 
 
+def accepts_tcp(port: int) -> bool:
+    """Return whether a program listens on *port*."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 class RabbitMQNode:
     """One node and its epmd; ``with RabbitMQNode() as node:`` starts it, and removes all its data.
 
@@ -187,7 +196,7 @@ class RabbitMQNode:
         return self._node.pid
 
     def start(self, within: float = 60.0) -> None:
-        """Start the node, with its old data if it has run before; return when it speaks AMQP.
+        """Start the node, with its old data if it has run before; return when clients can connect.
 
         Raises `RabbitMQFailed` if it ends, or takes over *within* seconds.
         """
@@ -199,10 +208,14 @@ class RabbitMQNode:
             where = ("-port", str(self._epmd_port), "-address", self.host)
             self._epmd = self._spawn(base, epmd, *where)
         self._node = self._spawn(base, server)
-        if not wait_blocking(lambda: not self.running or speaks_amqp(self.port), within):
+        if not wait_blocking(lambda: not self.running or self._is_ready(), within):
             self._fail(f"did not speak AMQP within {within} s")
         if not self.running:
             self._fail(f"ended with exit code {self._node.returncode}")
+
+    def _is_ready(self) -> bool:
+        # The node opens the port for TLS after the other one.
+        return speaks_amqp(self.port) and (self._tls is None or accepts_tcp(self.tls_port))
 
     def stop(self, within: float = 20.0) -> None:
         """Stop node and epmd in order, and kill them after *within* seconds; the data stays."""
