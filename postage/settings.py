@@ -143,13 +143,15 @@ class LiveSettings:
         """The values that the program has assigned to ``messaging.global_vhost`` and the like."""
         self.environment: Mapping[str, str] = os.environ
         """The environment variables; a command line replaces them to add its options."""
+        self.url_source = "POSTAGE_URL"
+        """What errors call the URL: ``--url`` if a command line gave it."""
         self.sandbox: Settings | None = None
         """If set, every component has these settings, with a vhost of its own choice."""
 
     @property
     def url(self) -> Url:
-        """The parts of ``POSTAGE_URL``."""
-        return _parsed(self.environment.get("POSTAGE_URL", ""))
+        """The parts of ``POSTAGE_URL``, or of ``--url``."""
+        return _parsed(self.environment.get("POSTAGE_URL", ""), self.url_source)
 
     @property
     def tls(self) -> bool:
@@ -313,7 +315,8 @@ def _options() -> dict[str, Any]:
     known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
     from_url, environment = live.url.options, live.environment
     for name in from_url.keys() - known.keys():
-        raise SettingsError(f"POSTAGE_URL: unknown option {name!r}; known: {', '.join(known)}")
+        source, names = live.url_source, ", ".join(known)
+        raise SettingsError(f"{source}: unknown option {name!r}; known: {names}")
     options: dict[str, Any] = {}
     for name, default in known.items():
         text = from_url.get(name, environment.get(f"POSTAGE_{name.upper()}"))

@@ -37,8 +37,11 @@ class Url:
     """The options after the question mark."""
 
     @classmethod
-    def parse(cls, text: str) -> Url:
-        """Return the parts of *text*, none if it is empty; raise `SettingsError`."""
+    def parse(cls, text: str, source: str = "POSTAGE_URL") -> Url:
+        """Return the parts of *text*, none if it is empty.
+
+        Raises `SettingsError`, which names the *source* of the URL: a variable or an option.
+        """
         if not text:
             return cls()
         match = _URL.fullmatch(text)
@@ -46,12 +49,14 @@ class Url:
         scheme, authority, path, query, fragment = (part or "" for part in match.groups())
         if scheme not in SCHEMES:
             raise SettingsError(
-                f"POSTAGE_URL must begin with amqp://, amqps:// or embedded://, not "
-                f"{scheme or '?'}://"
+                f"{source} must begin with amqp://, amqps:// or embedded://, not {scheme or '?'}://"
             )
         if "@" not in authority and "@" in path + query + fragment:
-            raise SettingsError("POSTAGE_URL: a / ? or # in a password is written %2F %3F or %23")
-        parts = _embedded_parts(authority) if scheme == "embedded" else _broker_parts(authority)
+            raise SettingsError(f"{source}: a / ? or # in a password is written %2F %3F or %23")
+        try:
+            parts = _embedded_parts(authority) if scheme == "embedded" else _broker_parts(authority)
+        except SettingsError as exc:
+            raise SettingsError(f"{source}: {exc}") from None
         if path[1:]:
             parts["vhost"] = urllib.parse.unquote(path[1:])
         return cls(scheme, parts, dict(urllib.parse.parse_qsl(query)))
@@ -60,7 +65,7 @@ class Url:
 def _embedded_parts(authority: str) -> dict[str, str]:
     """Return the parts of ``embedded://name``; the host is the name with its prefix."""
     if "@" in authority or ":" in authority:
-        raise SettingsError("POSTAGE_URL: embedded:// takes a name and a vhost, no user or port")
+        raise SettingsError("embedded:// takes a name and a vhost, no user or port")
     return {"host": EMBEDDED + urllib.parse.unquote(authority)}
 
 

@@ -36,8 +36,10 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
 
 def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        Url.parse(value)
+        Url.parse(value, "--url")
         set_defaults(ctx, {"POSTAGE_URL": value})
+        before, live.url_source = live.url_source, "--url"
+        ctx.call_on_close(lambda: setattr(live, "url_source", before))
 
 
 def set_defaults(ctx: click.Context, variables: dict[str, str]) -> None:

@@ -96,3 +96,30 @@ def test_quit_and_restart_are_refused_without_permission(locked: Program):
 
     assert postage("call", "generic-application-exchange", "locked/rr", "ping").code == 0
     assert locked.running
+
+
+WRONG_URLS = {
+    "rabbit": "must begin with amqp://",
+    "amqp://me:SECRET/x@h/": ": a / ? or # in a password",
+    "amqp://h:many/": ": port must be a number",
+    "amqp://h:99999/": ": port must be from 1 to 65535",
+    "amqp://[::1/": ": a host is missing",
+    "embedded://me@x": ": embedded:// takes a name",
+    "amqp://h/?heartbeet=1": ": unknown option 'heartbeet'",
+}
+
+
+@pytest.mark.parametrize(("url", "text"), WRONG_URLS.items(), ids=range(len(WRONG_URLS)))
+def test_the_error_of_a_url_says_where_it_came_from(capsys, monkeypatch, url: str, text: str):
+    url = url.replace("SECRET", SECRET)
+    monkeypatch.setenv("POSTAGE_URL", "amqp://127.0.0.1:1/")
+    option = in_process(capsys, "ps", "--url", url)
+    monkeypatch.setenv("POSTAGE_URL", url)
+    variable = in_process(capsys, "ps")
+
+    for ended, source in ((option, "--url"), (variable, "POSTAGE_URL")):
+        assert ended.code == 2
+        assert ended.stderr.startswith(
+            (f"SettingsError: {source}{text}", f"SettingsError: {source} {text}")
+        )
+        assert SECRET not in ended.stderr
