@@ -49,6 +49,7 @@ from postage.errors import (
     ConnectionLost,
     OperationTimeout,
     PostageError,
+    SettingsError,
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
@@ -219,6 +220,8 @@ class Calls:
                 connection.transport.wait_writable(budget.remaining)
         except ConnectionClosed as exc:
             call.fail(CONNECTION_LOST, exc)
+        except (ChannelRefused, SettingsError) as exc:
+            call.fail(type(exc).__name__, exc)  # it concerns this exchange, and will not pass
         except (ConnectionFailed, ConnectionLost, OperationTimeout) as exc:
             call.loss = exc
             if isinstance(exc, ConnectionFailed) and not self._pair.was_connected:
