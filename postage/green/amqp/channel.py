@@ -5,6 +5,7 @@ How it works
 pika's channel does the rare operations (declare, bind, start a consumer, close); each such method
 passes a callback to pika and waits for an `Answer`.  The `Codec` does the work for each message:
 
+* `TopologyOperations`, its base class, declares, binds and deletes.
 * `Channel.publish` writes at once.  It waits only while the transport takes no data.
 * `Channel.publish_confirmed` also waits for the broker's confirm, which `Confirms` assigns to it.
 * A delivery runs the consumer's callback in the hub, and `Acks` notes that it is in progress.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pika.channel
@@ -39,7 +40,8 @@ from postage.green.amqp import error_translation
 from postage.green.amqp.codec import Codec, not_called
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Acks, Delivery
-from postage.green.amqp.properties import Properties, short_string
+from postage.green.amqp.properties import Properties
+from postage.green.amqp.topology_operations import TopologyOperations, check_short
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
 from postage.statistics_types import ChannelStatistics
@@ -68,7 +70,7 @@ def new_tag() -> str:
     return f"postage-{next(_tags)}"
 
 
-class Channel:
+class Channel(TopologyOperations):
     """One AMQP channel.  For the greenlets of its hub; many may use it at once.
 
     A method waits for the broker at most *limit* seconds; logs name *owner*.  Methods that wait
@@ -141,54 +143,6 @@ class Channel:
             stale_acks=self.stale_acks,
             returned=self.returned,
         )
-
-    # --- topology
-
-    def exchange_declare(self, **parameters: Any) -> None:
-        """Declare an exchange; the keywords are those of ``Exchange.parameters``."""
-        with error_translation.declaring("exchange", parameters["exchange"]):
-            self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
-
-    def queue_declare(self, queue: str, **flags: Any) -> str:
-        """Declare a queue; return its name, which the broker chooses if *queue* is empty."""
-        with error_translation.declaring("queue", queue):
-            frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
-        name: str = frame.method.queue
-        return name
-
-    def queue_bind(self, queue: str, exchange: str, key: str) -> None:
-        """Bind *queue* to *exchange* by *key*; binding twice is fine."""
-        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
-        self._ask("queue.bind", self._pika.queue_bind, **binding)
-
-    def queue_declare_bound(
-        self, queue: str, flags: Mapping[str, Any], bindings: Sequence[tuple[str, str]]
-    ) -> str:
-        """Declare a queue and bind it by *bindings*, exchanges and keys; return its name.
-
-        Takes one round trip in all, or one more if the broker chooses the name.
-        """
-        _check_short([queue, *itertools.chain.from_iterable(bindings)])
-        if queue and bindings:
-            self._check_alive()
-            self._pika.queue_declare(queue, **flags)  # without a callback: nowait
-        else:
-            queue = self.queue_declare(queue, **flags)
-        with error_translation.declaring("queue", queue):
-            for exchange, key in bindings[:-1]:
-                self._pika.queue_bind(queue, exchange, key)
-            for exchange, key in bindings[-1:]:  # its answer says that all before it went well
-                self.queue_bind(queue, exchange, key)
-        return queue
-
-    def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
-        """Remove a binding; one that does not exist is fine."""
-        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
-        self._ask("queue.unbind", self._pika.queue_unbind, **binding)
-
-    def queue_delete(self, queue: str) -> None:
-        """Delete a queue with its messages; one that does not exist is fine."""
-        self._ask("queue.delete", self._pika.queue_delete, queue=queue)
 
     # --- consuming
 
@@ -452,7 +406,7 @@ class Channel:
     def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
         """Call a method of pika's channel; wait for the broker's answer, and return it."""
         self._check_alive()
-        _check_short(arguments.values())
+        check_short(arguments.values())
         answer: Answer[Any] = Answer()
         self._waiting.add(answer)
         try:
@@ -479,13 +433,3 @@ class Channel:
         if self._ending is None:
             return ConnectionClosed("the channel is closed")
         return error_translation.ended(self._ending)
-
-
-def _check_short(arguments: Iterable[object]) -> None:
-    """Raise `SettingsError` for a text over AMQP's 255 bytes.
-
-    pika checks only when it writes the text, which may be later, and then ends the connection.
-    """
-    for each in arguments:
-        if isinstance(each, str):
-            short_string(each)

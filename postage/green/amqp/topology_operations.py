@@ -1,0 +1,85 @@
+"""What a channel declares, binds and deletes: each operation is one question to the broker."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from postage.green.amqp import error_translation
+from postage.green.amqp.properties import short_string
+
+__all__ = ["TopologyOperations", "check_short"]
+
+
+class TopologyOperations:
+    """The operations of a channel on exchanges, queues and bindings.
+
+    All of them switch greenlets, and raise the errors that `Channel` lists.
+    """
+
+    _pika: Any
+
+    def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a method of pika's channel; wait for the broker's answer, and return it."""
+        raise NotImplementedError
+
+    def _check_alive(self) -> None:
+        """Raise the error that has ended the channel, if it has ended."""
+        raise NotImplementedError
+
+    def exchange_declare(self, **parameters: Any) -> None:
+        """Declare an exchange; the keywords are those of ``Exchange.parameters``."""
+        with error_translation.declaring("exchange", parameters["exchange"]):
+            self._ask("exchange.declare", self._pika.exchange_declare, **parameters)
+
+    def queue_declare(self, queue: str, **flags: Any) -> str:
+        """Declare a queue; return its name, which the broker chooses if *queue* is empty."""
+        with error_translation.declaring("queue", queue):
+            frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, **flags)
+        name: str = frame.method.queue
+        return name
+
+    def queue_bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind *queue* to *exchange* by *key*; binding twice is fine."""
+        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
+        self._ask("queue.bind", self._pika.queue_bind, **binding)
+
+    def queue_declare_bound(
+        self, queue: str, flags: Mapping[str, Any], bindings: Sequence[tuple[str, str]]
+    ) -> str:
+        """Declare a queue and bind it by *bindings*, exchanges and keys; return its name.
+
+        Takes one round trip in all, or one more if the broker chooses the name.
+        """
+        check_short([queue, *itertools.chain.from_iterable(bindings)])
+        if queue and bindings:
+            self._check_alive()
+            self._pika.queue_declare(queue, **flags)  # without a callback: nowait
+        else:
+            queue = self.queue_declare(queue, **flags)
+        with error_translation.declaring("queue", queue):
+            for exchange, key in bindings[:-1]:
+                self._pika.queue_bind(queue, exchange, key)
+            for exchange, key in bindings[-1:]:  # its answer says that all before it went well
+                self.queue_bind(queue, exchange, key)
+        return queue
+
+    def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Remove a binding; one that does not exist is fine."""
+        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
+        self._ask("queue.unbind", self._pika.queue_unbind, **binding)
+
+    def queue_delete(self, queue: str) -> None:
+        """Delete a queue with its messages; one that does not exist is fine."""
+        self._ask("queue.delete", self._pika.queue_delete, queue=queue)
+
+
+def check_short(arguments: Iterable[object]) -> None:
+    """Raise `SettingsError` for a text over AMQP's 255 bytes.
+
+    pika checks only when it writes the text, which may be later, and then ends the connection.
+    """
+    for each in arguments:
+        if isinstance(each, str):
+            short_string(each)
