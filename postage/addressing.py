@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from postage.errors import SettingsError
-from postage.exchange import Exchange
+from postage.exchange import Exchange, ExchangeType
 
-__all__ = ["Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "queue_name_and_flags"]
+# fmt: off
+__all__ = [
+    "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "check_eks",
+    "queue_name_and_flags",
+]
+# fmt: on
 
 Eks = Sequence[tuple[type[Exchange], str]]
 """The destinations of a producer, exchanges and keys: ``[(Exchange, key), ...]``."""
@@ -33,10 +38,43 @@ class Binding:
 
 
 def bindings_of(eqk: Eqk) -> Iterator[Binding]:
-    """Yield the bindings in *eqk*, in order."""
-    for exchange, pairs in eqk:
-        for queue, key in pairs:
+    """Yield the bindings in *eqk*, in order; raise `SettingsError` for one of another shape."""
+    for exchange, pairs in _pairs(eqk, "eqk", "[(Exchange, [(queue, key), ...]), ...]"):
+        _check_exchange(exchange, "eqk")
+        for queue, key in _pairs(pairs, f"eqk of {exchange.name!r}", "[(queue, key), ...]"):
             yield Binding(exchange, queue, key)
+
+
+def check_eks(eks: Eks, where: str) -> None:
+    """Raise `SettingsError` if *eks*, which were given as *where*, have another shape."""
+    for exchange, _ in _pairs(eks, where, "[(Exchange, key), ...]"):
+        _check_exchange(exchange, where)
+
+
+def _pairs(values: Any, where: str, shape: str) -> Iterator[tuple[Any, Any]]:
+    """Yield the pairs in *values*; raise `SettingsError`, with the right *shape*, if it has others.
+
+    Text and dictionaries are no pairs, although Python can unpack them.
+    """
+    try:
+        for each in _parts(values):
+            first, second = _parts(each)
+            yield first, second
+    except (TypeError, ValueError) as exc:
+        raise SettingsError(f"{where} must be {shape}, not {repr(values)[:100]}") from exc
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, (str, bytes, Mapping)):
+        raise TypeError(f"a {type(value).__name__} has no parts")
+    parts: Iterable[Any] = value
+    return parts
+
+
+def _check_exchange(value: Any, where: str) -> None:
+    if not isinstance(value, (ExchangeType, Exchange)):
+        text = f"{where}: {repr(value)[:100]} must be a class that inherits Exchange"
+        raise SettingsError(text)
 
 
 def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,19 @@ __all__ = [
 
 
 class PostageError(Exception):
-    """Base of every error that Postage raises on purpose."""
+    """Base of every error that Postage raises on purpose; errors can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, an exception is made again from its `args`, which lack the keyword arguments
+        # that many classes need: the error would be lost on its way out of a process pool.
+        return _remade, (type(self), self.args), vars(self)
+
+
+def _remade(cls: type[PostageError], args: tuple[Any, ...]) -> PostageError:
+    """Return an error of *cls* with *args*, without its constructor."""
+    error = cls.__new__(cls)
+    error.args = args  # a class that is also an OSError ignores those that are given to __new__
+    return error
 
 
 class SettingsError(PostageError, ValueError):

@@ -28,6 +28,9 @@ class ExchangeType(type):
 class Exchange(metaclass=ExchangeType):
     """An exchange: inherit it and set the attributes.  Use the class itself, not an instance."""
 
+    # An attribute of a metaclass cannot be seen on instances, where 1.2.1 had it, too.
+    parameters = property(lambda self: type(self).parameters)
+
     name: ClassVar[str] = "noname"
     exchange_type: ClassVar[str] = "direct"
     passive: ClassVar[bool] = False

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from postage.errors import SettingsError
 from postage.settings import live
 
 __all__ = ["Fingerprint", "FingerprintLike", "complete"]
@@ -69,10 +70,16 @@ class Fingerprint:
 
 
 def complete(partial: FingerprintLike | None) -> dict[str, Any]:
-    """Return a fingerprint with the values of *partial*; the system fills in the missing ones."""
-    known = (
-        {} if partial is None else partial if isinstance(partial, Mapping) else partial.as_dict()
-    )
+    """Return a fingerprint with the values of *partial*; the system fills in the missing ones.
+
+    Raises `SettingsError` if *partial* is no fingerprint.
+    """
+    known: Any = {} if partial is None else partial
+    if hasattr(known, "as_dict") and not isinstance(known, (Mapping, type)):
+        known = known.as_dict()
+    if not isinstance(known, Mapping):
+        text = f"{repr(partial)[:100]} is no fingerprint: give a Fingerprint or a dictionary"
+        raise SettingsError(text)
     return {**Fingerprint().as_dict(), **known}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import gevent
 
-from postage.addressing import Eks
+from postage.addressing import Eks, check_eks
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
 from postage.exchange import Exchange
@@ -171,6 +171,7 @@ class GenericProducer:
         self.encoder = self.encoder_class()
         if not self.eks:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
+        check_eks(self.eks, f"{type(self).__name__}.eks")
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
         for exchange, _ in self.eks:
@@ -293,6 +294,7 @@ class GenericProducer:
         if eks is not None:
             if not eks:
                 raise SettingsError("_eks is empty: give at least one (Exchange, key)")
+            check_eks(eks, "_eks")
             return eks
         return self.eks if key is None else [(self.default_exchange, key)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postage.addressing import Address, Binding, bindings_of, queue_name_and_flags
+from postage.addressing import Address, Binding, bindings_of, check_eks, queue_name_and_flags
 from postage.errors import SettingsError
 from postage.exchange import Exchange
 
@@ -94,3 +94,45 @@ def test_fan_out_keys_use_own_queues_and_round_robin_shared_ones(address):
 @pytest.mark.behaviour("application-groups")
 def test_a_group_has_a_fan_out_and_a_round_robin_key():
     assert THIRD.group("g1") == [(THIRD.uid, "monitor#g1"), ("monitor#g1", "monitor#g1/rr")]
+
+
+# --- wrong shapes
+
+
+@pytest.mark.parametrize(
+    "eqk",
+    [
+        (Exchange, [("a", "k")]),
+        [(Exchange, ("a", "k"))],
+        [(Exchange, "ak")],
+        [(Exchange, ["ab", "cd"])],
+        [(Exchange, {"a": "k"})],
+        [(Exchange, [("a", "k", "x")])],
+        [(Exchange, None)],
+        [("exchange", [("a", "k")])],
+        [([("a", "k")], Exchange)],
+        {"a": "k"},
+        "eqk",
+        5,
+        Exchange,
+    ],
+    ids=str,
+)
+def test_an_eqk_of_another_shape_is_refused_with_the_shape(eqk):
+    with pytest.raises(SettingsError, match=r"eqk.* must be (\[\(|a class that inherits Exchange)"):
+        list(bindings_of(eqk))
+
+
+@pytest.mark.parametrize("eqk", [iter([(Exchange, iter([["a", "k"]]))]), [[Exchange(), []]], ()])
+def test_any_iterables_of_pairs_are_an_eqk(eqk):
+    assert len(list(bindings_of(eqk))) <= 1
+
+
+@pytest.mark.parametrize(
+    "eks",
+    [(Exchange, "k"), ["ab"], [("exchange", "k")], [(Exchange, "k", 1)], {Exchange: "k"}, 5],
+    ids=str,
+)
+def test_eks_of_another_shape_are_refused_with_the_shape(eks):
+    with pytest.raises(SettingsError, match=r"Sender.eks.* must be (\[\(|a class that inherits)"):
+        check_eks(eks, "Sender.eks")

@@ -66,9 +66,9 @@ def test_parameters_follow_the_attributes(monkeypatch):
 
 
 @pytest.mark.behaviour("exchange-attributes")
-def test_parameters_belong_to_the_class_and_not_to_instances():
-    with pytest.raises(AttributeError):
-        Exchange().parameters  # noqa: B018 - reading it is the test
+@pytest.mark.parametrize("kind", [Exchange, Lamps, Delayed])
+def test_an_instance_has_the_parameters_of_its_class(kind):
+    assert kind().parameters == kind.parameters
 
 
 @pytest.mark.behaviour("exchange-attributes")

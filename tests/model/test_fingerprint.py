@@ -10,6 +10,7 @@ import socket
 
 import pytest
 
+from postage.errors import SettingsError
 from postage.fingerprint import Fingerprint, complete
 from tests.support.programs import run_program
 
@@ -162,3 +163,16 @@ def test_the_repr_shows_all_six():
         "Fingerprint(name='camera', type='device', pid='4242', host='host-a', user='alice', "
         "vhost='/lab')"
     )
+
+
+class Like:
+    """An object with an ``as_dict`` that returns something else."""
+
+    def as_dict(self):
+        return ["camera"]
+
+
+@pytest.mark.parametrize("wrong", [["camera"], "camera", 5, Like(), Fingerprint], ids=repr)
+def test_what_is_no_fingerprint_is_refused(wrong):
+    with pytest.raises(SettingsError, match=r"is no fingerprint: give a Fingerprint or a dict"):
+        complete(wrong)
