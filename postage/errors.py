@@ -244,8 +244,9 @@ class GaveUp(PostageError):
     """
 
     def __init__(self, processor: str, restarts: int, period: float) -> None:
+        times = "once" if restarts == 1 else f"{restarts} times"
         super().__init__(
-            f"{processor} was started again {restarts} times within {period:g} s, and has ended "
+            f"{processor} was started again {times} within {period:g} s, and has ended "
             f"again; the log says each time why"
         )
         self.processor, self.restarts, self.period = processor, restarts, period

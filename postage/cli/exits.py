@@ -28,7 +28,7 @@ class Code(enum.IntEnum):
     UNHANDLED = 1
     USAGE = 2
     UNREACHABLE = 3
-    ERROR_RESULT = 4  # `call`: the answer is an error; `health`: not ready; `check`: faults found
+    ERROR_RESULT = 4  # `call`: an error as the answer; `health`: not ready; `check`: faults found
     TOPOLOGY = 5
     GAVE_UP = 6
 
@@ -52,6 +52,21 @@ class CommandFailed(PostageError):
     def __init__(self, text: str, code: Code = Code.USAGE) -> None:
         super().__init__(text)
         self.code = code
+
+
+class ExtraMissing(CommandFailed):
+    """*what* needs a library that only the extra *extra* of Postage installs."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(f"{what} needs {library}: {install_line(extra)}")
+
+
+def install_line(extra: str) -> str:
+    """Return how to install Postage with *extra*; no other text of the program says it.
+
+    It does not name the package: ``postage`` on the registry is 1.2.1, by other authors.
+    """
+    return f"in a checkout of Postage, pip install '.[{extra}]'"
 
 
 @contextmanager

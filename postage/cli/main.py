@@ -1,6 +1,6 @@
 """The entry point of the command ``postage``.
 
-click is an extra (``postage[cli]``).  Without it only ``postage broker`` works, on argparse; every
+click is an extra (``cli``).  Without it only ``postage broker`` works, on argparse; every
 other command prints what to install.
 """
 

@@ -9,20 +9,18 @@ from typing import Any
 from postage._version import __version__
 from postage.cli.broker_program import HELP, HOST, PORT, serve
 from postage.cli.commands import COMMANDS
-from postage.cli.exits import CommandFailed
+from postage.cli.exits import ExtraMissing, install_line
 from postage.cli.output import handle_stdout_errors
-
-INSTALL = "pip install 'postage[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``postage broker``; raise `CommandFailed` for every other command."""
+    """Run ``postage broker``; raise `ExtraMissing` for every other command."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help()
     elif parsed.command != "broker":
-        raise CommandFailed(f"`postage {parsed.command}` needs click: {INSTALL}")
+        raise ExtraMissing(f"`postage {parsed.command}`", "click", "cli")
     else:
         with handle_stdout_errors():
             serve(parsed.host, parsed.port, parsed.user, parsed.vhost, as_json=parsed.json)
@@ -33,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="postage",
         description="AMQP components on greenlets.",
-        epilog=f"Commands other than broker need click: {INSTALL}",
+        epilog=f"Other commands need click: {install_line('cli')}",
     )
     parser.color = False  # type: ignore[attr-defined]  # Python 3.14 colours help by default
     parser.add_argument("-V", "--version", action="version", version=f"postage {__version__}")

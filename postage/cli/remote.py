@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from postage.cli.exits import CommandFailed
 from postage.exchange import Exchange
 from postage.fingerprint import Fingerprint
 from postage.green import GenericProducer
 from postage.message import MessageCommand, RpcCommand
+from postage.settings import Settings
+from postage.url import EMBEDDED
 
 
 class Remote(GenericProducer):
-    """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``."""
+    """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``.
+
+    Raises `CommandFailed` if the broker is one inside this process.
+    """
 
     def __init__(self, exchange: type[Exchange], key: str) -> None:
+        inside = Settings.resolve().host
+        if inside.startswith(EMBEDDED):  # nobody but this short command would be its client
+            raise CommandFailed(
+                f"{inside} is a broker inside one process, and this command is another: give "
+                f"--url, as `postage run` logs it, or run `postage broker` for all programs"
+            )
         self.eks = [(exchange, key)]
         super().__init__(Fingerprint("postage", "command").as_dict())
 

@@ -83,7 +83,7 @@ def test_a_class_written_as_a_module_is_explained():
 @pytest.fixture
 def locked(broker_env):
     with running("run", "locked") as program:
-        program.wait_for_line("Running 1 components: Locked.", 20.0)
+        program.wait_for_line("Running 1 component: Locked.", 20.0)
         yield program
 
 
@@ -123,3 +123,26 @@ def test_the_error_of_a_url_says_where_it_came_from(capsys, monkeypatch, url: st
             (f"SettingsError: {source}{text}", f"SettingsError: {source} {text}")
         )
         assert SECRET not in ended.stderr
+
+
+ONE_SHOT = {
+    ("call", "e", "k", "n"),
+    ("send", "e", "k", "n", "--exchange-type", "topic"),
+    ("tail", "e"),
+    ("ps",),
+    ("describe", "someone"),
+}
+
+
+@pytest.mark.parametrize("arguments", ONE_SHOT, ids=lambda each: each[0])
+@pytest.mark.parametrize("url", ["embedded://", "embedded://shop", "embedded://shop/v?heartbeat=9"])
+def test_a_command_cannot_use_a_broker_of_its_own(capsys, monkeypatch, arguments, url: str):
+    monkeypatch.setenv("POSTAGE_URL", url)
+    variable = in_process(capsys, *arguments)
+    monkeypatch.delenv("POSTAGE_URL")
+    option = in_process(capsys, *arguments, "--url", url)
+
+    for ended in (variable, option):
+        assert (ended.code, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("Error: embedded://")
+        assert "is a broker inside one process, and this command is another" in ended.stderr

@@ -18,7 +18,7 @@ SECRET = "not-the-password"
 @pytest.fixture(scope="module", autouse=True)
 def fleet(broker_env) -> Iterator[Program]:
     with running("run", "fleet:Echo") as program:
-        program.wait_for_line("Running 1 components: Echo.", SOON)
+        program.wait_for_line("Running 1 component: Echo.", SOON)
         yield program
 
 
@@ -90,7 +90,7 @@ def test_a_missing_exchange_is_not_created(broker_env):
 def test_an_exchange_is_created_if_its_type_is_given(broker_env):
     sent = postage("send", "cli-new", "", "name", "--exchange-type", "fanout", "--transient")
 
-    assert (sent.code, sent.stderr) == (0, "")
+    assert (sent.code, sent.stderr.partition(":")[0]) == (0, "Warning")  # it has no queue yet
     with raw_to(broker_env.hup, broker_env.vhost) as raw:
         assert exchange_exists(raw, "cli-new")
 
@@ -162,3 +162,31 @@ def test_a_wrong_password_is_not_shown(broker_env):
     assert ended.code == 3
     assert ended.stderr.startswith("AuthenticationFailed: ")
     assert SECRET not in ended.stderr + ended.stdout
+
+
+NO_QUEUE = "no queue is bound to exchange {exchange!r} for key {key!r}: "
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "options"),
+    [
+        ("cli-fleet", "nobody", ()),
+        ("amq.fanout", "", ()),
+        ("fleet:FleetExchange", "no-one.at-all", ()),
+        ("cli-unbound", "k", ("--exchange-type", "headers", "--transient")),
+    ],
+)
+def test_a_message_without_a_queue_is_a_warning_or_code_4(exchange, key, options):
+    arguments = ("send", exchange, key, "name", *options)
+    warned, failed = together(arguments, (*arguments, "--mandatory"))
+    text = NO_QUEUE.format(exchange=exchange.replace("fleet:FleetExchange", "cli-fleet"), key=key)
+
+    assert (warned.code, warned.stdout, failed.code, failed.stdout) == (0, "", 4, "")
+    assert warned.stderr == f"Warning: {text}the broker has dropped the message\n"
+    assert failed.stderr == f"Error: {text}the message is lost\n"
+
+
+def test_a_mandatory_message_that_has_a_queue_is_sent():
+    sent = postage("send", "cli-fleet", "echo", "remember", "that=1", "--mandatory")
+
+    assert (sent.code, sent.stdout, sent.stderr) == (0, "", "")

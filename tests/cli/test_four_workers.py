@@ -27,7 +27,7 @@ class Caller(messaging.GenericProducer):
 @pytest.fixture
 def parent(broker_env) -> Iterator[Program]:
     with running("run", "fleet:Echo", "--workers", str(WORKERS)) as program:
-        wait_until(lambda: program.stderr.count("Running 1 components") == WORKERS, SOON)
+        wait_until(lambda: program.stderr.count("Running 1 component") == WORKERS, SOON)
         pids = list(children(program.pid))
         yield program
     wait_for_end(pids)
@@ -58,7 +58,7 @@ def test_a_killed_worker_is_replaced_and_no_call_is_lost(parent: Program):
     wait_until(lambda: waiting(caller) == CALLS, SOON)
     since = time.monotonic()
     os.kill(victim := min(before), signal.SIGKILL)
-    wait_until(lambda: parent.stderr.count("Running 1 components") == WORKERS + 1, SOON)
+    wait_until(lambda: parent.stderr.count("Running 1 component") == WORKERS + 1, SOON)
     taken = time.monotonic() - since
 
     after = children(parent.pid)

@@ -10,7 +10,7 @@ import pytest
 
 from postage.cli.broker_program import HELP
 from postage.cli.commands import COMMANDS
-from postage.cli.exits import CODES, Code, CommandFailed, exit_codes, print_error
+from postage.cli.exits import CODES, Code, CommandFailed, exit_codes, install_line, print_error
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
@@ -29,7 +29,8 @@ MEANINGS: dict[Code, str] = {
     Code.UNHANDLED: "an unexpected error; its traceback is printed before the last line",
     Code.USAGE: "a mistake in the command line or a setting, or a module that cannot be imported",
     Code.UNREACHABLE: "the broker is unreachable, silent, or refuses us; `health`: no answer",
-    Code.ERROR_RESULT: "`call`: the answer is an error; `health`: not ready; `check`: faults found",
+    Code.ERROR_RESULT: "`call`: the answer is an error; `send --mandatory`: no queue; "
+    "`health`: not ready; `check`: faults found",
     Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
     Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
 }
@@ -133,7 +134,7 @@ def test_without_click_the_broker_has_the_same_options():
 
 def test_without_click_help_and_version_work():
     assert without_click("--version").stdout.startswith("postage 2.")
-    assert "pip install 'postage[cli]'" in without_click("--help").stdout
+    assert "pip install '.[cli]'" in without_click("--help").stdout
     assert without_click().stdout == without_click("--help").stdout
 
 
@@ -142,7 +143,7 @@ def test_without_click_the_others_say_what_to_install(name: str):
     ended = without_click(name, "module", "--workers", "3")
 
     assert (ended.code, ended.stdout) == (2, "")
-    assert ended.stderr == f"Error: `postage {name}` needs click: pip install 'postage[cli]'\n"
+    assert ended.stderr == f"Error: `postage {name}` needs click: {install_line('cli')}\n"
 
 
 # --- exit codes

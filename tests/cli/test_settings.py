@@ -19,13 +19,13 @@ NOWHERE = with_url("amqp://127.0.0.1:1/")
 def test_url_reaches_a_component_made_by_its_module(broker_env: Any) -> None:
     options = ("--no-wait", "--url", broker_env.url)
     with running("run", "placed:at_import", *options, env=NOWHERE) as program:
-        program.wait_for_line("Running 1 components: MessageProcessor.", SOON)
+        program.wait_for_line("Running 1 component: MessageProcessor.", SOON)
 
 
 def test_url_reaches_the_workers(broker_env: Any) -> None:
     options = ("--workers", "1", "--no-wait", "--url", broker_env.url)
     with running("run", "placed:at_import", *options, env=NOWHERE) as program:
-        program.wait_for_line("Running 1 components: MessageProcessor.", SOON)
+        program.wait_for_line("Running 1 component: MessageProcessor.", SOON)
 
 
 def test_settings_of_a_component_beat_url(broker_env: Any) -> None:

@@ -308,7 +308,10 @@ def test_without_rich_it_says_what_to_install():
     ended = run_program("-c", code)
 
     assert (ended.code, ended.stdout) == (2, "")
-    assert ended.stderr == "Error: `postage top` needs rich: pip install 'postage[top]'\n"
+    assert (
+        ended.stderr
+        == "Error: `postage top` needs rich: in a checkout of Postage, pip install '.[top]'\n"
+    )
 
 
 def test_without_a_terminal_it_names_ps_instead():

@@ -6,7 +6,7 @@ import importlib.util
 
 import click
 
-from postage.cli.exits import CommandFailed
+from postage.cli.exits import ExtraMissing
 from postage.cli.fleet.terminal import need_terminal
 from postage.cli.options import examples, seconds_option, url_option
 from postage.fingerprint import Fingerprint
@@ -30,7 +30,7 @@ def command(name: str | None, *, interval: float) -> None:
     pid@host, name#group.  Continues when the broker is restarted.  q or Ctrl-C ends it.
     """
     if importlib.util.find_spec("rich") is None:
-        raise CommandFailed("`postage top` needs rich: pip install 'postage[top]'")
+        raise ExtraMissing("`postage top`", "rich", "top")
     need_terminal("`postage top`", "`postage ps` prints the same table once")
     from postage.cli.fleet.screen import show  # noqa: PLC0415 - `--help` needs no gevent and rich
 

@@ -103,7 +103,8 @@ def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
 def _log_start(components: list[MicroThread]) -> None:
     names = ", ".join(type(each).__name__ for each in components[:NAMES_SHOWN])
     more = ", ..." if len(components) > NAMES_SHOWN else ""
-    logger.info("Running %d components: %s%s.", len(components), names, more)
+    kind = "component" if len(components) == 1 else "components"
+    logger.info("Running %d %s: %s%s.", len(components), kind, names, more)
     if Settings.resolve().embedded is not None:
         from postage.broker import embedded  # noqa: PLC0415 - most processes have none
 

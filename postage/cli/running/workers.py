@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from postage.cli.exits import Code, CommandFailed
+from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.supervision import Restarts
 
@@ -93,7 +93,7 @@ def _report_changes(descriptor: int) -> Iterator[None]:
     try:
         import watchfiles  # noqa: PLC0415 - an extra
     except ImportError:
-        raise CommandFailed("--reload needs watchfiles: pip install 'postage[reload]'") from None
+        raise ExtraMissing("--reload", "watchfiles", "reload") from None
 
     stop = threading.Event()
     changes = watchfiles.watch(
@@ -258,13 +258,17 @@ class WorkerPool:
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
+        # SIGTERM itself ends a worker that has not yet installed its handler.
+        if code == SIGNALLED:
+            code = -signal.SIGTERM
         ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        if self._ending or code == Code.CLEAN:
+        if code == Code.CLEAN or (self._ending and code == -signal.SIGTERM):
             worker.record(Event.END)
-            logger.info("Worker %d has ended %s.", worker.number, ending)
-            # SIGTERM itself ends a worker that has not yet installed its handler.
-            if code not in (Code.CLEAN, SIGNALLED, -signal.SIGTERM):
-                self.code = self.code or Code.UNHANDLED
+            logger.info("Worker %d has ended, as it was told to.", worker.number)
+        elif self._ending:
+            worker.record(Event.END)
+            logger.warning("Worker %d has ended %s.", worker.number, ending)
+            self.code = self.code or Code.UNHANDLED
         elif worker.state is State.OUTDATED:
             worker.record(Event.RESTART)
         elif code in FINAL:

@@ -292,9 +292,9 @@ class Calls:
             name = TIMEOUT if isinstance(loss, OperationTimeout) else CONNECTION_LOST
             return MessageResultException(name, str(loss))
         if budget.exhausted:
-            text = f"no reply within {budget.timeout:g} s, {budget.tries} tries"
+            text = f"no reply within {budget.timeout:g} s, {_tries(budget.tries)}"
         elif budget.used:
-            text = f"no reply within {budget.total:.3g} s, {budget.used} tries"
+            text = f"no reply within {budget.total:.3g} s, {_tries(budget.used)}"
         else:
             text = f"it could not be sent within {budget.total:.3g} s: {self._obstacle()}"
         return MessageResultException(TIMEOUT, text)
@@ -377,3 +377,7 @@ class Calls:
         for call in list(self._pending.values()):
             if call.own_queue is None:
                 call.end_try(error)
+
+
+def _tries(count: int) -> str:
+    return "1 try" if count == 1 else f"{count} tries"
