@@ -85,11 +85,23 @@ class ConnectionClosed(PostageError):
 
 
 class ChannelRefused(PostageError):
-    """The broker refused a request and closed the channel; *code* is AMQP's, such as 404."""
+    """The broker refused a request, and closed the channel or even the connection for it.
 
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"the broker refused it ({code}): {text}")
-        self.code, self.text = code, text
+    *code* is AMQP's, such as 404, and *text* the reason.  *what* is the exchange or queue that was
+    declared, with its flags, or empty; *remedy* is what to do.
+    """
+
+    def __init__(self, code: int, text: str, *, what: str = "", remedy: str = "") -> None:
+        reason = " ".join(text.split())  # RabbitMQ's may have several lines
+        advice = f".  {remedy}." if remedy else ""
+        super().__init__(f"the broker refused {what or 'it'} ({code}): {reason}{advice}")
+        self.code, self.text, self.what, self.remedy = code, text, what, remedy
+
+    @property
+    def is_final(self) -> bool:
+        """Whether to ask again later is of no use: no permission, or nothing this broker does."""
+        # RabbitMQ denies deprecated features by 541, which otherwise is an error of its own.
+        return self.code in _FINAL or "is deprecated" in self.text
 
     def concerns(self, name: str) -> bool:
         """Tell whether the broker names *name*, a queue or exchange, as the reason."""
@@ -98,6 +110,9 @@ class ChannelRefused(PostageError):
     def misses(self, name: str) -> bool:
         """Tell whether the reason is that *name* does not exist (404)."""
         return self.code == 404 and self.concerns(name)  # noqa: PLR2004 - AMQP's not-found
+
+
+_FINAL = frozenset({403, 406, 501, 502, 503, 504, 505, 530, 540})
 
 
 class TopologyMismatch(ChannelRefused):

@@ -80,8 +80,8 @@ class Publication(NamedTuple):
         of the error tells which publish was refused.  A missing exchange is not an error of the
         message: it is declared again.
         """
-        if isinstance(error, TopologyMismatch):
-            return True  # exchanges are declared on a leased channel
+        if error.what or isinstance(error, TopologyMismatch):
+            return True  # the exchange cannot be declared, which nobody else can have caused
         if "topic '" in error.text:
             return f"topic '{self.key}' in exchange '{self.exchange.name}'" in error.text
         if f"message size {len(self.body)} " in error.text:

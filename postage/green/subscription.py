@@ -54,6 +54,7 @@ from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.refusals import Declaration
 from postage.green.runtime import Runtime
 from postage.green.topology import QueueDeclaration, Topology, may_pass
 
@@ -152,9 +153,11 @@ def _declare_all(connection: Connection, queue: QueueDeclaration) -> None:
     exchanges: dict[type[Exchange], None] = dict.fromkeys(each for each, _ in queue.bindings)
     for exchange in exchanges:
         connection.declare(exchange)
-    with connection.lease() as channel:
-        bindings = [(exchange.name, key) for exchange, key in queue.bindings]
-        queue.name = channel.queue_declare_bound(queue.requested_name, queue.flags, bindings)
+    bindings = [(exchange.name, key) for exchange, key in queue.bindings]
+    queue.name = connection.carry_out(
+        Declaration.of_queue(queue.requested_name, queue.flags),
+        lambda to: to.queue_declare_bound(queue.requested_name, queue.flags, bindings),
+    )
 
 
 class Subscription:

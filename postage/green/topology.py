@@ -11,7 +11,7 @@ from postage.exchange import Exchange
 
 __all__ = ["QueueDeclaration", "Topology", "may_pass"]
 
-ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 406, 530
+NOT_FOUND = 404
 
 
 @dataclass(eq=False, slots=True)
@@ -103,14 +103,14 @@ def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     """Return whether a later try to use *queue* may succeed although *error* refused this one.
 
     Another connection may release an exclusive queue (405), and the node of a queue may start again
-    (404).  Missing permissions, and a queue with other flags, stay as they are.
+    (404).  Missing permissions, a queue with other flags, and what the broker does not know, stay
+    as they are.
     """
     if not isinstance(error, ChannelRefused):
         return True
     if error.code == NOT_FOUND:
         return not _is_made_by_others(error, queue)
-    is_final = error.code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
-    return not (is_final or isinstance(error, TopologyMismatch))
+    return not (error.is_final or isinstance(error, TopologyMismatch))
 
 
 def _is_made_by_others(error: ChannelRefused, queue: QueueDeclaration) -> bool:

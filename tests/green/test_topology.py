@@ -11,7 +11,6 @@ from pika import spec
 from postage import green, messaging
 from postage.errors import ChannelRefused, TopologyMismatch
 from postage.generic_application import GenericApplication, GenericApplicationExchange
-from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.endpoints import Endpoint, exchange
@@ -19,6 +18,7 @@ from tests.support.method_recorder import recording_methods
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw, listen, take
 from tests.support.running import SOON, running
+from tests.support.undisturbed import Bystander, Undisturbed
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -79,43 +79,6 @@ EXCHANGES = {
         *("alternate-exchange", "other", "none"),
     ),
 }
-
-
-class Bystander(messaging.MessageProcessor):
-    """Another processor of the process, which must not be disturbed."""
-
-    @messaging.RpcHandler("command", "echo")
-    def echo(self, content: Any, reply: Any) -> None:
-        reply(content["parameters"])
-
-
-class Undisturbed:
-    """Runs a bystander during a block; asserts that it keeps its channels and connections."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = Endpoint(endpoint.sub("bystander"))
-        self._bystander = Bystander({}, self._endpoint.eqk)
-        self._producer = self._endpoint.producer()
-        self._running = running(self._bystander)
-
-    def __enter__(self) -> None:
-        self._running.__enter__()
-        assert self._producer.rpc_echo(1).value == 1
-        self._producer.message_hello()
-        self._before = self._shared()
-
-    def __exit__(self, *error: object) -> None:
-        assert self._shared() == self._before, "a channel that others use has ended"
-        assert self._producer.rpc_echo(2).value == 2
-        self._running.__exit__(*error)
-        assert not {"lost", "cancelled", "missing"} & self._bystander.consumer.counts.keys()
-
-    def _shared(self) -> list[Any]:
-        pair = runtime_of(self._producer.settings).pair
-        connection = pair.publishing.current
-        assert connection is not None
-        shared = [connection.confirming.current, connection.calling.current]
-        return [*shared, pair.publishing.losses, pair.consuming.losses]
 
 
 @pytest.mark.parametrize("case", QUEUES)

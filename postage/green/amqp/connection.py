@@ -26,16 +26,25 @@ import itertools
 import logging
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import pika
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
-from postage.errors import ChannelRefused, OperationTimeout, PostageError, SettingsError
+from postage.errors import (
+    ChannelRefused,
+    ConnectionFailed,
+    ConnectionLost,
+    OperationTimeout,
+    PostageError,
+    SettingsError,
+    TopologyMismatch,
+)
 from postage.exchange import Exchange
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
@@ -47,6 +56,8 @@ from postage.green.amqp.connection_states import (
     ConnectionState,
     next_state,
 )
+from postage.green.amqp.properties import Properties
+from postage.green.amqp.refusals import Declaration, Refusals
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, SharedResource
 from postage.settings import Settings
@@ -66,7 +77,18 @@ SHARED_CHANNELS = 30
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
+LONGEST_WAIT = 2.0
+"""Seconds for which a doubtful declaration waits for another one that is being tried."""
+CLOSE_LIMIT = 1.0
+"""Seconds for closing a connection on which a declaration was tried."""
+
+T = TypeVar("T")
+
 _number = operator.attrgetter("number")
+
+
+def _not_returned(_reason: str, _properties: Properties) -> None:
+    """Nothing is published on a connection for a trial."""
 
 
 class Connection:
@@ -82,8 +104,12 @@ class Connection:
         role: str,
         on_return: OnReturn,
         address: tuple[str, int] | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.settings, self.role = settings, role
+        self._refusals = refusals or Refusals()
+        self._accepted: set[Hashable] = set()  # sorts of declarations
+        self._trying = BoundedSemaphore()
         self.host, self.port = address or settings.addresses[0]
         self.on_end: list[Callable[[PostageError], None]] = []
         """Called in the hub when the connection ends, for whatever reason."""
@@ -264,6 +290,68 @@ class Connection:
             for exchange in [known for known in self.declared if error.misses(known.name)]:
                 self.discard_declaration(exchange)
 
+    # --- declarations
+
+    def carry_out(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        """Run *operation*, which makes *declaration*, on a leased channel; switches.
+
+        Returns what *operation* does.  If the broker refuses the declaration, raises
+        `ChannelRefused` or `TopologyMismatch`, and this connection goes on: a declaration that may
+        end it is tried first on another connection, as `refusals` says.
+        """
+        self._refusals.check(declaration)
+        if not self._is_doubtful(declaration):
+            return self._carry_out_here(declaration, operation)
+        # The first of its sort answers for all.  The others do not wait for long: a broker may be
+        # slow with this very queue.
+        is_alone = self._trying.acquire(timeout=LONGEST_WAIT)
+        try:
+            self._refusals.check(declaration)
+            if self._is_doubtful(declaration):
+                return self._try(declaration, operation)
+            return self._carry_out_here(declaration, operation)
+        finally:
+            if is_alone:
+                self._trying.release()
+
+    def _is_doubtful(self, declaration: Declaration) -> bool:
+        is_known = declaration.is_usual or declaration.sort in self._accepted
+        return not is_known or self._refusals.is_suspect(declaration)
+
+    def _carry_out_here(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        try:
+            with self.lease() as channel:
+                return operation(channel)
+        except ConnectionLost as exc:
+            if error_translation.refusal_in(exc) is not None:
+                self._refusals.suspect(declaration)
+            raise
+
+    def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        """Carry out *declaration* on a connection of its own, whose end says what was refused."""
+        try:
+            where = self.host, self.port
+            other = Connection(self.settings, "trying a declaration", _not_returned, where)
+        except ConnectionFailed as exc:  # the broker may allow no further connection
+            logger.info("%s is declared on the shared connection: %s", declaration.what, exc)
+            other = self
+        try:
+            with other.lease() as channel:
+                result = operation(channel)
+        except ConnectionLost as exc:
+            refusal = error_translation.refusal_in(exc)
+            if refusal is None:
+                raise
+            raise self._refusals.refuse(declaration, refusal) from exc.__cause__
+        finally:
+            if other is not self:
+                other.close(CLOSE_LIMIT)
+        self._accepted.add(declaration.sort)
+        self._refusals.accept(declaration)
+        if declaration.is_exclusive and other is not self:  # it has ended with its connection
+            return self._carry_out_here(declaration, operation)
+        return result
+
     # --- exchanges
 
     def declare(self, exchange: type[Exchange]) -> None:
@@ -280,8 +368,14 @@ class Connection:
 
     def _declare(self, exchange: type[Exchange]) -> Connection:
         """Declare *exchange*; return the connection, whose end ends the declaration, too."""
-        with self.lease() as channel:
-            channel.exchange_declare(**exchange.parameters)
+        parameters = exchange.parameters
+        declaration = Declaration.of_exchange(parameters)
+        try:
+            self.carry_out(declaration, lambda channel: channel.exchange_declare(**parameters))
+        except TopologyMismatch:
+            raise
+        except ChannelRefused as exc:
+            raise declaration.refused(exc.code, exc.text) from exc.__cause__
         self.declared.add(exchange)
         return self
 

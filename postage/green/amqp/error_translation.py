@@ -23,7 +23,7 @@ from postage.errors import (
 )
 from postage.settings import Settings
 
-__all__ = ["connecting_failed", "declaring", "ended", "tls_advice"]
+__all__ = ["connecting_failed", "declaring", "ended", "refusal_in", "tls_advice"]
 
 _MISMATCH = re.compile(
     r"inequivalent arg '(?P<flag>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost "
@@ -34,6 +34,8 @@ _MISMATCH = re.compile(
 # closed the connection.
 _CLOSED = "ConnectionClosedByBroker"
 _TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+# The hard errors of AMQP 0-9-1, without 320 and 506: these are no answers to a request.
+_REFUSALS = (501, 502, 503, 504, 505, 530, 540, 541)
 # X509_V_ERR_... of OpenSSL's x509_vfy.h
 _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
 
@@ -135,6 +137,15 @@ def ended(exc: BaseException) -> PostageError:
         error = ConnectionLost(f"the connection to the broker was lost: {_reason(exc)}")
     error.__cause__ = exc
     return error
+
+
+def refusal_in(error: ConnectionLost) -> ChannelRefused | None:
+    """Return the refusal by which the broker ended the connection; None for any other end."""
+    cause = error.__cause__
+    if not isinstance(cause, pika.exceptions.ConnectionClosedByBroker):
+        return None
+    is_refusal = cause.reply_code in _REFUSALS
+    return ChannelRefused(cause.reply_code, cause.reply_text) if is_refusal else None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.reconnecting import Reconnecting
+from postage.green.amqp.refusals import Refusals
 from postage.settings import Settings
 
 __all__ = ["Pair"]
@@ -34,6 +35,7 @@ class Pair:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._refusals = Refusals()
         self.publishing = self._reconnecting("publishing")
         self.consuming = self._reconnecting("consuming")
         self.on_return: list[OnReturn] = []
@@ -48,7 +50,7 @@ class Pair:
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
-            return Connection(self.settings, role, self._on_returned, address)
+            return Connection(self.settings, role, self._on_returned, address, self._refusals)
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)
 
