@@ -120,7 +120,7 @@ class ConsumerCheck:
 class _HubRuntimes:
     """The runtimes of one hub, kept in its native thread so that they end with it."""
 
-    def __init__(self, hub: object) -> None:
+    def __init__(self, hub: Any) -> None:
         self.hub, self.pid = hub, os.getpid()
         self.by_settings: dict[Settings, Runtime] = {}
         self.last: tuple[Settings | None, Runtime | None] = None, None
@@ -140,6 +140,13 @@ class _HubRuntimes:
             # ValueError: the hub's loop was destroyed before `close` was called.
             with contextlib.suppress(ValueError):
                 self.close_without_hub()
+            self._destroy_hub()
+
+    def _destroy_hub(self) -> None:
+        """Free the file descriptors of the hub, which gevent leaves open when a thread ends."""
+        if self.hub.loop is not None and not self.hub.main_hub:
+            self.hub.destroy(destroy_loop=True)
+            self.hub.throw()  # or its last exception would keep it in memory, with much else
 
 
 # The original class even if threading is patched, because a hub belongs to a native thread.

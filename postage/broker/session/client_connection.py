@@ -149,6 +149,7 @@ class ClientConnection:
         self._message_max = host.limits.message_max
         self._greeting = b""
         self._deadline = host.timers.later(host.limits.handshake, self.close)
+        self._heartbeat = self._deadline  # until it is negotiated
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
@@ -330,7 +331,8 @@ class ClientConnection:
         self._advance(StageEvent.TUNED)
         if tuning.heartbeat:
             half = tuning.heartbeat / 2
-            self.host.timers.later(half, partial(self._check_heartbeats, half, silent=0))
+            check = partial(self._check_heartbeats, half, silent=0)
+            self._heartbeat = self.host.timers.later(half, check)
 
     def _on_open(self, call: MethodCall) -> None:
         if self.host.is_crowded:
@@ -366,7 +368,8 @@ class ClientConnection:
         silent = 0 if self._has_received or self.reading_paused else silent + 1
         self._has_sent = self._has_received = False
         if silent < MOST_SILENT:
-            self.host.timers.later(seconds, partial(self._check_heartbeats, seconds, silent))
+            check = partial(self._check_heartbeats, seconds, silent)
+            self._heartbeat = self.host.timers.later(seconds, check)
         else:
             logger.info("%r missed its heartbeats.", self)
             self.close()
@@ -481,6 +484,7 @@ class ClientConnection:
             self._release()
             self._advance(StageEvent.ENDED)
             self._deadline.cancel()
+            self._heartbeat.cancel()  # which would keep this connection in memory
             self.host.remove(self)
             self._on_output()
 

@@ -83,6 +83,9 @@ CLOSE_LIMIT = 1.0
 """Seconds for closing a connection on which a declaration was tried."""
 
 T = TypeVar("T")
+# Without a handler, pika's logger would print the errors that we raise to stderr.  Always the same
+# one, because the logger keeps each handler that it gets.
+_NO_OUTPUT = logging.NullHandler()
 
 _number = operator.attrgetter("number")
 
@@ -159,8 +162,7 @@ class Connection:
     # --- connecting
 
     def _connect(self) -> tuple[Transport, Codec]:
-        # Without a handler, pika's logger would print the errors that we raise to stderr.
-        logging.getLogger("pika").addHandler(logging.NullHandler())
+        logging.getLogger("pika").addHandler(_NO_OUTPUT)
         settings, where = self.settings, (self.host, self.port)
         limit = settings.connect_timeout
         self._step(ConnectionEvent.CONNECT)
