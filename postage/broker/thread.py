@@ -226,8 +226,8 @@ def _started(name: str, options: dict[str, Any]) -> BrokerThread:
     broker = BrokerThread(**options)
     broker.start()
     logger.warning(
-        "Using the embedded broker %r on port %d: nothing in it survives this process.",
-        name,
+        "Using the embedded broker %son port %d: nothing in it survives this process.",
+        f"{name!r} " if name else "",
         broker.port,
     )
     return broker

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from postage.cli.output import print_json, print_text
 from postage.errors import SettingsError
+from postage.signals import stopping_signals
 
 if TYPE_CHECKING:
     from postage.broker import Broker
@@ -26,7 +27,7 @@ host.
 It does not replace RabbitMQ: it is one process on one core, and keeps nothing when it ends, not
 even durable queues and persistent messages.
 
-SIGTERM and SIGINT (Ctrl-C) stop it at once, with exit code 0.  SIGUSR1 makes it print its
+SIGTERM, SIGHUP and SIGINT (Ctrl-C) stop it at once, with exit code 0.  SIGUSR1 makes it print its
 statistics as one line of JSON.
 """
 HOST, PORT = "127.0.0.1", 5672
@@ -44,7 +45,7 @@ GUEST = {"guest": "guest"}
 def serve(
     host: str, port: int, user: Sequence[str], vhost: Sequence[str], *, as_json: bool
 ) -> None:
-    """Run the broker until SIGTERM or SIGINT; raises `SettingsError` for invalid options."""
+    """Run the broker until a signal stops it; raises `SettingsError` for invalid options."""
     # Not at the top of the module: `--help` must not wait for gevent.
     import gevent  # noqa: PLC0415
     import gevent.event  # noqa: PLC0415
@@ -52,7 +53,7 @@ def serve(
     from postage.broker import Broker  # noqa: PLC0415
 
     stopped = gevent.event.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stopping_signals():
         gevent.signal_handler(number, stopped.set)
     if not 0 <= port < 65536:  # noqa: PLR2004 - TCP's ports
         raise SettingsError(f"port must be from 0 to 65535, not {port}")

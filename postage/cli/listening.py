@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import itertools
 import select
-import signal
 import sys
 from typing import Any
 
@@ -23,6 +22,7 @@ from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green import GenericConsumer
+from postage.signals import stopping_signals
 
 QUEUE = {
     "name": "",
@@ -36,15 +36,15 @@ PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "times
 def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None:
     """Print the messages that pass *exchange* by *key* (None: all of them).
 
-    Ends after *count* messages (None: no limit), at SIGTERM or SIGINT, or when the reader of the
-    output closes it.
+    Ends after *count* messages (None: no limit), at a signal that stops programs, or when the
+    reader of the output closes it.
     """
     with explain_missing(exchange):
         Remote(exchange, "")  # declares it before the queue: if it is missing, no trace is left
     key = _key_for_everything(exchange) if key is None else key
     stream = GenericConsumer([(exchange, [(QUEUE, key)])])
     stream.prefetch = 100
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stopping_signals():
         gevent.signal_handler(number, stream.stop_consuming)
     watching = gevent.spawn(_stop_without_reader, stream)
     numbers = itertools.count(1)

@@ -21,6 +21,7 @@ from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE, MessageProcessor
 from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
+from postage.signals import stopping_signals
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
@@ -41,7 +42,7 @@ class Scheduler:
 
     - a processor was told to quit and no other one is left;
     - a microthread raises `ExitScheduler`;
-    - SIGTERM or SIGINT arrives;
+    - SIGTERM, SIGINT or SIGHUP arrives;
     - with *autoquit*, no microthread is left.
 
     A processor that crashes does not affect the others, and is restarted as its ``restart`` says.
@@ -158,12 +159,13 @@ class Scheduler:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT end the loop; a second signal ends the process."""
+        """Let SIGTERM, SIGINT and SIGHUP end the loop; a second signal ends the process."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        watchers = [gevent.signal_handler(number, self._on_signal, number) for number in numbers]
+        watchers = [
+            gevent.signal_handler(number, self._on_signal, number) for number in stopping_signals()
+        ]
         try:
             yield
         finally:
@@ -175,7 +177,8 @@ class Scheduler:
             # For SIGINT, too, because gevent would print the traceback of a KeyboardInterrupt.
             raise SystemExit(128 + number)
         self._was_signalled = True
-        logger.info("%s: finishing what is running.", signal.Signals(number).name)
+        text = "%s: finishing what is running; a second signal ends the process at once."
+        logger.info(text, signal.Signals(number).name)
         self.shutdown()
 
 
@@ -193,8 +196,9 @@ MicroScheduler = Scheduler
 def run(*processors: MicroThread) -> None:
     """Run *processors* until the last one has quit; switches, and returns when all have ended.
 
-    SIGTERM and SIGINT stop all of them.  Raises what the loop of a `Scheduler` raises, such as
-    `GaveUp` for a processor that crashed again and again; the others finish their messages first.
+    SIGTERM, SIGINT and SIGHUP stop all of them.  Raises what the loop of a `Scheduler` raises, such
+    as `GaveUp` for a processor that crashed again and again; the others finish their messages
+    first.
     """
     scheduler = Scheduler(autoquit=True)
     for processor in processors:

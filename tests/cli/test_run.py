@@ -38,11 +38,19 @@ def process_of(answer: Any = None) -> int:
     return int((answer or answer_of("call", "cli-fleet", "echo", "process"))["pid"])
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Let SIGHUP end programs, also if the tests run under nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 # --- one process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_module_runs_until_a_signal(broker_env, number: int):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_module_runs_until_a_signal(broker_env, hangup, number: int):
     with running("run", "fleet") as program:
         program.wait_for_line("Running 2 components: Echo, Monitor.", SOON)
         assert process_of() == program.pid
@@ -122,14 +130,6 @@ def test_a_signal_ends_the_waiting():
 
 
 # --- several processes
-
-
-@pytest.fixture
-def hangup() -> Iterator[None]:
-    """Let SIGHUP end programs, also if the tests run under nohup, which has it ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_the_command_of_a_worker_is_ours_plus_its_pipe():
         ((f"amqp://me:{SECRET}@x/",), "Error: amqp://... is a URL: write --url before it"),
         ((), "Error: Missing argument 'MODULE[:NAME]...'"),
         (("fleet", "--workers", "0"), "Error: Invalid value for '--workers'"),
-        (("fleet", "--workers", "2", "--embedded"), "Error: --embedded is a broker inside one"),
+        (("fleet", "--url", "amqp://x/", "--embedded"), "Error: --url and --embedded name two"),
         (("fleet", "--shutdown-timeout", "nan"), "Error: Invalid value for '--shutdown-timeout'"),
         (("fleet", "--shutdown-timeout", "-1"), "Error: Invalid value for '--shutdown-timeout'"),
     ],

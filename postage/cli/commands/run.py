@@ -13,6 +13,7 @@ from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
+from postage.settings import live
 
 
 @click.command(
@@ -26,7 +27,7 @@ from postage.cli.running.targets import Target
 )
 @click.argument("targets", nargs=-1, required=True, type=Target.parse, metavar="MODULE[:NAME]...")
 @url_option
-@click.option("--embedded", is_flag=True, help="Run a broker inside the process, and use it.")
+@click.option("--embedded", is_flag=True, help="Run a broker inside, and use it.")
 @click.option(
     "--wait/--no-wait",
     default=None,
@@ -64,16 +65,15 @@ def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **opti
     """Run the processors named, or all processors of the modules, until they are told to stop.
 
     NAME is a class, an instance, or a function that returns one or several.  The standard library
-    is made cooperative before your code is imported.  SIGTERM and SIGINT (Ctrl-C) let running
-    handlers finish; a second signal ends the process at once.  The log goes to stderr.
+    is made cooperative before your code is imported.  SIGTERM, SIGHUP and SIGINT (Ctrl-C)
+    let running handlers finish; a second signal ends the process at once.  The log goes to stderr.
     """
     plan = Plan(**options)
-    if plan.embedded and plan.workers:
-        raise CommandFailed(
-            "--embedded is a broker inside one process; for --workers run `postage broker`"
-        )
+    if plan.embedded and live.url_source == "--url":
+        raise CommandFailed("--url and --embedded name two brokers: give one of them")
     set_up(log_level, as_json=log_json)
-    set_defaults(click.get_current_context(), plan.variables())
+    variables = plan.variables() | (worker.variables() if worker else {})
+    set_defaults(click.get_current_context(), variables)
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent
 

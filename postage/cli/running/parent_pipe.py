@@ -21,19 +21,27 @@ GRACE_WITHOUT_PARENT = 60.0
 
 @dataclass(frozen=True)
 class ParentPipe:
-    """The worker's *number*, from 0, and the *descriptor* of its end of the pipe."""
+    """The worker's *number*, from 0, and the *descriptor* of its end of the pipe.
+
+    *url* is that of the broker inside the parent; it is empty if the parent has none.
+    """
 
     number: int
     descriptor: int
+    url: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ParentPipe:
         """Return the pipe that `__str__` has written on the worker's command line."""
-        number, _, descriptor = text.partition(":")
-        return cls(int(number), int(descriptor))
+        number, descriptor, *url = text.split(":", 2)
+        return cls(int(number), int(descriptor), *url)
 
     def __str__(self) -> str:
-        return f"{self.number}:{self.descriptor}"
+        return ":".join(filter(None, (str(self.number), str(self.descriptor), self.url)))
+
+    def variables(self) -> dict[str, str]:
+        """Return the settings of the broker by the names of their environment variables."""
+        return {"POSTAGE_URL": self.url} if self.url else {}
 
     def watch(self, shutdown_timeout: float) -> None:
         """From now on, end this process when its parent ends: by SIGTERM, later by SIGKILL.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postage.cli.exits import Code
+from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
 from postage.settings import Settings, live
+from postage.signals import stopping_signals
 
 if TYPE_CHECKING:
-    from postage.green import MicroThread
+    from postage.green import MessageProcessor, MicroThread
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def run_here(plan: Plan, worker: ParentPipe | None) -> int:
 
 
 def _run(plan: Plan, number: int) -> bool:
-    """Run until all components have ended; return whether SIGTERM was the reason."""
+    """Run until all components have ended; return whether a signal was the reason."""
     prepare_imports()
     import gevent  # noqa: PLC0415 - after patching, and never in a parent of workers
 
@@ -77,11 +79,14 @@ def _run(plan: Plan, number: int) -> bool:
         # reads the line may send SIGTERM at once.
         gevent.spawn(_log_start, running)
         signals: list[int] = []
-        watcher = gevent.signal_handler(signal.SIGTERM, signals.append, signal.SIGTERM)
+        watchers = [
+            gevent.signal_handler(number, signals.append, number) for number in stopping_signals()
+        ]
         try:
             green.run(*running)  # which handles the signal as well
         finally:
-            watcher.cancel()
+            for watcher in watchers:
+                watcher.cancel()
     logger.info("All components have ended.")
     return bool(signals)
 
@@ -90,9 +95,7 @@ def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
     """Set what the command line says about processors."""
     from postage.green import MessageProcessor  # noqa: PLC0415 - after patching
 
-    for each in components:
-        if not isinstance(each, MessageProcessor):
-            continue
+    for each in _processors(components):
         if plan.shutdown_timeout is not None:
             each.shutdown_timeout = plan.shutdown_timeout
         if plan.concurrency is not None and each.concurrency == MessageProcessor.concurrency:
@@ -105,7 +108,12 @@ def _log_start(components: list[MicroThread]) -> None:
     more = ", ..." if len(components) > NAMES_SHOWN else ""
     kind = "component" if len(components) == 1 else "components"
     logger.info("Running %d %s: %s%s.", len(components), kind, names, more)
-    if Settings.resolve().embedded is not None:
-        from postage.broker import embedded  # noqa: PLC0415 - most processes have none
+    used = [Settings.resolve(), *(each.consumer.settings for each in _processors(components))]
+    for url in filter(None, dict.fromkeys(map(url_of_broker, used))):
+        logger.info("Others reach them with --url %s", url)
 
-        logger.info("Others reach them with --url %s", embedded().url)
+
+def _processors(components: Iterable[MicroThread]) -> Iterator[MessageProcessor]:
+    from postage.green import MessageProcessor  # noqa: PLC0415 - after patching
+
+    return (each for each in components if isinstance(each, MessageProcessor))

@@ -2,11 +2,13 @@
 
 How it works
 ------------
-The parent imports neither gevent nor the user's code.  It starts one process for each worker, with
-its own command line and the hidden option ``--worker``.  Then it waits for one of three events:
+The parent imports none of the user's code, and gevent only to run a broker for its workers.  It
+starts one process for each worker, with its own command line and the hidden option ``--worker``.
+Then it waits for one of three events:
 
-* **A signal.**  SIGCHLD: a worker has ended.  SIGTERM or SIGINT: the workers are told to finish; a
-  second one kills them.  All signals arrive as bytes in a pipe, so `select` waits for them.
+* **A signal.**  SIGCHLD: a worker has ended.  SIGTERM, SIGINT or SIGHUP: the workers are told to
+  finish; a second one kills them.  All signals arrive as bytes in a pipe, so `select` waits for
+  them.
 * **A changed file**, with ``--reload``: a thread writes the byte `CHANGED` to the same pipe.
 * **The clock**: a worker is due to be restarted, or the time to finish is over.
 
@@ -32,7 +34,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
+from postage.cli.running.inside import url_for_workers
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
+from postage.signals import STOPPING_SIGNALS, stopping_signals
 from postage.supervision import Restarts
 
 logger = logging.getLogger(__name__)
@@ -51,14 +55,17 @@ Wait = Callable[[float | None], set[int]]
 def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = False) -> int:
     """Run *count* workers with the command line of this process; return the exit code.
 
-    SIGTERM and SIGINT let all of them finish; a second one kills them.  With *reload*, workers are
-    restarted when a source file changes, and the parent goes on after every exit code of a worker.
+    SIGTERM, SIGINT and SIGHUP let all of them finish; a second one kills them.  With *reload*,
+    workers are restarted when a source file changes, and the parent goes on after every exit code
+    of a worker.
     """
     with contextlib.ExitStack() as stack:
         wait, descriptor = stack.enter_context(_signal_pipe())
         if reload:
             stack.enter_context(_report_changes(descriptor))
-        pool = stack.enter_context(WorkerPool(count, shutdown_timeout, reload=reload))
+        if url := url_for_workers():
+            logger.info("Others reach them with --url %s", url)
+        pool = stack.enter_context(WorkerPool(count, shutdown_timeout, url, reload=reload))
         while pool.busy:
             pool.handle(wait(pool.next_timeout()))
     return pool.code
@@ -69,7 +76,7 @@ def _signal_pipe() -> Iterator[tuple[Wait, int]]:
     """Give a function that waits for signals, and the descriptor that wakes it when written to."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    numbers = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGCHLD, *stopping_signals())
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
@@ -172,9 +179,10 @@ class WorkerProcess:
         """Whether there is a process, as far as has been recorded."""
         return self.state in (State.RUNNING, State.OUTDATED, State.STOPPING)
 
-    def start(self, descriptor: int) -> None:
+    def start(self, descriptor: int, url: str) -> None:
         """Start the process, in a session of its own: only the parent gets the Ctrl-C."""
-        command = worker_command(sys.orig_argv, sys.argv, ParentPipe(self.number, descriptor))
+        pipe = ParentPipe(self.number, descriptor, url)
+        command = worker_command(sys.orig_argv, sys.argv, pipe)
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
             command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), start_new_session=True
         )
@@ -205,9 +213,11 @@ def worker_command(command: list[str], arguments: list[str], pipe: ParentPipe) -
 class WorkerPool:
     """All workers; decides when each is started, restarted, told to finish, and killed."""
 
-    def __init__(self, count: int, shutdown_timeout: float | None, *, reload: bool) -> None:
+    def __init__(
+        self, count: int, shutdown_timeout: float | None, url: str = "", *, reload: bool
+    ) -> None:
         self.code = Code.CLEAN
-        self._reload = reload
+        self._url, self._reload = url, reload
         self._workers = [WorkerProcess(number) for number in range(count)]
         self._time_to_finish = None if shutdown_timeout is None else shutdown_timeout + GRACE
         self._kill_at: float | None = None
@@ -237,7 +247,7 @@ class WorkerPool:
 
     def handle(self, signals: set[int]) -> None:
         """React to *signals*, to the clock, and to the workers that have ended."""
-        if signals & {signal.SIGTERM, signal.SIGINT}:
+        if signals.intersection(STOPPING_SIGNALS):
             self._end_all(signal.SIGKILL if self._ending else signal.SIGTERM)
         elif CHANGED in signals and not self._ending:
             logger.info("A file has changed: all workers are restarted.")
@@ -254,7 +264,7 @@ class WorkerPool:
     def _start_due(self) -> None:
         for worker in self._workers:
             if worker.state is State.DUE and worker.due <= time.monotonic():
-                worker.start(self._pipe)
+                worker.start(self._pipe, self._url)
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
