@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # for type checkers and editors
         ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
         ExitScheduler, FilterError, GaveUp, IdentityTaken, MalformedMessage, NoRoute,
         NotAcknowledged, OperationTimeout, PostageError, PublishFailed, RejectMessage, RemoteError,
-        SettingsError, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
+        SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
     )
     from postage.exchange import Exchange
     from postage.fingerprint import Fingerprint
@@ -69,6 +69,7 @@ __all__ = [
     # Errors
     "PostageError", "SettingsError",
     "ConnectionFailed", "BrokerUnreachable", "AuthenticationFailed", "TlsFailed", "VhostRefused",
+    "TemporarilyRefused",
     "ConnectionLost", "ConnectionClosed", "ChannelRefused", "TopologyMismatch", "IdentityTaken",
     "ConsumerCancelled", "OperationTimeout", "PublishFailed", "NotAcknowledged", "NoRoute",
     "EncodingError", "DecodingError", "MalformedMessage", "RemoteError", "TimeoutError", "GaveUp",

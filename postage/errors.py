@@ -15,8 +15,8 @@ __all__ = [
     "ConnectionClosed", "ConnectionFailed", "ConnectionLost", "ConsumerCancelled", "DecodingError",
     "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "IdentityTaken", "MalformedMessage",
     "NoRoute", "NotAcknowledged", "OperationTimeout", "PostageError", "PublishFailed",
-    "RejectMessage", "RemoteError", "SettingsError", "TimeoutError", "TlsFailed",
-    "TopologyMismatch", "VhostRefused",
+    "RejectMessage", "RemoteError", "SettingsError", "TemporarilyRefused", "TimeoutError",
+    "TlsFailed", "TopologyMismatch", "VhostRefused",
 ]
 # fmt: on
 
@@ -74,6 +74,18 @@ class VhostRefused(ConnectionFailed):
     def __init__(self, text: str, *, host: str, port: int, vhost: str) -> None:
         super().__init__(text, host=host, port=port)
         self.vhost = vhost
+
+
+class TemporarilyRefused(ConnectionFailed):
+    """The broker accepts no connection now: a limit is reached, or the virtual host is down.
+
+    *code* is AMQP's, such as 530, and the message quotes the broker.  The refusal may pass: with
+    ``wait_for_broker``, the first connection waits for that.
+    """
+
+    def __init__(self, text: str, *, host: str, port: int, code: int) -> None:
+        super().__init__(text, host=host, port=port)
+        self.code = code
 
 
 class ConnectionLost(PostageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import ssl
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from postage.errors import (
     ConnectionFailed,
     ConnectionLost,
     PostageError,
+    TemporarilyRefused,
     TlsFailed,
     TopologyMismatch,
     VhostRefused,
@@ -30,9 +32,12 @@ _MISMATCH = re.compile(
     r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
     re.DOTALL,
 )
-# pika raises ProbableAccessDeniedError for any loss at this step; this text says that the broker
-# closed the connection.
-_CLOSED = "ConnectionClosedByBroker"
+# While a connection opens, pika keeps of the broker's connection.close only this `repr`.
+_CLOSED = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<text>.+)", re.DOTALL)
+# RabbitMQ 3.10 and 4.3, rabbit_reader.erl: limits of the vhost, the user and the node (530), and a
+# vhost that is down (541).
+_PASSES = re.compile(r"limit \(\d+\) is reached$|is down$")
+_PASSING = (320, 506, 541)  # connection-forced (a broker that stops), resource- and internal-error
 _TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
 # The hard errors of AMQP 0-9-1, without 320 and 506: these are no answers to a request.
 _REFUSALS = (501, 502, 503, 504, 505, 530, 540, 541)
@@ -45,11 +50,14 @@ def connecting_failed(
 ) -> ConnectionFailed:
     """Return the error for a connection to *host* that failed because of *exc*."""
     cause = _root(exc)
+    code, text = _words_of_the_broker(cause)
     error: ConnectionFailed
-    if isinstance(cause, _LOGIN_REFUSED):
+    if code in _PASSING or _PASSES.search(text):
+        error = _refused_for_now(settings, host, port, code, text)
+    elif isinstance(cause, _LOGIN_REFUSED):
         error = _login_refused(settings, host, port)
-    elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and _CLOSED in str(cause):
-        error = _vhost_refused(settings, host, port)
+    elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and code:
+        error = _vhost_refused(settings, host, port, text)
     elif why := tls_advice(cause, tls=settings.tls):
         text = f"no TLS connection to {host}:{port}: {why}"
         error = TlsFailed(text, host=host, port=port)
@@ -62,6 +70,26 @@ def connecting_failed(
         )
     error.__cause__ = exc
     return error
+
+
+def _words_of_the_broker(exc: BaseException) -> tuple[int, str]:
+    """Return code and text of the connection.close that ended the handshake; 0 if none did."""
+    match = _CLOSED.search(str(exc))
+    if match is None:
+        return 0, ""
+    return int(match["code"]), str(ast.literal_eval(match["text"]))
+
+
+def _refused_for_now(
+    settings: Settings, host: str, port: int, code: int, text: str
+) -> TemporarilyRefused:
+    return TemporarilyRefused(
+        f"{host}:{port} accepts no connection of user {settings.user!r} to the virtual host "
+        f"{settings.vhost!r} now ({code}): {text}",
+        host=host,
+        port=port,
+        code=code,
+    )
 
 
 _LOGIN_REFUSED = (
@@ -82,11 +110,11 @@ def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFa
     return AuthenticationFailed(text, host=host, port=port, user=settings.user)
 
 
-def _vhost_refused(settings: Settings, host: str, port: int) -> VhostRefused:
+def _vhost_refused(settings: Settings, host: str, port: int, text: str) -> VhostRefused:
     return VhostRefused(
-        f"{host}:{port} refused user {settings.user!r} the virtual host {settings.vhost!r}: it "
-        f"does not exist, or the user has no permissions there; check POSTAGE_VHOST, or the vhost "
-        f"argument",
+        f"{host}:{port} refused user {settings.user!r} the virtual host {settings.vhost!r} "
+        f"({text}): it does not exist, or the user has no permissions there; check POSTAGE_VHOST, "
+        f"or the vhost argument",
         host=host,
         port=port,
         vhost=settings.vhost,
