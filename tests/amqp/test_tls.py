@@ -15,7 +15,7 @@ import pytest
 
 from postage import messaging
 from postage.errors import ConnectionFailed, SettingsError
-from postage.green.amqp.connecting import connect_socket
+from postage.green.amqp.connecting import connect_socket, targets
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.stream import SecureStream
@@ -70,7 +70,9 @@ def env(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def connected(settings: Settings) -> gevent.socket.socket:
     """Return a socket connected to the address of *settings*, within a limit."""
     with gevent.Timeout(SOON):
-        return connect_socket(settings, *settings.addresses[0])
+        host, port = settings.addresses[0]
+        *_, (target, _) = targets(host, port, 10)  # IPv4, if it is localhost
+        return connect_socket(settings, host, target)
 
 
 # --- trust
@@ -153,7 +155,8 @@ def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseExcepti
         where = Settings(host="127.0.0.1", port=silent.getsockname()[1], tls=True)
         error = None if limit is gevent.Timeout else limit("over")
         with pytest.raises(limit), gevent.Timeout(1.0, error):  # loading certificates takes time
-            connect_socket(where, where.host, where.port)
+            ((target, _),) = targets(where.host, where.port, 10)
+            connect_socket(where, where.host, target)
         assert gone.wait(SOON)
         server.join(SOON)
 

@@ -13,8 +13,7 @@ import gevent.event
 import pika.frame
 import pytest
 
-from postage.green.amqp import transport as transport_module
-from postage.green.amqp.connecting import connect_socket, parameters
+from postage.green.amqp.connecting import connect_socket, parameters, targets
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.transport import Transport
 from postage.settings import Settings
@@ -94,9 +93,9 @@ def test_much_is_sent_before_the_loop_turns(connect: Any, where: Settings) -> No
     assert transport.unsent == transport.written - written, "a little waits for the end of the turn"
 
     for _ in range(3):
-        channel.publish("", "q", Properties(), b"x" * transport_module.CHUNK)
+        channel.publish("", "q", Properties(), b"x" * Transport.chunk)
         assert transport.unsent < 100, "no more than pika's own codec writes after the body"
-    assert transport.this_turn > 3 * transport_module.CHUNK
+    assert transport.this_turn > 3 * Transport.chunk
     wait_until(lambda: transport.this_turn == 0, SOON)
 
 
@@ -158,7 +157,8 @@ def test_no_heartbeat_before_the_connection_is_open() -> None:
 
     greeted = gevent.event.Event()
     with listening(serve) as where:
-        sock = connect_socket(where, where.host, where.port)
+        ((target, _),) = targets(where.host, where.port, SOON)
+        sock = connect_socket(where, where.host, target)
         ignore: dict[str, Any] = dict.fromkeys(("on_open", "on_failure", "on_close"), print)
         transport = Transport(parameters(where, where.host, where.port, "test"), sock, **ignore)
         transport.start()

@@ -1,12 +1,15 @@
-"""Connects a socket, with TLS if the settings say so, and makes pika's parameters."""
+"""Looks up a host, connects a socket, with TLS if the settings say so; makes pika's parameters."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import gevent.monkey
 import gevent.socket
 import gevent.ssl
@@ -14,22 +17,43 @@ import pika
 import pika.credentials
 
 from postage._version import __version__
-from postage.errors import PostageError, SettingsError
+from postage.errors import OperationTimeout, SettingsError
 from postage.settings import Settings
 
-__all__ = ["connect_socket", "parameters"]
+__all__ = ["connect_socket", "parameters", "targets"]
 
 
-def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.socket:
-    """Return a socket that is connected to *host*:*port* and, with TLS, has done the handshake.
+Target = tuple[Any, ...]
+"""One address of a host, as ``getaddrinfo`` returns it."""
+
+
+def targets(host: str, port: int, limit: float) -> Iterator[tuple[Target, float]]:
+    """Yield each address of *host* and the seconds in which to connect to it; all: *limit*.
+
+    Each gets an equal share of the time that is left, so an address that swallows all packets,
+    such as one of IPv6 behind a router without IPv6, leaves time for the next one.  An address that
+    refuses at once leaves its share to the others.  Switches while it looks up a name; raises
+    `OSError` if that fails and `OperationTimeout` at the limit.
+    """
+    deadline = time.monotonic() + limit
+    with gevent.Timeout(limit, OperationTimeout("looking up the host", limit)):
+        found = _look_up(host, port)
+    for index, target in enumerate(found):
+        yield target, max(0.0, deadline - time.monotonic()) / (len(found) - index)
+
+
+def connect_socket(settings: Settings, host: str, target: Target) -> gevent.socket.socket:
+    """Return a socket that is connected to *target* and, with TLS, has done the handshake.
 
     Switches greenlets.  Has no time limit: set a ``gevent.Timeout`` around the call.  A timeout or
     a kill closes the socket.  Raises `OSError` from the network, `ssl.SSLError` for a
     broker that cannot be trusted, and `SettingsError` for a certificate file that cannot be used.
     """
     context = _context(settings) if settings.tls else None
-    sock = _connected(host, port)
+    family, socket_type, protocol, _, address = target
+    sock = gevent.socket.socket(family, socket_type, protocol)
     try:
+        sock.connect(address)
         # The transport joins the frames of a turn, so Nagle's delay would only slow down calls.
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         if context is not None:
@@ -43,38 +67,17 @@ def connect_socket(settings: Settings, host: str, port: int) -> gevent.socket.so
     return sock
 
 
-def _connected(host: str, port: int) -> gevent.socket.socket:
-    """Return a socket that is connected to the first address of *host* that accepts it.
-
-    ``create_connection`` would take `OperationTimeout`, our limit, for the failure of one address,
-    because it is an `OSError`, and then try the next address without a limit.
-    """
-    error = OSError(f"{host} has no address")
-    for family, socket_type, protocol, _, address in _look_up(host, port):
-        sock = gevent.socket.socket(family, socket_type, protocol)
-        try:
-            sock.connect(address)
-        except BaseException as exc:
-            sock.close()
-            if not isinstance(exc, OSError) or isinstance(exc, PostageError):
-                raise
-            error = exc
-        else:
-            return sock
-    raise error
-
-
 _getaddrinfo = gevent.monkey.get_original("socket", "getaddrinfo")
 
 
-def _look_up(host: str, port: int) -> list[Any]:
+def _look_up(host: str, port: int) -> list[Target]:
     """Return the addresses of *host*; switches if *host* is a name.
 
     For an IP address we avoid gevent's resolver, which starts native threads and takes 0.7 MB.
     """
     stream = gevent.socket.SOCK_STREAM
     try:
-        found: list[Any] = _getaddrinfo(host.encode(), port, 0, stream, 0, socket.AI_NUMERICHOST)
+        found: list[Target] = _getaddrinfo(host.encode(), port, 0, stream, 0, socket.AI_NUMERICHOST)
     except OSError:  # *host* is a name
         return gevent.socket.getaddrinfo(host, port, 0, stream)
     return found

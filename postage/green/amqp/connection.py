@@ -23,7 +23,6 @@ leased        as many as are needed       nothing; it is reused for the next lea
 from __future__ import annotations
 
 import itertools
-import logging
 import operator
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -37,25 +36,28 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from postage.errors import (
+    BrokerUnreachable,
     ChannelRefused,
     ConnectionFailed,
     ConnectionLost,
     OperationTimeout,
     PostageError,
     SettingsError,
+    TemporarilyRefused,
     TopologyMismatch,
 )
 from postage.exchange import Exchange
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.codec import Codec
-from postage.green.amqp.connecting import connect_socket, parameters
+from postage.green.amqp.connecting import Target, connect_socket, parameters, targets
 from postage.green.amqp.connection_states import (
     SINGLE,
     ConnectionEvent,
     ConnectionState,
     next_state,
 )
+from postage.green.amqp.hub_logging import HubLogger, silence_pika
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.refusals import Declaration, Refusals
 from postage.green.amqp.transport import Transport
@@ -64,7 +66,7 @@ from postage.settings import Settings
 
 __all__ = ["Connection"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 OWN_CHANNELS = 50
 """Consumers that get a channel of their own; later ones share.
@@ -85,7 +87,6 @@ CLOSE_LIMIT = 1.0
 T = TypeVar("T")
 # Without a handler, pika's logger would print the errors that we raise to stderr.  Always the same
 # one, because the logger keeps each handler that it gets.
-_NO_OUTPUT = logging.NullHandler()
 
 _number = operator.attrgetter("number")
 
@@ -162,10 +163,42 @@ class Connection:
     # --- connecting
 
     def _connect(self) -> tuple[Transport, Codec]:
-        logging.getLogger("pika").addHandler(_NO_OUTPUT)
-        settings, where = self.settings, (self.host, self.port)
-        limit = settings.connect_timeout
+        silence_pika()
         self._step(ConnectionEvent.CONNECT)
+        try:
+            with self._translated():
+                return self._connect_to_any()
+        except BaseException:
+            self._step(ConnectionEvent.LOST)
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise `ConnectionFailed` for the errors of the block, except for wrong settings."""
+        try:
+            yield
+        except (ConnectionFailed, SettingsError):
+            raise
+        except Exception as exc:
+            error = error_translation.connecting_failed(self.settings, self.host, self.port, exc)
+            raise error from exc
+
+    def _connect_to_any(self) -> tuple[Transport, Codec]:
+        """Connect to the first address of the host that accepts us."""
+        error: ConnectionFailed | None = None
+        for target, share in targets(self.host, self.port, self.settings.connect_timeout):
+            try:
+                with self._translated():
+                    return self._connect_to(target, share)
+            except (BrokerUnreachable, TemporarilyRefused) as exc:  # noqa: PERF203 - few turns
+                # The next address may accept us; other refusals are the same everywhere.
+                error = exc
+                if self._state is not ConnectionState.OPENING:
+                    raise  # it opened in the moment in which its time ended
+        assert error is not None, "a host has an address, or the look-up fails"
+        raise error
+
+    def _connect_to(self, target: Target, limit: float) -> tuple[Transport, Codec]:
         opened: Answer[None] = Answer()
 
         def on_open(_transport: object) -> None:
@@ -177,24 +210,20 @@ class Connection:
         try:
             with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
                 transport = Transport(
-                    parameters(settings, *where, self.role),
-                    connect_socket(settings, *where),
+                    parameters(self.settings, self.host, self.port, self.role),
+                    connect_socket(self.settings, self.host, target),
                     on_open=on_open,
                     on_failure=lambda _, exc: opened.set_exception(exc),
                     on_close=self._on_close,
-                    late_after=settings.late_after,
+                    late_after=self.settings.late_after,
                 )
                 codec = Codec(transport)
                 transport.start()
                 opened.get("the AMQP handshake", limit)
-        except BaseException as exc:
+        except BaseException:
             if transport is not None:
                 transport.close_socket()
-            self._step(ConnectionEvent.LOST)
-            if isinstance(exc, Exception) and not isinstance(exc, SettingsError):
-                raise error_translation.connecting_failed(settings, *where, exc) from exc
             raise
-        logger.debug("%r is open.", self)
         return transport, codec
 
     def _step(self, event: ConnectionEvent) -> None:
