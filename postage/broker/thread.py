@@ -22,6 +22,7 @@ import gevent.monkey
 from postage.broker.faults import Faults
 from postage.broker.server import Broker
 from postage.broker.snapshot import Statistics
+from postage.errors import ConnectionClosed
 
 __all__ = ["BrokerThread", "embedded"]
 
@@ -71,6 +72,11 @@ class BrokerThread:
     def is_ours(self) -> bool:
         """False in a forked child: the broker runs in the parent, and the child is a client."""
         return self._hub is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the broker has run and was stopped, as it is at the end of the process."""
+        return self._hub is not None and self._broker is None
 
     @property
     def port(self) -> int:
@@ -210,11 +216,14 @@ def embedded(name: str = "", vhost: str = "/", **options: Any) -> BrokerThread:
     The broker listens on a free port of this machine (``embedded().url``), has the virtual host
     *vhost* from now on, and ends with the process.  *options* are those of `Broker`, for a broker
     that this call starts.  A forked child uses the broker of its parent.  Any thread may call this.
+    Raises `ConnectionClosed` when the broker was stopped, as it is at the end of the process.
     """
     with _lock:
         broker = _brokers.get(name)
         if broker is None:
             broker = _brokers[name] = _started(name, options)
+    if broker.has_ended:
+        raise ConnectionClosed(f"the embedded broker {name!r} has ended with its process")
     if broker.is_ours:
         broker.add_vhost(vhost)
     return broker

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +28,9 @@ import gevent.lock
 import gevent.monkey
 
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
+from postage.green.amqp.transport import Transport
 from postage.green.pool import Pool
 from postage.green.rpc.calls import Calls
 from postage.redelivery import Redeliveries
@@ -45,7 +47,7 @@ __all__ = [
     "statistics",
 ]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 DECLARED_AT_ONCE = 32
 """Queues that are declared at a time, each on a channel of its own.
@@ -129,9 +131,13 @@ class _HubRuntimes:
         return [each for runtime in self.by_settings.values() for each in runtime.pair.connections]
 
     def close_without_hub(self) -> None:
+        """Close all connections; the next use of a component makes new ones."""
         deadline = time.monotonic() + EXIT_LIMIT
-        for connection in self.connections():
-            connection.close_without_hub(max(0.0, deadline - time.monotonic()))
+        pairs = [each.pair for each in self.by_settings.values()]
+        self.by_settings.clear()
+        self.last = None, None
+        for pair in pairs:
+            pair.close_without_hub(deadline)
 
     def __del__(self) -> None:
         # The native thread ends, and its hub with it.  Not in a forked child, because the parent
@@ -210,21 +216,36 @@ def close(limit: float = 5.0) -> None:
         pair.close(limit)
 
 
-_registered = False
+_registered_in = 0  # the process that has registered `_at_exit`
 
 
 def _register_once() -> None:
-    global _registered  # noqa: PLW0603 - once per process, at the first use and not at import
-    if not _registered:
-        _registered = True
+    global _registered_in  # noqa: PLW0603 - once per process, at the first use and not at import
+    if _registered_in != os.getpid():
+        _registered_in = os.getpid()
+        atexit.unregister(_at_exit)  # a forked child has inherited it
         atexit.register(_at_exit)
-        os.register_at_fork(after_in_child=_after_fork)
+        _register_in_child_of_multiprocessing()
+
+
+def _register_in_child_of_multiprocessing() -> None:
+    """Let a child of `multiprocessing` call `_at_exit`; it ends without exit functions."""
+    process, util = map(sys.modules.get, ("multiprocessing.process", "multiprocessing.util"))
+    if process is not None and util is not None and process.parent_process() is not None:
+        # The lowest priority: after all that the program itself wants to do at the end.
+        util.Finalize(None, _at_exit, exitpriority=-sys.maxsize)
 
 
 def _at_exit() -> None:
+    """Send what is written and close the connections; exit functions called later may reconnect.
+
+    Python calls the exit functions that were registered before this one after it, and what they
+    register in turn not at all.  So what they write must not wait for the hub.
+    """
     runtimes = getattr(_local, "runtimes", None)
     if runtimes is not None:
         runtimes.close_without_hub()
+    Transport.chunk = 0
 
 
 def _after_fork() -> None:
@@ -235,3 +256,7 @@ def _after_fork() -> None:
             connection.close_socket()
         del _local.runtimes
         gevent.hub.reinit()  # gevent's fork does this, but os.fork does not unless it is patched
+
+
+# At import, so that functions which the program registers find a child without connections.
+os.register_at_fork(after_in_child=_after_fork)

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
 import math
 import time
 from collections import Counter
@@ -54,6 +53,7 @@ from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.refusals import Declaration
 from postage.green.runtime import Runtime
 from postage.green.topology import QueueDeclaration, Topology, may_pass
@@ -67,7 +67,7 @@ __all__ = [
     "next_subscription_state",
 ]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 LASTED = 5.0
 """Seconds after which consuming has lasted: the first recovery after it does not pause."""

@@ -49,6 +49,7 @@ AGAIN = {
     (ConnectionState.LOST, ConnectionEvent.PAUSE): ConnectionState.WAITING,
     (ConnectionState.LOST, ConnectionEvent.GIVE_UP): ConnectionState.LOST,
     (ConnectionState.LOST, ConnectionEvent.CLOSE): ConnectionState.CLOSED,
+    (ConnectionState.CLOSED, ConnectionEvent.GIVE_UP): ConnectionState.CLOSED,
     (ConnectionState.CLOSED, ConnectionEvent.CLOSE): ConnectionState.CLOSED,
     (ConnectionState.CLOSED, ConnectionEvent.LOST): ConnectionState.CLOSED,
 }

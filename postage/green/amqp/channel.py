@@ -40,6 +40,7 @@ from postage.green.amqp import error_translation
 from postage.green.amqp.codec import Codec, not_called
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Acks, Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.topology_operations import TopologyOperations, check_short
 from postage.green.amqp.transport import Transport
@@ -48,7 +49,7 @@ from postage.statistics_types import ChannelStatistics
 
 __all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 CHUNK = 1 << 14
 """Bytes of unsent publishes with confirms above which they are sent before the hub's turn ends.

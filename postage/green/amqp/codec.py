@@ -18,7 +18,6 @@ here.  Nothing here switches greenlets; all callbacks run in the hub.
 
 from __future__ import annotations
 
-import logging
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ import pika.exceptions
 import pika.frame
 
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string, short_string_at
 from postage.green.amqp.transport import Transport
 from postage.protocol import (
@@ -52,7 +52,7 @@ from postage.protocol import (
 
 __all__ = ["Codec", "OnConfirm", "OnMessage", "not_called"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 OnMessage = Callable[[Delivery], None]
 OnConfirm = Callable[[int, bool, bool], None]

@@ -23,8 +23,8 @@ Two classes have the states of a connection, and each follows a table of its own
 The tables share one set of states, so that logs, ``repr`` and statistics use the same words.  A
 table never leads to a state for which it has no row.  `next_state` raises for an event that has no
 entry for the present state: a wrong state without an error could leave greenlets waiting for ever.
-CLOSE and LOST are also allowed where they change nothing, because two callers may close the same
-connection, and its socket may end after the close.
+CLOSE, LOST and GIVE_UP are also allowed where they change nothing, because two callers may close
+the same connection, and its socket or its connecting greenlet may end after the close.
 """
 
 from __future__ import annotations
@@ -113,7 +113,11 @@ RECONNECTING: Transitions = {
         Event.GIVE_UP: State.LOST,
         Event.CLOSE: State.CLOSED,
     },
-    State.CLOSED: {Event.CLOSE: State.CLOSED, Event.LOST: State.CLOSED},
+    State.CLOSED: {
+        Event.GIVE_UP: State.CLOSED,
+        Event.CLOSE: State.CLOSED,
+        Event.LOST: State.CLOSED,
+    },
 }
 
 

@@ -8,7 +8,7 @@ would never end (RabbitMQ, memory alarms).
 from __future__ import annotations
 
 import itertools
-import logging
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ import gevent
 
 from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Refusals
@@ -24,7 +25,7 @@ from postage.settings import Settings
 
 __all__ = ["Pair"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 
 class Pair:
@@ -80,3 +81,8 @@ class Pair:
         """Close both connections for good, waiting at most *limit* seconds for each; switches."""
         for each in (self.publishing, self.consuming):
             each.close(limit)
+
+    def close_without_hub(self, deadline: float) -> None:
+        """Close both connections for good until *deadline*, while the hub does not run."""
+        for each in (self.publishing, self.consuming):
+            each.close_without_hub(max(0.0, deadline - time.monotonic()))

@@ -9,13 +9,17 @@ connection calls `get`.  If there is none, the first such greenlet starts the co
 The connecting greenlet tries every host of the settings, then pauses (`Backoff`), and repeats this
 as long as any greenlet waits.  Until a broker has accepted us once, it does not repeat: a refusal
 is most likely a mistake in the settings, so all waiting greenlets get the error at once, unless
-``wait_for_broker`` is set and no broker answers yet.
+``wait_for_broker`` is set and no broker answers yet, or the broker accepts no connections for now.
+
+The connecting greenlet logs apart (`HubLogger.log_apart`): a logging handler that sends messages
+would wait for this greenlet.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +33,7 @@ from postage.errors import (
     ConnectionFailed,
     OperationTimeout,
     PostageError,
+    TemporarilyRefused,
 )
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
@@ -38,18 +43,21 @@ from postage.green.amqp.connection_states import (
     ConnectionState,
     next_state,
 )
+from postage.green.amqp.hub_logging import HubLogger
 from postage.settings import Settings
 from postage.statistics_types import ConnectionStatistics
 
 __all__ = ["Reconnecting"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 LASTED = 1.0
 """Seconds after which a lost connection has lasted: the next tries start again with short pauses.
 
 It is short because the pauses must not grow while connections break every few seconds.
 """
+REPORT_INTERVAL = 30.0
+"""Seconds between two reports that connecting fails; the first failure is reported at once."""
 
 Make = Callable[[tuple[str, int]], Connection]
 """Connects to a host and port; raises `ConnectionFailed`."""
@@ -80,7 +88,7 @@ class Reconnecting:
         self._error: ConnectionFailed | None = None
         self._turn = 0  # index of the address to try next, modulo their number
         self._backoff = Backoff()
-        self._not_before = 0.0
+        self._not_before = self._next_report = 0.0
 
     def __repr__(self) -> str:
         return f"<Reconnecting for {self.role}, {self._state.name.lower()}, {self.losses} losses>"
@@ -114,7 +122,7 @@ class Reconnecting:
         """Return the open connection; if there is none, wait for one, which switches greenlets.
 
         Waits *limit* seconds, by default the ``operation_timeout`` of the settings, or without a
-        limit for a first connection with ``wait_for_broker``.  After that raises the
+        limit for the first connection with ``wait_for_broker``.  After that raises the
         `ConnectionFailed` of the last try, or `OperationTimeout` if no try has ended.  Raises
         `ConnectionClosed` after `close`.
         """
@@ -122,7 +130,7 @@ class Reconnecting:
         if connection is not None and connection.alive:
             return connection
         if limit is None:
-            waits = self.settings.wait_for_broker and not self._was_connected()
+            waits = self.settings.wait_for_broker and not self.was_open
             limit = math.inf if waits else self.settings.operation_timeout
         self._waiting += 1
         try:
@@ -149,13 +157,18 @@ class Reconnecting:
                 return connection
 
     def _ensure_connecting(self) -> None:
+        self._check_open()
+        if sys.is_finalizing():  # a `__del__` runs while modules are taken apart
+            raise ConnectionClosed("the program has ended, and can no longer connect")
+        if self._connecting is None and self.current is None:
+            self._answer = AsyncResult()
+            self._connecting = gevent.spawn(self._connect)
+
+    def _check_open(self) -> None:
         if self._state is ConnectionState.CLOSED:
             raise ConnectionClosed(
                 "our side closed the connections; use the component again to reconnect"
             )
-        if self._connecting is None and self.current is None:
-            self._answer = AsyncResult()
-            self._connecting = gevent.spawn(self._connect)
 
     @property
     def last_error(self) -> PostageError | None:
@@ -167,30 +180,35 @@ class Reconnecting:
     def _connect(self) -> None:
         try:
             connection = self._connect_until_open()
-        except Exception as exc:  # the waiting greenlets raise it
-            self._step(ConnectionEvent.GIVE_UP)
-            self._reset_pauses()  # the greenlets that get the error decide when to try again
-            self._answer.set_exception(exc)
-        else:
             if connection is not None:
                 self._opened(connection)
+        except Exception as exc:  # the waiting greenlets raise it
+            self._step(ConnectionEvent.GIVE_UP)
+            if self._was_connected():
+                self._pause()  # greenlets that are used to a connection ask again at once
+            else:
+                self._reset_pauses()  # the greenlets that get the error decide when to try again
+            self._answer.set_exception(exc)
         finally:
             self._connecting = None
 
     def _connect_until_open(self) -> Connection | None:
         """Return a connection, or None when no greenlet waits for one."""
-        level = logging.WARNING
         while self._waiting:
-            self._step(ConnectionEvent.PAUSE)
+            self._advance(ConnectionEvent.PAUSE)
             gevent.sleep(max(0.0, self._not_before - time.monotonic()))
-            self._step(ConnectionEvent.CONNECT)
-            connection = self._try_each(level)
+            self._advance(ConnectionEvent.CONNECT)
+            connection = self._try_each()
             if connection is not None and connection.alive:
                 return connection
             self._pause()
-            level = logging.INFO  # one warning for each outage
         self._step(ConnectionEvent.GIVE_UP)
         return None
+
+    def _advance(self, event: ConnectionEvent) -> None:
+        """Make a step of connecting; raise `ConnectionClosed` after `close_without_hub`."""
+        self._check_open()
+        self._step(event)
 
     def _pause(self) -> None:
         self._not_before = time.monotonic() + self._backoff.pause()
@@ -199,15 +217,18 @@ class Reconnecting:
         self._not_before = 0.0
         self._backoff.reset()
 
-    def _try_each(self, level: int) -> Connection | None:
+    def _try_each(self) -> Connection | None:
         """Try every host once, starting after the one that failed last."""
         addresses = self.settings.addresses
+        level = logging.DEBUG if time.monotonic() < self._next_report else logging.WARNING
         for _ in addresses:
             connection = self._try(addresses[self._turn % len(addresses)], level)
             if connection is not None:
                 return connection
         if self._error is not None and not self._may_recover(self._error):
             raise self._error
+        if level == logging.WARNING:
+            self._next_report = time.monotonic() + REPORT_INTERVAL
         return None
 
     def _try(self, address: tuple[str, int], level: int) -> Connection | None:
@@ -217,22 +238,30 @@ class Reconnecting:
             self._turn += 1
             self._error = exc
             level = level if self._may_recover(exc) else logging.DEBUG  # `get` raises it
-            logger.log(level, "No connection for %s: %s", self.role, exc)
+            logger.log_apart(level, "No connection for %s yet: %s", self.role, exc)
             return None
 
     def _may_recover(self, error: ConnectionFailed) -> bool:
-        """Return whether to try again after *error* instead of raising it."""
-        awaited = self.settings.wait_for_broker and isinstance(error, BrokerUnreachable)
-        return awaited or self._was_connected()
+        """Return whether to try again after *error* instead of raising it.
+
+        A limit that allows one connection but not the second one of the pair does not pass soon.
+        """
+        passes = isinstance(error, TemporarilyRefused)
+        if self.settings.wait_for_broker and (passes or isinstance(error, BrokerUnreachable)):
+            return True
+        return self.was_open if passes else self._was_connected()
 
     def _opened(self, connection: Connection) -> None:
-        if self.was_open:
-            logger.info("%r is re-established.", connection)
-        self.was_open, self._error = True, None
+        if self._state is ConnectionState.CLOSED:
+            connection.close_socket()
+        self._advance(ConnectionEvent.OPENED)
+        again, self.was_open, self._error = self.was_open, True, None
         self._connection, self._opened_at = connection, time.monotonic()
+        self._next_report = 0.0
         connection.on_end.append(self._ended)
-        self._step(ConnectionEvent.OPENED)
         self._answer.set(connection)
+        text = "%r is re-established." if again else "%r is open."
+        logger.log_apart(logging.INFO if again else logging.DEBUG, text, connection)
 
     def _ended(self, error: PostageError) -> None:
         """Note the end of the connection; runs in the hub."""
@@ -264,3 +293,16 @@ class Reconnecting:
         self._step(ConnectionEvent.CLOSE)
         if self.current is not None:
             self.current.close(limit)
+
+    def close_without_hub(self, limit: float) -> None:
+        """Close for good while the hub does not run, within *limit* seconds; never switches.
+
+        If the hub runs again, as in an exit function that is called later, greenlets that wait for
+        a connection get `ConnectionClosed`.
+        """
+        if self._connecting is not None:
+            self._connecting.kill(block=False)
+            self._answer.set_exception(ConnectionClosed("our side closed it while it connected"))
+        self._step(ConnectionEvent.CLOSE)
+        if self.current is not None:
+            self.current.close_without_hub(limit)

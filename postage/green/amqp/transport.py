@@ -9,7 +9,7 @@ socket and nothing here blocks: watchers of the hub call it.
 * **Reading.**  When the socket is readable, one ``recv`` per turn of the event loop passes its
   bytes to `feed`: pika's decoder, which the `Codec` replaces.
 * **Writing.**  `write` appends whole frames to a list.  At the end of the turn `_flush` joins them
-  and sends them with one system call.  When a turn produces more than `CHUNK` bytes, they are sent
+  and sends them with one system call.  When a turn produces more than `chunk` bytes, they are sent
   earlier.  What the socket does not take stays in ``_sending`` until the socket is writable.
 * **Back pressure.**  When more than `HIGH_WATER` bytes are unsent, or the broker has an alarm
   (connection.blocked), `takes_data` is False, and publishers call `wait_writable`.
@@ -42,6 +42,7 @@ import pika.connection
 import pika.exceptions
 
 from postage.errors import OperationTimeout
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
@@ -49,7 +50,7 @@ from postage.protocol import HEARTBEAT_FRAME
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 PIKA_PRIVATE_NAMES = (
     "_adapter_add_callback_threadsafe",
@@ -68,13 +69,6 @@ PIKA_PRIVATE_NAMES = (
 HIGH_WATER = 1 << 20
 """Unsent bytes above which publishers wait, so that a broker that stops reading costs no memory."""
 
-CHUNK = 1 << 18
-"""Bytes that are sent before the turn of the loop ends; more would only take memory.
-
-Much less would split data that broker and clients handle as one: with 8 kB, each of a hundred
-concurrent calls takes a third longer.
-"""
-
 FIRST_BYTES = b"\x01\x08A"
 """Valid first bytes of a stream: a method frame, a heartbeat, or "AMQP" (another version)."""
 
@@ -89,6 +83,13 @@ class Transport(pika.connection.Connection):
     Its callbacks run in the hub and must not block.  All methods are for greenlets of that hub,
     except `beat`.  With a *late_after*, in seconds, the `HubMonitor` keeps the connection alive
     from `start` to its end.
+    """
+
+    chunk = 1 << 18
+    """Bytes above which data is sent before the turn of the loop ends; more would only take memory.
+
+    Much less would split data that broker and clients handle as one: with 8 kB, each of a hundred
+    concurrent calls takes a third longer.  0 at the end of the program, as the loop may not turn.
     """
 
     def __init__(  # noqa: PLR0913 - the callbacks have names
@@ -188,8 +189,8 @@ class Transport(pika.connection.Connection):
         if not self._flush_due:
             self._flush_due = True
             self._loop.run_callback(self._flush)
-        if self.written - self._sent > CHUNK:
-            self.send_early(CHUNK)
+        if self.written - self._sent > self.chunk:
+            self.send_early(self.chunk)
 
     _adapter_emit_data = write  # pika's name for it
 

@@ -55,6 +55,7 @@ from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.waiting import SharedResource
@@ -66,7 +67,7 @@ from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultExc
 
 __all__ = ["Calls"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 _REQUEST = PropertiesTemplate("correlation_id", "content_type", "reply_to", "expiration")
 
