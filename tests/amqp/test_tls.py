@@ -154,8 +154,8 @@ def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseExcepti
         server = gevent.spawn(serve)
         where = Settings(host="127.0.0.1", port=silent.getsockname()[1], tls=True)
         error = None if limit is gevent.Timeout else limit("over")
+        ((target, _),) = targets(where.host, where.port, 10)
         with pytest.raises(limit), gevent.Timeout(1.0, error):  # loading certificates takes time
-            ((target, _),) = targets(where.host, where.port, 10)
             connect_socket(where, where.host, target)
         assert gone.wait(SOON)
         server.join(SOON)
