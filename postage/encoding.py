@@ -16,10 +16,12 @@ sends the value.
 
 from __future__ import annotations
 
+import codecs
 import enum
 import functools
 import json
 import marshal
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -47,7 +49,7 @@ class Encoder:
 
 
 class JsonEncoder(Encoder):
-    """JSON (RFC 8259): UTF-8 only, no NaN.
+    """JSON (RFC 8259): UTF-8 only, no NaN, no numbers that are infinite as a float.
 
     Sets are sent as lists, members of enums as their values, UUIDs as their text.
 
@@ -81,16 +83,21 @@ class JsonEncoder(Encoder):
 
     @classmethod
     def decode(cls, string: str | bytes) -> Any:
-        """Return the object in *string*; `DecodingError` if it is not JSON in UTF-8."""
-        libraries = fast_json()
+        """Return the object in *string*; `DecodingError` if it is not JSON in UTF-8.
+
+        A byte order mark before the text is skipped, as RFC 8259 (8.1) allows.
+        """
+        libraries, data = fast_json(), b""
         try:
             data = string.encode() if isinstance(string, str) else bytes(string)
             try:
                 value = _decode(data) if libraries is None else libraries.loads(data)
             except (ValueError, RecursionError):
-                value = _decode(data)  # may accept the data, and always raises the same errors
+                # It may accept the data, and always raises the same errors.
+                value = _decode(data.removeprefix(codecs.BOM_UTF8))
         except (ValueError, RecursionError) as exc:
-            raise DecodingError(f"not JSON in UTF-8: {str(exc)[:200]}") from exc
+            what = _form_of(data) or str(exc)[:200]
+            raise DecodingError(f"not JSON in UTF-8: {what}") from exc
         if len(data) >= 2 * cls.max_depth and cls._is_too_deep(data, value):
             raise DecodingError(f"nested deeper than {cls.max_depth} levels")
         return value
@@ -192,9 +199,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    """Return *text* as a float; refuse it if that is infinite, which could not be sent again."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:20]} is too large for a float")
+    return number
+
+
 # Made once, because json.dumps and json.loads make new ones at each call with an option.
 _encoder = json.JSONEncoder(allow_nan=False, default=_as_json)
-_decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _encode(data: Any) -> bytes:
@@ -212,6 +227,35 @@ def _decode(data: bytes) -> Any:
     except StopIteration:  # there are blanks, or an error, whose place `decode` reports
         return _decoder.decode(text)
     return value if end == len(text) else _decoder.decode(text)
+
+
+# --- finding out what a body is that cannot be decoded
+
+_FORMS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark is a part of it
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (b"\0\0\0", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+    (b"\0", "UTF-16"),
+    (b"\x1f\x8b", "gzip"),
+    *((bytes((0x78, level)), "zlib (deflate)") for level in (0x01, 0x5E, 0x9C, 0xDA)),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+)
+"""How bodies begin that other clients encode or compress."""
+
+
+def _form_of(data: bytes) -> str:
+    """Return what *data* seems to be instead of JSON in UTF-8; empty if that is not known."""
+    form = next((name for beginning, name in _FORMS if data.startswith(beginning)), "")
+    if data[1:4] == b"\0\0\0":
+        form = "UTF-32"
+    elif data[1:2] == b"\0":
+        form = form or "UTF-16"
+    return form and f"it begins like {form}"
 
 
 # --- finding the part of a value that cannot be sent

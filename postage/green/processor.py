@@ -417,7 +417,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         except MalformedMessage:
             raise
         except Exception as exc:  # a user's encoder may raise anything
-            raise MalformedMessage(str(exc)) from exc
+            encoding = str(delivery.properties.content_encoding or "")
+            named = f" (its content_encoding is {encoding[:40]!r})" if encoding else ""
+            raise MalformedMessage(f"{exc}{named}") from exc
 
     def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
         """Return the handlers of a message, bound to this processor."""

@@ -165,6 +165,16 @@ def test_a_malformed_body_is_rejected_counted_and_logged_once(case, data):
     assert case.victim.seen == [{"parameters": "alive"}]
 
 
+@pytest.mark.behaviour("other-languages", "message-outcomes")
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "utf-16", "%s" * 100])
+def test_the_encoding_of_a_malformed_body_is_named(case, encoding):
+    case.put(b"\x1b\x07\x00\xf8", content_encoding=encoding)
+    case.assert_rejected(b"\x1b\x07\x00\xf8")
+
+    (record,) = case.logged()
+    assert f"its content_encoding is {encoding[:40]!r}" in record.getMessage()
+
+
 @pytest.mark.behaviour("message-outcomes")
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD.keys())
 def test_an_odd_message_is_handled_or_ignored(case, data):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime as dt
 import enum
+import gzip
 import json
+import lzma
 import math
 import uuid
+import zlib
 
 import pytest
 from hypothesis import given
@@ -153,8 +157,9 @@ def test_the_error_names_the_very_key_however_deep_it_is(path):
 
 BAD_JSON = [
     *(b"", b" ", b"{", b'{"a": }', b"{'a': 1}", b"nonsense", b"[1] [2]", b'"open', b"\x00"),
-    *(b"\xff\xfe", b'"\xe9"', '"\u20ac"'.encode("utf-16"), b"\xef\xbb\xbf{}", b"\x80\x02}q\x00."),
+    *(b"\xff\xfe", b'"\xe9"', '"\u20ac"'.encode("utf-16"), b"\xef\xbb\xbf", b"\x80\x02}q\x00."),
     *(b"NaN", b'{"a": NaN}', b"[Infinity]", b"-Infinity", b"1" * 5000),
+    *(b"1e999", b"[-1e999]", b'{"a": [{"b": 1E+400}]}', b"9" * 400 + b".5"),
     *(b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b"[" * 100_000),
 ]
 
@@ -174,7 +179,39 @@ def test_no_bytes_raise_anything_but_a_decoding_error(body):
         value = JsonEncoder.decode(body)
     except DecodingError:
         return
-    assert json.loads(body.decode("utf-8")) == value
+    assert json.loads(body.decode("utf-8-sig")) == value
+
+
+@pytest.mark.behaviour("encoders")
+@pytest.mark.parametrize("text", ["\ufeff[1]", b"\xef\xbb\xbf[1]", b"\xef\xbb\xbf [1]\n"])
+def test_a_byte_order_mark_is_skipped(text):
+    assert JsonEncoder.decode(text) == [1]
+
+
+@pytest.mark.behaviour("encoders")
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        *((json.dumps({"a": 1}).encode(f"utf-16{end}"), "UTF-16") for end in ("", "-le", "-be")),
+        *((json.dumps({"a": 1}).encode(f"utf-32{end}"), "UTF-32") for end in ("", "-le", "-be")),
+        *((zlib.compress(b"{}", level), "zlib (deflate)") for level in (0, 1, 6, 9)),
+        (gzip.compress(b"{}"), "gzip"),
+        (bz2.compress(b"{}"), "bzip2"),
+        (lzma.compress(b"{}"), "xz"),
+        (b"\x28\xb5\x2f\xfd\x00", "Zstandard"),
+        (b"\x04\x22\x4d\x18\x00", "LZ4"),
+    ],
+)
+def test_another_encoding_or_compression_is_named(body, form):
+    with pytest.raises(DecodingError) as caught:
+        JsonEncoder.decode(body)
+
+    assert str(caught.value) == f"not JSON in UTF-8: it begins like {form}"
+
+
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+def test_each_finite_number_is_read_and_can_be_sent_again(number):
+    assert JsonEncoder.decode(JsonEncoder.encode([number])) == [number]
 
 
 def nested(depth, opening="[", closing="]"):

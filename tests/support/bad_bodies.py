@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,12 +59,17 @@ def _no_json() -> Iterator[tuple[str, bytes]]:
     yield "UTF-16", text.encode("utf-16")
     yield "UTF-16 without a mark", text.encode("utf-16-be")
     yield "UTF-32", text.encode("utf-32")
-    yield "UTF-8 with a byte order mark", text.encode("utf-8-sig")
+    yield "two byte order marks", codecs.BOM_UTF8 + text.encode("utf-8-sig")
+    yield "gzip", gzip.compress(body())
+    yield "deflate", zlib.compress(body())
     yield "a control character in a string", spliced('"a\nb"')
     yield "NaN", spliced("NaN")
     yield "Infinity", spliced("Infinity")
     yield "-Infinity", spliced("-Infinity")
     yield "NaN deep inside", spliced('[{"a": [1, NaN]}]')
+    yield "a number beyond what floats hold", spliced("1e999")
+    yield "a negative one deep inside", spliced('[{"a": [1, -1e400]}]')
+    yield "a number of 400 digits with a point", spliced("9" * 400 + ".0")
     yield "an integer of 10,000 digits", spliced("9" * 10_000)
     yield "lists 10,000 deep", spliced("[" * DEEP + "]" * DEEP)
     yield "objects 10,000 deep", spliced('{"a":' * DEEP + "1" + "}" * DEEP)
@@ -70,7 +78,7 @@ def _no_json() -> Iterator[tuple[str, bytes]]:
     yield "lists just too deep", spliced("[" * TOO_DEEP + "]" * TOO_DEEP)
     yield "10 MB of text", b"x" * 10_000_000
     yield "10 MB of brackets", b"[" * 10_000_000
-    yield "10 MB in a good message", spliced('"' + "x" * 10_000_000 + '"')
+    yield "17 MiB in a good message", spliced('"' + "x" * (17 << 20) + '"')
 
 
 def _no_message() -> Iterator[tuple[str, bytes]]:
@@ -108,7 +116,9 @@ ODD: dict[str, bytes] = {
     "the name of a private attribute": body(name="__class__"),
     "names full of formatting": body(name="%s%n{0}", type="%d"),
     "content without parameters": body(content={}),
-    "a number beyond what floats hold": spliced("1e999"),
+    "the largest float": spliced("1.7976931348623157e308"),
+    "UTF-8 with a byte order mark": body().decode().encode("utf-8-sig"),
+    "10 MB in a good message": spliced('"' + "x" * 10_000_000 + '"'),
     "lists that are just not too deep": spliced("[" * (TOO_DEEP - 3) + "]" * (TOO_DEEP - 3)),
     "1 MB of parameters": spliced('"' + "x" * 1_000_000 + '"'),
     "white space around it": b" \r\n\t" + body() + b"\n",
