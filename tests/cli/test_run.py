@@ -258,6 +258,30 @@ def test_it_reloads_what_has_changed_and_survives_mistakes(broker_env, tmp_path:
     assert "SyntaxError" in ended.stderr
 
 
+def test_reload_tries_again_when_the_broker_is_right_again(broker_env):
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.channel.queue_declare("cli-echo", durable=True, arguments={"x-max-length": 5})
+        with running("run", "fleet:Echo", "--reload") as program:
+            program.wait_for_line("has ended with exit code 5; it is started again in 5 s", SOON)
+            raw.channel.queue_delete("cli-echo")
+            program.wait_for_line("Running 1 component: Echo.", SOON)
+            assert program.terminate().code == 0
+
+
+@pytest.mark.parametrize("options", [("--no-wait",), ("--wait",)])
+def test_reload_tries_again_until_there_is_a_broker(options: tuple[str, ...]):
+    from postage.broker import BrokerThread
+
+    with BrokerThread() as first:
+        port = first.port
+    env = with_url(f"amqp://guest:guest@127.0.0.1:{port}/")
+    with running("run", "fleet:Echo", "--reload", *options, env=env) as program:
+        program.wait_for_line("127.0.0.1", SOON)
+        with BrokerThread(port=port):
+            program.wait_for_line("Running 1 component: Echo.", SOON)
+            assert program.terminate().code == 0
+
+
 def test_reload_without_its_extra_says_what_to_install():
     code = (
         "import sys; sys.modules['watchfiles'] = None; from postage.cli import main\n"

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 FINAL = (Code.USAGE, Code.UNREACHABLE, Code.TOPOLOGY)
 """Exit codes that a restart does not cure."""
+RETRY = 5.0
+"""Seconds after which ``--reload`` tries again what no restart has cured."""
 GRACE = 15.0
 """Seconds beyond its shutdown timeout after which a worker is killed."""
 CHANGED = 0
@@ -291,6 +293,12 @@ class WorkerPool:
             worker.record(Event.RESTART)
 
     def _give_up(self, worker: WorkerProcess, ending: str, code: Code) -> None:
+        if self._reload and code is not Code.USAGE:  # the cause may be the broker, not a file
+            text = "Worker %d has ended %s; it is started again in %g s, or when a file changes."
+            logger.error(text, worker.number, ending, RETRY)
+            worker.due = time.monotonic() + RETRY
+            worker.record(Event.RESTART)
+            return
         worker.record(Event.END)
         if self._reload:
             logger.error("Worker %d has ended %s and waits for a change.", worker.number, ending)
