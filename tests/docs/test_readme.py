@@ -1,7 +1,8 @@
 """The code in README and docs runs, and prints what its comments say.
 
 The Python blocks of a page are one program, run from top to bottom.  A comment ``# prints: x`` says
-what a line prints.  A block that runs until it is stopped is a program of its own.
+what a line prints.  A block that runs until it is stopped is a program of its own, and so is one
+that other processes import, which must therefore do nothing when it is imported.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
 STAYS = re.compile(r"^(?:green\.)?run\(", re.MULTILINE)
+MAIN = 'if __name__ == "__main__":'
+ALONE = re.compile(f"{STAYS.pattern}|^{MAIN}", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -26,17 +29,20 @@ def blocks(page: Path) -> list[str]:
 
 
 SCRIPTS = {
-    page.name: "\n".join(block for block in blocks(page) if not STAYS.search(block))
+    page.name: "\n".join(block for block in blocks(page) if not ALONE.search(block))
     for page in PAGES
-}
+} | {f"{page.name}, a file": block for page in PAGES for block in blocks(page) if MAIN in block}
 STAYING = {page.name: block for page in PAGES for block in blocks(page) if STAYS.search(block)}
 
 
 @pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script])
-def test_the_code_of_a_page_runs(broker_env, name: str):
+def test_the_code_of_a_page_runs(broker_env, tmp_path: Path, name: str):
+    """As a file, as readers run it: a process pool imports the file again in each process."""
     script = SCRIPTS[name]
+    file = tmp_path / "script.py"
+    file.write_text(script)
 
-    ended = run_program("-W", "error", "-c", script)
+    ended = run_program("-W", "error", str(file))
 
     assert (ended.code, ended.stderr) == (0, ""), ended
     assert ended.stdout.splitlines() == PRINTS.findall(script)
