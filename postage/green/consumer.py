@@ -145,7 +145,7 @@ class GenericConsumer:
             pipeline.add(runtime, partial(declare_queue, connection, queue))
             self._topology.add(queue)
             return
-        with runtime.declare_gate:
+        with runtime.declare_gate.acquire():
             declare_queue(connection, queue)
         known = self._topology.add(queue)
         if self._subscription is not None:

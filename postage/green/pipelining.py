@@ -25,12 +25,12 @@ class Pipeline:
 
         The gate is acquired before the greenlet is made, to bound the number of greenlets, too.
         """
-        runtime.declare_gate.acquire()
+        place = runtime.declare_gate.acquire()
         greenlet = gevent.spawn(self._run, declare)
         for declaring in (self._declaring, runtime.pair.declaring):
             declaring.add(greenlet)
             greenlet.rawlink(declaring.discard)
-        greenlet.rawlink(lambda _: runtime.declare_gate.release())
+        greenlet.rawlink(lambda _: place.release())
 
     def _run(self, declare: Callable[[], None]) -> None:
         try:

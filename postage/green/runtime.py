@@ -24,13 +24,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 import gevent.hub
-import gevent.lock
 import gevent.monkey
 
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.transport import Transport
+from postage.green.amqp.waiting import Gate
 from postage.green.pool import Pool
 from postage.green.rpc.calls import Calls
 from postage.redelivery import Redeliveries
@@ -67,8 +67,8 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.pair = Pair(settings)
-        self.declare_gate = gevent.lock.BoundedSemaphore(DECLARED_AT_ONCE)
-        """Held by a greenlet while it declares a queue."""
+        self.declare_gate = Gate(DECLARED_AT_ONCE)
+        """A greenlet has a place in it while it declares a queue."""
         self.startup: Pool[Callable[[], object]] = Pool(
             STARTED_AT_ONCE, lambda start: start(), "starting consumers"
         )

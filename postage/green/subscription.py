@@ -2,8 +2,8 @@
 
 How it works
 ------------
-A component listens to some queues.  For each of them its `Subscription` has one AMQP consumer, all
-on one channel.  Its states are these:
+A component listens to some queues.  For each of them its `Subscription` has one AMQP consumer.  Its
+states (`subscription_states`) are these:
 
     NEW --START--> STARTING --RESTORED--> CONSUMING --BROKEN--> RECOVERING --RESTORED--> CONSUMING
 
@@ -13,33 +13,37 @@ Each of them leads to FAILED, after an error that waiting does not cure, and to 
   single consumer because its queue was deleted or its leader moved (`_on_cancel`).  Both are
   reported in the hub.  In case a report is missing, `Runtime.consumer_check` calls `check` every
   few seconds.
-* **Recovering.**  One greenlet runs `_recover` until nothing is missing.  It waits for a
-  connection, opens a channel, declares each queue that this connection has not declared yet, and
-  consumes from each queue without a consumer.  Consumers that survived are left alone.  A healthy
-  subscription has no greenlet.
+* **Recovering.**  For each queue without a consumer, a greenlet runs `_recover` until the queue has
+  one.  It waits for a connection, declares the queue if this connection has not declared it yet,
+  and consumes from it.  So a queue that does not answer, or is refused, holds up no other queue.
+  Consumers that survived are left alone.  A healthy subscription has no greenlet.
+* **Channels.**  All queues share one channel.  A broker does one operation of a channel after the
+  other, so a queue that hangs would stop the consumers of all others.  Therefore the declaration
+  first asks the queue itself, on a leased channel.  If ``basic.consume`` still gets no answer
+  within `PATIENCE`, the channel is abandoned, and this queue gets a channel of its own.
 * **Pausing.**  After a lost connection it does not pause, because reconnecting does.  After a
-  channel or consumer that ended soon after the last recovery it pauses by `Backoff`, so that a
-  queue whose messages break the channel does not keep the broker busy.
+  channel or consumer that ended soon after its start, and after a refusal, it pauses by
+  `Backoff`, so that a queue whose messages break the channel does not keep the broker busy.
 * **Failing.**  A refusal at the start is an error of the program, and so is one that will not pass
   (`topology.may_pass`), such as a queue with other flags.  The component gets the error and ends
   with it.  Other refusals, such as a queue on a node that is down, are tried again.
 
-The first recovery is the start.  The startup pool of the runtime, which runs a few of them at a
-time, makes the first try; if it does not succeed, the subscription spawns a greenlet of its own.
+The startup pool of the runtime, which runs a few components at a time, makes the first try.  The
+queues for which it does not succeed are then recovered.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
+import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
-import gevent.event
 
 from postage.errors import (
     ChannelRefused,
@@ -50,94 +54,37 @@ from postage.errors import (
     PostageError,
 )
 from postage.exchange import Exchange
-from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.refusals import Declaration
+from postage.green.amqp.waiting import SharedResource
 from postage.green.runtime import Runtime
+from postage.green.subscription_states import (
+    SubscriptionEvent,
+    SubscriptionState,
+    next_subscription_state,
+)
 from postage.green.topology import QueueDeclaration, Topology, may_pass
 
-__all__ = [
-    "TRANSITIONS",
-    "Subscription",
-    "SubscriptionEvent",
-    "SubscriptionState",
-    "declare_queue",
-    "next_subscription_state",
-]
+__all__ = ["Subscription", "declare_queue"]
 
 logger = HubLogger(__name__)
 
 LASTED = 5.0
 """Seconds after which consuming has lasted: the first recovery after it does not pause."""
+PATIENCE = 2.0
+"""Seconds without an answer after which a queue is reported, and no longer holds up others."""
 
 
-class SubscriptionState(enum.Enum):
-    """Where a subscription is in its life."""
-
-    NEW = enum.auto()
-    STARTING = enum.auto()
-    """It has never had all its consumers."""
-    CONSUMING = enum.auto()
-    """The broker has a consumer for every queue, as far as is known here."""
-    RECOVERING = enum.auto()
-    FAILED = enum.auto()
-    """The component got the error, and will stop the subscription."""
-    STOPPED = enum.auto()
-
-
-class SubscriptionEvent(enum.Enum):
-    """What can happen to a subscription."""
-
-    START = enum.auto()
-    RESTORED = enum.auto()
-    """Every queue has its consumer."""
-    BROKEN = enum.auto()
-    """A consumer, the channel or the connection has ended."""
-    FAIL = enum.auto()
-    STOP = enum.auto()
-
-
-_S, _E = SubscriptionState, SubscriptionEvent
-
-TRANSITIONS: Mapping[SubscriptionState, Mapping[SubscriptionEvent, SubscriptionState]] = {
-    _S.NEW: {_E.START: _S.STARTING, _E.STOP: _S.STOPPED},
-    _S.STARTING: {
-        _E.RESTORED: _S.CONSUMING,
-        _E.BROKEN: _S.RECOVERING,
-        _E.FAIL: _S.FAILED,
-        _E.STOP: _S.STOPPED,
-    },
-    _S.CONSUMING: {_E.BROKEN: _S.RECOVERING, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
-    _S.RECOVERING: {
-        _E.RESTORED: _S.CONSUMING,
-        _E.BROKEN: _S.RECOVERING,
-        _E.FAIL: _S.FAILED,
-        _E.STOP: _S.STOPPED,
-    },
-    # Until the component stops it, the end of its channel or consumers may be reported.
-    _S.FAILED: {_E.BROKEN: _S.FAILED, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
-    _S.STOPPED: {_E.BROKEN: _S.STOPPED, _E.FAIL: _S.STOPPED, _E.STOP: _S.STOPPED},
-}
-
-
-def next_subscription_state(
-    state: SubscriptionState, event: SubscriptionEvent
-) -> SubscriptionState:
-    """Return the state after *event*; raise `AssertionError` where *event* cannot happen."""
-    if event not in TRANSITIONS[state]:
-        raise AssertionError(f"{event.name} cannot happen to a subscription that is {state.name}")
-    return TRANSITIONS[state][event]
-
-
-def declare_queue(connection: Connection, queue: QueueDeclaration) -> None:
+def declare_queue(connection: Connection, queue: QueueDeclaration, *, probe: bool = False) -> None:
     """Declare *queue*, its exchanges and bindings on *connection*, and set its name; switches.
 
-    The caller holds the declare gate of the runtime.  Raises what `Channel` does.
+    The caller has a place in the declare gate of the runtime.  With *probe*, also waits for an
+    answer of the queue itself.  Raises what `Channel` does.
     """
     try:
-        _declare_all(connection, queue)
+        _declare_all(connection, queue, probe)
     except ChannelRefused as exc:
         deleted = [each for each, _ in queue.bindings if exc.misses(each.name)]
         if not deleted:
@@ -145,18 +92,18 @@ def declare_queue(connection: Connection, queue: QueueDeclaration) -> None:
         # An exchange was deleted after this connection had declared it.
         for exchange in deleted:
             connection.discard_declaration(exchange)
-        _declare_all(connection, queue)
+        _declare_all(connection, queue, probe)
     queue.declared_on = connection
 
 
-def _declare_all(connection: Connection, queue: QueueDeclaration) -> None:
+def _declare_all(connection: Connection, queue: QueueDeclaration, probe: bool) -> None:  # noqa: FBT001 - private
     exchanges: dict[type[Exchange], None] = dict.fromkeys(each for each, _ in queue.bindings)
     for exchange in exchanges:
         connection.declare(exchange)
     bindings = [(exchange.name, key) for exchange, key in queue.bindings]
     queue.name = connection.carry_out(
         Declaration.of_queue(queue.requested_name, queue.flags),
-        lambda to: to.queue_declare_bound(queue.requested_name, queue.flags, bindings),
+        lambda to: to.queue_declare_bound(queue.requested_name, queue.flags, bindings, probe=probe),
     )
 
 
@@ -168,17 +115,18 @@ class Subscription:
     """
 
     __slots__ = (
-        "_backoff",
         "_cancelled_tags",
         "_channel",
-        "_consuming_since",
         "_counts",
-        "_greenlet",
+        "_has_consumed",
         "_on_delivery",
         "_on_failure",
+        "_opening",
+        "_own_channels",
         "_queue_of_tag",
-        "_retry_now",
+        "_recovering",
         "_runtime",
+        "_starter",
         "_state",
         "_topology",
         "prefetch",
@@ -196,15 +144,16 @@ class Subscription:
         self._runtime, self._topology = runtime, topology
         self._on_delivery, self._on_failure, self._counts = on_delivery, on_failure, counts
         self._state = SubscriptionState.NEW
+        self._has_consumed = False  # from all queues at a time
         self._channel: Channel | None = None
+        self._opening: SharedResource[Channel] | None = None
+        # Queues whose consume was not answered, with their channels.
+        self._own_channels: dict[QueueDeclaration, Channel | None] = {}
         self._queue_of_tag: dict[str, QueueDeclaration] = {}
         # Consumers that have ended, but may still hold unacknowledged messages.
         self._cancelled_tags: list[str] = []
-        self._greenlet: Any = None  # runs `_recover`
-        self._retry_now = gevent.event.Event()
-        self._retry_now.set()
-        self._consuming_since = -math.inf
-        self._backoff = Backoff()
+        self._starter: Any = None  # the greenlet that runs `_start`
+        self._recovering: dict[QueueDeclaration, Any] = {}  # the greenlet of each queue
 
     def __repr__(self) -> str:
         return f"<Subscription to {self._names()}, {self._state.name.lower()}>"
@@ -224,7 +173,7 @@ class Subscription:
     def start(self) -> None:
         """Start to consume as soon as the broker can be reached; never switches."""
         self._move(SubscriptionEvent.START)
-        self._runtime.startup.submit(self._recover)
+        self._runtime.startup.submit(self._start)
 
     def add(self, queue: QueueDeclaration) -> None:
         """Also consume from *queue*, which is declared; switches.
@@ -232,40 +181,56 @@ class Subscription:
         If the channel has ended, recovery does it later.  Raises `ChannelRefused`.
         """
         channel = self._channel
-        if channel is None or not channel.alive or queue.consumer_tag in self._queue_of_tag:
+        if queue.consumer_tag in self._queue_of_tag:
+            return
+        if channel is None or not channel.alive:
+            if self._state is SubscriptionState.CONSUMING:  # it had no queue so far
+                self._move(SubscriptionEvent.BROKEN)
+            self._recover_each([queue], pauses=False)
             return
         try:
             self._consume(channel, queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from queue %r: %s", queue.name, exc)
-            self._note_broken()
+            self._note_broken([queue])
 
     def remove(self, queue: QueueDeclaration) -> None:
         """Stop consuming from *queue*; switches."""
         known = self._queue_of_tag.pop(queue.consumer_tag, None)
-        if known is not None and self._channel is not None:
+        channel = self._channel_of(queue)
+        if known is not None and channel is not None:
             self._cancelled_tags.append(queue.consumer_tag)
-            self._channel.cancel(queue.consumer_tag)
+            channel.cancel(queue.consumer_tag)
+        recovering = self._recovering.pop(queue, None)
+        if recovering is not None:
+            recovering.kill(block=False)
+            self._note_progress()
 
     def stop(self) -> None:
         """End the consumers; messages that were delivered can still be acknowledged.
 
-        Switches only to kill the recovery greenlet.  Waits neither for an answer of the broker nor
-        for a connection.
+        Switches only to kill the greenlets that recover.  Waits neither for an answer of the broker
+        nor for a connection.
         """
         self._move(SubscriptionEvent.STOP)
         self._runtime.consumer_check.discard(self.check)
-        if self._greenlet is not None:
-            self._greenlet.kill()
-        for tag in self._queue_of_tag:
-            if self._channel is not None:
-                self._channel.cancel_nowait(tag)
+        greenlets = [*self._recovering.values(), self._starter]
+        self._recovering.clear()
+        gevent.killall([each for each in greenlets if each is not None])
+        for tag, queue in self._queue_of_tag.items():
+            channel = self._channel_of(queue)
+            if channel is not None:
+                channel.cancel_nowait(tag)
 
     def close(self, limit: float) -> None:
         """Stop, and requeue all unacknowledged messages, in at most *limit* seconds; switches."""
         self.stop()
         channel, tags = self._channel, {*self._queue_of_tag, *self._cancelled_tags}
+        own_channels = [each for each in self._own_channels.values() if each is not None]
         self._drop_channel()
+        for each in own_channels:
+            each.on_end.clear()
+            each.close_nowait()
         if channel is not None:
             channel.release(tags, limit)
 
@@ -279,27 +244,35 @@ class Subscription:
         logger.warning(
             "Consumers of %s are missing, and no end was reported; restoring them.", self._names()
         )
-        channel = self._channel
-        if channel is None or not channel.alive:
+        if self._channel is None or not self._channel.alive:
             self._drop_channel()
-        else:
-            for tag in [tag for tag in self._queue_of_tag if not channel.has_consumer(tag)]:
-                del self._queue_of_tag[tag]
-        self._note_broken()
+        missing = self._missing()
+        for queue in missing:
+            self._queue_of_tag.pop(queue.consumer_tag, None)
+        self._note_broken(missing)
 
     def _on_channel_end(self, error: PostageError) -> None:
         self._drop_channel()
+        self._note_end(error, self._missing())
+
+    def _on_own_channel_end(self, queue: QueueDeclaration, error: PostageError) -> None:
+        self._queue_of_tag.pop(queue.consumer_tag, None)
+        self._own_channels[queue] = None
+        if queue not in self._recovering:  # it has answered, and may share the channel again
+            del self._own_channels[queue]
+        self._note_end(error, [queue])
+
+    def _note_end(self, error: PostageError, missing: list[QueueDeclaration]) -> None:
         if isinstance(error, ConnectionClosed):
             self._fail(error)
             return
         self._counts["lost"] += 1
-        if isinstance(error, ConnectionLost):
-            self._retry_now.set()  # reconnecting makes the pauses
-        else:
+        if not isinstance(error, ConnectionLost):
             logger.warning(
                 "The channel of %s was closed; opening another: %s", self._names(), error
             )
-        self._note_broken()
+        # Reconnecting makes the pauses.
+        self._note_broken(missing, pauses=not isinstance(error, ConnectionLost))
 
     def _on_cancel(self, tag: str) -> None:
         queue = self._queue_of_tag.pop(tag, None)
@@ -313,116 +286,169 @@ class Subscription:
             "restoring it.",
             queue.name,
         )
-        self._note_broken()
+        self._note_broken([queue])
 
-    def _note_broken(self) -> None:
-        was_consuming = self._state is SubscriptionState.CONSUMING
+    def _note_broken(self, missing: Iterable[QueueDeclaration], *, pauses: bool = True) -> None:
         self._move(SubscriptionEvent.BROKEN)
-        if self._state is not SubscriptionState.RECOVERING or self._greenlet is not None:
+        self._recover_each(missing, pauses=pauses)
+
+    def _recover_each(self, queues: Iterable[QueueDeclaration], *, pauses: bool) -> None:
+        if self._starter is not None:
+            return  # it does this when it has ended
+        self._note_progress()  # if there is no queue
+        if self._state not in (SubscriptionState.STARTING, SubscriptionState.RECOVERING):
             return
-        if was_consuming and time.monotonic() - self._consuming_since > LASTED:
-            self._backoff.reset()
-            self._retry_now.set()
-        self._recover_in_greenlet()
+        for queue in queues:
+            if queue not in self._recovering:
+                greenlet = gevent.spawn(self._recover, queue, pauses=pauses)
+                greenlet.name = f"recovery of {queue.name!r}"
+                self._recovering[queue] = greenlet
 
-    def _recover_in_greenlet(self) -> None:
-        self._greenlet = gevent.spawn(self._recover)
-        self._greenlet.name = f"recovery of {self._names()}"
+    # --- starting and recovering
 
-    # --- recovering
-
-    def _recover(self) -> None:
-        """Try until every queue has its consumer; in the startup pool, try only once."""
-        in_startup = self._greenlet is None
-        if self._state is SubscriptionState.STOPPED or not (
-            in_startup or self._greenlet is gevent.getcurrent()
-        ):
+    def _start(self) -> None:
+        """Try once to consume from each queue; runs in the startup pool."""
+        if self._state is SubscriptionState.STOPPED:
             return
         self._runtime.consumer_check.add(self.check)
-        self._greenlet = gevent.getcurrent()
-        try:
-            while not self._is_complete():
-                self._pause()
-                self._consume_all()
-                if in_startup:
-                    break
-        except Exception as exc:  # the component ends with it
-            self._greenlet = None
-            self._fail(exc)
-            return
-        finally:
-            self._greenlet = None
-        if self._is_complete():
-            self._note_restored()
-        else:
-            self._recover_in_greenlet()
-
-    def _pause(self) -> None:
-        if not self._retry_now.is_set():
-            self._retry_now.wait(self._backoff.pause())
-        self._retry_now.clear()
-
-    def _consume_all(self) -> None:
-        """Consume from every queue that has no consumer, as far as that is possible now."""
+        self._starter = gevent.getcurrent()
         try:
             connection = self._runtime.pair.consuming.get(math.inf)
-            channel = self._channel_on(connection)
+            self._channel_on(connection)
             for queue in self._topology:
-                if queue.consumer_tag not in self._queue_of_tag and channel.alive:
-                    self._declare_and_consume(connection, channel, queue)
+                if queue.declared_on is connection:  # declaring would hold up the pool
+                    self._try(queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from %s: %s", self._names(), exc)
+        except Exception as exc:  # the component ends with it
+            self._fail(exc)
+        finally:
+            self._starter = None
+        self._recover_each(self._missing(), pauses=False)
 
-    def _channel_on(self, connection: Connection) -> Channel:
-        if self._channel is not None and self._channel.alive:
-            return self._channel
-        self._drop_channel()
-        channel = connection.consuming_channel()
-        channel.on_end.append(self._on_channel_end)
-        channel.on_cancel.append(self._on_cancel)
-        self._channel = channel
-        return channel
+    def _recover(self, queue: QueueDeclaration, *, pauses: bool) -> None:
+        """Try until *queue* has its consumer; runs in a greenlet of its own."""
+        lasted = time.monotonic() - queue.consuming_since > LASTED
+        if lasted:
+            queue.backoff = None
+        pause = queue.next_pause() if pauses and not lasted else 0.0
+        try:
+            while queue in self._topology and not self._is_consumed(queue):
+                gevent.sleep(pause)
+                pause = self._try(queue)
+        except Exception as exc:  # the component ends with it
+            self._recovering.pop(queue, None)
+            self._fail(exc)
+            return
+        self._recovering.pop(queue, None)
+        self._note_progress()
 
-    def _declare_and_consume(
-        self, connection: Connection, channel: Channel, queue: QueueDeclaration
-    ) -> None:
+    def _try(self, queue: QueueDeclaration) -> float:
+        """Try once to consume from *queue*; return the seconds to pause before the next try."""
+        connection = self._runtime.pair.consuming.get(math.inf)
         was_declared = queue.declared_on is connection
         try:
             if not was_declared:
-                with self._runtime.declare_gate:
-                    declare_queue(connection, queue)
-            if queue in self._topology and channel.alive:  # it may have been removed meanwhile
+                with self._runtime.declare_gate.acquire(), self._reporting(queue):
+                    declare_queue(connection, queue, probe=True)
+            channel = self._channel_on(connection, queue)
+            if queue in self._topology:  # it may have been removed meanwhile
                 self._consume(channel, queue)
         except ChannelRefused as exc:
             queue.declared_on = None
             if not was_declared:
                 self._check_refusal(exc, queue)
+        except (ConnectionLost, OperationTimeout) as exc:
+            logger.debug("Not consuming yet from queue %r: %s", queue.name, exc)
+            if not connection.alive:
+                return 0.0  # reconnecting makes the pauses
+        return 0.0 if self._is_consumed(queue) else queue.next_pause()
+
+    @contextlib.contextmanager
+    def _reporting(self, queue: QueueDeclaration) -> Iterator[None]:
+        """Report *queue* if the block takes longer than `PATIENCE`."""
+        timer = gevent.get_hub().loop.timer(PATIENCE, ref=False)
+        timer.start(self._report_unanswered, queue, update=True)
+        try:
+            yield
+        finally:
+            timer.close()
+
+    def _report_unanswered(self, queue: QueueDeclaration) -> None:
+        level, queue.was_reported = logging.DEBUG if queue.was_reported else logging.WARNING, True
+        logger.log(
+            level,
+            "The broker does not answer about queue %r (does the queue's node hang?); waiting for "
+            "it apart from all other queues.",
+            queue.name,
+        )
+
+    def _channel_of(self, queue: QueueDeclaration) -> Channel | None:
+        return self._own_channels.get(queue, self._channel)
+
+    def _channel_on(self, connection: Connection, queue: QueueDeclaration | None = None) -> Channel:
+        """Return an open channel, the own one of *queue* if it must have one; may switch."""
+        if queue in self._own_channels:
+            channel = self._own_channels[queue]
+            if channel is None or not channel.alive:
+                channel = self._own_channels[queue] = connection.open_channel()
+                channel.on_end.append(partial(self._on_own_channel_end, queue))
+                channel.on_cancel.append(self._on_cancel)
+            return channel
+        if self._channel is not None and self._channel.alive:
+            return self._channel
+        if self._opening is None:
+            self._opening = SharedResource(partial(self._open_channel, connection))
+        return self._opening.get()
+
+    def _open_channel(self, connection: Connection) -> Channel:
+        try:
+            channel = connection.consuming_channel()
+        finally:
+            self._opening = None
+        self._drop_channel()
+        channel.on_end.append(self._on_channel_end)
+        channel.on_cancel.append(self._on_cancel)
+        self._channel = channel
+        return channel
 
     def _consume(self, channel: Channel, queue: QueueDeclaration) -> None:
         # Register it first: `remove` or a cancel of the broker may come before the answer.
         tag = queue.consumer_tag = new_tag()
         self._queue_of_tag[tag] = queue
+        limit = None if queue in self._own_channels else PATIENCE
+        unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
-            channel.consume(queue.name, self._on_delivery, prefetch=self.prefetch, tag=tag)
-        except BaseException:
+            with channel.turn, self._reporting(queue), gevent.Timeout(limit, unanswered):
+                channel.consume(queue.name, self._on_delivery, prefetch=self.prefetch, tag=tag)
+        except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:
                 self._cancelled_tags.append(tag)
                 channel.cancel_nowait(tag)
+            if isinstance(exc, OperationTimeout):
+                self._own_channels[queue] = None
+                channel.abandon(f"no answer about queue {queue.name!r}")
             raise
+        queue.consuming_since, queue.was_reported = time.monotonic(), False
 
     def _check_refusal(self, error: ChannelRefused, queue: QueueDeclaration) -> None:
         """Raise *error* if it will not pass, or if there has never been a consumer."""
-        if self._consuming_since > -math.inf and may_pass(error, queue):
+        if self._has_consumed and may_pass(error, queue):
             logger.warning("Queue %r is not available; trying again: %s", queue.name, error)
             return
         if queue.was_cancelled:
             raise error from ConsumerCancelled(queue.name)
         raise error
 
-    def _note_restored(self) -> None:
+    def _note_progress(self) -> None:
+        """Note that everything is restored, if it is."""
         was_starting = self._state is SubscriptionState.STARTING
+        if not (was_starting or self._state is SubscriptionState.RECOVERING):
+            return
+        if self._recovering or not self._is_complete():
+            return
         self._move(SubscriptionEvent.RESTORED)
-        self._consuming_since = time.monotonic()
+        self._has_consumed = True
         for queue in self._topology:
             queue.was_cancelled = False
         if not was_starting:
@@ -439,13 +465,14 @@ class Subscription:
         self._on_failure(error)
 
     def _is_complete(self) -> bool:
-        channel = self._channel
-        if channel is None or not channel.alive:
-            return False
-        return all(
-            queue.consumer_tag in self._queue_of_tag and channel.has_consumer(queue.consumer_tag)
-            for queue in self._topology
-        )
+        return all(map(self._is_consumed, self._topology))
+
+    def _is_consumed(self, queue: QueueDeclaration) -> bool:
+        channel, tag = self._channel_of(queue), queue.consumer_tag
+        return tag in self._queue_of_tag and channel is not None and channel.has_consumer(tag)
+
+    def _missing(self) -> list[QueueDeclaration]:
+        return [queue for queue in self._topology if not self._is_consumed(queue)]
 
     def _drop_channel(self) -> None:
         if self._channel is not None:
@@ -454,7 +481,11 @@ class Subscription:
                 self._channel.on_end.remove(self._on_channel_end)
                 self._channel.on_cancel.remove(self._on_cancel)
         self._channel = None
-        self._queue_of_tag.clear()
+        self._queue_of_tag = {
+            tag: queue
+            for tag, queue in self._queue_of_tag.items()
+            if self._own_channels.get(queue) is not None
+        }
         self._cancelled_tags.clear()
 
     def _names(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from postage.errors import ChannelRefused, PostageError, TopologyMismatch
 from postage.exchange import Exchange
+from postage.green.amqp.backoff import Backoff
 
 __all__ = ["QueueDeclaration", "Topology", "may_pass"]
 
@@ -31,6 +33,18 @@ class QueueDeclaration:
     """The tag of its latest consumer."""
     was_cancelled: bool = False
     """True from the end of its consumer by the broker until there is a new one."""
+    consuming_since: float = -math.inf
+    """When its latest consumer started, by `time.monotonic`."""
+    was_reported: bool = False
+    """Whether it was reported that the broker does not answer about it."""
+    backoff: Backoff | None = None
+    """The pauses between the tries to consume from it; None before the first pause."""
+
+    def next_pause(self) -> float:
+        """Return the seconds to pause before the next try to consume from it."""
+        if self.backoff is None:
+            self.backoff = Backoff()
+        return self.backoff.pause()
 
     @property
     def passive(self) -> bool:

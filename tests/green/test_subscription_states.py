@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from postage.green.subscription import (
+from postage.green.subscription_states import (
     TRANSITIONS,
     SubscriptionEvent,
     SubscriptionState,

@@ -27,6 +27,7 @@ from typing import Any
 
 import pika.channel
 import pika.exceptions
+from gevent.lock import Semaphore
 
 from postage.errors import (
     ChannelRefused,
@@ -102,6 +103,8 @@ class Channel(TopologyOperations):
         """Whether several consumers use this channel: `release` then leaves it open."""
         self.since = time.monotonic()
         """When it was opened, by `time.monotonic`."""
+        self.turn = Semaphore()
+        """Held to start a consumer: the limit of each then counts from its own turn."""
         self.alive = True
         """False from the moment that the channel begins to close, whichever side closes it."""
         self.stale_acks = 0
@@ -388,6 +391,17 @@ class Channel(TopologyOperations):
         self.stop_writing()
         if not (self._pika.is_closing or self._pika.is_closed):
             self._pika.close()
+
+    def abandon(self, reason: str) -> None:
+        """End the channel for all who use it, though the broker may not answer; never switches.
+
+        RabbitMQ does one operation of a channel after the other.  If one of them hangs, so do the
+        channel's deliveries, its acks and its close.
+        """
+        self.close_nowait()
+        if self._ending is None:
+            self._on_close(self._pika, TimeoutError(reason))
+            self.on_end.clear()  # pika reports the end again, when the broker has answered
 
     def close_when_confirmed(self) -> None:
         """Close the channel once all its publishes are confirmed; never switches."""

@@ -46,11 +46,18 @@ class TopologyOperations:
         self._ask("queue.bind", self._pika.queue_bind, **binding)
 
     def queue_declare_bound(
-        self, queue: str, flags: Mapping[str, Any], bindings: Sequence[tuple[str, str]]
+        self,
+        queue: str,
+        flags: Mapping[str, Any],
+        bindings: Sequence[tuple[str, str]],
+        *,
+        probe: bool = False,
     ) -> str:
         """Declare a queue and bind it by *bindings*, exchanges and keys; return its name.
 
-        Takes one round trip in all, or one more if the broker chooses the name.
+        Takes one round trip in all, or one more if the broker chooses the name.  With *probe*, it
+        also asks the queue itself: RabbitMQ declares and binds a queue that exists from what each
+        node knows of it, although the node of the queue may hang.
         """
         check_short([queue, *itertools.chain.from_iterable(bindings)])
         if queue and bindings:
@@ -63,6 +70,8 @@ class TopologyOperations:
                 self._pika.queue_bind(queue, exchange, key)
             for exchange, key in bindings[-1:]:  # its answer says that all before it went well
                 self.queue_bind(queue, exchange, key)
+        if probe:
+            self._ask("queue.declare", self._pika.queue_declare, queue=queue, passive=True)
         return queue
 
     def queue_unbind(self, queue: str, exchange: str, key: str) -> None:

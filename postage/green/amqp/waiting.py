@@ -3,6 +3,7 @@
 * `Wakeup`: one greenlet waits for a flag.
 * `Answer`: one greenlet waits for a value or an error, such as the broker's answer to a declare.
 * `WaitQueue`: many greenlets wait for room, first come, first served.
+* `Gate`: a few greenlets at a time do something; one that takes long does not hold up the others.
 * `SharedResource`: many greenlets use an object that one of them makes, such as a channel.
 * `Callbacks`: functions to call when something happens; no greenlet waits.
 """
@@ -19,14 +20,24 @@ from typing import Any, Generic, Protocol, TypeVar
 import gevent
 from gevent.event import AsyncResult
 from gevent.hub import Waiter, get_hub
+from gevent.lock import Semaphore
 
 from postage.errors import OperationTimeout
 
-__all__ = ["Answer", "Callbacks", "Closable", "SharedResource", "WaitQueue", "Wakeup"]
+# fmt: off
+__all__ = [
+    "Answer", "Callbacks", "Closable", "Gate", "Place", "SharedResource", "WaitQueue", "Wakeup",
+]
+# fmt: on
 
 WOKEN_AT_ONCE = 100
 """Greenlets that a `WaitQueue` wakes at a time.  All that they write in one turn of the hub is sent
 together."""
+
+PATIENCE = 1.0
+"""Seconds after which a place in a `Gate` is overdue, if no other is."""
+MOST_OVERDUE = 512
+"""Overdue places of a `Gate`.  Each usually occupies a channel; RabbitMQ allows 2,047 of them."""
 
 T = TypeVar("T")
 
@@ -189,6 +200,72 @@ class WaitQueue:
         self._woken -= 1
         if not self._woken:
             get_hub().loop.run_callback(self.wake)
+
+
+class Gate:
+    """Lets *size* greenlets at a time pass, first come, first served.
+
+    A greenlet that has held its place for `PATIENCE` is overdue: it keeps on, but another one
+    passes in its stead.  So operations that the broker does not answer delay the others by a
+    second, and not by the limit of each.  The more places are overdue, the sooner the next ones
+    are: behind 500 operations without an answer, a healthy one waits less than 4 seconds.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._room = size, Semaphore(size)
+        self.overdue = 0
+        """How many greenlets hold a place that no longer counts."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a place that is taken now becomes overdue."""
+        return PATIENCE / (1 + self.overdue / self._size)
+
+    def acquire(self) -> Place:
+        """Wait for a place and return it; switches unless there is room."""
+        self._room.acquire()
+        return Place(self)
+
+    def give_back(self, place: Place, *, is_overdue: bool) -> None:
+        """Let another greenlet pass; *is_overdue*: although that of *place* goes on."""
+        if place.is_overdue:
+            self.overdue -= 1
+            return
+        if is_overdue:
+            self.overdue += 1
+        self._room.release()
+
+
+class Place:
+    """A place in a `Gate`; leaving the block as a context manager releases it."""
+
+    __slots__ = ("_gate", "_timer", "is_overdue")
+
+    def __init__(self, gate: Gate) -> None:
+        self.is_overdue = False
+        """Whether it no longer counts."""
+        self._gate = gate
+        # `update`: the clock of the hub may be behind.
+        self._timer: Any = get_hub().loop.timer(gate.patience, gate.patience, ref=False)
+        self._timer.start(self._expire, update=True)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def _expire(self) -> None:
+        if self._gate.overdue < MOST_OVERDUE:  # else look again later
+            self._timer.close()
+            self._gate.give_back(self, is_overdue=True)
+            self.is_overdue = True
+
+    def release(self) -> None:
+        """Let another greenlet pass; never switches, and may be called once."""
+        if not self.is_overdue:
+            self._timer.close()
+        self._gate.give_back(self, is_overdue=False)
 
 
 class Closable(Protocol):

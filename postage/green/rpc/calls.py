@@ -39,7 +39,6 @@ from collections import Counter
 from typing import NamedTuple
 
 import gevent.event
-import gevent.lock
 
 from postage import deadline
 from postage.errors import (
@@ -58,7 +57,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
-from postage.green.amqp.waiting import SharedResource
+from postage.green.amqp.waiting import Gate, SharedResource
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
@@ -85,7 +84,7 @@ class _Probe(NamedTuple):
 class Calls:
     """All calls of one pair.  `call` and `send_only` are for greenlets of its hub."""
 
-    def __init__(self, pair: Pair, declare_gate: gevent.lock.BoundedSemaphore) -> None:
+    def __init__(self, pair: Pair, declare_gate: Gate) -> None:
         self._pair, self._declare_gate = pair, declare_gate
         self._pending: dict[str, PendingCall] = {}
         self.peers = PeerTable()
@@ -257,7 +256,7 @@ class Calls:
         if call.own_queue is None or not call.own_queue.alive:
             # Thousands of first calls at once would declare all their queues before the first of
             # them gets its consumer, and so its reply.
-            with self._declare_gate:
+            with self._declare_gate.acquire():
                 channel = self._reply_channel.get()
                 call.own_queue = ReplyQueue(
                     channel, lambda reply: self._on_own_reply(call, reply), call.end_try
