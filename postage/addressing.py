@@ -22,8 +22,10 @@ Eks = Sequence[tuple[type[Exchange], str]]
 QueueSpec = str | Mapping[str, Any]
 """A queue: its name, or ``{"name": ..., "flags": {...}}``."""
 
-Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str]]]]
-"""The sources of a consumer: ``[(Exchange, [(queue, key), ...]), ...]``."""
+Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str | None]]]]
+"""The sources of a consumer: ``[(Exchange, [(queue, key), ...]), ...]``.
+
+The key None of a passive queue says that the queue is not bound: see `Binding.is_bound`."""
 
 QUEUE_FLAGS = {"passive", "durable", "exclusive", "auto_delete", "arguments"}
 
@@ -34,7 +36,16 @@ class Binding:
 
     exchange: type[Exchange]
     queue: QueueSpec
-    key: str
+    key: str | None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether to declare the exchange and bind the queue: not for a passive queue without key.
+
+        To consume from such a queue, its user needs only the permission to read.  Without a key,
+        any other queue is bound by its own name, as in Postage 1.2.1.
+        """
+        return self.key is not None or not queue_name_and_flags(self.queue)[1].get("passive")
 
 
 def bindings_of(eqk: Eqk) -> Iterator[Binding]:

@@ -36,7 +36,8 @@ class GenericConsumer:
 
     A queue is a name, or ``{"name": ..., "flags": {...}}`` with the flags of queue.declare:
     ``durable`` (True unless exclusive), ``auto_delete``, ``exclusive``, ``arguments``, ``passive``
-    (use the queue as it is).  Making a consumer connects and declares; it raises
+    (use the queue as it is).  A passive queue with the key None is not even bound, so its user
+    needs only the permission to read it.  Making a consumer connects and declares; it raises
     `ConnectionFailed`, or `TopologyMismatch` if a queue or exchange exists with other flags.
 
     If the connection or the channel is lost while it consumes, or if the broker ends a consumer, it
@@ -97,7 +98,7 @@ class GenericConsumer:
         return self._ending.ready()
 
     @property
-    def qk_list(self) -> list[tuple[str, str]]:
+    def qk_list(self) -> list[tuple[str, str | None]]:
         """The names of the bound queues, each with its key."""
         return self._topology.queues_and_keys
 
@@ -124,12 +125,13 @@ class GenericConsumer:
             identity = queue.requested_name, repr(queue.flags)
             # The broker chooses a name for each nameless queue, so they are different queues.
             queue = queues.setdefault(identity if queue.requested_name else len(queues), queue)
-            queue.bindings[binding.exchange, binding.key] = None
+            if binding.is_bound:
+                queue.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
             self._declare(queue)
 
     def queue_bind(
-        self, exchange_class: type[Exchange], queue: QueueSpec, key: str, **flags: Any
+        self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None, **flags: Any
     ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
         declared = _queue_of(queue, flags)
@@ -151,7 +153,9 @@ class GenericConsumer:
         if self._subscription is not None:
             self._subscription.add(known)
 
-    def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: str) -> None:
+    def queue_unbind(
+        self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None
+    ) -> None:
         """Remove a binding; messages that are already in the queue are still consumed."""
         name, _ = queue_name_and_flags(queue)
         # Before the broker, because a recovery that runs meanwhile would bind it again.

@@ -196,15 +196,15 @@ class Subscription:
 
     def remove(self, queue: QueueDeclaration) -> None:
         """Stop consuming from *queue*; switches."""
+        recovering = self._recovering.pop(queue, None)
+        if recovering is not None:
+            recovering.kill()  # also takes back a consumer that was not answered
+            self._note_progress()
         known = self._queue_of_tag.pop(queue.consumer_tag, None)
         channel = self._channel_of(queue)
         if known is not None and channel is not None:
             self._cancelled_tags.append(queue.consumer_tag)
             channel.cancel(queue.consumer_tag)
-        recovering = self._recovering.pop(queue, None)
-        if recovering is not None:
-            recovering.kill(block=False)
-            self._note_progress()
 
     def stop(self) -> None:
         """End the consumers; messages that were delivered can still be acknowledged.

@@ -25,7 +25,7 @@ class QueueDeclaration:
     requested_name: str
     """The name in the declaration; empty if the broker shall choose the name."""
     flags: dict[str, Any]
-    bindings: dict[tuple[type[Exchange], str], None] = field(default_factory=dict)
+    bindings: dict[tuple[type[Exchange], str | None], None] = field(default_factory=dict)
     """Exchanges and keys, each once, in the order in which they were bound."""
     declared_on: object = None
     """The connection that declared it last.  Another connection must declare it again."""
@@ -69,7 +69,7 @@ class Topology:
         return queue in self._queues
 
     @property
-    def queues_and_keys(self) -> list[tuple[str, str]]:
+    def queues_and_keys(self) -> list[tuple[str, str | None]]:
         """The name of the queue and the key of each binding."""
         return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
@@ -98,7 +98,7 @@ class Topology:
         known.bindings |= declared.bindings
         return known
 
-    def discard_binding(self, exchange: type[Exchange], name: str, key: str) -> None:
+    def discard_binding(self, exchange: type[Exchange], name: str, key: str | None) -> None:
         """Remove one binding of the queue *name*; the queue stays."""
         queue = self.get(name)
         if queue is not None:

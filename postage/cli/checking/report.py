@@ -152,7 +152,7 @@ def _flat(binding: Binding) -> dict[str, str]:
         "exchange": exchange.name,
         "exchange_type": exchange.exchange_type,
         "queue": queue,
-        "key": binding.key,
+        "key": queue if binding.key is None else binding.key,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from postage.addressing import Binding
+from postage.addressing import Binding, queue_name_and_flags
 from postage.broker.core.routing import TopicPatterns
 from postage.dispatch import name_of
 from postage.exchange import Exchange
@@ -125,6 +125,11 @@ def _matches(binding: Binding, key: str) -> bool:
     exchange_type = binding.exchange.exchange_type
     if exchange_type == "topic":
         patterns = TopicPatterns()
-        patterns.add(binding.key)
+        patterns.add(_key_of(binding))
         return bool(patterns.matching(key))
-    return exchange_type != "direct" or binding.key == key
+    return exchange_type != "direct" or _key_of(binding) == key
+
+
+def _key_of(binding: Binding) -> str:
+    """Return the key; without one, a queue is bound by its own name."""
+    return queue_name_and_flags(binding.queue)[0] if binding.key is None else binding.key

@@ -40,7 +40,7 @@ class TopologyOperations:
         name: str = frame.method.queue
         return name
 
-    def queue_bind(self, queue: str, exchange: str, key: str) -> None:
+    def queue_bind(self, queue: str, exchange: str, key: str | None) -> None:
         """Bind *queue* to *exchange* by *key*; binding twice is fine."""
         binding = {"queue": queue, "exchange": exchange, "routing_key": key}
         self._ask("queue.bind", self._pika.queue_bind, **binding)
@@ -49,7 +49,7 @@ class TopologyOperations:
         self,
         queue: str,
         flags: Mapping[str, Any],
-        bindings: Sequence[tuple[str, str]],
+        bindings: Sequence[tuple[str, str | None]],
         *,
         probe: bool = False,
     ) -> str:
@@ -74,7 +74,7 @@ class TopologyOperations:
             self._ask("queue.declare", self._pika.queue_declare, queue=queue, passive=True)
         return queue
 
-    def queue_unbind(self, queue: str, exchange: str, key: str) -> None:
+    def queue_unbind(self, queue: str, exchange: str, key: str | None) -> None:
         """Remove a binding; one that does not exist is fine."""
         binding = {"queue": queue, "exchange": exchange, "routing_key": key}
         self._ask("queue.unbind", self._pika.queue_unbind, **binding)
