@@ -8,11 +8,12 @@ from typing import Any
 
 from postage.errors import SettingsError
 from postage.exchange import Exchange, ExchangeType
+from postage.values import Rule, arguments, flag, short_text, value_error
 
 # fmt: off
 __all__ = [
-    "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "check_eks",
-    "queue_name_and_flags",
+    "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "check_binding", "check_eks",
+    "check_flags", "check_key", "queue_name_and_flags",
 ]
 # fmt: on
 
@@ -27,7 +28,15 @@ Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str | None]]]]
 
 The key None of a passive queue says that the queue is not bound: see `Binding.is_bound`."""
 
-QUEUE_FLAGS = {"passive", "durable", "exclusive", "auto_delete", "arguments"}
+QUEUE_FLAGS: Mapping[str, Rule] = {
+    **dict.fromkeys(("passive", "durable", "exclusive", "auto_delete"), flag),
+    "arguments": arguments,
+}
+
+_name_of_queue = short_text()
+_key_of_binding = short_text(none=True)
+check_key = short_text()
+"""The rule of the routing key of a message."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,25 @@ def bindings_of(eqk: Eqk) -> Iterator[Binding]:
     for exchange, pairs in _pairs(eqk, "eqk", "[(Exchange, [(queue, key), ...]), ...]"):
         _check_exchange(exchange, "eqk")
         for queue, key in _pairs(pairs, f"eqk of {exchange.name!r}", "[(queue, key), ...]"):
+            check_binding(exchange, key)
             yield Binding(exchange, queue, key)
 
 
 def check_eks(eks: Eks, where: str) -> None:
-    """Raise `SettingsError` if *eks*, which were given as *where*, have another shape."""
-    for exchange, _ in _pairs(eks, where, "[(Exchange, key), ...]"):
+    """Raise `SettingsError` if *eks*, which were given as *where*, cannot be destinations."""
+    shape = "[(Exchange, key), ...]"
+    if not isinstance(eks, Sequence):  # an iterator would be used up by this check
+        raise value_error(where, shape, eks)
+    for exchange, key in _pairs(eks, where, shape):
         _check_exchange(exchange, where)
+        check_key(f"a key of {where}", key)
+
+
+def check_binding(exchange: Any, key: Any) -> None:
+    """Raise `SettingsError` if a queue cannot be bound to *exchange* by *key*."""
+    _check_exchange(exchange, "a binding")
+    _ = exchange.parameters  # checks the attributes
+    _key_of_binding(f"the key of a binding to exchange {exchange.name!r}", key)
 
 
 def _pairs(values: Any, where: str, shape: str) -> Iterator[tuple[Any, Any]]:
@@ -89,15 +110,26 @@ def _check_exchange(value: Any, where: str) -> None:
 
 
 def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
-    """Return the name and the flags of a queue; raise `SettingsError` for an unknown flag."""
-    if isinstance(queue, str):
-        return queue, {}
-    flags = dict(queue.get("flags") or {})
-    for flag in flags.keys() - QUEUE_FLAGS:
-        raise SettingsError(
-            f"queue {queue['name']!r}: no flag {flag!r}, only {sorted(QUEUE_FLAGS)}"
-        )
-    return str(queue["name"]), flags
+    """Return the name and the flags of a queue; raise `SettingsError` for a wrong one."""
+    name, flags = queue, None
+    if isinstance(queue, Mapping):
+        if "name" not in queue:
+            raise value_error("a queue", 'its name, or {"name": ..., "flags": {...}}', queue)
+        name, flags = queue["name"], queue.get("flags")
+    _name_of_queue("the name of a queue", name)
+    if not (flags is None or isinstance(flags, Mapping)):
+        raise value_error(f"the flags of queue {name!r}", "a dictionary", flags)
+    flags = dict(flags or {})
+    check_flags(str(name), flags)
+    return str(name), flags
+
+
+def check_flags(queue: str, flags: Mapping[str, Any]) -> None:
+    """Raise `SettingsError` if *flags*, those of *queue*, have a wrong name or value."""
+    for name, value in flags.items():
+        if name not in QUEUE_FLAGS:
+            raise SettingsError(f"queue {queue!r}: no flag {name!r}, only {sorted(QUEUE_FLAGS)}")
+        QUEUE_FLAGS[name](f"{name} of queue {queue!r}", value)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from postage.values import Rule, arguments, check_values, flag, short_text
+
 __all__ = ["Exchange", "ExchangeType"]
+
+
+_RULES: Mapping[str, Rule] = {
+    "name": short_text(),
+    "exchange_type": short_text(1),
+    **dict.fromkeys(("passive", "durable", "auto_delete"), flag),
+    "arguments": arguments,
+}
 
 
 class ExchangeType(type):
@@ -13,15 +23,19 @@ class ExchangeType(type):
 
     @property
     def parameters(cls) -> dict[str, Any]:
-        """The attributes as keyword arguments of pika's ``channel.exchange_declare``."""
+        """The attributes as keyword arguments of pika's ``channel.exchange_declare``.
+
+        Raises `SettingsError` if an attribute has a value that cannot be used.
+        """
         exchange: type[Exchange] = cls  # type: ignore[assignment]  # every class of ours is one
+        check_values(exchange, _RULES)
         return {
             "exchange": exchange.name,
             "exchange_type": exchange.exchange_type,
             "passive": exchange.passive,
             "durable": exchange.durable,
             "auto_delete": exchange.auto_delete,
-            "arguments": dict(exchange.arguments),
+            "arguments": dict(exchange.arguments or {}),
         }
 
 

@@ -21,7 +21,19 @@ from functools import lru_cache
 from typing import Any
 
 from postage.errors import SettingsError
-from postage.url import EMBEDDED, Address, Url, addresses, port_number
+from postage.url import EMBEDDED, Address, Url, addresses, check_addresses, port_number
+from postage.values import (
+    Rule,
+    check_values,
+    flag,
+    number,
+    rule,
+    seconds,
+    secret,
+    short_text,
+    text,
+    value_error,
+)
 
 __all__ = ["ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live"]
 
@@ -31,6 +43,18 @@ Hup = Mapping[str, Any]
 
 TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
+_TEXTS = ("cacertfile", "certfile", "keyfile", "server_name_indication")
+_FLAGS = ("wait_for_broker", "tls", "verify")
+_RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("user", "password"), secret),
+    "vhost": short_text(),
+    "heartbeat": number(0, 65535),
+    **dict.fromkeys(("connect_timeout", "operation_timeout"), seconds()),
+    "late_after": seconds(zero=True),
+    **dict.fromkeys(_FLAGS, flag),
+    **dict.fromkeys(_TEXTS, text),
+    "auth_mechanism": rule(f"one of {', '.join(MECHANISMS)}", lambda value: value in MECHANISMS),
+}
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
 
 
@@ -50,7 +74,8 @@ class Settings:
     password: str = field(default="guest", repr=False)
     vhost: str = "/"
     heartbeat: int = 60
-    """Seconds; the broker closes a connection on which nothing arrives for about twice as long."""
+    """Seconds; the broker closes a connection on which nothing arrives for about twice as long.
+    0: no heartbeat, so a lost connection may stay unnoticed."""
     connect_timeout: float = 10.0
     """Seconds that connecting may take, from the look-up of the host to the open virtual host."""
     operation_timeout: float = 30.0
@@ -78,16 +103,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for values that can never work."""
-        for _, port in self.addresses:
-            port_number(port)
-        for name in ("heartbeat", "connect_timeout", "operation_timeout"):
-            if getattr(self, name) <= 0:
-                raise SettingsError(f"{name} must be > 0 seconds, not {getattr(self, name)!r}")
-        if self.late_after < 0:
-            raise SettingsError(f"late_after must be >= 0 seconds, not {self.late_after!r}")
-        if self.auth_mechanism not in MECHANISMS:
-            raise SettingsError(f"auth_mechanism must be one of {', '.join(MECHANISMS)}")
-        for name in ("cacertfile", "certfile", "keyfile", "server_name_indication"):
+        check_values(self, _RULES)
+        check_addresses(self.addresses)
+        for name in _TEXTS:
             if getattr(self, name) and not self.tls:
                 # These settings show that the user wants TLS; without TLS they would be ignored.
                 raise SettingsError(f"{name} is for TLS: write amqps://, or set POSTAGE_TLS=1")
@@ -110,20 +128,22 @@ class Settings:
 
         *given* is its argument ``settings``, and overrides the other two.
         """
+        if given is not None and not isinstance(given, cls):
+            raise value_error("settings", "an object of the class Settings", given)
         if live.sandbox is not None:
             vhost = vhost if given is None else given.vhost
             return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
         if given is not None:
             return given
         port = port_number(_part_of(hup, "port"), quote=True)
-        (host, first), *others = addresses(str(_part_of(hup, "host")), port)
+        (host, first), *others = addresses(_part_of(hup, "host"), port)
         settings = cls(
             host=host,
             port=first,
             other_hosts=tuple(others),
-            user=str(_part_of(hup, "user")),
-            password=str(_part_of(hup, "password")),
-            vhost=str(live.lookup("vhost") if vhost is None else vhost),
+            user=_login_of(hup, "user"),
+            password=_login_of(hup, "password"),
+            vhost=live.lookup("vhost") if vhost is None else vhost,
             tls=live.tls,
             **_options(),
         )
@@ -162,7 +182,8 @@ class LiveSettings:
     def lookup(self, name: str) -> str:
         """Return the host, port, user, password or vhost of components that do not name one."""
         if name in self.overrides:
-            return str(self.overrides[name])
+            value: str = self.overrides[name]
+            return value
         if name in self.url.parts:
             return self.url.parts[name]
         variable = f"POSTAGE_{name.upper()}"
@@ -274,12 +295,23 @@ class ClassicGlobals(types.ModuleType):
     global_hup = _classic("hup")
 
 
+def _login_of(hup: Hup | None, name: str) -> Any:
+    """Return user or password; a number, as YAML makes it of a password of digits, is a text."""
+    part = _part_of(hup, name)
+    return str(part) if type(part) is int else part
+
+
 def _part_of(hup: Hup | None, name: str) -> Any:
     """Return host, port, user or password from the first of *hup*, globals and environment.
 
     Stops there, because an environment variable that is not used must not cause a warning.
     """
-    for known in (hup, live.hup):
+    given: tuple[Any, ...] = hup, live.hup
+    for known in given:
+        if not (known is None or isinstance(known, Mapping)):
+            # The text of a wrong value may contain a password.
+            form = "a dictionary with host, user and password"
+            raise SettingsError(f"hup must be {form}, not of the type {type(known).__name__}")
         if known is not None and name in known:
             return known[name]
     return live.lookup(name)
@@ -319,19 +351,24 @@ def _options() -> dict[str, Any]:
         raise SettingsError(f"{source}: unknown option {name!r}; known: {names}")
     options: dict[str, Any] = {}
     for name, default in known.items():
-        text = from_url.get(name, environment.get(f"POSTAGE_{name.upper()}"))
+        source = f"POSTAGE_{name.upper()}"
+        text = environment.get(source)
+        if name in from_url:
+            source, text = f"{live.url_source}: {name}", from_url[name]
         if text is not None:
-            options[name] = _typed(name, text, default)
+            options[name] = _typed(source, text, default)
+            _RULES[name](source, options[name])
     return options
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-    """Return *text* as a value of the type of *default*."""
+def _typed(source: str, text: str, default: Any) -> Any:
+    """Return *text* as a value of the type of *default*; as it is if that is impossible."""
     if isinstance(default, bool):
-        return _truth(name, text)
+        return _truth(source, text)
     if isinstance(default, str):
-        return text.upper() if name == "auth_mechanism" else text
+        # RabbitMQ's URIs write it in lower case.
+        return text.upper() if default == Settings.auth_mechanism else text
     try:
         return type(default)(text)
-    except ValueError as exc:
-        raise SettingsError(f"{name}: {exc}") from None
+    except ValueError:
+        return text

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import enum
 
-from postage.errors import SettingsError
+from postage.values import value_error
 
-__all__ = ["End", "Policy", "Restarts", "is_restarted"]
+__all__ = ["End", "Policy", "Restarts", "check_policy", "is_restarted"]
 
 LONGEST_PAUSE = 5.0
 """The longest pause before a restart, in seconds."""
@@ -43,17 +43,23 @@ _RESTARTED: dict[Policy, frozenset[End]] = {
     Policy.TEMPORARY: frozenset(),
 }
 
+_POLICIES = {*Policy, *(each.value for each in Policy)}
+
 
 def is_restarted(restart: object, end: End) -> bool:
     """Tell whether the policy *restart*, a `Policy` or its value, asks for a restart after *end*.
 
     Raises `SettingsError` if *restart* is neither.
     """
-    try:
-        return end in _RESTARTED[Policy(restart)]
-    except ValueError:
+    check_policy("restart", restart)
+    return end in _RESTARTED[Policy(restart)]
+
+
+def check_policy(name: str, restart: object) -> None:
+    """Raise `SettingsError` if *restart*, which is called *name*, is no `Policy` or its value."""
+    if not isinstance(restart, (str, Policy)) or restart not in _POLICIES:
         words = ", ".join(repr(each.value) for each in Policy)
-        raise SettingsError(f"restart must be one of {words}, and not {restart!r}") from None
+        raise value_error(name, f"one of {words}", restart)
 
 
 class Restarts:

@@ -11,14 +11,20 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from postage.errors import SettingsError
+from postage.values import number, secret
 
-__all__ = ["EMBEDDED", "Address", "Url", "addresses", "port_number"]
+__all__ = ["EMBEDDED", "Address", "Url", "addresses", "check_addresses", "port_number"]
 
 Address = tuple[str, int]
 """A host, without brackets, and a port."""
 
 EMBEDDED = "embedded://"
 """The prefix of a host that is the name of a broker inside this process."""
+
+MAX_HOST = 253
+"""The characters of the longest host name (RFC 1035, 2.3.4)."""
+
+_port = number(1, 65535)
 
 SCHEMES = ("amqp", "amqps", "embedded")
 # RFC 3986, appendix B; it matches any text.
@@ -47,6 +53,7 @@ class Url:
         match = _URL.fullmatch(text)
         assert match is not None
         scheme, authority, path, query, fragment = (part or "" for part in match.groups())
+        scheme = scheme.lower()  # RFC 3986, 3.1
         if scheme not in SCHEMES:
             raise SettingsError(
                 f"{source} must begin with amqp://, amqps:// or embedded://, not {scheme or '?'}://"
@@ -59,7 +66,11 @@ class Url:
             raise SettingsError(f"{source}: {exc}") from None
         if path[1:]:
             parts["vhost"] = urllib.parse.unquote(path[1:])
-        return cls(scheme, parts, dict(urllib.parse.parse_qsl(query)))
+        options = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        for name, value in options.items():
+            if not value:
+                raise SettingsError(f"{source}: option {name!r} has no value: write {name}=...")
+        return cls(scheme, parts, options)
 
 
 def _embedded_parts(authority: str) -> dict[str, str]:
@@ -86,11 +97,33 @@ def _broker_parts(authority: str) -> dict[str, str]:
 
 
 def addresses(hosts: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses in ``h1,h2:5673,[::1]:5674``; hosts without a port have *port*."""
+    """Return the addresses in ``h1,h2:5673,[::1]:5674``; hosts without a port have *port*.
+
+    Raises `SettingsError`.
+    """
+    secret("host", hosts)
     if hosts.startswith(EMBEDDED):
         return ((hosts, port),)
     split = [_split(host.strip()) for host in hosts.split(",")]
     return tuple((host, port_number(own) if own else port) for host, own in split)
+
+
+def check_addresses(hosts: tuple[Address, ...]) -> None:
+    """Raise `SettingsError` if *hosts* are no pairs of a host and a port."""
+    for host, port in hosts:
+        secret("host", host)
+        _port("port", port)
+        if not (host.startswith(EMBEDDED) or _is_host(host)):
+            raise SettingsError("host must be a name of at most 253 characters, or an IP address")
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether the resolver can be asked for *host*: it raises other errors for odd texts."""
+    try:
+        encoded = host.encode("idna") if not host.isascii() else host.encode()
+    except UnicodeError:  # an empty label, or one of more than 63 bytes
+        return False
+    return 0 < len(encoded) <= MAX_HOST and b"\0" not in encoded
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -14,6 +15,10 @@ from postage.url import Url
 
 LONGEST = 1_000_000
 """Seconds: more than 11 days, and short enough for every system call that waits."""
+
+
+LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - the user asks for it by ":PORT"
+HIGHEST_PORT = 65535
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
@@ -32,6 +37,41 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
         if not 0 < seconds <= LONGEST:
             self.fail(f"{value!r} is no number of seconds above 0, up to {LONGEST}.", param, ctx)
         return seconds
+
+
+@dataclass(frozen=True)
+class HostPort:
+    """Where probes are served or asked."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class HostPortParam(click.ParamType):  # type: ignore[type-arg]  # as above
+    """``PORT`` of this machine's own address, ``HOST:PORT``, or ``:PORT`` of all addresses."""
+
+    name = "[HOST:]PORT"
+
+    def __init__(self, lowest: int) -> None:
+        self._lowest = lowest
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> HostPort:
+        """Return *value* as a `HostPort`; fail if its port is not from the lowest to 65535."""
+        host, colon, port = str(value).rpartition(":")
+        in_brackets = host.startswith("[") and host.endswith("]")
+        if not (port.isascii() and port.isdigit() and self._lowest <= int(port) <= HIGHEST_PORT):
+            text = f"{value!r} does not end with a port from {self._lowest} to {HIGHEST_PORT}."
+            self.fail(text, param, ctx)
+        if "/" in host or (":" in host and not in_brackets):
+            self.fail(f"{value!r} is no HOST:PORT; IPv6 is written [::1]:8086.", param, ctx)
+        host = host[1:-1] if in_brackets else host
+        return HostPort(host or (EVERYWHERE if colon else LOOPBACK), int(port))
 
 
 def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:

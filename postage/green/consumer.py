@@ -11,7 +11,15 @@ from typing import Any
 import gevent.event
 import gevent.queue
 
-from postage.addressing import Binding, Eqk, QueueSpec, bindings_of, queue_name_and_flags
+from postage.addressing import (
+    Binding,
+    Eqk,
+    QueueSpec,
+    bindings_of,
+    check_binding,
+    check_flags,
+    queue_name_and_flags,
+)
 from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
@@ -23,12 +31,21 @@ from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
 from postage.settings import Hup, Settings, enable_debug_log
+from postage.values import MAX_BODY, Rule, check_values, encoder_class, flag, number
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]
 """Called with the error that has ended a component, or with None."""
+
+
+_RULES: dict[str, Rule] = {
+    "encoder_class": encoder_class,
+    "prefetch": number(0, 65535),
+    "max_body": number(1, none=True),
+    "discard_all_messages": flag,
+}
 
 
 class GenericConsumer:
@@ -56,8 +73,9 @@ class GenericConsumer:
     """Host, user and password; None: ``messaging.global_hup``."""
     prefetch: int = 1
     """How many messages of a queue the broker sends before it waits for an ack."""
-    max_body: int = 8 << 20
-    """Bytes of the largest body that a processor decodes; larger ones are rejected."""
+    max_body: int | None = MAX_BODY
+    """Bytes of the largest body that a processor decodes; larger ones are rejected.  None: no
+    limit."""
     discard_all_messages: bool = False
     """Whether to reject every message unread; may be set on the class or an instance."""
 
@@ -70,6 +88,7 @@ class GenericConsumer:
         settings: Settings | None = None,
     ) -> None:
         enable_debug_log()
+        check_values(self, _RULES)
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
@@ -86,6 +105,12 @@ class GenericConsumer:
         state = "consuming" if self.consuming else "idle" if is_idle else "waiting for the broker"
         queues = sorted(queue.name for queue in self._topology)
         return f"<{type(self).__name__} of {queues}, {state}>"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; raise `SettingsError` for a value that cannot be used."""
+        if name in _RULES:
+            _RULES[name](f"{type(self).__name__}.{name}", value)
+        super().__setattr__(name, value)
 
     @property
     def consuming(self) -> bool:
@@ -134,6 +159,7 @@ class GenericConsumer:
         self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None, **flags: Any
     ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
+        check_binding(exchange_class, key)
         declared = _queue_of(queue, flags)
         declared.bindings[exchange_class, key] = None
         self._declare(declared)
@@ -157,6 +183,7 @@ class GenericConsumer:
         self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None
     ) -> None:
         """Remove a binding; messages that are already in the queue are still consumed."""
+        check_binding(exchange_class, key)
         name, _ = queue_name_and_flags(queue)
         # Before the broker, because a recovery that runs meanwhile would bind it again.
         self._topology.discard_binding(exchange_class, name, key)
@@ -281,6 +308,7 @@ class GenericConsumer:
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
     """Return the declaration of the queue *spec*; *flags* override its own flags."""
     name, own_flags = queue_name_and_flags(spec)
+    check_flags(name, flags)
     flags = {**own_flags, **flags}
     # RabbitMQ 4 refuses shared queues that do not survive a restart of the broker.
     flags.setdefault("durable", not flags.get("exclusive", False))

@@ -27,11 +27,13 @@ from postage.handlers import ROUTES, MessageHandlerFullBody, MessageHandlerType,
 from postage.message import check_body
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
+from postage.supervision import check_policy
+from postage.values import Rule, check_values, flag, number, seconds
 
 if TYPE_CHECKING:
     from gevent.pool import Group
 
-__all__ = ["GRACE", "MessageProcessor"]
+__all__ = ["GRACE", "RULES", "MessageProcessor"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,19 @@ CLOSE_LIMIT = 0.5
 """Seconds that a processor waits at its end for a broker that does not answer."""
 GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
+
+
+RULES: dict[str, Rule] = {
+    "concurrency": number(1, 65535),
+    "prefetch": number(0, 65535, none=True),
+    "max_deliveries": number(1, none=True),
+    **dict.fromkeys(("answer_unknown", "remote_control"), flag),
+    "shutdown_timeout": seconds(zero=True, endless=True),
+    "restart": check_policy,
+    "restart_intensity": number(0),
+    "restart_period": seconds(endless=True),
+}
+"""The rules of the attributes."""
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
@@ -98,6 +113,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         *,
         settings: Settings | None = None,
     ) -> None:
+        check_values(self, RULES)
         self.fingerprint = complete(fingerprint)
         # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
@@ -145,6 +161,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         A plain function whose first parameter is ``self`` is bound, as a method of a class is.
         """
         if not getattr(value, ROUTES, None):
+            if name in RULES:
+                RULES[name](f"{type(self).__name__}.{name}", value)
             super().__setattr__(name, value)
             return
         is_function = isinstance(value, types.FunctionType)
@@ -407,8 +425,10 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         """Return the message in a delivery; raise `MalformedMessage`."""
         consumer, data = self.consumer, delivery.body
-        if len(data) > consumer.max_body:
-            raise MalformedMessage(f"a body of {len(data)} bytes, over {consumer.max_body}")
+        if (limit := consumer.max_body) is not None and len(data) > limit:
+            raise MalformedMessage(
+                f"a body of {len(data)} bytes, over {limit}: see max_body of the consumer class"
+            )
         # Saves a call for each message, unless a user's consumer class overrides `decode`.
         is_plain = type(consumer).decode is GenericConsumer.decode
         decode = consumer.encoder.decode if is_plain else consumer.decode

@@ -8,14 +8,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import gevent
 
-from postage.addressing import Eks, check_eks
+from postage.addressing import Eks, check_eks, check_key
 from postage.encoding import Encoder, JsonEncoder, body_of
-from postage.errors import SettingsError, TimeoutError  # noqa: A004 - the classic name
+from postage.errors import (
+    EncodingError,
+    SettingsError,
+    TimeoutError,  # noqa: A004 - the classic name
+)
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp.pair import Pair
@@ -32,10 +37,20 @@ from postage.message import (
     MessageCommand,
     MessageResult,
     MessageResultError,
+    MessageResultException,
     RpcCommand,
     result_from,
 )
 from postage.settings import Hup, Settings, enable_debug_log
+from postage.values import (
+    MAX_BODY,
+    Rule,
+    check_values,
+    encoder_class,
+    flag,
+    number,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from postage.statistics_types import ProducerStatistics
@@ -60,6 +75,18 @@ Builder = Callable[..., Message]
 PreparedCall = tuple[CallRequest, float, int, bool]
 """A call that is built and encoded: its request, timeout and retries, and whether the caller wants
 only the name of its reply queue.  A plain tuple costs each call less than a class would."""
+
+
+_RULES: dict[str, Rule] = {
+    "eks": lambda name, eks: check_eks(eks, name),
+    "encoder_class": encoder_class,
+    "rpc_timeout": seconds(zero=True),
+    "max_retry": number(0),
+    **dict.fromkeys(("confirm", "mandatory"), flag),
+    "publish_timeout": seconds(endless=True),
+    "delivery_mode": number(1, 2),
+    "max_body": number(1, none=True),
+}
 
 
 class RpcMethod:
@@ -155,6 +182,10 @@ class GenericProducer:
     then sending raises `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
     delivery_mode: int = 2
     """2: messages in a durable queue survive a restart of the broker; 1: they do not."""
+    max_body: int | None = MAX_BODY
+    """Bytes of the largest message or request; None: no limit.  Processors and brokers refuse
+    larger ones.  Sending one raises `EncodingError`; a call ends with an exception result of that
+    name."""
 
     def __init__(
         self,
@@ -165,13 +196,13 @@ class GenericProducer:
         settings: Settings | None = None,
     ) -> None:
         enable_debug_log()
+        check_values(self, _RULES)
+        if not self.eks:
+            raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
         self.encoder = self.encoder_class()
-        if not self.eks:
-            raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
-        check_eks(self.eks, f"{type(self).__name__}.eks")
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
         for exchange, _ in self.eks:
@@ -179,6 +210,12 @@ class GenericProducer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; raise `SettingsError` for a value that cannot be used."""
+        if name in _RULES:
+            _RULES[name](f"{type(self).__name__}.{name}", value)
+        super().__setattr__(name, value)
 
     def statistics(self) -> ProducerStatistics:
         """Return a snapshot of what this producer has sent and called; never switches."""
@@ -273,6 +310,9 @@ class GenericProducer:
 
     def _publish(self, body: Any, targets: Eks) -> None:
         encoded, pair = body_of(self.encoder, body), self._pair
+        if (limit := self.max_body) is not None and len(encoded) > limit:
+            self._counts["failed"] += 1
+            raise self._too_large(encoded)
         content_type, now = self.encoder.content_type, int(time.time())
         properties = _TEMPLATE.render(pair.new_id(), content_type, self.delivery_mode, now)
         publish_ = publish_confirmed if self.confirm else publish
@@ -296,7 +336,17 @@ class GenericProducer:
                 raise SettingsError("_eks is empty: give at least one (Exchange, key)")
             check_eks(eks, "_eks")
             return eks
-        return self.eks if key is None else [(self.default_exchange, key)]
+        if key is None:
+            return self.eks
+        check_key("_key", key)
+        return [(self.default_exchange, key)]
+
+    def _too_large(self, encoded: bytes) -> EncodingError:
+        return EncodingError(
+            f"a body of {len(encoded)} bytes is larger than max_body of {type(self).__name__}, "
+            f"{self.max_body} bytes: send less, or raise max_body here, in the processor's "
+            f"consumer class, and max_message_size of the broker"
+        )
 
     # --- calls
 
@@ -343,13 +393,22 @@ class GenericProducer:
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
         request = CallRequest(exchange, key, body, self.encoder.content_type)
-        retries = self.max_retry if _max_retry is None else _max_retry
+        retries = self.max_retry
+        if _max_retry is not None:
+            _RULES["max_retry"]("_max_retry", _max_retry)
+            retries = _max_retry
         return request, self._timeout(_timeout), retries, _queue_only
 
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""
         request, timeout, retries, queue_only = call
         calls = runtime_of(self.settings).calls
+        if (limit := self.max_body) is not None and len(request.body) > limit:
+            error = self._too_large(request.body)
+            if queue_only:
+                raise error
+            self._counts[EXCEPTION] += 1
+            return MessageResultException(EncodingError.__name__, str(error))
         if queue_only:
             return calls.send_only(request, timeout=timeout)
         self._counts["calling"] += 1
@@ -374,7 +433,7 @@ class GenericProducer:
         reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
         `TimeoutError` with the results that have arrived.
         """
-        timeout = self._timeout(timeout)
+        timeout = self._timeout(timeout, "timeout")
         replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)
         results = []
         for reply in replies:
@@ -387,8 +446,14 @@ class GenericProducer:
             raise TimeoutError(text, tuple(results))
         return results
 
-    def _timeout(self, given: float | None) -> float:
-        return self.rpc_timeout if given is None or given < 0 else given
+    def _timeout(self, given: float | None, name: str = "_timeout") -> float:
+        if given is None:
+            return self.rpc_timeout
+        with suppress(TypeError):  # of a text, for example: it is refused below
+            if given < 0:
+                return self.rpc_timeout  # as in 1.2.1
+        _RULES["rpc_timeout"](name, given)
+        return given
 
     def _result(self, body: bytes) -> tuple[Any, MessageResult]:
         """Return the decoded reply and the result message in it."""

@@ -26,8 +26,9 @@ import gevent.event
 from postage.dispatch import NextAction
 from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
 from postage.green.microthread import MicroThread
-from postage.green.processor import MessageProcessor
+from postage.green.processor import RULES, MessageProcessor
 from postage.supervision import End, Restarts, is_restarted
+from postage.values import check_values
 
 __all__ = ["MicrothreadRunner", "ProcessorRunner"]
 
@@ -134,7 +135,7 @@ class ProcessorRunner(MicrothreadRunner):
     microthread: MessageProcessor
 
     def __init__(self, processor: MessageProcessor, *callbacks: Callable[..., object]) -> None:
-        is_restarted(processor.restart, End.STOPPED)  # raises at once if it is no policy
+        check_values(processor, RULES)  # the class may have changed since the processor was made
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
         self._pausing: Any = None  # the greenlet that waits for the next restart
         super().__init__(processor, *callbacks)

@@ -22,7 +22,7 @@ from tests.cli.support import SOON, answer_of, children, postage, running, toget
 from tests.support.programs import Program
 
 HOST = socket.gethostname()
-PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)/livez")
+PORTS = re.compile(r"http://\S*:(\d+)/livez")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -196,6 +196,37 @@ def test_health_of_a_process_that_waits_for_its_broker():
 
     assert ended.code == 4
     assert ended.stderr == "Error: the process is alive, but not ready (503)\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "served", "asked"),
+    [
+        (":0", "0.0.0.0", ["", "127.0.0.1:", "127.0.0.2:", ":"]),
+        ("127.0.0.2:0", "127.0.0.2", ["127.0.0.2:"]),
+        ("localhost:0", "localhost", ["", "localhost:"]),
+    ],
+)
+def test_probes_are_served_where_they_are_wanted(given: str, served: str, asked: list[str]):
+    options = ("--health", given, "--url", "amqp://127.0.0.1:1/")
+    with running("run", "fleet:Echo", *options) as program:
+        line = program.wait_for_line("Probes are at", SOON)
+        port = port_of(program)
+        ends = together(*(("health", f"{host}{port}", "--live") for host in asked))
+
+    assert f"http://{served}:{port}/livez" in line
+    assert [ended.code for ended in ends] == [0] * len(asked), ends
+
+
+@pytest.mark.parametrize("where", ["127.0.0.2:", "127.0.0.3:"])
+def test_probes_are_for_this_machine_unless_a_host_is_given(where: str):
+    """Another address of the machine stands for its address in the network."""
+    options = ("--health", "0", "--url", "amqp://127.0.0.1:1/")
+    with running("run", "fleet:Echo", *options) as program:
+        program.wait_for_line("Probes are at http://127.0.0.1:", SOON)
+        ended = postage("health", where + port_of(program), "--live")
+
+    assert ended.code == 3
+    assert "Connection refused" in ended.stderr
 
 
 @contextlib.contextmanager

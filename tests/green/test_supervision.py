@@ -222,7 +222,14 @@ def test_a_crash_while_it_ends_is_logged_and_keeps_nobody(endpoint: Endpoint, st
 
 def test_a_policy_that_becomes_invalid_ends_the_loop(endpoint: Endpoint, start: Any):
     processor = fragile(endpoint, crashes=1)
-    processor.restart_intensity = "many"
     _, loop = start(processor)
-    with pytest.raises(TypeError):
+    type(processor).restart = "forever"  # an assignment to the processor would be refused
+    with pytest.raises(SettingsError, match="restart must be one of"):
         loop.get(timeout=SOON)
+
+
+def test_values_of_the_class_are_checked_again_when_it_is_added(endpoint: Endpoint):
+    processor = fragile(endpoint)
+    type(processor).restart_intensity = "many"
+    with pytest.raises(SettingsError, match="restart_intensity must be an int"):
+        green.Scheduler().add_microthread(processor)

@@ -41,9 +41,15 @@ def test_a_queue_is_a_name_or_a_dictionary_with_optional_flags(queue, expected):
 
 
 @pytest.mark.behaviour("consumer-queues")
-@pytest.mark.parametrize("flag", ["durable", "auto_delete", "exclusive", "arguments", "passive"])
-def test_the_flags_are_those_of_queue_declare(flag):
-    assert queue_name_and_flags({"name": "a", "flags": {flag: 1}}) == ("a", {flag: 1})
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(("durable", False), ("auto_delete", True), ("exclusive", 1), ("passive", 0)),
+        ("arguments", {"x-message-ttl": 60_000}),
+    ],
+)
+def test_the_flags_are_those_of_queue_declare(flag, value):
+    assert queue_name_and_flags({"name": "a", "flags": {flag: value}}) == ("a", {flag: value})
 
 
 @pytest.mark.behaviour("consumer-queues")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -118,7 +119,16 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"URL": "amqp://rabbit:99999"}, "from 1 to 65535"),
         ({"URL": "amqp://rabbit?heartbeet=1"}, "unknown option 'heartbeet'; known: heartbeat,"),
         ({"URL": "amqp://rabbit?heartbeat=often"}, "often"),
-        ({"URL": "amqp://rabbit?heartbeat=0"}, "heartbeat must be > 0"),
+        ({"URL": "amqp://rabbit?heartbeat=-1"}, "heartbeat must be an int from 0 to 65535, not -1"),
+        ({"HEARTBEAT": "100000"}, "POSTAGE_HEARTBEAT must be an int from 0 to 65535, not 100000"),
+        ({"HEARTBEAT": "2.5"}, "POSTAGE_HEARTBEAT must be an int .*, not '2.5'"),
+        ({"CONNECT_TIMEOUT": "nan"}, "POSTAGE_CONNECT_TIMEOUT must be > 0 seconds and finite"),
+        ({"OPERATION_TIMEOUT": "inf"}, "POSTAGE_OPERATION_TIMEOUT must be > 0 seconds and finite"),
+        ({"LATE_AFTER": "soon"}, "POSTAGE_LATE_AFTER must be >= 0 seconds and finite, not 'soon'"),
+        ({"URL": "amqp://rabbit?heartbeat"}, "option 'heartbeat' has no value"),
+        ({"URL": "amqps://rabbit?verify="}, "option 'verify' has no value"),
+        ({"VHOST": "v" * 256}, "vhost must be a text of 0 to 255 bytes"),
+        ({"HOST": "h" * 254}, "host must be a name of at most 253 characters"),
         ({"URL": "amqp://rabbit?connect_timeout=-1"}, "connect_timeout must be > 0"),
         ({"URL": "amqp://rabbit?colour=red"}, "unknown option"),
     ],
@@ -271,7 +281,7 @@ def test_settings_that_contradict_each_other_are_refused(values, text):
 def test_a_switch_is_on_or_off(env):
     env(VERIFY="perhaps")
 
-    with pytest.raises(SettingsError, match="verify must be true or false"):
+    with pytest.raises(SettingsError, match="POSTAGE_VERIFY must be true or false"):
         Settings.resolve()
 
 
@@ -468,8 +478,8 @@ def test_no_repr_shows_a_password():
     assert "hush" not in f"{settings!r} {settings} {messaging.global_hup!r} {messaging.global_hup}"
 
 
-@pytest.mark.parametrize("name", ["heartbeat", "connect_timeout", "operation_timeout"])
-@pytest.mark.parametrize("value", [0, -1, -0.5])
+@pytest.mark.parametrize("name", ["connect_timeout", "operation_timeout"])
+@pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, "5", None, True, 10**400])
 def test_durations_are_positive(name, value):
     with pytest.raises(SettingsError, match=f"{name} must be > 0 seconds"):
         Settings(**{name: value})

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from postage.cli.exits import CommandFailed
-from postage.cli.options import Seconds, examples, set_defaults, url_option
+from postage.cli.options import (
+    HIGHEST_PORT,
+    HostPortParam,
+    Seconds,
+    examples,
+    set_defaults,
+    url_option,
+)
 from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.process import Plan, run_here
@@ -56,9 +63,10 @@ from postage.settings import live
 @click.option("--log-json", is_flag=True, help="Log each record as a line of JSON.")
 @click.option(
     "--health",
-    type=click.IntRange(0, 65535),
-    metavar="PORT",
-    help="Serve /livez and /readyz on this port of 127.0.0.1; worker n on the port n above it.",
+    type=HostPortParam(0),
+    metavar="[HOST:]PORT",
+    help="Serve /livez and /readyz on this port, of 127.0.0.1 unless HOST is given; :PORT is that "
+    "of all addresses.  Worker n takes the port n above it.",
 )
 @click.option("--worker", type=ParentPipe.parse, hidden=True)
 def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **options: Any) -> int:
@@ -69,6 +77,9 @@ def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **opti
     let running handlers finish; a second signal ends the process at once.  The log goes to stderr.
     """
     plan = Plan(**options)
+    last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
+    if last_port > HIGHEST_PORT:
+        raise CommandFailed(f"--health {plan.health}: the last worker would need port {last_port}")
     if plan.embedded and live.url_source == "--url":
         raise CommandFailed("--url and --embedded name two brokers: give one of them")
     set_up(log_level, as_json=log_json)

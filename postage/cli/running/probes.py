@@ -7,17 +7,17 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from gevent.pywsgi import WSGIServer
 
+from postage.cli.options import HostPort
 from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
 from postage.statistics_types import ConnectionStatistics
 
 logger = logging.getLogger(__name__)
-
-HOST = "127.0.0.1"
 
 
 def readiness(
@@ -54,21 +54,26 @@ def answer_probe(
 
 
 @contextlib.contextmanager
-def serve_probes(port: int | None, number: int, running: list[MicroThread]) -> Iterator[None]:
-    """Serve on *port* + *number* while the block lasts; 0 is any free port, None serves nothing.
+def serve_probes(where: HostPort | None, number: int, running: list[MicroThread]) -> Iterator[None]:
+    """Serve at *where*, on the port *number* above it, while the block lasts; None serves nothing.
 
-    *running* is the list of the components; it may still grow.
+    Port 0 is any free port.  *running* is the list of the components; it may still grow.
     """
-    if port is None:
+    if where is None:
         yield
         return
     application = functools.partial(answer_probe, running)
-    server = WSGIServer((HOST, port + number if port else 0), application, log=None)
+    where = replace(where, port=where.port + number if where.port else 0)
+    server = WSGIServer((where.host, where.port), application, log=None)
     try:
         server.start()
-    except OSError as exc:
-        raise SettingsError(f"cannot serve --health on {HOST}:{port}: {exc.strerror}") from None
-    logger.info("Probes are at http://%s:%d/livez and /readyz.", HOST, server.server_port)
+    except (OSError, UnicodeError) as exc:  # an address that is taken, or no name of a host
+        why = getattr(exc, "strerror", None) or exc
+        raise SettingsError(f"cannot serve --health on {where}: {why}") from None
+    logger.info(
+        "Probes are at http://%s/livez and /readyz.",
+        replace(where, port=int(server.server_port or 0)),
+    )
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postage.cli.exits import Code
+from postage.cli.options import HostPort
 from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
@@ -38,7 +39,7 @@ class Plan:
     reload: bool = False
     concurrency: int | None = None
     shutdown_timeout: float | None = None
-    health: int | None = None
+    health: HostPort | None = None
 
     def variables(self) -> dict[str, str]:
         """Return the settings of the broker, by the names of their environment variables.
