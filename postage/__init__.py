@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from postage.errors import (
         AckAndRestart, AuthenticationFailed, BrokerUnreachable, ChannelRefused, ConnectionClosed,
         ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
-        ExitScheduler, FilterError, GaveUp, IdentityTaken, MalformedMessage, NoRoute,
+        ExitScheduler, FilterError, GaveUp, HandlerError, IdentityTaken, MalformedMessage, NoRoute,
         NotAcknowledged, OperationTimeout, PostageError, PublishFailed, RejectMessage, RemoteError,
         SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
     )
@@ -67,7 +67,7 @@ __all__ = [
     "statistics", "ProducerStatistics", "ProcessorStatistics", "ConnectionStatistics",
     "ChannelStatistics",
     # Errors
-    "PostageError", "SettingsError",
+    "PostageError", "SettingsError", "HandlerError",
     "ConnectionFailed", "BrokerUnreachable", "AuthenticationFailed", "TlsFailed", "VhostRefused",
     "TemporarilyRefused",
     "ConnectionLost", "ConnectionClosed", "ChannelRefused", "TopologyMismatch", "IdentityTaken",

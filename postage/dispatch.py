@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import copy
 import enum
-import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Sequence,
+)
+from contextlib import suppress
 from typing import Any
 
-from postage.errors import AckAndRestart, ExitScheduler, FilterError, RejectMessage
-from postage.handlers import Handler, MessageFilter
-from postage.message import NO_REPLY, UNKNOWN_COMMAND, MessageResultException
+from postage.errors import AckAndRestart, ExitScheduler, FilterError, HandlerError, RejectMessage
+from postage.handlers import Handler, MessageFilter, name_of
+from postage.message import (
+    NO_REPLY,
+    UNKNOWN_COMMAND,
+    MessageResult,
+    MessageResultError,
+    MessageResultException,
+)
 
 # fmt: off
 __all__ = [
@@ -171,7 +185,9 @@ def dispatch(
             if place < last:  # the last handler can have the original
                 message = copy.deepcopy(message)
             filters = getattr(handler, "filters", None)
-            handler(_filtered(handler, filters, message) if filters else message)
+            returned = handler(_filtered(handler, filters, message) if filters else message)
+            if returned is not None:
+                _refuse_unrun(handler, returned)
         except _Filtered:  # noqa: PERF203 - each handler fails on its own
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
@@ -197,10 +213,10 @@ def _serve(
         message = body if part is None else body[part]
         filters = getattr(handler, "filters", None)
         returned = handler(_filtered(handler, filters, message) if filters else message, reply)
+        if returned is not None and type(returned) not in _PLAIN:
+            returned = _refuse_unrun(handler, returned)
         if not reply.is_due:
             return
-        if isinstance(returned, Handler):  # the handler is a class: making one handles the message
-            returned = returned.returned
         if returned is None:
             text = f"the handler of {outcome.name!r} did not reply"
             returned = MessageResultException(NO_REPLY, text)
@@ -223,30 +239,57 @@ def perform(handler: Callable[[], object]) -> Outcome:
     """Run one turn of a periodic job; return the outcome, by the same rules as `dispatch`."""
     outcome = Outcome("", 1)
     try:
-        handler()
+        _refuse_unrun(handler, handler())
     except BaseException as exc:  # as a handler, a job may raise anything
         outcome.record(exc, handler)
     return outcome
 
 
+_PLAIN = frozenset(
+    {bool, int, float, str, list, dict, MessageResult, MessageResultError, MessageResultException}
+)
+"""Types of values that are no code; to look here costs less than to ask for each kind of code."""
+
+
+def _refuse_unrun(function: Any, returned: Any) -> Any:
+    """Return what *function* has returned; raise `HandlerError` if that is code that was not run.
+
+    Otherwise the message would be acknowledged although it was not handled.
+    """
+    if isinstance(returned, Handler):  # the handler is a class: making one handles the message
+        returned = returned.returned
+    if not isinstance(returned, (Generator, AsyncGenerator, Awaitable)):
+        return returned
+    if isinstance(returned, (Generator, Coroutine)):
+        with suppress(Exception):  # the code of the user may raise anything
+            returned.close()  # else Python warns that it was never awaited
+    reason = (
+        f"returned a {type(returned).__name__}, whose code has not run: run it in the handler, "
+        f"and return its result.  For asyncio see docs/processors.md."
+    )
+    raise HandlerError(name_of(function), reason)
+
+
 def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> Any:
     """Return *message* as the filters return it; raise `_Filtered` if one of them raises."""
-    try:
-        for each in filters:
+    for each in filters:
+        try:
             message = each.apply(message)
-    except HandlerKilled:
-        raise
-    except BaseException as exc:  # a filter may raise anything, as a handler may
-        expected = isinstance(exc, FilterError)
-        logger.log(
-            logging.DEBUG if expected else logging.WARNING,
-            "A filter of %s discarded a message: %s: %s",
-            name_of(handler),
-            type(exc).__name__,
-            _text_of(exc),
-            exc_info=not expected,
-        )
-        raise _Filtered from exc
+        except HandlerKilled:
+            raise
+        except BaseException as exc:  # a filter may raise anything, as a handler may
+            expected = isinstance(exc, FilterError)
+            logger.log(
+                logging.DEBUG if expected else logging.WARNING,
+                "A filter of %s discarded a message: %s: %s",
+                name_of(handler),
+                type(exc).__name__,
+                _text_of(exc),
+                exc_info=not expected,
+            )
+            raise _Filtered from exc
+        if type(message) not in _PLAIN:
+            _refuse_unrun(each.callable, message)
     return message
 
 
@@ -257,11 +300,3 @@ def _text_of(exc: BaseException) -> str:
         if isinstance(second, HandlerKilled):
             raise
         return f"(its __str__ raised {type(second).__name__})"
-
-
-def name_of(handler: Any) -> str:
-    """Return the qualified name of *handler*, for the log."""
-    function = handler.func if isinstance(handler, functools.partial) else handler
-    # A bound `Handler` class has no name of its own, but the class has.
-    function = getattr(function, "__func__", function)
-    return getattr(function, "__qualname__", repr(handler))

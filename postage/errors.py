@@ -13,10 +13,10 @@ from typing import Any
 __all__ = [
     "AckAndRestart", "AuthenticationFailed", "BrokerUnreachable", "ChannelRefused",
     "ConnectionClosed", "ConnectionFailed", "ConnectionLost", "ConsumerCancelled", "DecodingError",
-    "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "IdentityTaken", "MalformedMessage",
-    "NoRoute", "NotAcknowledged", "OperationTimeout", "PostageError", "PublishFailed",
-    "RejectMessage", "RemoteError", "SettingsError", "TemporarilyRefused", "TimeoutError",
-    "TlsFailed", "TopologyMismatch", "VhostRefused",
+    "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "HandlerError", "IdentityTaken",
+    "MalformedMessage", "NoRoute", "NotAcknowledged", "OperationTimeout", "PostageError",
+    "PublishFailed", "RejectMessage", "RemoteError", "SettingsError", "TemporarilyRefused",
+    "TimeoutError", "TlsFailed", "TopologyMismatch", "VhostRefused",
 ]
 # fmt: on
 
@@ -247,7 +247,18 @@ class MalformedMessage(PostageError, ValueError):
     """A decoded body is not a Postage message."""
 
 
-# --- raised by handlers, filters and microthreads
+# --- handlers, filters and microthreads
+
+
+class HandlerError(SettingsError, TypeError):
+    """A method cannot be a handler, filter or job, or has returned code instead of running it.
+
+    *where* is its qualified name, and *reason* the rest of the text.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where} {reason}")
+        self.where, self.reason = where, reason
 
 
 class FilterError(PostageError):

@@ -3,20 +3,27 @@
 A decorator marks the method and returns the method itself, which stays callable and picklable.  The
 handlers of a class are its marked attributes: those of base classes first, then in the order of
 definition.  An attribute that overrides another one replaces its handler.
+
+A method that could never do its work is refused with `HandlerError` where it is defined, because
+its messages would be acknowledged and lost: code that a call does not run (``async``, ``yield``), a
+decorator without brackets, a name that hides an attribute of processors.
 """
 
 from __future__ import annotations
 
+import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial, partialmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from postage.errors import SettingsError
+from postage.errors import HandlerError, SettingsError
 
 # fmt: off
 __all__ = [
     "ROUTES", "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody",
-    "MessageHandlerType", "Route", "RouteTable", "RpcHandler", "every", "is_handler", "jobs_of",
+    "MessageHandlerType", "Route", "RouteTable", "RpcHandler", "check_name", "every", "is_handler",
+    "jobs_of", "name_of", "refuse_lazy",
 ]
 # fmt: on
 
@@ -50,10 +57,25 @@ class MessageHandler:
     part: ClassVar[str | None] = "content"
 
     def __init__(self, message_type: str, message_name: str | None = None) -> None:
+        decorator = f"@{type(self).__name__}"
+        if callable(message_type):  # the decorator was written without brackets
+            name = name_of(message_type)
+            written = f'{decorator}("command", "{name.rpartition(".")[2]}")'
+            raise HandlerError(name, f"needs the type and name of its messages: write {written}")
+        given: tuple[Any, ...] = (message_type, "" if message_name is None else message_name)
+        for each in given:
+            if not isinstance(each, str):
+                raise HandlerError(decorator, f"takes the type and the name as text, not {each!r}")
         self.route = Route(self.category, message_type, message_name, self.part)
 
     def __call__(self, func: T) -> T:
-        """Mark *func* and return it."""
+        """Mark *func* and return it; raises `HandlerError` if it can be no handler."""
+        wraps_function = isinstance(func, (staticmethod, classmethod, partialmethod))
+        is_decorator = isinstance(func, (MessageHandler, MessageFilter))
+        if is_decorator or not (callable(func) or wraps_function):
+            reason = "is no function and no Handler class, so it cannot be a handler"
+            raise HandlerError(name_of(func), reason)
+        refuse_lazy(func)
         # From the object's own namespace: a Handler class must not write into its base's list.
         setattr(func, ROUTES, [*vars(func).get(ROUTES, ()), self.route])
         if not isinstance(func, type):
@@ -86,6 +108,9 @@ class MessageFilter:
     """
 
     def __init__(self, _callable: Callable[..., Any], *args: Any, **kwds: Any) -> None:
+        if is_handler(_callable):
+            raise HandlerError(name_of(_callable), "needs a filter: write @MessageFilter(callable)")
+        refuse_lazy(_callable)
         self.callable, self.args, self.kwds = _callable, args, kwds
 
     def __call__(self, func: T) -> T:
@@ -105,6 +130,10 @@ class Handler:
     returned: Any = None
     """The value that `call` returned; for an RPC, the reply, unless ``reply_func`` was called."""
 
+    def __init_subclass__(cls, **kwds: Any) -> None:
+        super().__init_subclass__(**kwds)
+        refuse_lazy(cls)
+
     def __init__(self, processor: Any, data: Any, reply_func: Any = None) -> None:
         self.processor, self.data, self.reply_func = processor, data, reply_func
         self.returned = self.call()
@@ -116,7 +145,54 @@ class Handler:
 
 def is_handler(value: Any) -> bool:
     """Tell whether *value* was decorated as a handler."""
-    return bool(getattr(value, ROUTES, None))
+    return isinstance(getattr(value, ROUTES, None), list)  # a Mock has every attribute
+
+
+# --- code that a call does not run
+
+_LAZY = {
+    "async": (inspect.iscoroutinefunction, inspect.isasyncgenfunction),
+    "a generator (it contains yield)": (inspect.isgeneratorfunction,),
+}
+
+
+def refuse_lazy(function: Any, where: str = "") -> None:
+    """Raise `HandlerError` if a call of *function* would only return code that has to be run.
+
+    *function* is anything that can be called, or a `Handler` class, whose ``call`` is examined.  A
+    plain function around an async one is allowed, because it may run it.
+    """
+    inner = function
+    while True:
+        if isinstance(inner, (partial, partialmethod)):
+            inner = inner.func
+        elif isinstance(inner, (types.MethodType, staticmethod, classmethod)):
+            inner = inner.__func__
+        elif isinstance(inner, type):
+            inner = inspect.getattr_static(inner, "call", None)
+        else:
+            break
+    called = getattr(type(inner), "__call__", None)  # noqa: B004 - the function is wanted
+    for kind, is_kind in _LAZY.items():
+        if any(each(inner) or each(called) for each in is_kind):
+            reason = (
+                f"is {kind}: a call would return before any of its code has run.  Write a plain "
+                f"def; it may block, as each message has a greenlet of its own.  For asyncio see "
+                f"docs/processors.md."
+            )
+            raise HandlerError(where or name_of(function), reason)
+
+
+def name_of(function: Any) -> str:
+    """Return the qualified name of *function*, for the log; of anything else, its ``repr``."""
+    if isinstance(function, (partial, partialmethod)):
+        return name_of(function.func)
+    # A bound `Handler` class has no name of its own, but the class has.
+    function = getattr(function, "__func__", function)
+    return str(getattr(function, "__qualname__", repr(function)[:100]))
+
+
+# --- periodic jobs
 
 
 def every(seconds: float) -> Callable[[Method], Method]:
@@ -129,12 +205,18 @@ def every(seconds: float) -> Callable[[Method], Method]:
     `AckAndRestart` have the same effects as in handlers.  An override in a subclass must be
     decorated again.
 
-    Raises `SettingsError` if *seconds* is not a positive, finite number.
+    Raises `SettingsError` if *seconds* is not a positive, finite number, and `HandlerError` if the
+    method can be no job.
     """
-    if not 0 < seconds < float("inf"):
-        raise SettingsError(f"every({seconds!r}): it takes seconds, more than 0")
+    if callable(seconds):
+        raise HandlerError(name_of(seconds), "needs an interval: write @every(seconds)")
+    number: Any = seconds
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not 0 < seconds < float("inf"):
+        raise SettingsError(f"every({seconds!r}): it takes seconds, a number, more than 0")
 
     def mark(method: Method) -> Method:
+        refuse_lazy(method)
         setattr(method, _SECONDS, float(seconds))
         return method
 
@@ -144,9 +226,12 @@ def every(seconds: float) -> Callable[[Method], Method]:
 def jobs_of(cls: type) -> Iterator[tuple[str, float]]:
     """Yield the name and the seconds of each periodic job of *cls*."""
     for name in dir(cls):
-        seconds = getattr(getattr(cls, name, None), _SECONDS, None)
-        if isinstance(seconds, float):
-            yield name, seconds
+        value = getattr(cls, name, None)
+        if _is_job(value):
+            yield name, getattr(value, _SECONDS)
+
+
+# --- the handlers of a class
 
 
 class RouteTable:
@@ -170,7 +255,8 @@ class RouteTable:
         added = [
             (route, name)
             for name, value in attributes.items()
-            for route in getattr(value, ROUTES, ())
+            if is_handler(value)
+            for route in getattr(value, ROUTES)
         ]
         gone = {name for _, name in added}
         gone.update(name for name, value in attributes.items() if not callable(value))
@@ -187,10 +273,16 @@ class MessageHandlerType(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
+        for attribute in _marked_names(cls):
+            check_name(cls, attribute)
+            refuse_lazy(inspect.getattr_static(cls, attribute), f"{cls.__qualname__}.{attribute}")
         _rebuild_table(cls)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         is_route = is_handler(value) or is_handler(getattr(cls, name, None))
+        if is_route or _is_job(value):
+            check_name(cls, name)
+            refuse_lazy(value, f"{cls.__qualname__}.{name}")
         super().__setattr__(name, value)
         if is_route:  # other attributes, such as a counter, must not cost a new table each time
             _rebuild_table(cls)
@@ -203,6 +295,49 @@ class MessageHandlerType(type):
     def route_table(cls) -> RouteTable:
         """The handlers of this class and its bases."""
         return cls._route_table
+
+
+_CALLED_BY_CLASS = frozenset({"start", "stop", "join"})
+"""Methods of processors that the runtime calls by their class, so that a handler may hide them: in
+1.2.1 processors could have handlers of these names."""
+
+
+def check_name(cls: type, name: str) -> None:
+    """Raise `HandlerError` if a handler or job *name* of *cls* hides an attribute of Postage.
+
+    A handler may replace one of ours, such as ``msg_quit``.
+    """
+    where = f"{cls.__qualname__}.{name}"
+    way_out = (
+        f"give the method another name, such as on_{name.strip('_')}.  The name in its decorator "
+        f"can stay."
+    )
+    if name.startswith("__") and name.endswith("__"):
+        raise HandlerError(where, f"has a name that Python itself uses: {way_out}")
+    if name in _CALLED_BY_CLASS:
+        return
+    for base in cls.__mro__:
+        if str(base.__module__).partition(".")[0] != "postage":
+            continue
+        is_ours = name in inspect.get_annotations(base)  # an attribute of instances
+        if is_ours or (name in vars(base) and not is_handler(vars(base)[name])):
+            what = f"hides {base.__qualname__}.{name}, without which a processor does not work"
+            raise HandlerError(where, f"{what}: {way_out}")
+
+
+def _marked_names(cls: type) -> set[str]:
+    """Return the names of the handlers and jobs of *cls* and its bases."""
+    namespaces = [vars(base) for base in cls.__mro__]
+    return {
+        name
+        for namespace in namespaces
+        for name, value in namespace.items()
+        if is_handler(value) or _is_job(value)
+    }
+
+
+def _is_job(value: Any) -> bool:
+    return isinstance(getattr(value, _SECONDS, None), float)
 
 
 def _rebuild_table(cls: MessageHandlerType) -> None:

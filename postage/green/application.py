@@ -81,6 +81,17 @@ class GenericApplication(MessageProcessor):
     logging_producer: Any = LoggingProducerStub
     """The producer class by which ``self.logger.log(text)`` sends messages."""
 
+    # The attributes of instances are declared here, so that no handler can have their names.
+    vhost: str | None
+    logger: Any
+    address: Address
+    sid: dict[str, Any]
+    hid: dict[str, Any]
+    uid: dict[str, Any]
+    groups: list[str]
+    _made: float
+    _inquiries: int
+
     def __init__(
         self,
         fingerprint: FingerprintLike | None = None,
@@ -98,7 +109,7 @@ class GenericApplication(MessageProcessor):
         name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
         self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
         self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
-        self.groups: list[str] = []
+        self.groups = []
         try:
             self.add_eqk([(self.exchange_class, self.address.standard())])
         except ChannelRefused as exc:

@@ -30,6 +30,7 @@ from postage.green.rpc.serving import reply_to
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
+from postage.handlers import refuse_lazy
 from postage.settings import Hup, Settings, enable_debug_log
 from postage.values import MAX_BODY, Rule, check_values, encoder_class, flag, number
 
@@ -209,8 +210,10 @@ class GenericConsumer:
 
         - the exceptions of callbacks;
         - errors that a retry would not change, such as `TopologyMismatch`;
-        - `ConnectionClosed` if our own side has closed the connection.
+        - `ConnectionClosed` if our own side has closed the connection;
+        - `HandlerError` if the callback is async or a generator.
         """
+        refuse_lazy(callback)
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
 
         def receive(delivery: Delivery) -> None:

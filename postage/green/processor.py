@@ -14,7 +14,7 @@ import gevent.event
 
 from postage.addressing import Eqk
 from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
-from postage.errors import AckAndRestart, MalformedMessage
+from postage.errors import AckAndRestart, HandlerError, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer, OnEnd
@@ -23,7 +23,15 @@ from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import serve
 from postage.green.runtime import runtime_of
-from postage.handlers import ROUTES, MessageHandlerFullBody, MessageHandlerType, RouteTable
+from postage.handlers import (
+    ROUTES,
+    MessageHandlerFullBody,
+    MessageHandlerType,
+    RouteTable,
+    check_name,
+    is_handler,
+    refuse_lazy,
+)
 from postage.message import check_body
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
@@ -71,6 +79,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     """
 
     consumer_class: type[GenericConsumer] = GenericConsumer
+    eqk: Eqk = ()
+    """The queues of a processor whose constructor gets no *eqk*; without any, `consumer_class` may
+    have some."""
     concurrency: int = 250
     """How many messages are handled at a time.  1: one after the other, in the queue's order."""
     prefetch: int | None = None
@@ -99,6 +110,19 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     next_action: NextAction = NextAction.CONTINUE
     """The next action of the scheduler after this processor has ended."""
 
+    # The attributes of instances are declared here, so that no handler can have their names.
+    fingerprint: dict[str, Any]
+    consumer: GenericConsumer
+    counts: Counter[str]
+    """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
+    ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
+    ``failed_jobs``, ``restarts``, and the counts of the consumer."""
+    _pool: Pool[Delivery | Job] | None
+    _jobs: Jobs
+    _ended: gevent.event.Event
+    _error: Exception | None
+    _on_end: OnEnd | None
+
     _is_draining = False
     _timers: Group | None = None
     _own_handlers: dict[str, Any] | None = None
@@ -117,17 +141,14 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self.fingerprint = complete(fingerprint)
         # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
-        self.consumer = self.consumer_class(eqk, hup, vhost, **given)
-        self.counts: Counter[str] = self.consumer.counts
-        """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-        ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
-        ``failed_jobs``, ``restarts``, and the counts of the consumer."""
+        self.consumer = self.consumer_class(eqk or self.eqk or eqk, hup, vhost, **given)
+        self.counts = self.consumer.counts
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
-        self._pool: Pool[Delivery | Job] | None = None
+        self._pool = None
         self._ended = gevent.event.Event()
         self._ended.set()
-        self._error: Exception | None = None
-        self._on_end: OnEnd | None = None
+        self._error = None
+        self._on_end = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"
@@ -159,12 +180,18 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         """Set an attribute; a decorated function or class becomes a handler of this instance.
 
         A plain function whose first parameter is ``self`` is bound, as a method of a class is.
+        Raises `HandlerError` if the name of a handler is that of another attribute.
         """
-        if not getattr(value, ROUTES, None):
+        if not isinstance(getattr(value, ROUTES, None), list):
             if name in RULES:
                 RULES[name](f"{type(self).__name__}.{name}", value)
+            elif not callable(value) and is_handler(getattr(type(self), name, None)):
+                where = f"{type(self).__qualname__}.{name}"
+                text = f"is a handler, and cannot be set to {value!r}: rename one of the two"
+                raise HandlerError(where, text)
             super().__setattr__(name, value)
             return
+        check_name(type(self), name)
         is_function = isinstance(value, types.FunctionType)
         if is_function and value.__code__.co_varnames[:1] == ("self",):
             value = types.MethodType(value, self)
@@ -174,7 +201,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
         """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
-        if not getattr(handler, ROUTES, None):
+        if not is_handler(handler):
             raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
         setattr(self, handler.__name__, handler)
 
@@ -221,6 +248,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if callback is None:
             gevent.sleep(seconds)
             return
+        refuse_lazy(callback)
         if self._timers is None:
             from gevent.pool import Group  # noqa: PLC0415 - few programs need it
 

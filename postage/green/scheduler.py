@@ -21,6 +21,7 @@ from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE, MessageProcessor
 from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
+from postage.handlers import refuse_lazy
 from postage.signals import stopping_signals
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
@@ -64,8 +65,11 @@ class Scheduler:
     def add_microthread(self, mthread: MicroThread) -> None:
         """Add a microthread and run its ``create()``; it starts with the loop, or at once in it.
 
-        Raises what ``create()`` does, and `SettingsError` for a ``restart`` that is no policy.
+        Raises what ``create()`` does, `SettingsError` for a ``restart`` that is no policy, and
+        `HandlerError` if ``create`` or ``step`` is async or a generator.
         """
+        refuse_lazy(mthread.create)
+        refuse_lazy(mthread.step)
         callbacks = self._turned.set, self._on_end
         if isinstance(mthread, MessageProcessor):
             runner: MicrothreadRunner = ProcessorRunner(mthread, *callbacks)

@@ -8,7 +8,7 @@ import pytest
 
 from postage.addressing import Binding
 from postage.cli.checking.rules import keys_lead_nowhere
-from tests.cli.support import postage, together, with_url
+from tests.cli.support import SOON, postage, running, together, with_url
 from tests.support.endpoints import exchange
 
 NOWHERE = with_url("amqp://127.0.0.1:1/")
@@ -17,9 +17,6 @@ FAULTS = {
     ("Wrong.few", "is called with (self, content), and takes (self)"),
     ("Wrong.no_reply", "is called with (self, content, reply_func), and takes (self, content)"),
     ("Wrong.much", "is called with (self, content), and takes (self, content, reply)"),
-    ("Wrong.later", "its body never runs: a handler is a plain function, without async or yield"),
-    ("Wrong.in_part", "its body never runs: a handler is a plain function, without async or yield"),
-    ("Wrong.forgotten", "is no handler: write @MessageHandler(...)"),
     ("Wrong.filtered", "its filter 'not callable' cannot be called"),
     (
         "Wrong.halved",
@@ -48,12 +45,35 @@ def test_it_finds_every_fault_and_exits_with_4():
     report = json.loads(ended.stdout)
     found = {(f["where"], f["text"]) for f in report["findings"] if f["fault"]}
     assert found == FAULTS
-    assert (ended.code, ended.stderr) == (4, "Error: 12 faults\n")
+    assert (ended.code, ended.stderr) == (4, "Error: 9 faults\n")
     notes = [f["text"] for f in report["findings"] if not f["fault"]]
     assert notes == ["no queue here is bound to exchange 'cli-elsewhere'"]
     calls = {row["message"] for row in report["messages"]}
     assert calls == {"message_letter(text, *copies, urgent=False)", "rpc_stamp(price)"}
     assert {"producer": "Crossed", "exchange": "cli-fleet", "key": "right"} in report["producers"]
+
+
+REFUSED = {
+    "async def store(self, content): ...": "fault: Refused.store: is async: a call would return",
+    "def restart(self, content): ...": "fault: Refused.restart: hides MessageProcessor.restart",
+    "class step(messaging.Handler): ...": "fault: Refused.step: hides MessageProcessor.step",
+}
+
+
+def test_a_handler_that_is_refused_is_a_fault_with_its_name(tmp_path):
+    for number, method in enumerate(REFUSED):
+        (tmp_path / f"refused_{number}.py").write_text(
+            "from postage import messaging\n"
+            "class Refused(messaging.MessageProcessor):\n"
+            f"    @messaging.MessageHandler('command', 'x')\n    {method}\n"
+        )
+    names = [f"refused_{number}" for number in range(len(REFUSED))]
+    with running("check", *names, env=NOWHERE, cwd=tmp_path) as program:
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stderr) == (4, "Error: 3 faults\n"), ended
+    for fault in REFUSED.values():
+        assert fault in ended.stdout
 
 
 def test_a_module_without_components_is_noted():

@@ -20,7 +20,7 @@ from postage.cli.checking.rules import (
     keys_lead_nowhere,
 )
 from postage.cli.running.targets import Target, load_objects, make_components, name_of
-from postage.errors import PostageError
+from postage.errors import HandlerError, PostageError
 from postage.exchange import Exchange
 from postage.green import GenericProducer, MessageProcessor
 from postage.settings import Settings, live
@@ -92,10 +92,17 @@ def sandbox() -> Iterator[None]:
 def report_on(targets: Sequence[Target]) -> Report:
     """Import what *targets* name, make the processors in the `sandbox`, and examine them.
 
-    Raises `CommandFailed` if a module cannot be imported; every other failure is a finding.
+    Raises `CommandFailed` if a module cannot be imported; every other failure is a finding.  A
+    `HandlerError` ends the import of its module, so the report has the first one of each module.
     """
     report = Report()
-    for target, objects in [(target, load_objects(target)) for target in targets]:
+    loaded = []
+    for target in targets:
+        try:
+            loaded.append((target, load_objects(target)))
+        except HandlerError as exc:  # noqa: PERF203 - each module fails on its own
+            report.findings.append(Finding(exc.where, exc.reason))
+    for target, objects in loaded:
         producers = list(_producers(sys.modules[target.module]))
         report.producers += [each for each in producers if each not in report.producers]
         for each in objects:

@@ -9,9 +9,8 @@ from typing import Any
 
 from postage.addressing import Binding, queue_name_and_flags
 from postage.broker.core.routing import TopicPatterns
-from postage.dispatch import name_of
 from postage.exchange import Exchange
-from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable
+from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable, name_of
 
 
 @dataclass(frozen=True)

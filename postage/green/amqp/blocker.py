@@ -14,6 +14,7 @@ from types import FrameType
 import gevent.hub
 
 from postage import dispatch
+from postage.handlers import name_of
 
 __all__ = ["blocking_frame"]
 
@@ -37,7 +38,7 @@ def blocking_frame(thread: int) -> str | None:
         return _locations(outside[0], outside[-1], "called from")
     # The frame called by the dispatcher is the handler's, unless the handler has not begun yet.
     handler = stack[index - 1] if index and stack[index - 1] in outside else outside[0]
-    name = dispatch.name_of(stack[index].f_locals[dispatch.HANDLER_VARIABLE])
+    name = name_of(stack[index].f_locals[dispatch.HANDLER_VARIABLE])
     return f"handler {name}{_processor(stack[index:])} at {_locations(handler, outside[0], 'in')}"
 
 

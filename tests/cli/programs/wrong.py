@@ -46,18 +46,6 @@ class Wrong(messaging.MessageProcessor):
     def much(self, content, reply):
         pass
 
-    @messaging.MessageHandler("command", "later")
-    async def later(self, content):
-        pass
-
-    @messaging.MessageHandler("command", "in_part")
-    def in_part(self, content):
-        yield
-
-    @messaging.MessageHandler
-    def forgotten(self, content):
-        pass
-
     @messaging.MessageFilter("not callable")
     @messaging.MessageHandler("command", "filtered")
     def filtered(self, content):
