@@ -154,7 +154,12 @@ def test_sigterm_drains_all_workers(parent: Program):
 
 @pytest.mark.parametrize(
     ("number", "how"),
-    [(signal.SIGKILL, "by SIGKILL"), (signal.SIGTERM, "by SIGTERM")],
+    [
+        (signal.SIGKILL, "by SIGKILL"),
+        (signal.SIGTERM, "by SIGTERM"),
+        (signal.SIGINT, "by SIGINT"),
+        (signal.SIGHUP, "by SIGHUP"),
+    ],
 )
 def test_a_killed_worker_is_replaced_and_leaves_no_zombie(parent: Program, number: int, how: str):
     def back_in_time(starts: int) -> bool:
@@ -170,10 +175,13 @@ def test_a_killed_worker_is_replaced_and_leaves_no_zombie(parent: Program, numbe
 
     assert any(map(back_in_time, (3, 4, 5))), "on a busy machine one may be late"
     assert f"has ended {how} and is started again" in parent.stderr
-    assert parent.terminate(SOON).code == 0
+    ended = parent.terminate(SOON)
+    assert ended.code == 0
+    assert ended.stderr.count("has ended, as it was told to.") == 2
+    assert "exit code" not in ended.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
 def test_no_worker_outlives_its_parent(parent: Program, number: int):
     pids = list(children(parent.pid))
     os.kill(parent.pid, number)

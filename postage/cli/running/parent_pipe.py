@@ -12,8 +12,10 @@ import signal
 from dataclasses import dataclass
 from time import sleep  # imported before gevent patches it: the watching thread is a native one
 
-SIGNALLED = 128 + signal.SIGTERM
-"""The exit code of a worker that was ended by SIGTERM, and did not run out of components."""
+from postage.signals import STOPPING_SIGNALS
+
+SIGNALLED = {128 + number: number for number in STOPPING_SIGNALS}
+"""The exit codes of workers that a signal has stopped, and that did not run out of components."""
 
 GRACE_WITHOUT_PARENT = 60.0
 """Seconds beyond its shutdown timeout after which a worker without parent is killed."""

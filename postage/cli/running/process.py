@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from postage.cli.exits import Code
 from postage.cli.options import HostPort
 from postage.cli.running.inside import url_of_broker
-from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
+from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
 from postage.settings import Settings, live
 from postage.signals import stopping_signals
@@ -53,18 +53,18 @@ class Plan:
 
 def run_here(plan: Plan, worker: ParentPipe | None) -> int:
     """Run the components of *plan* in this process until they have ended; return the exit code."""
-    when_signalled = Code.CLEAN if worker is None else SIGNALLED
+    when_signalled = Code.CLEAN if worker is None else 128 + signal.SIGTERM
     # Until components run there is nothing to finish.  An exception instead of the exit could be
     # caught by the user's modules.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(when_signalled))
     if worker is not None:
         worker.watch(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
-    was_signalled = _run(plan, worker.number if worker else 0)
-    return when_signalled if was_signalled else Code.CLEAN
+    number = _run(plan, worker.number if worker else 0)
+    return 128 + number if worker and number else Code.CLEAN
 
 
-def _run(plan: Plan, number: int) -> bool:
-    """Run until all components have ended; return whether a signal was the reason."""
+def _run(plan: Plan, number: int) -> int:
+    """Run until all components have ended; return the signal that was the reason, or 0."""
     prepare_imports()
     import gevent  # noqa: PLC0415 - after patching, and never in a parent of workers
 
@@ -89,7 +89,7 @@ def _run(plan: Plan, number: int) -> bool:
             for watcher in watchers:
                 watcher.cancel()
     logger.info("All components have ended.")
-    return bool(signals)
+    return signals[0] if signals else 0
 
 
 def _configure(components: Iterable[MicroThread], plan: Plan) -> None:

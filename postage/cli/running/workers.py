@@ -270,9 +270,8 @@ class WorkerPool:
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
-        # SIGTERM itself ends a worker that has not yet installed its handler.
-        if code == SIGNALLED:
-            code = -signal.SIGTERM
+        # The signal itself ends a worker that has not yet installed its handler.
+        code = -SIGNALLED.get(code, -code)
         ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if code == Code.CLEAN or (self._ending and code == -signal.SIGTERM):
             worker.record(Event.END)
