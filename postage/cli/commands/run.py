@@ -49,7 +49,7 @@ from postage.settings import live
 @click.option("--reload", is_flag=True, help="Restart when a Python file here has changed.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 100_000),
+    type=click.IntRange(1, 65_535),
     metavar="N",
     help="Messages handled at a time, for processors that do not set it themselves.",
 )

@@ -109,9 +109,13 @@ def _log_start(components: list[MicroThread]) -> None:
     more = ", ..." if len(components) > NAMES_SHOWN else ""
     kind = "component" if len(components) == 1 else "components"
     logger.info("Running %d %s: %s%s.", len(components), kind, names, more)
-    used = [Settings.resolve(), *(each.consumer.settings for each in _processors(components))]
-    for url in filter(None, dict.fromkeys(map(url_of_broker, used))):
-        logger.info("Others reach them with --url %s", url)
+    used = dict.fromkeys(each.consumer.settings for each in _processors(components))
+    for settings in used or [Settings.resolve()]:
+        if url := url_of_broker(settings):
+            logger.info("Others reach them with --url %s", url)
+        else:
+            hosts = ", ".join(f"{host}:{port}" for host, port in settings.addresses)
+            logger.info("Their broker is %s, virtual host %r.", hosts, settings.vhost)
 
 
 def _processors(components: Iterable[MicroThread]) -> Iterator[MessageProcessor]:
