@@ -1,47 +1,104 @@
-"""Counts how often a message was delivered without being acknowledged or rejected.  Pure."""
+"""Counts how often a message was delivered without being acknowledged or rejected.  Pure.
+
+How it works
+------------
+A quorum queue counts the earlier deliveries of a message (header ``x-delivery-count``).  Other
+queues only mark a message as redelivered.  Nothing identifies such a message: several messages may
+have the same ``message_id`` and the same body.
+
+So deliveries are counted, not messages.  A delivery that is lost while a handler works on it leaves
+its number behind, under the *marks* of the message: destination, id and body.  The next redelivered
+message with these marks takes the lowest number that was left, and counts on from it.  Each number
+is taken once, so the numbers of different messages never add up, and messages with the same marks
+can only swap theirs.  A message that was lost before a handler began has taken no number, and one
+that was acknowledged or rejected leaves none.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol
 
-__all__ = ["Redeliveries"]
+__all__ = ["CountedDelivery", "Redeliveries"]
 
 KEPT = 10_000
-"""The number of redelivered messages that are counted; one more replaces the oldest one."""
+"""The deliveries whose numbers are kept; one more replaces the oldest one."""
+
+
+class CountedDelivery(Protocol):
+    """What must be known of a delivery."""
+
+    channel: Any
+    """Has the attribute ``alive``; after its end the broker delivers the message again."""
+    times: int
+    """How often the message was delivered, this time included; not set: once.  0: its number was
+    left behind."""
+    exchange: str
+    routing_key: str
+    body: bytes
+
+    @property
+    def properties(self) -> Any:
+        """Has the attributes ``message_id`` and ``headers``."""
 
 
 class Redeliveries:
-    """Counts the deliveries of messages that are redelivered.
-
-    A quorum queue counts the earlier deliveries of a message (header ``x-delivery-count``).  Other
-    queues only mark a message as redelivered.  Their messages are counted here by queue and
-    message id, until the process ends.
-    """
+    """The numbers of lost deliveries of one processor."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
-        self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._kept, self._size = kept, 0
+        self._left: OrderedDict[Hashable, list[int]] = OrderedDict()
+        self._channel: object = None  # the losses before it are known
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return self._size
 
-    def deliveries(
-        self, queue: str, message_id: str | None, headers: Mapping[str, Any] | None
-    ) -> int:
-        """Count a delivery that is marked as redelivered; return the least number of deliveries.
+    def leave(self, delivery: CountedDelivery) -> None:
+        """Leave the number of *delivery* behind, once: it is lost, and a handler had begun."""
+        times = getattr(delivery, "times", 1)
+        if not times:
+            return
+        delivery.times = 0
+        marks = _marks(delivery)
+        heapq.heappush(self._left.setdefault(marks, []), times)
+        self._left.move_to_end(marks)
+        self._size += 1
+        if self._size > self._kept:
+            self._take(next(iter(self._left)))
 
-        Call this once for each such delivery, and for no other: in the first delivery of a message,
-        the header was written by the publisher.
+    def count(self, delivery: CountedDelivery, begun: Iterable[CountedDelivery]) -> int:
+        """Return how often the message of *delivery*, which is redelivered, was delivered at least.
+
+        Call this once for each such delivery before its handler begins, and for no other delivery:
+        in the first one the header was written by the publisher.  *begun* are the deliveries of the
+        processor whose handlers have not ended; it is read once for each channel.
         """
-        count = (headers or {}).get("x-delivery-count")
-        if isinstance(count, int):
-            return count + 1  # the header counts the deliveries before this one
-        if message_id is None:
-            return 2
-        before = self._seen.pop((queue, message_id), 1)
-        self._seen[queue, message_id] = before + 1
-        if len(self._seen) > self._kept:
-            self._seen.popitem(last=False)
-        return before + 1
+        if delivery.channel is not self._channel:
+            self._channel = delivery.channel
+            for each in begun:
+                if not each.channel.alive:
+                    self.leave(each)
+        before = self._take(_marks(delivery))
+        counted = (delivery.properties.headers or {}).get("x-delivery-count")
+        if isinstance(counted, int):
+            before = counted  # the queue's own count; it knows of other processes, too
+        delivery.times = before + 1
+        return delivery.times
+
+    def _take(self, marks: Hashable) -> int:
+        """Remove and return the lowest number that was left under *marks*; 1 if there is none."""
+        numbers = self._left.get(marks)
+        if numbers is None:
+            return 1
+        self._size -= 1
+        lowest = heapq.heappop(numbers)
+        if not numbers:
+            del self._left[marks]
+        return lowest
+
+
+def _marks(delivery: CountedDelivery) -> Hashable:
+    destination = delivery.exchange, delivery.routing_key
+    return *destination, delivery.properties.message_id, hash(delivery.body)

@@ -15,7 +15,7 @@ leaves in its greenlet would reach the next: context variables, `gevent.local` v
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import gevent
@@ -78,6 +78,11 @@ class Pool(Generic[T]):
     def waiting(self) -> int:
         """How many items wait for a greenlet."""
         return len(self._waiting)
+
+    @property
+    def running(self) -> Iterator[T]:
+        """The items that are being handled, for use without a switch."""
+        return (worker.args[0] for worker in self._workers)
 
     def submit(self, item: T) -> None:
         """Handle *item* in a greenlet as soon as the pool has room; never switches."""

@@ -7,13 +7,14 @@ import types
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
 
 from postage.addressing import Eqk
-from postage.dispatch import Bound, NextAction, Outcome, Verdict, dispatch, perform
+from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, HandlerError, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
 from postage.green.amqp.delivery import Delivery
@@ -22,7 +23,6 @@ from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import serve
-from postage.green.runtime import runtime_of
 from postage.handlers import (
     ROUTES,
     MessageHandlerFullBody,
@@ -33,6 +33,7 @@ from postage.handlers import (
     refuse_lazy,
 )
 from postage.message import check_body
+from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
 from postage.supervision import check_policy
@@ -92,7 +93,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     max_deliveries: int | None = 20
     """How often a message may be delivered without being acknowledged or rejected.  After that it
     is rejected to the dead letters, because it probably kills the process that handles it.
-    None: no limit.  Only quorum queues count the deliveries to processes that died."""
+    None: no limit.  Only quorum queues count the deliveries to other processes, and to those that
+    died."""
     remote_control: bool = True
     """Obey the commands ``quit`` and ``restart``."""
     shutdown_timeout: float = 30.0
@@ -412,6 +414,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["malformed"] += 1
             logger.error("%s rejected a malformed message: %s", type(self).__name__, exc)  # noqa: TRY400 - it is not our error
             delivery.reject(requeue=False)
+        except HandlerKilled:
+            self._redeliveries.leave(delivery)
+            raise
         except Exception:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
             logger.exception("%r could not handle a message.", self)
@@ -425,6 +430,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             counts["filtered"] += outcome.filtered
         if not delivery.channel.alive:
             counts["stale_acks"] += 1
+            self._redeliveries.leave(delivery)
         if outcome.verdict is Verdict.ACK:
             delivery.ack()
         else:
@@ -433,13 +439,17 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if outcome.next_action is not NextAction.CONTINUE:
             self._request_stop(outcome.next_action)
 
+    @cached_property
+    def _redeliveries(self) -> Redeliveries:
+        return Redeliveries()  # most processors never need it
+
     def _is_poisonous(self, delivery: Delivery) -> bool:
         """Tell whether a redelivered message has exceeded `max_deliveries`; if so, log it."""
         if self.max_deliveries is None:
             return False
-        queue, properties = self.consumer.queue_of(delivery), delivery.properties
-        counts = runtime_of(self.consumer.settings).redeliveries
-        times = counts.deliveries(queue, properties.message_id, properties.headers)
+        running = () if self._pool is None else self._pool.running
+        begun = (item for item in running if isinstance(item, Delivery))
+        times = self._redeliveries.count(delivery, begun)
         if times <= self.max_deliveries:
             return False
         self.counts["poisonous"] += 1
@@ -447,7 +457,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             "%s rejected a message of queue %r, id %r: it was delivered %d times and never "
             "acknowledged or rejected."
         )
-        logger.error(text, type(self).__name__, queue, properties.message_id, times)
+        queue, message_id = self.consumer.queue_of(delivery), delivery.properties.message_id
+        logger.error(text, type(self).__name__, queue, message_id, times)
         return True
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Gate
 from postage.green.pool import Pool
 from postage.green.rpc.calls import Calls
-from postage.redelivery import Redeliveries
 from postage.settings import Settings
 from postage.statistics_types import ConnectionStatistics
 
@@ -75,7 +74,6 @@ class Runtime:
         """Starts components, so that ten thousand of them do not need ten thousand greenlets."""
         self.consumer_check = ConsumerCheck()
         self.calls = Calls(self.pair, self.declare_gate)
-        self.redeliveries = Redeliveries()
 
 
 class ConsumerCheck:

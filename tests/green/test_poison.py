@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 
 from postage import messaging
@@ -139,3 +140,71 @@ def test_what_a_publisher_wrote_into_the_header_condemns_nothing(
         raw.put(endpoint.queue, json.dumps(body).encode(), headers={"x-delivery-count": 1000})
         wait_until(lambda: processor.begun == 1, SOON)
     assert processor.counts["poisonous"] == 0
+
+
+class Gated(Stuck):
+    """Its handlers wait until `opened`; then each notes its message."""
+
+    concurrency = 10
+    prefetch = 40
+
+    def __init__(self, *args: Any) -> None:
+        self.opened = gevent.event.Event()
+        self.done: list[Any] = []
+        super().__init__(*args)
+
+    @messaging.MessageHandler("command", "note")
+    def note(self, content: Any) -> None:
+        self.begun += 1
+        if self.opened.wait(3600):
+            self.done.append(content["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("numbered", "message_id"), [(True, "order-7"), (True, None), (False, "order-7"), (False, None)]
+)
+def test_messages_that_look_the_same_are_counted_apart(
+    endpoint: Endpoint, raw: Raw, broker_env: Any, numbered: bool, message_id: str | None
+) -> None:
+    properties = {} if message_id is None else {"message_id": message_id}
+    with Proxy(broker_env.port) as proxy:
+        hup = {**broker_env.hup, "port": proxy.port}
+        processor = Gated({"name": "gated"}, endpoint.eqk, hup)
+        with running(processor):
+            for number in range(60):
+                body = messaging.MessageCommand("note", number if numbered else 0).body
+                raw.put(endpoint.queue, json.dumps(body).encode(), **properties)
+            wait_until(lambda: processor.begun == 10, SOON)
+            for times in (1, 2):  # so that each is delivered three times, as often as it may
+                proxy.cut()
+                wait_until(lambda t=times: restored(processor, t), SOON)
+            # The handlers of lost deliveries still take the places of the pool.
+            processor.opened.set()
+            wait_until(lambda: raw.count(endpoint.queue) == 0, SOON)
+            wait_until(lambda: processor.statistics().busy == processor.statistics().waiting == 0)
+
+    assert processor.counts["poisonous"] == 0
+    assert len(processor.done) >= 60
+    assert set(processor.done) == (set(range(60)) if numbered else {0})
+
+
+def test_a_handler_that_breaks_its_channel_is_counted(
+    endpoint: Endpoint, raw: Raw, broker_env: Any
+) -> None:
+    raw.declare(endpoint.dead)
+    with Proxy(broker_env.port) as proxy:
+
+        class Breaks(Stuck):
+            @messaging.MessageHandler("command", "break")
+            def breaks(self, content: Any) -> None:
+                self.begun += 1
+                lost = self.counts["lost"]
+                proxy.cut()
+                wait_until(lambda: self.counts["lost"] > lost, SOON)
+
+        hup = {**broker_env.hup, "port": proxy.port}
+        processor = Breaks({"name": "breaks"}, endpoint.strict, hup)
+        with running(processor):
+            endpoint.producer().message_break()
+            assert json.loads(raw.take(endpoint.dead).body)["name"] == "break"
+            assert processor.begun == processor.max_deliveries == 3

@@ -40,12 +40,15 @@ class Delivery:
         "received",
         "redelivered",
         "routing_key",
+        "times",
     )
 
     channel: DeliveryChannel
     header: bytes
     """The properties as they stand in the header frame."""
     body: bytes
+    times: int
+    """See `postage.redelivery`; set only for a message that is redelivered, or lost."""
 
     def __init__(  # noqa: PLR0913 - the arguments of basic.deliver, and a time
         self,
