@@ -14,7 +14,8 @@ __all__ = [
     "AckAndRestart", "AuthenticationFailed", "BrokerUnreachable", "ChannelRefused",
     "ConnectionClosed", "ConnectionFailed", "ConnectionLost", "ConsumerCancelled", "DecodingError",
     "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "HandlerError", "IdentityTaken",
-    "MalformedMessage", "NoRoute", "NotAcknowledged", "OperationTimeout", "PostageError",
+    "MalformedMessage", "NoFreeChannel", "NoRoute", "NotAcknowledged", "OperationTimeout",
+    "PostageError",
     "PublishFailed", "RejectMessage", "RemoteError", "SettingsError", "TemporarilyRefused",
     "TimeoutError", "TlsFailed", "TopologyMismatch", "VhostRefused",
 ]
@@ -122,6 +123,26 @@ class ChannelRefused(PostageError):
     def misses(self, name: str) -> bool:
         """Tell whether the reason is that *name* does not exist (404)."""
         return self.code == 404 and self.concerns(name)  # noqa: PLR2004 - AMQP's not-found
+
+
+class NoFreeChannel(ChannelRefused):
+    """A connection has as many channels as the broker allows, and none of them becomes free.
+
+    The broker allows *limit*, by its setting *name*, and *used* are in use on this connection.  The
+    broker was not asked for another one.
+    """
+
+    def __init__(self, limit: int, used: int, *, name: str) -> None:
+        super().__init__(530, f"{name} = {limit}, {used} in use")
+        self.limit, self.used, self.name = limit, used, name
+
+    def __str__(self) -> str:
+        """Return both numbers, and what to do."""
+        return (
+            f"no channel is free: the broker allows {self.limit} ({self.name}), {self.used} are in "
+            f"use on this connection, and it needs one more.  Raise {self.name} on the broker, or "
+            f"share the work among several processes."
+        )
 
 
 _FINAL = frozenset({403, 406, 501, 502, 503, 504, 505, 530, 540})

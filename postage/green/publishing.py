@@ -14,6 +14,7 @@ from postage.errors import (
     ChannelRefused,
     ConnectionFailed,
     ConnectionLost,
+    NoFreeChannel,
     NotAcknowledged,
     OperationTimeout,
     PostageError,
@@ -80,8 +81,8 @@ class Publication(NamedTuple):
         of the error tells which publish was refused.  A missing exchange is not an error of the
         message: it is declared again.
         """
-        if error.what or isinstance(error, TopologyMismatch):
-            return True  # the exchange cannot be declared, which nobody else can have caused
+        if error.what or isinstance(error, (NoFreeChannel, TopologyMismatch)):
+            return True  # no other message has caused it, and it will not pass
         if "topic '" in error.text:
             return f"topic '{self.key}' in exchange '{self.exchange.name}'" in error.text
         if f"message size {len(self.body)} " in error.text:

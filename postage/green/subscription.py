@@ -101,7 +101,7 @@ def _declare_all(connection: Connection, queue: QueueDeclaration, probe: bool) -
     for exchange in exchanges:
         connection.declare(exchange)
     bindings = [(exchange.name, key) for exchange, key in queue.bindings]
-    queue.name = connection.carry_out(
+    queue.name = connection.trials.carry_out(
         Declaration.of_queue(queue.requested_name, queue.flags),
         lambda to: to.queue_declare_bound(queue.requested_name, queue.flags, bindings, probe=probe),
     )

@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from postage.errors import ChannelRefused
+from postage.green.amqp import channel_plan
 from postage.green.amqp import connection as connection_module
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.properties import Properties
@@ -38,8 +39,8 @@ def test_more_channels_than_there_are(connection: Connection, monkeypatch: Any) 
 
 @pytest.fixture
 def few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "OWN_CHANNELS", 2)
-    monkeypatch.setattr(connection_module, "SHARED_CHANNELS", 2)
+    monkeypatch.setattr(channel_plan, "OWN_CHANNELS", 2)
+    monkeypatch.setattr(channel_plan, "SHARED_CHANNELS", 2)
 
 
 def test_consumers_share_channels_when_there_are_many(

@@ -32,6 +32,7 @@ from gevent.lock import Semaphore
 from postage.errors import (
     ChannelRefused,
     ConnectionClosed,
+    ConnectionLost,
     NoRoute,
     NotAcknowledged,
     OperationTimeout,
@@ -97,7 +98,7 @@ class Channel(TopologyOperations):
         self._consumers: set[str] = set()  # pika's own set is copied for each access
         self._cancelling: set[str] = set()
         self._acks = Acks()
-        self._flush_due = self._closes_when_confirmed = False
+        self._flush_due = self._closes_when_confirmed = self._is_given_up = False
         self._published = 0
         self.shared = False
         """Whether several consumers use this channel: `release` then leaves it open."""
@@ -403,6 +404,11 @@ class Channel(TopologyOperations):
             self._on_close(self._pika, TimeoutError(reason))
             self.on_end.clear()  # pika reports the end again, when the broker has answered
 
+    def give_up(self) -> None:
+        """Close the channel as if it was lost: who uses it gets another.  Never switches."""
+        self._is_given_up = True
+        self.close_nowait()
+
     def close_when_confirmed(self) -> None:
         """Close the channel once all its publishes are confirmed; never switches."""
         self._closes_when_confirmed = True
@@ -445,6 +451,8 @@ class Channel(TopologyOperations):
                 logger.exception("A callback at the end of %r failed.", self)
 
     def _ended(self) -> PostageError:
+        if self._is_given_up:
+            return ConnectionLost("the channel was given up, as the broker allows only few")
         if self._ending is None:
             return ConnectionClosed("the channel is closed")
         return error_translation.ended(self._ending)

@@ -14,10 +14,13 @@ channel       made                        set up with
 `confirming`  once, at first use          confirms
 `calling`     once, at first use          the handler of returned requests
 consuming     one for each consumer       nothing; it is closed with its consumer
-shared        `SHARED_CHANNELS`, beyond   ``shared``: the end of a consumer leaves it open
-              `OWN_CHANNELS` consumers
+shared        for consumers beyond the    ``shared``: the end of a consumer leaves it open
+              number in `ChannelPlan`
 leased        as many as are needed       nothing; it is reused for the next lease
 ============  ==========================  =====================================================
+
+A broker may allow fewer channels (channel_max of connection.tune, or RabbitMQ's ``max-channels`` of
+a user).  Then more consumers share, and leases end at once and wait for each other.
 """
 
 from __future__ import annotations
@@ -25,21 +28,21 @@ from __future__ import annotations
 import itertools
 import operator
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
 import pika
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
+from pika.channel import MAX_CHANNELS
 
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
     ConnectionFailed,
-    ConnectionLost,
+    NoFreeChannel,
     OperationTimeout,
     PostageError,
     SettingsError,
@@ -49,6 +52,7 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
+from postage.green.amqp.channel_plan import ChannelPlan, share_of
 from postage.green.amqp.codec import Codec
 from postage.green.amqp.connecting import Target, connect_socket, parameters, targets
 from postage.green.amqp.connection_states import (
@@ -58,41 +62,20 @@ from postage.green.amqp.connection_states import (
     next_state,
 )
 from postage.green.amqp.hub_logging import HubLogger, silence_pika
-from postage.green.amqp.properties import Properties
 from postage.green.amqp.refusals import Declaration, Refusals
 from postage.green.amqp.transport import Transport
-from postage.green.amqp.waiting import Answer, SharedResource
+from postage.green.amqp.trials import Trials
+from postage.green.amqp.waiting import Answer, SharedResource, WaitQueue
 from postage.settings import Settings
 
 __all__ = ["Connection"]
 
 logger = HubLogger(__name__)
 
-OWN_CHANNELS = 50
-"""Consumers that get a channel of their own; later ones share.
-
-A channel costs 6 KB here and 50 KB in RabbitMQ, which allows 2,047 of them on a connection.  Eighty
-channels keep all cores of RabbitMQ busy.
-"""
-SHARED_CHANNELS = 30
-"""Channels that the later consumers share."""
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
-LONGEST_WAIT = 2.0
-"""Seconds for which a doubtful declaration waits for another one that is being tried."""
-CLOSE_LIMIT = 1.0
-"""Seconds for closing a connection on which a declaration was tried."""
-
-T = TypeVar("T")
-# Without a handler, pika's logger would print the errors that we raise to stderr.  Always the same
-# one, because the logger keeps each handler that it gets.
-
 _number = operator.attrgetter("number")
-
-
-def _not_returned(_reason: str, _properties: Properties) -> None:
-    """Nothing is published on a connection for a trial."""
 
 
 class Connection:
@@ -112,8 +95,7 @@ class Connection:
     ) -> None:
         self.settings, self.role = settings, role
         self._refusals = refusals or Refusals()
-        self._accepted: set[Hashable] = set()  # sorts of declarations
-        self._trying = BoundedSemaphore()
+        self.trials = Trials(self, self._make_another, self._refusals)
         self.host, self.port = address or settings.addresses[0]
         self.on_end: list[Callable[[PostageError], None]] = []
         """Called in the hub when the connection ends, for whatever reason."""
@@ -127,8 +109,11 @@ class Connection:
         self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
+        self._room = WaitQueue(self._has_room)
+        self._lent: set[Channel] = set()
         self._own_count = 0  # consumers that have a channel of their own
-        self._shared: Iterator[SharedResource[Channel]] | None = None
+        self._shared: list[SharedResource[Channel]] = []
+        self._turns = itertools.count()
         open_channel = self.open_channel
         self.plain = SharedResource(partial(open_channel, on_end=self._on_plain_end))
         """The channel for messages without confirms."""
@@ -204,6 +189,7 @@ class Connection:
         def on_open(_transport: object) -> None:
             # Step here, in the hub: the connection may be lost before the waiting greenlet runs.
             self._step(ConnectionEvent.OPENED)
+            self._refusals.on_limit.append(self._shrink)
             opened.set_result(None)
 
         transport: Transport | None = None
@@ -230,6 +216,11 @@ class Connection:
         self._state = next_state(SINGLE, self._state, event)
         self.alive = self._state is ConnectionState.OPEN
 
+    def _make_another(self) -> Connection:
+        """Return a further connection to the same address, for a trial; switches."""
+        where = self.host, self.port
+        return Connection(self.settings, "a trial", lambda _reason, _properties: None, where)
+
     # --- channels
 
     def open_channel(
@@ -237,17 +228,22 @@ class Connection:
         *,
         confirms: bool = False,
         shared: bool = False,
+        lent: bool = False,
         on_return: OnReturn | None = None,
         on_end: Callable[[PostageError], None] | None = None,
     ) -> Channel:
         """Return a new channel, set up as the head of this module says; switches greenlets."""
+        if not self._has_room():
+            self._wait_for_room()
         if not self.alive:
             raise self._error()
         limit = self.settings.operation_timeout
         opened: Answer[Any] = Answer()
         channel = Channel(self.transport, self.codec, opened, limit, self)
         self._channels.add(channel)
-        channel.on_end.append(lambda _error: self._channels.discard(channel))
+        if lent:
+            self._lent.add(channel)
+        channel.on_end.append(lambda _error: self._note_end(channel))
         try:
             opened.get("channel.open", limit)
         except BaseException:
@@ -260,6 +256,40 @@ class Connection:
             channel.confirm_publishes()
         return channel
 
+    @property
+    def _limit(self) -> int:
+        """How many channels it may have."""
+        limit: int = self.transport.params.channel_max or MAX_CHANNELS
+        total = self._refusals.channels
+        return limit if total is None else min(limit, share_of(self.role, total))
+
+    def _has_room(self) -> bool:
+        return len(self._channels) < self._limit or not self.alive
+
+    def _wait_for_room(self) -> None:
+        """Wait until there is room for a channel; raise `NoFreeChannel` if there will be none."""
+        while self._idle:
+            self._idle.pop().close_nowait()
+        may_end = self._lent or not all(channel.alive for channel in self._channels)
+        if not (may_end and self._room.wait(self.settings.operation_timeout)):
+            of_user, limit = self._refusals.channels, self.transport.params.channel_max
+            if of_user is None or limit < of_user:
+                raise NoFreeChannel(limit, len(self._channels), name="channel_max")
+            raise NoFreeChannel(of_user, len(self._channels), name="max-channels")
+
+    def _note_end(self, channel: Channel) -> None:
+        self._channels.discard(channel)
+        self._lent.discard(channel)
+        self._room.wake()
+
+    def _shrink(self) -> None:
+        """Give up the channels over the limit, which has become less; runs in the hub."""
+        while self._idle:
+            self._idle.pop().close_nowait()
+        own = [channel for channel in self._channels if self._on_own_end in channel.on_end]
+        for channel in own[ChannelPlan.of(self._limit).own :]:
+            channel.give_up()  # its consumers will share one
+
     @contextmanager
     def lease(self) -> Iterator[Channel]:
         """Lend a channel for requests that the broker may refuse, which ends only this channel.
@@ -268,21 +298,27 @@ class Connection:
         """
         while self._idle and not self._idle[-1].alive:
             self._idle.pop()
-        channel = self._idle.pop() if self._idle else self.open_channel()
+        channel = self._idle.pop() if self._idle else self.open_channel(lent=True)
+        self._lent.add(channel)
         try:
             yield channel
         except BaseException:
             channel.close_nowait()  # answers to requests of the block may still arrive
             raise
-        self._idle.append(channel)
+        self._lent.discard(channel)
+        if self._room.waiting or ChannelPlan.of(self._limit).is_tight:
+            channel.close_nowait()
+        else:
+            self._idle.append(channel)
 
     def consuming_channel(self) -> Channel:
-        """Return a channel for a consumer, shared beyond `OWN_CHANNELS` of them; switches.
+        """Return a channel for a consumer, shared if `ChannelPlan` has none for it; switches.
 
         The caller gives it back by `Channel.release`.
         """
-        if self._own_count >= OWN_CHANNELS:
-            return self._next_shared().get()
+        plan = ChannelPlan.of(self._limit)
+        if self._own_count >= plan.own:
+            return self._next_shared(plan.shared).get()
         self._own_count += 1
         try:
             return self.open_channel(on_end=self._on_own_end)
@@ -293,11 +329,10 @@ class Connection:
     def _on_own_end(self, _error: PostageError) -> None:
         self._own_count -= 1
 
-    def _next_shared(self) -> SharedResource[Channel]:
-        if self._shared is None:
-            make = partial(self.open_channel, shared=True)
-            self._shared = itertools.cycle([SharedResource(make) for _ in range(SHARED_CHANNELS)])
-        return next(self._shared)
+    def _next_shared(self, count: int) -> SharedResource[Channel]:
+        while len(self._shared) < count:
+            self._shared.append(SharedResource(partial(self.open_channel, shared=True)))
+        return self._shared[next(self._turns) % count]
 
     def replace_channel(self, resource: SharedResource[Channel]) -> Channel | None:
         """Publish on a new channel from now on; return the old one, or None.  Never switches.
@@ -321,68 +356,6 @@ class Connection:
             for exchange in [known for known in self.declared if error.misses(known.name)]:
                 self.discard_declaration(exchange)
 
-    # --- declarations
-
-    def carry_out(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
-        """Run *operation*, which makes *declaration*, on a leased channel; switches.
-
-        Returns what *operation* does.  If the broker refuses the declaration, raises
-        `ChannelRefused` or `TopologyMismatch`, and this connection goes on: a declaration that may
-        end it is tried first on another connection, as `refusals` says.
-        """
-        self._refusals.check(declaration)
-        if not self._is_doubtful(declaration):
-            return self._carry_out_here(declaration, operation)
-        # The first of its sort answers for all.  The others do not wait for long: a broker may be
-        # slow with this very queue.
-        is_alone = self._trying.acquire(timeout=LONGEST_WAIT)
-        try:
-            self._refusals.check(declaration)
-            if self._is_doubtful(declaration):
-                return self._try(declaration, operation)
-            return self._carry_out_here(declaration, operation)
-        finally:
-            if is_alone:
-                self._trying.release()
-
-    def _is_doubtful(self, declaration: Declaration) -> bool:
-        is_known = declaration.is_usual or declaration.sort in self._accepted
-        return not is_known or self._refusals.is_suspect(declaration)
-
-    def _carry_out_here(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
-        try:
-            with self.lease() as channel:
-                return operation(channel)
-        except ConnectionLost as exc:
-            if error_translation.refusal_in(exc) is not None:
-                self._refusals.suspect(declaration)
-            raise
-
-    def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
-        """Carry out *declaration* on a connection of its own, whose end says what was refused."""
-        try:
-            where = self.host, self.port
-            other = Connection(self.settings, "trying a declaration", _not_returned, where)
-        except ConnectionFailed as exc:  # the broker may allow no further connection
-            logger.info("%s is declared on the shared connection: %s", declaration.what, exc)
-            other = self
-        try:
-            with other.lease() as channel:
-                result = operation(channel)
-        except ConnectionLost as exc:
-            refusal = error_translation.refusal_in(exc)
-            if refusal is None:
-                raise
-            raise self._refusals.refuse(declaration, refusal) from exc.__cause__
-        finally:
-            if other is not self:
-                other.close(CLOSE_LIMIT)
-        self._accepted.add(declaration.sort)
-        self._refusals.accept(declaration)
-        if declaration.is_exclusive and other is not self:  # it has ended with its connection
-            return self._carry_out_here(declaration, operation)
-        return result
-
     # --- exchanges
 
     def declare(self, exchange: type[Exchange]) -> None:
@@ -402,8 +375,10 @@ class Connection:
         parameters = exchange.parameters
         declaration = Declaration.of_exchange(parameters)
         try:
-            self.carry_out(declaration, lambda channel: channel.exchange_declare(**parameters))
-        except TopologyMismatch:
+            self.trials.carry_out(
+                declaration, lambda channel: channel.exchange_declare(**parameters)
+            )
+        except (NoFreeChannel, TopologyMismatch):
             raise
         except ChannelRefused as exc:
             raise declaration.refused(exc.code, exc.text) from exc.__cause__
@@ -454,8 +429,14 @@ class Connection:
         self._step(ConnectionEvent.ENDED if closing else ConnectionEvent.LOST)
         self._reason = reason
         self._ended.set()
+        self._room.wake()
+        self._refusals.on_limit.remove(self._shrink)
+        error = self._error()
+        limit = error_translation.channel_limit_in(error)
+        if limit is not None:
+            self._refusals.limit_channels(limit)
         for callback in self.on_end:
-            callback(self._error())
+            callback(error)
 
     def _error(self) -> PostageError:
         return error_translation.ended(self._reason)

@@ -25,7 +25,14 @@ from postage.errors import (
 )
 from postage.settings import Settings
 
-__all__ = ["connecting_failed", "declaring", "ended", "refusal_in", "tls_advice"]
+__all__ = [
+    "channel_limit_in",
+    "connecting_failed",
+    "declaring",
+    "ended",
+    "refusal_in",
+    "tls_advice",
+]
 
 _MISMATCH = re.compile(
     r"inequivalent arg '(?P<flag>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost "
@@ -39,6 +46,7 @@ _CLOSED = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<text>.+)"
 _PASSES = re.compile(r"limit \(\d+\) is reached$|is down$")
 _PASSING = (320, 506, 541)  # connection-forced (a broker that stops), resource- and internal-error
 _TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+_CHANNEL_LIMIT = re.compile(r"number of channels opened for user .* limit of \(?(?P<limit>\d+)")
 # The hard errors of AMQP 0-9-1, without 320 and 506: these are no answers to a request.
 _REFUSALS = (501, 502, 503, 504, 505, 530, 540, 541)
 # X509_V_ERR_... of OpenSSL's x509_vfy.h
@@ -172,8 +180,17 @@ def refusal_in(error: ConnectionLost) -> ChannelRefused | None:
     cause = error.__cause__
     if not isinstance(cause, pika.exceptions.ConnectionClosedByBroker):
         return None
-    is_refusal = cause.reply_code in _REFUSALS
+    is_refusal = cause.reply_code in _REFUSALS and channel_limit_in(error) is None
     return ChannelRefused(cause.reply_code, cause.reply_text) if is_refusal else None
+
+
+def channel_limit_in(error: PostageError) -> int | None:
+    """Return the number of channels over which the broker ended the connection; None: it did not.
+
+    RabbitMQ ends it when the user opens more than ``max-channels``.
+    """
+    match = _CHANNEL_LIMIT.search(str(error.__cause__))
+    return int(match["limit"]) if match else None
 
 
 @contextmanager

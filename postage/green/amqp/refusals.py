@@ -7,8 +7,8 @@ Most refusals end a channel, so declarations run on leased channels.  A few end 
 (RabbitMQ before 4), shared queues that are not durable (RabbitMQ 4).
 
 `Declaration` knows which declarations no broker refuses in this way.  Any other is *doubtful*,
-until this connection has seen one of its sort accepted: `Connection.carry_out` tries it on a
-connection of its own.
+until this connection has seen one of its sort accepted: `Trials` carries it out on a connection
+of its own.
 
 `Refusals` remembers what was refused, so that a program that repeats its mistake does not repeat
 the trial.  It also remembers what was under way when a connection was ended by a refusal that
@@ -122,6 +122,18 @@ class Refusals:
         self._clock = clock
         self._refused: dict[Hashable, tuple[float, int, str]] = {}
         self._suspects: set[Hashable] = set()
+        self.channels: int | None = None
+        """How many channels the broker allows all connections of the user; None: not known."""
+        self.on_limit: list[Callable[[], object]] = []
+        """Called when `channels` becomes less."""
+
+    def limit_channels(self, told: int) -> None:
+        """Note that the broker has refused a channel, and has *told* the number that it allows."""
+        # If it tells the same again, other processes of this user have channels, too.
+        known = self.channels
+        self.channels = told if known is None or told < known else max(2, known // 2)
+        for callback in [*self.on_limit]:
+            callback()
 
     def check(self, declaration: Declaration) -> None:
         """Raise `ChannelRefused` if the broker has refused *declaration* lately."""

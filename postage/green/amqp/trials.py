@@ -1,0 +1,116 @@
+"""Tries declarations that may end a connection on a connection of their own; see `refusals`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from gevent.lock import BoundedSemaphore
+
+from postage.errors import ChannelRefused, ConnectionFailed, ConnectionLost, NoFreeChannel
+from postage.green.amqp import error_translation
+from postage.green.amqp.channel import Channel
+from postage.green.amqp.refusals import Declaration, Refusals
+
+__all__ = ["Trials"]
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT = 2.0
+"""Seconds for which a doubtful declaration waits for another one that is being tried."""
+CLOSE_LIMIT = 1.0
+"""Seconds for closing a connection on which a declaration was tried."""
+
+T = TypeVar("T")
+
+
+class Lender(Protocol):
+    """A connection, as far as it is used here."""
+
+    def lease(self) -> AbstractContextManager[Channel]:
+        """Lend a channel for requests that the broker may refuse."""
+
+    def close(self, limit: float) -> None:
+        """Close the connection within *limit* seconds."""
+
+
+class Trials:
+    """Carries out the declarations of *connection*, some of them on another connection.
+
+    *make_another* connects to the same address.
+    """
+
+    def __init__(
+        self, connection: Lender, make_another: Callable[[], Lender], refusals: Refusals
+    ) -> None:
+        self._connection, self._make_another = connection, make_another
+        self._refusals = refusals
+        self._accepted: set[Hashable] = set()  # sorts of declarations
+        self._one_at_a_time = BoundedSemaphore()
+
+    def carry_out(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        """Run *operation*, which makes *declaration*, on a leased channel; switches.
+
+        Returns what *operation* does.  If the broker refuses the declaration, raises
+        `ChannelRefused` or `TopologyMismatch`, and this connection goes on: a declaration that may
+        end it is tried first on another connection, as `refusals` says.
+        """
+        self._refusals.check(declaration)
+        if not self._is_doubtful(declaration):
+            return self._carry_out_here(declaration, operation)
+        # The first of its sort answers for all.  The others do not wait for long: a broker may be
+        # slow with this very queue.
+        is_alone = self._one_at_a_time.acquire(timeout=LONGEST_WAIT)
+        try:
+            self._refusals.check(declaration)
+            if self._is_doubtful(declaration):
+                return self._try(declaration, operation)
+            return self._carry_out_here(declaration, operation)
+        finally:
+            if is_alone:
+                self._one_at_a_time.release()
+
+    def _is_doubtful(self, declaration: Declaration) -> bool:
+        is_known = declaration.is_usual or declaration.sort in self._accepted
+        return not is_known or self._refusals.is_suspect(declaration)
+
+    def _carry_out_here(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        try:
+            with self._connection.lease() as channel:
+                return operation(channel)
+        except NoFreeChannel:
+            if declaration.is_exclusive:
+                raise
+            return self._try(declaration, operation)
+        except ConnectionLost as exc:
+            if error_translation.refusal_in(exc) is not None:
+                self._refusals.suspect(declaration)
+            raise
+
+    def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        """Carry out *declaration* on a connection of its own, whose end says what was refused."""
+        try:
+            other = self._make_another()
+        except ConnectionFailed as exc:  # the broker may allow no further connection
+            logger.info("%s is declared on the shared connection: %s", declaration.what, exc)
+            other = self._connection
+        is_lost = declaration.is_exclusive and other is not self._connection
+        try:
+            with other.lease() as channel:
+                result = operation(channel)
+        except ChannelRefused:
+            if not is_lost:
+                raise  # else our own connection may have the queue
+        except ConnectionLost as exc:
+            refusal = error_translation.refusal_in(exc)
+            if refusal is None:
+                raise
+            raise self._refusals.refuse(declaration, refusal) from exc.__cause__
+        finally:
+            if other is not self._connection:
+                other.close(CLOSE_LIMIT)
+        self._accepted.add(declaration.sort)
+        self._refusals.accept(declaration)
+        return self._carry_out_here(declaration, operation) if is_lost else result
