@@ -135,7 +135,7 @@ class Settings:
             return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
         if given is not None:
             return given
-        port = port_number(_part_of(hup, "port"), quote=True)
+        port = _port_of(hup)
         (host, first), *others = addresses(_part_of(hup, "host"), port)
         settings = cls(
             host=host,
@@ -196,6 +196,12 @@ class LiveSettings:
             return self.environment[old]
         return TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
 
+    def origin(self, name: str) -> str:
+        """Return what errors call the place where `lookup` finds *name*."""
+        if name in self.overrides or "hup" in self.overrides or global_hup.has_assigned(name):
+            return "messaging.global_hup"
+        return self.url_source if name in self.url.parts else f"POSTAGE_{name.upper()}"
+
     @property
     def hup(self) -> Hup:
         """The host, user and password of components that do not name them."""
@@ -234,6 +240,10 @@ class _GlobalHup(MutableMapping[str, Any]):
 
     def __init__(self) -> None:
         self._assigned: dict[str, Any] = {}
+
+    def has_assigned(self, key: str) -> bool:
+        """Return whether the program has assigned a value to *key*."""
+        return key in self._assigned
 
     def __getitem__(self, key: str) -> Any:
         if key in self._assigned:
@@ -299,6 +309,16 @@ def _login_of(hup: Hup | None, name: str) -> Any:
     """Return user or password; a number, as YAML makes it of a password of digits, is a text."""
     part = _part_of(hup, name)
     return str(part) if type(part) is int else part
+
+
+def _port_of(hup: Hup | None) -> int:
+    """Return the port of components with this *hup*; an error names the place of a wrong one."""
+    port = _part_of(hup, "port")
+    try:
+        return port_number(port, quote=True)
+    except SettingsError as exc:
+        origin = "hup" if hup is not None and "port" in hup else live.origin("port")
+        raise SettingsError(f"{origin}: {exc}") from None
 
 
 def _part_of(hup: Hup | None, name: str) -> Any:

@@ -298,7 +298,7 @@ def test_a_port_that_is_no_number_is_a_mistake_in_usage(broker_env):
     env = broker_env.environment() | {"POSTAGE_PORT": "five"}
     ended = run_program(path("rpc_echo/echo_send.py"), env=env)
 
-    expected = "SettingsError: port must be a number from 1 to 65535, not 'five'\n"
+    expected = "SettingsError: POSTAGE_PORT: port must be a number from 1 to 65535, not 'five'\n"
     assert (ended.code, ended.stderr) == (2, expected)
 
 

@@ -519,3 +519,31 @@ def test_in_a_sandbox_components_choose_nothing_but_their_vhost(env, monkeypatch
     assert Settings.resolve({"host": "rabbit"}) == Settings(host="embedded://check", vhost="lab")
     assert Settings.resolve({"host": "rabbit"}, "/a").vhost == "/a"
     assert Settings.resolve(None, "/a", GIVEN) == Settings(host="embedded://check", vhost="/given")
+
+
+# --- where a wrong port came from
+
+
+@pytest.mark.parametrize("port", ["amqp", "0", "65536", ""])
+def test_the_error_of_a_port_names_its_variable(env, port):
+    env(PORT=port)
+
+    with pytest.raises(SettingsError, match=r"^POSTAGE_PORT: port must be"):
+        Settings.resolve()
+
+
+@pytest.mark.parametrize("port", ["amqp", 0, 70000, None, 5.5])
+def test_the_error_of_a_port_names_the_hup(env, port):
+    env(PORT="5673")
+    with pytest.raises(SettingsError, match=r"^hup: port must be"):
+        Settings.resolve({"host": "rabbit", "port": port})
+    messaging.global_hup["port"] = port
+    with pytest.raises(SettingsError, match=r"^messaging.global_hup: port must be"):
+        Settings.resolve()
+
+
+def test_the_error_of_a_port_names_the_url_before_the_variable(env):
+    env(PORT="wrong", URL="amqp://rabbit:99999")
+
+    with pytest.raises(SettingsError, match=r"^POSTAGE_URL: port must be"):
+        Settings.resolve()
