@@ -23,6 +23,7 @@ from typing import Any
 from postage.errors import SettingsError
 from postage.url import EMBEDDED, Address, Url, addresses, check_addresses, port_number
 from postage.values import (
+    MAX_SHORT_INT,
     Rule,
     check_values,
     flag,
@@ -48,7 +49,7 @@ _FLAGS = ("wait_for_broker", "tls", "verify")
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("user", "password"), secret),
     "vhost": short_text(),
-    "heartbeat": number(0, 65535),
+    "heartbeat": number(0, MAX_SHORT_INT),
     **dict.fromkeys(("connect_timeout", "operation_timeout"), seconds()),
     "late_after": seconds(zero=True),
     **dict.fromkeys(_FLAGS, flag),

@@ -19,6 +19,7 @@ from postage.errors import SettingsError
 # fmt: off
 __all__ = [
     "MAX_BODY",
+    "MAX_SHORT_INT",
     "Rule",
     "arguments",
     "check_values",
@@ -39,6 +40,8 @@ Rule = Callable[[str, Any], None]
 
 MAX_SHORT = 255
 """The bytes of AMQP's short strings: names of queues, exchanges and virtual hosts, and keys."""
+MAX_SHORT_INT = 65535
+"""The largest of AMQP's short integers: a prefetch, or a heartbeat in seconds."""
 MAX_TABLE = 1 << 16
 """The bytes of a table of arguments.  Its method must fit into one frame, usually of 128 KiB."""
 MAX_DEPTH = 50

@@ -20,6 +20,7 @@ from postage.addressing import (
     check_flags,
     queue_name_and_flags,
 )
+from postage.attributes import CONSUMER
 from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
@@ -32,21 +33,13 @@ from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
 from postage.handlers import refuse_lazy
 from postage.settings import Hup, Settings, enable_debug_log
-from postage.values import MAX_BODY, Rule, check_values, encoder_class, flag, number
+from postage.values import MAX_BODY, check_values
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]
 """Called with the error that has ended a component, or with None."""
-
-
-_RULES: dict[str, Rule] = {
-    "encoder_class": encoder_class,
-    "prefetch": number(0, 65535),
-    "max_body": number(1, none=True),
-    "discard_all_messages": flag,
-}
 
 
 class GenericConsumer:
@@ -89,7 +82,7 @@ class GenericConsumer:
         settings: Settings | None = None,
     ) -> None:
         enable_debug_log()
-        check_values(self, _RULES)
+        check_values(self, CONSUMER)
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
@@ -109,8 +102,8 @@ class GenericConsumer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; raise `SettingsError` for a value that cannot be used."""
-        if name in _RULES:
-            _RULES[name](f"{type(self).__name__}.{name}", value)
+        if name in CONSUMER:
+            CONSUMER[name](f"{type(self).__name__}.{name}", value)
         super().__setattr__(name, value)
 
     @property

@@ -14,6 +14,7 @@ import gevent
 import gevent.event
 
 from postage.addressing import Eqk
+from postage.attributes import PROCESSOR
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, HandlerError, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete
@@ -36,13 +37,12 @@ from postage.message import check_body
 from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
-from postage.supervision import check_policy
-from postage.values import Rule, check_values, flag, number, seconds
+from postage.values import check_values
 
 if TYPE_CHECKING:
     from gevent.pool import Group
 
-__all__ = ["GRACE", "RULES", "MessageProcessor"]
+__all__ = ["GRACE", "MessageProcessor"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +56,6 @@ CLOSE_LIMIT = 0.5
 """Seconds that a processor waits at its end for a broker that does not answer."""
 GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
-
-
-RULES: dict[str, Rule] = {
-    "concurrency": number(1, 65535),
-    "prefetch": number(0, 65535, none=True),
-    "max_deliveries": number(1, none=True),
-    **dict.fromkeys(("answer_unknown", "remote_control"), flag),
-    "shutdown_timeout": seconds(zero=True, endless=True),
-    "restart": check_policy,
-    "restart_intensity": number(0),
-    "restart_period": seconds(endless=True),
-}
-"""The rules of the attributes."""
 
 
 class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
@@ -139,7 +126,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         *,
         settings: Settings | None = None,
     ) -> None:
-        check_values(self, RULES)
+        check_values(self, PROCESSOR)
         self.fingerprint = complete(fingerprint)
         # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
@@ -185,8 +172,8 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         Raises `HandlerError` if the name of a handler is that of another attribute.
         """
         if not isinstance(getattr(value, ROUTES, None), list):
-            if name in RULES:
-                RULES[name](f"{type(self).__name__}.{name}", value)
+            if name in PROCESSOR:
+                PROCESSOR[name](f"{type(self).__name__}.{name}", value)
             elif not callable(value) and is_handler(getattr(type(self), name, None)):
                 where = f"{type(self).__qualname__}.{name}"
                 text = f"is a handler, and cannot be set to {value!r}: rename one of the two"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import gevent
 
 from postage.addressing import Eks, check_eks, check_key
+from postage.attributes import PRODUCER
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import (
     EncodingError,
@@ -42,15 +43,7 @@ from postage.message import (
     result_from,
 )
 from postage.settings import Hup, Settings, enable_debug_log
-from postage.values import (
-    MAX_BODY,
-    Rule,
-    check_values,
-    encoder_class,
-    flag,
-    number,
-    seconds,
-)
+from postage.values import MAX_BODY, check_values
 
 if TYPE_CHECKING:
     from postage.statistics_types import ProducerStatistics
@@ -75,18 +68,6 @@ Builder = Callable[..., Message]
 PreparedCall = tuple[CallRequest, float, int, bool]
 """A call that is built and encoded: its request, timeout and retries, and whether the caller wants
 only the name of its reply queue.  A plain tuple costs each call less than a class would."""
-
-
-_RULES: dict[str, Rule] = {
-    "eks": lambda name, eks: check_eks(eks, name),
-    "encoder_class": encoder_class,
-    "rpc_timeout": seconds(zero=True),
-    "max_retry": number(0),
-    **dict.fromkeys(("confirm", "mandatory"), flag),
-    "publish_timeout": seconds(endless=True),
-    "delivery_mode": number(1, 2),
-    "max_body": number(1, none=True),
-}
 
 
 class RpcMethod:
@@ -196,7 +177,7 @@ class GenericProducer:
         settings: Settings | None = None,
     ) -> None:
         enable_debug_log()
-        check_values(self, _RULES)
+        check_values(self, PRODUCER)
         if not self.eks:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
@@ -213,8 +194,8 @@ class GenericProducer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; raise `SettingsError` for a value that cannot be used."""
-        if name in _RULES:
-            _RULES[name](f"{type(self).__name__}.{name}", value)
+        if name in PRODUCER:
+            PRODUCER[name](f"{type(self).__name__}.{name}", value)
         super().__setattr__(name, value)
 
     def statistics(self) -> ProducerStatistics:
@@ -395,7 +376,7 @@ class GenericProducer:
         request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry
         if _max_retry is not None:
-            _RULES["max_retry"]("_max_retry", _max_retry)
+            PRODUCER["max_retry"]("_max_retry", _max_retry)
             retries = _max_retry
         return request, self._timeout(_timeout), retries, _queue_only
 
@@ -452,7 +433,7 @@ class GenericProducer:
         with suppress(TypeError):  # of a text, for example: it is refused below
             if given < 0:
                 return self.rpc_timeout  # as in 1.2.1
-        _RULES["rpc_timeout"](name, given)
+        PRODUCER["rpc_timeout"](name, given)
         return given
 
     def _result(self, body: bytes) -> tuple[Any, MessageResult]:

@@ -23,10 +23,11 @@ from typing import Any
 import gevent
 import gevent.event
 
+from postage.attributes import PROCESSOR
 from postage.dispatch import NextAction
 from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
 from postage.green.microthread import MicroThread
-from postage.green.processor import RULES, MessageProcessor
+from postage.green.processor import MessageProcessor
 from postage.supervision import End, Restarts, is_restarted
 from postage.values import check_values
 
@@ -135,7 +136,7 @@ class ProcessorRunner(MicrothreadRunner):
     microthread: MessageProcessor
 
     def __init__(self, processor: MessageProcessor, *callbacks: Callable[..., object]) -> None:
-        check_values(processor, RULES)  # the class may have changed since the processor was made
+        check_values(processor, PROCESSOR)  # its class may have changed since it was made
         self._restarts = Restarts(processor.restart_intensity, processor.restart_period)
         self._pausing: Any = None  # the greenlet that waits for the next restart
         super().__init__(processor, *callbacks)
