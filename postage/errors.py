@@ -7,6 +7,7 @@ if the broker or the network has ended a connection, and *Closed* if our own sid
 from __future__ import annotations
 
 import builtins
+import re
 from typing import Any
 
 # fmt: off
@@ -97,6 +98,9 @@ class ConnectionClosed(PostageError):
     """Our own side closed the connection or channel.  Using it again is a bug in the caller."""
 
 
+_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
+
+
 class ChannelRefused(PostageError):
     """The broker refused a request, and closed the channel or even the connection for it.
 
@@ -119,6 +123,25 @@ class ChannelRefused(PostageError):
     def concerns(self, name: str) -> bool:
         """Tell whether the broker names *name*, a queue or exchange, as the reason."""
         return f"'{name}'" in self.text
+
+    def was_caused_by(self, exchange: str, key: str, size: int) -> bool:
+        """Tell whether a message of *size* bytes for *exchange* and *key* is what was refused.
+
+        Publishers share a channel, and only the text tells whose message the broker refused.
+        """
+        if "topic '" in self.text:
+            return f"topic '{key}' in exchange '{exchange}'" in self.text
+        largest = self.largest_body
+        if largest is not None:
+            return size > largest
+        # RabbitMQ names the default exchange so in its refusals.
+        return f"exchange '{exchange or 'amq.default'}' in vhost" in self.text
+
+    @property
+    def largest_body(self) -> int | None:
+        """Bytes of the largest body that the broker accepts, if it has refused a larger one."""
+        match = _TOO_LARGE.search(self.text)
+        return int(match[1]) if match else None
 
     def misses(self, name: str) -> bool:
         """Tell whether the reason is that *name* does not exist (404)."""

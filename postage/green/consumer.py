@@ -27,7 +27,7 @@ from postage.green.amqp.channel import OnDelivery
 from postage.green.amqp.delivery import Delivery, DeliveryChannel
 from postage.green.amqp.properties import Properties
 from postage.green.pipelining import current_pipeline
-from postage.green.rpc.serving import reply_to
+from postage.green.rpc.replying import reply_to
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology

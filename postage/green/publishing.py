@@ -77,17 +77,13 @@ class Publication(NamedTuple):
     def _caused(self, error: ChannelRefused) -> bool:
         """Return whether this message made the broker close the channel.
 
-        Publishers share a channel, and a refused publish closes it for all of them.  Only the text
-        of the error tells which publish was refused.  A missing exchange is not an error of the
-        message: it is declared again.
+        A missing exchange is not an error of the message: it is declared again.
         """
         if error.what or isinstance(error, (NoFreeChannel, TopologyMismatch)):
             return True  # no other message has caused it, and it will not pass
-        if "topic '" in error.text:
-            return f"topic '{self.key}' in exchange '{self.exchange.name}'" in error.text
-        if f"message size {len(self.body)} " in error.text:
-            return True
-        return error.concerns(self.exchange.name) and not error.misses(self.exchange.name)
+        exchange = self.exchange.name
+        caused = error.was_caused_by(exchange, self.key, len(self.body))
+        return caused and not error.misses(exchange)
 
     def failed(self, seconds: float, cause: PostageError, alarm: str | None) -> PublishFailed:
         """Return the error for a message that the broker did not accept within *seconds*.

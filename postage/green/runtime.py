@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import gevent.hub
@@ -32,6 +33,7 @@ from postage.green.amqp.pair import Pair
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Gate
 from postage.green.pool import Pool
+from postage.green.rpc import replying
 from postage.green.rpc.calls import Calls
 from postage.settings import Settings
 from postage.statistics_types import ConnectionStatistics
@@ -74,6 +76,7 @@ class Runtime:
         """Starts components, so that ten thousand of them do not need ten thousand greenlets."""
         self.consumer_check = ConsumerCheck()
         self.calls = Calls(self.pair, self.declare_gate)
+        self.pair.on_failure.append(partial(replying.on_failure, self.pair))
 
 
 class ConsumerCheck:

@@ -45,7 +45,7 @@ PASSING = {
     "others may not write by that key": refused(
         403, "access to topic 'secret' in exchange 'depot' in vhost '/' refused for user 'u'"
     ),
-    "others send too much": refused(406, "message size 101 is larger than configured max size 99"),
+    "others send too much": refused(406, "message size 101 is larger than configured max size 100"),
     "others send far too much": refused(
         406, "message size 1000 is larger than configured max size"
     ),

@@ -6,7 +6,8 @@ pika's channel does the rare operations (declare, bind, start a consumer, close)
 passes a callback to pika and waits for an `Answer`.  The `Codec` does the work for each message:
 
 * `TopologyOperations`, its base class, declares, binds and deletes.
-* `Channel.publish` writes at once.  It waits only while the transport takes no data.
+* `Channel.publish` writes at once.  It waits only while the transport takes no data.  Its
+  `PublishRecord` knows what is lost if the broker refuses a publish.
 * `Channel.publish_confirmed` also waits for the broker's confirm, which `Confirms` assigns to it.
 * A delivery runs the consumer's callback in the hub, and `Acks` notes that it is in progress.
 * `Channel.ack` only notes the tag; `flush_acks` writes the acks of a whole turn of the hub at its
@@ -44,6 +45,7 @@ from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
+from postage.green.amqp.publish_record import OnFailure, PublishRecord, Republish, log_failure
 from postage.green.amqp.topology_operations import TopologyOperations, check_short
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
@@ -100,6 +102,12 @@ class Channel(TopologyOperations):
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = self._is_given_up = False
         self._published = 0
+        self._record = PublishRecord(transport, self._send_barrier)
+        self.on_failure: OnFailure = log_failure
+        """Called in the hub for each publish without confirm that was refused, or lost by that."""
+        self.republish: Republish | None = None
+        """Writes a publish that was lost, because the broker refused another one, to a new channel.
+        Without it, such publishes fail with `ConnectionLost`."""
         self.shared = False
         """Whether several consumers use this channel: `release` then leaves it open."""
         self.since = time.monotonic()
@@ -300,14 +308,20 @@ class Channel(TopologyOperations):
     ) -> None:
         """Write a message.  Switches only while the broker takes no data, at most *limit* seconds.
 
-        The broker may not have the message when this returns: see `publish_confirmed`.  An exchange
-        that does not exist closes the channel (AMQP 0-9-1, basic.publish).  A *mandatory* message
-        that reaches no queue is returned: see `on_return`.
+        The broker may not have the message when this returns: see `publish_confirmed`.  If the
+        broker then refuses the message, it closes the channel, and *on_failure* is called in the
+        hub: see `publish_record`.  A *mandatory* message that reaches no queue is returned: see
+        `on_return`.  Raises `ChannelRefused` if the broker has refused a smaller body.
         """
-        if not (self.transport.takes_data and self.alive):
+        transport, record = self.transport, self._record
+        if not (transport.takes_data and self.alive):
             self._wait_writable(self._limit if limit is None else limit)
-        self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
+        record.entries.append(
+            self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
+        )
         self._published += 1
+        if transport.written >= record.due_at:
+            record.mark()
 
     def publish_confirmed(  # noqa: PLR0913 - the arguments of basic.publish
         self,
@@ -334,6 +348,11 @@ class Channel(TopologyOperations):
         self.transport.send_early(CHUNK)
         if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
+
+    def _send_barrier(self, on_answer: Callable[[], None]) -> None:
+        """Ask what the broker answers after it has handled all publishes before; never switches."""
+        if self._pika.is_open:
+            self.codec.send_barrier(self.number, on_answer)
 
     def confirm_publishes(self) -> None:
         """Let the broker confirm every publish on this channel (RabbitMQ, publisher confirms)."""
@@ -444,6 +463,10 @@ class Channel(TopologyOperations):
         for answer in (*self._waiting, *self._confirms.clear()):
             answer.set_exception(self._ended())
         self._waiting.clear()
+        error = self._ended()
+        if isinstance(error, ChannelRefused) and error.largest_body is not None:
+            self.codec.max_body = error.largest_body
+        self._record.end(error, self.on_failure, self.republish)
         for callback in self.on_end.copy():  # a callback may remove itself
             try:
                 callback(self._ended())

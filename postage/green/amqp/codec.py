@@ -18,6 +18,7 @@ here.  Nothing here switches greenlets; all callbacks run in the hub.
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from typing import Any
 import pika.exceptions
 import pika.frame
 
+from postage.errors import ChannelRefused
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string, short_string_at
@@ -48,6 +50,7 @@ from postage.protocol import (
     NACK,
     PUBLISH,
     REJECT,
+    method_id,
 )
 
 __all__ = ["Codec", "OnConfirm", "OnMessage", "not_called"]
@@ -66,6 +69,9 @@ LEAST_HEADER = 14
 """Bytes of a header frame's payload without properties."""
 
 _CONFIRMS = (ACK, NACK)
+_BARRIER = method_id(BASIC, 10) + bytes(7)
+"""basic.qos with its default for all arguments: no limit for the consumers started later."""
+_QOS_OK = method_id(BASIC, 11)
 _ACK_FRAME = struct.Struct(">BHI4sQBc")
 _TAG_AND_BITS = struct.Struct(">QB")
 
@@ -85,6 +91,10 @@ class Codec:
         self.delivered: dict[int, int] = {}
         """The last delivery tag of each channel, which counts its deliveries."""
         self._confirms: dict[int, OnConfirm] = {}
+        self._barriers: dict[int, Callable[[], None]] = {}
+        self.max_body = math.inf
+        """Bytes of the largest body that the broker takes.  It tells when it refuses one, at the
+        price of the channel, so further ones are refused here."""
         transport.feed = self.feed
 
     # --- out
@@ -98,11 +108,17 @@ class Codec:
         body: bytes,
         *,
         mandatory: bool,
-    ) -> None:
-        """Write a basic.publish with its content; raises `SettingsError` for an overlong text."""
+    ) -> bytes:
+        """Write a basic.publish with its content, and return its frames.
+
+        Raises `SettingsError` for an overlong text, and `ChannelRefused` for a body that the broker
+        would refuse, as far as `max_body` tells.
+        """
         method = publish_frame(channel, exchange, key, mandatory)
-        frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max
-        self._write(method + content_frames(channel, properties.encode(), body, frame_max))
+        frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max_for(len(body))
+        frames = method + content_frames(channel, properties.encode(), body, frame_max)
+        self._write(frames)
+        return frames
 
     def ack(self, channel: int, tag: int, *, multiple: bool) -> None:
         """Write a basic.ack."""
@@ -112,9 +128,24 @@ class Codec:
         """Write a basic.reject."""
         self._write(_ACK_FRAME.pack(METHOD, channel, 13, REJECT, tag, requeue, FRAME_END))
 
+    def _frame_max_for(self, size: int) -> int:
+        if size > self.max_body:
+            raise ChannelRefused(
+                406, f"message size {size} is larger than configured max size {self.max_body}"
+            )
+        return self._frame_max
+
     @property
     def _frame_max(self) -> int:
         return self._transport.params.frame_max or FRAME_MAX
+
+    def send_barrier(self, channel: int, on_answer: Callable[[], None]) -> None:
+        """Write a basic.qos that changes nothing; the broker answers in the order of the channel.
+
+        pika would hold back all other methods of the channel until the answer.
+        """
+        self._barriers[channel] = on_answer
+        self._write(FRAME_HEAD.pack(METHOD, channel, len(_BARRIER)) + _BARRIER + FRAME_END)
 
     # --- consumers and confirms
 
@@ -132,8 +163,8 @@ class Codec:
 
     def discard_channel(self, channel: int) -> None:
         """Drop all state of *channel*, which has ended."""
-        by_channels = self._confirms, self._incoming, self._missing, self._parts, self.delivered
-        for by_channel in by_channels:
+        by_channels = self._incoming, self._missing, self._parts, self.delivered
+        for by_channel in (*by_channels, self._confirms, self._barriers):
             by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
@@ -175,7 +206,7 @@ class Codec:
             )
 
     def _on_method(self, channel: int, data: bytes, at: int, after: int) -> bool:
-        """Handle a delivery or a confirm; return False for any other method."""
+        """Handle a delivery, a confirm or the answer to a barrier; return False for any other."""
         method = data[at + 7 : at + 11]
         if method == DELIVER:
             self._incoming[channel] = decode_deliver(data, at + 11, after - 1, self._now)
@@ -185,6 +216,9 @@ class Codec:
         if method in _CONFIRMS and channel in self._confirms:
             tag, bits = _TAG_AND_BITS.unpack_from(data, at + 11)
             self._confirms[channel](tag, bits & 1 == 1, method == NACK)
+            return True
+        if method == _QOS_OK and channel in self._barriers:
+            self._barriers.pop(channel)()
             return True
         return False
 

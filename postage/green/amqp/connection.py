@@ -10,9 +10,9 @@ Each purpose has channels of its own, because on a mistake the broker closes the
 ============  ==========================  =====================================================
 channel       made                        set up with
 ============  ==========================  =====================================================
-`plain`       once, at first use          a warning if it is refused: messages may be lost
+`plain`       once, at first use          what is lost by a refusal is written again
 `confirming`  once, at first use          confirms
-`calling`     once, at first use          the handler of returned requests
+`calling`     once, at first use          the same, and the handler of returned requests
 consuming     one for each consumer       nothing; it is closed with its consumer
 shared        for consumers beyond the    ``shared``: the end of a consumer leaves it open
               number in `ChannelPlan`
@@ -62,6 +62,7 @@ from postage.green.amqp.connection_states import (
     next_state,
 )
 from postage.green.amqp.hub_logging import HubLogger, silence_pika
+from postage.green.amqp.publish_record import OnFailure, log_failure
 from postage.green.amqp.refusals import Declaration, Refusals
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.trials import Trials
@@ -85,13 +86,14 @@ class Connection:
     `ConnectionFailed`.  When the connection ends, every waiter on it fails at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are shared by the connections of a pair
         self,
         settings: Settings,
         role: str,
         on_return: OnReturn,
         address: tuple[str, int] | None = None,
         refusals: Refusals | None = None,
+        on_failure: OnFailure = log_failure,
     ) -> None:
         self.settings, self.role = settings, role
         self._refusals = refusals or Refusals()
@@ -115,11 +117,13 @@ class Connection:
         self._shared: list[SharedResource[Channel]] = []
         self._turns = itertools.count()
         open_channel = self.open_channel
-        self.plain = SharedResource(partial(open_channel, on_end=self._on_plain_end))
+        self.plain: SharedResource[Channel] = SharedResource(self._open_plain)
         """The channel for messages without confirms."""
         self.confirming = SharedResource(partial(open_channel, confirms=True))
         """The channel for messages with confirms."""
-        self.calling = SharedResource(partial(open_channel, on_return=on_return))
+        self.calling: SharedResource[Channel] = SharedResource(
+            partial(self._open_calling, on_return, on_failure)
+        )
         """The channel for requests and replies of RPC.
 
         Not `plain`: a message to an exchange that does not exist must not end calls.
@@ -290,6 +294,17 @@ class Connection:
         for channel in own[ChannelPlan.of(self._limit).own :]:
             channel.give_up()  # its consumers will share one
 
+    def _open_calling(self, on_return: OnReturn, on_failure: OnFailure) -> Channel:
+        channel = self.open_channel(on_return=on_return)
+        channel.on_failure = on_failure
+        channel.republish = lambda entry: entry.publish_on(self.calling.get())
+        return channel
+
+    def _open_plain(self) -> Channel:
+        channel = self.open_channel(on_end=self._on_plain_end)
+        channel.republish = lambda entry: entry.publish_on(self.plain.get())
+        return channel
+
     @contextmanager
     def lease(self) -> Iterator[Channel]:
         """Lend a channel for requests that the broker may refuse, which ends only this channel.
@@ -352,7 +367,6 @@ class Connection:
     def _on_plain_end(self, error: PostageError) -> None:
         # No publisher waits for an answer, so a missing exchange shows only at the channel's end.
         if isinstance(error, ChannelRefused):
-            logger.warning("What was published without confirm may be lost: %s", error)
             for exchange in [known for known in self.declared if error.misses(known.name)]:
                 self.discard_declaration(exchange)
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import gevent
 
+from postage.errors import PostageError
 from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
+from postage.green.amqp.publish_record import OnFailure, PublishEntry
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Refusals
 from postage.settings import Settings
@@ -41,6 +43,9 @@ class Pair:
         self.consuming = self._reconnecting("consuming")
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
+        self.on_failure: list[OnFailure] = []
+        """Called in the hub for each request and reply that the broker refuses, or discards because
+        it refuses another one."""
         self.lost_replies = 0
         """Replies that were returned, because their callers have ended."""
         self.declaring: set[gevent.Greenlet[..., Any]] = set()
@@ -51,7 +56,9 @@ class Pair:
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
-            return Connection(self.settings, role, self._on_returned, address, self._refusals)
+            return Connection(
+                self.settings, role, self._on_returned, address, self._refusals, self._on_failure
+            )
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)
 
@@ -71,6 +78,10 @@ class Pair:
             return
         for callback in self.on_return:
             callback(reason, properties)
+
+    def _on_failure(self, entry: PublishEntry, error: PostageError) -> None:
+        for callback in self.on_failure:
+            callback(entry, error)
 
     @property
     def connections(self) -> list[Connection]:

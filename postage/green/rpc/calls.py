@@ -57,6 +57,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
+from postage.green.amqp.publish_record import PublishEntry
 from postage.green.amqp.waiting import Gate, SharedResource
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
@@ -100,6 +101,7 @@ class Calls:
         """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests, and
         ``repeated`` ones, which were sent once more."""
         pair.on_return.append(self._on_return)
+        pair.on_failure.append(self._on_failure)
 
     def __len__(self) -> int:
         """Return how many calls are in flight."""
@@ -182,7 +184,16 @@ class Calls:
         elif self._is_probe(call):
             properties.type = RECEIPT
         call.start_try()
-        channel.publish(*call.destination, properties, request.body, mandatory=True, limit=seconds)
+        try:
+            channel.publish(
+                *call.destination,
+                properties,
+                request.body,
+                mandatory=True,
+                limit=seconds,
+            )
+        except ChannelRefused as exc:
+            call.fail(type(exc).__name__, exc)
         call.wait_for_outcome(seconds)
         if call.outcome is not None:
             return
@@ -194,16 +205,8 @@ class Calls:
     def _replace_request_channel(self) -> None:
         """Use another channel after a timeout, because requests on this one may reach no queue."""
         connection = self._pair.publishing.current
-        if connection is None:
-            return
-        retired = connection.replace_channel(connection.calling)
-        if retired is not None and retired is self._request_channel:
-            # The broker still reads the requests that were written to it.  They can be lost only
-            # with the connection.
-            retired.on_end.remove(self._on_requests_lost)
-            self._request_channel = None
-            if self._on_requests_lost not in connection.on_end:
-                connection.on_end.append(self._on_requests_lost)
+        if connection is not None:  # the broker still reads what was written to the old channel
+            connection.replace_channel(connection.calling)
 
     # --- preparing a try
 
@@ -234,10 +237,10 @@ class Calls:
         """Connect, declare *exchange*, and open the channel for requests; return the connection."""
         connection = self._pair.publishing.get(limit)
         connection.declare(exchange)
-        channel = connection.calling.get()
-        if channel is not self._request_channel:
-            self._connection, self._request_channel = connection, channel
-            channel.on_end.append(self._on_requests_lost)
+        self._request_channel = connection.calling.get()
+        if connection is not self._connection:
+            self._connection = connection
+            connection.on_end.append(self._on_requests_lost)
         return connection
 
     def _open_reply_queue(self, call: PendingCall) -> None:
@@ -360,17 +363,29 @@ class Calls:
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
         call.fail(NO_ROUTE, text)
 
+    def _on_failure(self, entry: PublishEntry, error: PostageError) -> None:
+        """End a call whose request the broker has refused, or its try if the request was lost."""
+        properties, connection = entry.properties, self._pair.publishing.current
+        if properties.reply_to is None:  # a reply
+            return
+        call = self._pending.get(properties.correlation_id or "")
+        if call is None:
+            logger.warning("The request of a call that nobody waits for was refused: %s", error)
+            return
+        exchange = call.request.exchange
+        if not isinstance(error, ChannelRefused):
+            call.end_try(error)
+        elif error.misses(exchange.name):
+            if connection is not None:
+                connection.discard_declaration(exchange)
+            call.fail(NO_ROUTE, error)
+        else:
+            call.fail(type(error).__name__, error)
+
     def _on_requests_lost(self, error: PostageError) -> None:
         """End the tries in flight: the broker may or may not have read their requests."""
-        connection = self._pair.publishing.current
         for call in list(self._pending.values()):
-            exchange = call.request.exchange
-            if isinstance(error, ChannelRefused) and error.misses(exchange.name):
-                if connection is not None:
-                    connection.discard_declaration(exchange)
-                call.fail(NO_ROUTE, error)
-            else:
-                call.end_try(error)
+            call.end_try(error)
 
     def _on_replies_lost(self, error: PostageError) -> None:
         """End the tries in flight whose replies would come on the shared queue."""

@@ -22,24 +22,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 from postage.deadline import Deadline
 from postage.dispatch import Bound, Outcome, Reply, dispatch
-from postage.encoding import Encoder, body_of
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.pair import Pair
-from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.rpc.peers import RECEIPT
+from postage.green.rpc.replying import send_receipt
 from postage.green.runtime import runtime_of
-from postage.message import Message, MessageResult
 
-__all__ = ["reply_to", "serve"]
+__all__ = ["serve"]
 
 logger = logging.getLogger(__name__)
-
-_TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 
 
 class RpcServer(Protocol):
@@ -62,7 +57,7 @@ def serve(
     """
     properties, counts = delivery.properties, server.counts
     if properties.type == RECEIPT:
-        _send_receipt(runtime_of(server.consumer.settings).pair, properties)
+        send_receipt(runtime_of(server.consumer.settings).pair, properties)
     deadline = None
     if properties.expiration is not None:
         deadline = Deadline.of(properties.expiration, delivery.received)
@@ -92,45 +87,3 @@ def serve(
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
-
-
-def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> None:
-    """Send *message*, a result message or any value, to the caller with the properties *header*.
-
-    Switches only while the broker takes no data.  Raises `EncodingError`, and the errors of
-    publishing, such as `ConnectionLost`.
-    """
-    result = message if isinstance(message, Message) else MessageResult(message)
-    body = body_of(encoder, result.body)
-    content_type, id_ = encoder.content_type, header.correlation_id
-    if isinstance(id_, str):
-        properties = _TEMPLATE.render(id_, content_type)
-    else:  # None, or the bytes of an id that is not UTF-8
-        properties = Properties(content_type=content_type, correlation_id=id_)
-    _publish(pair, header.reply_to, properties, body)
-
-
-def _send_receipt(pair: Pair, header: Properties) -> None:
-    receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
-    try:
-        _publish(pair, header.reply_to, receipt, b"")
-    except PostageError as exc:
-        logger.debug("A receipt was lost, which does not harm the call: %s", exc)
-
-
-def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
-    if not _is_routing_key(queue):
-        logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
-        return
-    channel = pair.publishing.get().calling.get()
-    channel.publish("", queue, properties, body, mandatory=True)
-
-
-def _is_routing_key(queue: object) -> TypeGuard[str]:
-    """Tell whether *queue* is text that UTF-8 can hold, and not empty.
-
-    For any other key, a broker may close the channel, which other replies use, too.
-    """
-    if not isinstance(queue, str) or not queue:
-        return False
-    return queue.isascii() or not any("\ud800" <= each <= "\udfff" for each in queue)

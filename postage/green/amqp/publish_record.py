@@ -1,0 +1,190 @@
+"""The publishes of a channel that the broker may not have handled yet, because none is confirmed.
+
+How it works
+------------
+A broker does not answer a publish without a confirm, except by closing the channel when it refuses
+the publish.  It handles what comes on a channel in order: the publishes before the refused one were
+carried out, and those after it are discarded.  So a channel keeps a `PublishRecord` of its last
+publishes, and when the broker refuses one of them,
+
+* the publisher of that one gets the error: the broker's text says which one it was;
+* those after it are written again, on the channel that replaces this one.
+
+The record must stay short.  So every `INTERVAL` seconds or `BYTES` bytes, while there are publishes
+in it, the channel sends a *barrier*: a basic.qos, which the broker answers in its turn.  What was
+written before an answered barrier was handled, and is removed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import gevent
+
+from postage.errors import ChannelRefused, ConnectionLost, PostageError
+from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.properties import Properties, short_string_at
+from postage.protocol import CONTENT_HEAD, FRAME_HEAD, FRAME_OVERHEAD, PUBLISH
+
+__all__ = ["OnFailure", "PublishEntry", "PublishRecord", "Republish", "log_failure", "split"]
+
+logger = HubLogger(__name__)
+
+INTERVAL = 0.5
+"""Seconds from the first publish in an empty record to its barrier."""
+BYTES = 1 << 18
+"""Bytes, those of other channels included, after which a barrier is sent sooner."""
+
+
+class PublishEntry(NamedTuple):
+    """One publish of a record: the arguments of `Channel.publish`."""
+
+    exchange: str
+    key: str
+    properties: Properties
+    body: bytes
+    mandatory: bool
+
+    @classmethod
+    def decode(cls, frames: bytes) -> PublishEntry:
+        """Return the publish that `Codec.publish` has written as *frames*."""
+        method, header, *parts = _payloads(frames)
+        exchange, at = short_string_at(method, len(PUBLISH) + 2)
+        key, at = short_string_at(method, at)
+        properties = Properties.decode(header[CONTENT_HEAD.size - FRAME_HEAD.size :])
+        return cls(exchange, key, properties, b"".join(parts), method[at] == 1)
+
+    def publish_on(self, channel: Any) -> None:
+        """Publish it on *channel*, as `Channel.publish` does."""
+        *arguments, mandatory = self
+        channel.publish(*arguments, mandatory=mandatory)
+
+    def caused(self, error: ChannelRefused) -> bool:
+        """Tell whether the broker refuses this publish, by the text of *error*."""
+        return error.was_caused_by(self.exchange, self.key, len(self.body))
+
+
+OnFailure = Callable[[PublishEntry, PostageError], None]
+"""Called in the hub: `ChannelRefused` if the broker refused this publish, else it was lost."""
+Republish = Callable[[PublishEntry], object]
+"""Writes a publish again, on another channel; may switch, and raises `PostageError`."""
+
+
+def split(
+    written: Iterable[bytes], error: ChannelRefused
+) -> tuple[list[PublishEntry], list[PublishEntry]]:
+    """Return the publishes that the broker refuses, and the others that it has not handled.  Pure.
+
+    Those before the first refused one are in neither list, because the broker has handled them.  If
+    the text of *error* fits no publish, each of them may have been handled or not.
+    """
+    refused: list[PublishEntry] = []
+    others: list[PublishEntry] = []
+    for each in map(PublishEntry.decode, written):
+        is_refused = each.caused(error)
+        if is_refused and not refused:
+            others.clear()
+        (refused if is_refused else others).append(each)
+    return refused, others
+
+
+def _payloads(frames: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(frames):
+        start = at + FRAME_HEAD.size
+        _, _, size = FRAME_HEAD.unpack_from(frames, at)
+        yield frames[start : start + size]
+        at += size + FRAME_OVERHEAD
+
+
+class PublishRecord:
+    """The publishes of one channel since its last answered barrier; for its hub.
+
+    *ask* sends a barrier, and calls its argument when the broker has answered.  The channel appends
+    to `entries` the frames of each publish, and calls `mark` if ``transport.written`` has reached
+    `due_at`.  The record holds bytes, because more objects would cost each message several percent.
+    """
+
+    __slots__ = ("_ask", "_barrier", "_loop", "_timer", "_transport", "due_at", "entries")
+
+    def __init__(self, transport: Any, ask: Callable[[Callable[[], None]], None]) -> None:
+        self._transport, self._loop, self._ask = transport, transport.loop, ask
+        self.entries: list[bytes] = []
+        self.due_at = 0
+        """The value of ``transport.written`` from which on a publish must call `mark`."""
+        self._barrier = 0  # entries before the barrier that is not answered yet; 0: there is none
+        self._timer: Any = None
+
+    def mark(self) -> None:
+        """Start the time of the record if it was empty, else send the barrier; never switches."""
+        if self._timer is None:
+            self._start()
+        else:
+            self._send_barrier()
+
+    def _start(self) -> None:
+        self.due_at = self._transport.written + BYTES
+        self._timer = self._loop.timer(INTERVAL, ref=False)  # does not keep the hub running
+        self._timer.start(self._send_barrier, update=True)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _send_barrier(self) -> None:
+        self._stop_timer()
+        self._barrier, self.due_at = len(self.entries), sys.maxsize
+        self._ask(self._on_answer)
+
+    def _on_answer(self) -> None:
+        del self.entries[: self._barrier]
+        self._barrier, self.due_at = 0, 0
+        if self.entries:
+            self._start()
+
+    def end(self, error: PostageError, on_failure: OnFailure, republish: Republish | None) -> None:
+        """Tell publishers, and write again what can be, because *error* has ended the channel.
+
+        Called in the hub.  If the connection has ended, it tells the publishers itself, and what
+        our side closes is read before.
+        """
+        self._stop_timer()
+        written, self.entries = self.entries, []
+        if not isinstance(error, ChannelRefused):
+            return
+        refused, others = split(written, error)
+        for each in refused:
+            on_failure(each, error)
+        if refused and republish is not None:
+            if others:
+                gevent.spawn(_write_again, others, on_failure, republish)
+            return
+        # One of them may be what the broker refuses, and would be refused again and again.
+        for each in others:
+            on_failure(each, _lost_by(error))
+
+
+def _write_again(
+    entries: Iterable[PublishEntry], on_failure: OnFailure, republish: Republish
+) -> None:
+    for each in entries:
+        try:
+            republish(each)
+        except ChannelRefused as exc:  # noqa: PERF203 - the others must still be written
+            on_failure(each, exc if each.caused(exc) else _lost_by(exc))
+        except PostageError as exc:
+            on_failure(each, exc)
+
+
+def _lost_by(error: ChannelRefused) -> ConnectionLost:
+    """Return the error for a publish that was lost because another one was refused by *error*."""
+    return ConnectionLost(f"the channel was closed, because of another message: {error}")
+
+
+def log_failure(entry: PublishEntry, error: PostageError) -> None:
+    """Log that a message without confirm is lost, which nobody else can notice."""
+    text = "A message for exchange %r, key %r, was published without confirm and is lost: %s"
+    logger.warning(text, entry.exchange, entry.key, error)

@@ -1,0 +1,109 @@
+"""Replies on their way to the broker, and replies that it refuses.
+
+Requests and replies are not confirmed.  If the broker refuses a reply, mostly because it is too
+large, it says so by closing the channel; the caller then gets an exception result instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import gevent
+
+from postage.encoding import Encoder, JsonEncoder, body_of
+from postage.errors import ChannelRefused, PostageError
+from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.pair import Pair
+from postage.green.amqp.properties import Properties, PropertiesTemplate
+from postage.green.amqp.publish_record import PublishEntry
+from postage.green.rpc.peers import RECEIPT
+from postage.message import Message, MessageResult, MessageResultException
+
+__all__ = ["REFUSED", "on_failure", "reply_to", "send_receipt"]
+
+logger = HubLogger(__name__)
+
+_TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
+
+REFUSED = "postage.refused"
+"""The property ``type`` of an exception result that replaces a refused reply."""
+
+_encoders: dict[str, Encoder] = {}
+"""The encoders that replies have used, by content type; only those other than JSON."""
+
+
+def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> None:
+    """Send *message*, a result message or any value, to the caller with the properties *header*.
+
+    Switches only while the broker takes no data.  Raises `EncodingError`, and the errors of
+    publishing, such as `ConnectionLost`.
+    """
+    result = message if isinstance(message, Message) else MessageResult(message)
+    body = body_of(encoder, result.body)
+    content_type, id_ = encoder.content_type, header.correlation_id
+    if isinstance(id_, str):
+        properties = _TEMPLATE.render(id_, content_type)
+    else:  # None, or the bytes of an id that is not UTF-8
+        properties = Properties(content_type=content_type, correlation_id=id_)
+    if type(encoder) is not JsonEncoder:
+        _encoders[content_type] = encoder
+    _publish(pair, header.reply_to, properties, body)
+
+
+def send_receipt(pair: Pair, header: Properties) -> None:
+    """Tell the caller with the properties *header* that its request has arrived; see `peers`."""
+    receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
+    try:
+        _publish(pair, header.reply_to, receipt, b"")
+    except PostageError as exc:
+        logger.debug("A receipt was lost, which does not harm the call: %s", exc)
+
+
+def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
+    if not _is_routing_key(queue):
+        logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
+        return
+    while True:
+        channel = pair.publishing.get().calling.get()
+        try:
+            channel.publish("", queue, properties, body, mandatory=True)
+        except ChannelRefused as exc:
+            if not exc.was_caused_by("", queue, len(body)):
+                continue  # another message ended the channel while this one waited for room
+            on_failure(pair, PublishEntry("", queue, properties, body, mandatory=True), exc)
+        return
+
+
+def on_failure(pair: Pair, entry: PublishEntry, error: PostageError) -> None:
+    """Tell the caller if the broker has refused its reply, *entry*; never switches."""
+    properties = entry.properties
+    if properties.reply_to is not None:
+        return  # a request
+    if properties.type == RECEIPT:
+        logger.debug("A receipt was lost, which does not harm the call: %s", error)
+    elif isinstance(error, ChannelRefused) and properties.type != REFUSED:
+        logger.warning("The broker refused a reply; its caller gets an exception result: %s", error)
+        gevent.spawn(_send_refusal, pair, entry, error)
+    else:
+        logger.warning("A reply was lost: %s", error)
+
+
+def _send_refusal(pair: Pair, entry: PublishEntry, error: ChannelRefused) -> None:
+    content_type, id_ = entry.properties.content_type, entry.properties.correlation_id
+    encoder = _encoders.get(content_type or "") or JsonEncoder()
+    result = MessageResultException(type(error).__name__, f"the reply was not sent: {error}")
+    properties = Properties(content_type=content_type, correlation_id=id_, type=REFUSED)
+    try:
+        _publish(pair, entry.key, properties, body_of(encoder, result.body))
+    except PostageError as exc:
+        logger.warning("A reply was lost: %s", exc)
+
+
+def _is_routing_key(queue: object) -> TypeGuard[str]:
+    """Tell whether *queue* is text that UTF-8 can hold, and not empty.
+
+    For any other key, a broker may close the channel, which other replies use, too.
+    """
+    if not isinstance(queue, str) or not queue:
+        return False
+    return queue.isascii() or not any("\ud800" <= each <= "\udfff" for each in queue)
