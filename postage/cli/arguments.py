@@ -21,6 +21,7 @@ from postage.cli.running.targets import Target
 from postage.encoding import JsonEncoder
 from postage.errors import DecodingError, EncodingError, SettingsError, TopologyMismatch
 from postage.exchange import Exchange, ExchangeType
+from postage.values import short_text
 
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 """Context settings for commands with `message_arguments`: click takes ``-1`` for an option."""
@@ -104,7 +105,8 @@ def exchange_of(text: str, exchange_type: str | None, *, durable: bool) -> type[
 
 
 def exchange_named(name: str, **attributes: object) -> type[Exchange]:
-    """Return a new exchange class for the exchange *name*."""
+    """Return a new exchange class for the exchange *name*; raises `SettingsError`."""
+    short_text()("EXCHANGE", name)
     exchange: type[Exchange] = ExchangeType(  # type: ignore[assignment]  # as above
         "Named", (Exchange,), {"name": name, **attributes}
     )
@@ -125,6 +127,7 @@ def explain_missing(exchange: type[Exchange]) -> Iterator[None]:
 
 # --- the parameters
 
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
 
@@ -171,6 +174,9 @@ def _value_of(word: str) -> Any:
     except DecodingError as exc:
         if word.lstrip().startswith(("{", "[", '"')):
             raise SettingsError(f"{word!r} is {exc}") from None
+        if _NUMBER.fullmatch(word):  # 1e999, or a number of 5,000 digits
+            why = str(exc).partition(": ")[2]
+            raise SettingsError(f"cannot send this as JSON: {why}") from None
     if word in ("NaN", "Infinity", "-Infinity"):
         raise SettingsError(f"{word} is no number that JSON has; the text is written '\"{word}\"'")
     return word

@@ -11,15 +11,18 @@ from postage.green import GenericProducer
 from postage.message import MessageCommand, RpcCommand
 from postage.settings import Settings
 from postage.url import EMBEDDED
+from postage.values import short_text
 
 
 class Remote(GenericProducer):
     """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``.
 
-    Raises `CommandFailed` if the broker is one inside this process.
+    Raises `CommandFailed` if the broker is one inside this process, and `SettingsError` for a *key*
+    that AMQP does not take.
     """
 
     def __init__(self, exchange: type[Exchange], key: str) -> None:
+        short_text()("the key", key)
         inside = Settings.resolve().host
         if inside.startswith(EMBEDDED):  # nobody but this short command would be its client
             raise CommandFailed(

@@ -54,8 +54,14 @@ REFUSED = {
     ("tail", "e", "--url", "amqp://guest:guest@HOST/nowhere"): (3, "VhostRefused: "),
     ("call", "cli-misspelt", "k", "n"): (5, "Error: there is no exchange 'cli-misspelt'; "),
     ("send", "amq.direct", "k", "n", "--exchange-type", "topic"): (5, "TopologyMismatch: "),
-    ("call", LONG, "k", "n"): (2, "SettingsError: longer than AMQP's 255 bytes: 'kkk"),
-    ("send", "amq.direct", LONG, "n"): (2, "SettingsError: longer than AMQP's 255 bytes: 'kkk"),
+    ("call", LONG, "k", "n"): (2, "SettingsError: EXCHANGE must be a text of 0 to 255 bytes"),
+    ("tail", "ä" * 128): (2, "SettingsError: EXCHANGE must be a text of 0 to 255 bytes"),
+    ("send", "amq.direct", LONG, "n"): (
+        2,
+        "SettingsError: the key must be a text of 0 to 255 bytes",
+    ),
+    ("describe", LONG): (2, "SettingsError: the key must be a text of 0 to 255 bytes"),
+    ("tail", "amq.direct", LONG): (2, "SettingsError: the key must be a text of 0 to 255 bytes"),
 }
 
 
