@@ -220,8 +220,10 @@ class IdentityTaken(ChannelRefused):
         return (
             f"another process is {self.queue!r} already (405).  If two containers share their host "
             f"name and process number, give each a host name of its own, or the application a host "
-            f'in its fingerprint: Fingerprint(name, host="other").  If it is an earlier run on a '
-            f"machine that has died, the broker drops its connection after two heartbeats."
+            f'in its fingerprint: Fingerprint(name, host="other").  If processes that were started '
+            f"by the same program have its pid in their fingerprints, leave the pid out.  If it is "
+            f"an earlier run on a machine that has died, the broker drops its connection after two "
+            f"heartbeats."
         )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import sys
+import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from postage.errors import SettingsError
 from postage.settings import live
 
-__all__ = ["Fingerprint", "FingerprintLike", "complete"]
+__all__ = ["Fingerprint", "FingerprintLike", "complete", "renew_after_forks"]
 
 
 class HasDict(Protocol):
@@ -45,7 +47,7 @@ class Fingerprint:
     ) -> None:
         self.name = None if name is None else str(name)
         self.type = None if type is None else str(type)
-        self.pid = str(os.getpid() if pid is None else pid)
+        self.pid = own_pid() if pid is None else str(pid)
         self.host = str(socket.gethostname() if host is None else host)
         self.user = str(_system_user() if user is None else user)
         self.vhost = str(live.lookup("vhost") if vhost is None else vhost)
@@ -72,6 +74,8 @@ class Fingerprint:
 def complete(partial: FingerprintLike | None) -> dict[str, Any]:
     """Return a fingerprint with the values of *partial*; the system fills in the missing ones.
 
+    If *partial* was made before a fork, the pid in it is replaced by that of this process.
+
     Raises `SettingsError` if *partial* is no fingerprint.
     """
     known: Any = {} if partial is None else partial
@@ -80,7 +84,59 @@ def complete(partial: FingerprintLike | None) -> dict[str, Any]:
     if not isinstance(known, Mapping):
         text = f"{repr(partial)[:100]} is no fingerprint: give a Fingerprint or a dictionary"
         raise SettingsError(text)
-    return {**Fingerprint().as_dict(), **known}
+    own = Fingerprint().as_dict()
+    completed = {**own, **known}
+    if completed["host"] == own["host"] and _is_of_parent(str(completed["pid"])):
+        completed["pid"] = own["pid"]
+    return completed
+
+
+# --- forks
+
+_pids: set[str] = set()
+"""The pid of this process, and those of the processes that it was forked from, as far as they had
+imported this module."""
+
+
+def own_pid() -> str:
+    """Return the pid of this process as a fingerprint has it."""
+    pid = str(os.getpid())
+    _pids.add(pid)
+    return pid
+
+
+own_pid()
+
+
+def _is_of_parent(pid: str) -> bool:
+    """Tell whether *pid* is that of a process that this one was forked from, or started by."""
+    parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", lambda: None)()
+    parents = _pids if parent is None else _pids | {str(parent.pid)}
+    return pid in parents and pid != own_pid()
+
+
+class _Bearer(Protocol):
+    """A component that has a fingerprint."""
+
+    def _renew(self) -> None:
+        """Complete the fingerprint again."""
+
+
+_bearers: weakref.WeakValueDictionary[int, _Bearer] = weakref.WeakValueDictionary()
+"""By id, because components of users may not be hashable."""
+
+
+def renew_after_forks(component: _Bearer) -> None:
+    """Call ``component._renew()`` in each child that is forked while *component* exists."""
+    _bearers[id(component)] = component
+
+
+def _renew_all() -> None:
+    for each in list(_bearers.values()):
+        each._renew()  # noqa: SLF001 - not a method for users
+
+
+os.register_at_fork(after_in_child=_renew_all)
 
 
 def _system_user() -> str:

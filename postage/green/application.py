@@ -106,9 +106,7 @@ class GenericApplication(MessageProcessor):
         self._inquiries = 0
         self.vhost = self.consumer.vhost
         self.logger = self._make_logger(hup, vhost, settings)
-        name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
-        self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
-        self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
+        self._take_address()
         self.groups = []
         try:
             self.add_eqk([(self.exchange_class, self.address.standard())])
@@ -119,6 +117,21 @@ class GenericApplication(MessageProcessor):
             raise IdentityTaken(exc.code, exc.text, queue=queue) from exc
         for group in groups:
             self.join_group(group)
+
+    def _take_address(self) -> None:
+        name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
+        self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
+        self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
+
+    def _renew(self) -> None:
+        """Take the pid of the process after a fork, and the queue and keys that contain it."""
+        before = self.address
+        super()._renew()
+        if self.fingerprint["pid"] != before.pid:
+            self._take_address()
+            after = self.address
+            keys = {before.process_key: after.process_key, before.unique_key: after.unique_key}
+            self.consumer.rename_queue(before.uid["name"], after.uid["name"], keys)
 
     def _make_logger(self, hup: Hup | None, vhost: str | None, settings: Settings | None) -> Any:
         given = {} if settings is None else {"settings": settings}

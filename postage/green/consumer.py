@@ -186,6 +186,13 @@ class GenericConsumer:
         with pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
 
+    def rename_queue(self, name: str, new_name: str, keys: Mapping[str, str]) -> None:
+        """Declare the queue *name* as *new_name* from now on; *keys* replace keys of its bindings.
+
+        For a consumer that does not consume yet.  The broker is told when it starts.
+        """
+        self._topology.rename(name, new_name, keys)
+
     def cancel(self, queue: QueueSpec) -> None:
         """Stop consuming from *queue*; its bindings stay, because other consumers may need them."""
         name, _ = queue_name_and_flags(queue)

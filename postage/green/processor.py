@@ -17,7 +17,7 @@ from postage.addressing import Eqk
 from postage.attributes import PROCESSOR
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, HandlerError, MalformedMessage
-from postage.fingerprint import FingerprintLike, complete
+from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.jobs import Job, Jobs
@@ -128,6 +128,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
     ) -> None:
         check_values(self, PROCESSOR)
         self.fingerprint = complete(fingerprint)
+        renew_after_forks(self)
         # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
         self.consumer = self.consumer_class(eqk or self.eqk or eqk, hup, vhost, **given)
@@ -138,6 +139,9 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         self._ended.set()
         self._error = None
         self._on_end = None
+
+    def _renew(self) -> None:
+        self.fingerprint = complete(self.fingerprint)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint['name']!r}, {self._pool or 'idle'}>"

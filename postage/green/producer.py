@@ -23,7 +23,7 @@ from postage.errors import (
     TimeoutError,  # noqa: A004 - the classic name
 )
 from postage.exchange import Exchange
-from postage.fingerprint import FingerprintLike, complete
+from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import PropertiesTemplate
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
@@ -183,11 +183,15 @@ class GenericProducer:
         self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
+        renew_after_forks(self)
         self.encoder = self.encoder_class()
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
         for exchange, _ in self.eks:
             declare_exchange(self._pair, exchange)
+
+    def _renew(self) -> None:
+        self.fingerprint = complete(self.fingerprint)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.fingerprint['name']!r} to {list(self.eks)!r}>"

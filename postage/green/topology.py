@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,15 @@ class Topology:
         queue = self.get(name)
         if queue is not None:
             queue.bindings.pop((exchange, key), None)
+
+    def rename(self, name: str, new_name: str, keys: Mapping[str, str]) -> None:
+        """Give the queue *name* another name, and its bindings the *keys* in place of their own."""
+        queue = self.discard(name)
+        if queue is not None:
+            queue.name = queue.requested_name = new_name
+            bindings = [(exchange, keys.get(str(key), key)) for exchange, key in queue.bindings]
+            queue.bindings = dict.fromkeys(bindings)
+            self.add(queue)
 
     def discard(self, name: str) -> QueueDeclaration | None:
         """Remove the queue *name* and its bindings; return it if it was known."""

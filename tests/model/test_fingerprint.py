@@ -106,6 +106,55 @@ def test_the_pid_is_right_in_a_forked_child():
     assert run_program("-c", FORKING).stdout == "0 True\n"
 
 
+GRANDCHILD = """
+import os
+from postage.fingerprint import Fingerprint, complete
+
+made = Fingerprint("made").as_dict()
+by_hand = {"pid": os.getpid()}
+other = {"pid": os.getpid(), "host": "elsewhere"}
+chosen = {"pid": "4242"}
+def right():
+    pids = [str(complete(each)["pid"]) for each in (made, by_hand)]
+    kept = [complete(each)["pid"] for each in (other, chosen)]
+    return pids == [str(os.getpid())] * 2 and kept == [other["pid"], "4242"]
+for generation in range(3):
+    assert right()
+    if child := os.fork():
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print("right", flush=True)
+"""
+SPAWNED = """
+import multiprocessing, os
+from postage.fingerprint import Fingerprint, complete
+
+def show(made):
+    print(complete(made)["pid"] == str(os.getpid()) != made["pid"], flush=True)
+
+if __name__ == "__main__":
+    for way in ("spawn", "forkserver", "fork"):
+        context = multiprocessing.get_context(way)
+        child = context.Process(target=show, args=[Fingerprint("made").as_dict()])
+        child.start()
+        child.join()
+"""
+
+
+@pytest.mark.behaviour("fingerprint-when-made")
+def test_a_fingerprint_of_a_parent_gets_the_pid_of_the_child():
+    assert run_program("-c", GRANDCHILD).stdout == "right\n"
+
+
+@pytest.mark.behaviour("fingerprint-when-made")
+def test_a_fingerprint_that_a_child_is_given_gets_its_pid(tmp_path):
+    program = tmp_path / "spawned.py"
+    program.write_text(SPAWNED)
+
+    finished = run_program(str(program))
+
+    assert finished.stdout == "True\n" * 3, finished.stderr
+
+
 class Badge:
     """A user's class that can be written as a fingerprint."""
 
