@@ -21,8 +21,9 @@ from collections.abc import (
 from contextlib import suppress
 from typing import Any
 
+from postage.callables import name_of
 from postage.errors import AckAndRestart, ExitScheduler, FilterError, HandlerError, RejectMessage
-from postage.handlers import Handler, MessageFilter, name_of
+from postage.handlers import Handler, MessageFilter
 from postage.message import (
     NO_REPLY,
     UNKNOWN_COMMAND,

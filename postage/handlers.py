@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial, partialmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partialmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from postage.callables import name_of, refuse_lazy
 from postage.errors import HandlerError, SettingsError
+from postage.message import message_types
+from postage.values import Rule
 
 # fmt: off
 __all__ = [
-    "ROUTES", "Handler", "MessageFilter", "MessageHandler", "MessageHandlerFullBody",
-    "MessageHandlerType", "Route", "RouteTable", "RpcHandler", "check_name", "every", "is_handler",
-    "jobs_of", "name_of", "refuse_lazy",
+    "ROUTES", "Handler", "HandlerOwner", "MessageFilter", "MessageHandler",
+    "MessageHandlerFullBody", "MessageHandlerType", "Route", "RouteTable", "RpcHandler",
+    "check_name", "every", "is_handler", "jobs_of",
 ]
 # fmt: on
 
@@ -148,50 +151,6 @@ def is_handler(value: Any) -> bool:
     return isinstance(getattr(value, ROUTES, None), list)  # a Mock has every attribute
 
 
-# --- code that a call does not run
-
-_LAZY = {
-    "async": (inspect.iscoroutinefunction, inspect.isasyncgenfunction),
-    "a generator (it contains yield)": (inspect.isgeneratorfunction,),
-}
-
-
-def refuse_lazy(function: Any, where: str = "") -> None:
-    """Raise `HandlerError` if a call of *function* would only return code that has to be run.
-
-    *function* is anything that can be called, or a `Handler` class, whose ``call`` is examined.  A
-    plain function around an async one is allowed, because it may run it.
-    """
-    inner = function
-    while True:
-        if isinstance(inner, (partial, partialmethod)):
-            inner = inner.func
-        elif isinstance(inner, (types.MethodType, staticmethod, classmethod)):
-            inner = inner.__func__
-        elif isinstance(inner, type):
-            inner = inspect.getattr_static(inner, "call", None)
-        else:
-            break
-    called = getattr(type(inner), "__call__", None)  # noqa: B004 - the function is wanted
-    for kind, is_kind in _LAZY.items():
-        if any(each(inner) or each(called) for each in is_kind):
-            reason = (
-                f"is {kind}: a call would return before any of its code has run.  Write a plain "
-                f"def; it may block, as each message has a greenlet of its own.  For asyncio see "
-                f"docs/processors.md."
-            )
-            raise HandlerError(where or name_of(function), reason)
-
-
-def name_of(function: Any) -> str:
-    """Return the qualified name of *function*, for the log; of anything else, its ``repr``."""
-    if isinstance(function, (partial, partialmethod)):
-        return name_of(function.func)
-    # A bound `Handler` class has no name of its own, but the class has.
-    function = getattr(function, "__func__", function)
-    return str(getattr(function, "__qualname__", repr(function)[:100]))
-
-
 # --- periodic jobs
 
 
@@ -233,12 +192,18 @@ def jobs_of(cls: type) -> Iterator[tuple[str, float]]:
 
 # --- the handlers of a class
 
+LONGEST_NAME = 100
+"""Letters of the type and the name of a message that the log shows."""
+MOST_REMARKS = 100
+"""Names without a handler that the log mentions for each class of processors."""
+
 
 class RouteTable:
     """The handlers of a processor: for each route the names of the attributes, in order."""
 
     def __init__(self, entries: Iterable[tuple[Route, str]] = ()) -> None:
         self.entries = tuple(entries)
+        self._told: set[tuple[str, ...]] = set()
         self.find = lru_cache(maxsize=256)(self._find)
         """A function of the category, type and name of a message: returns for each handler its
         attribute and the part of the body that it gets, in the order of definition."""
@@ -249,6 +214,49 @@ class RouteTable:
             for route, attribute in self.entries
             if route[:2] == (category, type_) and route.name in (None, name)
         )
+
+    def unknown_types(self) -> dict[str, str]:
+        """Return the types that no class of messages has, each with the attribute that takes it.
+
+        Such a handler gets messages from programs that define the type, or it has a mistake.
+        """
+        known = message_types()
+        return {route.type: name for route, name in self.entries if route.type not in known}
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what the log should say about these handlers; each remark once."""
+        for type_, attribute in self.unknown_types().items():
+            if self._is_new("", type_):
+                yield (
+                    f"{attribute} takes messages of the type {type_!r}, which no message class "
+                    f"here has: is it the name?  The decorators take the type (command, status, "
+                    f"result) first, and then the name"
+                )
+
+    def remark_on(self, category: str, type_: str, name: str) -> str | None:
+        """Return what the log should say about a message without a handler; None if it has said so.
+
+        The message comes from the network: its name may be long, and each one may be another.
+        """
+        type_, name = type_[:LONGEST_NAME], name[:LONGEST_NAME]
+        if len(self._told) > MOST_REMARKS or not self._is_new(category, type_, name):
+            return None
+        if len(self._told) > MOST_REMARKS:
+            return f"has no handler for over {MOST_REMARKS} names; further ones are only counted"
+        kind, other = ("call", "message") if category == "rpc" else ("message", "rpc")
+        text = f"has no handler for the {kind} {name!r} of type {type_!r}"
+        for attribute, _ in self._find(other, type_, name):
+            way = "message_X and send" if other == "message" else "rpc_X and call"
+            return f"{text}: {attribute} takes it only as a {_KINDS[other]}, which {way} make"
+        for route, attribute in self.entries:
+            if route.category == category and route.name == name:
+                return f"{text}: {attribute} takes that name with the type {route.type!r}"
+        return f"{text}; further ones are only counted"
+
+    def _is_new(self, *remark: str) -> bool:
+        is_new = remark not in self._told
+        self._told.add(remark)
+        return is_new
 
     def extended(self, attributes: dict[str, Any]) -> RouteTable:
         """Return this table with the handlers among *attributes*, which replace older ones."""
@@ -263,6 +271,7 @@ class RouteTable:
         return RouteTable((*(entry for entry in self.entries if entry[1] not in gone), *added))
 
 
+_KINDS = {"message": "message", "rpc": "call"}
 _NO_HANDLERS = RouteTable()
 
 
@@ -349,3 +358,52 @@ def _rebuild_table(cls: MessageHandlerType) -> None:
     subclasses: Any = cls.__subclasses__()  # mypy takes those of a metaclass for Never
     for each in subclasses:
         _rebuild_table(each)
+
+
+class HandlerOwner(metaclass=MessageHandlerType):
+    """Base of processors: an object that has the handlers of its class, and may have its own."""
+
+    _rules: Mapping[str, Rule] = {}
+    """The rules that the values of attributes must follow."""
+    _own_handlers: dict[str, Any] | None = None
+    _own_routes: tuple[RouteTable, RouteTable] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a decorated function or class becomes a handler of this instance.
+
+        A plain function whose first parameter is ``self`` is bound, as a method of a class is.
+        Raises `HandlerError` if the name of a handler is that of another attribute, and
+        `SettingsError` for a value that an attribute cannot have.
+        """
+        if not is_handler(value):
+            where = f"{type(self).__name__}.{name}"
+            if name in self._rules:
+                self._rules[name](where, value)
+            elif not callable(value) and is_handler(getattr(type(self), name, None)):
+                text = f"is a handler, and cannot be set to {value!r}: rename one of the two"
+                raise HandlerError(where, text)
+            super().__setattr__(name, value)
+            return
+        check_name(type(self), name)
+        is_function = isinstance(value, types.FunctionType)
+        if is_function and value.__code__.co_varnames[:1] == ("self",):
+            value = types.MethodType(value, self)
+        super().__setattr__(name, value)
+        super().__setattr__("_own_handlers", {**(self._own_handlers or {}), name: value})
+        super().__setattr__("_own_routes", None)
+
+    def add_handler(self, handler: Callable[..., Any]) -> None:
+        """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
+        if not is_handler(handler):
+            raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
+        setattr(self, handler.__name__, handler)
+
+    @property
+    def _routes(self) -> RouteTable:
+        """The handlers of this processor: those of its class, and its own."""
+        of_class = type(self)._route_table  # noqa: SLF001 - the metaclass above keeps it
+        if self._own_handlers is None:
+            return of_class
+        if self._own_routes is None or self._own_routes[0] is not of_class:
+            super().__setattr__("_own_routes", (of_class, of_class.extended(self._own_handlers)))
+        return self._own_routes[1]  # type: ignore[index]  # set just now

@@ -17,7 +17,7 @@ __all__ = [
     "CATEGORIES", "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SUCCESS",
     "TIMEOUT", "UNKNOWN_COMMAND", "VERSION", "Message", "MessageCommand", "MessageResult",
     "MessageResultError", "MessageResultException", "MessageStatus", "ResultKind", "RpcCommand",
-    "check_body", "result_from",
+    "check_body", "message_types", "result_from",
 ]
 # fmt: on
 
@@ -177,6 +177,14 @@ class MessageResultException(MessageResult):
         super().__init__(name, message)
 
 
+def message_types() -> set[str]:
+    """Return the types of messages: those of `Message` and of all classes that inherit it."""
+    classes: list[type[Message]] = [Message]
+    for each in classes:
+        classes += each.__subclasses__()
+    return {each.type for each in classes}
+
+
 def result_from(reply: Any) -> MessageResult:
     """Rebuild the result message in the decoded body *reply*.
 
@@ -212,10 +220,16 @@ _KEYS: dict[str, type] = {
 _values_of, _TYPES = itemgetter(*_KEYS), tuple(_KEYS.values())
 
 
+_FILLED_IN = ("version", "fingerprint", "_reserved")
+"""The keys that a message may lack, as 1.2.1 does not read them: other languages leave them out."""
+
+
 def check_body(body: Any) -> dict[str, Any]:
     """Return *body* if it is a decoded message; raise `MalformedMessage` with the reason if not.
 
-    Keys beyond the seven are allowed, so that a later version of the form can add some.
+    A version, fingerprint or ``_reserved`` that is missing, or has a value of another type, is
+    filled in.  Only a version that is text must be ours.  Keys beyond the seven are allowed, so
+    that a later version of the form can add some.
     """
     try:  # one expression for nearly every message: a check key by key takes three times as long
         if (
@@ -231,10 +245,17 @@ def check_body(body: Any) -> dict[str, Any]:
 
 
 def _check_each(body: Any) -> dict[str, Any]:
-    """Check key by key, because a user's encoder may return subclasses of dict and str."""
+    """Check key by key, and fill in what is missing.
+
+    A user's encoder may return subclasses of dict and str, which are taken, too.
+    """
     if not isinstance(body, dict):
         raise MalformedMessage(f"the body is a {type(body).__name__}, not an object")
     for key, type_ in _KEYS.items():
+        if key in _FILLED_IN:
+            if not isinstance(body.get(key), type_):
+                body[key] = VERSION if key == "version" else {}
+            continue
         if key not in body:
             raise MalformedMessage(f"the key {key!r} is missing")
         if not isinstance(body[key], type_):

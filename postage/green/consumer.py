@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from postage.addressing import (
     queue_name_and_flags,
 )
 from postage.attributes import CONSUMER
+from postage.callables import refuse_lazy
 from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
@@ -31,11 +33,12 @@ from postage.green.rpc.replying import reply_to
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
-from postage.handlers import refuse_lazy
 from postage.settings import Hup, Settings, enable_debug_log
 from postage.values import MAX_BODY, check_values
 
 __all__ = ["GenericConsumer", "OnEnd"]
+
+logger = logging.getLogger(__name__)
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]
@@ -115,6 +118,11 @@ class GenericConsumer:
     def stopping(self) -> bool:
         """True from a request to stop, or an error that ends consuming, until it has ended."""
         return self._ending.ready()
+
+    @property
+    def listens(self) -> bool:
+        """True if there is any queue to listen to."""
+        return any(True for _ in self._topology)
 
     @property
     def qk_list(self) -> list[tuple[str, str | None]]:
@@ -214,6 +222,8 @@ class GenericConsumer:
         - `HandlerError` if the callback is async or a generator.
         """
         refuse_lazy(callback)
+        if not self.listens:
+            logger.warning("%r listens to no queue: give it an eqk.", self)
         inbox: gevent.queue.SimpleQueue[Delivery | None] = gevent.queue.SimpleQueue()
 
         def receive(delivery: Delivery) -> None:

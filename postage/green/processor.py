@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ import gevent.event
 
 from postage.addressing import Eqk
 from postage.attributes import PROCESSOR
+from postage.callables import refuse_lazy
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
-from postage.errors import AckAndRestart, HandlerError, MalformedMessage
+from postage.errors import AckAndRestart, MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer, OnEnd
@@ -24,15 +25,7 @@ from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import serve
-from postage.handlers import (
-    ROUTES,
-    MessageHandlerFullBody,
-    MessageHandlerType,
-    RouteTable,
-    check_name,
-    is_handler,
-    refuse_lazy,
-)
+from postage.handlers import HandlerOwner, MessageHandlerFullBody
 from postage.message import check_body
 from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
@@ -58,7 +51,7 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
 
 
-class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
+class MessageProcessor(MicroThread, HandlerOwner):
     """Handles the messages of its queues with its decorated methods.
 
     Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
@@ -114,8 +107,7 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
 
     _is_draining = False
     _timers: Group | None = None
-    _own_handlers: dict[str, Any] | None = None
-    _own_routes: tuple[RouteTable, RouteTable] | None = None
+    _rules = PROCESSOR
 
     def __init__(
         self,
@@ -166,47 +158,6 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         if self.consumer.consuming:
             return "consuming"
         return "draining" if self.consumer.stopping else "restoring"
-
-    # --- handlers of this instance
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a decorated function or class becomes a handler of this instance.
-
-        A plain function whose first parameter is ``self`` is bound, as a method of a class is.
-        Raises `HandlerError` if the name of a handler is that of another attribute.
-        """
-        if not isinstance(getattr(value, ROUTES, None), list):
-            if name in PROCESSOR:
-                PROCESSOR[name](f"{type(self).__name__}.{name}", value)
-            elif not callable(value) and is_handler(getattr(type(self), name, None)):
-                where = f"{type(self).__qualname__}.{name}"
-                text = f"is a handler, and cannot be set to {value!r}: rename one of the two"
-                raise HandlerError(where, text)
-            super().__setattr__(name, value)
-            return
-        check_name(type(self), name)
-        is_function = isinstance(value, types.FunctionType)
-        if is_function and value.__code__.co_varnames[:1] == ("self",):
-            value = types.MethodType(value, self)
-        super().__setattr__(name, value)
-        super().__setattr__("_own_handlers", {**(self._own_handlers or {}), name: value})
-        super().__setattr__("_own_routes", None)
-
-    def add_handler(self, handler: Callable[..., Any]) -> None:
-        """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
-        if not is_handler(handler):
-            raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
-        setattr(self, handler.__name__, handler)
-
-    @property
-    def _routes(self) -> RouteTable:
-        """The handlers of this processor: those of its class, and its own."""
-        of_class = type(self)._route_table  # noqa: SLF001 - which the metaclass of this class keeps
-        if self._own_handlers is None:
-            return of_class
-        if self._own_routes is None or self._own_routes[0] is not of_class:
-            super().__setattr__("_own_routes", (of_class, of_class.extended(self._own_handlers)))
-        return self._own_routes[1]  # type: ignore[index]  # set just now
 
     # --- remote control
 
@@ -266,11 +217,18 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
         None.
         """
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
+        for remark in self._remarks():
+            logger.warning("%r: %s", self, remark)
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
         self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
         self._pool, self._jobs, self._is_draining = pool, Jobs(self, pool.submit), False
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
         self._ended.clear()
+
+    def _remarks(self) -> Iterator[str]:
+        if not self.consumer.listens:
+            yield "it listens to no queue: give it an eqk, in its class or its constructor"
+        yield from self._routes.remarks()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the processor has ended; return False after *timeout* seconds.  Switches.
@@ -481,7 +439,17 @@ class MessageProcessor(MicroThread, metaclass=MessageHandlerType):
             if isinstance(handler, type):  # a `Handler` class
                 handler = types.MethodType(handler, self)
             found.append((handler, part))
+        if not found:
+            self._warn_of_unhandled(body)
         return found
+
+    def _warn_of_unhandled(self, body: dict[str, Any]) -> None:
+        category = body["category"]
+        if category == "rpc" and not self.answer_unknown:
+            return  # another processor on this key handles it
+        remark = self._routes.remark_on(category, body["type"], body["name"])
+        if remark is not None:
+            logger.warning("%s %s.", type(self).__name__, remark)
 
     def _run_job(self, job: Job) -> None:
         try:

@@ -16,12 +16,12 @@ from typing import NoReturn
 import gevent
 import gevent.event
 
+from postage.callables import refuse_lazy
 from postage.dispatch import NextAction
 from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE, MessageProcessor
 from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
-from postage.handlers import refuse_lazy
 from postage.signals import stopping_signals
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]

@@ -357,9 +357,13 @@ def test_a_body_other_than_an_object_is_malformed(other):
         check_body(other)
 
 
+NEEDED = {"type": "text", "name": "text", "category": "text", "content": {"nested": {}}}
+FILLED = {"version": "2", "fingerprint": {}, "_reserved": {}}
+
+
 @pytest.mark.behaviour("message-seven-keys", "message-outcomes")
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_is_required(key):
+@pytest.mark.parametrize("key", NEEDED)
+def test_the_keys_that_say_what_to_do_are_required(key):
     incomplete = changed()
     del incomplete[key]
 
@@ -368,18 +372,42 @@ def test_every_key_is_required(key):
 
 
 @pytest.mark.behaviour("message-seven-keys", "message-outcomes")
-@pytest.mark.parametrize("value", [None, 2, 2.0, True, [], ["a"]], ids=repr)
-@pytest.mark.parametrize("key", KEYS)
-def test_each_key_must_have_its_kind_of_value(key, value):
+@pytest.mark.parametrize("value", [None, 2, 2.0, True, [], ["a"], "other"], ids=repr)
+@pytest.mark.parametrize("key", NEEDED)
+def test_each_of_them_must_have_its_kind_of_value(key, value):
+    if value == "other":
+        value = {"nested": {}} if isinstance(NEEDED[key], str) else "text"
+
     with pytest.raises(MalformedMessage, match=f"'{key}' is a {type(value).__name__}, not a "):
         check_body(changed(**{key: value}))
 
 
-@pytest.mark.behaviour("message-seven-keys", "message-outcomes")
-@pytest.mark.parametrize("key", KEYS)
-def test_strings_are_no_objects_and_objects_no_strings(key):
-    with pytest.raises(MalformedMessage, match=f"'{key}' is a"):
-        check_body(changed(**{key: {"nested": {}} if key in TEXTS else "text"}))
+@pytest.mark.behaviour("message-seven-keys", "other-languages")
+@pytest.mark.parametrize("keys", [["version"], ["fingerprint"], ["_reserved"], list(FILLED)])
+def test_the_other_keys_are_filled_in_if_they_are_missing(keys):
+    body = {key: value for key, value in changed(extra=1).items() if key not in keys}
+
+    assert check_body(body) == changed(extra=1)
+
+
+@pytest.mark.behaviour("message-seven-keys", "other-languages")
+@pytest.mark.parametrize("value", [None, 2, 3, 2.0, True, [], ["2"]], ids=repr)
+@pytest.mark.parametrize("key", FILLED)
+def test_a_value_of_another_type_is_replaced(key, value):
+    assert check_body(changed(**{key: value})) == changed(**{key: FILLED[key]})
+
+
+@pytest.mark.behaviour("message-seven-keys", "other-languages")
+def test_text_is_no_fingerprint_and_an_object_no_version():
+    assert check_body(changed(fingerprint="x", _reserved="x", version={"v": "2"})) == changed()
+
+
+@pytest.mark.behaviour("message-seven-keys")
+def test_what_was_filled_in_is_not_shared():
+    first, second = (check_body({k: changed()[k] for k in NEEDED}) for _ in range(2))
+    first["fingerprint"]["name"] = "first"
+
+    assert second["fingerprint"] == first["_reserved"] == {}
 
 
 anything = st.recursive(

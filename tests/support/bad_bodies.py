@@ -20,7 +20,9 @@ GOOD: dict[str, Any] = {
     "content": {"parameters": "good"},
     "_reserved": {},
 }
-TEXTS = ("type", "name", "category", "version")
+TEXTS = ("type", "name", "category")
+#: What a message may lack, or have with a value of another type.
+UNREAD = ("version", "fingerprint", "_reserved")
 DEEP = 10_000
 TOO_DEEP = messaging.JsonEncoder.max_depth + 1
 
@@ -86,19 +88,24 @@ def _no_message() -> Iterator[tuple[str, bytes]]:
         yield f"just {text}", text.encode()
     yield "a message in a list", b"[" + body() + b"]"
     yield "a message in an object", b'{"message": ' + body() + b"}"
-    for key, value in GOOD.items():
-        other = {"nested": {}} if isinstance(value, str) else "text"
-        yield f"no {key}", without(key)
-        yield f"{key} null", body(**{key: None})
-        yield f"{key} a number", body(**{key: 2})
-        yield f"{key} a list", body(**{key: [value]})
-        yield f"{key} of another kind", body(**{key: other})
+    for key in [key for key in GOOD if key not in UNREAD]:
+        yield from _changed(key)
     for key in TEXTS:
         yield f"{key} a truth value", body(**{key: True})
     for version in ("", "1", "3", "2.0", " 2"):
         yield f"version {version!r}", body(version=version)
     for category in ("", "RPC", "event", "rpc "):
         yield f"category {category!r}", body(category=category)
+
+
+def _changed(key: str) -> Iterator[tuple[str, bytes]]:
+    """Yield good messages but for *key*, which is missing or has a value of another type."""
+    other = {"nested": {}} if isinstance(GOOD[key], str) else "text"
+    yield f"no {key}", without(key)
+    yield f"{key} null", body(**{key: None})
+    yield f"{key} a number", body(**{key: 2})
+    yield f"{key} a list", body(**{key: [GOOD[key]]})
+    yield f"{key} of another kind", body(**{key: other})
 
 
 BAD: dict[str, bytes] = dict([*_no_json(), *_no_message()])
@@ -122,4 +129,6 @@ ODD: dict[str, bytes] = {
     "lists that are just not too deep": spliced("[" * (TOO_DEEP - 3) + "]" * (TOO_DEEP - 3)),
     "1 MB of parameters": spliced('"' + "x" * 1_000_000 + '"'),
     "white space around it": b" \r\n\t" + body() + b"\n",
+    **dict(change for key in UNREAD for change in _changed(key)),
+    "only what is needed": json.dumps({key: GOOD[key] for key in (*TEXTS, "content")}).encode(),
 }

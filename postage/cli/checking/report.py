@@ -22,12 +22,15 @@ from postage.cli.checking.rules import (
 from postage.cli.running.targets import Target, load_objects, make_components, name_of
 from postage.errors import HandlerError, PostageError
 from postage.exchange import Exchange
-from postage.green import GenericProducer, MessageProcessor
+from postage.green import GenericConsumer, GenericProducer, MessageProcessor
 from postage.settings import Settings, live
 
 SANDBOX = "check"
 """The name of the broker to which components connect."""
 BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
+
+
+NO_QUEUE = "listens to no queue: give it an eqk, in its class or its constructor"
 
 
 @dataclass
@@ -105,6 +108,9 @@ def report_on(targets: Sequence[Target]) -> Report:
     for target, objects in loaded:
         producers = list(_producers(sys.modules[target.module]))
         report.producers += [each for each in producers if each not in report.producers]
+        for name, value in vars(sys.modules[target.module]).items():
+            if isinstance(value, GenericConsumer) and not value.listens:
+                report.findings.append(Finding(name, NO_QUEUE))
         for each in objects:
             _add(report, each, target)
         if not objects and not producers:
@@ -136,9 +142,9 @@ def _add(report: Report, source: Any, target: Target) -> None:
         name = type(each).__qualname__
         count = sum(known.partition(" ")[0] == name for known in report.processors)
         name = f"{name} {count + 1}" if count else name
-        report.processors[name] = bindings = each.consumer.bindings
-        if not bindings:
-            report.findings.append(Finding(name, "listens to no queue", fault=False))
+        report.processors[name] = each.consumer.bindings
+        if not each.consumer.listens:
+            report.findings.append(Finding(name, NO_QUEUE))
     processors = [each for each in classes if issubclass(each, MessageProcessor)]
     report.classes += [each for each in dict.fromkeys(processors) if each not in report.classes]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from postage.addressing import Binding, queue_name_and_flags
 from postage.broker.core.routing import TopicPatterns
+from postage.callables import name_of
 from postage.exchange import Exchange
-from postage.handlers import Handler, MessageFilter, MessageHandler, Route, RouteTable, name_of
+from postage.handlers import Handler, MessageFilter, Route, RouteTable
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,16 @@ class Finding:
 def faults_of_handlers(processor: type, table: RouteTable) -> Iterator[Finding]:
     """Yield the faults in the handlers of the class *processor*, whose routes are *table*."""
     for name, value in vars(processor).items():
-        if isinstance(value, (MessageHandler, MessageFilter)):
-            decorator = type(value).__name__
-            text = f"is no handler: write @{decorator}(...)"
+        if isinstance(value, MessageFilter):
+            text = "is no handler: write @MessageFilter(...)"
             yield Finding(f"{processor.__qualname__}.{name}", text)
     unmade: Any = object.__new__(processor)  # binds methods without calling the constructor
     for route, name in table.entries:
         for text in _faults_of_handler(getattr(unmade, name), route):
             yield Finding(f"{processor.__qualname__}.{name}", text)
+    for type_, name in table.unknown_types().items():
+        text = f"takes the type {type_!r}, which no message class here has: is it the name?"
+        yield Finding(f"{processor.__qualname__}.{name}", text, fault=False)
     yield from _shadowed_calls(processor, table)
 
 
@@ -46,8 +49,6 @@ def _faults_of_handler(handler: Any, route: Route) -> Iterator[str]:
     if isinstance(handler, type):
         if getattr(handler, "call", Handler.call) is Handler.call:
             yield "a handler that is a class inherits Handler and defines call(self)"
-    elif inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
-        yield "its body never runs: a handler is a plain function, without async or yield"
     elif not _takes(handler, len(arguments)):
         yield f"is called with (self, {', '.join(arguments)}), and takes {_signature(handler)}"
     for each in getattr(handler, "filters", ()):

@@ -14,7 +14,7 @@ from types import FrameType
 import gevent.hub
 
 from postage import dispatch
-from postage.handlers import name_of
+from postage.callables import name_of
 
 __all__ = ["blocking_frame"]
 
