@@ -1,15 +1,17 @@
-"""Callables of users: their names, and whether a call runs their code.  Pure."""
+"""Callables of users: their names, and whether a call runs their code."""
 
 from __future__ import annotations
 
 import inspect
 import types
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from contextlib import suppress
 from functools import partial, partialmethod
 from typing import Any
 
 from postage.errors import HandlerError
 
-__all__ = ["name_of", "refuse_lazy"]
+__all__ = ["close_unrun", "name_of", "refuse_lazy"]
 
 _LAZY = {
     "async": (inspect.iscoroutinefunction, inspect.isasyncgenfunction),
@@ -42,6 +44,19 @@ def refuse_lazy(function: Any, where: str = "") -> None:
                 f"docs/processors.md."
             )
             raise HandlerError(where or name_of(function), reason)
+
+
+def close_unrun(value: Any) -> bool:
+    """Return whether *value* is code that somebody has to run: a coroutine, generator or future.
+
+    A coroutine or generator is closed: otherwise Python warns that it was never awaited.
+    """
+    if not isinstance(value, (Generator, AsyncGenerator, Awaitable)):
+        return False
+    if isinstance(value, (Generator, Coroutine)):
+        with suppress(Exception):  # the code of the user may raise anything
+            value.close()
+    return True
 
 
 def name_of(function: Any) -> str:

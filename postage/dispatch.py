@@ -9,19 +9,10 @@ from __future__ import annotations
 import copy
 import enum
 import logging
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterable,
-    Sequence,
-)
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from postage.callables import name_of
+from postage.callables import close_unrun, name_of
 from postage.errors import AckAndRestart, ExitScheduler, FilterError, HandlerError, RejectMessage
 from postage.handlers import Handler, MessageFilter
 from postage.message import (
@@ -259,11 +250,8 @@ def _refuse_unrun(function: Any, returned: Any) -> Any:
     """
     if isinstance(returned, Handler):  # the handler is a class: making one handles the message
         returned = returned.returned
-    if not isinstance(returned, (Generator, AsyncGenerator, Awaitable)):
+    if not close_unrun(returned):
         return returned
-    if isinstance(returned, (Generator, Coroutine)):
-        with suppress(Exception):  # the code of the user may raise anything
-            returned.close()  # else Python warns that it was never awaited
     reason = (
         f"returned a {type(returned).__name__}, whose code has not run: run it in the handler, "
         f"and return its result.  For asyncio see docs/processors.md."

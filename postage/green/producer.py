@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
 import gevent
 
 from postage.addressing import Eks, check_eks, check_key
 from postage.attributes import PRODUCER
+from postage.callables import close_unrun, name_of, refuse_lazy
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import (
     EncodingError,
@@ -289,9 +290,13 @@ class GenericProducer:
         **kwds: Any,
     ) -> None:
         message = build(*args, **kwds)
-        message.fingerprint(self.fingerprint)
+        try:
+            message.fingerprint(self.fingerprint)
+            body = message.body
+        except AttributeError:
+            _refuse_built(build, message)
         is_usual = _key is None and _eks is None
-        self._publish(message.body, self.eks if is_usual else self._targets(_key, _eks))
+        self._publish(body, self.eks if is_usual else self._targets(_key, _eks))
 
     def _publish(self, body: Any, targets: Eks) -> None:
         encoded, pair = body_of(self.encoder, body), self._pair
@@ -370,10 +375,13 @@ class GenericProducer:
     ) -> PreparedCall:
         """Build and encode a call; never switches."""
         message = build(*args, **kwds)
-        message.fingerprint(self.fingerprint)
+        try:
+            message.fingerprint(self.fingerprint)
+            body = body_of(self.encoder, message.body)
+        except AttributeError:
+            _refuse_built(build, message)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
-        body = body_of(self.encoder, message.body)
         logger.debug(
             "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
         )
@@ -418,6 +426,7 @@ class GenericProducer:
         reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
         `TimeoutError` with the results that have arrived.
         """
+        refuse_lazy(callback)
         timeout = self._timeout(timeout, "timeout")
         replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)
         results = []
@@ -462,6 +471,14 @@ def _parsed(name: str) -> tuple[str, str, Builder | None]:
             command = MessageCommand if prefix == "message_" else RpcCommand
             return prefix, builder + message, partial(_command, command, message)
     return "", "", None
+
+
+def _refuse_built(build: Builder, built: Any) -> NoReturn:
+    """Raise the error about what a builder has returned instead of a message."""
+    if isinstance(built, Message):
+        raise  # noqa: PLE0704 - called where an AttributeError is handled, which has another cause
+    close_unrun(built)
+    raise SettingsError(f"{name_of(build)} must return a message, not {repr(built)[:100]}")
 
 
 def _command(
