@@ -34,10 +34,14 @@ class Monitored:
     def __init__(self, interval: float = 0.2) -> None:
         self.loop = gevent.get_hub().loop
         self.interval = interval
+        self.written, self.is_waiting = 0, False
         self.beats: list[float] = []
 
     def beat(self) -> None:
         self.beats.append(time.monotonic())
+
+    def send_waiting(self) -> None:
+        self.is_waiting = False
 
 
 @pytest.fixture
@@ -268,7 +272,7 @@ import logging, gevent
 from postage.green.amqp.hub_monitor import hub_monitor as monitor
 
 class Monitored:
-    interval, beats, loop = 0.1, 0, gevent.get_hub().loop
+    interval, beats, written, is_waiting, loop = 0.1, 0, 0, False, gevent.get_hub().loop
     def beat(self):
         self.beats += 1
 

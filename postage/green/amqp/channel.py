@@ -11,7 +11,7 @@ passes a callback to pika and waits for an `Answer`.  The `Codec` does the work 
 * `Channel.publish_confirmed` also waits for the broker's confirm, which `Confirms` assigns to it.
 * A delivery runs the consumer's callback in the hub, and `Acks` notes that it is in progress.
 * `Channel.ack` only notes the tag; `flush_acks` writes the acks of a whole turn of the hub at its
-  end, many of them as one.
+  end, many of them as one.  If the turn takes long, the `HubMonitor` sends them: `take_acks`.
 
 A channel ends when we close it, when the broker refuses something (AMQP closes the channel then),
 or with its connection.  `_on_close` then fails every waiter, each with an error of its own, and
@@ -40,7 +40,7 @@ from postage.errors import (
     PostageError,
 )
 from postage.green.amqp import error_translation
-from postage.green.amqp.codec import Codec, not_called
+from postage.green.amqp.codec import Codec, ack_frame, not_called
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_logging import HubLogger
@@ -278,14 +278,22 @@ class Channel(TopologyOperations):
             self.stale_acks += 1
         elif not self._flush_due:
             self._flush_due = True
-            self.transport.loop.run_callback(self.flush_acks)
+            self.transport.note_acks(self)
 
     def flush_acks(self) -> None:
         """Write the acks that are due; never switches."""
         self._flush_due = False
         if self.alive:
-            for tag, multiple in self._acks.flush():
+            with self.transport.lock:  # not while another thread is between taking and writing
+                acks = self._acks.flush()
+            for tag, multiple in acks:
                 self.codec.ack(self.number, tag, multiple=multiple)
+
+    def take_acks(self) -> bytes:
+        """Return the frames of acks that are due, each delivery on its own; see `AckWriter`."""
+        self._flush_due = False  # first, so that an ack that comes now is noted again
+        finished = self._acks.take_finished() if self.alive else []
+        return b"".join([ack_frame(self.number, tag) for tag in finished])
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery at once.  Never switches or raises; counts as `ack` does."""

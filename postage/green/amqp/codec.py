@@ -53,7 +53,7 @@ from postage.protocol import (
     method_id,
 )
 
-__all__ = ["Codec", "OnConfirm", "OnMessage", "not_called"]
+__all__ = ["Codec", "OnConfirm", "OnMessage", "ack_frame", "not_called"]
 
 logger = HubLogger(__name__)
 
@@ -122,7 +122,7 @@ class Codec:
 
     def ack(self, channel: int, tag: int, *, multiple: bool) -> None:
         """Write a basic.ack."""
-        self._write(_ACK_FRAME.pack(METHOD, channel, 13, ACK, tag, multiple, FRAME_END))
+        self._write(ack_frame(channel, tag, multiple=multiple))
 
     def reject(self, channel: int, tag: int, *, requeue: bool) -> None:
         """Write a basic.reject."""
@@ -261,6 +261,11 @@ def not_called(*_arguments: Any) -> None:
 
 
 # --- frames of messages
+
+
+def ack_frame(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """Return the frame of basic.ack."""
+    return _ACK_FRAME.pack(METHOD, channel, 13, ACK, tag, multiple, FRAME_END)
 
 
 @lru_cache(maxsize=1024)

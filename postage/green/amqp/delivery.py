@@ -100,6 +100,8 @@ class Acks:
     An ack with ``multiple`` covers all unacknowledged deliveries up to its tag, of all consumers of
     the channel.  So it is written only if no delivery below its tag is in progress.  Finished
     deliveries above one in progress are acknowledged one by one.
+
+    All methods are for the hub, except `take_finished`.
     """
 
     def __init__(self) -> None:
@@ -137,6 +139,16 @@ class Acks:
         if below:
             acks.insert(0, (max(below), len(below) > 1))
         return acks
+
+    def take_finished(self) -> list[int]:
+        """Return the finished deliveries, which are acknowledged now; `flush` will omit them.
+
+        For any native thread, under a lock that `flush` takes, too.  Looks at nothing but the
+        finished ones, since the hub may be in the middle of a change of the others.
+        """
+        finished = self._finished[:]
+        del self._finished[: len(finished)]  # `finish` may have appended others meanwhile
+        return finished
 
     def clear(self) -> int:
         """Remove all deliveries, because the channel has ended; return how many were finished."""

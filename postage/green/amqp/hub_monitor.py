@@ -13,6 +13,12 @@ in its next turn.  While the answer is missing, `MonitoredHub` does two things:
 * After ``late_after`` seconds it logs the handler and the line that hold the hub (`blocker`).  Once
   the hub runs again, it logs for how long it was held.
 
+What a greenlet has written, the hub sends at the end of its turn.  If the turn takes longer than
+`LOOK` seconds, the native thread sends it.  The thread looks only while something is written: after
+a `ROUND` of looks without anything new it is `asleep`, and the next write wakes it.  So a hub that
+turns pays for one comparison per write, an idle process for nothing, and a busy one for about a
+hundred short looks a second.
+
 Because of this second thread, a transport's socket has a lock.  docs/heartbeats.md lists the cases
 that the monitor cannot cover, such as C code that holds the interpreter's lock.
 """
@@ -37,6 +43,11 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.5
 """Seconds between two pings of a hub: often enough for most heartbeats, and almost no work."""
+LOOK = 0.005
+"""Seconds between two looks for data that a hub has not sent.  A greenlet that computes keeps the
+interpreter's lock for another 5 ms, so the data leaves within about 10 ms."""
+ROUND = 8
+"""Looks after which the thread sleeps, if nothing was written meanwhile."""
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for a log line that is being written."""
 LATE_WARNING = """\
@@ -65,8 +76,19 @@ class MonitoredConnection(Protocol):
     def interval(self) -> float:
         """Its heartbeat in seconds; 0: none."""
 
+    @property
+    def written(self) -> int:
+        """Bytes that were written so far, sent or not."""
+
     def beat(self) -> None:
         """Write a heartbeat frame; called in the monitor's native thread."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything waits to be sent."""
+
+    def send_waiting(self) -> None:
+        """Send what waits; called in the monitor's native thread."""
 
 
 class MonitoredHub:
@@ -148,6 +170,18 @@ class MonitoredHub:
         self._ping.close()
 
 
+def _wait(lock: Any, seconds: float) -> None:
+    """Wait until *lock* is released, at most *seconds*."""
+    lock.acquire(True, seconds)  # noqa: FBT003 - the lock's own signature
+
+
+def _release(lock: Any) -> None:
+    """Let the thread that waits for *lock* go on; None: no thread."""
+    if lock is not None:
+        with contextlib.suppress(RuntimeError):  # it is released already
+            lock.release()
+
+
 class HubMonitor:
     """Monitors each connection from `add` to `discard`, which the thread of its hub calls."""
 
@@ -157,11 +191,15 @@ class HubMonitor:
         self._lock = _RLock()
         self._log_lock = _allocate_lock()
         self._hubs: dict[Any, MonitoredHub] = {}
-        self._stop_lock: Any = None  # the thread waits in its acquire(); None: no thread
+        self._wake_lock: Any = None  # the thread waits in its acquire(); None: no thread
+        self._connections: tuple[MonitoredConnection, ...] = ()
+        self._written = 0  # bytes of all connections, when the thread last asked
+        self.asleep = False
+        """Whether the thread must be told by `wake` that something was written."""
         self._registered = False
 
     def __repr__(self) -> str:
-        state = "idle" if self._stop_lock is None else "running"
+        state = "idle" if self._wake_lock is None else "running"
         return f"<HubMonitor of {len(self._hubs)} hubs, {state}>"
 
     def add(self, connection: MonitoredConnection, late_after: float) -> None:
@@ -172,7 +210,8 @@ class HubMonitor:
                 hub = MonitoredHub(connection.loop, _native_thread(), self._log)
                 self._hubs[connection.loop] = hub
             self._hubs[connection.loop].connections[connection] = late_after
-            if self._stop_lock is None:
+            self._connections += (connection,)
+            if self._wake_lock is None:
                 self._start()
 
     def discard(self, connection: MonitoredConnection) -> None:
@@ -182,6 +221,7 @@ class HubMonitor:
             if hub is None:
                 return
             hub.discard(connection)
+            self._connections = tuple(c for c in self._connections if c is not connection)
             if not hub.connections:
                 del self._hubs[connection.loop]
                 hub.report_back()
@@ -192,43 +232,72 @@ class HubMonitor:
     # --- the thread
 
     def _start(self) -> None:
-        stop_lock = _allocate_lock()
-        stop_lock.acquire()
+        wake_lock = _allocate_lock()
+        wake_lock.acquire()
         try:
-            _start_thread(self._run, (stop_lock,))
+            _start_thread(self._run, (wake_lock,))
         except RuntimeError as exc:  # too many threads, or the interpreter is about to end
             logger.warning("Heartbeats are written by the hub alone: %s.", exc)
         else:
-            self._stop_lock = stop_lock
+            self._wake_lock = wake_lock
 
     def _stop(self) -> None:
-        if self._stop_lock is not None:
-            self._stop_lock.release()
-            self._stop_lock = None
+        wake_lock, self._wake_lock = self._wake_lock, None
+        _release(wake_lock)
 
-    def _run(self, stop_lock: Any) -> None:
+    def wake(self) -> None:
+        """Let the thread look for data; for any native thread, after a write if it is `asleep`."""
+        self.asleep = False
+        _release(self._wake_lock)
+
+    def _run(self, wake_lock: Any) -> None:
         planned = time.monotonic()
-        while pause := self._check_all(stop_lock, planned):
-            planned = time.monotonic() + pause
-            stop_lock.acquire(True, pause)  # noqa: FBT003 - the lock's own signature
+        while True:
+            with self._lock:
+                if self._wake_lock is not wake_lock:
+                    return
+                planned = self._check_all(planned)
+                if not self._hubs:
+                    self._wake_lock = None
+                    return
+            self._send_until(planned, wake_lock)
 
-    def _check_all(self, stop_lock: Any, planned: float) -> float:
-        """Check all hubs; return the seconds until the next check, or 0 to end the thread."""
-        with self._lock:
-            if self._stop_lock is not stop_lock:
-                return 0.0
-            for loop, hub in list(self._hubs.items()):
-                self._check(loop, hub, planned)
-            if not self._hubs:
-                self._stop_lock = None
-                return 0.0
-            return min(hub.tick for hub in self._hubs.values())
+    def _check_all(self, planned: float) -> float:
+        """Check all hubs; return the time of the next check."""
+        for loop, hub in list(self._hubs.items()):
+            self._check(loop, hub, planned)
+        return time.monotonic() + min((each.tick for each in self._hubs.values()), default=0.0)
+
+    def _send_until(self, planned: float, wake_lock: Any) -> None:
+        """Send what the hubs do not send, until the time *planned* or the end of the thread."""
+        while self._wake_lock is wake_lock:
+            self.asleep = True  # before the question, so that no write remains unnoticed
+            written = sum([each.written for each in self._connections])
+            looks, self._written = ROUND * (written != self._written), written
+            if looks:
+                self.asleep = False
+            self._look()
+            for _ in range(looks):
+                _wait(wake_lock, LOOK)
+                self._look()
+            left = planned - time.monotonic()
+            if left <= 0:
+                return
+            if not looks:
+                _wait(wake_lock, left)
+
+    def _look(self) -> None:
+        for each in self._connections:
+            if each.is_waiting:
+                with self._lock:  # not while the process forks
+                    each.send_waiting()
 
     def _check(self, loop: Any, hub: MonitoredHub, planned: float) -> None:
         try:
             hub.check(planned)
         except Exception:  # the loop was destroyed; the other hubs are monitored as before
             self._hubs.pop(loop, None)
+            self._connections = tuple(c for c in self._connections if c.loop is not loop)
             self._log(logging.DEBUG, "The loop %r can no longer be monitored.", loop)
 
     def _log(self, level: int, text: str, *args: object) -> None:
@@ -259,6 +328,7 @@ class HubMonitor:
     def _at_exit(self) -> None:
         with self._lock:
             self._hubs.clear()
+            self._connections = ()
             self._stop()
         # The interpreter aborts if a thread is stopped while it writes to stderr.
         if self._log_lock.acquire(True, EXIT_LIMIT):  # noqa: FBT003 - the lock's own signature
@@ -274,7 +344,8 @@ class HubMonitor:
         """Reset the child's copy: neither the thread nor the connections belong to the child."""
         self._lock, self._log_lock = _RLock(), _allocate_lock()
         self._hubs.clear()
-        self._stop_lock = None
+        self._connections = ()
+        self._wake_lock = None
 
 
 hub_monitor = HubMonitor()

@@ -13,9 +13,10 @@ socket and nothing here blocks: watchers of the hub call it.
   earlier.  What the socket does not take stays in ``_sending`` until the socket is writable.
 * **Back pressure.**  When more than `HIGH_WATER` bytes are unsent, or the broker has an alarm
   (connection.blocked), `takes_data` is False, and publishers call `wait_writable`.
-* **Heartbeats of a late hub.**  While a handler computes, the native thread of the `HubMonitor`
-  calls `beat`.  So the socket, ``_sending`` and ``_sent`` are used under a lock.  ``_out`` needs
-  no lock: it belongs to the hub.  It always holds whole frames, so a heartbeat may precede it.
+* **A late hub.**  While a handler computes, the native thread of the `HubMonitor` sends what was
+  written (`send_waiting`), acks included, and heartbeats (`beat`).  So the socket, ``_sending`` and
+  ``_sent`` are used under `lock`, and frames are taken from ``_out`` under it.  Appending to
+  ``_out`` needs no lock.  It always holds whole frames, so a heartbeat may precede it.
 * **The end.**  `_lose` handles a broken stream, ``close`` is pika's proper AMQP close, `disconnect`
   gives up a close that takes too long, `close_socket` is for a forked child, and
   `close_without_hub` for the end of the program.  Each of them calls `_tear_down`, which runs once.
@@ -32,7 +33,7 @@ import logging
 import time
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
-from typing import Any
+from typing import Any, Protocol
 
 import gevent.hub
 import gevent.monkey
@@ -48,7 +49,7 @@ from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
 from postage.protocol import HEARTBEAT_FRAME
 
-__all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
+__all__ = ["PIKA_PRIVATE_NAMES", "AckWriter", "Transport"]
 
 logger = HubLogger(__name__)
 
@@ -77,12 +78,22 @@ NOTHING = memoryview(b"")
 Feed = Callable[[bytes], None]
 
 
+class AckWriter(Protocol):
+    """A channel that notes acks in a turn of the hub, and writes them at its end."""
+
+    def flush_acks(self) -> None:
+        """Write the acks that were noted; called in the hub."""
+
+    def take_acks(self) -> bytes:
+        """Return frames with the acks noted so far; called in any native thread, under the lock."""
+
+
 class Transport(pika.connection.Connection):
     """A pika connection that lives in one hub.
 
     Its callbacks run in the hub and must not block.  All methods are for greenlets of that hub,
-    except `beat`.  With a *late_after*, in seconds, the `HubMonitor` keeps the connection alive
-    from `start` to its end.
+    except `beat` and `send_waiting`.  With a *late_after*, in seconds, the `HubMonitor` keeps the
+    connection alive, and sends what the hub does not send, from `start` to its end.
     """
 
     chunk = 1 << 18
@@ -106,7 +117,8 @@ class Transport(pika.connection.Connection):
         """Takes the bytes that were read; the `Codec` replaces it by its own `Codec.feed`."""
         self._late_after = late_after
         self._stream = stream_of(sock)
-        self._lock, self._send_some = self._stream.lock, self._stream.write
+        self.lock, self._send_some = self._stream.lock, self._stream.write
+        """Held while anything is taken to be sent, and while it is sent."""
         self._loop = gevent.hub.get_hub().loop
         self._reader = self._loop.io(sock.fileno(), 1)
         self._writer = self._loop.io(sock.fileno(), 2)
@@ -116,13 +128,15 @@ class Transport(pika.connection.Connection):
         self._timers: set[Any] = set()
         self._out: list[bytes] = []
         self._sending = NOTHING
+        self._ack_writers: dict[AckWriter, None] = {}  # those that have noted acks in this turn
+        self._feeding = False
         self.written = 0
         """Bytes of all frames, sent or not."""
         self._sent = 0
         self.this_turn = 0
         """Bytes that were written in this turn of the loop, sent or not."""
         self._tried = 0  # this_turn at the last try to send
-        self._flush_due = False
+        self._flush_due = self._full = False
         self.blocked: str | None = None
         """Why the broker accepts no publishes now (an alarm), or None (RabbitMQ, alarms)."""
         self._writers = WaitQueue(lambda: self._torn_down or self.takes_data)
@@ -156,6 +170,7 @@ class Transport(pika.connection.Connection):
         if not self.bytes_received and data[0] not in FIRST_BYTES:
             self._lose(pika.exceptions.ProtocolVersionMismatch(data[:40]))
             return
+        self._feeding = True
         try:
             self.feed(data)
         except Exception as exc:  # after any error, the rest of the stream has no meaning
@@ -166,6 +181,8 @@ class Transport(pika.connection.Connection):
                 exc_info=True,
             )
             self._lose(exc)
+        finally:
+            self._feeding = False
 
     def handle_frame(self, frame: Any) -> None:
         """Let pika handle a frame that `pika.frame` has decoded."""
@@ -189,10 +206,25 @@ class Transport(pika.connection.Connection):
         if not self._flush_due:
             self._flush_due = True
             self._loop.run_callback(self._flush)
+        if hub_monitor.asleep:
+            hub_monitor.wake()
         if self.written - self._sent > self.chunk:
             self.send_early(self.chunk)
 
     _adapter_emit_data = write  # pika's name for it
+
+    def note_acks(self, writer: AckWriter) -> None:
+        """Let *writer* write its acks at the end of this turn."""
+        if not self._ack_writers:
+            self._loop.run_callback(self._write_acks)
+        self._ack_writers[writer] = None
+        if hub_monitor.asleep:
+            hub_monitor.wake()
+
+    def _write_acks(self) -> None:
+        writers, self._ack_writers = self._ack_writers, {}
+        for writer in writers:
+            writer.flush_acks()
 
     def send_early(self, chunk: int) -> None:
         """Send what is unsent if it is more than *chunk* bytes, before the turn ends.
@@ -213,21 +245,23 @@ class Transport(pika.connection.Connection):
         try:
             self._send()
         except BlockingIOError:
+            self._full = True
             self._writer.start(self._flush)
         except OSError as exc:
             self._lose(exc)
         else:
             self._writer.stop()
-            self._flush_due = False
+            self._flush_due = self._full = False
         if self._writers.waiting:
             self._writers.wake()
 
     def _send(self) -> None:
-        with self._lock:
+        with self.lock:
             while self._sending or self._out:
                 if not self._sending:
-                    self._sending = memoryview(b"".join(self._out))
-                    self._out.clear()
+                    parts = self._out[:]
+                    del self._out[: len(parts)]  # the hub may have appended others meanwhile
+                    self._sending = memoryview(b"".join(parts))
                 self._send_part()
             self._sending = NOTHING  # an empty slice would keep the whole buffer alive
 
@@ -242,7 +276,7 @@ class Transport(pika.connection.Connection):
         For the native thread of the `HubMonitor`.  The hub sends the rest when it runs again, and
         handles a lost connection.
         """
-        with contextlib.suppress(OSError), self._lock:
+        with contextlib.suppress(OSError), self.lock:
             if self._torn_down or not self.is_open:
                 return
             while self._sending:
@@ -251,6 +285,29 @@ class Transport(pika.connection.Connection):
             self._sent -= len(HEARTBEAT_FRAME)  # `written` does not count it
             self._waker.send()
             self._send_part()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether frames, or acks of this turn, wait for more than room in the socket."""
+        return (self.written != self._sent and not self._full) or bool(self._ack_writers)
+
+    def send_waiting(self) -> None:
+        """Send what was written and noted so far; never blocks.
+
+        For the native thread of the `HubMonitor`.
+        """
+        if self._torn_down:
+            return
+        # While the hub reads, it may be about to learn that the channel of the acks has ended.
+        if self._ack_writers and not self._feeding:
+            with self.lock:
+                acks = b"".join([writer.take_acks() for writer in list(self._ack_writers)])
+                self._out.append(acks)
+                self._sent -= len(
+                    acks
+                )  # `written`, which only the hub changes, does not count them
+        with contextlib.suppress(OSError):  # which the hub handles when it runs again
+            self._send()
 
     @property
     def interval(self) -> float:
@@ -347,7 +404,7 @@ class Transport(pika.connection.Connection):
         for watcher in (self._reader, self._writer, self._waker):
             watcher.stop()
             watcher.close()
-        with self._lock:  # or `beat` might write to the next socket with this descriptor
+        with self.lock:  # or `beat` might write to the next socket with this descriptor
             self._torn_down = True
             self._stream.close(silently=silently)
         hub_monitor.discard(self)
