@@ -22,7 +22,7 @@ from tests.support.undisturbed import Bystander, Undisturbed
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 #: Exchange types that the broker does not have, and answers by ending the connection.
-UNKNOWN_TYPES = ["x-delayed-message", "", "x-random", "Direct", "fan out", "caf\u00e9"]
+UNKNOWN_TYPES = ["x-delayed-message", "x", "x-random", "Direct", "fan out", "caf\u00e9"]
 
 
 def losses(producer: Any) -> int:
