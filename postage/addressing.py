@@ -13,7 +13,7 @@ from postage.values import Rule, arguments, flag, short_text, value_error
 # fmt: off
 __all__ = [
     "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "check_binding", "check_eks",
-    "check_flags", "check_key", "queue_name_and_flags",
+    "check_exchange", "check_flags", "check_key", "queue_name_and_flags",
 ]
 # fmt: on
 
@@ -60,7 +60,7 @@ class Binding:
 def bindings_of(eqk: Eqk) -> Iterator[Binding]:
     """Yield the bindings in *eqk*, in order; raise `SettingsError` for one of another shape."""
     for exchange, pairs in _pairs(eqk, "eqk", "[(Exchange, [(queue, key), ...]), ...]"):
-        _check_exchange(exchange, "eqk")
+        check_exchange(exchange, "an exchange in eqk")
         for queue, key in _pairs(pairs, f"eqk of {exchange.name!r}", "[(queue, key), ...]"):
             check_binding(exchange, key)
             yield Binding(exchange, queue, key)
@@ -72,13 +72,13 @@ def check_eks(eks: Eks, where: str) -> None:
     if not isinstance(eks, Sequence):  # an iterator would be used up by this check
         raise value_error(where, shape, eks)
     for exchange, key in _pairs(eks, where, shape):
-        _check_exchange(exchange, where)
+        check_exchange(exchange, f"an exchange of {where}")
         check_key(f"a key of {where}", key)
 
 
 def check_binding(exchange: Any, key: Any) -> None:
     """Raise `SettingsError` if a queue cannot be bound to *exchange* by *key*."""
-    _check_exchange(exchange, "a binding")
+    check_exchange(exchange, "a binding")
     _ = exchange.parameters  # checks the attributes
     _key_of_binding(f"the key of a binding to exchange {exchange.name!r}", key)
 
@@ -103,10 +103,10 @@ def _parts(value: Any) -> Iterable[Any]:
     return parts
 
 
-def _check_exchange(value: Any, where: str) -> None:
+def check_exchange(value: Any, where: str) -> None:
+    """Raise `SettingsError` if *value*, which was given as *where*, is no exchange."""
     if not isinstance(value, (ExchangeType, Exchange)):
-        text = f"{where}: {repr(value)[:100]} must be a class that inherits Exchange"
-        raise SettingsError(text)
+        raise value_error(where, "a class that inherits Exchange", value)
 
 
 def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:

@@ -1,14 +1,23 @@
-"""Which values the class attributes of components may have: a rule for each attribute."""
+"""Which values the attributes of components, and arguments of their methods, may have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from postage.addressing import check_eks
+from postage.addressing import check_eks, check_exchange
 from postage.supervision import check_policy
-from postage.values import MAX_SHORT_INT, Rule, encoder_class, flag, number, seconds
+from postage.values import (
+    MAX_SHORT_INT,
+    Rule,
+    encoder_class,
+    flag,
+    number,
+    rule,
+    seconds,
+    short_text,
+)
 
-__all__ = ["CONSUMER", "PROCESSOR", "PRODUCER"]
+__all__ = ["APPLICATION", "CONSUMER", "PROCESSOR", "PRODUCER", "REPLIES", "TIMER"]
 
 PRODUCER: Mapping[str, Rule] = {
     "eks": lambda name, eks: check_eks(eks, name),
@@ -30,7 +39,15 @@ CONSUMER: Mapping[str, Rule] = {
 }
 """The attributes of `GenericConsumer`."""
 
+_callback = rule("a function", callable, none=True)
+
+
+def _is_consumer_class(value: object) -> bool:
+    return isinstance(value, type) and hasattr(value, "add_eqk")
+
+
 PROCESSOR: Mapping[str, Rule] = {
+    "consumer_class": rule("a class that inherits from GenericConsumer", _is_consumer_class),
     "concurrency": number(1, MAX_SHORT_INT),
     "prefetch": number(0, MAX_SHORT_INT, none=True),
     "max_deliveries": number(1, none=True),
@@ -41,3 +58,19 @@ PROCESSOR: Mapping[str, Rule] = {
     "restart_period": seconds(endless=True),
 }
 """The attributes of `MessageProcessor`."""
+
+APPLICATION: Mapping[str, Rule] = {
+    "exchange_class": lambda name, exchange: check_exchange(exchange, name),
+    "logging_producer": rule("a class of producers", lambda value: isinstance(value, type)),
+}
+"""The attributes that `GenericApplication` has besides those of processors."""
+
+REPLIES: Mapping[str, Rule] = {
+    "queue": short_text(1),
+    "result_len": number(0),
+    "callback": _callback,
+}
+"""The arguments of `GenericProducer.consume_rpc`."""
+
+TIMER: Mapping[str, Rule] = {"seconds": seconds(zero=True), "callback": _callback}
+"""The arguments of `MessageProcessor.add_timeout`."""

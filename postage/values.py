@@ -22,6 +22,7 @@ __all__ = [
     "MAX_SHORT_INT",
     "Rule",
     "arguments",
+    "check_arguments",
     "check_values",
     "encoder_class",
     "flag",
@@ -74,6 +75,12 @@ def check_values(owner: object, rules: Mapping[str, Rule]) -> None:
         # A property may need what its class sets later.
         if not isinstance(getattr(cls, name, None), property):
             check(f"{cls.__name__}.{name}", getattr(owner, name))
+
+
+def check_arguments(rules: Mapping[str, Rule], **values: object) -> None:
+    """Raise `SettingsError` if one of the arguments *values* is not allowed by its rule."""
+    for name, value in values.items():
+        rules[name](name, value)
 
 
 # --- numbers

@@ -11,6 +11,7 @@ from typing import Any
 
 from postage._version import __version__
 from postage.addressing import Address
+from postage.attributes import APPLICATION
 from postage.errors import ChannelRefused, IdentityTaken
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
@@ -19,6 +20,7 @@ from postage.green.producer import GenericProducer
 from postage.handlers import MessageHandler, RpcHandler
 from postage.message import MessageResult
 from postage.settings import Hup, Settings
+from postage.values import check_values, value_error
 
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
 
@@ -101,6 +103,9 @@ class GenericApplication(MessageProcessor):
         *,
         settings: Settings | None = None,
     ) -> None:
+        check_values(self, APPLICATION)
+        if isinstance(groups, str) or not isinstance(groups, Iterable):  # no letters as groups
+            raise value_error("groups", "a list of names", groups)
         super().__init__(fingerprint, (), hup, vhost, settings=settings)
         self._made = time.monotonic()
         self._inquiries = 0
@@ -119,7 +124,7 @@ class GenericApplication(MessageProcessor):
             self.join_group(group)
 
     def _take_address(self) -> None:
-        name, pid, host = (self.fingerprint[key] for key in ("name", "pid", "host"))
+        name, pid, host = (str(self.fingerprint[key]) for key in ("name", "pid", "host"))
         self.address = Address(name, pid, host, next(_numbers[f"{pid}@{host}"]))
         self.sid, self.hid, self.uid = self.address.sid, self.address.hid, self.address.uid
 
@@ -127,7 +132,7 @@ class GenericApplication(MessageProcessor):
         """Take the pid of the process after a fork, and the queue and keys that contain it."""
         before = self.address
         super()._renew()
-        if self.fingerprint["pid"] != before.pid:
+        if str(self.fingerprint["pid"]) != before.pid:
             self._take_address()
             after = self.address
             keys = {before.process_key: after.process_key, before.unique_key: after.unique_key}

@@ -14,7 +14,7 @@ import gevent
 import gevent.event
 
 from postage.addressing import Eqk
-from postage.attributes import PROCESSOR
+from postage.attributes import PROCESSOR, TIMER
 from postage.callables import refuse_lazy
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage
@@ -30,7 +30,7 @@ from postage.message import check_body
 from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
-from postage.values import check_values
+from postage.values import check_arguments, check_values
 
 if TYPE_CHECKING:
     from gevent.pool import Group
@@ -189,6 +189,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
 
     def add_timeout(self, seconds: float, callback: Callable[[], object] | None = None) -> None:
         """Call *callback* after *seconds* in a greenlet of this processor; without one, sleep."""
+        check_arguments(TIMER, seconds=seconds, callback=callback)
         if callback is None:
             gevent.sleep(seconds)
             return

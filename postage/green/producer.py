@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 import gevent
 
 from postage.addressing import Eks, check_eks, check_key
-from postage.attributes import PRODUCER
+from postage.attributes import PRODUCER, REPLIES
 from postage.callables import close_unrun, name_of, refuse_lazy
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import (
@@ -44,7 +44,7 @@ from postage.message import (
     result_from,
 )
 from postage.settings import Hup, Settings, enable_debug_log
-from postage.values import MAX_BODY, check_values
+from postage.values import MAX_BODY, check_arguments, check_values
 
 if TYPE_CHECKING:
     from postage.statistics_types import ProducerStatistics
@@ -426,6 +426,7 @@ class GenericProducer:
         reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
         `TimeoutError` with the results that have arrived.
         """
+        check_arguments(REPLIES, queue=queue, result_len=result_len, callback=callback)
         refuse_lazy(callback)
         timeout = self._timeout(timeout, "timeout")
         replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)

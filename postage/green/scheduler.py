@@ -23,6 +23,7 @@ from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE, MessageProcessor
 from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
 from postage.signals import stopping_signals
+from postage.values import value_error
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
@@ -68,6 +69,8 @@ class Scheduler:
         Raises what ``create()`` does, `SettingsError` for a ``restart`` that is no policy, and
         `HandlerError` if ``create`` or ``step`` is async or a generator.
         """
+        if isinstance(mthread, type) or not hasattr(mthread, "create"):
+            raise value_error("a microthread", "an object such as a processor", mthread)
         refuse_lazy(mthread.create)
         refuse_lazy(mthread.step)
         callbacks = self._turned.set, self._on_end

@@ -301,3 +301,49 @@ def test_none_is_no_limit(endpoint: Endpoint) -> None:
     with running(echo(endpoint, consumer_class=kind)):
         producer = endpoint.producer(max_body=None)
         assert len(producer.rpc_echo("x" * 100_000).value) == 100_000
+
+
+# --- arguments of other methods
+
+
+@pytest.mark.parametrize("name", ["consumer_class", "exchange_class", "logging_producer"])
+@pytest.mark.parametrize("value", [None, 5, "x", lambda: 5], ids=lambda v: type(v).__name__)
+def test_an_application_checks_its_classes(name: str, value: Any) -> None:
+    kind = type("Application", (green.GenericApplication,), {name: value})
+    with pytest.raises(SettingsError, match=rf"^Application\.{name} must be a class"):
+        kind({"name": "a"})
+
+
+@pytest.mark.parametrize("groups", [None, 5, "abc"])
+def test_groups_are_a_list_of_names(groups: Any) -> None:
+    with pytest.raises(SettingsError, match="groups must be a list of names"):
+        green.GenericApplication({"name": "a"}, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("queue", value) for value in (None, 5, b"q", "", "q" * 256)),
+        *(("result_len", value) for value in (-1, "1", None)),
+        *(("callback", value) for value in (5, "print")),
+    ],
+)
+def test_arguments_of_consume_rpc_are_checked(endpoint: Endpoint, name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} must be "):
+        endpoint.producer().consume_rpc(**{"queue": "q", name: value})
+
+
+@pytest.mark.parametrize("seconds", [-1, "5", None, math.nan, math.inf])
+def test_arguments_of_timers_are_checked(endpoint: Endpoint, seconds: Any) -> None:
+    processor = echo(endpoint)
+    for callback in (None, print):
+        with pytest.raises(SettingsError, match=r"^seconds must be >= 0"):
+            processor.add_timeout(seconds, callback)
+    with pytest.raises(SettingsError, match=r"^callback must be a function, or None"):
+        processor.add_timeout(1, 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", [None, 5, Echo, "processor"], ids=str)
+def test_only_an_object_can_run(what: Any) -> None:
+    with pytest.raises(SettingsError, match="a microthread must be an object"):
+        green.run(what)
