@@ -179,12 +179,15 @@ class BaseChannel:
         self._unconfirmed = self._last_publish
 
     def _put_nowhere(self, message: PublishedMessage, *, mandatory: bool) -> None:
-        """Deliver *message* as a direct reply, or return it if it is mandatory."""
-        # A direct reply has no queue: the name of its key is reserved.
+        """Deliver *message* if it is a direct reply; return it if it is mandatory.
+
+        As RabbitMQ 3, this returns a mandatory direct reply although it was delivered: it has
+        reached no queue.
+        """
         consumer = None if message.exchange else self.vhost.reply_consumers.get(message.key)
         if consumer is not None:
             consumer.deliver_reply(message)
-        elif mandatory:
+        if mandatory:
             self.send_message(_NO_ROUTE + message.address, message.header.data, message.body)
 
     def flush_confirms(self) -> None:

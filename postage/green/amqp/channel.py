@@ -51,7 +51,7 @@ from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
 from postage.statistics_types import ChannelStatistics
 
-__all__ = ["Channel", "OnDelivery", "OnReturn", "new_tag"]
+__all__ = ["DIRECT", "Channel", "OnDelivery", "OnReturn", "new_tag"]
 
 logger = HubLogger(__name__)
 
@@ -66,6 +66,9 @@ more confirms per second.
 OnDelivery = Callable[[Delivery], None]
 OnReturn = Callable[[str, Properties], None]
 """Takes the reason (the broker's reply text) and the properties of a returned message."""
+
+DIRECT = "amq.rabbitmq.reply-to."
+"""How the routing keys of direct replies begin (RabbitMQ, direct reply-to)."""
 
 _tags = itertools.count(1)
 
@@ -368,6 +371,8 @@ class Channel(TopologyOperations):
         self._ask("confirm.select", self._pika.confirm_delivery, ack_nack_callback=not_called)
 
     def _on_returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        if not method.exchange and method.routing_key.startswith(DIRECT):
+            return  # RabbitMQ before 4.2 delivers it and returns it (direct reply-to)
         self.returned += 1
         if self.on_return is not None:
             self.on_return(method.reply_text, Properties.from_pika(properties))

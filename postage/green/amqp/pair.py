@@ -1,4 +1,4 @@
-"""The two connections that all components of a hub share: one publishes, one consumes.
+"""The connections that all components of a hub share: one publishes, one consumes.
 
 There are two because a broker with a memory alarm stops reading from connections that publish.  A
 consumer on such a connection could not acknowledge, so its queue would stay full, and the alarm
@@ -15,8 +15,8 @@ from typing import Any
 
 import gevent
 
-from postage.errors import PostageError
-from postage.green.amqp.channel import OnReturn
+from postage.errors import ConnectionFailed, OperationTimeout, PostageError
+from postage.green.amqp.channel import DIRECT, OnReturn
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
@@ -30,6 +30,10 @@ __all__ = ["Pair"]
 logger = HubLogger(__name__)
 
 
+FIRST_ANSWERING = 1.0
+"""Seconds that the first direct reply waits for a connection of its own."""
+
+
 class Pair:
     """The connections of one hub to one broker and virtual host.
 
@@ -41,6 +45,9 @@ class Pair:
         self._refusals = Refusals()
         self.publishing = self._reconnecting("publishing")
         self.consuming = self._reconnecting("consuming")
+        self.answering = self._reconnecting("answering")
+        """Carries replies to `DIRECT`: a key of that form that is not genuine makes RabbitMQ 3 end
+        the whole connection (541), and the key comes from the caller."""
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
         self.on_failure: list[OnFailure] = []
@@ -67,6 +74,17 @@ class Pair:
         """Whether the broker has ever accepted us."""
         return self.publishing.was_open or self.consuming.was_open
 
+    def for_replies(self, queue: str) -> Connection:
+        """Return the connection for a reply to *queue*; if there is none, wait, which switches."""
+        if not queue.startswith(DIRECT):
+            return self.publishing.get()
+        try:
+            return self.answering.get(None if self.answering.was_open else FIRST_ANSWERING)
+        except (ConnectionFailed, OperationTimeout):
+            if self.answering.was_open:
+                raise
+            return self.publishing.get()  # the broker allows us no third connection
+
     def wait_declared(self, limit: float) -> None:
         """Wait for declarations in the background, at most *limit* seconds; switches."""
         gevent.joinall([*self.declaring], timeout=limit)
@@ -86,14 +104,20 @@ class Pair:
     @property
     def connections(self) -> list[Connection]:
         """The open connections."""
-        return [c for each in (self.publishing, self.consuming) if (c := each.current) is not None]
+        return [connection for each in self.all if (connection := each.current) is not None]
+
+    @property
+    def all(self) -> tuple[Reconnecting, ...]:
+        """The two connections of every pair, and that for direct replies once it was used."""
+        always = self.publishing, self.consuming
+        return (*always, self.answering) if self.answering.was_open else always
 
     def close(self, limit: float) -> None:
-        """Close both connections for good, waiting at most *limit* seconds for each; switches."""
-        for each in (self.publishing, self.consuming):
+        """Close all connections for good, waiting at most *limit* seconds for each; switches."""
+        for each in (self.publishing, self.consuming, self.answering):
             each.close(limit)
 
     def close_without_hub(self, deadline: float) -> None:
-        """Close both connections for good until *deadline*, while the hub does not run."""
-        for each in (self.publishing, self.consuming):
+        """Close all connections for good until *deadline*, while the hub does not run."""
+        for each in (self.publishing, self.consuming, self.answering):
             each.close_without_hub(max(0.0, deadline - time.monotonic()))

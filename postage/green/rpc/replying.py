@@ -64,7 +64,7 @@ def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes)
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
         return
     while True:
-        channel = pair.publishing.get().calling.get()
+        channel = pair.for_replies(queue).calling.get()
         try:
             channel.publish("", queue, properties, body, mandatory=True)
         except ChannelRefused as exc:
