@@ -125,6 +125,11 @@ class GenericConsumer:
         return any(True for _ in self._topology)
 
     @property
+    def ending(self) -> gevent.event.AsyncResult[None]:
+        """Ready from a request to stop, or an error that ends consuming, until it has ended."""
+        return self._ending
+
+    @property
     def qk_list(self) -> list[tuple[str, str | None]]:
         """The names of the bound queues, each with its key."""
         return self._topology.queues_and_keys

@@ -17,14 +17,14 @@ from postage.addressing import Eqk
 from postage.attributes import PROCESSOR, TIMER
 from postage.callables import refuse_lazy
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
-from postage.errors import AckAndRestart, MalformedMessage
+from postage.errors import AckAndRestart, MalformedMessage, RejectMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.delivery import Delivery
 from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
-from postage.green.rpc.serving import serve
+from postage.green.rpc.serving import refuse, serve
 from postage.handlers import HandlerOwner, MessageHandlerFullBody
 from postage.message import check_body
 from postage.redelivery import Redeliveries
@@ -347,6 +347,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
         try:
             if delivery.redelivered and self._is_poisonous(delivery):
                 delivery.reject(requeue=False)
+                refuse(self, delivery, RejectMessage("it was delivered too often"))
                 return
             body = self._decoded(delivery)
             if logger.isEnabledFor(logging.DEBUG):
@@ -364,13 +365,15 @@ class MessageProcessor(MicroThread, HandlerOwner):
             counts["malformed"] += 1
             logger.error("%s rejected a malformed message: %s", type(self).__name__, exc)  # noqa: TRY400 - it is not our error
             delivery.reject(requeue=False)
+            refuse(self, delivery, exc)
         except HandlerKilled:
             self._redeliveries.leave(delivery)
             raise
-        except Exception:  # a bug in Postage must not leave the message unacknowledged
+        except Exception as exc:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
             logger.exception("%r could not handle a message.", self)
             delivery.reject(requeue=False)
+            refuse(self, delivery, exc)
 
     def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
         """Count the outcome, acknowledge or reject the message, and stop if a handler asked to."""

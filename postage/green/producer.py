@@ -19,6 +19,7 @@ from postage.attributes import PRODUCER, REPLIES
 from postage.callables import close_unrun, name_of, refuse_lazy
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import (
+    DecodingError,
     EncodingError,
     SettingsError,
     TimeoutError,  # noqa: A004 - the classic name
@@ -455,8 +456,11 @@ class GenericProducer:
         try:
             decoded = self.encoder.decode(body)
         except Exception as exc:  # an encoder of the user's may raise anything
-            logger.warning("A reply could not be decoded: %s", exc)
-            return None, MessageResultError(f"Malformed reply {body[:200]!r}")
+            try:
+                decoded = JsonEncoder.decode(body)  # in which a server refuses other encodings
+            except DecodingError:
+                logger.warning("A reply could not be decoded: %s", exc)
+                return None, MessageResultError(f"Malformed reply {body[:200]!r}")
         return decoded, result_from(decoded)
 
 

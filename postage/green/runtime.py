@@ -190,13 +190,10 @@ def _located(settings: Settings) -> Settings:
 
 
 def statistics() -> tuple[ConnectionStatistics, ...]:
-    """Return the statistics of all connections of this hub, two for each broker; never switches.
-
-    A third one answers clients that use direct reply-to.
-    """
+    """Return the statistics of all connections of this hub, two for each broker; never switches."""
     runtimes = getattr(_local, "runtimes", None)
     pairs = [] if runtimes is None else [each.pair for each in runtimes.by_settings.values()]
-    return tuple(each.statistics() for p in pairs for each in p.all)
+    return tuple(each.statistics() for p in pairs for each in (p.publishing, p.consuming))
 
 
 def open_connections() -> list[Connection]:

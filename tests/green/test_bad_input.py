@@ -311,15 +311,68 @@ def test_a_call_with_unusable_content_is_an_exception_result(case):
     case.assert_lives()
 
 
-@pytest.mark.behaviour("message-outcomes")
-def test_a_malformed_call_is_rejected_without_an_answer(case):
+@pytest.mark.behaviour("rpc-handlers", "message-outcomes")
+@pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
+def test_a_malformed_call_is_rejected_and_answered(case, data):
     replies = case.raw.declare("", exclusive=True, durable=False)
-    data = call("echo").replace(b'"2"', b'"1"')
-    case.put(data, reply_to=replies, correlation_id="x")
+    case.put(data, reply_to=replies, correlation_id="x", expiration="60000")
 
+    reply = case.raw.take(replies)
+    content = json.loads(reply.body)["content"]
+    assert reply.properties.correlation_id == "x"
+    assert (content["type"], content["value"]) == ("exception", "MalformedMessage")
+    assert content["message"]
     case.assert_rejected(data)
     case.assert_lives()
-    assert case.raw.count(replies) == 0
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {},
+        {"reply_to": ""},
+        {"reply_to": "no such queue"},
+        {"reply_to": "x" * 255},
+        {"reply_to": "amq.rabbitmq.reply-to.AAAA"},
+        {"correlation_id": "y"},
+    ],
+    ids=str,
+)
+def test_a_malformed_call_that_nobody_waits_for_does_no_harm(case, properties):
+    case.put(b"{", **properties)
+
+    case.assert_rejected(b"{")
+    case.assert_lives()
+    assert case.victim.counts["lost_reply"] == 0
+
+
+class Reversed(messaging.JsonEncoder):
+    content_type = "application/x-reversed"
+
+    @classmethod
+    def encode(cls, data):
+        return super().encode(data)[::-1]
+
+    @classmethod
+    def decode(cls, string):
+        return super().decode(string[::-1])
+
+
+@pytest.mark.parametrize("reversed_server", [True, False])
+def test_callers_with_another_encoder_are_told(stage, reversed_server):
+    class Consumer(messaging.GenericConsumer):
+        encoder_class = Reversed if reversed_server else messaging.JsonEncoder
+
+    class Server(Victim):
+        consumer_class = Consumer
+
+    endpoint = Endpoint(f"encoders-{reversed_server}")
+    encoder = messaging.JsonEncoder if reversed_server else Reversed
+    with running(Server({"name": "victim"}, endpoint.eqk)):
+        result = endpoint.producer(encoder_class=encoder).rpc_echo(1)
+
+    assert result.value == "MalformedMessage"
+    assert result.message.startswith("not JSON in UTF-8")
 
 
 # --- handlers

@@ -104,13 +104,8 @@ class Pair:
     @property
     def connections(self) -> list[Connection]:
         """The open connections."""
-        return [connection for each in self.all if (connection := each.current) is not None]
-
-    @property
-    def all(self) -> tuple[Reconnecting, ...]:
-        """The two connections of every pair, and that for direct replies once it was used."""
-        always = self.publishing, self.consuming
-        return (*always, self.answering) if self.answering.was_open else always
+        all_three = self.publishing, self.consuming, self.answering
+        return [connection for each in all_three if (connection := each.current) is not None]
 
     def close(self, limit: float) -> None:
         """Close all connections for good, waiting at most *limit* seconds for each; switches."""

@@ -6,12 +6,14 @@ large, it says so by closing the channel; the caller then gets an exception resu
 
 from __future__ import annotations
 
+import time
 from typing import Any, TypeGuard
 
 import gevent
+from gevent.event import AsyncResult
 
 from postage.encoding import Encoder, JsonEncoder, body_of
-from postage.errors import ChannelRefused, PostageError
+from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
@@ -19,7 +21,7 @@ from postage.green.amqp.publish_record import PublishEntry
 from postage.green.rpc.peers import RECEIPT
 from postage.message import Message, MessageResult, MessageResultException
 
-__all__ = ["REFUSED", "on_failure", "reply_to", "send_receipt"]
+__all__ = ["REFUSED", "is_ready", "on_failure", "reply_to", "send_receipt", "wait_ready"]
 
 logger = HubLogger(__name__)
 
@@ -48,6 +50,55 @@ def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> 
     if type(encoder) is not JsonEncoder:
         _encoders[content_type] = encoder
     _publish(pair, header.reply_to, properties, body)
+
+
+def is_ready(pair: Pair) -> bool:
+    """Return whether a reply can be written without waiting; never switches."""
+    connection = pair.publishing.current
+    return (
+        connection is not None
+        and connection.transport.takes_data
+        and connection.calling.current is not None
+    )
+
+
+def wait_ready(pair: Pair, limit: float, ending: AsyncResult[Any]) -> None:
+    """Wait until a reply can be written, at most *limit* seconds; switches.
+
+    Raises `ConnectionLost` at the limit.  As soon as *ending* is ready, waits only if the broker is
+    there, and a connection or channel is just being opened.
+    """
+
+    def prepare() -> PostageError | None:
+        try:
+            connection = pair.publishing.get()
+            connection.calling.get()
+            connection.transport.wait_writable(limit)
+        except PostageError as exc:
+            return exc
+        return None
+
+    deadline = time.monotonic() + limit
+    preparing: Any = gevent.spawn(prepare)
+    try:
+        gevent.wait([preparing, ending], timeout=limit, count=1)
+        if not _is_away(pair):
+            preparing.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        preparing.kill(block=False)
+    if not preparing.ready():
+        why = "its processor stops" if ending.ready() else "its caller has stopped waiting"
+        raise ConnectionLost(f"the broker took no data, and {why}")
+    if isinstance(preparing.value, PostageError):
+        raise preparing.value
+
+
+def _is_away(pair: Pair) -> bool:
+    """Return whether the broker has gone, or takes no data."""
+    connection = pair.publishing.current
+    if connection is not None:
+        return not connection.transport.takes_data
+    return pair.publishing.was_open or pair.consuming.current is None
 
 
 def send_receipt(pair: Pair, header: Properties) -> None:

@@ -13,26 +13,34 @@ calls the reply is for; ``expiration``, the milliseconds that the caller waits. 
 4. Send exactly one reply: the result of the handler, or an exception result with the reason why
    there is none.  `postage.dispatch` chooses it.
 
-If the caller no longer exists, or the connection is lost, the reply is counted and dropped: the
-caller either sends its request again or has stopped waiting.
+If the caller no longer exists, the reply is counted and dropped.  If the connection is lost, a
+reply waits for the next one, but no longer than its caller, and not at all when the processor
+stops: the caller either sends its request again or has stopped waiting.
+
+A request that is rejected because it is malformed is answered, too: all that this takes is in its
+properties.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from postage.deadline import Deadline
 from postage.dispatch import Bound, Outcome, Reply, dispatch
+from postage.encoding import JsonEncoder
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.properties import Properties
 from postage.green.rpc.peers import RECEIPT
-from postage.green.rpc.replying import send_receipt
+from postage.green.rpc.replying import is_ready, reply_to, send_receipt, wait_ready
 from postage.green.runtime import runtime_of
+from postage.message import MessageResultException
 
-__all__ = ["serve"]
+__all__ = ["refuse", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +77,7 @@ def serve(
             return None
 
     def send(result: Any) -> None:
-        if deadline is not None:
-            deadline.clear()  # no caller waits for the work of the handler after its reply
-        try:
-            server.consumer.rpc_reply(properties, result)
-        except PostageError as exc:
-            if isinstance(exc, ValueError):
-                raise  # the result cannot be encoded: an error of the handler, sent to its caller
-            counts["lost_reply"] += 1
-            logger.warning("A reply was lost: %s", exc)
+        _send(server, deadline, partial(server.consumer.rpc_reply, properties, result))
 
     def count_second() -> None:
         counts["second_reply"] += 1
@@ -87,3 +87,51 @@ def serve(
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+
+
+def refuse(server: RpcServer, delivery: Delivery, error: Exception) -> None:
+    """Tell the caller of a request that is rejected unhandled why, if it still waits.
+
+    Does nothing for a message without ``reply_to``.  Switches and waits as a reply does.
+    """
+    try:
+        properties = delivery.properties
+        if properties.reply_to:
+            _refuse(server, delivery, properties, error)
+    except Exception:  # the properties may be malformed as well
+        logger.debug("A request that was rejected could not be answered.", exc_info=True)
+
+
+def _refuse(
+    server: RpcServer, delivery: Delivery, properties: Properties, error: Exception
+) -> None:
+    deadline = None
+    if properties.expiration is not None:
+        deadline = Deadline.of(properties.expiration, delivery.received)
+        if deadline.expired:
+            return
+    encoder = server.consumer.encoder
+    if properties.content_type != encoder.content_type:
+        encoder = JsonEncoder()  # which callers with another encoder understand best
+    pair = runtime_of(server.consumer.settings).pair
+    result = MessageResultException(type(error).__name__, str(error))
+    _send(server, deadline, lambda: reply_to(pair, encoder, properties, result))
+
+
+def _send(server: RpcServer, deadline: Deadline | None, write: Callable[[], None]) -> None:
+    """Write a reply as soon as that is possible; count it if it is lost."""
+    consumer = server.consumer
+    try:
+        pair = runtime_of(consumer.settings).pair
+        if not is_ready(pair):
+            limit = consumer.settings.operation_timeout
+            limit = limit if deadline is None else min(limit, deadline.remaining())
+            wait_ready(pair, limit, consumer.ending)
+        if deadline is not None:
+            deadline.clear()  # no caller waits for the work of the handler after its reply
+        write()
+    except PostageError as exc:
+        if isinstance(exc, ValueError):
+            raise  # the result cannot be encoded: an error of the handler, sent to its caller
+        server.counts["lost_reply"] += 1
+        logger.warning("A reply was lost: %s", exc)
