@@ -20,6 +20,7 @@ from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict,
 from postage.errors import AckAndRestart, MalformedMessage, RejectMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.jobs import Job, Jobs
 from postage.green.microthread import MicroThread
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE", "MessageProcessor"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 _COUNTED = (
     *("handled", "unhandled", "failed", "malformed", "filtered"),

@@ -26,6 +26,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import PropertiesTemplate
 from postage.green.publishing import declare_exchange, publish, publish_confirmed
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GenericProducer", "RpcMethod"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 _TEMPLATE = PropertiesTemplate("message_id", "content_type", "delivery_mode", "timestamp")
 
@@ -311,7 +312,9 @@ class GenericProducer:
         if pair.declaring:
             pair.wait_declared(self.publish_timeout)
         for exchange, key in targets:
-            logger.debug("--> %s: to (%s, %s): %s", type(self).__name__, exchange.name, key, body)
+            if logger.isEnabledFor(logging.DEBUG):
+                name = type(self).__name__
+                logger.debug("--> %s: to (%s, %s): %s", name, exchange.name, key, body)
             message = exchange, key, properties, encoded, self.mandatory
             try:
                 publish_(pair, message, limit=deadline - time.monotonic())
@@ -383,9 +386,9 @@ class GenericProducer:
             _refuse_built(build, message)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
-        logger.debug(
-            "--> %s: call to (%s, %s): %s", type(self).__name__, exchange.name, key, message
-        )
+        if logger.isEnabledFor(logging.DEBUG):
+            name = type(self).__name__
+            logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
         request = CallRequest(exchange, key, body, self.encoder.content_type)
         retries = self.max_retry
         if _max_retry is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.waiting import SharedResource
@@ -31,7 +31,7 @@ from postage.green.retry import RetryTimer
 
 __all__ = ["Publication", "PublishArgs", "declare_exchange", "publish", "publish_confirmed"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 MAX_BURST = 1 << 16
 """Bytes that publishes without confirms write in one turn of the hub.  After that the publisher

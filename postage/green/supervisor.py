@@ -15,7 +15,6 @@ processor again after a pause, gives it up, or ends.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +25,7 @@ import gevent.event
 from postage.attributes import PROCESSOR
 from postage.dispatch import NextAction
 from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
 from postage.supervision import End, Restarts, is_restarted
@@ -33,7 +33,7 @@ from postage.values import check_values
 
 __all__ = ["MicrothreadRunner", "ProcessorRunner"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 
 class MicrothreadRunner:

@@ -27,11 +27,20 @@ else:
     Adapter = logging.LoggerAdapter
 
 
+_logging: set[object] = set()  # the greenlets in which a logging handler runs
+
+
 class HubLogger(Adapter):
-    """A logger that may be used anywhere, also in the hub."""
+    """A logger that may be used anywhere, also in the hub.
+
+    Drops a record that a logging handler causes by sending: the handler would send it, too, which
+    causes the next record, and so on.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name), None)
+        # Not the method of LoggerAdapter, because messages pass here.
+        self.isEnabledFor = self.logger.isEnabledFor  # type: ignore[method-assign]
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log as `logging.Logger.log`; in the hub, in its next turn."""
@@ -40,14 +49,24 @@ class HubLogger(Adapter):
         if isinstance(gevent.getcurrent(), gevent.hub.Hub):
             self.log_apart(level, msg, *args, **kwargs)
         else:
-            self.logger.log(level, msg, *args, **kwargs)
+            self._log_here(level, msg, *args, **kwargs)
 
     def log_apart(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log from a greenlet of its own, in the next turn of the hub; never switches."""
         if self.isEnabledFor(level):
             if kwargs.get("exc_info") is True:  # the greenlet does not handle this exception
                 kwargs["exc_info"] = sys.exc_info()
-            gevent.spawn(self.logger.log, level, msg, *args, **kwargs)
+            gevent.spawn(self._log_here, level, msg, *args, **kwargs)
+
+    def _log_here(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        greenlet = gevent.getcurrent()
+        if greenlet in _logging:
+            return
+        _logging.add(greenlet)
+        try:
+            self.logger.log(level, msg, *args, **kwargs)
+        finally:
+            _logging.discard(greenlet)
 
 
 def silence_pika() -> None:

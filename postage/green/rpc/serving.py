@@ -34,6 +34,7 @@ from postage.dispatch import Bound, Outcome, Reply, dispatch
 from postage.encoding import JsonEncoder
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.rpc.peers import RECEIPT
 from postage.green.rpc.replying import is_ready, reply_to, send_receipt, wait_ready
@@ -42,7 +43,7 @@ from postage.message import MessageResultException
 
 __all__ = ["refuse", "serve"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 
 class RpcServer(Protocol):
