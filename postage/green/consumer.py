@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,6 +26,7 @@ from postage.encoding import Encoder, JsonEncoder
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
 from postage.green.amqp.delivery import Delivery, DeliveryChannel
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.pipelining import current_pipeline
 from postage.green.rpc.replying import reply_to
@@ -38,7 +38,7 @@ from postage.values import MAX_BODY, check_values
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
 OnEnd = Callable[[Any], object]

@@ -162,6 +162,15 @@ class Channel(TopologyOperations):
 
     # --- consuming
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether the broker owes an answer or a confirm."""
+        return bool(self._waiting or self._confirms)
+
+    def ask(self) -> None:
+        """Ask the broker for an answer that changes nothing, on a channel without consumers."""
+        self._ask("basic.qos", self._pika.basic_qos)
+
     def consume(
         self,
         queue: str,

@@ -210,11 +210,31 @@ class Connection:
                 codec = Codec(transport)
                 transport.start()
                 opened.get("the AMQP handshake", limit)
+                transport.watch(self._is_owed, self._ask)
         except BaseException:
             if transport is not None:
                 transport.close_socket()
             raise
         return transport, codec
+
+    def suspect(self) -> None:
+        """Check soon whether the connection is half-open; never switches."""
+        self.transport.silence.suspect()
+
+    def _is_owed(self) -> bool:
+        return any(channel.is_owed for channel in self._channels)
+
+    def _ask(self) -> None:
+        gevent.spawn(self._ask_apart)
+
+    def _ask_apart(self) -> None:
+        """Ask on a leased channel, which does not wait for anything else, such as a slow queue."""
+        try:
+            with self.lease() as channel:
+                channel.ask()
+        except PostageError as exc:
+            logger.debug("%r could not be tested: %s", self, exc)
+            self.transport.silence.excuse()
 
     def _step(self, event: ConnectionEvent) -> None:
         self._state = next_state(SINGLE, self._state, event)

@@ -69,6 +69,11 @@ class Pair:
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)
 
+    def _suspect(self, _error: PostageError) -> None:
+        """Check the other connection: what ended this one may have made that one half-open."""
+        for connection in self.connections:
+            connection.suspect()
+
     @property
     def was_connected(self) -> bool:
         """Whether the broker has ever accepted us."""

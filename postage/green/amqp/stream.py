@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ssl
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +46,13 @@ class Stream:
     def read(self) -> bytes:
         """Return the bytes that have arrived, about `READ_SIZE` at most; empty at the end."""
         return self._sock.recv(READ_SIZE)
+
+    def unacknowledged(self) -> int:
+        """Return the bytes that the kernel still holds for the peer; 0 where it does not tell."""
+        with contextlib.suppress(OSError):
+            (size,) = struct.unpack("i", fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)))
+            return int(size)
+        return 0
 
     def cut(self) -> None:
         """Break the connection without a close of TLS or AMQP, as a failing network does."""

@@ -45,6 +45,7 @@ import pika.exceptions
 from postage.errors import OperationTimeout
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.hub_monitor import hub_monitor
+from postage.green.amqp.silence import LOOK_INTERVAL, Silence, Verdict
 from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
 from postage.protocol import HEARTBEAT_FRAME
@@ -137,6 +138,9 @@ class Transport(pika.connection.Connection):
         """Bytes that were written in this turn of the loop, sent or not."""
         self._tried = 0  # this_turn at the last try to send
         self._flush_due = self._full = False
+        self.silence = Silence()
+        self._written_when_heard = 0
+        self._next_look: Any = None
         self.blocked: str | None = None
         """Why the broker accepts no publishes now (an alarm), or None (RabbitMQ, alarms)."""
         self._writers = WaitQueue(lambda: self._torn_down or self.takes_data)
@@ -164,6 +168,7 @@ class Transport(pika.connection.Connection):
         except OSError as exc:
             self._lose(exc)
             return
+        self._written_when_heard = self.written
         if not data:
             self._lose(EOFError("the broker closed the connection"))
             return
@@ -194,6 +199,30 @@ class Transport(pika.connection.Connection):
             self._on_stream_terminated(
                 pika.exceptions.StreamLostError(f"{type(exc).__name__}: {exc}")
             )
+
+    def watch(self, is_owed: Callable[[], bool], ask: Callable[[], None]) -> None:
+        """Give up the connection from now on when it is half-open: see `Silence`.
+
+        *is_owed* tells whether the broker owes us an answer, and *ask* asks it for one.  Both are
+        called in the hub.
+        """
+        self._next_look = self._adapter_call_later(LOOK_INTERVAL, lambda: self._look(is_owed, ask))
+
+    def _look(self, is_owed: Callable[[], bool], ask: Callable[[], None]) -> None:
+        self._next_look = None
+        verdict = self.silence.look(
+            received=self.bytes_received,
+            unanswered=self.written - self._written_when_heard,
+            is_owed=is_owed(),
+            waiting=self.unsent + self._stream.unacknowledged(),
+            blocked=self.blocked is not None,
+        )
+        if verdict is Verdict.ASK:
+            ask()
+        if verdict is Verdict.GIVE_UP:
+            self._lose(TimeoutError("the broker answers nothing; the connection is half-open"))
+        else:
+            self.watch(is_owed, ask)
 
     # --- writing
 
@@ -401,6 +430,8 @@ class Transport(pika.connection.Connection):
 
     def _tear_down(self, *, silently: bool = False) -> None:
         self._remove_heartbeat()  # its timers would keep the transport alive
+        if self._next_look is not None:
+            self._adapter_remove_timeout(self._next_look)
         for watcher in (self._reader, self._writer, self._waker):
             watcher.stop()
             watcher.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
@@ -12,11 +11,12 @@ from gevent.lock import BoundedSemaphore
 from postage.errors import ChannelRefused, ConnectionFailed, ConnectionLost, NoFreeChannel
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.refusals import Declaration, Refusals
 
 __all__ = ["Trials"]
 
-logger = logging.getLogger(__name__)
+logger = HubLogger(__name__)
 
 LONGEST_WAIT = 2.0
 """Seconds for which a doubtful declaration waits for another one that is being tried."""
