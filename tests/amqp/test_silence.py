@@ -8,15 +8,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.green.amqp.silence import PATIENCE, Silence, Verdict
+from postage.green.amqp.silence import PATIENCE, Silence, SilenceVerdict
 from postage.protocol import HEARTBEAT_FRAME
 
 Looks = list[dict[str, Any]]
-GIVEN_UP = [Verdict.WAIT] * (PATIENCE - 1) + [Verdict.ASK]
-GIVEN_UP += [Verdict.WAIT] * (PATIENCE - 1) + [Verdict.GIVE_UP]
+GIVEN_UP = [SilenceVerdict.WAIT] * (PATIENCE - 1) + [SilenceVerdict.ASK]
+GIVEN_UP += [SilenceVerdict.WAIT] * (PATIENCE - 1) + [SilenceVerdict.GIVE_UP]
 
 
-def verdicts(looks: Looks, silence: Silence | None = None) -> list[Verdict]:
+def verdicts(looks: Looks, silence: Silence | None = None) -> list[SilenceVerdict]:
     """Return the verdicts of these looks; what a look does not say is 0 or False."""
     silence = silence or Silence()
     nothing = {"received": 0, "unanswered": 0, "is_owed": False, "waiting": 0, "blocked": False}
@@ -46,16 +46,16 @@ def test_data_that_the_peer_swallows_ends_the_connection() -> None:
 
 def test_a_network_that_is_slow_ends_nothing() -> None:
     looks = [{"is_owed": True, "waiting": waiting} for waiting in range(1000, 0, -1)]
-    assert set(verdicts(looks)) == {Verdict.WAIT}
+    assert set(verdicts(looks)) == {SilenceVerdict.WAIT}
 
 
 def test_an_alarm_ends_nothing() -> None:
-    assert set(verdicts([{"is_owed": True, "blocked": True}] * 100)) == {Verdict.WAIT}
+    assert set(verdicts([{"is_owed": True, "blocked": True}] * 100)) == {SilenceVerdict.WAIT}
 
 
 def test_a_quiet_connection_is_not_asked() -> None:
     looks = [{"received": 500}, *[{"received": 500, "unanswered": len(HEARTBEAT_FRAME)}] * 100]
-    assert set(verdicts(looks)) == {Verdict.WAIT}
+    assert set(verdicts(looks)) == {SilenceVerdict.WAIT}
 
 
 def test_a_suspect_that_is_quiet_is_asked() -> None:
@@ -69,13 +69,13 @@ def test_a_suspect_that_is_quiet_is_asked() -> None:
 def test_a_suspect_that_answers_is_none() -> None:
     silence = Silence()
     silence.suspect()
-    assert set(verdicts([{"received": 500}] * 2 * PATIENCE, silence)) == {Verdict.WAIT}
+    assert set(verdicts([{"received": 500}] * 2 * PATIENCE, silence)) == {SilenceVerdict.WAIT}
 
 
 def test_a_broker_that_cannot_be_asked_is_not_given_up() -> None:
     silence = Silence()
     for _ in range(10):
-        assert verdicts([{"is_owed": True}] * PATIENCE, silence)[-1] is Verdict.ASK
+        assert verdicts([{"is_owed": True}] * PATIENCE, silence)[-1] is SilenceVerdict.ASK
         silence.excuse()
 
 
@@ -103,9 +103,9 @@ def test_it_is_given_up_only_after_it_was_asked_in_vain(steps: list[dict[str, An
     for number, (step, verdict) in enumerate(zip(steps, verdicts(looks), strict=True)):
         if step["received"] or step["blocked"]:
             heard = number
-        if verdict is Verdict.ASK:
+        if verdict is SilenceVerdict.ASK:
             asked = number
             assert number - heard >= PATIENCE
-        if verdict is Verdict.GIVE_UP:
+        if verdict is SilenceVerdict.GIVE_UP:
             assert asked > heard
             assert number - asked >= PATIENCE

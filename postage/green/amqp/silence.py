@@ -24,7 +24,7 @@ import enum
 
 from postage.protocol import HEARTBEAT_FRAME
 
-__all__ = ["LOOK_INTERVAL", "PATIENCE", "Silence", "Verdict"]
+__all__ = ["LOOK_INTERVAL", "PATIENCE", "Silence", "SilenceVerdict"]
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at a connection."""
@@ -32,7 +32,7 @@ PATIENCE = 5
 """Looks without a byte before the broker is asked, and again before the connection is given up."""
 
 
-class Verdict(enum.Enum):
+class SilenceVerdict(enum.Enum):
     """What a look at a connection leads to."""
 
     WAIT = enum.auto()
@@ -61,7 +61,7 @@ class Silence:
 
     def look(
         self, *, received: int, unanswered: int, is_owed: bool, waiting: int, blocked: bool
-    ) -> Verdict:
+    ) -> SilenceVerdict:
         """Return what to do.
 
         *received* counts the bytes since the connection opened, *unanswered* those that we have
@@ -77,7 +77,7 @@ class Silence:
         elif is_owed or self._is_suspect or unanswered > len(HEARTBEAT_FRAME):
             self._looks += 1
             if self._looks == PATIENCE:
-                return Verdict.ASK
+                return SilenceVerdict.ASK
             if self._looks >= 2 * PATIENCE:
-                return Verdict.GIVE_UP
-        return Verdict.WAIT
+                return SilenceVerdict.GIVE_UP
+        return SilenceVerdict.WAIT

@@ -45,7 +45,7 @@ import pika.exceptions
 from postage.errors import OperationTimeout
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.hub_monitor import hub_monitor
-from postage.green.amqp.silence import LOOK_INTERVAL, Silence, Verdict
+from postage.green.amqp.silence import LOOK_INTERVAL, Silence, SilenceVerdict
 from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
 from postage.protocol import HEARTBEAT_FRAME
@@ -217,9 +217,9 @@ class Transport(pika.connection.Connection):
             waiting=self.unsent + self._stream.unacknowledged(),
             blocked=self.blocked is not None,
         )
-        if verdict is Verdict.ASK:
+        if verdict is SilenceVerdict.ASK:
             ask()
-        if verdict is Verdict.GIVE_UP:
+        if verdict is SilenceVerdict.GIVE_UP:
             self._lose(TimeoutError("the broker answers nothing; the connection is half-open"))
         else:
             self.watch(is_owed, ask)
