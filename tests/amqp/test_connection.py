@@ -408,7 +408,7 @@ def test_a_publisher_times_out_on_a_silent_broker(connect: Any) -> None:
 @pytest.mark.slow
 def test_a_broker_whose_heartbeats_stop_is_given_up() -> None:
     end = gevent.event.Event()
-    with listening(silent_peer(end, "plain", "confirming", "other"), heartbeat=1) as where:
+    with listening(silent_peer(end, "plain", "confirming"), heartbeat=1) as where:
         connection = Connection(where, "a test", lambda *_: None)
         connection.plain.get()
         waiting = spawned(
