@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from postage.errors import EncodingError, SettingsError
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint, exchange, producer_at
+from tests.support.proxy import Proxy
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -347,3 +349,40 @@ def test_arguments_of_timers_are_checked(endpoint: Endpoint, seconds: Any) -> No
 def test_only_an_object_can_run(what: Any) -> None:
     with pytest.raises(SettingsError, match="a microthread must be an object"):
         green.run(what)
+
+
+# --- classes that change later
+
+
+@pytest.mark.parametrize("key", [5, None, b"k", "\ud800", "k" * 256], ids=ascii)
+@pytest.mark.parametrize("confirm", [True, False])
+def test_a_wrong_key_that_a_class_gets_later_hurts_nobody(
+    endpoint: Endpoint, confirm: bool, key: Any
+) -> None:
+    processor = echo(endpoint)
+    producer = endpoint.producer(confirm=confirm)
+    with running(processor):
+        type(producer).eks = [(endpoint.exchange, key)]
+        for _ in range(3):
+            with pytest.raises(SettingsError, match=r"a name or key must be|longer than"):
+                producer.message_size("x")
+            with pytest.raises(SettingsError, match=r"a name or key must be|longer than"):
+                producer.rpc_echo("x").unwrap()
+        type(producer).eks = endpoint.eks
+        producer.message_size("good")
+        wait_until(lambda: processor.sizes == [4], SOON)
+        assert producer.rpc_echo("x").value == "x"
+
+
+@pytest.mark.parametrize("heartbeat", [0, 65_535])
+def test_the_ends_of_the_range_of_heartbeats_work(
+    endpoint: Endpoint, broker_env: Any, heartbeat: int
+) -> None:
+    with Proxy(broker_env.port) as proxy:
+        settings = replace(Settings.resolve(), port=proxy.port, heartbeat=heartbeat)
+        processor = Echo({}, endpoint.eqk, settings=settings)
+        with running(processor):
+            producer = type(endpoint.producer(max_retry=4))(settings=settings)
+            assert producer.rpc_echo("x").value == "x"
+            proxy.cut()
+            assert producer.rpc_echo("again").value == "again"

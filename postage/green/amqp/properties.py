@@ -13,6 +13,7 @@ import pika.data
 
 from postage.errors import SettingsError
 from postage.protocol import PROPERTIES, PROPERTY_FLAGS
+from postage.values import value_error
 
 __all__ = ["Properties", "PropertiesTemplate", "short_string", "short_string_at"]
 
@@ -143,11 +144,13 @@ _LENGTHS = [bytes((size,)) for size in range(256)]
 
 def short_string(text: str) -> bytes:
     """Return *text* with its length before it; raise `SettingsError` over 255 bytes."""
-    data = text.encode("utf-8", "surrogateescape")
     try:
+        data = text.encode("utf-8", "surrogateescape")
         return _LENGTHS[len(data)] + data
     except IndexError:
         raise SettingsError(f"longer than AMQP's 255 bytes: {text[:60]!r}...") from None
+    except (AttributeError, TypeError, UnicodeEncodeError):
+        raise value_error("a name or key", "a text that UTF-8 can hold", text) from None
 
 
 def short_string_at(data: bytes, at: int) -> tuple[str, int]:
