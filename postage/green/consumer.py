@@ -196,7 +196,7 @@ class GenericConsumer:
         self._topology.discard_binding(exchange_class, name, key)
         pair = self._runtime.pair
         pair.wait_declared(self.settings.operation_timeout)
-        with pair.consuming.get().lease() as channel:
+        with pair.rebinding.lock, pair.consuming.get().lease() as channel:
             channel.queue_unbind(name, exchange_class.name, key)
 
     def rename_queue(self, name: str, new_name: str, keys: Mapping[str, str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import gevent
@@ -14,6 +15,7 @@ from postage.errors import (
     ConnectionFailed,
     ConnectionLost,
     NoFreeChannel,
+    NoRoute,
     NotAcknowledged,
     OperationTimeout,
     PostageError,
@@ -138,7 +140,8 @@ def publish_confirmed(pair: Pair, message: PublishArgs, *, limit: float) -> None
     again with the same ``message_id``, so it can arrive twice.  Raises `PublishFailed` at the
     limit, and at once:
 
-    - `NoRoute` when the message is mandatory and reaches no queue;
+    - `NoRoute` when the message is mandatory and reaches no queue, or when its exchange was
+      deleted and no queue has been bound again;
     - `ChannelRefused` when the broker refuses this very message;
     - `ConnectionFailed` when there never was a connection;
     - `ConnectionClosed` when our own side closes the connection.
@@ -168,11 +171,14 @@ def _publish(
             # Nearly always the channel is open and the exchange declared.  Then we save the
             # timer, which would cost as much as the publish.
             connection, channel = pair.publishing.current, None
-            if connection is not None and exchange in connection.declared:
+            if connection is not None and exchange in connection.trusted:
                 channel = choose(connection).current
             if channel is None:
                 timer = timer or RetryTimer(limit, started=started)
-                channel, remaining = _open_channel(pair, exchange, choose, timer), timer.remaining
+                connection = _declare(pair, exchange, timer)
+                if not connection.trusts(exchange):
+                    return _publish_doubted(connection, Publication(*message), timer)
+                channel, remaining = _open_channel(connection, choose, timer), timer.remaining
             write(
                 channel, exchange.name, key, properties, body, mandatory=mandatory, limit=remaining
             )
@@ -184,22 +190,64 @@ def _publish(
             return channel
 
 
-def _open_channel(
-    pair: Pair, exchange: type[Exchange], choose: ChannelChooser, timer: RetryTimer
-) -> Channel:
-    """Connect, declare *exchange* and open the channel, as far as necessary; return the channel."""
+def _declare(pair: Pair, exchange: type[Exchange], timer: RetryTimer) -> Connection:
+    """Connect and declare *exchange*, as far as necessary; return the connection."""
     connection = pair.publishing.get(timer.remaining)
-    # The timeout is for this greenlet: others wait for the same declaration with other limits.
+    with _within(timer, "exchange.declare"):
+        connection.declare(exchange)
+    return connection
+
+
+def _open_channel(connection: Connection, choose: ChannelChooser, timer: RetryTimer) -> Channel:
+    """Open the channel, if that is necessary, and return it."""
+    with _within(timer, "channel.open"):
+        return choose(connection).get()
+
+
+@contextmanager
+def _within(timer: RetryTimer, operation: str) -> Iterator[None]:
+    """Raise `OperationTimeout` in the block at the limit of *timer*.
+
+    The timeout is for this greenlet: others wait for the same thing with other limits.
+    """
     timeout = gevent.Timeout.start_new(timer.remaining)
     try:
-        connection.declare(exchange)
-        return choose(connection).get()
+        yield
     except gevent.Timeout as exc:
         if exc is not timeout:
             raise  # the caller's own
-        raise OperationTimeout("exchange.declare and channel.open", timer.limit) from exc
+        raise OperationTimeout(operation, timer.limit) from exc
     finally:
         timeout.close()
+
+
+def _publish_doubted(
+    connection: Connection, publication: Publication, timer: RetryTimer
+) -> Channel:
+    """Publish to an exchange that was missing; return the channel.
+
+    The exchange may lack the bindings of others, which they are about to make again.  So whatever
+    the message asks for, it is sent as mandatory and confirmed, and sent again if it reaches no
+    queue.  Raises `NoRoute` at the limit, or when the exchange is trusted again.
+    """
+    exchange, key, properties, body, _ = publication
+    was_returned = False
+    while True:
+        channel = _open_channel(connection, _confirming, timer)
+        try:
+            channel.publish_confirmed(
+                exchange.name, key, properties, body, mandatory=True, limit=timer.remaining
+            )
+        except NoRoute:
+            was_returned = True
+            pause = timer.next_pause()
+            if pause is None or not connection.alive or connection.trusts(exchange):
+                raise
+            connection.wait_end(pause)
+        else:
+            if was_returned:
+                connection.doubt(exchange)
+            return channel
 
 
 def _wait_for_retry(

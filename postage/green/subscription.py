@@ -28,8 +28,7 @@ Each of them leads to FAILED, after an error that waiting does not cure, and to 
   (`topology.may_pass`), such as a queue with other flags.  The component gets the error and ends
   with it.  Other refusals, such as a queue on a node that is down, are tried again.
 
-The startup pool of the runtime, which runs a few components at a time, makes the first try.  The
-queues for which it does not succeed are then recovered.
+The startup pool of the runtime makes the first try; the queues for which it fails are recovered.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def declare_queue(connection: Connection, queue: QueueDeclaration, *, probe: boo
     try:
         _declare_all(connection, queue, probe)
     except ChannelRefused as exc:
-        deleted = [each for each, _ in queue.bindings if exc.misses(each.name)]
+        deleted = [each for each, _ in queue.bindings if f"no exchange '{each.name}'" in exc.text]
         if not deleted:
             raise
         # An exchange was deleted after this connection had declared it.
@@ -214,9 +213,10 @@ class Subscription:
         """
         self._move(SubscriptionEvent.STOP)
         self._runtime.consumer_check.discard(self.check)
-        greenlets = [*self._recovering.values(), self._starter]
+        self._runtime.pair.rebinding.discard(self)
+        greenlets = [*self._recovering.values(), *filter(None, [self._starter])]
         self._recovering.clear()
-        gevent.killall([each for each in greenlets if each is not None])
+        gevent.killall(greenlets)
         for tag, queue in self._queue_of_tag.items():
             channel = self._channel_of(queue)
             if channel is not None:
@@ -233,6 +233,19 @@ class Subscription:
             each.close_nowait()
         if channel is not None:
             channel.release(tags, limit)
+
+    # --- for `Rebinding`, which restores what others delete
+
+    def queues_on(self, connection: Connection) -> Iterator[QueueDeclaration]:
+        """Yield the bound queues that *connection* has declared."""
+        for queue in self._topology:
+            if queue.declared_on is connection and queue.bindings:
+                yield queue
+
+    def fail(self, error: Exception) -> None:
+        """End the component with *error*, which waiting does not cure."""
+        self._move(SubscriptionEvent.FAIL)
+        self._on_failure(error)
 
     # --- breaking; in the hub
 
@@ -264,15 +277,14 @@ class Subscription:
 
     def _note_end(self, error: PostageError, missing: list[QueueDeclaration]) -> None:
         if isinstance(error, ConnectionClosed):
-            self._fail(error)
+            self.fail(error)
             return
         self._counts["lost"] += 1
         if not isinstance(error, ConnectionLost):
             logger.warning(
                 "The channel of %s was closed; opening another: %s", self._names(), error
             )
-        # Reconnecting makes the pauses.
-        self._note_broken(missing, pauses=not isinstance(error, ConnectionLost))
+        self._note_broken(missing, pauses=not isinstance(error, ConnectionLost))  # `get` makes them
 
     def _on_cancel(self, tag: str) -> None:
         queue = self._queue_of_tag.pop(tag, None)
@@ -311,6 +323,7 @@ class Subscription:
         if self._state is SubscriptionState.STOPPED:
             return
         self._runtime.consumer_check.add(self.check)
+        self._runtime.pair.rebinding.add(self)
         self._starter = gevent.getcurrent()
         try:
             connection = self._runtime.pair.consuming.get(math.inf)
@@ -321,7 +334,7 @@ class Subscription:
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from %s: %s", self._names(), exc)
         except Exception as exc:  # the component ends with it
-            self._fail(exc)
+            self.fail(exc)
         finally:
             self._starter = None
         self._recover_each(self._missing(), pauses=False)
@@ -338,7 +351,7 @@ class Subscription:
                 pause = self._try(queue)
         except Exception as exc:  # the component ends with it
             self._recovering.pop(queue, None)
-            self._fail(exc)
+            self.fail(exc)
             return
         self._recovering.pop(queue, None)
         self._note_progress()
@@ -443,9 +456,8 @@ class Subscription:
     def _note_progress(self) -> None:
         """Note that everything is restored, if it is."""
         was_starting = self._state is SubscriptionState.STARTING
-        if not (was_starting or self._state is SubscriptionState.RECOVERING):
-            return
-        if self._recovering or not self._is_complete():
+        is_pending = was_starting or self._state is SubscriptionState.RECOVERING
+        if not is_pending or self._recovering or not self._is_complete():
             return
         self._move(SubscriptionEvent.RESTORED)
         self._has_consumed = True
@@ -459,10 +471,6 @@ class Subscription:
 
     def _move(self, event: SubscriptionEvent) -> None:
         self._state = next_subscription_state(self._state, event)
-
-    def _fail(self, error: Exception) -> None:
-        self._move(SubscriptionEvent.FAIL)
-        self._on_failure(error)
 
     def _is_complete(self) -> bool:
         return all(map(self._is_consumed, self._topology))

@@ -61,6 +61,12 @@ from postage.green.amqp.connection_states import (
     ConnectionState,
     next_state,
 )
+from postage.green.amqp.deleted_exchanges import (
+    CONSUMERS_WAIT,
+    POLL,
+    PUBLISHERS_WAIT,
+    DeletedExchanges,
+)
 from postage.green.amqp.hub_logging import HubLogger, silence_pika
 from postage.green.amqp.publish_record import OnFailure, log_failure
 from postage.green.amqp.refusals import Declaration, Refusals
@@ -69,10 +75,12 @@ from postage.green.amqp.trials import Trials
 from postage.green.amqp.waiting import Answer, SharedResource, WaitQueue
 from postage.settings import Settings
 
-__all__ = ["Connection"]
+__all__ = ["PUBLISHING", "Connection"]
 
 logger = HubLogger(__name__)
 
+PUBLISHING = "publishing"
+"""The role of the connection that publishes."""
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
@@ -108,6 +116,12 @@ class Connection:
         self._reason: BaseException = pika.exceptions.ConnectionClosedByClient(200, "closed")
         self.declared: set[type[Exchange]] = set()
         """The exchanges that need no further `declare` on this connection."""
+        self.trusted: set[type[Exchange]] = set()
+        """Those of them that were not missing lately, as `deleted_exchanges` says."""
+        self.on_missing: Callable[[type[Exchange]], None] | None = None
+        """Called with each exchange that turns out to be missing."""
+        is_publishing = role == PUBLISHING
+        self._deleted = DeletedExchanges(PUBLISHERS_WAIT if is_publishing else CONSUMERS_WAIT)
         self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
@@ -408,6 +422,8 @@ class Connection:
         """Declare *exchange*; return the connection, whose end ends the declaration, too."""
         parameters = exchange.parameters
         declaration = Declaration.of_exchange(parameters)
+        while self._deleted.must_wait(exchange) and not self._exists(exchange):
+            gevent.sleep(POLL)
         try:
             self.trials.carry_out(
                 declaration, lambda channel: channel.exchange_declare(**parameters)
@@ -417,12 +433,36 @@ class Connection:
         except ChannelRefused as exc:
             raise declaration.refused(exc.code, exc.text) from exc.__cause__
         self.declared.add(exchange)
+        self._deleted.doubt(exchange)
         return self
+
+    def _exists(self, exchange: type[Exchange]) -> bool:
+        try:
+            with self.lease() as channel:
+                channel.exchange_declare(**{**exchange.parameters, "passive": True})
+        except ChannelRefused:
+            return False
+        return True
 
     def discard_declaration(self, exchange: type[Exchange]) -> None:
         """Declare *exchange* again at its next use, because the broker reports it missing."""
         self.declared.discard(exchange)
+        self.trusted.discard(exchange)
         self._declaring.pop(exchange, None)
+        self._deleted.add(exchange)
+        if self.on_missing is not None:
+            self.on_missing(exchange)
+
+    def trusts(self, exchange: type[Exchange]) -> bool:
+        """Return whether *exchange*, which is declared, has all its bindings as far as is known."""
+        if self._deleted.is_doubted(exchange):
+            return False
+        self.trusted.add(exchange)
+        return True
+
+    def doubt(self, exchange: type[Exchange]) -> None:
+        """Note that *exchange*, which is not trusted yet, was still lacking a binding."""
+        self._deleted.doubt(exchange)
 
     # --- the end
 

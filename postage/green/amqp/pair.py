@@ -17,10 +17,11 @@ import gevent
 
 from postage.errors import ConnectionFailed, OperationTimeout, PostageError
 from postage.green.amqp.channel import DIRECT, OnReturn
-from postage.green.amqp.connection import Connection
+from postage.green.amqp.connection import PUBLISHING, Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.publish_record import OnFailure, PublishEntry
+from postage.green.amqp.rebinding import Rebinding
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Refusals
 from postage.settings import Settings
@@ -43,11 +44,13 @@ class Pair:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._refusals = Refusals()
-        self.publishing = self._reconnecting("publishing")
+        self.publishing = self._reconnecting(PUBLISHING)
         self.consuming = self._reconnecting("consuming")
         self.answering = self._reconnecting("answering")
         """Carries replies to `DIRECT`: a key of that form that is not genuine makes RabbitMQ 3 end
         the whole connection (541), and the key comes from the caller."""
+        self.rebinding = Rebinding(self.consuming)
+        """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
         self.on_failure: list[OnFailure] = []
@@ -63,9 +66,11 @@ class Pair:
 
     def _reconnecting(self, role: str) -> Reconnecting:
         def make(address: tuple[str, int]) -> Connection:
-            return Connection(
+            connection = Connection(
                 self.settings, role, self._on_returned, address, self._refusals, self._on_failure
             )
+            connection.on_missing = self.rebinding.restore
+            return connection
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)
 

@@ -74,6 +74,22 @@ class TopologyOperations:
             self._ask("queue.declare", self._pika.queue_declare, queue=queue, passive=True)
         return queue
 
+    def repeat(
+        self,
+        exchanges: Iterable[Mapping[str, Any]],
+        bindings: Iterable[tuple[str, str, str | None]],
+    ) -> None:
+        """Declare *exchanges* and make *bindings* again, all in one round trip.
+
+        An exchange is given by its parameters; a binding by queue, exchange and key.
+        """
+        self._check_alive()
+        for parameters in exchanges:
+            self._pika.exchange_declare(**parameters)  # without a callback: nowait
+        for binding in bindings:
+            self._pika.queue_bind(*binding)
+        self._ask("basic.qos", self._pika.basic_qos)  # its answer says that all went well
+
     def queue_unbind(self, queue: str, exchange: str, key: str | None) -> None:
         """Remove a binding; one that does not exist is fine."""
         binding = {"queue": queue, "exchange": exchange, "routing_key": key}
