@@ -270,7 +270,7 @@ def _wait_for_retry(
         gevent.sleep(0)  # connecting makes the pauses
         return
     if isinstance(error, ChannelRefused) and error.misses(exchange.name):
-        connection.discard_declaration(exchange)
+        connection.note_missing(exchange)
     if isinstance(error, NotAcknowledged):
         connection.replace_channel(connection.confirming)
     connection.wait_end(pause)

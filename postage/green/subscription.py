@@ -90,7 +90,7 @@ def declare_queue(connection: Connection, queue: QueueDeclaration, *, probe: boo
             raise
         # An exchange was deleted after this connection had declared it.
         for exchange in deleted:
-            connection.discard_declaration(exchange)
+            connection.note_missing(exchange)
         _declare_all(connection, queue, probe)
     queue.declared_on = connection
 

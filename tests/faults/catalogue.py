@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import sys
@@ -14,7 +15,7 @@ import gevent
 import pytest
 
 from postage import messaging
-from postage.errors import TopologyMismatch
+from postage.errors import NoRoute, TopologyMismatch
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.faults.fault_env import HEARTBEAT, FaultEnv
@@ -191,16 +192,44 @@ def empty_broker(env: FaultEnv, _load: Load | None = None, seconds: float = 0.0)
 # --- exchanges, queues and consumers; the connections stay
 
 
-@fault("exchange deleted, 404", quick=EMBEDDED)
-def delete_exchange(env: FaultEnv, load: Load) -> None:
-    """Delete the exchange of a publisher again and again (404); the publisher redeclares it."""
+@fault("exchange without queues deleted, 404", quick=EMBEDDED)
+def delete_unused_exchange(env: FaultEnv, load: Load) -> None:
+    """Delete the exchange of a publisher (404); the publisher redeclares it, and says what it lost.
+
+    Nobody binds a queue to it again, which a publisher cannot know.
+    """
     endpoint = Endpoint(load.endpoint.sub("gone"))
     producer = endpoint.producer(publish_timeout=5.0)
     with env.raw() as raw:
-        for number in range(REPEATS):
-            producer.message_note([0, number])
+        for _ in range(2):
+            producer.message_note([0, 0])
             raw.channel.exchange_delete(endpoint.exchange.name)
-    producer.message_note([0, REPEATS])
+            with pytest.raises(NoRoute):
+                producer.message_note([0, 0])
+            wait_until(partial(is_sent, producer), 10.0, "the exchange is trusted again")
+
+
+def is_sent(producer: Any) -> bool:
+    """Send a message that no queue takes, and tell whether that went well."""
+    with contextlib.suppress(NoRoute):
+        producer.message_note([0, 0])
+        return True
+    return False
+
+
+@fault("exchange of the load deleted")
+def delete_exchange(env: FaultEnv, load: Load) -> None:
+    """Delete the exchange that everything goes through, with all its bindings."""
+    with env.raw() as raw:
+        raw.channel.exchange_delete(load.endpoint.exchange.name)
+
+
+@fault("binding of calls removed", {"key": "calls"}, quick=EMBEDDED)
+@fault("binding of messages removed", {"key": "notes"}, quick=RABBITMQ)
+def remove_binding(env: FaultEnv, load: Load, *, key: str) -> None:
+    """Remove a binding; the load publishes as mandatory, and so its messages are refused."""
+    with env.raw() as raw:
+        raw.channel.queue_unbind(load.endpoint.sub(key), load.endpoint.exchange.name, key)
 
 
 @fault("queue mismatch, 406", limits=HARMLESS, quick=RABBITMQ)

@@ -410,10 +410,8 @@ def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw):
     with running(server(endpoint.eqk)):
         warm(producer)
         raw.channel.exchange_delete(endpoint.exchange.name)
-        assert producer.rpc_echo("x", _timeout=30).value == "NoRoute"
-        assert (
-            producer.rpc_echo("x").value == "NoRoute"
-        )  # the exchange now exists, without bindings
+        assert producer.rpc_echo("x", _timeout=30).value == "x"
+        assert producer.rpc_echo("x", _key="unbound").value == "NoRoute"
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from postage import messaging
-from postage.errors import SettingsError
+from postage.errors import NoRoute, SettingsError
 from postage.testing.polling import wait_until
 from tests.classic.recorded import FINGERPRINT, SENT
 from tests.support.endpoints import exchange, producer_at
@@ -254,9 +254,10 @@ def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, queue, co
 
     def is_back():
         producer.message_hello()  # unconfirmed, the first only shows the loss
-        return exchange_exists(raw, endpoint.exchange.name)
 
-    wait_until(is_back)
+    with pytest.raises(NoRoute):  # its queue was bound to the exchange by nobody who binds again
+        wait_until(is_back)
+    assert exchange_exists(raw, endpoint.exchange.name)
     again = listen(raw, endpoint.exchange, "rk")
     producer.message_after()
     wait_until(lambda: take(raw, again)["name"] == "after")

@@ -179,9 +179,7 @@ def test_not_more_places_are_overdue_than_channels_allow(monkeypatch: pytest.Mon
 # --- without any permission but to read
 
 
-def test_a_passive_queue_without_key_is_neither_bound_nor_declared(
-    endpoint: Endpoint, raw: Any
-) -> None:
+def test_a_passive_queue_without_key_is_not_even_bound(endpoint: Endpoint, raw: Any) -> None:
     raw.declare(endpoint.queue)
     as_it_is = {"name": endpoint.queue, "flags": {"passive": True}}
     missing = exchange(endpoint.sub("missing"))
@@ -199,7 +197,7 @@ def test_another_queue_without_key_is_bound_by_its_name(endpoint: Endpoint) -> N
         assert endpoint.producer().rpc_echo(1, _key=endpoint.queue).value == 1
 
 
-def test_a_missing_queue_that_is_used_as_it_is_names_itself(endpoint: Endpoint) -> None:
+def test_a_missing_queue_that_is_used_as_it_is_is_named(endpoint: Endpoint) -> None:
     as_it_is = {"name": endpoint.queue, "flags": {"passive": True}}
     with pytest.raises(TopologyMismatch, match=endpoint.queue):
         messaging.GenericConsumer(endpoint.at((as_it_is, None)))

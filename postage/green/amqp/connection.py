@@ -402,7 +402,7 @@ class Connection:
         # No publisher waits for an answer, so a missing exchange shows only at the channel's end.
         if isinstance(error, ChannelRefused):
             for exchange in [known for known in self.declared if error.misses(known.name)]:
-                self.discard_declaration(exchange)
+                self.note_missing(exchange)
 
     # --- exchanges
 
@@ -445,10 +445,14 @@ class Connection:
         return True
 
     def discard_declaration(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* again at its next use, because the broker reports it missing."""
+        """Declare *exchange* again at its next use."""
         self.declared.discard(exchange)
         self.trusted.discard(exchange)
         self._declaring.pop(exchange, None)
+
+    def note_missing(self, exchange: type[Exchange]) -> None:
+        """Note that the broker reports *exchange* missing; its next use makes it again."""
+        self.discard_declaration(exchange)
         self._deleted.add(exchange)
         if self.on_missing is not None:
             self.on_missing(exchange)

@@ -268,7 +268,7 @@ class Rebinding:
     def _make(self, connection: Connection, bound: list[_Bound]) -> None:
         exchanges = {each.exchange for each in bound}
         for exchange in exchanges:
-            connection.discard_declaration(exchange)
+            connection.note_missing(exchange)
         for exchange in exchanges:
             connection.declare(exchange)
         for start in itertools.takewhile(len(bound).__gt__, itertools.count(0, AT_ONCE)):

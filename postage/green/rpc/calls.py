@@ -46,6 +46,7 @@ from postage.errors import (
     ConnectionClosed,
     ConnectionFailed,
     ConnectionLost,
+    NoRoute,
     OperationTimeout,
     PostageError,
     SettingsError,
@@ -201,6 +202,17 @@ class Calls:
             self._replace_request_channel()
         elif isinstance(call.loss, ConnectionClosed):
             call.fail(CONNECTION_LOST, call.loss)
+        elif isinstance(call.loss, NoRoute):
+            self._wait_for_route(call, budget)
+
+    def _wait_for_route(self, call: PendingCall, budget: CallBudget) -> None:
+        """Wait before the next try, because servers are about to bind their queues again."""
+        budget.used -= 1  # no server has seen this try
+        pause = budget.next_pause()
+        if pause is None:
+            call.fail(NO_ROUTE, call.loss)
+        else:
+            call.wait(pause)
 
     def _replace_request_channel(self) -> None:
         """Use another channel after a timeout, because requests on this one may reach no queue."""
@@ -293,6 +305,7 @@ class Calls:
         loss = call.loss if budget.used else call.loss or self._pair.publishing.last_error
         if loss is not None:
             name = TIMEOUT if isinstance(loss, OperationTimeout) else CONNECTION_LOST
+            name = NO_ROUTE if isinstance(loss, NoRoute) else name
             return MessageResultException(name, str(loss))
         if budget.exhausted:
             text = f"no reply within {budget.timeout:g} s, {_tries(budget.tries)}"
@@ -359,7 +372,10 @@ class Calls:
         if call is None:
             logger.info("The request of a call that has ended was returned (%s).", reason)
             return
-        exchange, key = call.destination
+        connection, exchange, key = self._pair.publishing.current, *call.destination
+        if connection is not None and not connection.trusts(call.request.exchange):
+            call.end_try(NoRoute(exchange, key))
+            return
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
         call.fail(NO_ROUTE, text)
 
@@ -377,8 +393,8 @@ class Calls:
             call.end_try(error)
         elif error.misses(exchange.name):
             if connection is not None:
-                connection.discard_declaration(exchange)
-            call.fail(NO_ROUTE, error)
+                connection.note_missing(exchange)
+            call.end_try(NoRoute(*call.destination))
         else:
             call.fail(type(error).__name__, error)
 
