@@ -23,13 +23,15 @@ from postage.addressing import (
 from postage.attributes import CONSUMER
 from postage.callables import refuse_lazy
 from postage.encoding import Encoder, JsonEncoder
+from postage.errors import ConnectionClosed, PostageError
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
 from postage.green.amqp.delivery import Delivery, DeliveryChannel
+from postage.green.amqp.hub_door import HubDoor, hub_door, native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.pipelining import current_pipeline
-from postage.green.rpc.replying import reply_to
+from postage.green.rpc.replying import EncodedReply, encoded_reply, send_reply
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
@@ -94,6 +96,8 @@ class GenericConsumer:
         watchdog, and ``restored``: how many times it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
+        self.door: HubDoor | None = None
+        """The way for other native threads into the hub in which it consumes; None before that."""
         self._ending: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
 
@@ -251,7 +255,9 @@ class GenericConsumer:
 
         If it was called first, `start_consuming` returns at once.
         """
-        if not self._ending.ready():
+        if self.door is not None and native_thread() != self.door.thread:
+            self.door.call(self.stop_consuming)
+        elif not self._ending.ready():
             self._ending.set()
 
     def start(self, on_delivery: OnDelivery, on_end: OnEnd | None = None) -> None:
@@ -264,6 +270,7 @@ class GenericConsumer:
         """
         if on_end is not None:
             self._ending.rawlink(lambda ending: on_end(ending.exception))
+        self.door = hub_door()
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
@@ -319,8 +326,22 @@ class GenericConsumer:
 
         Switches only while the broker takes no data.  Raises `EncodingError`.  If the request has
         no ``reply_to``, the reply is logged and dropped.
+
+        In another native thread than that of the consumer, hands the encoded reply over and returns
+        at once.  If it cannot be sent then, it is logged and counted as ``lost_reply``.
         """
-        reply_to(self._runtime.pair, self.encoder, header, message)
+        reply = encoded_reply(self.encoder, header, message)
+        if self.door is None or native_thread() == self.door.thread:
+            send_reply(self._runtime.pair, *reply)
+        elif not self.door.call(self._send_reply, reply):
+            raise ConnectionClosed("the native thread of this consumer has ended")
+
+    def _send_reply(self, reply: EncodedReply) -> None:
+        try:
+            send_reply(self._runtime.pair, *reply)
+        except PostageError as exc:
+            self.counts["lost_reply"] += 1
+            logger.warning("A reply was lost: %s", exc)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:

@@ -28,6 +28,7 @@ import gevent.hub
 import gevent.monkey
 
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.hub_door import hub_door
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.transport import Transport
@@ -124,7 +125,7 @@ class _HubRuntimes:
     """The runtimes of one hub, kept in its native thread so that they end with it."""
 
     def __init__(self, hub: Any) -> None:
-        self.hub, self.pid = hub, os.getpid()
+        self.hub, self.pid, self.door = hub, os.getpid(), hub_door()
         self.by_settings: dict[Settings, Runtime] = {}
         self.last: tuple[Settings | None, Runtime | None] = None, None
 
@@ -133,6 +134,7 @@ class _HubRuntimes:
 
     def close_without_hub(self) -> None:
         """Close all connections; the next use of a component makes new ones."""
+        self.door.run_without_hub()
         deadline = time.monotonic() + EXIT_LIMIT
         pairs = [each.pair for each in self.by_settings.values()]
         self.by_settings.clear()
@@ -151,6 +153,7 @@ class _HubRuntimes:
 
     def _destroy_hub(self) -> None:
         """Free the file descriptors of the hub, which gevent leaves open when a thread ends."""
+        self.door.close()
         if self.hub.loop is not None and not self.hub.main_hub:
             self.hub.destroy(destroy_loop=True)
             self.hub.throw()  # or its last exception would keep it in memory, with much else

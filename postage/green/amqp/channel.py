@@ -43,6 +43,7 @@ from postage.green.amqp import error_translation
 from postage.green.amqp.codec import Codec, ack_frame, not_called
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.delivery import Acks, Delivery
+from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.publish_record import OnFailure, PublishRecord, Republish, log_failure
@@ -81,6 +82,8 @@ def new_tag() -> str:
 class Channel(TopologyOperations):
     """One AMQP channel.  For the greenlets of its hub; many may use it at once.
 
+    `ack` and `reject` are for any native thread.
+
     A method waits for the broker at most *limit* seconds; logs name *owner*.  Methods that wait
     switch greenlets, and raise
 
@@ -94,7 +97,7 @@ class Channel(TopologyOperations):
     def __init__(
         self, transport: Transport, codec: Codec, opened: Answer[Any], limit: float, owner: object
     ) -> None:
-        self.transport = transport
+        self.transport, self._thread = transport, native_thread()
         self.codec = codec
         self._limit, self._owner = limit, owner
         self._waiting: set[Answer[Any]] = {opened}
@@ -286,7 +289,9 @@ class Channel(TopologyOperations):
 
         Raises nothing: a second ack, and one on an ended channel, is counted in `stale_acks`.
         """
-        if not (self.alive and self._acks.finish(tag)):
+        if native_thread() != self._thread:
+            self.stale_acks += not self.transport.door.call(self.ack, tag)
+        elif not (self.alive and self._acks.finish(tag)):
             self.stale_acks += 1
         elif not self._flush_due:
             self._flush_due = True
@@ -309,7 +314,9 @@ class Channel(TopologyOperations):
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery at once.  Never switches or raises; counts as `ack` does."""
-        if self.alive and self._acks.discard(tag):
+        if native_thread() != self._thread:
+            self.stale_acks += not self.transport.door.call(self.reject, tag, requeue=requeue)
+        elif self.alive and self._acks.discard(tag):
             self.codec.reject(self.number, tag, requeue=requeue)
         else:
             self.stale_acks += 1

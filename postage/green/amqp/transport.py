@@ -43,6 +43,7 @@ import pika.connection
 import pika.exceptions
 
 from postage.errors import OperationTimeout
+from postage.green.amqp.hub_door import hub_door
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.amqp.silence import LOOK_INTERVAL, Silence, SilenceVerdict
@@ -126,6 +127,8 @@ class Transport(pika.connection.Connection):
         # `beat` uses it: run_callback_threadsafe counts references to the loop without a lock.
         self._waker = self._loop.async_(ref=False)
         self._waker.start(self._flush)
+        self.door = hub_door()
+        """The way into its hub for other native threads."""
         self._timers: set[Any] = set()
         self._out: list[bytes] = []
         self._sending = NOTHING

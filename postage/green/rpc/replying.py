@@ -21,11 +21,23 @@ from postage.green.amqp.publish_record import PublishEntry
 from postage.green.rpc.peers import RECEIPT
 from postage.message import Message, MessageResult, MessageResultException
 
-__all__ = ["REFUSED", "is_ready", "on_failure", "reply_to", "send_receipt", "wait_ready"]
+__all__ = [
+    "REFUSED",
+    "EncodedReply",
+    "encoded_reply",
+    "is_ready",
+    "on_failure",
+    "send_receipt",
+    "send_reply",
+    "wait_ready",
+]
 
 logger = HubLogger(__name__)
 
 _TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
+
+EncodedReply = tuple[str | None, Properties, bytes]
+"""The reply queue, the properties and the body of a reply."""
 
 REFUSED = "postage.refused"
 """The property ``type`` of an exception result that replaces a refused reply."""
@@ -34,11 +46,10 @@ _encoders: dict[str, Encoder] = {}
 """The encoders that replies have used, by content type; only those other than JSON."""
 
 
-def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> None:
-    """Send *message*, a result message or any value, to the caller with the properties *header*.
+def encoded_reply(encoder: Encoder, header: Properties, message: Any) -> EncodedReply:
+    """Return *message*, a result message or any value, for the caller with the properties *header*.
 
-    Switches only while the broker takes no data.  Raises `EncodingError`, and the errors of
-    publishing, such as `ConnectionLost`.
+    May be called in any native thread.  Raises `EncodingError`.
     """
     result = message if isinstance(message, Message) else MessageResult(message)
     body = body_of(encoder, result.body)
@@ -49,7 +60,7 @@ def reply_to(pair: Pair, encoder: Encoder, header: Properties, message: Any) -> 
         properties = Properties(content_type=content_type, correlation_id=id_)
     if type(encoder) is not JsonEncoder:
         _encoders[content_type] = encoder
-    _publish(pair, header.reply_to, properties, body)
+    return header.reply_to, properties, body
 
 
 def is_ready(pair: Pair) -> bool:
@@ -105,12 +116,17 @@ def send_receipt(pair: Pair, header: Properties) -> None:
     """Tell the caller with the properties *header* that its request has arrived; see `peers`."""
     receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
     try:
-        _publish(pair, header.reply_to, receipt, b"")
+        send_reply(pair, header.reply_to, receipt, b"")
     except PostageError as exc:
         logger.debug("A receipt was lost, which does not harm the call: %s", exc)
 
 
-def _publish(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
+def send_reply(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
+    """Send an `EncodedReply`.
+
+    Switches only while the broker takes no data.  Raises the errors of publishing, such as
+    `ConnectionLost`.
+    """
     if not _is_routing_key(queue):
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
         return
@@ -145,7 +161,7 @@ def _send_refusal(pair: Pair, entry: PublishEntry, error: ChannelRefused) -> Non
     result = MessageResultException(type(error).__name__, f"the reply was not sent: {error}")
     properties = Properties(content_type=content_type, correlation_id=id_, type=REFUSED)
     try:
-        _publish(pair, entry.key, properties, body_of(encoder, result.body))
+        send_reply(pair, entry.key, properties, body_of(encoder, result.body))
     except PostageError as exc:
         logger.warning("A reply was lost: %s", exc)
 

@@ -34,10 +34,18 @@ from postage.dispatch import Bound, Outcome, Reply, dispatch
 from postage.encoding import JsonEncoder
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.rpc.peers import RECEIPT
-from postage.green.rpc.replying import is_ready, reply_to, send_receipt, wait_ready
+from postage.green.rpc.replying import (
+    EncodedReply,
+    encoded_reply,
+    is_ready,
+    send_receipt,
+    send_reply,
+    wait_ready,
+)
 from postage.green.runtime import runtime_of
 from postage.message import MessageResultException
 
@@ -78,7 +86,11 @@ def serve(
             return None
 
     def send(result: Any) -> None:
-        _send(server, deadline, partial(server.consumer.rpc_reply, properties, result))
+        door = server.consumer.door
+        if door is None or native_thread() == door.thread:
+            _send(server, deadline, partial(server.consumer.rpc_reply, properties, result))
+        else:
+            _hand_over(server, deadline, encoded_reply(server.consumer.encoder, properties, result))
 
     def count_second() -> None:
         counts["second_reply"] += 1
@@ -114,9 +126,20 @@ def _refuse(
     encoder = server.consumer.encoder
     if properties.content_type != encoder.content_type:
         encoder = JsonEncoder()  # which callers with another encoder understand best
-    pair = runtime_of(server.consumer.settings).pair
     result = MessageResultException(type(error).__name__, str(error))
-    _send(server, deadline, lambda: reply_to(pair, encoder, properties, result))
+    _send_encoded(server, deadline, encoded_reply(encoder, properties, result))
+
+
+def _hand_over(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
+    """Send a reply that another native thread gives, in the hub of the processor."""
+    if not server.consumer.door.call(_send_encoded, server, deadline, reply):
+        server.counts["lost_reply"] += 1
+        logger.warning("A reply was lost: the native thread of %r has ended.", server)
+
+
+def _send_encoded(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
+    pair = runtime_of(server.consumer.settings).pair
+    _send(server, deadline, lambda: send_reply(pair, *reply))
 
 
 def _send(server: RpcServer, deadline: Deadline | None, write: Callable[[], None]) -> None:
