@@ -42,6 +42,7 @@ from postage.errors import (
 from postage.green.amqp import error_translation
 from postage.green.amqp.codec import Codec, ack_frame, not_called
 from postage.green.amqp.confirms import Confirms
+from postage.green.amqp.consumer_cancels import ConsumerCancels
 from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
@@ -79,7 +80,7 @@ def new_tag() -> str:
     return f"postage-{next(_tags)}"
 
 
-class Channel(TopologyOperations):
+class Channel(TopologyOperations, ConsumerCancels):
     """One AMQP channel.  For the greenlets of its hub; many may use it at once.
 
     `ack` and `reject` are for any native thread.
@@ -103,8 +104,8 @@ class Channel(TopologyOperations):
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._ending: BaseException | None = None
-        self._consumers: set[str] = set()  # pika's own set is copied for each access
-        self._cancelling: set[str] = set()
+        self._consumers = set()  # pika's own set is copied for each access
+        self._cancelling = set()
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = self._is_given_up = False
         self._published = 0
@@ -133,8 +134,7 @@ class Channel(TopologyOperations):
         """
         self.on_end: Callbacks[Callable[[PostageError], None]] = Callbacks()
         """Called in the hub when the channel ends, for whatever reason."""
-        self.on_cancel: Callbacks[Callable[[str], None]] = Callbacks()
-        """Called in the hub with the tag of a consumer that the broker ends."""
+        self.on_cancel = Callbacks()
         try:
             self._pika = transport.channel(on_open_callback=opened.set_result)
         except pika.exceptions.NoFreeChannels as exc:
@@ -213,62 +213,6 @@ class Channel(TopologyOperations):
             consumer_tag=tag,
         )
         return tag
-
-    def cancel(self, tag: str) -> None:
-        """End a consumer; its unacknowledged deliveries can still be acknowledged.
-
-        Raises nothing: if the broker does not answer, the consumer ends with its channel.  Returns
-        at once if another greenlet is cancelling it.
-        """
-        if tag in self._cancelling:
-            return
-        self._cancelling.add(tag)
-        try:
-            if self.has_consumer(tag):
-                self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
-        except PostageError as exc:
-            logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
-        finally:
-            self._cancelling.discard(tag)
-        self._remove_consumer(tag)
-
-    def cancel_nowait(self, tag: str, *, drop: bool = False) -> None:
-        """End a consumer without waiting; never switches.
-
-        Deliveries that the broker sent before it saw the cancel still come to the callback.  With
-        *drop*, for a consumer that does not acknowledge, they are dropped.
-        """
-        if drop:
-            self.codec.discard_consumer(self.number, tag)
-        if tag in self._cancelling or not self.has_consumer(tag):
-            return
-        if drop or self.shared:
-            self._cancelling.add(tag)
-            self._pika.basic_cancel(tag, callback=self._on_cancelled)
-        else:
-            # Without a callback pika sends nowait, at once, even while another request waits for
-            # its answer.  pika keeps the tag until the channel ends; this channel ends soon.
-            self._pika.basic_cancel(tag)
-            self._consumers.discard(tag)
-
-    def _on_cancelled(self, frame: Any) -> None:
-        tag: str = frame.method.consumer_tag
-        self._cancelling.discard(tag)
-        self._remove_consumer(tag)
-
-    def _on_cancel(self, frame: Any) -> None:
-        tag: str = frame.method.consumer_tag
-        self._remove_consumer(tag)
-        for callback in self.on_cancel.copy():
-            callback(tag)
-
-    def _remove_consumer(self, tag: str) -> None:
-        self._consumers.discard(tag)
-        self.codec.discard_consumer(self.number, tag)
-
-    def has_consumer(self, tag: str) -> bool:
-        """Return whether the consumer *tag* runs or is being started."""
-        return self.alive and tag in self._consumers
 
     def release(self, tags: Collection[str], limit: float | None = None) -> None:
         """End the consumers *tags* and requeue their unacknowledged deliveries.
