@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -230,6 +231,8 @@ def _register_once() -> None:
         atexit.unregister(_at_exit)  # a forked child has inherited it
         atexit.register(_at_exit)
         _register_in_child_of_multiprocessing()
+        if not threading.main_thread().is_alive():  # an exit function is the first to use Postage
+            Transport.chunk = 0
 
 
 def _register_in_child_of_multiprocessing() -> None:

@@ -23,11 +23,11 @@ def verdicts(looks: Looks, silence: Silence | None = None) -> list[SilenceVerdic
     return [silence.look(**{**nothing, **each}) for each in looks]
 
 
-def test_what_was_written_and_never_answered_ends_the_connection() -> None:
+def test_what_is_never_answered_ends_the_connection() -> None:
     assert verdicts([{"unanswered": 100}] * 2 * PATIENCE) == GIVEN_UP
 
 
-def test_an_answer_that_is_owed_and_never_comes_ends_the_connection() -> None:
+def test_an_answer_that_is_owed_ends_the_connection() -> None:
     assert verdicts([{"is_owed": True}] * 2 * PATIENCE) == GIVEN_UP
 
 

@@ -79,7 +79,10 @@ def _look_up(host: str, port: int) -> list[Target]:
     try:
         found: list[Target] = _getaddrinfo(host.encode(), port, 0, stream, 0, socket.AI_NUMERICHOST)
     except OSError:  # *host* is a name
-        return gevent.socket.getaddrinfo(host, port, 0, stream)
+        try:
+            return gevent.socket.getaddrinfo(host, port, 0, stream)
+        except RuntimeError:  # the program ends: no thread starts any more, and nothing else runs
+            return list(_getaddrinfo(host, port, 0, stream))
     return found
 
 

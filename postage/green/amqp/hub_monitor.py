@@ -237,7 +237,8 @@ class HubMonitor:
         try:
             _start_thread(self._run, (wake_lock,))
         except RuntimeError as exc:  # too many threads, or the interpreter is about to end
-            logger.warning("Heartbeats are written by the hub alone: %s.", exc)
+            level = logging.DEBUG if "shutdown" in str(exc) else logging.WARNING
+            logger.log(level, "Heartbeats are written by the hub alone: %s.", exc)
         else:
             self._wake_lock = wake_lock
 
