@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from postage.errors import DecodingError, EncodingError
 
-__all__ = ["Encoder", "JsonEncoder", "body_of", "encode_fast", "fast_json"]
+__all__ = ["Encoder", "JsonEncoder", "body_of", "encode_fast", "fast_json", "too_large"]
 
 
 class Encoder:
@@ -123,6 +123,15 @@ def body_of(encoder: Encoder, message: object) -> bytes:
         return encoded.encode("utf-8")
     except UnicodeEncodeError as exc:
         raise EncodingError(f"the body is no text that UTF-8 can hold: {exc}") from exc
+
+
+def too_large(body: bytes, owner: str, max_body: int | None) -> EncodingError:
+    """Return the error for a *body* over *max_body* bytes, an attribute of the class *owner*."""
+    return EncodingError(
+        f"a body of {len(body)} bytes is larger than max_body of {owner}, {max_body} bytes: send "
+        f"less, or raise max_body here and in the processor's consumer class, and max_message_size "
+        f"of the broker"
+    )
 
 
 # --- JSON by orjson and msgspec

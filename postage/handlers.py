@@ -114,6 +114,8 @@ class MessageFilter:
         if is_handler(_callable):
             raise HandlerError(name_of(_callable), "needs a filter: write @MessageFilter(callable)")
         refuse_lazy(_callable)
+        if not callable(_callable):
+            raise HandlerError("@MessageFilter", f"takes a function, not {_callable!r}")
         self.callable, self.args, self.kwds = _callable, args, kwds
 
     def __call__(self, func: T) -> T:

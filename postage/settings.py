@@ -27,12 +27,13 @@ from postage.values import (
     Rule,
     check_values,
     flag,
+    host_name,
     number,
+    path,
     rule,
     seconds,
     secret,
     short_text,
-    text,
     value_error,
 )
 
@@ -44,16 +45,27 @@ Hup = Mapping[str, Any]
 
 TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
-_TEXTS = ("cacertfile", "certfile", "keyfile", "server_name_indication")
+_FILES = ("cacertfile", "certfile", "keyfile")
 _FLAGS = ("wait_for_broker", "tls", "verify")
+
+
+def _are_addresses(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, tuple) and len(each) == 2  # noqa: PLR2004 - a pair
+        for each in value
+    )
+
+
 _RULES: Mapping[str, Rule] = {
+    "other_hosts": rule("a tuple of (host, port)", _are_addresses),
     **dict.fromkeys(("user", "password"), secret),
     "vhost": short_text(),
     "heartbeat": number(0, MAX_SHORT_INT),
     **dict.fromkeys(("connect_timeout", "operation_timeout"), seconds()),
     "late_after": seconds(zero=True),
     **dict.fromkeys(_FLAGS, flag),
-    **dict.fromkeys(_TEXTS, text),
+    **dict.fromkeys(_FILES, path),
+    "server_name_indication": lambda name, value: None if value == "" else host_name(name, value),
     "auth_mechanism": rule(f"one of {', '.join(MECHANISMS)}", lambda value: value in MECHANISMS),
 }
 _DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
@@ -106,7 +118,7 @@ class Settings:
         """Raise `SettingsError` for values that can never work."""
         check_values(self, _RULES)
         check_addresses(self.addresses)
-        for name in _TEXTS:
+        for name in (*_FILES, "server_name_indication"):
             if getattr(self, name) and not self.tls:
                 # These settings show that the user wants TLS; without TLS they would be ignored.
                 raise SettingsError(f"{name} is for TLS: write amqps://, or set POSTAGE_TLS=1")

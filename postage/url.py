@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import urllib.parse
 from dataclasses import dataclass, field
+from typing import Any
 
 from postage.errors import SettingsError
-from postage.values import number, secret
+from postage.values import host_name, number, secret
 
 __all__ = ["EMBEDDED", "Address", "Url", "addresses", "check_addresses", "port_number"]
 
@@ -20,9 +21,6 @@ Address = tuple[str, int]
 
 EMBEDDED = "embedded://"
 """The prefix of a host that is the name of a broker inside this process."""
-
-MAX_HOST = 253
-"""The characters of the longest host name (RFC 1035, 2.3.4)."""
 
 _port = number(1, 65535)
 
@@ -108,22 +106,12 @@ def addresses(hosts: str, port: int) -> tuple[Address, ...]:
     return tuple((host, port_number(own) if own else port) for host, own in split)
 
 
-def check_addresses(hosts: tuple[Address, ...]) -> None:
+def check_addresses(hosts: tuple[tuple[Any, Any], ...]) -> None:
     """Raise `SettingsError` if *hosts* are no pairs of a host and a port."""
     for host, port in hosts:
-        secret("host", host)
+        if not (isinstance(host, str) and host.startswith(EMBEDDED)):
+            host_name("host", host)
         _port("port", port)
-        if not (host.startswith(EMBEDDED) or _is_host(host)):
-            raise SettingsError("host must be a name of at most 253 characters, or an IP address")
-
-
-def _is_host(host: str) -> bool:
-    """Tell whether the resolver can be asked for *host*: it raises other errors for odd texts."""
-    try:
-        encoded = host.encode("idna") if not host.isascii() else host.encode()
-    except UnicodeError:  # an empty label, or one of more than 63 bytes
-        return False
-    return 0 < len(encoded) <= MAX_HOST and b"\0" not in encoded
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -26,7 +26,9 @@ __all__ = [
     "check_values",
     "encoder_class",
     "flag",
+    "host_name",
     "number",
+    "path",
     "rule",
     "seconds",
     "secret",
@@ -43,6 +45,8 @@ MAX_SHORT = 255
 """The bytes of AMQP's short strings: names of queues, exchanges and virtual hosts, and keys."""
 MAX_SHORT_INT = 65535
 """The largest of AMQP's short integers: a prefetch, or a heartbeat in seconds."""
+MAX_HOST = 253
+"""The characters of the longest host name (RFC 1035, 2.3.4)."""
 MAX_TABLE = 1 << 16
 """The bytes of a table of arguments.  Its method must fit into one frame, usually of 128 KiB."""
 MAX_DEPTH = 50
@@ -133,6 +137,9 @@ def _is_text(value: object) -> bool:
     return _size_of_text(value) is not None
 
 
+path = rule("a text without NUL", lambda value: isinstance(value, str) and "\0" not in value)
+"""The rule of names of files, which may have bytes that are not UTF-8 (as surrogates)."""
+
 text = rule("a text that UTF-8 can hold", _is_text)
 """The rule of texts of any length."""
 
@@ -151,6 +158,25 @@ def short_text(least: int = 0, *, none: bool = False) -> Rule:
         return size is not None and least <= size <= MAX_SHORT
 
     return rule(f"a text of {least} to {MAX_SHORT} bytes in UTF-8", allows, none=none)
+
+
+def host_name(name: str, value: object) -> None:
+    """Check the name or IP address of a host; no error quotes it, as it may hold a password."""
+    if not _is_host(value):
+        raise SettingsError(
+            f"{name} must be a name of at most {MAX_HOST} characters, or an IP address"
+        )
+
+
+def _is_host(value: object) -> bool:
+    """Tell whether the resolver can be asked for *value*: odd texts raise errors of Python."""
+    if not isinstance(value, str):
+        return False
+    try:
+        encoded = value.encode() if value.isascii() else value.encode("idna")
+    except UnicodeError:  # an empty label, or one of more than 63 bytes
+        return False
+    return 0 < len(encoded) <= MAX_HOST and b"\0" not in encoded
 
 
 # --- tables of arguments (AMQP 0-9-1, 4.2.5.5)
@@ -226,10 +252,16 @@ def _is_encoder(value: object) -> bool:
     content_type = getattr(value, "content_type", None)
     methods = (getattr(value, name, None) for name in ("encode", "decode"))
     size = _size_of_text(content_type)
-    return isinstance(value, type) and all(map(callable, methods)) and size in range(MAX_SHORT + 1)
+    depth = getattr(value, "max_depth", 1)
+    if not isinstance(depth, int) or depth < 1 or size is None or size > MAX_SHORT:
+        return False
+    return isinstance(value, type) and all(map(callable, methods))
 
 
-encoder_class = rule("a class with encode(), decode() and a text as content_type", _is_encoder)
+encoder_class = rule(
+    "a class with encode(), decode(), a text as content_type, and a max_depth >= 1 if any",
+    _is_encoder,
+)
 """The rule of the attribute ``encoder_class``."""
 
 MAX_BODY = 16 << 20

@@ -20,10 +20,31 @@ from postage.broker.faults import Faults
 from postage.broker.session.node import Node
 from postage.broker.snapshot import Statistics, snapshot
 from postage.errors import SettingsError
+from postage.values import Rule, check_arguments, host_name, number, rule
 
 __all__ = ["Broker", "HubTimers"]
 
 logger = logging.getLogger(__name__)
+
+
+def _check_users(name: str, users: object) -> None:
+    """Check the users and passwords; an error must not quote them."""
+    table = users if isinstance(users, Mapping) else {} if users is None else {None: None}
+    if not all(isinstance(text, str) for pair in table.items() for text in pair):
+        raise SettingsError(f"{name} must be a dictionary of users and passwords, or None")
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and all(isinstance(name, str) for name in value)
+
+
+_RULES: Mapping[str, Rule] = {
+    "host": host_name,
+    "port": number(0, 65535),
+    "users": _check_users,
+    "vhosts": rule("a tuple of names", _are_names),
+    "limits": rule("Limits", lambda value: isinstance(value, Limits), none=True),
+}
 
 BACKLOG = 256
 """Connections that the system queues before they are accepted."""
@@ -52,6 +73,7 @@ class Broker:
         timers: Timers | None = None,
         create_missing: bool = False,
     ) -> None:
+        check_arguments(_RULES, host=host, port=port, users=users, vhosts=vhosts, limits=limits)
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
             raise SettingsError(f"to listen on {host!r}, give users other than guest")
         self.host = host

@@ -17,7 +17,7 @@ import gevent
 from postage.addressing import Eks, check_eks, check_key
 from postage.attributes import PRODUCER, REPLIES
 from postage.callables import close_unrun, name_of, refuse_lazy
-from postage.encoding import Encoder, JsonEncoder, body_of
+from postage.encoding import Encoder, JsonEncoder, body_of, too_large
 from postage.errors import (
     DecodingError,
     EncodingError,
@@ -335,12 +335,8 @@ class GenericProducer:
         check_key("_key", key)
         return [(self.default_exchange, key)]
 
-    def _too_large(self, encoded: bytes) -> EncodingError:
-        return EncodingError(
-            f"a body of {len(encoded)} bytes is larger than max_body of {type(self).__name__}, "
-            f"{self.max_body} bytes: send less, or raise max_body here, in the processor's "
-            f"consumer class, and max_message_size of the broker"
-        )
+    def _too_large(self, body: bytes) -> EncodingError:
+        return too_large(body, type(self).__name__, self.max_body)
 
     # --- calls
 

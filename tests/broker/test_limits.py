@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from typing import Any
 
+import pytest
+
+from postage.broker.core.limits import Limits
 from postage.broker.faults import Faults
+from postage.broker.server import Broker
 from postage.broker.session.node import Node
 from postage.broker.wire.content import encode_properties
 from postage.broker.wire.methods import encode
+from postage.errors import SettingsError
 from postage.protocol import HEADER
 from tests.support.frame_client import (
     ALL_CAPABILITIES,
@@ -171,3 +178,33 @@ def test_dead_letters_come_after_all_copies(client: FrameClient) -> None:
         client.send(encode(1, "basic.publish", exchange="amq.fanout"), head, body(1, b"m"))
         assert len(client.node.vhosts["/"].queues["q"]) == 1
         client.send_method("queue.purge", 1, queue="q")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("frame_max", value) for value in ("x", 0, 4095, None)),
+        *(("channels", value) for value in (0, 65_536, 2.5)),
+        *(("memory", value) for value in (-1, "1 GB")),
+        *(("handshake", value) for value in (0, math.nan, "10")),
+        *(("heartbeat", value) for value in (-1, 100_000)),
+    ],
+)
+def test_a_limit_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=rf"^Limits\.{name} must be "):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("host", value) for value in (None, 5, "")),
+        *(("port", value) for value in (None, "x", -1, 65_536)),
+        *(("users", value) for value in (5, "guest", {"a": 5}, {5: "b"})),
+        *(("vhosts", value) for value in ("lab", 5, (5,))),
+        *(("limits", value) for value in (5, {"queues": 1})),
+    ],
+)
+def test_arguments_of_a_broker_are_checked(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} must be "):
+        Broker(**{name: value})

@@ -254,12 +254,12 @@ def test_a_filter_keeps_its_arguments_and_returns_the_function():
 
 @pytest.mark.behaviour("filters")
 def test_filters_run_innermost_first_wherever_the_decorator_is():
-    @MessageFilter("outer")
+    @MessageFilter(str.upper)
     @MessageHandler("command", "a")
-    @MessageFilter("inner")
+    @MessageFilter(str.lower)
     def method(self, content): ...
 
-    assert [each.callable for each in method.filters] == ["inner", "outer"]
+    assert [each.callable for each in method.filters] == [str.lower, str.upper]
     assert is_handler(method)
 
 
@@ -317,3 +317,9 @@ def test_an_override_needs_a_mark_of_its_own():
 def test_an_impossible_interval_is_refused(seconds):
     with pytest.raises(SettingsError, match="more than 0"):
         every(seconds)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", []])
+def test_a_filter_is_a_function(value):
+    with pytest.raises(SettingsError, match="@MessageFilter takes a function"):
+        MessageFilter(value)

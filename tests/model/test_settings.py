@@ -550,3 +550,47 @@ def test_the_error_of_a_port_names_the_url_before_the_variable(env):
 
     with pytest.raises(SettingsError, match=r"^POSTAGE_URL: port must be"):
         Settings.resolve()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        *(({"host": host}, "host must be") for host in (None, 5, b"h", "", "h" * 254, "a\0b")),
+        *(({"port": port}, "port must be") for port in (None, "5672", 0, 65_536, 2.5, True)),
+        *(({"other_hosts": other}, "other_hosts must be") for other in (None, "h", [("h", 1)])),
+        ({"other_hosts": (("h", "1"),)}, "port must be"),
+        ({"other_hosts": (("h" * 300, 1),)}, "host must be"),
+        *(({"user": user}, "user must be") for user in (None, 5, "\ud800")),
+        *(({"password": word}, "password must be") for word in (None, b"hush", "hush\ud800")),
+        *(({"vhost": vhost}, "vhost must be") for vhost in (None, 5, "v" * 256, "\udc80")),
+        *(({"heartbeat": beat}, "heartbeat must be") for beat in (None, "60", 1.5, -1, 65_536)),
+        *(({"late_after": late}, "late_after must be") for late in (None, "1", math.nan)),
+        *(({name: "yes"}, f"{name} must be") for name in ("tls", "verify", "wait_for_broker")),
+        *(({"certfile": name, "tls": True}, "certfile must be") for name in (None, 5, "a\0b")),
+        *(
+            ({"server_name_indication": name, "tls": True}, "server_name_indication must be")
+            for name in (None, 5, "h" * 300)
+        ),
+        ({"auth_mechanism": None}, "auth_mechanism must be one of PLAIN, EXTERNAL"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_every_field_of_settings_is_checked(values, named):
+    with pytest.raises(SettingsError, match=named) as caught:
+        Settings(**values)
+
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["global_vhost", "global_user", "global_password", "global_hup"])
+@pytest.mark.parametrize("value", [5, b"x", "\ud800", ["x"]], ids=ascii)
+def test_values_of_the_classic_globals_are_checked(name, value):
+    setattr(messaging, name, value)
+    try:
+        if value == 5 and name in ("global_user", "global_password"):
+            assert getattr(Settings.resolve(), name[7:]) == "5"  # digits without quotes in YAML
+        else:
+            with pytest.raises(SettingsError, match=f"{name[7:]} must be"):
+                Settings.resolve()
+    finally:
+        delattr(messaging, name)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from postage.values import MAX_SHORT_INT, Rule, check_values, number, seconds
+
 __all__ = ["Limits"]
+
+_RULES: Mapping[str, Rule] = {
+    "frame_max": number(4096, (1 << 32) - 1),
+    **dict.fromkeys(("message_max", "connections", "queues", "memory", "unsent"), number(0)),
+    "channels": number(1, MAX_SHORT_INT),
+    "handshake": seconds(),
+    "heartbeat": number(0, MAX_SHORT_INT),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +46,7 @@ class Limits:
     """Seconds from the connection to the opened virtual host."""
     heartbeat: int = 60
     """Seconds between heartbeats that the broker proposes."""
+
+    def __post_init__(self) -> None:
+        """Raise `SettingsError` for a limit that cannot be used."""
+        check_values(self, _RULES)
