@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partialmethod
+from functools import cached_property, lru_cache, partialmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from postage.callables import name_of, refuse_lazy
@@ -284,6 +284,7 @@ class MessageHandlerType(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
+        _refuse_hidden_marks(cls)
         for attribute in _marked_names(cls):
             check_name(cls, attribute)
             refuse_lazy(inspect.getattr_static(cls, attribute), f"{cls.__qualname__}.{attribute}")
@@ -334,6 +335,23 @@ def check_name(cls: type, name: str) -> None:
         if is_ours or (name in vars(base) and not is_handler(vars(base)[name])):
             what = f"hides {base.__qualname__}.{name}, without which a processor does not work"
             raise HandlerError(where, f"{what}: {way_out}")
+
+
+def _refuse_hidden_marks(cls: type) -> None:
+    """Raise `HandlerError` if a decorator above that of a handler hides it: it would be dead."""
+    for name, value in vars(cls).items():
+        if isinstance(value, (staticmethod, classmethod)):
+            inner: Any = value.__func__
+        elif isinstance(value, (property, cached_property)):
+            inner = value.fget if isinstance(value, property) else value.func
+        else:
+            continue
+        if is_handler(inner) or _is_job(inner):
+            reason = f"is no handler: its decorator must stand above @{type(value).__name__}"
+            if isinstance(value, (property, cached_property)):
+                reason = f"is no handler: @{type(value).__name__} calls it without a message"
+            if not is_handler(value) and not _is_job(value):
+                raise HandlerError(f"{cls.__qualname__}.{name}", reason)
 
 
 def _marked_names(cls: type) -> set[str]:

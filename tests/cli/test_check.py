@@ -76,6 +76,35 @@ def test_a_handler_that_is_refused_is_a_fault_with_its_name(tmp_path):
         assert fault in ended.stdout
 
 
+SILENT = """
+from postage import messaging
+
+class Deaf(messaging.MessageProcessor):
+    pass
+
+class Mistaken(messaging.MessageProcessor):
+    eqk = [(messaging.Exchange, [("silent", "key")])]
+
+    @messaging.RpcHandler("count")
+    def count(self, content, reply):
+        return 5
+
+nothing = messaging.GenericConsumer()
+"""
+
+
+def test_what_would_be_silent_is_found(tmp_path):
+    (tmp_path / "silent.py").write_text(SILENT)
+    with running("check", "silent", env=NOWHERE, cwd=tmp_path) as program:
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stderr) == (4, "Error: 2 faults\n"), ended
+    assert "fault: Deaf: listens to no queue: give it an eqk" in ended.stdout
+    assert "fault: nothing: listens to no queue: give it an eqk" in ended.stdout
+    assert "note: Mistaken.count: takes the type 'count', which no message class" in ended.stdout
+    assert "Mistaken   noname" in ended.stdout
+
+
 def test_a_module_without_components_is_noted():
     ended = postage("check", "plain", env=NOWHERE)
 

@@ -235,6 +235,33 @@ def test_an_interval_is_a_number(seconds):
         every(seconds)
 
 
+@pytest.mark.parametrize(
+    "hide", [staticmethod, classmethod, property, functools.cached_property], ids=str
+)
+@each_decorator
+def test_a_decorator_above_that_hides_a_handler_is_refused(decorator, hide):
+    method = decorator(lambda self: None)
+
+    with pytest.raises(HandlerError, match=rf"P.hidden is no handler: .*@{hide.__name__}"):
+        type("P", (MessageProcessor,), {"hidden": hide(method)})
+
+
+def test_static_and_class_methods_may_be_handlers():
+    class Processor(metaclass=MessageHandlerType):
+        @MessageHandler("command", "static")
+        @staticmethod
+        def static(content):
+            return content
+
+        @MessageHandler("command", "of_class")
+        @classmethod
+        def of_class(cls, content):
+            return cls, content
+
+    assert [name for _, name in Processor.route_table.entries] == ["static", "of_class"]
+    assert (Processor().static(1), Processor().of_class(1)) == (1, (Processor, 1))
+
+
 # --- names that hide attributes
 
 
