@@ -17,7 +17,7 @@ FAULTS = {
     ("Wrong.few", "is called with (self, content), and takes (self)"),
     ("Wrong.no_reply", "is called with (self, content, reply_func), and takes (self, content)"),
     ("Wrong.much", "is called with (self, content), and takes (self, content, reply)"),
-    ("Wrong.filtered", "its filter 'not callable' cannot be called"),
+    ("Wrong.forgotten", "is no handler: write @MessageFilter(...)"),
     (
         "Wrong.halved",
         "its filter half cannot be called with a message: it takes (content, factor)",

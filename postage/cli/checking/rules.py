@@ -52,9 +52,7 @@ def _faults_of_handler(handler: Any, route: Route) -> Iterator[str]:
     elif not _takes(handler, len(arguments)):
         yield f"is called with (self, {', '.join(arguments)}), and takes {_signature(handler)}"
     for each in getattr(handler, "filters", ()):
-        if not callable(each.callable):
-            yield f"its filter {each.callable!r} cannot be called"
-        elif not _takes(each.callable, 1 + len(each.args), each.kwds):
+        if not _takes(each.callable, 1 + len(each.args), each.kwds):
             signature = _signature(each.callable)
             name = name_of(each.callable)
             yield f"its filter {name} cannot be called with a message: it takes {signature}"

@@ -46,9 +46,8 @@ class Wrong(messaging.MessageProcessor):
     def much(self, content, reply):
         pass
 
-    @messaging.MessageFilter("not callable")
-    @messaging.MessageHandler("command", "filtered")
-    def filtered(self, content):
+    @messaging.MessageFilter
+    def forgotten(self, content):
         pass
 
     @messaging.MessageFilter(half)
