@@ -55,6 +55,9 @@ __all__ = ["PIKA_PRIVATE_NAMES", "AckWriter", "Transport"]
 
 logger = HubLogger(__name__)
 
+_poll = gevent.monkey.get_original("select", "poll")
+"""The original: the hub does not run when it is used.  It cannot be looked up at the very end."""
+
 PIKA_PRIVATE_NAMES = (
     "_adapter_add_callback_threadsafe",
     "_adapter_call_later",
@@ -462,7 +465,7 @@ class Transport(pika.connection.Connection):
         For the end of the program or of the hub's thread, after which the hub never runs again.
         """
         deadline = time.monotonic() + limit
-        poll = gevent.monkey.get_original("select", "poll")()
+        poll = _poll()
         try:
             if self.is_open:
                 self.close()
