@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 
 from postage.errors import ConnectionFailed, OperationTimeout, PostageError
-from postage.green.amqp.channel import DIRECT, OnReturn
+from postage.green.amqp.channel import OnReturn
 from postage.green.amqp.connection import PUBLISHING, Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
@@ -47,8 +47,8 @@ class Pair:
         self.publishing = self._reconnecting(PUBLISHING)
         self.consuming = self._reconnecting("consuming")
         self.answering = self._reconnecting("answering")
-        """Carries replies to `DIRECT`: a key of that form that is not genuine makes RabbitMQ 3 end
-        the whole connection (541), and the key comes from the caller."""
+        """Carries direct replies: a key that begins with `channel.DIRECT`, but is not genuine,
+        makes RabbitMQ 3 end the whole connection (541), and the key comes from the caller."""
         self.rebinding = Rebinding(self.consuming)
         """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []
@@ -84,10 +84,8 @@ class Pair:
         """Whether the broker has ever accepted us."""
         return self.publishing.was_open or self.consuming.was_open
 
-    def for_replies(self, queue: str) -> Connection:
-        """Return the connection for a reply to *queue*; if there is none, wait, which switches."""
-        if not queue.startswith(DIRECT):
-            return self.publishing.get()
+    def for_direct_replies(self) -> Connection:
+        """Return the connection for direct replies; if there is none, wait, which switches."""
         try:
             return self.answering.get(None if self.answering.was_open else FIRST_ANSWERING)
         except (ConnectionFailed, OperationTimeout):

@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
+from postage.green.amqp.channel import DIRECT
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
@@ -25,7 +26,6 @@ __all__ = [
     "REFUSED",
     "EncodedReply",
     "encoded_reply",
-    "is_ready",
     "on_failure",
     "send_receipt",
     "send_reply",
@@ -61,16 +61,6 @@ def encoded_reply(encoder: Encoder, header: Properties, message: Any) -> Encoded
     if type(encoder) is not JsonEncoder:
         _encoders[content_type] = encoder
     return header.reply_to, properties, body
-
-
-def is_ready(pair: Pair) -> bool:
-    """Return whether a reply can be written without waiting; never switches."""
-    connection = pair.publishing.current
-    return (
-        connection is not None
-        and connection.transport.takes_data
-        and connection.calling.current is not None
-    )
 
 
 def wait_ready(pair: Pair, limit: float, ending: AsyncResult[Any]) -> None:
@@ -114,6 +104,8 @@ def _is_away(pair: Pair) -> bool:
 
 def send_receipt(pair: Pair, header: Properties) -> None:
     """Tell the caller with the properties *header* that its request has arrived; see `peers`."""
+    if _is_away(pair):
+        return  # the handler need not wait for it
     receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
     try:
         send_reply(pair, header.reply_to, receipt, b"")
@@ -131,7 +123,9 @@ def send_reply(pair: Pair, queue: str | None, properties: Properties, body: byte
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
         return
     while True:
-        channel = pair.for_replies(queue).calling.get()
+        is_direct = queue.startswith(DIRECT)
+        connection = pair.for_direct_replies() if is_direct else pair.publishing.get()
+        channel = connection.calling.get()
         try:
             channel.publish("", queue, properties, body, mandatory=True)
         except ChannelRefused as exc:

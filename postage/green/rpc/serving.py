@@ -26,7 +26,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from postage.deadline import Deadline
@@ -41,7 +40,6 @@ from postage.green.rpc.peers import RECEIPT
 from postage.green.rpc.replying import (
     EncodedReply,
     encoded_reply,
-    is_ready,
     send_receipt,
     send_reply,
     wait_ready,
@@ -88,7 +86,7 @@ def serve(
     def send(result: Any) -> None:
         door = server.consumer.door
         if door is None or native_thread() == door.thread:
-            _send(server, deadline, partial(server.consumer.rpc_reply, properties, result))
+            _send(server, deadline, server.consumer.rpc_reply, properties, result)
         else:
             _hand_over(server, deadline, encoded_reply(server.consumer.encoder, properties, result))
 
@@ -139,21 +137,24 @@ def _hand_over(server: RpcServer, deadline: Deadline | None, reply: EncodedReply
 
 def _send_encoded(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
     pair = runtime_of(server.consumer.settings).pair
-    _send(server, deadline, lambda: send_reply(pair, *reply))
+    _send(server, deadline, send_reply, pair, *reply)
 
 
-def _send(server: RpcServer, deadline: Deadline | None, write: Callable[[], None]) -> None:
+def _send(
+    server: RpcServer, deadline: Deadline | None, write: Callable[..., None], *arguments: Any
+) -> None:
     """Write a reply as soon as that is possible; count it if it is lost."""
     consumer = server.consumer
     try:
         pair = runtime_of(consumer.settings).pair
-        if not is_ready(pair):
+        connection = pair.publishing.current
+        if connection is None or not connection.transport.takes_data:
             limit = consumer.settings.operation_timeout
             limit = limit if deadline is None else min(limit, deadline.remaining())
             wait_ready(pair, limit, consumer.ending)
         if deadline is not None:
             deadline.clear()  # no caller waits for the work of the handler after its reply
-        write()
+        write(*arguments)
     except PostageError as exc:
         if isinstance(exc, ValueError):
             raise  # the result cannot be encoded: an error of the handler, sent to its caller
