@@ -13,6 +13,7 @@ import pika
 import pytest
 
 from postage import green, messaging
+from postage.broker import BrokerThread
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes
 from tests.support.bad_bodies import body
@@ -128,3 +129,15 @@ def test_a_hostile_key_costs_others_nothing(
     wait_until(lambda: server.counts["malformed" if bad else "handled"] >= 3, SOON)
 
     assert_stays(lambda: losses == (pair.publishing.losses, pair.consuming.losses), 0.3)
+
+
+def test_direct_replies_replace_a_reply_queue_that_is_refused(endpoint: Endpoint) -> None:
+    with BrokerThread() as broker:
+        hup = {"host": "127.0.0.1", "port": broker.port, "user": "guest", "password": "guest"}
+        caller = endpoint.producer(hup=hup, vhost="/")
+        with running(Echo({"name": "echo"}, endpoint.eqk, hup, "/")):
+            broker.faults.refuse_declare("", 403, "ACCESS_REFUSED - access to queue 'amq.gen-1'")
+            runs = [gevent.spawn(caller.rpc_echo, n) for n in range(20)]
+
+            assert [each.value for each in outcomes(runs, SOON)] == list(range(20))
+        green.close(1.0)

@@ -84,6 +84,8 @@ PUBLISHING = "publishing"
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
+ACCESS_REFUSED = 403
+
 _number = operator.attrgetter("number")
 
 
@@ -135,9 +137,11 @@ class Connection:
         """The channel for messages without confirms."""
         self.confirming = SharedResource(partial(open_channel, confirms=True))
         """The channel for messages with confirms."""
-        self.calling: SharedResource[Channel] = SharedResource(
-            partial(self._open_calling, on_return, on_failure)
+        self.open_calling: Callable[[], Channel] = partial(
+            self._open_calling, on_return, on_failure
         )
+        """Returns a new channel that is set up as `calling`; switches."""
+        self.calling: SharedResource[Channel] = SharedResource(self.open_calling)
         """The channel for requests and replies of RPC.
 
         Not `plain`: a message to an exchange that does not exist must not end calls.
@@ -431,7 +435,8 @@ class Connection:
         except (NoFreeChannel, TopologyMismatch):
             raise
         except ChannelRefused as exc:
-            raise declaration.refused(exc.code, exc.text) from exc.__cause__
+            if not (exc.code == ACCESS_REFUSED and self._exists(exchange)):
+                raise declaration.refused(exc.code, exc.text) from exc.__cause__
         self.declared.add(exchange)
         self._deleted.doubt(exchange)
         return self

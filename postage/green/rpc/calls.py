@@ -26,6 +26,9 @@ A call therefore ends in one of four ways: a reply, a returned request (no queue
 key), a connection that is lost or closed for good, or a timeout.  The first of them decides;
 anything later is counted as ``late`` and dropped.  The states of a call are a table in `pending`.
 
+A user without the permission to declare queues gets replies by RabbitMQ's direct reply-to; each
+reply queue then has a channel for its requests.
+
 In the steady state a call finds its channel and reply queue open (`Calls._ready_route`), writes the
 request, and waits; nothing else switches greenlets.  `Calls._prepare` makes everything that is
 missing.  Methods that begin with ``_on_`` run in the hub.
@@ -36,6 +39,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gevent.event
@@ -53,7 +57,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
-from postage.green.amqp.connection import Connection
+from postage.green.amqp.connection import ACCESS_REFUSED, Connection
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
@@ -63,7 +67,7 @@ from postage.green.amqp.waiting import Gate, SharedResource
 from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
-from postage.green.rpc.replies import ReplyQueue, private_queue
+from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
 
 __all__ = ["Calls"]
@@ -98,6 +102,7 @@ class Calls:
         self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
         self._shared_queue: ReplyQueue | None = None
         self._shared: SharedResource[ReplyQueue] = SharedResource(self._open_shared_queue)
+        self._replies_directly = False  # whether the broker has refused us a reply queue
         self.counts: Counter[str] = Counter()
         """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests, and
         ``repeated`` ones, which were sent once more."""
@@ -169,7 +174,9 @@ class Calls:
             return None
         if queue is None and self.peers[call.destination] is PeerState.ECHOES:
             queue = self._shared_queue
-        return None if queue is None or not queue.alive else (channel, queue)
+        return (
+            None if queue is None or not queue.alive else (queue.request_channel or channel, queue)
+        )
 
     def _try(
         self, call: PendingCall, budget: CallBudget, channel: Channel, queue: ReplyQueue
@@ -272,18 +279,33 @@ class Calls:
             # Thousands of first calls at once would declare all their queues before the first of
             # them gets its consumer, and so its reply.
             with self._declare_gate.acquire():
-                channel = self._reply_channel.get()
-                call.own_queue = ReplyQueue(
-                    channel, lambda reply: self._on_own_reply(call, reply), call.end_try
+                call.own_queue = self._open_queue(
+                    lambda reply: self._on_own_reply(call, reply), call.end_try
                 )
 
     def _open_reply_channel(self) -> Channel:
         return self._pair.consuming.get().open_channel()
 
     def _open_shared_queue(self) -> ReplyQueue:
-        channel = self._reply_channel.get()
-        self._shared_queue = ReplyQueue(channel, self._on_reply, self._on_replies_lost)
+        self._shared_queue = self._open_queue(self._on_reply, self._on_replies_lost)
         return self._shared_queue
+
+    def _open_queue(
+        self, on_reply: Callable[[Delivery], None], on_loss: Callable[[PostageError], None]
+    ) -> ReplyQueue:
+        """Return a new reply queue, of the kind that our user may use; switches."""
+        if not self._replies_directly:
+            try:
+                return ReplyQueue(self._reply_channel.get(), on_reply, on_loss)
+            except ChannelRefused as exc:
+                if exc.code != ACCESS_REFUSED:
+                    raise
+                if not self._replies_directly:
+                    logger.info("Calls use direct reply-to; reply queues are refused: %s", exc)
+                self._replies_directly = True
+        channel = self._pair.publishing.get().open_calling()
+        channel.republish = None  # another channel would get no replies
+        return DirectReplyQueue(channel, on_reply, on_loss)
 
     # --- probes
 

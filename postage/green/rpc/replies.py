@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from gevent.event import AsyncResult
 
 from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, PostageError
-from postage.green.amqp.channel import Channel, new_tag
+from postage.green.amqp.channel import DIRECT, Channel, new_tag
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.pair import Pair
 
-__all__ = ["ReplyQueue", "collect", "private_queue"]
+__all__ = ["DirectReplyQueue", "ReplyQueue", "collect", "private_queue"]
 
 EXPIRES_WITHOUT_CONSUMER = 60_000
 """Milliseconds after which the broker deletes a reply queue without a consumer: its greenlet was
@@ -39,16 +39,21 @@ class ReplyQueue:
     ) -> None:
         self.alive = True
         """Whether replies can still arrive."""
+        self.request_channel: Channel | None = None
+        """The only channel for requests whose replies shall arrive here; None: any."""
         self._channel, self._on_loss, self._tag = channel, on_loss, new_tag()
         channel.on_end.append(self._on_end)
         channel.on_cancel.append(self._on_cancel)
         try:
             with _missing_is_lost("for replies"):
-                self.name = _declare(channel, EXPIRES_WITHOUT_CONSUMER)
+                self.name = self._declare(channel)
                 channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
         except BaseException:
             self.close()
             raise
+
+    def _declare(self, channel: Channel) -> str:
+        return _declare(channel, EXPIRES_WITHOUT_CONSUMER)
 
     def close(self) -> None:
         """End the consumer, and with it the queue; never switches, and may be called twice."""
@@ -68,6 +73,24 @@ class ReplyQueue:
     def _on_cancel(self, tag: str) -> None:
         if tag == self._tag:
             self._on_end(ConnectionLost("the broker ended the reply queue: was it deleted?"))
+
+
+class DirectReplyQueue(ReplyQueue):
+    """The pseudo-queue of RabbitMQ's direct reply-to, which needs no permission to declare a queue.
+
+    Replies arrive on the very channel that the request was sent on, so *channel*, a new one,
+    belongs to this queue and is closed with it.
+    """
+
+    def _declare(self, channel: Channel) -> str:
+        self.request_channel = channel
+        return DIRECT.removesuffix(".")
+
+    def close(self) -> None:
+        """Close the channel; never switches, and may be called twice."""
+        if self.alive:
+            self._detach()
+            self._channel.close_nowait()
 
 
 def private_queue(channel: Channel) -> str:
