@@ -405,3 +405,47 @@ def test_collecting_ends_with_the_connection(caller: Any, server: GatedServer) -
 
     (error,) = outcomes([collecting], SOON)
     assert isinstance(error, ConnectionLost)
+
+
+# --- servers that come back as well
+
+
+@pytest.fixture
+def lonely(endpoint: Endpoint, proxy: Proxy, broker_env: Any) -> Any:
+    """A producer that calls where no server is, and has just connected again."""
+    made = endpoint.producer(hup={**broker_env.hup, "port": proxy.port}, rpc_timeout=SOON)
+    assert made.rpc_ask(0).value == "NoRoute"
+    return made
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("after", [0.0, 0.3])
+def test_after_a_reconnect_a_call_waits_for_its_server(
+    endpoint: Endpoint, lonely: Any, role: str, after: float
+) -> None:
+    cut(pair_of(lonely), role)
+    pair_of(lonely).publishing.get()
+    call = gevent.spawn(lonely.rpc_ask, 1)
+    if role == "consuming":  # requests go the way they went before
+        assert call.get(timeout=SOON).value == "NoRoute"
+        return
+    assert_stays(lambda: not call.dead, after)
+    server = GatedServer({"name": "server"}, endpoint.eqk)
+    server.gate.set()
+    with running(server):
+        assert call.get(timeout=SOON).value == 1
+    assert server.asked == [1]
+
+
+@pytest.mark.parametrize("calls", [1, 50])
+def test_calls_wait_at_most_a_second_for_servers(lonely: Any, calls: int) -> None:
+    cut(pair_of(lonely), "both")
+    pair_of(lonely).publishing.get()
+    watch = Stopwatch()
+    runs = [gevent.spawn(lonely.rpc_ask, n) for n in range(calls)]
+
+    assert {each.value for each in outcomes(runs, SOON)} == {"NoRoute"}
+    assert watch.seconds > 0.5
+    assert watch.own < 2.0 + GRACE
+    assert lonely.rpc_ask(1).value == "NoRoute"
+    assert watch.own < 2.0 + 2 * GRACE

@@ -31,6 +31,8 @@ __all__ = ["Pair"]
 logger = HubLogger(__name__)
 
 
+SETTLING = 1.0
+"""Seconds after a reconnect in which a missing queue may be about to come back."""
 FIRST_ANSWERING = 1.0
 """Seconds that the first direct reply waits for a connection of its own."""
 
@@ -92,6 +94,11 @@ class Pair:
             if self.answering.was_open:
                 raise
             return self.publishing.get()  # the broker allows us no third connection
+
+    @property
+    def has_settled(self) -> bool:
+        """False just after a reconnect, when other programs may still be connecting, too."""
+        return not self.publishing.losses or self.publishing.age > SETTLING
 
     def wait_declared(self, limit: float) -> None:
         """Wait for declarations in the background, at most *limit* seconds; switches."""

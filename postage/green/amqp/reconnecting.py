@@ -99,6 +99,11 @@ class Reconnecting:
         return self._state
 
     @property
+    def age(self) -> float:
+        """Seconds since the last connection was opened."""
+        return time.monotonic() - self._opened_at
+
+    @property
     def current(self) -> Connection | None:
         """The open connection, or None."""
         connection = self._connection

@@ -395,7 +395,8 @@ class Calls:
             logger.info("The request of a call that has ended was returned (%s).", reason)
             return
         connection, exchange, key = self._pair.publishing.current, *call.destination
-        if connection is not None and not connection.trusts(call.request.exchange):
+        is_trusted = connection is None or connection.trusts(call.request.exchange)
+        if not (is_trusted and self._pair.has_settled):
             call.end_try(NoRoute(exchange, key))
             return
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
