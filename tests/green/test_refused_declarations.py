@@ -8,7 +8,7 @@ import pytest
 from pika import spec
 
 from postage import green, messaging
-from postage.errors import ChannelRefused, ConnectionLost
+from postage.errors import ChannelRefused
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
@@ -272,8 +272,6 @@ def test_an_unforeseen_refusal_costs_one_connection(endpoint: Endpoint, broker_e
         eqk = endpoint.at((endpoint.sub("unforeseen"), "bad"))
         with running(good):
             producer = behind(network, broker_env, endpoint)
-            with pytest.raises(ConnectionLost):
-                messaging.GenericConsumer(eqk, hup=hup)
             for _ in range(3):
                 with pytest.raises(ChannelRefused, match="not today"):
                     messaging.GenericConsumer(eqk, hup=hup)
@@ -281,3 +279,23 @@ def test_an_unforeseen_refusal_costs_one_connection(endpoint: Endpoint, broker_e
             wait_until(lambda: good.consumer.counts["restored"] == 1, SOON)
             assert producer.rpc_echo(1).value == 1
             assert losses(producer) == 1
+
+
+def test_declarations_beside_an_unforeseen_refusal_succeed(
+    endpoint: Endpoint, broker_env: Any
+) -> None:
+    def refuse(method: Any) -> bool:
+        return isinstance(method, spec.Queue.Declare) and method.queue.endswith("-unforeseen")
+
+    with refusing(broker_env.port, refuse, 502, "SYNTAX_ERROR - what?") as network:
+        hup = {**broker_env.hup, "port": network.port}
+        producer = behind(network, broker_env, endpoint)
+        names = [endpoint.sub(str(number)) for number in range(10)]
+        names.insert(5, endpoint.sub("unforeseen"))
+        runs = [
+            spawned(messaging.GenericConsumer, endpoint.at((name, name)), hup=hup) for name in names
+        ]
+        *made, error = sorted(outcomes(runs, SOON), key=lambda each: isinstance(each, Exception))
+        assert isinstance(error, ChannelRefused), error
+        assert [type(each) for each in made] == [messaging.GenericConsumer] * 10
+        assert losses(producer) == 1

@@ -29,6 +29,10 @@ T = TypeVar("T")
 class Lender(Protocol):
     """A connection, as far as it is used here."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is open."""
+
     def lease(self) -> AbstractContextManager[Channel]:
         """Lend a channel for requests that the broker may refuse."""
 
@@ -77,6 +81,7 @@ class Trials:
         return not is_known or self._refusals.is_suspect(declaration)
 
     def _carry_out_here(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
+        was_alive = self._connection.alive
         try:
             with self._connection.lease() as channel:
                 return operation(channel)
@@ -85,15 +90,18 @@ class Trials:
                 raise
             return self._try(declaration, operation)
         except ConnectionLost as exc:
-            if error_translation.refusal_in(exc) is not None:
-                self._refusals.suspect(declaration)
-            raise
+            if not was_alive or error_translation.refusal_in(exc) is None:
+                raise
+            self._refusals.suspect(declaration)
+        return self.carry_out(declaration, operation)  # elsewhere, to know whether this was it
 
     def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
         """Carry out *declaration* on a connection of its own, whose end says what was refused."""
         try:
             other = self._make_another()
         except ConnectionFailed as exc:  # the broker may allow no further connection
+            if not self._connection.alive:
+                raise
             logger.info("%s is declared on the shared connection: %s", declaration.what, exc)
             other = self._connection
         is_lost = declaration.is_exclusive and other is not self._connection
