@@ -130,6 +130,7 @@ class _HubRuntimes:
         self.door = hub_door()
         self.by_settings: dict[Settings, Runtime] = {}
         self.last: tuple[Settings | None, Runtime | None] = None, None
+        self.door.is_needed = partial(_is_needed, self.by_settings)  # self would be a cycle
 
     def connections(self) -> list[Connection]:
         return [each for runtime in self.by_settings.values() for each in runtime.pair.connections]
@@ -160,6 +161,16 @@ class _HubRuntimes:
         if self.hub.loop is not None and not self.hub.main_hub:
             self.hub.destroy(destroy_loop=True)
             self.hub.throw()  # or its last exception would keep it in memory, with much else
+
+
+def _is_needed(runtimes: dict[Settings, Runtime]) -> bool:
+    """Return whether a component listens, or a call or a greenlet waits for the broker."""
+    return any(
+        len(each.consumer_check)
+        or len(each.calls)
+        or any(c.is_owed() for c in each.pair.connections)
+        for each in list(runtimes.values())
+    )
 
 
 # The original class even if threading is patched, because a hub belongs to a native thread.

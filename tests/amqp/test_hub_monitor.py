@@ -34,7 +34,7 @@ class Monitored:
     def __init__(self, interval: float = 0.2) -> None:
         self.loop = gevent.get_hub().loop
         self.interval = interval
-        self.written, self.is_waiting = 0, False
+        self.written, self.is_waiting, self.is_needed = 0, False, True
         self.beats: list[float] = []
 
     def beat(self) -> None:
@@ -272,7 +272,8 @@ import logging, gevent
 from postage.green.amqp.hub_monitor import hub_monitor as monitor
 
 class Monitored:
-    interval, beats, written, is_waiting, loop = 0.1, 0, 0, False, gevent.get_hub().loop
+    interval, beats, written, is_waiting, is_needed = 0.1, 0, 0, False, True
+    loop = gevent.get_hub().loop
     def beat(self):
         self.beats += 1
 

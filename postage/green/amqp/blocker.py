@@ -1,5 +1,7 @@
 """Finds the code that holds a hub: the handler and the line that its native thread is running.
 
+`ThreadClock` tells whether that code computes or waits.
+
 `HubMonitor` calls this from another native thread.  The stack of the hub's thread shows the handler
 in the local variable `dispatch.HANDLER_VARIABLE` of a frame of `postage.dispatch`.  The processor
 is the ``self`` of the nearest calling frame in which ``self`` has a fingerprint.
@@ -7,21 +9,50 @@ is the ``self`` of the nearest calling frame in which ``self`` has a fingerprint
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from types import FrameType
 
 import gevent.hub
+import gevent.monkey
 
 from postage import dispatch
 from postage.callables import name_of
 
-__all__ = ["blocking_frame"]
+__all__ = ["ThreadClock", "blocking_frame"]
 
 # Without pathlib: importing it would slow down the start of every program.
 _OURS = tuple(str(each.__file__).rpartition(os.sep)[0] + os.sep for each in (dispatch, gevent.hub))
 _INSIDE = (*_OURS, "<frozen ")  # the interpreter's own frames at the start of a program
 _DISPATCH = dispatch.__file__
+_thread_id = gevent.monkey.get_original("_thread", "get_native_id")
+_TIMES = slice(11, 13)
+"""The fields utime and stime of /proc/PID/task/TID/stat, after the name of the thread (proc(5))."""
+
+
+class ThreadClock:
+    """Measures the processor time of the native thread that made it; for any native thread."""
+
+    def __init__(self) -> None:
+        self._path = f"/proc/self/task/{_thread_id()}/stat"
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._began = self._read()
+
+    def elapsed(self) -> float:
+        """Return the seconds since `start`; infinity where the system does not tell them."""
+        return self._read() - self._began
+
+    def _read(self) -> float:
+        try:
+            with open(self._path, "rb") as file:  # noqa: PTH123 - as above: pathlib is slow to import
+                times = file.read().rpartition(b")")[2].split()[_TIMES]
+        except OSError:
+            return math.inf
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def blocking_frame(thread: int) -> str | None:

@@ -167,8 +167,8 @@ class Channel(TopologyOperations, ConsumerCancels):
 
     @property
     def is_owed(self) -> bool:
-        """Whether the broker owes an answer or a confirm."""
-        return bool(self._waiting or self._confirms)
+        """Whether the broker owes an answer or a confirm; for any native thread."""
+        return bool(self._confirms) or any(not each.is_set for each in list(self._waiting))
 
     def ask(self) -> None:
         """Ask the broker for an answer that changes nothing, on a channel without consumers."""

@@ -228,7 +228,7 @@ class Connection:
                 codec = Codec(transport)
                 transport.start()
                 opened.get("the AMQP handshake", limit)
-                transport.watch(self._is_owed, self._ask)
+                transport.watch(self.is_owed, self._ask)
         except BaseException:
             if transport is not None:
                 transport.close_socket()
@@ -239,8 +239,9 @@ class Connection:
         """Check soon whether the connection is half-open; never switches."""
         self.transport.silence.suspect()
 
-    def _is_owed(self) -> bool:
-        return any(channel.is_owed for channel in self._channels)
+    def is_owed(self) -> bool:
+        """Return whether the broker owes an answer or a confirm; for any native thread."""
+        return any(channel.is_owed for channel in list(self._channels))
 
     def _ask(self) -> None:
         gevent.spawn(self._ask_apart)

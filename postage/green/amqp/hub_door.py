@@ -36,6 +36,8 @@ class HubDoor:
         self._watcher = self.hub.loop.async_(ref=False)
         self._watcher.start(self._run)
         self._is_closed = False
+        self.is_needed: Callable[[], bool] = lambda: True
+        """Tells whether anything waits for the hub; called in any native thread."""
 
     def call(self, function: Callable[..., object], *args: Any, **kwds: Any) -> bool:
         """Run ``function(*args, **kwds)`` soon, in a greenlet of the hub.

@@ -10,8 +10,9 @@ no heartbeat is written, and after two silent intervals the broker drops the con
 in its next turn.  While the answer is missing, `MonitoredHub` does two things:
 
 * It writes the heartbeats of the hub's connections, each twice per interval.
-* After ``late_after`` seconds it logs the handler and the line that hold the hub (`blocker`).  Once
-  the hub runs again, it logs for how long it was held.
+* After ``late_after`` seconds it logs the handler and the line that hold the hub (`blocker`), if
+  anything of Postage needs the hub: a component that listens, a call, an answer of the broker.
+  Once the hub runs again, it logs for how long it was held.
 
 What a greenlet has written, the hub sends at the end of its turn.  If the turn takes longer than
 `LOOK` seconds, the native thread sends it.  The thread looks only while something is written: after
@@ -35,7 +36,7 @@ from typing import Any, Protocol
 
 import gevent.monkey
 
-from postage.green.amqp.blocker import blocking_frame
+from postage.green.amqp.blocker import ThreadClock, blocking_frame
 
 __all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
 
@@ -50,9 +51,14 @@ ROUND = 8
 """Looks after which the thread sleeps, if nothing was written meanwhile."""
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for a log line that is being written."""
-LATE_WARNING = """\
-No other greenlet has run for %.1f s because of %s.  Give it shorter turns (gevent.sleep(0)), \
-or do its work in a process pool; see docs/heartbeats.md."""
+LATE_WARNING = "No other greenlet has run for %.1f s because of %s.  %s; see docs/heartbeats.md."
+COMPUTES = "Give it shorter turns (gevent.sleep(0)), or do its work in a process pool"
+WAITS = """\
+It waits in a way that lets no greenlet run: call green.patch_all() at the beginning of the \
+program, or wait in the hub's pool of native threads"""
+WAITS_PATCHED = """\
+It waits in a way that lets no greenlet run, although green.patch_all() was called: wait in the \
+hub's pool of native threads"""
 BACK_NOTICE = "The other greenlets run again, after %.1f s of %s."
 
 # The real ones, even where threading is patched: this thread must run while greenlets cannot.
@@ -80,6 +86,10 @@ class MonitoredConnection(Protocol):
     def written(self) -> int:
         """Bytes that were written so far, sent or not."""
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything waits for its hub; asked in the monitor's native thread."""
+
     def beat(self) -> None:
         """Write a heartbeat frame; called in the monitor's native thread."""
 
@@ -99,7 +109,7 @@ class MonitoredHub:
     """
 
     def __init__(self, loop: Any, thread: int, log: Log) -> None:
-        self._thread, self._log = thread, log
+        self._thread, self._log, self._clock = thread, log, ThreadClock()
         # Not run_callback_threadsafe: that counts references to the loop without a lock.
         self._ping = loop.async_(ref=False)
         self._ping.start(self._answer)
@@ -126,11 +136,13 @@ class MonitoredHub:
         if not self._answer_due:
             self.report_back()
             self._pinged, self._answer_due = planned, True
+            self._clock.start()
             self._ping.send()
         held = time.monotonic() - self._pinged
         if held >= self.tick:
             self._keep_alive()
-        if held > min(self.connections.values()) and not self._held_by:
+        late = held > min(self.connections.values()) and not self._held_by
+        if late and any(each.is_needed for each in self.connections):
             self._report_late(held)
 
     def _answer(self) -> None:
@@ -150,7 +162,12 @@ class MonitoredHub:
         except Exception:  # the heartbeats must continue, whatever the stack holds
             self._held_by = "code that could not be identified"
         if self._held_by:
-            self._log(logging.WARNING, LATE_WARNING, held, self._held_by)
+            self._log(logging.WARNING, LATE_WARNING, held, self._held_by, self._advice(held))
+
+    def _advice(self, held: float) -> str:
+        if self._clock.elapsed() > held / 5:  # less than all of it, where others compute, too
+            return COMPUTES
+        return WAITS_PATCHED if gevent.monkey.is_module_patched("time") else WAITS
 
     def report_back(self) -> None:
         """Log that the hub runs again, if `check` has reported it late."""

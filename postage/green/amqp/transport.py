@@ -322,6 +322,11 @@ class Transport(pika.connection.Connection):
             self._send_part()
 
     @property
+    def is_needed(self) -> bool:
+        """Whether anything waits for the hub; for any native thread."""
+        return self.door.is_needed()
+
+    @property
     def is_waiting(self) -> bool:
         """Whether frames, or acks of this turn, wait for more than room in the socket."""
         return (self.written != self._sent and not self._full) or bool(self._ack_writers)
