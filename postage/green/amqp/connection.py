@@ -47,9 +47,7 @@ from postage.errors import (
     PostageError,
     SettingsError,
     TemporarilyRefused,
-    TopologyMismatch,
 )
-from postage.exchange import Exchange
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
@@ -61,15 +59,11 @@ from postage.green.amqp.connection_states import (
     ConnectionState,
     next_state,
 )
-from postage.green.amqp.deleted_exchanges import (
-    CONSUMERS_WAIT,
-    POLL,
-    PUBLISHERS_WAIT,
-    DeletedExchanges,
-)
+from postage.green.amqp.declared_exchanges import DeclaredExchanges
+from postage.green.amqp.deleted_exchanges import CONSUMERS_WAIT, PUBLISHERS_WAIT
 from postage.green.amqp.hub_logging import HubLogger, silence_pika
 from postage.green.amqp.publish_record import OnFailure, log_failure
-from postage.green.amqp.refusals import Declaration, Refusals
+from postage.green.amqp.refusals import Refusals
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.trials import Trials
 from postage.green.amqp.waiting import Answer, SharedResource, WaitQueue
@@ -84,12 +78,11 @@ PUBLISHING = "publishing"
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
-ACCESS_REFUSED = 403
 
 _number = operator.attrgetter("number")
 
 
-class Connection:
+class Connection(DeclaredExchanges):
     """An open connection, for greenlets of the hub in which it was made; logs name its *role*.
 
     Making one connects within ``connect_timeout``, which switches greenlets, and raises
@@ -105,6 +98,7 @@ class Connection:
         refusals: Refusals | None = None,
         on_failure: OnFailure = log_failure,
     ) -> None:
+        super().__init__(PUBLISHERS_WAIT if role == PUBLISHING else CONSUMERS_WAIT)
         self.settings, self.role = settings, role
         self._refusals = refusals or Refusals()
         self.trials = Trials(self, self._make_another, self._refusals)
@@ -116,15 +110,6 @@ class Connection:
         """Whether it is open: neither connecting nor closing, lost or closed."""
         self._ended = Event()
         self._reason: BaseException = pika.exceptions.ConnectionClosedByClient(200, "closed")
-        self.declared: set[type[Exchange]] = set()
-        """The exchanges that need no further `declare` on this connection."""
-        self.trusted: set[type[Exchange]] = set()
-        """Those of them that were not missing lately, as `deleted_exchanges` says."""
-        self.on_missing: Callable[[type[Exchange]], None] | None = None
-        """Called with each exchange that turns out to be missing."""
-        is_publishing = role == PUBLISHING
-        self._deleted = DeletedExchanges(PUBLISHERS_WAIT if is_publishing else CONSUMERS_WAIT)
-        self._declaring: dict[type[Exchange], SharedResource[Connection]] = {}
         self._channels: set[Channel] = set()
         self._idle: list[Channel] = []
         self._room = WaitQueue(self._has_room)
@@ -408,71 +393,6 @@ class Connection:
         if isinstance(error, ChannelRefused):
             for exchange in [known for known in self.declared if error.misses(known.name)]:
                 self.note_missing(exchange)
-
-    # --- exchanges
-
-    def declare(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* unless this connection has done so; raises `TopologyMismatch`.
-
-        Switches unless *exchange* is in `declared`.
-        """
-        if exchange in self.declared:
-            return
-        declaring = self._declaring.get(exchange)
-        if declaring is None:
-            declaring = self._declaring[exchange] = SharedResource(partial(self._declare, exchange))
-        declaring.get()
-
-    def _declare(self, exchange: type[Exchange]) -> Connection:
-        """Declare *exchange*; return the connection, whose end ends the declaration, too."""
-        parameters = exchange.parameters
-        declaration = Declaration.of_exchange(parameters)
-        while self._deleted.must_wait(exchange) and not self._exists(exchange):
-            gevent.sleep(POLL)
-        try:
-            self.trials.carry_out(
-                declaration, lambda channel: channel.exchange_declare(**parameters)
-            )
-        except (NoFreeChannel, TopologyMismatch):
-            raise
-        except ChannelRefused as exc:
-            if not (exc.code == ACCESS_REFUSED and self._exists(exchange)):
-                raise declaration.refused(exc.code, exc.text) from exc.__cause__
-        self.declared.add(exchange)
-        self._deleted.doubt(exchange)
-        return self
-
-    def _exists(self, exchange: type[Exchange]) -> bool:
-        try:
-            with self.lease() as channel:
-                channel.exchange_declare(**{**exchange.parameters, "passive": True})
-        except ChannelRefused:
-            return False
-        return True
-
-    def discard_declaration(self, exchange: type[Exchange]) -> None:
-        """Declare *exchange* again at its next use."""
-        self.declared.discard(exchange)
-        self.trusted.discard(exchange)
-        self._declaring.pop(exchange, None)
-
-    def note_missing(self, exchange: type[Exchange]) -> None:
-        """Note that the broker reports *exchange* missing; its next use makes it again."""
-        self.discard_declaration(exchange)
-        self._deleted.add(exchange)
-        if self.on_missing is not None:
-            self.on_missing(exchange)
-
-    def trusts(self, exchange: type[Exchange]) -> bool:
-        """Return whether *exchange*, which is declared, has all its bindings as far as is known."""
-        if self._deleted.is_doubted(exchange):
-            return False
-        self.trusted.add(exchange)
-        return True
-
-    def doubt(self, exchange: type[Exchange]) -> None:
-        """Note that *exchange*, which is not trusted yet, was still lacking a binding."""
-        self._deleted.doubt(exchange)
 
     # --- the end
 

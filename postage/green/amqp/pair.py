@@ -72,6 +72,7 @@ class Pair:
                 self.settings, role, self._on_returned, address, self._refusals, self._on_failure
             )
             connection.on_missing = self.rebinding.restore
+            connection.on_end.append(self._suspect)
             return connection
 
         return Reconnecting(self.settings, role, make, lambda: self.was_connected)

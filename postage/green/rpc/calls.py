@@ -57,7 +57,8 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
-from postage.green.amqp.connection import ACCESS_REFUSED, Connection
+from postage.green.amqp.connection import Connection
+from postage.green.amqp.declared_exchanges import ACCESS_REFUSED
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
