@@ -74,6 +74,9 @@ class Declaration:
     """Whether every broker carries it out, or refuses it by ending only the channel."""
     is_exclusive: bool = False
     """Whether it belongs to the connection that declares it."""
+    is_sort_checked_first: bool = False
+    """Whether a refusal that ends only the channel shows that all of its sort do: brokers check the
+    type of an exchange first, but a queue that exists before its flags."""
     remedy: str = _CORRECT
     """What to do if it is refused."""
 
@@ -85,7 +88,8 @@ class Declaration:
         fits = len(str(arguments)) <= LONGEST_ARGUMENTS
         is_usual = fits and (parameters["passive"] or type_ in TYPES)
         flags = parameters["durable"], parameters["auto_delete"]
-        return cls(what, ("exchange", type_, *map(bool, flags), _names(arguments)), is_usual)
+        sort = "exchange", type_, *map(bool, flags), _names(arguments)
+        return cls(what, sort, is_usual, is_sort_checked_first=True)
 
     @classmethod
     def of_queue(cls, name: str, flags: Mapping[str, Any]) -> Declaration:
@@ -102,7 +106,7 @@ class Declaration:
             ("queue", type_, durable, exclusive, bool(flags.get("auto_delete")), _names(arguments)),
             bool(flags.get("passive")) or (is_known and (durable or exclusive)),
             exclusive,
-            _CORRECT if durable or exclusive or not is_known else _DURABLE,
+            remedy=_CORRECT if durable or exclusive or not is_known else _DURABLE,
         )
 
     def refused(self, code: int, text: str) -> ChannelRefused:

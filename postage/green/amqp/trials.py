@@ -108,7 +108,11 @@ class Trials:
         try:
             with other.lease() as channel:
                 result = operation(channel)
+                if is_lost:  # RabbitMQ 4 may delete it some time after the end of the connection
+                    channel.queue_delete(str(result))
         except ChannelRefused:
+            if declaration.is_sort_checked_first:
+                self._accepted.add(declaration.sort)
             if not is_lost:
                 raise  # else our own connection may have the queue
         except ConnectionLost as exc:
