@@ -82,7 +82,7 @@ def test_call_arguments_beat_rpc_timeout_and_max_retry(endpoint, queue):
 
     assert producer.rpc_echo().message == "no reply within 0.05 s, 3 tries"
     assert producer.rpc_echo(_timeout=0.1).message == "no reply within 0.1 s, 3 tries"
-    assert producer.rpc_echo(_max_retry=0).message == "no reply within 0.05 s, 1 tries"
+    assert producer.rpc_echo(_max_retry=0).message == "no reply within 0.05 s, 1 try"
 
 
 @pytest.mark.behaviour("producer-arguments")
