@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.background_thread import repeated_in_thread
 from tests.support.certificates import Certificates
+from tests.support.raw import listen, raw_to
 from tests.support.running import running
 
 pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
@@ -239,14 +241,15 @@ def test_many_small_messages(where: Any, connect: Any) -> None:
     assert got == bodies
 
 
-def test_two_threads_may_write_while_one_reads(where: Any, connect: Any) -> None:
+@pytest.mark.parametrize("sender", ["beat", "send_waiting"])
+def test_two_threads_may_write_while_one_reads(where: Any, connect: Any, sender: str) -> None:
     connection = connect(where())
     channel, confirming = connection.open_channel(), connection.confirming.get()
     name = channel.queue_declare("", exclusive=True)
     got: list[bytes] = []
     channel.consume(name, lambda delivery: got.append(delivery.body), prefetch=0)
     bodies = [BIG[: MB * (number % 5) + number] for number in range(60)]
-    with repeated_in_thread(connection.transport.beat):
+    with repeated_in_thread(getattr(connection.transport, sender)):
         for body in bodies:
             confirming.publish_confirmed("", name, Properties(), body, limit=60)
         wait_until(lambda: len(got) == len(bodies), 30)
@@ -274,6 +277,27 @@ def test_a_call_over_tls(
     try:
         with running(Echo(eqk=[(Exchange, [("tls-queue", "echo")])])):
             assert Client().rpc_echo("hello").value == "hello"
+    finally:
+        close()
+
+
+def test_what_is_written_leaves_while_the_hub_is_held(
+    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+) -> None:
+    env(f"amqps://localhost:{node.tls_port}?cacertfile={certificates.ca}")
+    user, password, vhost = "guest", "guest", "/"
+    hup = {"host": "localhost", "port": node.port, "user": user, "password": password}
+    try:
+        with raw_to(hup, vhost) as raw:
+            producer = Client()
+            producer.confirm = False
+            queue = listen(raw, Exchange, "echo")
+            for number in range(20):
+                producer.message_hello(number)
+                found, end = None, time.monotonic() + SOON
+                while not found and time.monotonic() < end:  # in a way that lets no greenlet run
+                    found = raw.channel.basic_get(queue, auto_ack=True)[0]
+                assert found
     finally:
         close()
 
