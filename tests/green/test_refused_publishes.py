@@ -236,7 +236,7 @@ def test_an_unconfirmed_message_costs_no_other(
             wait_until(lambda: len(got) == 11, SOON)
         assert_stays(lambda: len(got) == 11, 0.2)
 
-    (text,) = [each.getMessage() for each in caplog.records if "is lost" in each.getMessage()]
+    (text,) = [each.getMessage() for each in caplog.records if "are lost" in each.getMessage()]
     assert repr(endpoint.exchange.name) in text
     assert "message size" in text
 

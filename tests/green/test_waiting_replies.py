@@ -11,6 +11,7 @@ import pytest
 from postage import messaging
 from postage.broker import BrokerThread
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes
 from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
 from tests.support.recovery import GRACE, GatedServer, pair_of
@@ -129,6 +130,32 @@ def test_a_reply_outlasts_an_outage_that_its_caller_outlasts(
 
     assert call.get(timeout=SOON).value == 1
     assert server.counts["lost_reply"] == 0
+
+
+class Cutting(Replying):
+    """Loses its connection in the turn of the hub in which it replies."""
+
+    @messaging.RpcHandler("command", "cut")
+    def cut(self, content: Any, reply: Any) -> None:
+        self.asked.append(content["parameters"])
+        reply(content["parameters"])
+        pair_of(self.consumer).publishing.current.transport.cut()
+
+
+@pytest.mark.parametrize("calls", [1, 20])
+def test_a_reply_that_its_connection_loses_is_sent_again(
+    endpoint: Endpoint, hup: Any, calls: int
+) -> None:
+    caller = endpoint.producer(rpc_timeout=AGES)
+    server = Cutting({"name": "server"}, endpoint.eqk, hup)
+    with running(server):
+        server.gate.set()
+        assert caller.rpc_say("warm").value == "warm"
+        server.forget()
+        runs = [gevent.spawn(caller.rpc_cut, n) for n in range(calls)]
+
+        assert [each.value for each in outcomes(runs, SOON)] == list(range(calls))
+        assert sorted(server.asked) == list(range(calls))
 
 
 def test_a_stop_under_an_alarm_does_not_wait_for_a_reply(endpoint: Endpoint) -> None:

@@ -56,8 +56,7 @@ class Pair:
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
         self.on_failure: list[OnFailure] = []
-        """Called in the hub for each request and reply that the broker refuses, or discards because
-        it refuses another one."""
+        """Called in the hub with the requests and replies that the broker has refused or lost."""
         self.lost_replies = 0
         """Replies that were returned, because their callers have ended."""
         self.declaring: set[gevent.Greenlet[..., Any]] = set()
@@ -113,9 +112,9 @@ class Pair:
         for callback in self.on_return:
             callback(reason, properties)
 
-    def _on_failure(self, entry: PublishEntry, error: PostageError) -> None:
+    def _on_failure(self, entries: list[PublishEntry], error: PostageError) -> None:
         for callback in self.on_failure:
-            callback(entry, error)
+            callback(entries, error)
 
     @property
     def connections(self) -> list[Connection]:

@@ -66,8 +66,9 @@ class PublishEntry(NamedTuple):
         return error.was_caused_by(self.exchange, self.key, len(self.body))
 
 
-OnFailure = Callable[[PublishEntry, PostageError], None]
-"""Called in the hub: `ChannelRefused` if the broker refused this publish, else it was lost."""
+OnFailure = Callable[[list[PublishEntry], PostageError], None]
+"""Called in the hub: `ChannelRefused` if the broker refused these publishes, else the broker may or
+may not have handled them."""
 Republish = Callable[[PublishEntry], object]
 """Writes a publish again, on another channel; may switch, and raises `PostageError`."""
 
@@ -148,23 +149,20 @@ class PublishRecord:
     def end(self, error: PostageError, on_failure: OnFailure, republish: Republish | None) -> None:
         """Tell publishers, and write again what can be, because *error* has ended the channel.
 
-        Called in the hub.  If the connection has ended, it tells the publishers itself, and what
-        our side closes is read before.
+        Called in the hub.  What is written before our side closes a channel is handled.
         """
         self._stop_timer()
         written, self.entries = self.entries, []
+        if isinstance(error, ConnectionLost) and on_failure is not log_failure:
+            on_failure([PublishEntry.decode(each) for each in written], error)
         if not isinstance(error, ChannelRefused):
             return
         refused, others = split(written, error)
-        for each in refused:
-            on_failure(each, error)
+        on_failure(refused, error)
         if refused and republish is not None:
-            if others:
-                gevent.spawn(_write_again, others, on_failure, republish)
-            return
-        # One of them may be what the broker refuses, and would be refused again and again.
-        for each in others:
-            on_failure(each, _lost_by(error))
+            gevent.spawn(_write_again, others, on_failure, republish)
+        else:  # one of them may be what the broker refuses, and would be refused again and again
+            on_failure(others, _lost_by(error))
 
 
 def _write_again(
@@ -174,9 +172,9 @@ def _write_again(
         try:
             republish(each)
         except ChannelRefused as exc:  # noqa: PERF203 - the others must still be written
-            on_failure(each, exc if each.caused(exc) else _lost_by(exc))
+            on_failure([each], exc if each.caused(exc) else _lost_by(exc))
         except PostageError as exc:
-            on_failure(each, exc)
+            on_failure([each], exc)
 
 
 def _lost_by(error: ChannelRefused) -> ConnectionLost:
@@ -184,7 +182,8 @@ def _lost_by(error: ChannelRefused) -> ConnectionLost:
     return ConnectionLost(f"the channel was closed, because of another message: {error}")
 
 
-def log_failure(entry: PublishEntry, error: PostageError) -> None:
-    """Log that a message without confirm is lost, which nobody else can notice."""
-    text = "A message for exchange %r, key %r, was published without confirm and is lost: %s"
-    logger.warning(text, entry.exchange, entry.key, error)
+def log_failure(entries: list[PublishEntry], error: PostageError) -> None:
+    """Log that messages without confirm are lost, which nobody else can notice."""
+    text = "Messages without confirm are lost, number: %d, the first to exchange %r, key %r: %s"
+    for first in entries[:1]:
+        logger.warning(text, len(entries), first.exchange, first.key, error)

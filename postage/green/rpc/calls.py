@@ -403,16 +403,17 @@ class Calls:
         text = f"no queue is bound to key {key!r} of exchange {exchange!r}: is its server running?"
         call.fail(NO_ROUTE, text)
 
-    def _on_failure(self, entry: PublishEntry, error: PostageError) -> None:
-        """End a call whose request the broker has refused, or its try if the request was lost."""
-        properties, connection = entry.properties, self._pair.publishing.current
-        if properties.reply_to is None:  # a reply
-            return
-        call = self._pending.get(properties.correlation_id or "")
-        if call is None:
-            logger.warning("The request of a call that nobody waits for was refused: %s", error)
-            return
-        exchange = call.request.exchange
+    def _on_failure(self, entries: list[PublishEntry], error: PostageError) -> None:
+        """End calls whose requests the broker has refused, or their tries if they were lost."""
+        for properties in (each.properties for each in entries):
+            call = self._pending.get(properties.correlation_id or "")
+            if call is not None and properties.reply_to is not None:
+                self._end(call, error)
+            elif properties.reply_to is not None and isinstance(error, ChannelRefused):
+                logger.warning("The request of a call that has ended was refused: %s", error)
+
+    def _end(self, call: PendingCall, error: PostageError) -> None:
+        exchange, connection = call.request.exchange, self._pair.publishing.current
         if not isinstance(error, ChannelRefused):
             call.end_try(error)
         elif error.misses(exchange.name):

@@ -7,6 +7,7 @@ large, it says so by closing the channel; the caller then gets an exception resu
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any, TypeGuard
 
 import gevent
@@ -23,7 +24,7 @@ from postage.green.rpc.peers import RECEIPT
 from postage.message import Message, MessageResult, MessageResultException
 
 __all__ = [
-    "REFUSED",
+    "AGAIN",
     "EncodedReply",
     "encoded_reply",
     "on_failure",
@@ -39,8 +40,8 @@ _TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 EncodedReply = tuple[str | None, Properties, bytes]
 """The reply queue, the properties and the body of a reply."""
 
-REFUSED = "postage.refused"
-"""The property ``type`` of an exception result that replaces a refused reply."""
+AGAIN = "postage.again"
+"""The property ``type`` of a reply that is sent again, or replaces a refused one."""
 
 _encoders: dict[str, Encoder] = {}
 """The encoders that replies have used, by content type; only those other than JSON."""
@@ -131,33 +132,45 @@ def send_reply(pair: Pair, queue: str | None, properties: Properties, body: byte
         except ChannelRefused as exc:
             if not exc.was_caused_by("", queue, len(body)):
                 continue  # another message ended the channel while this one waited for room
-            on_failure(pair, PublishEntry("", queue, properties, body, mandatory=True), exc)
+            on_failure(pair, [PublishEntry("", queue, properties, body, mandatory=True)], exc)
         return
 
 
-def on_failure(pair: Pair, entry: PublishEntry, error: PostageError) -> None:
-    """Tell the caller if the broker has refused its reply, *entry*; never switches."""
-    properties = entry.properties
-    if properties.reply_to is not None:
-        return  # a request
-    if properties.type == RECEIPT:
-        logger.debug("A receipt was lost, which does not harm the call: %s", error)
-    elif isinstance(error, ChannelRefused) and properties.type != REFUSED:
+def on_failure(pair: Pair, entries: list[PublishEntry], error: PostageError) -> None:
+    """Handle replies that the broker has refused or lost; never switches.
+
+    The caller of a refused reply gets an exception result.  A lost reply is sent again, once: its
+    caller drops a second one.
+    """
+    replies = [each for each in entries if each.properties.reply_to is None]
+    again = [each for each in replies if each.properties.type is None]
+    if len(replies) > len(again):
+        logger.debug("Receipts, or replies sent again, were lost: %s", error)
+    if again and isinstance(error, ChannelRefused):
         logger.warning("The broker refused a reply; its caller gets an exception result: %s", error)
-        gevent.spawn(_send_refusal, pair, entry, error)
-    else:
-        logger.warning("A reply was lost: %s", error)
+        again = [_refusal(each, error) for each in again]
+    if again:
+        gevent.spawn(_send_again, pair, again)
 
 
-def _send_refusal(pair: Pair, entry: PublishEntry, error: ChannelRefused) -> None:
-    content_type, id_ = entry.properties.content_type, entry.properties.correlation_id
-    encoder = _encoders.get(content_type or "") or JsonEncoder()
+def _refusal(entry: PublishEntry, error: ChannelRefused) -> PublishEntry:
+    encoder = _encoders.get(entry.properties.content_type or "") or JsonEncoder()
     result = MessageResultException(type(error).__name__, f"the reply was not sent: {error}")
-    properties = Properties(content_type=content_type, correlation_id=id_, type=REFUSED)
-    try:
-        send_reply(pair, entry.key, properties, body_of(encoder, result.body))
-    except PostageError as exc:
-        logger.warning("A reply was lost: %s", exc)
+    return entry._replace(body=body_of(encoder, result.body))
+
+
+def _send_again(pair: Pair, entries: list[PublishEntry]) -> None:
+    # A queue that holds up a channel has most of the replies, and the other callers do not wait
+    # for it.
+    counts = Counter(each.key for each in entries)
+    for each in sorted(entries, key=lambda each: counts[each.key]):
+        header = each.properties
+        content_type, id_ = header.content_type, header.correlation_id
+        properties = Properties(content_type=content_type, correlation_id=id_, type=AGAIN)
+        try:
+            send_reply(pair, each.key, properties, each.body)
+        except PostageError as exc:
+            logger.warning("A reply was lost: %s", exc)
 
 
 def _is_routing_key(queue: object) -> TypeGuard[str]:
