@@ -71,7 +71,7 @@ class GenericConsumer:
     hup: Hup | None = None
     """Host, user and password; None: ``messaging.global_hup``."""
     prefetch: int = 1
-    """How many messages of a queue the broker sends before it waits for an ack."""
+    """How many messages of a queue the broker sends before it waits for an ack; 0: no limit."""
     max_body: int | None = MAX_BODY
     """Bytes of the largest body that a processor decodes; larger ones are rejected.  None: no
     limit."""

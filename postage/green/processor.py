@@ -67,7 +67,8 @@ class MessageProcessor(MicroThread, HandlerOwner):
     concurrency: int = 250
     """How many messages are handled at a time.  1: one after the other, in the queue's order."""
     prefetch: int | None = None
-    """How many unacknowledged messages of a queue the broker may have sent; None: `concurrency`."""
+    """How many unacknowledged messages of a queue the broker may have sent; None: `concurrency`.
+    0: no limit."""
     answer_unknown: bool = True
     """Answer RPCs without a handler with ``UnknownCommand``.  Use False for a key that several
     processors share."""
