@@ -26,6 +26,7 @@ from postage.encoding import Encoder, JsonEncoder
 from postage.errors import ConnectionClosed, PostageError
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
+from postage.green.amqp.connection import Connection
 from postage.green.amqp.delivery import Delivery, DeliveryChannel
 from postage.green.amqp.hub_door import HubDoor, hub_door, native_thread
 from postage.green.amqp.hub_logging import HubLogger
@@ -177,15 +178,21 @@ class GenericConsumer:
 
     def _declare(self, queue: QueueDeclaration) -> None:
         runtime, pipeline = self._runtime, current_pipeline()
-        connection = runtime.pair.consuming.get()
+        consuming = runtime.pair.consuming
         # If another connection holds an exclusive queue, the constructor must raise the error.
         may_wait = queue.requested_name and not queue.flags.get("exclusive")
         if pipeline is not None and may_wait and self._subscription is None:
-            pipeline.add(runtime, partial(declare_queue, connection, queue))
+            consuming.get()  # the constructor must raise the error if there is no connection
+            declare = partial(declare_queue, queue=queue)
+            pipeline.add(runtime, partial(consuming.carry_out, declare))
             self._topology.add(queue)
             return
-        with runtime.declare_gate.acquire():
-            declare_queue(connection, queue)
+
+        def declare_alone(connection: Connection) -> None:
+            with runtime.declare_gate.acquire():
+                declare_queue(connection, queue)
+
+        consuming.carry_out(declare_alone)
         known = self._topology.add(queue)
         if self._subscription is not None:
             self._subscription.add(known)

@@ -109,16 +109,7 @@ def declare_exchange(pair: Pair, exchange: type[Exchange]) -> None:
     Switches.  Takes at most ``operation_timeout`` plus the wait for one last connection.  Raises
     `ConnectionFailed`, `TopologyMismatch` or `ChannelRefused`.
     """
-    timer = RetryTimer(pair.settings.operation_timeout)
-    while True:
-        try:
-            pair.publishing.get().declare(exchange)
-        except ConnectionLost:  # noqa: PERF203 - there is rarely a second turn
-            if timer.next_pause() is None:
-                raise
-            gevent.sleep(0)  # connecting makes the pauses
-        else:
-            return
+    pair.publishing.carry_out(lambda connection: connection.declare(exchange))
 
 
 def publish(pair: Pair, message: PublishArgs, *, limit: float) -> None:

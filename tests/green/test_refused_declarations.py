@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -299,3 +300,28 @@ def test_declarations_beside_an_unforeseen_refusal_succeed(
         assert isinstance(error, ChannelRefused), error
         assert [type(each) for each in made] == [messaging.GenericConsumer] * 10
         assert losses(producer) == 1
+
+
+# --- losses that are no refusals
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("name", ["named", ""])
+def test_a_consumer_is_made_although_its_connection_is_lost(
+    endpoint: Endpoint, broker_env: Any, name: str, *, pipelined: bool
+) -> None:
+    forced = iter([True, True])
+
+    def refuse(method: Any) -> bool:
+        return isinstance(method, spec.Queue.Declare) and next(forced, False)
+
+    with refusing(broker_env.port, refuse, 320, "CONNECTION_FORCED - closed by hand") as network:
+        hup = {**broker_env.hup, "port": network.port}
+        eqk = endpoint.at((name and endpoint.sub(name), "rk"))
+        with green.pipelined() if pipelined else nullcontext():
+            consumer = messaging.GenericConsumer(eqk, hup=hup)
+        producer = behind(network, broker_env, endpoint)
+        assert losses(producer) == 2
+        with consuming(consumer) as got:
+            producer.message_hello()
+            wait_until(lambda: got, SOON)

@@ -22,7 +22,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -31,6 +31,7 @@ from postage.errors import (
     BrokerUnreachable,
     ConnectionClosed,
     ConnectionFailed,
+    ConnectionLost,
     OperationTimeout,
     PostageError,
     TemporarilyRefused,
@@ -59,6 +60,7 @@ It is short because the pauses must not grow while connections break every few s
 REPORT_INTERVAL = 30.0
 """Seconds between two reports that connecting fails; the first failure is reported at once."""
 
+T = TypeVar("T")
 Make = Callable[[tuple[str, int]], Connection]
 """Connects to a host and port; raises `ConnectionFailed`."""
 
@@ -142,6 +144,21 @@ class Reconnecting:
             return self._wait(limit)
         finally:
             self._waiting -= 1
+
+    def carry_out(self, operation: Callable[[Connection], T]) -> T:
+        """Return what *operation* does on a connection, or on the next if it is lost meanwhile.
+
+        Switches.  Takes at most ``operation_timeout`` plus one last try; raises what `get` and
+        *operation* do.
+        """
+        deadline = time.monotonic() + self.settings.operation_timeout
+        while True:
+            try:
+                return operation(self.get())
+            except ConnectionLost:  # noqa: PERF203 - there is rarely a second turn
+                if time.monotonic() >= deadline:
+                    raise
+                gevent.sleep(0)  # connecting makes the pauses
 
     def _wait(self, limit: float) -> Connection:
         deadline = time.monotonic() + limit
