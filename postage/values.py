@@ -116,7 +116,8 @@ def seconds(*, zero: bool = False, endless: bool = False) -> Rule:
         return at_least and (endless or size < math.inf)
 
     spoken = f"{'>=' if zero else '>'} 0 seconds"
-    return rule(f"{spoken} or math.inf" if endless else f"{spoken} and finite", allows)
+    kind = "a number, or math.inf" if endless else "a finite number"
+    return rule(f"{spoken} ({kind})", allows)
 
 
 flag = rule("True or False", lambda value: isinstance(value, int) and value in (0, 1))

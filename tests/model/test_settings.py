@@ -125,9 +125,18 @@ def test_durations_stand_after_the_question_mark_of_the_url(env):
         ({"URL": "amqp://rabbit?heartbeat=-1"}, "heartbeat must be an int from 0 to 65535, not -1"),
         ({"HEARTBEAT": "100000"}, "POSTAGE_HEARTBEAT must be an int from 0 to 65535, not 100000"),
         ({"HEARTBEAT": "2.5"}, "POSTAGE_HEARTBEAT must be an int .*, not '2.5'"),
-        ({"CONNECT_TIMEOUT": "nan"}, "POSTAGE_CONNECT_TIMEOUT must be > 0 seconds and finite"),
-        ({"OPERATION_TIMEOUT": "inf"}, "POSTAGE_OPERATION_TIMEOUT must be > 0 seconds and finite"),
-        ({"LATE_AFTER": "soon"}, "POSTAGE_LATE_AFTER must be >= 0 seconds and finite, not 'soon'"),
+        (
+            {"CONNECT_TIMEOUT": "nan"},
+            "POSTAGE_CONNECT_TIMEOUT must be > 0 seconds .a finite number.",
+        ),
+        (
+            {"OPERATION_TIMEOUT": "inf"},
+            "POSTAGE_OPERATION_TIMEOUT must be > 0 seconds .a finite number.",
+        ),
+        (
+            {"LATE_AFTER": "soon"},
+            "POSTAGE_LATE_AFTER must be >= 0 seconds .a finite number., not 'soon'",
+        ),
         ({"URL": "amqp://rabbit?heartbeat"}, "option 'heartbeat' has no value"),
         ({"URL": "amqps://rabbit?verify="}, "option 'verify' has no value"),
         ({"VHOST": "v" * 256}, "vhost must be a text of 0 to 255 bytes"),
