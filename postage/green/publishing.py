@@ -25,6 +25,7 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties
@@ -234,7 +235,7 @@ def _publish_doubted(
             pause = timer.next_pause()
             if pause is None or not connection.alive or connection.trusts(exchange):
                 raise
-            connection.wait_end(pause)
+            connection.wait_end(min(pause, POLL))
         else:
             if was_returned:
                 connection.doubt(exchange)

@@ -59,6 +59,7 @@ from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.declared_exchanges import ACCESS_REFUSED
+from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
@@ -220,7 +221,7 @@ class Calls:
         if pause is None:
             call.fail(NO_ROUTE, call.loss)
         else:
-            call.wait(pause)
+            call.wait(min(pause, POLL))
 
     def _replace_request_channel(self) -> None:
         """Use another channel after a timeout, because requests on this one may reach no queue."""
