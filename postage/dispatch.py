@@ -253,8 +253,8 @@ def _refuse_unrun(function: Any, returned: Any) -> Any:
     if not close_unrun(returned):
         return returned
     reason = (
-        f"returned a {type(returned).__name__}, whose code has not run: run it in the handler, "
-        f"and return its result.  For asyncio see docs/processors.md."
+        f"returned code that has not run ({type(returned).__name__}): run it in the handler, and "
+        f"return its result.  For asyncio see docs/processors.md."
     )
     raise HandlerError(name_of(function), reason)
 
