@@ -145,7 +145,7 @@ ONE_SHOT = {
 }
 
 
-@pytest.mark.parametrize("arguments", ONE_SHOT, ids=lambda each: each[0])
+@pytest.mark.parametrize("arguments", sorted(ONE_SHOT), ids=lambda each: each[0])
 @pytest.mark.parametrize("url", ["embedded://", "embedded://shop", "embedded://shop/v?heartbeat=9"])
 def test_a_command_cannot_use_a_broker_of_its_own(capsys, monkeypatch, arguments, url: str):
     monkeypatch.setenv("POSTAGE_URL", url)

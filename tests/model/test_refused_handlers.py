@@ -176,7 +176,6 @@ def runs_it(method):
         type("Nested", (Handler,), {"call": plain}),
         type("Abstract", (Handler,), {}),
     ],
-    ids=str,
 )
 @each_decorator
 def test_everything_else_that_can_be_called_is_taken(decorator, method):

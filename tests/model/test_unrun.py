@@ -144,7 +144,7 @@ def test_a_generator_that_raises_when_it_is_closed_is_a_failure():
 
 
 @pytest.mark.parametrize(
-    "value", [0, "text", [1], {}, (1,), MagicMock(), range(3), object(), MessageResult(1)], ids=str
+    "value", [0, "text", [1], {}, (1,), MagicMock(), range(3), object(), MessageResult(1)]
 )
 def test_every_other_value_of_a_message_handler_is_ignored(value):
     outcome = dispatch(command(), on_content(lambda _: value))
