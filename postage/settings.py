@@ -37,7 +37,7 @@ from postage.values import (
     value_error,
 )
 
-__all__ = ["ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live"]
+__all__ = ["ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live", "origins"]
 
 Hup = Mapping[str, Any]
 """Host, user and password as a dictionary ("host-user-password"), with the optional key ``port``.
@@ -228,6 +228,25 @@ class LiveSettings:
 
 
 live = LiveSettings()
+
+
+def origins(settings: Settings, *names: str) -> str:
+    """Return what has set these fields of *settings*, as errors call it; empty: only defaults."""
+    try:
+        usual = Settings.resolve()
+    except SettingsError:  # the environment is wrong, so *settings* do not come from there
+        usual = None
+    if usual is None or any(getattr(usual, name) != getattr(settings, name) for name in names):
+        return "the vhost argument" if names == ("vhost",) else "the hup or settings argument"
+    found = {live.origin(name): name for name in names}
+    for origin, name in list(found.items()):
+        variable = f"POSTAGE_{name.upper()}"
+        old = _DEPRECATED.get(variable, "")
+        if origin == variable and variable not in live.environment:
+            del found[origin]
+            if old in live.environment:
+                found[old] = name
+    return " and ".join(found)
 
 
 def enable_debug_log() -> None:

@@ -29,8 +29,10 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str, *, as_json: bool) -> None:
-    """Log from *level* upwards to stderr; pika's own log only from warnings upwards."""
+    """Log from *level* upwards to stderr.
+
+    pika logs critical errors only: see `postage.green.amqp.hub_logging.silence_pika`.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else logging.Formatter(LINE))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("pika").setLevel(logging.WARNING)

@@ -23,7 +23,7 @@ from postage.errors import (
     TopologyMismatch,
     VhostRefused,
 )
-from postage.settings import Settings
+from postage.settings import Settings, origins
 
 __all__ = [
     "channel_limit_in",
@@ -71,13 +71,27 @@ def connecting_failed(
         error = TlsFailed(text, host=host, port=port)
     else:
         error = BrokerUnreachable(
-            f"no AMQP 0-9-1 broker answered at {host}:{port} ({_reason(cause)}); start one there, "
-            f"or set POSTAGE_HOST and POSTAGE_PORT, or the hup argument",
+            f"no AMQP 0-9-1 broker answered at {host}:{port} ({_reason(cause)}); "
+            f"{_start_or_correct(settings, host)}",
             host=host,
             port=port,
         )
     error.__cause__ = exc
     return error
+
+
+def _start_or_correct(settings: Settings, host: str) -> str:
+    origin = origins(settings, "host", "port")
+    name_it = f"correct {origin}" if origin else "name another one with POSTAGE_URL"
+    if host not in _THIS_MACHINE:
+        return f"start one there, or {name_it}"
+    return (
+        f"start one there, as `postage broker` does, or {name_it}; "
+        f"POSTAGE_URL=embedded:// runs one inside the program"
+    )
+
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def _words_of_the_broker(exc: BaseException) -> tuple[int, str]:
@@ -111,18 +125,22 @@ def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFa
         "the certificate as a login; the name in it must be a user there, and the plugin "
         "rabbitmq_auth_mechanism_ssl must be enabled"
         if settings.auth_mechanism == "EXTERNAL"
-        else f"user {settings.user!r} and the password given; check POSTAGE_USER and "
-        f"POSTAGE_PASSWORD, or the hup argument"
+        else f"user {settings.user!r} and the password given; "
+        + _check(origins(settings, "user", "password"))
     )
     text = f"{host}:{port} refused {login}"
     return AuthenticationFailed(text, host=host, port=port, user=settings.user)
 
 
+def _check(origin: str) -> str:
+    return f"check {origin}" if origin else "set another one with POSTAGE_URL"
+
+
 def _vhost_refused(settings: Settings, host: str, port: int, text: str) -> VhostRefused:
     return VhostRefused(
         f"{host}:{port} refused user {settings.user!r} the virtual host {settings.vhost!r} "
-        f"({text}): it does not exist, or the user has no permissions there; check POSTAGE_VHOST, "
-        f"or the vhost argument",
+        f"({text}): it does not exist, or the user has no permissions there; "
+        f"{_check(origins(settings, 'vhost'))}",
         host=host,
         port=port,
         vhost=settings.vhost,
