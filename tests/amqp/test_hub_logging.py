@@ -90,9 +90,9 @@ def test_an_exception_in_the_hub_keeps_its_traceback(caplog: pytest.LogCaptureFi
 
 
 def test_a_failed_reconnect_is_sent_later(handler: Sending, monkeypatch: Any) -> None:
-    from postage.green.amqp import connection as connection_module
+    from postage.green.amqp import opening as opening_module
 
-    real, refused = connection_module.connect_socket, []
+    real, refused = opening_module.connect_socket, []
 
     def refuse_twice(*arguments: Any) -> Any:
         if len(refused) < 2:
@@ -101,7 +101,7 @@ def test_a_failed_reconnect_is_sent_later(handler: Sending, monkeypatch: Any) ->
         return real(*arguments)
 
     logging.getLogger("app").warning("one")
-    monkeypatch.setattr(connection_module, "connect_socket", refuse_twice)
+    monkeypatch.setattr(opening_module, "connect_socket", refuse_twice)
     lose_connections()
     handler.producer.message_log("two")
     wait_until(lambda: any("No connection" in each for each in handler.sent), SOON)

@@ -39,20 +39,14 @@ from gevent.event import Event
 from pika.channel import MAX_CHANNELS
 
 from postage.errors import (
-    BrokerUnreachable,
     ChannelRefused,
-    ConnectionFailed,
     NoFreeChannel,
-    OperationTimeout,
     PostageError,
-    SettingsError,
-    TemporarilyRefused,
 )
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
 from postage.green.amqp.codec import Codec
-from postage.green.amqp.connecting import Target, connect_socket, parameters, targets
 from postage.green.amqp.connection_states import (
     SINGLE,
     ConnectionEvent,
@@ -61,7 +55,8 @@ from postage.green.amqp.connection_states import (
 )
 from postage.green.amqp.declared_exchanges import DeclaredExchanges
 from postage.green.amqp.deleted_exchanges import CONSUMERS_WAIT, PUBLISHERS_WAIT
-from postage.green.amqp.hub_logging import HubLogger, silence_pika
+from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.opening import Opening
 from postage.green.amqp.publish_record import OnFailure, log_failure
 from postage.green.amqp.refusals import Refusals
 from postage.green.amqp.transport import Transport
@@ -155,70 +150,21 @@ class Connection(DeclaredExchanges):
     # --- connecting
 
     def _connect(self) -> tuple[Transport, Codec]:
-        silence_pika()
         self._step(ConnectionEvent.CONNECT)
+        where = self.settings, self.host, self.port, self.role
         try:
-            with self._translated():
-                return self._connect_to_any()
+            opening = Opening(*where, on_open=self._on_open, on_close=self._on_close)
+            transport, codec = opening.run()
         except BaseException:
             self._step(ConnectionEvent.LOST)
             raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raise `ConnectionFailed` for the errors of the block, except for wrong settings."""
-        try:
-            yield
-        except (ConnectionFailed, SettingsError):
-            raise
-        except Exception as exc:
-            error = error_translation.connecting_failed(self.settings, self.host, self.port, exc)
-            raise error from exc
-
-    def _connect_to_any(self) -> tuple[Transport, Codec]:
-        """Connect to the first address of the host that accepts us."""
-        error: ConnectionFailed | None = None
-        for target, share in targets(self.host, self.port, self.settings.connect_timeout):
-            try:
-                with self._translated():
-                    return self._connect_to(target, share)
-            except (BrokerUnreachable, TemporarilyRefused) as exc:  # noqa: PERF203 - few turns
-                # The next address may accept us; other refusals are the same everywhere.
-                error = exc
-                if self._state is not ConnectionState.OPENING:
-                    raise  # it opened in the moment in which its time ended
-        assert error is not None, "a host has an address, or the look-up fails"
-        raise error
-
-    def _connect_to(self, target: Target, limit: float) -> tuple[Transport, Codec]:
-        opened: Answer[None] = Answer()
-
-        def on_open(_transport: object) -> None:
-            # Step here, in the hub: the connection may be lost before the waiting greenlet runs.
-            self._step(ConnectionEvent.OPENED)
-            self._refusals.on_limit.append(self._shrink)
-            opened.set_result(None)
-
-        transport: Transport | None = None
-        try:
-            with gevent.Timeout(limit, OperationTimeout("connecting", limit)):
-                transport = Transport(
-                    parameters(self.settings, self.host, self.port, self.role),
-                    connect_socket(self.settings, self.host, target),
-                    on_open=on_open,
-                    on_failure=lambda _, exc: opened.set_exception(exc),
-                    on_close=self._on_close,
-                    late_after=self.settings.late_after,
-                )
-                codec = Codec(transport)
-                transport.start()
-                opened.get("the AMQP handshake", limit)
-                transport.watch(self.is_owed, self._ask)
-        except BaseException:
-            if transport is not None:
-                transport.close_socket()
-            raise
+        transport.watch(self.is_owed, self._ask)
         return transport, codec
+
+    def _on_open(self) -> None:
+        # In the hub: the connection may be lost before the greenlet that connects runs again.
+        self._step(ConnectionEvent.OPENED)
+        self._refusals.on_limit.append(self._shrink)
 
     def suspect(self) -> None:
         """Check soon whether the connection is half-open; never switches."""

@@ -32,6 +32,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from select import POLLIN, POLLOUT
 from typing import Any, Protocol
 
@@ -212,7 +213,9 @@ class Transport(pika.connection.Connection):
         *is_owed* tells whether the broker owes us an answer, and *ask* asks it for one.  Both are
         called in the hub.
         """
-        self._next_look = self._adapter_call_later(LOOK_INTERVAL, lambda: self._look(is_owed, ask))
+        if not self._torn_down:
+            look = partial(self._look, is_owed, ask)
+            self._next_look = self._adapter_call_later(LOOK_INTERVAL, look)
 
     def _look(self, is_owed: Callable[[], bool], ask: Callable[[], None]) -> None:
         self._next_look = None
