@@ -79,8 +79,12 @@ class MessageHandler:
             reason = "is no function and no Handler class, so it cannot be a handler"
             raise HandlerError(name_of(func), reason)
         refuse_lazy(func)
-        # From the object's own namespace: a Handler class must not write into its base's list.
-        setattr(func, ROUTES, [*vars(func).get(ROUTES, ()), self.route])
+        try:
+            # From the object's own namespace: a Handler class must not write into its base's list.
+            setattr(func, ROUTES, [*vars(func).get(ROUTES, ()), self.route])
+        except (AttributeError, TypeError):  # a bound method, or a function written in C
+            reason = "cannot be marked as a handler: write a function that calls it"
+            raise HandlerError(name_of(func), reason) from None
         if not isinstance(func, type):
             # Dispatch looks for filters.  To find no attribute costs as much as a short handler.
             vars(func).setdefault("filters", ())
@@ -119,8 +123,16 @@ class MessageFilter:
         self.callable, self.args, self.kwds = _callable, args, kwds
 
     def __call__(self, func: T) -> T:
-        """Add this filter to *func* and return it."""
-        func.filters = [*vars(func).get("filters", ()), self]  # type: ignore[attr-defined]
+        """Add this filter to *func* and return it; raises `HandlerError` if it would be ignored."""
+        # Dispatch looks for filters on what the processor's attribute is.
+        marked: Any = func.__func__ if isinstance(func, (staticmethod, classmethod)) else func
+        try:
+            if isinstance(marked, partialmethod):
+                raise TypeError  # noqa: TRY301 - the attribute is a new partial each time
+            marked.filters = [*vars(marked).get("filters", ()), self]
+        except (AttributeError, TypeError):
+            reason = "cannot have filters: write a function that calls it"
+            raise HandlerError(name_of(func), reason) from None
         return func
 
     def apply(self, message: Any) -> Any:

@@ -445,6 +445,7 @@ def test_subclasses_of_str_and_dict_are_understood():
 def test_any_value_is_a_message_or_malformed(value):
     try:
         assert check_body(value) is value
+        assert [type(value[key]) for key in KEYS] == [type(changed()[key]) for key in KEYS]
     except MalformedMessage as exc:
         reason = str(exc)
     else:

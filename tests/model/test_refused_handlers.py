@@ -245,6 +245,27 @@ def test_a_decorator_above_that_hides_a_handler_is_refused(decorator, hide):
         type("P", (MessageProcessor,), {"hidden": hide(method)})
 
 
+@pytest.mark.parametrize("method", [PlainCallable().__call__, len], ids=["bound", "built in"])
+def test_what_cannot_be_marked_is_refused(method):
+    with pytest.raises(HandlerError, match="cannot be marked as a handler: write a function"):
+        MessageHandler("command", "a")(method)
+    with pytest.raises(HandlerError, match="cannot have filters"):
+        MessageFilter(len)(method)
+
+
+def test_a_filter_of_a_partialmethod_would_be_ignored_and_is_refused():
+    with pytest.raises(HandlerError, match="plain cannot have filters"):
+        MessageFilter(len)(functools.partialmethod(plain, content=1))
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_the_filters_of_static_and_class_methods_are_found(kind):
+    class Processor(metaclass=MessageHandlerType):
+        method = MessageFilter(len)(MessageHandler("command", "a")(kind(lambda *_: None)))
+
+    assert [each.callable for each in Processor().method.filters] == [len]
+
+
 def test_static_and_class_methods_may_be_handlers():
     class Processor(metaclass=MessageHandlerType):
         @MessageHandler("command", "static")

@@ -25,9 +25,10 @@ def command(targets: tuple[Target, ...], *, as_json: bool) -> None:
     """Import modules, make their processors on an embedded broker, and report faults.
 
     Nothing is run, and your broker is never contacted.  Reported are: handlers and filters that
-    cannot be called; RPC handlers that never answer because another one has the same name;
-    processors that cannot be made; queues and exchanges that are declared in two ways; and keys of
-    producers to which no queue of these modules is bound.  Exit code 4: there are faults.
+    cannot be called or are refused; RPC handlers that never answer because another one has the same
+    name; processors that cannot be made or listen to nothing; queues and exchanges that are
+    declared in two ways; and keys of producers to which no queue of these modules is bound.  Exit
+    code 4: there are faults.
     """
     prepare_imports()
     from postage.cli.checking.report import report_on  # noqa: PLC0415 - after patching
