@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol, TypeVar
 
 from gevent.lock import BoundedSemaphore
@@ -88,7 +88,9 @@ class Trials:
         except NoFreeChannel:
             if declaration.is_exclusive:
                 raise
-            return self._try(declaration, operation)
+            with suppress(ConnectionLost):  # the user may not have more channels at all
+                return self._try(declaration, operation)
+            raise
         except ConnectionLost as exc:
             if not was_alive or error_translation.refusal_in(exc) is None:
                 raise
