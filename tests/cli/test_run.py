@@ -390,6 +390,19 @@ def test_a_failure_in_user_code_has_its_traceback(broker_env):
         assert "postage/cli" not in ended.stderr.replace(str(PROGRAMS), "")
 
 
+@pytest.mark.parametrize("level", ["info", "warning", "debug"])
+def test_the_log_says_each_thing_once_and_not_in_the_words_of_pika(broker_env, level: str):
+    url = broker_env.url.replace("guest:guest", f"guest:{SECRET}")
+    login, queue = together(
+        ("run", "fleet:Echo", "--no-wait", "--log-level", level, "--url", url),
+        ("run", "faulty:Mismatching", "--no-wait", "--log-level", level),
+    )
+
+    assert (login.code, queue.code) == (3, 5)
+    for ended in (login, queue):
+        assert " pika." not in ended.stderr
+
+
 def test_no_broker_and_no_waiting_is_exit_code_3():
     url = f"amqp://me:{SECRET}@127.0.0.1:1/"
 
