@@ -406,12 +406,15 @@ class Calls:
 
     def _on_failure(self, entries: list[PublishEntry], error: PostageError) -> None:
         """End calls whose requests the broker has refused, or their tries if they were lost."""
+        ended = 0
         for properties in (each.properties for each in entries):
             call = self._pending.get(properties.correlation_id or "")
             if call is not None and properties.reply_to is not None:
                 self._end(call, error)
-            elif properties.reply_to is not None and isinstance(error, ChannelRefused):
-                logger.warning("The request of a call that has ended was refused: %s", error)
+            elif properties.reply_to is not None:
+                ended += 1
+        if ended and isinstance(error, ChannelRefused):
+            logger.warning("Requests of calls that have ended (%d) were refused: %s", ended, error)
 
     def _end(self, call: PendingCall, error: PostageError) -> None:
         exchange, connection = call.request.exchange, self._pair.publishing.current

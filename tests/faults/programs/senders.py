@@ -51,7 +51,8 @@ def publish(to: Any) -> str:
 
 def call(to: Any) -> str:
     number = next(numbers)
-    return f"called {to.rpc_echo(number, _key=KEYS[number % len(KEYS)]).value == number}"
+    value = to.rpc_echo(number, _key=KEYS[number % len(KEYS)]).value
+    return f"called {'answered' if value == number else value}"
 
 
 stopping: list[int] = []
