@@ -267,8 +267,9 @@ class NoRoute(PublishFailed):
     def __init__(self, exchange: str, key: str) -> None:
         super().__init__(
             f"no queue is bound to exchange {exchange!r} for key {key!r}, and the message was "
-            f"mandatory: start its receiver first, which declares the queue, or correct the key; "
-            f"mandatory = False drops such messages without an error",
+            f"mandatory (as all are for 5 s after the exchange was deleted): start its receiver "
+            f"first, which declares the queue, or correct the key; mandatory = False drops such "
+            f"messages without an error",
             exchange=exchange,
             key=key,
         )
