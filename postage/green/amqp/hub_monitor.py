@@ -17,8 +17,8 @@ in its next turn.  While the answer is missing, `MonitoredHub` does two things:
 What a greenlet has written, the hub sends at the end of its turn.  If the turn takes longer than
 `LOOK` seconds, the native thread sends it.  The thread looks only while something is written: after
 a `ROUND` of looks without anything new it is `asleep`, and the next write wakes it.  So a hub that
-turns pays for one comparison per write, an idle process for nothing, and a busy one for about a
-hundred short looks a second.
+turns pays for one comparison per write, an idle process for nothing, and a busy one for a few
+hundred short looks a second: too little to be measured.
 
 Because of this second thread, a transport's socket has a lock.  docs/heartbeats.md lists the cases
 that the monitor cannot cover, such as C code that holds the interpreter's lock.
@@ -44,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.5
 """Seconds between two pings of a hub: often enough for most heartbeats, and almost no work."""
-LOOK = 0.005
+LOOK = 0.002
 """Seconds between two looks for data that a hub has not sent.  A greenlet that computes keeps the
 interpreter's lock for another 5 ms, so the data leaves within about 10 ms."""
-ROUND = 8
+ROUND = 20
 """Looks after which the thread sleeps, if nothing was written meanwhile."""
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for a log line that is being written."""
@@ -307,7 +307,9 @@ class HubMonitor:
     def _look(self) -> None:
         for each in self._connections:
             if each.is_waiting:
-                with self._lock:  # not while the process forks
+                # The lock: not while the process forks.  After any error, the hub sends, and finds
+                # the same error; the thread must go on for the other connections.
+                with self._lock, contextlib.suppress(Exception):
                     each.send_waiting()
 
     def _check(self, loop: Any, hub: MonitoredHub, planned: float) -> None:
