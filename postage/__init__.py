@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # for type checkers and editors
     from postage.errors import (
         AckAndRestart, AuthenticationFailed, BrokerUnreachable, ChannelRefused, ConnectionClosed,
         ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
-        ExitScheduler, FilterError, GaveUp, HandlerError, IdentityTaken, MalformedMessage, NoRoute,
-        NotAcknowledged, OperationTimeout, PostageError, PublishFailed, RejectMessage, RemoteError,
-        SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
+        ExitScheduler, FilterError, GaveUp, HandlerError, IdentityTaken, MalformedMessage,
+        NoFreeChannel, NoRoute, NotAcknowledged, OperationTimeout, PostageError, PublishFailed,
+        RejectMessage, RemoteError, SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
     )
     from postage.exchange import Exchange
     from postage.fingerprint import Fingerprint
@@ -71,6 +71,7 @@ __all__ = [
     "ConnectionFailed", "BrokerUnreachable", "AuthenticationFailed", "TlsFailed", "VhostRefused",
     "TemporarilyRefused",
     "ConnectionLost", "ConnectionClosed", "ChannelRefused", "TopologyMismatch", "IdentityTaken",
+    "NoFreeChannel",
     "ConsumerCancelled", "OperationTimeout", "PublishFailed", "NotAcknowledged", "NoRoute",
     "EncodingError", "DecodingError", "MalformedMessage", "RemoteError", "TimeoutError", "GaveUp",
     # Raised by handlers and filters

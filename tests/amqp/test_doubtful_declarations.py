@@ -115,7 +115,7 @@ def test_a_refusal_that_may_pass_is_not_remembered() -> None:
     assert denied.is_final
 
 
-def test_a_suspicion_ends_with_the_innocence_of_the_same_declaration() -> None:
+def test_a_suspicion_ends_with_innocence_of_the_declaration() -> None:
     refusals = Refusals()
     guilty, innocent = of_queue("guilty"), of_queue("innocent")
     refusals.suspect(guilty)

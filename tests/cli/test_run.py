@@ -391,7 +391,7 @@ def test_a_failure_in_user_code_has_its_traceback(broker_env):
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "debug"])
-def test_the_log_says_each_thing_once_and_not_in_the_words_of_pika(broker_env, level: str):
+def test_the_log_says_each_thing_once_and_not_as_pika_does(broker_env, level: str):
     url = broker_env.url.replace("guest:guest", f"guest:{SECRET}")
     login, queue = together(
         ("run", "fleet:Echo", "--no-wait", "--log-level", level, "--url", url),

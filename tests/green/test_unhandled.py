@@ -137,7 +137,7 @@ def test_the_value_that_a_handler_returns_is_the_reply(endpoint: Endpoint) -> No
 # --- types
 
 
-def test_a_handler_of_an_unknown_type_is_named_at_the_first_start(
+def test_a_handler_of_an_unknown_type_is_named_at_first_start(
     endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Mistaken(messaging.MessageProcessor):

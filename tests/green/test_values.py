@@ -99,7 +99,7 @@ def test_a_consumer_checks_its_attributes(endpoint: Endpoint, name: str, value: 
         setattr(consumer, name, value)
 
 
-def test_an_assignment_to_a_processor_is_checked_and_others_go_on(endpoint: Endpoint) -> None:
+def test_an_assignment_to_a_processor_is_checked(endpoint: Endpoint) -> None:
     processor = echo(endpoint, prefetch=0, shutdown_timeout=0, restart_period=math.inf)
     with pytest.raises(SettingsError, match=r"Server\.concurrency must be an int from 1 to 65535"):
         processor.concurrency = 0

@@ -253,7 +253,7 @@ def test_what_cannot_be_marked_is_refused(method):
         MessageFilter(len)(method)
 
 
-def test_a_filter_of_a_partialmethod_would_be_ignored_and_is_refused():
+def test_a_filter_of_a_partialmethod_is_refused():
     with pytest.raises(HandlerError, match="plain cannot have filters"):
         MessageFilter(len)(functools.partialmethod(plain, content=1))
 
