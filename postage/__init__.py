@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # for type checkers and editors
         ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
         ExitScheduler, FilterError, GaveUp, HandlerError, IdentityTaken, MalformedMessage,
         NoFreeChannel, NoRoute, NotAcknowledged, OperationTimeout, PostageError, PublishFailed,
-        RejectMessage, RemoteError, SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch, VhostRefused,
+        RejectMessage, RemoteError, SettingsError, TemporarilyRefused, TimeoutError, TlsFailed,
+        TopologyMismatch, VhostRefused,
     )
     from postage.exchange import Exchange
     from postage.fingerprint import Fingerprint
