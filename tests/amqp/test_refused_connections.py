@@ -46,7 +46,7 @@ WORDS: dict[str, tuple[int, str, type[ConnectionFailed]]] = {
     ),
     "limit of the vhost": (
         530,
-        "NOT_ALLOWED - access to vhost 'shop' refused for user 'me': connection limit (1) is reached",
+        "NOT_ALLOWED - access to vhost 's' refused for user 'me': connection limit (1) is reached",
         TemporarilyRefused,
     ),
     "limit of the user": (
