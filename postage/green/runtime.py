@@ -157,7 +157,8 @@ class _HubRuntimes:
 
     def _destroy_hub(self) -> None:
         """Free the file descriptors of the hub, which gevent leaves open when a thread ends."""
-        self.door.close()
+        with contextlib.suppress(ValueError):  # as above
+            self.door.close()
         if self.hub.loop is not None and not self.hub.main_hub:
             self.hub.destroy(destroy_loop=True)
             self.hub.throw()  # or its last exception would keep it in memory, with much else
