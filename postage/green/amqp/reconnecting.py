@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -267,10 +268,11 @@ class Reconnecting:
         """Return whether to try again after *error* instead of raising it.
 
         A limit that allows one connection but not the second one of the pair does not pass soon.
+        An exit function does not wait for a first connection, so that the program can end.
         """
         passes = isinstance(error, TemporarilyRefused)
         if self.settings.wait_for_broker and (passes or isinstance(error, BrokerUnreachable)):
-            return True
+            return self._was_connected() or threading.main_thread().is_alive()
         return self.was_open if passes else self._was_connected()
 
     def _opened(self, connection: Connection) -> None:
