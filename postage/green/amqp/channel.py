@@ -47,7 +47,13 @@ from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
-from postage.green.amqp.publish_record import OnFailure, PublishRecord, Republish, log_failure
+from postage.green.amqp.publish_record import (
+    OnFailure,
+    PublishEntry,
+    PublishRecord,
+    Republish,
+    log_failure,
+)
 from postage.green.amqp.topology_operations import TopologyOperations, check_short
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
@@ -109,7 +115,9 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = self._is_given_up = False
         self._published = 0
-        self._record = PublishRecord(transport, self._send_barrier)
+        self._record = PublishRecord(transport, self._send_barrier, lambda: self.on_behind(self))
+        self.on_behind: Callable[[Channel], None] = lambda _channel: None
+        """Called in the hub, repeatedly, while the broker seems to have stopped reading."""
         self.on_failure: OnFailure = log_failure
         """Called in the hub for each publish without confirm that was refused, or lost by that."""
         self.republish: Republish | None = None
@@ -319,6 +327,20 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.transport.send_early(CHUNK)
         if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the broker has not handled for some time what was published."""
+        return self.alive and self._record.is_behind
+
+    @property
+    def answers(self) -> int:
+        """How many times the broker has shown that it handles what is published."""
+        return self._record.answers
+
+    def take_unhandled(self) -> list[PublishEntry]:
+        """Return the publishes without confirms that the broker may not have handled, once."""
+        return self._record.take()
 
     def _send_barrier(self, on_answer: Callable[[], None]) -> None:
         """Ask what the broker answers after it has handled all publishes before; never switches."""

@@ -98,6 +98,8 @@ class Connection(DeclaredExchanges):
         self._refusals = refusals or Refusals()
         self.trials = Trials(self, self._make_another, self._refusals)
         self.host, self.port = address or settings.addresses[0]
+        self.on_behind: Callable[[Connection, Channel], None] = lambda *_: None
+        """Called in the hub while the broker seems to have stopped reading what calls publish."""
         self.on_end: list[Callable[[PostageError], None]] = []
         """Called in the hub when the connection ends, for whatever reason."""
         self._state = ConnectionState.IDLE
@@ -268,6 +270,7 @@ class Connection(DeclaredExchanges):
         channel = self.open_channel(on_return=on_return)
         channel.on_failure = on_failure
         channel.republish = lambda entry: entry.publish_on(self.calling.get())
+        channel.on_behind = lambda channel: self.on_behind(self, channel)
         return channel
 
     def _open_plain(self) -> Channel:

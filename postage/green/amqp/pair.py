@@ -15,9 +15,10 @@ from typing import Any
 
 import gevent
 
-from postage.errors import ConnectionFailed, OperationTimeout, PostageError
-from postage.green.amqp.channel import OnReturn
+from postage.errors import ConnectionFailed, ConnectionLost, OperationTimeout, PostageError
+from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.connection import PUBLISHING, Connection
+from postage.green.amqp.detours import Detours
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.publish_record import OnFailure, PublishEntry
@@ -55,6 +56,9 @@ class Pair:
         """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
+        self._detours = Detours(self.publishing, self._make(PUBLISHING), self._on_leave)
+        self.on_leave: list[Callable[[], None]] = []
+        """Called when another publishing connection takes the place of one that stays open."""
         self.on_failure: list[OnFailure] = []
         """Called in the hub with the requests and replies that the broker has refused or lost."""
         self.lost_replies = 0
@@ -65,16 +69,30 @@ class Pair:
         self.new_id: Callable[[], str] = map(numbered, itertools.count(1)).__next__
         """Returns a globally unique message id, at a tenth of the cost of a UUID."""
 
-    def _reconnecting(self, role: str) -> Reconnecting:
+    def _make(self, role: str) -> Callable[[tuple[str, int]], Connection]:
         def make(address: tuple[str, int]) -> Connection:
             connection = Connection(
                 self.settings, role, self._on_returned, address, self._refusals, self._on_failure
             )
             connection.on_missing = self.rebinding.restore
+            connection.on_behind = self._on_behind
             connection.on_end.append(self._suspect)
             return connection
 
-        return Reconnecting(self.settings, role, make, lambda: self.was_connected)
+        return make
+
+    def _reconnecting(self, role: str) -> Reconnecting:
+        return Reconnecting(self.settings, role, self._make(role), lambda: self.was_connected)
+
+    def _on_behind(self, connection: Connection, channel: Channel) -> None:
+        self._detours.consider(connection, channel)
+
+    def _on_leave(self, entries: list[PublishEntry]) -> None:
+        for callback in self.on_leave:
+            callback()
+        # Not the requests: a server that has them would handle them twice.
+        replies = [each for each in entries if each.properties.reply_to is None]
+        self._on_failure(replies, ConnectionLost("the broker has stopped reading"))
 
     def _suspect(self, _error: PostageError) -> None:
         """Check the other connection: what ended this one may have made that one half-open."""
@@ -120,12 +138,15 @@ class Pair:
     def connections(self) -> list[Connection]:
         """The open connections."""
         all_three = self.publishing, self.consuming, self.answering
-        return [connection for each in all_three if (connection := each.current) is not None]
+        current = [connection for each in all_three if (connection := each.current) is not None]
+        return [*current, *self._detours.left]
 
     def close(self, limit: float) -> None:
         """Close all connections for good, waiting at most *limit* seconds for each; switches."""
         for each in (self.publishing, self.consuming, self.answering):
             each.close(limit)
+        for connection in self._detours.left:
+            connection.close(limit)
 
     def close_without_hub(self, deadline: float) -> None:
         """Close all connections for good until *deadline*, while the hub does not run."""

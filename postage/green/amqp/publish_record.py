@@ -32,8 +32,10 @@ __all__ = ["OnFailure", "PublishEntry", "PublishRecord", "Republish", "log_failu
 
 logger = HubLogger(__name__)
 
-INTERVAL = 0.5
+INTERVAL = 0.4
 """Seconds from the first publish in an empty record to its barrier."""
+PATIENCE = 0.5
+"""Seconds after which a barrier without an answer shows that the broker is behind."""
 BYTES = 1 << 18
 """Bytes, those of other channels included, after which a barrier is sent sooner."""
 
@@ -108,15 +110,37 @@ class PublishRecord:
     `due_at`.  The record holds bytes, because more objects would cost each message several percent.
     """
 
-    __slots__ = ("_ask", "_barrier", "_loop", "_timer", "_transport", "due_at", "entries")
+    __slots__ = (
+        "_ask",
+        "_barrier",
+        "_loop",
+        "_on_behind",
+        "_timer",
+        "_transport",
+        "_waiting",
+        "answers",
+        "due_at",
+        "entries",
+        "is_behind",
+    )
 
-    def __init__(self, transport: Any, ask: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        ask: Callable[[Callable[[], None]], None],
+        on_behind: Callable[[], None],
+    ) -> None:
         self._transport, self._loop, self._ask = transport, transport.loop, ask
         self.entries: list[bytes] = []
         self.due_at = 0
         """The value of ``transport.written`` from which on a publish must call `mark`."""
-        self._barrier = 0  # entries before the barrier that is not answered yet; 0: there is none
+        self._barrier: int | None = None  # entries before the barrier that is not answered yet
         self._timer: Any = None
+        self._on_behind, self._waiting = on_behind, 0
+        self.is_behind = False
+        """Whether a barrier has not been answered in time."""
+        self.answers = 0
+        """How many barriers were answered."""
 
     def mark(self) -> None:
         """Start the time of the record if it was empty, else send the barrier; never switches."""
@@ -139,10 +163,38 @@ class PublishRecord:
         self._stop_timer()
         self._barrier, self.due_at = len(self.entries), sys.maxsize
         self._ask(self._on_answer)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._waiting = self._transport.waiting
+        self._timer = self._loop.timer(PATIENCE, ref=False)
+        # In the next turn, because after a late one the answer may be in the socket.
+        self._timer.start(self._loop.run_callback, self._look, update=True)
+
+    def _look(self) -> None:
+        """See whether the broker has stopped reading: the barrier is still unanswered."""
+        if self._barrier is None or self._timer is None:
+            return
+        self._stop_timer()
+        before = self._waiting
+        self._look_later()
+        is_draining = 0 < self._waiting < before  # the network is slow
+        self.is_behind = not is_draining and self._transport.blocked is None
+        if self.is_behind:
+            self._on_behind()
+
+    def take(self) -> list[PublishEntry]:
+        """Remove and return the publishes that the broker may not have handled."""
+        written = self.entries[:]
+        self.entries.clear()
+        self._barrier = None if self._barrier is None else 0
+        return [PublishEntry.decode(each) for each in written]
 
     def _on_answer(self) -> None:
+        self._stop_timer()
         del self.entries[: self._barrier]
-        self._barrier, self.due_at = 0, 0
+        self._barrier, self.due_at, self.is_behind = None, 0, False
+        self.answers += 1
         if self.entries:
             self._start()
 

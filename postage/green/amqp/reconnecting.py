@@ -287,6 +287,15 @@ class Reconnecting:
         text = "%r is re-established." if again else "%r is open."
         logger.log_apart(logging.INFO if again else logging.DEBUG, text, connection)
 
+    def supersede(self, old: Connection, new: Connection) -> bool:
+        """Give out *new* instead of *old*, which stays open; return whether that was possible."""
+        if self.current is not old or not new.alive:
+            return False
+        old.on_end.remove(self._ended)
+        new.on_end.append(self._ended)
+        self._connection, self._opened_at = new, time.monotonic()
+        return True
+
     def _ended(self, error: PostageError) -> None:
         """Note the end of the connection; runs in the hub."""
         self._step(ConnectionEvent.LOST)

@@ -223,7 +223,7 @@ class Transport(pika.connection.Connection):
             received=self.bytes_received,
             unanswered=self.written - self._written_when_heard,
             is_owed=is_owed(),
-            waiting=self.unsent + self._stream.unacknowledged(),
+            waiting=self.waiting,
             blocked=self.blocked is not None,
         )
         if verdict is SilenceVerdict.ASK:
@@ -374,6 +374,11 @@ class Transport(pika.connection.Connection):
     def takes_data(self) -> bool:
         """Whether a publish can be written without waiting."""
         return self.blocked is None and self.written - self._sent <= HIGH_WATER
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left this machine."""
+        return self.unsent + self._stream.unacknowledged()
 
     def wait_writable(self, limit: float) -> None:
         """Wait until publishes can be written, or the connection ends.

@@ -40,6 +40,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import gevent.event
@@ -110,6 +111,7 @@ class Calls:
         ``repeated`` ones, which were sent once more."""
         pair.on_return.append(self._on_return)
         pair.on_failure.append(self._on_failure)
+        pair.on_leave.append(self._on_leave)
 
     def __len__(self) -> int:
         """Return how many calls are in flight."""
@@ -193,7 +195,7 @@ class Calls:
             self._sharing.add(call)
         elif self._is_probe(call):
             properties.type = RECEIPT
-        call.start_try()
+        call.start_try(self._connection)
         try:
             channel.publish(
                 *call.destination,
@@ -261,7 +263,10 @@ class Calls:
         self._request_channel = connection.calling.get()
         if connection is not self._connection:
             self._connection = connection
-            connection.on_end.append(self._on_requests_lost)
+            connection.on_end.append(partial(self._on_requests_lost, connection))
+            if self._replies_directly:  # its queue is on the connection before
+                self._shared.invalidate()
+                self._shared_queue = None
         return connection
 
     def _open_reply_queue(self, call: PendingCall) -> None:
@@ -427,10 +432,17 @@ class Calls:
         else:
             call.fail(type(error).__name__, error)
 
-    def _on_requests_lost(self, error: PostageError) -> None:
-        """End the tries in flight: the broker may or may not have read their requests."""
+    def _on_leave(self) -> None:
+        """Send further requests on the connection that takes the place of the present one."""
+        self._connection = self._request_channel = None
+
+    def _on_requests_lost(self, connection: Connection, error: PostageError) -> None:
+        """End the tries on *connection*: the broker may or may not have read their requests."""
+        if isinstance(error, ConnectionClosed) and connection is not self._connection:
+            return  # it was left, and all of them were read
         for call in list(self._pending.values()):
-            call.end_try(error)
+            if call.way is connection:
+                call.end_try(error)
 
     def _on_replies_lost(self, error: PostageError) -> None:
         """End the tries in flight whose replies would come on the shared queue."""

@@ -81,7 +81,7 @@ class PendingCall(Wakeup):
     It wakes its caller when the call has an outcome, and when the try in flight is lost.
     """
 
-    __slots__ = ("destination", "id", "loss", "outcome", "own_queue", "request", "state")
+    __slots__ = ("destination", "id", "loss", "outcome", "own_queue", "request", "state", "way")
 
     def __init__(self, id_: str, request: CallRequest) -> None:
         super().__init__()
@@ -91,6 +91,8 @@ class PendingCall(Wakeup):
         self.outcome: CallOutcome | None = None
         self.loss: PostageError | None = None
         """Why the last try was lost, or why the next one could not be prepared."""
+        self.way: object = None
+        """The connection that the last try was sent on."""
         self.own_queue: ReplyQueue | None = None
         """The reply queue for all its tries; None: the call uses the shared one."""
 
@@ -114,8 +116,9 @@ class PendingCall(Wakeup):
             self.loss = error
             self.set()
 
-    def start_try(self) -> None:
-        """Note that a try is being sent."""
+    def start_try(self, way: object = None) -> None:
+        """Note that a try is being sent, on the connection *way*."""
+        self.way = way
         self.state = next_call_state(self.state, SENT)
         self.loss = None
 
