@@ -162,10 +162,12 @@ def test_a_thread_that_ends_leaves_nothing_behind(
     assert hubs() <= hubs_before + 1
 
 
-def test_a_hub_that_its_thread_destroyed_is_no_error() -> None:
+def test_a_hub_that_its_thread_destroyed_is_no_error(endpoint: Endpoint) -> None:
+    producer = endpoint.producer()
+
     def work() -> None:
-        green.statistics()
-        gevent.sleep(0.001)
+        producer.message_hit()
+        green.close()
         gevent.get_hub().destroy(destroy_loop=True)
 
     in_thread(work)

@@ -63,8 +63,9 @@ class HubDoor:
     def close(self) -> None:
         """Refuse further calls; for the thread of the hub."""
         self._is_closed = True
-        self._watcher.stop()
-        self._watcher.close()
+        with contextlib.suppress(ValueError):  # the loop was destroyed
+            self._watcher.stop()
+            self._watcher.close()
 
 
 def hub_door() -> HubDoor:
