@@ -7,7 +7,7 @@ from typing import Protocol
 
 from postage.green.amqp.properties import Properties
 
-__all__ = ["Acks", "Delivery", "DeliveryChannel"]
+__all__ = ["AckWriter", "Acks", "Delivery", "DeliveryChannel"]
 
 
 class DeliveryChannel(Protocol):
@@ -92,6 +92,16 @@ class Delivery:
 
 Ack = tuple[int, bool]
 """A delivery tag, and whether the ack covers all deliveries up to it (``multiple``)."""
+
+
+class AckWriter(Protocol):
+    """A channel that notes acks in a turn of the hub, and writes them at its end."""
+
+    def flush_acks(self) -> None:
+        """Write the acks that were noted; called in the hub."""
+
+    def take_acks(self) -> bytes:
+        """Return frames with the acks noted so far; called in any native thread, under the lock."""
 
 
 class Acks:

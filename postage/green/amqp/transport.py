@@ -34,7 +34,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from select import POLLIN, POLLOUT
-from typing import Any, Protocol
+from typing import Any
 
 import gevent.hub
 import gevent.monkey
@@ -44,6 +44,7 @@ import pika.connection
 import pika.exceptions
 
 from postage.errors import OperationTimeout
+from postage.green.amqp.delivery import AckWriter
 from postage.green.amqp.hub_door import hub_door
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.hub_monitor import hub_monitor
@@ -52,7 +53,7 @@ from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
 from postage.protocol import HEARTBEAT_FRAME
 
-__all__ = ["PIKA_PRIVATE_NAMES", "AckWriter", "Transport"]
+__all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
 
 logger = HubLogger(__name__)
 
@@ -82,16 +83,6 @@ FIRST_BYTES = b"\x01\x08A"
 NOTHING = memoryview(b"")
 
 Feed = Callable[[bytes], None]
-
-
-class AckWriter(Protocol):
-    """A channel that notes acks in a turn of the hub, and writes them at its end."""
-
-    def flush_acks(self) -> None:
-        """Write the acks that were noted; called in the hub."""
-
-    def take_acks(self) -> bytes:
-        """Return frames with the acks noted so far; called in any native thread, under the lock."""
 
 
 class Transport(pika.connection.Connection):
