@@ -325,3 +325,33 @@ def test_a_consumer_is_made_although_its_connection_is_lost(
         with consuming(consumer) as got:
             producer.message_hello()
             wait_until(lambda: got, SOON)
+
+
+# --- rejected deliveries
+
+
+class Failing(messaging.MessageProcessor):
+    """Rejects every message."""
+
+    @messaging.MessageHandler("command", "hello")
+    def hello(self, _content: Any) -> None:
+        raise messaging.RejectMessage
+
+
+@pytest.mark.needs_rabbitmq("streams")
+def test_a_stream_whose_messages_fail_costs_one_connection(endpoint: Endpoint) -> None:
+    stream = {"name": endpoint.sub("stream"), "flags": {"arguments": {"x-queue-type": "stream"}}}
+    failing, good = Failing({}, endpoint.at((stream, "stream"))), Bystander({}, endpoint.eqk)
+    with running(failing, good):
+        wait_until(lambda: failing.consumer.consuming and good.consumer.consuming, SOON)
+        producer = endpoint.producer()
+        before = losses(producer)
+
+        def have_failed() -> bool:
+            # RabbitMQ 3 ends the connection; what is sent meanwhile, the stream does not deliver.
+            producer.message_hello(_key="stream")
+            return failing.counts["failed"] > 5
+
+        wait_until(have_failed, SOON)
+        assert endpoint.producer(max_retry=3).rpc_echo(1).value == 1
+        assert losses(producer) - before <= 1

@@ -123,6 +123,9 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.republish: Republish | None = None
         """Writes a publish that was lost, because the broker refused another one, to a new channel.
         Without it, such publishes fail with `ConnectionLost`."""
+        self.acks_only: Collection[str] = ()
+        """Queues whose deliveries cannot be rejected, and are acknowledged instead."""
+        self._not_rejecting: set[str] = set()  # their consumers
         self.shared = False
         """Whether several consumers use this channel: `release` then leaves it open."""
         self.since = time.monotonic()
@@ -210,6 +213,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         # another greenlet could then send its qos before our basic.consume.
         if not no_ack:
             self._pika.basic_qos(prefetch_count=prefetch)
+        if queue in self.acks_only:
+            self._not_rejecting.add(tag)
         self._consumers.add(tag)
         self.codec.add_consumer(self.number, tag, on_delivery if no_ack else to_acknowledge)
         self._ask(
@@ -268,6 +273,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         """Reject a delivery at once.  Never switches or raises; counts as `ack` does."""
         if native_thread() != self._thread:
             self.stale_acks += not self.transport.door.call(self.reject, tag, requeue=requeue)
+        elif self._not_rejecting and tag in self._acks.of_consumers(self._not_rejecting):
+            self.ack(tag)
         elif self.alive and self._acks.discard(tag):
             self.codec.reject(self.number, tag, requeue=requeue)
         else:

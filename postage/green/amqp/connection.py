@@ -226,6 +226,7 @@ class Connection(DeclaredExchanges):
             channel.close_nowait()
             raise
         channel.shared, channel.on_return = shared, on_return
+        channel.acks_only = self._refusals.acks_only
         if on_end is not None:
             channel.on_end.append(on_end)
         if confirms:
@@ -385,6 +386,9 @@ class Connection(DeclaredExchanges):
         self._room.wake()
         self._refusals.on_limit.remove(self._shrink)
         error = self._error()
+        stream = error_translation.stream_in(error)
+        if stream is not None:
+            self._refusals.acks_only.add(stream)
         limit = error_translation.channel_limit_in(error)
         if limit is not None:
             self._refusals.limit_channels(limit)

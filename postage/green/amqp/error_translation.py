@@ -31,6 +31,7 @@ __all__ = [
     "declaring",
     "ended",
     "refusal_in",
+    "stream_in",
     "tls_advice",
 ]
 
@@ -46,6 +47,7 @@ _CLOSED = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<text>.+)"
 _PASSES = re.compile(r"limit \(\d+\) is reached$|is down$")
 _PASSING = (320, 506, 541)  # connection-forced (a broker that stops), resource- and internal-error
 _TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
+_NO_REJECT = re.compile(r"basic.reject not supported by stream queues queue '(?P<queue>[^']*)'")
 _CHANNEL_LIMIT = re.compile(r"number of channels opened for user .* limit of \(?(?P<limit>\d+)")
 # The hard errors of AMQP 0-9-1, without 320 and 506: these are no answers to a request.
 _REFUSALS = (501, 502, 503, 504, 505, 530, 540, 541)
@@ -200,6 +202,12 @@ def refusal_in(error: ConnectionLost) -> ChannelRefused | None:
         return None
     is_refusal = cause.reply_code in _REFUSALS and channel_limit_in(error) is None
     return ChannelRefused(cause.reply_code, cause.reply_text) if is_refusal else None
+
+
+def stream_in(error: PostageError) -> str | None:
+    """Return the queue over whose rejected delivery the broker ended the connection, or None."""
+    match = _NO_REJECT.search(str(error.__cause__))
+    return match["queue"] if match else None
 
 
 def channel_limit_in(error: PostageError) -> int | None:

@@ -128,6 +128,8 @@ class Refusals:
         self._suspects: set[Hashable] = set()
         self.channels: int | None = None
         """How many channels the broker allows all connections of the user; None: not known."""
+        self.acks_only: set[str] = set()
+        """The queues that end a connection when a delivery is rejected: streams of RabbitMQ 3."""
         self.on_limit: list[Callable[[], object]] = []
         """Called when `channels` becomes less."""
 
