@@ -48,7 +48,9 @@ class Scheduler:
     - with *autoquit*, no microthread is left.
 
     A processor that crashes does not affect the others, and is restarted as its ``restart`` says.
-    When it has crashed too often, the loop raises `GaveUp`.  The loop also raises each error of a
+    When it has crashed too often, the loop raises `GaveUp`.  If the broker refuses its queue for
+    good, it is not restarted, and the loop raises the `ChannelRefused` when no other processor is
+    left.  The loop also raises each error of a
     microthread that is not a processor, and `ConnectionClosed` if our own side closes the
     connection of a processor.
     """
@@ -60,6 +62,7 @@ class Scheduler:
         self._next_action = NextAction.CONTINUE
         self._turned = gevent.event.Event()
         self._was_signalled = False
+        self._refusal: Exception | None = None
         self._ended = gevent.event.Event()  # cleared while the loop runs
         self._ended.set()
 
@@ -131,12 +134,16 @@ class Scheduler:
             del self._runners[runner]
             if runner.error is not None:
                 raise runner.error
+            self._refusal = self._refusal or runner.refusal
             if runner.next_action is not NextAction.STOP:
                 self._next_action = max(self._next_action, runner.next_action)
         if self._next_action > NextAction.QUIT:
             return True
+        is_last = not any(isinstance(runner, ProcessorRunner) for runner in self._runners)
+        if self._refusal is not None and is_last:
+            raise self._refusal
         if self._next_action is NextAction.QUIT:
-            return not any(isinstance(runner, ProcessorRunner) for runner in self._runners)
+            return is_last
         return self.autoquit and not self._runners
 
     def _stop(self) -> None:

@@ -10,7 +10,8 @@ A `ProcessorRunner` starts its processor with `MessageProcessor.start`, which ne
 a class overrides a method that is called in a classic loop (``main``, ``step``,
 ``start_consuming``), the runner calls the loop in a greenlet, as for any microthread.  Either way
 `_on_run_end` then asks the policy of the processor (`postage.supervision`): the runner starts the
-processor again after a pause, gives it up, or ends.
+processor again after a pause, gives it up, or ends.  A processor whose queue the broker refuses for
+good is not started again, and the others go on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ import gevent.event
 
 from postage.attributes import PROCESSOR
 from postage.dispatch import NextAction
-from postage.errors import ConnectionClosed, ExitScheduler, GaveUp
+from postage.errors import (
+    ChannelRefused,
+    ConnectionClosed,
+    ExitScheduler,
+    GaveUp,
+    NoFreeChannel,
+)
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
@@ -52,6 +59,8 @@ class MicrothreadRunner:
         self.microthread = microthread
         self.error: Exception | None = None
         """The error that the loop of the scheduler must raise."""
+        self.refusal: Exception | None = None
+        """The error that it must raise when no other processor is left."""
         self._on_turn, self._on_end = on_turn, on_end
         self._ended = gevent.event.Event()
         self._stop_requested = False
@@ -183,6 +192,13 @@ class ProcessorRunner(MicrothreadRunner):
                 self._log_end(error, "it is not started again")
             self._end()
             return
+        if _is_permanent(error):
+            self._log_end(
+                error, "it is not started again, because the broker would refuse it again"
+            )
+            self.refusal = error
+            self._end()
+            return
         pause = self._restarts.pause(time.monotonic())
         if pause is None:
             self._give_up(error)
@@ -221,6 +237,16 @@ class ProcessorRunner(MicrothreadRunner):
             logger.info("%r has ended; %s.", self.microthread, consequence)
         else:
             logger.error("%r has crashed; %s.", self.microthread, consequence, exc_info=error)
+
+
+def _is_permanent(error: Exception | None) -> bool:
+    """Return whether a broker that answered by *error* would answer a restart in the same way."""
+    # What is missing (404) or locked (405) may be there or free again; so may a channel.
+    return (
+        isinstance(error, ChannelRefused)
+        and error.is_final
+        and not isinstance(error, NoFreeChannel)
+    )
 
 
 def _has_own_loop(processor: MessageProcessor) -> bool:
