@@ -36,6 +36,7 @@ def main(texts: Sequence[str]) -> None:
         sys.modules[SCHEDULER].TURN = 60.0
     if RECORD in sys.modules:  # a barrier each half second would be one for each few calls
         sys.modules[RECORD].INTERVAL *= SLOWER
+        sys.modules[RECORD].PATIENCE *= SLOWER
     if MONITOR in sys.modules:  # so are a hundred looks
         sys.modules[MONITOR].LOOK *= SLOWER
     gc.freeze()  # so that a collection costs by the objects of a role, not by imports
