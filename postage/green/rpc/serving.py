@@ -28,6 +28,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import gevent
+
+from postage.callables import close_unrun
 from postage.deadline import Deadline
 from postage.dispatch import Bound, Outcome, Reply, dispatch
 from postage.encoding import JsonEncoder
@@ -45,11 +48,15 @@ from postage.green.rpc.replying import (
     wait_ready,
 )
 from postage.green.runtime import runtime_of
-from postage.message import MessageResultException
+from postage.message import MessageResult, MessageResultException
 
 __all__ = ["refuse", "serve"]
 
 logger = HubLogger(__name__)
+
+SECOND_THOUGHTS = 0.1
+"""Seconds for another reply, after one that cannot be encoded.  The code that gets the error may
+run in another native thread, which has to wait for its turn."""
 
 
 class RpcServer(Protocol):
@@ -85,10 +92,16 @@ def serve(
 
     def send(result: Any) -> None:
         door = server.consumer.door
-        if door is None or native_thread() == door.thread:
-            _send(server, deadline, server.consumer.rpc_reply, properties, result)
-        else:
-            _hand_over(server, deadline, encoded_reply(server.consumer.encoder, properties, result))
+        try:
+            if door is None or native_thread() == door.thread:
+                _send(server, deadline, server.consumer.rpc_reply, properties, result)
+            else:
+                encoded = encoded_reply(server.consumer.encoder, properties, result)
+                _hand_over(server, deadline, encoded)
+        except Exception as exc:  # an encoder of users may raise anything
+            if reply.deferred and door is not None:
+                door.call(_admit, server, deadline, properties, reply, result, exc)
+            raise
 
     def count_second() -> None:
         counts["second_reply"] += 1
@@ -126,6 +139,24 @@ def _refuse(
         encoder = JsonEncoder()  # which callers with another encoder understand best
     result = MessageResultException(type(error).__name__, str(error))
     _send_encoded(server, deadline, encoded_reply(encoder, properties, result))
+
+
+def _admit(  # noqa: PLR0913 - all that is known of a reply
+    server: RpcServer,
+    deadline: Deadline | None,
+    properties: Properties,
+    reply: Reply,
+    result: Any,
+    error: Exception,
+) -> None:
+    """Tell the caller that *result*, which was to be sent after the handler, cannot be sent."""
+    gevent.sleep(SECOND_THOUGHTS)
+    if not reply.sent:
+        reply.sent = True
+        close_unrun(result.value if isinstance(result, MessageResult) else result)
+        refusal = MessageResultException(type(error).__name__, str(error))
+        encoder = server.consumer.encoder
+        _send_encoded(server, deadline, encoded_reply(encoder, properties, refusal))
 
 
 def _hand_over(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
