@@ -22,6 +22,7 @@ from postage.addressing import (
 )
 from postage.attributes import CONSUMER
 from postage.callables import refuse_lazy
+from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder
 from postage.errors import ConnectionClosed, PostageError
 from postage.exchange import Exchange
@@ -101,6 +102,11 @@ class GenericConsumer:
         """The way for other native threads into the hub in which it consumes; None before that."""
         self._ending: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
         self.add_eqk(eqk or self.eqk)
+
+    def __init_subclass__(cls, **kwds: Any) -> None:
+        super().__init_subclass__(**kwds)
+        if "rpc_reply" in vars(cls):  # processors reply by the method that the user has overridden
+            cls.reply = _reply_as_overridden  # type: ignore[assignment,method-assign]
 
     def __repr__(self) -> str:
         is_idle = self._subscription is None
@@ -337,18 +343,32 @@ class GenericConsumer:
         In another native thread than that of the consumer, hands the encoded reply over and returns
         at once.  If it cannot be sent then, it is logged and counted as ``lost_reply``.
         """
-        reply = encoded_reply(self.encoder, header, message)
-        if self.door is None or native_thread() == self.door.thread:
-            send_reply(self._runtime.pair, *reply)
-        elif not self.door.call(self._send_reply, reply):
+        GenericConsumer.reply(self, header, message, None)
+
+    def reply(self, header: Properties, message: Any, deadline: Deadline | None) -> None:
+        """Do `rpc_reply`; wait for a connection no longer than the caller does, until *deadline*.
+
+        As soon as the consumer stops, does not wait for one at all.
+        """
+        reply, door = encoded_reply(self.encoder, header, message), self.door
+        if door is None or native_thread() == door.thread:
+            send_reply(self._runtime.pair, reply, deadline, self._ending)
+        elif not door.call(self.send_reply, reply, deadline):
             raise ConnectionClosed("the native thread of this consumer has ended")
 
-    def _send_reply(self, reply: EncodedReply) -> None:
+    def send_reply(self, reply: EncodedReply, deadline: Deadline | None) -> None:
+        """Send an encoded reply as `reply` does; count and log it if it is lost."""
         try:
-            send_reply(self._runtime.pair, *reply)
+            send_reply(self._runtime.pair, reply, deadline, self._ending)
         except PostageError as exc:
             self.counts["lost_reply"] += 1
             logger.warning("A reply was lost: %s", exc)
+
+
+def _reply_as_overridden(
+    consumer: GenericConsumer, header: Properties, message: Any, _deadline: Deadline | None
+) -> None:
+    consumer.rpc_reply(header, message)
 
 
 def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:

@@ -15,7 +15,7 @@ from postage.testing.polling import wait_until
 from tests.support.broker_commands import control
 from tests.support.endpoints import exchange
 from tests.support.instructions import instructions
-from tests.support.running import SOON, consuming
+from tests.support.running import SOON, consuming, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -467,3 +467,19 @@ def test_an_exchange_type_mismatch_is_an_error_with_both_types(endpoint):
 
     assert (refused.value.kind, refused.value.flag) == ("exchange", "type")
     assert (refused.value.ours, refused.value.theirs) == ("topic", "direct")
+
+
+def test_processors_reply_by_an_overridden_rpc_reply(endpoint):
+    class Louder(messaging.GenericConsumer):
+        def rpc_reply(self, header, message):
+            super().rpc_reply(header, str(message).upper())
+
+    class Server(messaging.MessageProcessor):
+        consumer_class = Louder
+
+        @messaging.RpcHandler("command", "say")
+        def say(self, content, reply_func):
+            reply_func(content["parameters"])
+
+    with running(Server(None, endpoint.eqk)):
+        assert endpoint.producer().rpc_say("hello").unwrap() == "HELLO"

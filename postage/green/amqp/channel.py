@@ -257,10 +257,9 @@ class Channel(TopologyOperations, ConsumerCancels):
     def flush_acks(self) -> None:
         """Write the acks that are due; never switches."""
         self._flush_due = False
+        self.transport.ack_writers.pop(self, None)
         if self.alive:
-            with self.transport.lock:  # not while another thread is between taking and writing
-                acks = self._acks.flush()
-            for tag, multiple in acks:
+            for tag, multiple in self._acks.flush(self.transport.lock):
                 self.codec.ack(self.number, tag, multiple=multiple)
 
     def take_acks(self) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from postage.green.amqp.properties import Properties
 
@@ -104,6 +105,9 @@ class AckWriter(Protocol):
         """Return frames with the acks noted so far; called in any native thread, under the lock."""
 
 
+_NO_LOCK: AbstractContextManager[None] = nullcontext()
+
+
 class Acks:
     """The deliveries of a channel that are in progress, and those finished since the last `flush`.
 
@@ -138,11 +142,21 @@ class Acks:
         """Return the tags that *consumers* have in progress."""
         return [tag for tag, consumer in self._in_progress.items() if consumer in consumers]
 
-    def flush(self) -> list[Ack]:
-        """Return the acks to write for all finished deliveries."""
-        finished, self._finished = self._finished, []
-        if len(finished) == 1:
-            return [(finished[0], False)]
+    def flush(self, lock: AbstractContextManager[Any] = _NO_LOCK) -> list[Ack]:
+        """Return the acks to write for all finished deliveries.
+
+        *lock* is held by another thread from `take_finished` until it has written those acks.
+        """
+        if len(self._finished) == 1:
+            # A single ack needs no lock: `pop` is atomic, and the order of such acks is free.
+            try:
+                return [(self._finished.pop(), False)]
+            except IndexError:  # another thread was faster
+                return []
+        if not self._finished:
+            return []
+        with lock:  # an ack of several deliveries must not precede one of them
+            finished, self._finished = self._finished, []
         lowest = next(iter(self._in_progress), None)
         below = [tag for tag in finished if lowest is None or tag < lowest]
         acks = [(tag, False) for tag in finished if lowest is not None and tag > lowest]

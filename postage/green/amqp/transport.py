@@ -127,7 +127,8 @@ class Transport(pika.connection.Connection):
         self._timers: set[Any] = set()
         self._out: list[bytes] = []
         self._sending = NOTHING
-        self._ack_writers: dict[AckWriter, None] = {}  # those that have noted acks in this turn
+        self.ack_writers: dict[AckWriter, None] = {}
+        """Those that have noted acks in this turn, and not written them."""
         self._feeding = False
         self.written = 0
         """Bytes of all frames, sent or not."""
@@ -244,16 +245,10 @@ class Transport(pika.connection.Connection):
 
     def note_acks(self, writer: AckWriter) -> None:
         """Let *writer* write its acks at the end of this turn."""
-        if not self._ack_writers:
-            self._loop.run_callback(self._write_acks)
-        self._ack_writers[writer] = None
+        self.ack_writers[writer] = None
+        self._loop.run_callback(writer.flush_acks)
         if hub_monitor.asleep:
             hub_monitor.wake()
-
-    def _write_acks(self) -> None:
-        writers, self._ack_writers = self._ack_writers, {}
-        for writer in writers:
-            writer.flush_acks()
 
     def send_early(self, chunk: int) -> None:
         """Send what is unsent if it is more than *chunk* bytes, before the turn ends.
@@ -323,7 +318,7 @@ class Transport(pika.connection.Connection):
     @property
     def is_waiting(self) -> bool:
         """Whether frames, or acks of this turn, wait for more than room in the socket."""
-        return (self.written != self._sent and not self._full) or bool(self._ack_writers)
+        return (self.written != self._sent and not self._full) or bool(self.ack_writers)
 
     def send_waiting(self) -> None:
         """Send what was written and noted so far; never blocks.
@@ -333,13 +328,11 @@ class Transport(pika.connection.Connection):
         if self._torn_down:
             return
         # While the hub reads, it may be about to learn that the channel of the acks has ended.
-        if self._ack_writers and not self._feeding:
+        if self.ack_writers and not self._feeding:
             with self.lock:
-                acks = b"".join([writer.take_acks() for writer in list(self._ack_writers)])
+                acks = b"".join([writer.take_acks() for writer in list(self.ack_writers)])
                 self._out.append(acks)
-                self._sent -= len(
-                    acks
-                )  # `written`, which only the hub changes, does not count them
+                self._sent -= len(acks)  # `written`, which only the hub changes, lacks them
         with contextlib.suppress(OSError):  # which the hub handles when it runs again
             self._send()
 

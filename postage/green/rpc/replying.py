@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 import gevent
 from gevent.event import AsyncResult
 
+from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.channel import DIRECT
@@ -30,7 +31,6 @@ __all__ = [
     "on_failure",
     "send_receipt",
     "send_reply",
-    "wait_ready",
 ]
 
 logger = HubLogger(__name__)
@@ -64,12 +64,16 @@ def encoded_reply(encoder: Encoder, header: Properties, message: Any) -> Encoded
     return header.reply_to, properties, body
 
 
-def wait_ready(pair: Pair, limit: float, ending: AsyncResult[Any]) -> None:
-    """Wait until a reply can be written, at most *limit* seconds; switches.
+def _wait_ready(pair: Pair, deadline: Deadline | None, ending: AsyncResult[Any]) -> None:
+    """Wait until a reply can be written, at most until *deadline*; switches.
 
-    Raises `ConnectionLost` at the limit.  As soon as *ending* is ready, waits only if the broker is
-    there, and a connection or channel is just being opened.
+    Raises `ConnectionLost` at the limit, which is ``operation_timeout`` if that is sooner.  As soon
+    as *ending* is ready, waits only if the broker is there, and a connection or channel is just
+    being opened.
     """
+    limit = pair.settings.operation_timeout
+    if deadline is not None:
+        limit = min(limit, deadline.remaining())
 
     def prepare() -> PostageError | None:
         try:
@@ -80,12 +84,12 @@ def wait_ready(pair: Pair, limit: float, ending: AsyncResult[Any]) -> None:
             return exc
         return None
 
-    deadline = time.monotonic() + limit
+    until = time.monotonic() + limit
     preparing: Any = gevent.spawn(prepare)
     try:
         gevent.wait([preparing, ending], timeout=limit, count=1)
         if not _is_away(pair):
-            preparing.join(max(0.0, deadline - time.monotonic()))
+            preparing.join(max(0.0, until - time.monotonic()))
     finally:
         preparing.kill(block=False)
     if not preparing.ready():
@@ -109,28 +113,43 @@ def send_receipt(pair: Pair, header: Properties) -> None:
         return  # the handler need not wait for it
     receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
     try:
-        send_reply(pair, header.reply_to, receipt, b"")
+        send_reply(pair, (header.reply_to, receipt, b""))
     except PostageError as exc:
         logger.debug("A receipt was lost, which does not harm the call: %s", exc)
 
 
-def send_reply(pair: Pair, queue: str | None, properties: Properties, body: bytes) -> None:
-    """Send an `EncodedReply`.
+def send_reply(
+    pair: Pair,
+    reply: EncodedReply,
+    deadline: Deadline | None = None,
+    ending: AsyncResult[Any] | None = None,
+) -> None:
+    """Send *reply*; switches only while the broker takes no data.
 
-    Switches only while the broker takes no data.  Raises the errors of publishing, such as
-    `ConnectionLost`.
+    Waits for a connection no longer than the caller does, until *deadline*, and as soon as *ending*
+    is ready, not at all.  Without *ending*, waits ``operation_timeout``.  Raises the errors of
+    publishing, such as `ConnectionLost`.
     """
+    queue, properties, body = reply
     if not _is_routing_key(queue):
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
         return
+    connection = pair.publishing.current
+    if connection is None or not connection.transport.takes_data:
+        if ending is not None:
+            _wait_ready(pair, deadline, ending)
+        connection = pair.publishing.get()
+    if deadline is not None:
+        deadline.clear()  # no caller waits for the work of the handler after its reply
     while True:
-        is_direct = queue.startswith(DIRECT)
-        connection = pair.for_direct_replies() if is_direct else pair.publishing.get()
+        if queue.startswith(DIRECT):
+            connection = pair.for_direct_replies()
         channel = connection.calling.get()
         try:
             channel.publish("", queue, properties, body, mandatory=True)
         except ChannelRefused as exc:
             if not exc.was_caused_by("", queue, len(body)):
+                connection = pair.publishing.get()
                 continue  # another message ended the channel while this one waited for room
             on_failure(pair, [PublishEntry("", queue, properties, body, mandatory=True)], exc)
         return
@@ -168,7 +187,7 @@ def _send_again(pair: Pair, entries: list[PublishEntry]) -> None:
         content_type, id_ = header.content_type, header.correlation_id
         properties = Properties(content_type=content_type, correlation_id=id_, type=AGAIN)
         try:
-            send_reply(pair, each.key, properties, each.body)
+            send_reply(pair, (each.key, properties, each.body))
         except PostageError as exc:
             logger.warning("A reply was lost: %s", exc)
 

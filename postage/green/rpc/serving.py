@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -36,17 +36,10 @@ from postage.dispatch import Bound, Outcome, Reply, dispatch
 from postage.encoding import JsonEncoder
 from postage.errors import PostageError
 from postage.green.amqp.delivery import Delivery
-from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
 from postage.green.rpc.peers import RECEIPT
-from postage.green.rpc.replying import (
-    EncodedReply,
-    encoded_reply,
-    send_receipt,
-    send_reply,
-    wait_ready,
-)
+from postage.green.rpc.replying import encoded_reply, send_receipt
 from postage.green.runtime import runtime_of
 from postage.message import MessageResult, MessageResultException
 
@@ -91,17 +84,17 @@ def serve(
             return None
 
     def send(result: Any) -> None:
-        door = server.consumer.door
+        consumer = server.consumer
         try:
-            if door is None or native_thread() == door.thread:
-                _send(server, deadline, server.consumer.rpc_reply, properties, result)
-            else:
-                encoded = encoded_reply(server.consumer.encoder, properties, result)
-                _hand_over(server, deadline, encoded)
+            consumer.reply(properties, result, deadline)
         except Exception as exc:  # an encoder of users may raise anything
-            if reply.deferred and door is not None:
-                door.call(_admit, server, deadline, properties, reply, result, exc)
-            raise
+            if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
+                # The result cannot be encoded: an error of the handler, sent to its caller.
+                if reply.deferred and consumer.door is not None:
+                    consumer.door.call(_admit, server, deadline, properties, reply, result, exc)
+                raise
+            counts["lost_reply"] += 1
+            logger.warning("A reply was lost: %s", exc)
 
     def count_second() -> None:
         counts["second_reply"] += 1
@@ -138,7 +131,7 @@ def _refuse(
     if properties.content_type != encoder.content_type:
         encoder = JsonEncoder()  # which callers with another encoder understand best
     result = MessageResultException(type(error).__name__, str(error))
-    _send_encoded(server, deadline, encoded_reply(encoder, properties, result))
+    server.consumer.send_reply(encoded_reply(encoder, properties, result), deadline)
 
 
 def _admit(  # noqa: PLR0913 - all that is known of a reply
@@ -156,38 +149,4 @@ def _admit(  # noqa: PLR0913 - all that is known of a reply
         close_unrun(result.value if isinstance(result, MessageResult) else result)
         refusal = MessageResultException(type(error).__name__, str(error))
         encoder = server.consumer.encoder
-        _send_encoded(server, deadline, encoded_reply(encoder, properties, refusal))
-
-
-def _hand_over(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
-    """Send a reply that another native thread gives, in the hub of the processor."""
-    if not server.consumer.door.call(_send_encoded, server, deadline, reply):
-        server.counts["lost_reply"] += 1
-        logger.warning("A reply was lost: the native thread of %r has ended.", server)
-
-
-def _send_encoded(server: RpcServer, deadline: Deadline | None, reply: EncodedReply) -> None:
-    pair = runtime_of(server.consumer.settings).pair
-    _send(server, deadline, send_reply, pair, *reply)
-
-
-def _send(
-    server: RpcServer, deadline: Deadline | None, write: Callable[..., None], *arguments: Any
-) -> None:
-    """Write a reply as soon as that is possible; count it if it is lost."""
-    consumer = server.consumer
-    try:
-        pair = runtime_of(consumer.settings).pair
-        connection = pair.publishing.current
-        if connection is None or not connection.transport.takes_data:
-            limit = consumer.settings.operation_timeout
-            limit = limit if deadline is None else min(limit, deadline.remaining())
-            wait_ready(pair, limit, consumer.ending)
-        if deadline is not None:
-            deadline.clear()  # no caller waits for the work of the handler after its reply
-        write(*arguments)
-    except PostageError as exc:
-        if isinstance(exc, ValueError):
-            raise  # the result cannot be encoded: an error of the handler, sent to its caller
-        server.counts["lost_reply"] += 1
-        logger.warning("A reply was lost: %s", exc)
+        server.consumer.send_reply(encoded_reply(encoder, properties, refusal), deadline)
