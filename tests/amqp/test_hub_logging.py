@@ -147,3 +147,13 @@ def test_a_program_can_see_the_records_of_pika(
     silence_pika()
     logging.getLogger("pika.connection").info("visible")
     assert "visible" in caplog.text
+
+
+def test_a_record_names_the_code_that_logs(caplog: pytest.LogCaptureFixture) -> None:
+    HubLogger("postage.shelf").warning("it is empty")
+
+    (record,) = caplog.records
+    assert (record.module, record.funcName) == (
+        __name__.rpartition(".")[2],
+        "test_a_record_names_the_code_that_logs",
+    )

@@ -51,6 +51,7 @@ def env() -> Iterator[FaultEnv]:
 @pytest.mark.parametrize("fault", INJECTIONS)
 def test_no_log_of_a_fault_shows_it_and_no_object(env: FaultEnv, fault: str, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "pika")  # its records are off unless a program asks for them
     with fault_run(env, fault, SMALL) as load:
         inject(env, load, INJECTIONS[fault])
         objects = leaking_objects()

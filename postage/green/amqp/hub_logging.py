@@ -27,6 +27,9 @@ else:
     Adapter = logging.LoggerAdapter
 
 
+# How far above `_log_here` the caller of `HubLogger.debug` is.  Python 3.10 counts the frames of
+# logging, too.
+_CALLER = 3 if sys.version_info >= (3, 11) else 4
 _logging: set[object] = set()  # the greenlets in which a logging handler runs
 
 
@@ -49,7 +52,7 @@ class HubLogger(Adapter):
         if isinstance(gevent.getcurrent(), gevent.hub.Hub):
             self.log_apart(level, msg, *args, **kwargs)
         else:
-            self._log_here(level, msg, *args, **kwargs)
+            self._log_here(level, msg, *args, stacklevel=_CALLER, **kwargs)
 
     def log_apart(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log from a greenlet of its own, in the next turn of the hub; never switches."""
