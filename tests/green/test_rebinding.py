@@ -127,6 +127,35 @@ def test_calls_wait_for_their_server_to_bind_again(endpoint: Endpoint, raw: Raw)
         assert producer.rpc_echo(0, _key="unbound", _timeout=5).value == "NoRoute"
 
 
+@pytest.mark.parametrize("is_apart", [False, True], ids=["one process", "two processes"])
+def test_a_deleted_exchange_is_no_loss_of_earlier_calls(
+    endpoint: Endpoint, raw: Raw, caplog: Any, is_apart: bool
+) -> None:
+    """The broker refuses the exchange, and its text fits requests that it has handled before."""
+    processor = Notes({}, endpoint.eqk)
+    producer = apart(endpoint) if is_apart else endpoint.producer()
+    with running(processor):
+        for number in range(20):
+            assert producer.rpc_echo(number).value == number
+        raw.channel.exchange_delete(endpoint.exchange.name)
+        for number in range(20):
+            assert producer.rpc_echo(number, _timeout=LIMIT).value == number
+
+    assert len(warnings_about(caplog, endpoint.exchange.name)) <= 1
+    assert "refused" not in "".join(r.getMessage() for r in caplog.records)
+
+
+def test_a_request_without_a_call_that_is_refused_is_logged(
+    endpoint: Endpoint, raw: Raw, caplog: Any
+) -> None:
+    producer = endpoint.producer()
+    producer.rpc_echo(0)
+    raw.channel.exchange_delete(endpoint.exchange.name)
+    producer.rpc_echo(1, _queue_only=True)
+
+    wait_until(lambda: "no call waits for (1) were refused" in caplog.text, SOON)
+
+
 def test_without_any_consumer_a_message_is_no_route(endpoint: Endpoint, raw: Raw) -> None:
     producer = endpoint.producer()
     producer.message_note(0)

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -100,6 +100,7 @@ class Calls:
         """Whether the servers of each destination return the correlation id."""
         self._probes: dict[Destination, _Probe] = {}
         self._sharing: set[PendingCall] = set()
+        self._unwatched: deque[str] = deque(maxlen=1000)  # ids of requests without a call
         self._connection: Connection | None = None
         self._request_channel: Channel | None = None
         self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
@@ -154,9 +155,9 @@ class Calls:
         """Send *request*; return the name of a new private queue for its reply; switches."""
         queue = private_queue(self._reply_channel.get())
         channel = self._open_request_channel(request.exchange, timeout).calling.get()
-        properties = _REQUEST.render(
-            self._pair.new_id(), request.content_type, queue, expiration(timeout)
-        )
+        id_ = self._pair.new_id()
+        self._unwatched.append(id_)
+        properties = _REQUEST.render(id_, request.content_type, queue, expiration(timeout))
         destination = request.exchange.name, request.key
         channel.publish(*destination, properties, request.body, mandatory=True, limit=timeout)
         return queue
@@ -411,15 +412,17 @@ class Calls:
 
     def _on_failure(self, entries: list[PublishEntry], error: PostageError) -> None:
         """End calls whose requests the broker has refused, or their tries if they were lost."""
-        ended = 0
-        for properties in (each.properties for each in entries):
-            call = self._pending.get(properties.correlation_id or "")
-            if call is not None and properties.reply_to is not None:
+        lost = 0
+        for entry in entries:
+            id_, reply_to = entry.properties.correlation_id or "", entry.properties.reply_to
+            call = self._pending.get(id_)
+            if call is not None and reply_to is not None:
                 self._end(call, error)
-            elif properties.reply_to is not None:
-                ended += 1
-        if ended and isinstance(error, ChannelRefused):
-            logger.warning("Requests of calls that have ended (%d) were refused: %s", ended, error)
+            elif reply_to is not None and isinstance(error, ChannelRefused):
+                # The broker had handled those of calls that ended before their exchange was gone.
+                lost += id_ in self._unwatched or not error.misses(entry.exchange)
+        if lost:
+            logger.warning("Requests that no call waits for (%d) were refused: %s", lost, error)
 
     def _end(self, call: PendingCall, error: PostageError) -> None:
         exchange, connection = call.request.exchange, self._pair.publishing.current
