@@ -120,9 +120,12 @@ class ChannelRefused(PostageError):
         # RabbitMQ denies deprecated features by 541, which otherwise is an error of its own.
         return self.code in _FINAL or "is deprecated" in self.text
 
-    def concerns(self, name: str) -> bool:
-        """Tell whether the broker names *name*, a queue or exchange, as the reason."""
-        return f"'{name}'" in self.text
+    def concerns(self, name: str, kind: str = "") -> bool:
+        """Tell whether the broker names *name* as the reason.
+
+        *kind* is ``"queue"`` or ``"exchange"``, both of which may have the same name; empty: any.
+        """
+        return (f"{kind} '{name}'" if kind else f"'{name}'") in self.text
 
     def was_caused_by(self, exchange: str, key: str, size: int) -> bool:
         """Tell whether a message of *size* bytes for *exchange* and *key* is what was refused.
@@ -143,9 +146,13 @@ class ChannelRefused(PostageError):
         match = _TOO_LARGE.search(self.text)
         return int(match[1]) if match else None
 
-    def misses(self, name: str) -> bool:
-        """Tell whether the reason is that *name* does not exist (404)."""
-        return self.code == 404 and self.concerns(name)  # noqa: PLR2004 - AMQP's not-found
+    def misses(self, name: str, kind: str = "") -> bool:
+        """Tell whether the reason is that *name* does not exist (404); *kind* as in `concerns`.
+
+        With a *kind*, False for a queue that exists on a node that is down.
+        """
+        is_it = self.concerns(name, f"no {kind}" if kind else "")
+        return is_it and self.code == 404  # noqa: PLR2004 - AMQP's not-found
 
 
 class NoFreeChannel(ChannelRefused):

@@ -47,7 +47,7 @@ class Fingerprint:
     ) -> None:
         self.name = None if name is None else str(name)
         self.type = None if type is None else str(type)
-        self.pid = own_pid() if pid is None else str(pid)
+        self.pid = _own_pid() if pid is None else str(pid)
         self.host = str(socket.gethostname() if host is None else host)
         self.user = str(_system_user() if user is None else user)
         self.vhost = str(live.lookup("vhost") if vhost is None else vhost)
@@ -98,21 +98,21 @@ _pids: set[str] = set()
 imported this module."""
 
 
-def own_pid() -> str:
+def _own_pid() -> str:
     """Return the pid of this process as a fingerprint has it."""
     pid = str(os.getpid())
     _pids.add(pid)
     return pid
 
 
-own_pid()
+_own_pid()  # a child that is forked later must know this one
 
 
 def _is_of_parent(pid: str) -> bool:
     """Tell whether *pid* is that of a process that this one was forked from, or started by."""
     parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", lambda: None)()
     parents = _pids if parent is None else _pids | {str(parent.pid)}
-    return pid in parents and pid != own_pid()
+    return pid in parents and pid != _own_pid()
 
 
 class _Bearer(Protocol):

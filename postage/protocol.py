@@ -1,8 +1,8 @@
 """The parts of AMQP 0-9-1 that our client (`green.amqp`) and our broker (`broker.wire`) share.
 
-These are frames, the methods that carry messages, and properties.  Code that reads or writes tables
-is not shared: the client uses pika's types for that, the broker its own.  Numbers in parentheses
-are sections of the AMQP 0-9-1 specification.
+These are frames, the methods that carry messages, properties, and reply codes.  Code that reads or
+writes tables is not shared: the client uses pika's types for that, the broker its own.  Numbers in
+parentheses are sections of the AMQP 0-9-1 specification.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import struct
 
 # fmt: off
 __all__ = [
-    "ACK", "BASIC", "BODY", "CONTENT_HEAD", "DELIVER", "FRAME_END", "FRAME_END_BYTE", "FRAME_HEAD",
-    "FRAME_MIN_SIZE", "FRAME_OVERHEAD", "FRAME_TYPES", "HEADER", "HEARTBEAT", "HEARTBEAT_FRAME",
-    "METHOD", "NACK", "PROPERTIES", "PROPERTY_FLAGS", "PUBLISH", "REJECT", "method_id",
+    "ACCESS_REFUSED", "ACK", "BASIC", "BODY", "CONTENT_HEAD", "DELIVER", "FRAME_END",
+    "FRAME_END_BYTE", "FRAME_HEAD", "FRAME_MIN_SIZE", "FRAME_OVERHEAD", "FRAME_TYPES", "HEADER",
+    "HEARTBEAT", "HEARTBEAT_FRAME", "METHOD", "NACK", "NOT_FOUND", "PROPERTIES", "PROPERTY_FLAGS",
+    "PUBLISH", "REJECT", "RESOURCE_LOCKED", "method_id",
 ]
 # fmt: on
 
@@ -68,3 +69,7 @@ PROPERTIES = (
 """Names and types, in the order of the flags and of the values in a header frame."""
 PROPERTY_FLAGS = {name: 1 << (15 - place) for place, (name, _) in enumerate(PROPERTIES)}
 """The bit of each property in the flags, two bytes that precede the values."""
+
+# --- reply codes (section 1.1 of the reference)
+
+ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED = 403, 404, 405

@@ -40,9 +40,8 @@ def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None
     reader of the output closes it.
     """
     with explain_missing(exchange):
-        Remote(
-            exchange, key or ""
-        )  # declares it before the queue: if it is missing, no trace is left
+        # It declares the exchange before the queue: if the exchange is missing, no trace is left.
+        Remote(exchange, key or "")
     key = _key_for_everything(exchange) if key is None else key
     stream = GenericConsumer([(exchange, [(QUEUE, key)])])
     stream.prefetch = 100

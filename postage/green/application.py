@@ -19,13 +19,11 @@ from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
 from postage.handlers import MessageHandler, RpcHandler
 from postage.message import MessageResult
+from postage.protocol import RESOURCE_LOCKED
 from postage.settings import Hup, Settings
 from postage.values import check_values, value_error
 
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
-
-RESOURCE_LOCKED = 405
-"""The error code of AMQP for a queue that is exclusive to another connection."""
 
 
 class GenericApplicationExchange(Exchange):

@@ -86,7 +86,7 @@ class Publication(NamedTuple):
             return True  # no other message has caused it, and it will not pass
         exchange = self.exchange.name
         caused = error.was_caused_by(exchange, self.key, len(self.body))
-        return caused and not error.misses(exchange)
+        return caused and not error.misses(exchange, "exchange")
 
     def failed(self, seconds: float, cause: PostageError, alarm: str | None) -> PublishFailed:
         """Return the error for a message that the broker did not accept within *seconds*.
@@ -261,7 +261,7 @@ def _wait_for_retry(
     if connection is None:
         gevent.sleep(0)  # connecting makes the pauses
         return
-    if isinstance(error, ChannelRefused) and error.misses(exchange.name):
+    if isinstance(error, ChannelRefused) and error.misses(exchange.name, "exchange"):
         connection.note_missing(exchange)
     if isinstance(error, NotAcknowledged):
         connection.replace_channel(connection.confirming)

@@ -29,7 +29,7 @@ import gevent.hub
 import gevent.monkey
 
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.hub_door import hub_door
+from postage.green.amqp.hub_door import hub_door, native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.transport import Transport
@@ -126,7 +126,7 @@ class _HubRuntimes:
     """The runtimes of one hub, kept in its native thread so that they end with it."""
 
     def __init__(self, hub: Any) -> None:
-        self.hub, self.pid, self.thread = hub, os.getpid(), _native_thread()
+        self.hub, self.pid, self.thread = hub, os.getpid(), native_thread()
         self.door = hub_door()
         self.by_settings: dict[Settings, Runtime] = {}
         self.last: tuple[Settings | None, Runtime | None] = None, None
@@ -149,7 +149,8 @@ class _HubRuntimes:
         # The native thread ends, and its hub with it.  Not in a forked child, because the parent
         # still uses the same sockets: see _after_fork.  Not at the end of the program either, when
         # the main thread deletes what daemon threads still use; the names here are None by then.
-        if _native_thread and (self.pid, self.thread) == (os.getpid(), _native_thread()):
+        is_usable = native_thread is not None
+        if is_usable and (self.pid, self.thread) == (os.getpid(), native_thread()):
             # ValueError: the hub's loop was destroyed before `close` was called.
             with contextlib.suppress(ValueError):
                 self.close_without_hub()
@@ -175,7 +176,6 @@ def _is_needed(runtimes: dict[Settings, Runtime]) -> bool:
 
 
 # The original class even if threading is patched, because a hub belongs to a native thread.
-_native_thread = gevent.monkey.get_original("_thread", "get_ident")
 _local: Any = gevent.monkey.get_original("_thread", "_local")()
 
 

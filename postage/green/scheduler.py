@@ -50,9 +50,8 @@ class Scheduler:
     A processor that crashes does not affect the others, and is restarted as its ``restart`` says.
     When it has crashed too often, the loop raises `GaveUp`.  If the broker refuses its queue for
     good, it is not restarted, and the loop raises the `ChannelRefused` when no other processor is
-    left.  The loop also raises each error of a
-    microthread that is not a processor, and `ConnectionClosed` if our own side closes the
-    connection of a processor.
+    left.  The loop also raises each error of a microthread that is not a processor, and
+    `ConnectionClosed` if our own side closes the connection of a processor.
     """
 
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature

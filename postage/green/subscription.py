@@ -85,7 +85,7 @@ def declare_queue(connection: Connection, queue: QueueDeclaration, *, probe: boo
     try:
         _declare_all(connection, queue, probe)
     except ChannelRefused as exc:
-        deleted = [each for each, _ in queue.bindings if f"no exchange '{each.name}'" in exc.text]
+        deleted = [each for each, _ in queue.bindings if exc.misses(each.name, "exchange")]
         if not deleted:
             raise
         # An exchange was deleted after this connection had declared it.

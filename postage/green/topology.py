@@ -10,10 +10,9 @@ from typing import Any
 from postage.errors import ChannelRefused, PostageError, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
+from postage.protocol import NOT_FOUND
 
 __all__ = ["QueueDeclaration", "Topology", "may_pass"]
-
-NOT_FOUND = 404
 
 
 @dataclass(eq=False, slots=True)
@@ -140,4 +139,4 @@ def _is_made_by_others(error: ChannelRefused, queue: QueueDeclaration) -> bool:
     """Return whether *error* is about a queue or exchange that our declare does not create."""
     made_by_others = [("queue", queue.name)] if queue.passive else []
     made_by_others += [("exchange", each.name) for each, _ in queue.bindings if each.passive]
-    return any(f"no {kind} '{name}'" in error.text for kind, name in made_by_others)
+    return any(error.misses(name, kind) for kind, name in made_by_others)

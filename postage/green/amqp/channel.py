@@ -174,7 +174,7 @@ class Channel(TopologyOperations, ConsumerCancels):
             returned=self.returned,
         )
 
-    # --- consuming
+    # --- asking
 
     @property
     def is_owed(self) -> bool:
@@ -184,6 +184,8 @@ class Channel(TopologyOperations, ConsumerCancels):
     def ask(self) -> None:
         """Ask the broker for an answer that changes nothing, on a channel without consumers."""
         self._ask("basic.qos", self._pika.basic_qos)
+
+    # --- consuming
 
     def consume(
         self,
@@ -294,7 +296,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         """Write a message.  Switches only while the broker takes no data, at most *limit* seconds.
 
         The broker may not have the message when this returns: see `publish_confirmed`.  If the
-        broker then refuses the message, it closes the channel, and *on_failure* is called in the
+        broker then refuses the message, it closes the channel, and `on_failure` is called in the
         hub: see `publish_record`.  A *mandatory* message that reaches no queue is returned: see
         `on_return`.  Raises `ChannelRefused` if the broker has refused a smaller body.
         """
@@ -414,7 +416,7 @@ class Channel(TopologyOperations, ConsumerCancels):
             self._pika.close()
 
     def abandon(self, reason: str) -> None:
-        """End the channel for all who use it, though the broker may not answer; never switches.
+        """End the channel for all its users without waiting for the broker; never switches.
 
         RabbitMQ does one operation of a channel after the other.  If one of them hangs, so do the
         channel's deliveries, its acks and its close.
@@ -425,7 +427,7 @@ class Channel(TopologyOperations, ConsumerCancels):
             self.on_end.clear()  # pika reports the end again, when the broker has answered
 
     def give_up(self) -> None:
-        """Close the channel as if it was lost: who uses it gets another.  Never switches."""
+        """Close the channel as if it was lost, so that its users open another; never switches."""
         self._is_given_up = True
         self.close_nowait()
 

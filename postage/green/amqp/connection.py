@@ -10,8 +10,8 @@ Each purpose has channels of its own, because on a mistake the broker closes the
 ============  ==========================  =====================================================
 channel       made                        set up with
 ============  ==========================  =====================================================
-`plain`       once, at first use          what is lost by a refusal is written again
 `confirming`  once, at first use          confirms
+`plain`       once, at first use          what is lost by a refusal is written again
 `calling`     once, at first use          the same, and the handler of returned requests
 consuming     one for each consumer       nothing; it is closed with its consumer
 shared        for consumers beyond the    ``shared``: the end of a consumer leaves it open
@@ -38,11 +38,7 @@ import pika
 from gevent.event import Event
 from pika.channel import MAX_CHANNELS
 
-from postage.errors import (
-    ChannelRefused,
-    NoFreeChannel,
-    PostageError,
-)
+from postage.errors import ChannelRefused, NoFreeChannel, PostageError
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
@@ -72,7 +68,6 @@ PUBLISHING = "publishing"
 """The role of the connection that publishes."""
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
-
 
 _number = operator.attrgetter("number")
 
@@ -341,8 +336,9 @@ class Connection(DeclaredExchanges):
     def _on_plain_end(self, error: PostageError) -> None:
         # No publisher waits for an answer, so a missing exchange shows only at the channel's end.
         if isinstance(error, ChannelRefused):
-            for exchange in [known for known in self.declared if error.misses(known.name)]:
-                self.note_missing(exchange)
+            for exchange in [*self.declared]:
+                if error.misses(exchange.name, "exchange"):
+                    self.note_missing(exchange)
 
     # --- the end
 

@@ -15,10 +15,9 @@ from postage.green.amqp.deleted_exchanges import POLL, DeletedExchanges
 from postage.green.amqp.refusals import Declaration
 from postage.green.amqp.trials import Trials
 from postage.green.amqp.waiting import SharedResource
+from postage.protocol import ACCESS_REFUSED
 
-__all__ = ["ACCESS_REFUSED", "DeclaredExchanges"]
-
-ACCESS_REFUSED = 403
+__all__ = ["DeclaredExchanges"]
 
 
 class DeclaredExchanges:

@@ -5,12 +5,13 @@ How it works
 An exchange is deleted together with its bindings.  A publisher could make the exchange again at
 once, but not the bindings, which other processes have declared: until they bind again, RabbitMQ
 would confirm each message and drop it.  While the exchange is missing, however, the broker refuses
-each message to it, and so everybody notices.  Therefore:
+each message to it, and so every process notices.  Therefore:
 
-* Nobody makes a missing exchange again before its consumers everywhere have had the time to notice:
-  `CONSUMERS_WAIT` seconds, longer than the pause between two checks of `rebinding`.  A connection
-  that only publishes waits longer, so that a consumer makes the exchange if there is any.
-* Everybody who knows that it is missing asks every `POLL` seconds whether it exists again.
+* No connection makes a missing exchange again before its consumers everywhere have had the time to
+  notice: `CONSUMERS_WAIT` seconds, longer than the pause between two checks of `rebinding`.  A
+  connection that only publishes waits longer, so that a consumer makes the exchange if there is
+  any.
+* A connection that knows of the loss asks every `POLL` seconds whether the exchange exists again.
   Consumers then bind at once.
 * For `DOUBTED` seconds after that, publishers do not trust the exchange: they send each message as
   mandatory and wait for its confirm, and send it again if it reached no queue.

@@ -225,7 +225,7 @@ def declaring(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except ChannelRefused as exc:
-        if f"no {kind} '{name}'" not in exc.text:  # it may exist, on a node that is down
+        if not exc.misses(name, kind):
             raise
         raise TopologyMismatch(
             exc.code, exc.text, kind=kind, name=name, flag="passive", ours="true", theirs="missing"

@@ -19,7 +19,7 @@ import gevent.monkey
 
 __all__ = ["HubDoor", "hub_door", "native_thread"]
 
-# The originals even if threading is patched, because a hub belongs to a native thread.
+# The originals even where threading is patched, because a hub belongs to a native thread.
 native_thread: Callable[[], int] = gevent.monkey.get_original("_thread", "get_ident")
 _local: Any = gevent.monkey.get_original("_thread", "_local")()
 

@@ -37,6 +37,7 @@ from typing import Any, Protocol
 import gevent.monkey
 
 from postage.green.amqp.blocker import ThreadClock, blocking_frame
+from postage.green.amqp.hub_door import native_thread
 
 __all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
 
@@ -65,7 +66,6 @@ BACK_NOTICE = "The other greenlets run again, after %.1f s of %s."
 _start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
 _allocate_lock = gevent.monkey.get_original("_thread", "allocate_lock")
 _RLock = gevent.monkey.get_original("_thread", "RLock")
-_native_thread = gevent.monkey.get_original("_thread", "get_ident")
 
 Log = Callable[..., None]
 """Takes level, text and arguments, as ``Logger.log`` does."""
@@ -224,7 +224,7 @@ class HubMonitor:
         with self._lock:
             self._register_once()
             if connection.loop not in self._hubs:
-                hub = MonitoredHub(connection.loop, _native_thread(), self._log)
+                hub = MonitoredHub(connection.loop, native_thread(), self._log)
                 self._hubs[connection.loop] = hub
             self._hubs[connection.loop].connections[connection] = late_after
             self._connections += (connection,)

@@ -26,6 +26,7 @@ import gevent
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string_at
+from postage.green.amqp.transport import Transport
 from postage.protocol import CONTENT_HEAD, FRAME_HEAD, FRAME_OVERHEAD, PUBLISH
 
 __all__ = ["OnFailure", "PublishEntry", "PublishRecord", "Republish", "log_failure", "split"]
@@ -126,7 +127,7 @@ class PublishRecord:
 
     def __init__(
         self,
-        transport: Any,
+        transport: Transport,
         ask: Callable[[Callable[[], None]], None],
         on_behind: Callable[[], None],
     ) -> None:

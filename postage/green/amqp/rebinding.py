@@ -46,6 +46,7 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Declaration
+from postage.protocol import ACCESS_REFUSED, NOT_FOUND
 
 __all__ = ["BoundQueue", "Keeper", "Rebinding"]
 
@@ -63,8 +64,6 @@ AT_ONCE = 500
 """Bindings that are made in one round trip, where an exchange was missing."""
 LIMIT = 5.0
 """Seconds that a check waits for the broker."""
-
-ACCESS_REFUSED, NOT_FOUND = 403, 404
 
 
 class BoundQueue(Protocol):
@@ -111,8 +110,7 @@ class Rebinding:
         self._connection: Connection | None = None
         self._forbidden: set[tuple[str, str]] = set()  # what, and its name
         self.lock = BoundedSemaphore()
-        """Held while bindings are made again; who removes one holds it, so that it stays removed.
-        """
+        """Held while bindings are made again, and to remove one, so that it stays removed."""
 
     def add(self, keeper: Keeper) -> None:
         """Keep the bindings of *keeper* from now on; never switches."""
@@ -209,16 +207,16 @@ class Rebinding:
 
     def _is_culprit(self, bound: _Bound, error: ChannelRefused) -> bool:
         """Return whether *error* is about *bound*; if it will not pass, leave it out for good."""
-        is_queue = _is_about(error, "queue", bound.queue.name)
+        is_queue = error.concerns(bound.queue.name, "queue")
         if is_queue and error.code == ACCESS_REFUSED:
             self._forbidden.add(("bind", bound.queue.name))
-        return is_queue or _is_about(error, "exchange", bound.exchange.name)
+        return is_queue or error.concerns(bound.exchange.name, "exchange")
 
     def _without_culprit(
         self, exchanges: set[type[Exchange]], error: ChannelRefused
     ) -> set[type[Exchange]]:
         """Do what *error* makes necessary; return the *exchanges* that it is not about."""
-        culprits = {each for each in exchanges if _is_about(error, "exchange", each.name)}
+        culprits = {each for each in exchanges if error.concerns(each.name, "exchange")}
         for each in culprits:
             if error.code == NOT_FOUND:
                 self.restore(each)
@@ -252,7 +250,7 @@ class Rebinding:
             try:
                 self._make(connection, bound)
             except ChannelRefused as exc:
-                if isinstance(exc, TopologyMismatch) and not exc.misses(name):
+                if isinstance(exc, TopologyMismatch) and not exc.misses(name, "exchange"):
                     self._fail(name, exc)
                     return
                 logger.debug("Exchange %r is not available yet: %s", name, exc)
@@ -285,8 +283,3 @@ class Rebinding:
 
     def _bound_to(self, name: str, connection: Connection) -> list[_Bound]:
         return [each for each in self._bound(connection) if each.exchange.name == name]
-
-
-def _is_about(error: ChannelRefused, kind: str, name: str) -> bool:
-    """Return whether *error* names this queue or exchange; both may have the same name."""
-    return f"{kind} '{name}'" in error.text

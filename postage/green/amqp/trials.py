@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Lender(Protocol):
-    """A connection, as far as it is used here."""
+    """What `Trials` uses of a connection."""
 
     @property
     def alive(self) -> bool:
@@ -64,8 +64,8 @@ class Trials:
         self._refusals.check(declaration)
         if not self._is_doubtful(declaration):
             return self._carry_out_here(declaration, operation)
-        # The first of its sort answers for all.  The others do not wait for long: a broker may be
-        # slow with this very queue.
+        # The first trial of a sort shows what the broker does with all of that sort.  The others
+        # wait only a little for it, because the broker may be slow with this very queue.
         is_alone = self._one_at_a_time.acquire(timeout=LONGEST_WAIT)
         try:
             self._refusals.check(declaration)
@@ -95,7 +95,8 @@ class Trials:
             if not was_alive or error_translation.refusal_in(exc) is None:
                 raise
             self._refusals.suspect(declaration)
-        return self.carry_out(declaration, operation)  # elsewhere, to know whether this was it
+        # Once more, as a trial, which shows whether this was the declaration that was refused.
+        return self.carry_out(declaration, operation)
 
     def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
         """Carry out *declaration* on a connection of its own, whose end says what was refused."""

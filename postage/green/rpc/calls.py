@@ -59,7 +59,6 @@ from postage.errors import (
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
-from postage.green.amqp.declared_exchanges import ACCESS_REFUSED
 from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
@@ -72,6 +71,7 @@ from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, 
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
+from postage.protocol import ACCESS_REFUSED
 
 __all__ = ["Calls"]
 
@@ -428,7 +428,7 @@ class Calls:
         exchange, connection = call.request.exchange, self._pair.publishing.current
         if not isinstance(error, ChannelRefused):
             call.end_try(error)
-        elif error.misses(exchange.name):
+        elif error.misses(exchange.name, "exchange"):
             if connection is not None:
                 connection.note_missing(exchange)
             call.end_try(NoRoute(*call.destination))

@@ -11,6 +11,7 @@ from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, Po
 from postage.green.amqp.channel import DIRECT, Channel, new_tag
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.pair import Pair
+from postage.protocol import NOT_FOUND
 
 __all__ = ["DirectReplyQueue", "ReplyQueue", "collect", "private_queue"]
 
@@ -19,8 +20,6 @@ EXPIRES_WITHOUT_CONSUMER = 60_000
 killed between declaring and consuming."""
 EXPIRES_UNREAD = 3_600_000
 """Milliseconds after which the broker deletes a private reply queue that is not read."""
-
-NOT_FOUND = 404
 
 
 class ReplyQueue:
