@@ -192,11 +192,11 @@ class Subscription:
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from queue %r: %s", queue.name, exc)
             self._note_broken([queue])
+        self._note_progress()  # the recovery of the others may have ended meanwhile
 
     def remove(self, queue: QueueDeclaration) -> None:
         """Stop consuming from *queue*; switches."""
-        recovering = self._recovering.pop(queue, None)
-        if recovering is not None:
+        if (recovering := self._recovering.pop(queue, None)) is not None:
             recovering.kill()  # also takes back a consumer that was not answered
             self._note_progress()
         known = self._queue_of_tag.pop(queue.consumer_tag, None)
@@ -456,8 +456,9 @@ class Subscription:
     def _note_progress(self) -> None:
         """Note that everything is restored, if it is."""
         was_starting = self._state is SubscriptionState.STARTING
-        is_pending = was_starting or self._state is SubscriptionState.RECOVERING
-        if not is_pending or self._recovering or not self._is_complete():
+        if not (was_starting or self._state is SubscriptionState.RECOVERING):
+            return
+        if self._recovering or not self._is_complete():
             return
         self._move(SubscriptionEvent.RESTORED)
         self._has_consumed = True
@@ -490,11 +491,11 @@ class Subscription:
                 self._channel.on_cancel.remove(self._on_cancel)
         self._channel = None
         self._queue_of_tag = {
-            tag: queue
-            for tag, queue in self._queue_of_tag.items()
-            if self._own_channels.get(queue) is not None
+            tag: each
+            for tag, each in self._queue_of_tag.items()
+            if self._own_channels.get(each) is not None
         }
         self._cancelled_tags.clear()
 
     def _names(self) -> str:
-        return ", ".join(repr(queue.name) for queue in self._topology) or "no queue"
+        return ", ".join(repr(each.name) for each in self._topology) or "no queue"
