@@ -456,9 +456,8 @@ class Subscription:
     def _note_progress(self) -> None:
         """Note that everything is restored, if it is."""
         was_starting = self._state is SubscriptionState.STARTING
-        if not (was_starting or self._state is SubscriptionState.RECOVERING):
-            return
-        if self._recovering or not self._is_complete():
+        is_pending = was_starting or self._state is SubscriptionState.RECOVERING
+        if not is_pending or self._recovering or not self._is_complete():
             return
         self._move(SubscriptionEvent.RESTORED)
         self._has_consumed = True
@@ -491,11 +490,11 @@ class Subscription:
                 self._channel.on_cancel.remove(self._on_cancel)
         self._channel = None
         self._queue_of_tag = {
-            tag: each
-            for tag, each in self._queue_of_tag.items()
-            if self._own_channels.get(each) is not None
+            tag: queue
+            for tag, queue in self._queue_of_tag.items()
+            if self._own_channels.get(queue) is not None
         }
         self._cancelled_tags.clear()
 
     def _names(self) -> str:
-        return ", ".join(repr(each.name) for each in self._topology) or "no queue"
+        return ", ".join(repr(queue.name) for queue in self._topology) or "no queue"
