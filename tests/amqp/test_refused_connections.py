@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import gevent
 import pytest
 from pika import spec
 
@@ -26,6 +25,7 @@ from postage.testing.rabbitmq import RabbitMQNode, free_ports
 from tests.support.attempts import outcomes, spawned
 from tests.support.peer import START, TUNE, Peer, listening
 from tests.support.stopwatch import Stopwatch
+from tests.support.waiting import assert_stays
 from tests.support.wire import method
 
 SOON = 10.0
@@ -137,8 +137,7 @@ def test_a_program_that_waits_connects_when_the_limit_passes(
     with limited(rabbitmq, broker_env.vhost, 0):
         waiting = spawned(pair.consuming.get)
         wait_until(lambda: "limit (0) is reached" in caplog.text, SOON)
-        gevent.sleep(1)
-        assert not waiting.ready()
+        assert_stays(lambda: not waiting.ready(), 1.0)
     assert outcomes([waiting], SOON)[0].alive
     assert caplog.text.count("No connection for") == 1, "one line each 30 s"
     pair.close(1.0)

@@ -13,6 +13,7 @@ import pytest
 from postage.green.amqp.properties import Properties
 from postage.testing.polling import wait_until
 from tests.support.background_thread import repeated_in_thread
+from tests.support.waiting import assert_stays
 
 MESSAGES = 6000
 
@@ -58,8 +59,7 @@ def test_messages_and_acks_of_two_senders_stay_whole(connect: Any, prefetch: int
         wait_until(lambda: len(got) == expected or not channel.alive, 30)
         while waiting:
             waiting.pop().ack()
-        gevent.sleep(0.1)
-        assert channel.alive, channel
+        assert_stays(lambda: channel.alive, 0.1)
         assert channel.stale_acks == 0
     assert got == list(range(expected))
     assert connection.transport.unsent == 0

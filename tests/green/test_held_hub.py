@@ -52,8 +52,10 @@ class C(messaging.GenericProducer):
 EQK = [(X, [({name!r}, "rk")])]
 
 def serve():
-    gevent.spawn(green.run, P(eqk=EQK))
-    gevent.sleep(0.1)
+    processor = P(eqk=EQK)
+    gevent.spawn(green.run, processor)
+    while not processor.consumer.consuming:
+        gevent.sleep(0.001)
 
 def call(name):
     serve()
