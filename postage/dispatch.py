@@ -121,7 +121,7 @@ class Reply:
     def __call__(self, result: Any) -> None:
         """Send *result*; raises `EncodingError`, and sends nothing, if it cannot be encoded.
 
-        Whoever catches that may send another result.  After `later` the caller otherwise gets the
+        Code that catches that may send another result.  After `later` the caller otherwise gets the
         error, a tenth of a second later.  Switches greenlets only while the broker takes no data.
         """
         if self.sent:

@@ -18,9 +18,10 @@ from functools import cached_property, lru_cache, partialmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from postage.callables import name_of, refuse_lazy
-from postage.errors import HandlerError, SettingsError
+from postage.errors import HandlerError
 from postage.message import message_types
 from postage.values import Rule
+from postage.values import seconds as duration
 
 # fmt: off
 __all__ = [
@@ -35,6 +36,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 ROUTES = "_postage_routes"
 """The attribute in which a handler has its routes."""
 _SECONDS = "_postage_every"
+_check_interval = duration()
 
 
 class Route(NamedTuple):
@@ -183,10 +185,7 @@ def every(seconds: float) -> Callable[[Method], Method]:
     """
     if callable(seconds):
         raise HandlerError(name_of(seconds), "needs an interval: write @every(seconds)")
-    number: Any = seconds
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not 0 < seconds < float("inf"):
-        raise SettingsError(f"every({seconds!r}): it takes seconds, a number, more than 0")
+    _check_interval("the interval of @every", seconds)
 
     def mark(method: Method) -> Method:
         refuse_lazy(method)

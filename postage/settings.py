@@ -88,17 +88,17 @@ class Settings:
     vhost: str = "/"
     heartbeat: int = 60
     """Seconds; the broker closes a connection on which nothing arrives for about twice as long.
-    0: no heartbeat, so a lost connection may stay unnoticed."""
+    0: no heartbeat, so a lost connection stays unnoticed while nothing is sent."""
     connect_timeout: float = 10.0
     """Seconds that connecting may take, from the look-up of the host to the open virtual host."""
     operation_timeout: float = 30.0
     """Seconds to wait for the broker's answer to a declare, bind, consume and the like."""
     wait_for_broker: bool = False
-    """Retry until a broker answers, instead of failing, if none answers at the start."""
+    """Retry, instead of failing at the start, until a broker answers and accepts connections."""
     late_after: float = 1.0
     """Seconds after which the hub monitor logs a handler that blocks all other greenlets.  0: there
-    is no monitor, so a handler that computes for long loses the connection; see
-    docs/heartbeats.md."""
+    is no monitor, so a handler that computes for long loses the connection, and delays what was
+    written; see docs/heartbeats.md."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""

@@ -209,7 +209,7 @@ def _located(settings: Settings) -> Settings:
 
 
 def statistics() -> tuple[ConnectionStatistics, ...]:
-    """Return the statistics of all connections of this hub, two for each broker; never switches."""
+    """Return the statistics of each publishing and consuming connection here; never switches."""
     runtimes = getattr(_local, "runtimes", None)
     pairs = [] if runtimes is None else [each.pair for each in runtimes.by_settings.values()]
     return tuple(each.statistics() for p in pairs for each in (p.publishing, p.consuming))

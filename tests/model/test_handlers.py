@@ -315,7 +315,7 @@ def test_an_override_needs_a_mark_of_its_own():
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_an_impossible_interval_is_refused(seconds):
-    with pytest.raises(SettingsError, match="more than 0"):
+    with pytest.raises(SettingsError, match="must be > 0 seconds"):
         every(seconds)
 
 

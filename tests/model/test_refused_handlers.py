@@ -230,7 +230,7 @@ def test_what_cannot_be_called_is_no_handler(value):
 
 @pytest.mark.parametrize("seconds", ["5", None, True, [1], 1j])
 def test_an_interval_is_a_number(seconds):
-    with pytest.raises(SettingsError, match="it takes seconds, a number, more than 0"):
+    with pytest.raises(SettingsError, match="interval of @every must be > 0 seconds"):
         every(seconds)
 
 

@@ -420,7 +420,7 @@ class Calls:
                 self._end(call, error)
             elif reply_to is not None and isinstance(error, ChannelRefused):
                 # The broker had handled those of calls that ended before their exchange was gone.
-                lost += id_ in self._unwatched or not error.misses(entry.exchange)
+                lost += id_ in self._unwatched or not error.misses(entry.exchange, "exchange")
         if lost:
             logger.warning("Requests that no call waits for (%d) were refused: %s", lost, error)
 
