@@ -34,14 +34,14 @@ class Monitored:
     def __init__(self, interval: float = 0.2) -> None:
         self.loop = gevent.get_hub().loop
         self.interval = interval
-        self.written, self.is_waiting, self.is_needed = 0, False, True
+        self.written, self.is_needed = 0, True
         self.beats: list[float] = []
 
     def beat(self) -> None:
         self.beats.append(time.monotonic())
 
-    def send_waiting(self) -> None:
-        self.is_waiting = False
+    def send_waiting(self) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -272,10 +272,12 @@ import logging, gevent
 from postage.green.amqp.hub_monitor import hub_monitor as monitor
 
 class Monitored:
-    interval, beats, written, is_waiting, is_needed = 0.1, 0, 0, False, True
+    interval, beats, written, is_needed = 0.1, 0, 0, True
     loop = gevent.get_hub().loop
     def beat(self):
         self.beats += 1
+    def send_waiting(self):
+        return False
 
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
 held = Monitored()

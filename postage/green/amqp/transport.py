@@ -130,6 +130,8 @@ class Transport(pika.connection.Connection):
         self.ack_writers: dict[AckWriter, None] = {}
         """Those that have noted acks in this turn, and not written them."""
         self._feeding = False
+        self._turn = 0  # how many times the hub has sent
+        self._turn_looked_at = 0
         self.written = 0
         """Bytes of all frames, sent or not."""
         self._sent = 0
@@ -266,6 +268,7 @@ class Transport(pika.connection.Connection):
         if self._torn_down:
             return
         self._tried = self.this_turn = 0
+        self._turn += 1
         try:
             self._send()
         except BlockingIOError:
@@ -315,18 +318,18 @@ class Transport(pika.connection.Connection):
         """Whether anything waits for the hub; for any native thread."""
         return self.door.is_needed()
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether frames, or acks of this turn, wait for more than room in the socket."""
-        return (self.written != self._sent and not self._full) or bool(self.ack_writers)
+    def send_waiting(self) -> bool:
+        """Send what the hub has not sent since the last look; never blocks.
 
-    def send_waiting(self) -> None:
-        """Send what was written and noted so far; never blocks.
-
-        For the native thread of the `HubMonitor`.
+        Returns whether anything waits that is new since then.  The hub sends it at the end of its
+        turn, mostly: to send it now would only make more and smaller pieces.  For the native thread
+        of the `HubMonitor`.
         """
-        if self._torn_down:
-            return
+        # Frames, or acks of this turn, that wait for more than room in the socket.
+        waits = (self.written != self._sent and not self._full) or bool(self.ack_writers)
+        is_new, self._turn_looked_at = self._turn_looked_at != self._turn, self._turn
+        if not waits or is_new or self._torn_down:
+            return waits and is_new
         # While the hub reads, it may be about to learn that the channel of the acks has ended.
         if self.ack_writers and not self._feeding:
             with self.lock:
@@ -335,6 +338,7 @@ class Transport(pika.connection.Connection):
                 self._sent -= len(acks)  # `written`, which only the hub changes, lacks them
         with contextlib.suppress(OSError):  # which the hub handles when it runs again
             self._send()
+        return False
 
     @property
     def interval(self) -> float:
