@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postage.errors import ChannelRefused, PostageError, TopologyMismatch
+from postage.errors import ChannelRefused, NoFreeChannel, PostageError, TopologyMismatch
 from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
 from postage.protocol import NOT_FOUND
@@ -124,11 +124,11 @@ class Topology:
 def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     """Return whether a later try to use *queue* may succeed although *error* refused this one.
 
-    Another connection may release an exclusive queue (405), and the node of a queue may start again
-    (404).  Missing permissions, a queue with other flags, and what the broker does not know, stay
-    as they are.
+    Another connection may release an exclusive queue (405) or channels of the user, and the node of
+    a queue may start again (404).  Missing permissions, a queue with other flags, and what the
+    broker does not know, stay as they are.
     """
-    if not isinstance(error, ChannelRefused):
+    if not isinstance(error, ChannelRefused) or isinstance(error, NoFreeChannel):
         return True
     if error.code == NOT_FOUND:
         return not _is_made_by_others(error, queue)

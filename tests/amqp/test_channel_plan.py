@@ -35,3 +35,9 @@ def test_the_shares_of_a_user_fit_together(total: int) -> None:
     shares = share_of("publishing", total), share_of("consuming", total)
     assert min(shares) >= 1
     assert sum(shares) <= total
+
+
+def test_four_channels_are_enough_for_a_server_that_calls() -> None:
+    """A consumer, the replies to calls, the calls, and one to declare."""
+    assert (share_of("publishing", 4), share_of("consuming", 4)) == (2, 2)
+    assert ChannelPlan.of(2) == ChannelPlan(own=0, shared=1)

@@ -169,6 +169,18 @@ def test_memory_is_bounded() -> None:
 def test_a_limit_that_is_told_again_is_shared_with_others() -> None:
     refusals, told = Refusals(), []
     refusals.on_limit.append(lambda: told.append(refusals.channels))
-    for limit in (10, 10, 10, 10, 10, 8, 1):
+    refusals.channels_used = 1
+    for limit in (10, 10, 10, 10, 10, 8, 1, 1):
         refusals.limit_channels(limit)
-    assert told == [10, 5, 2, 2, 2, 2, 1]
+    assert told == [10, 5, 2, 2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_who_has_no_channels_learns_nothing_from_the_others(limit: int) -> None:
+    refusals = Refusals()
+    for _ in range(3):
+        refusals.limit_channels(limit)
+    assert refusals.channels == limit
+    assert refusals.allows_channel
+    refusals.channels_used = limit
+    assert not refusals.allows_channel

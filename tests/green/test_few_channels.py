@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
+import pika
 import pytest
 
 from postage import green, messaging
 from postage.broker import BrokerThread, Limits
-from postage.errors import NoFreeChannel
+from postage.errors import NoFreeChannel, PostageError, RemoteError
 from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
 from tests.support.endpoints import Endpoint
+from tests.support.raw import parameters
 from tests.support.running import SOON, running
+from tests.support.stopwatch import Stopwatch
 from tests.support.undisturbed import Bystander
 
 COUNT = 30
@@ -31,9 +34,9 @@ def allowing(channels: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         green.close(1.0)
 
 
-def losses() -> int:
+def losses(settings: Settings | None = None) -> int:
     """Return how many connections to this broker were lost."""
-    pair = runtime_of(Settings.resolve()).pair
+    pair = runtime_of(settings or Settings.resolve()).pair
     return pair.publishing.losses + pair.consuming.losses
 
 
@@ -121,6 +124,25 @@ def test_exclusive_queues_need_channels_of_the_connection(
 # --- a user's limit
 
 
+def limited(rabbitmq: Any, broker_env: Any, name: str, channels: int) -> dict[str, Any]:
+    """Add a user with so many channels; return its hup."""
+    rabbitmq.ctl("add_user", name, "secret")
+    rabbitmq.ctl("set_permissions", "-p", broker_env.vhost, name, ".*", ".*", ".*")
+    rabbitmq.ctl("set_user_limits", name, f'{{"max-channels": {channels}}}')
+    return {**broker_env.hup, "user": name, "password": "secret"}
+
+
+def told(function: Callable[[], object]) -> str | None:
+    """Return the name of the error that *function* raises, or that a call in it ends with."""
+    try:
+        function()
+    except RemoteError as exc:
+        return exc.name
+    except PostageError as exc:
+        return type(exc).__name__
+    return None
+
+
 @pytest.mark.needs_rabbitmq("limits of users")
 @pytest.mark.parametrize(
     ("allowed", "count"), [(10, 30), (10, 9), (10, 8), (20, 30), (5, 5)], ids=str
@@ -129,10 +151,7 @@ def test_the_limit_of_a_user_costs_one_connection(
     endpoint: Endpoint, broker_env: Any, rabbitmq: Any, allowed: int, count: int
 ) -> None:
     name = f"limited-{allowed}-{count}"
-    rabbitmq.ctl("add_user", name, "secret")
-    rabbitmq.ctl("set_permissions", "-p", broker_env.vhost, name, ".*", ".*", ".*")
-    rabbitmq.ctl("set_user_limits", name, f'{{"max-channels": {allowed}}}')
-    hup = {**broker_env.hup, "user": name, "password": "secret"}
+    hup = limited(rabbitmq, broker_env, name, allowed)
     made = []
     for number in range(count):
         key = f"k{number}"
@@ -141,6 +160,58 @@ def test_the_limit_of_a_user_costs_one_connection(
         producer: Any = type("P", (messaging.GenericProducer,), {"eks": endpoint.eks})(hup=hup)
         calls = [producer.rpc_echo.later(n, _key=f"k{n}", _timeout=5) for n in range(count)]
         assert [call.get().value for call in calls] == list(range(count))
-        pair = runtime_of(producer.settings).pair
-        assert pair.publishing.losses + pair.consuming.losses == 1
+        assert losses(producer.settings) == 1
+    green.close(1.0)
+
+
+@pytest.mark.needs_rabbitmq("limits of users")
+def test_a_user_with_one_channel_can_send(
+    endpoint: Endpoint, broker_env: Any, rabbitmq: Any
+) -> None:
+    hup = limited(rabbitmq, broker_env, "one", 1)
+    producer: Any = type("P", (messaging.GenericProducer,), {"eks": endpoint.eks})(hup=hup)
+    watch = Stopwatch()
+    producer.message_hello()
+    for _ in range(5):
+        assert told(lambda: producer.rpc_echo(1).unwrap()) == "NoFreeChannel"
+        assert told(lambda: Bystander({}, endpoint.eqk, hup=hup)) == "NoFreeChannel"
+        producer.message_hello()
+    assert watch.own < SOON
+    assert losses(producer.settings) <= 2
+    green.close(1.0)
+
+
+@pytest.mark.needs_rabbitmq("limits of users")
+def test_a_user_with_two_channels_can_consume_but_not_call(
+    endpoint: Endpoint, broker_env: Any, rabbitmq: Any
+) -> None:
+    hup = limited(rabbitmq, broker_env, "two", 2)
+    processor, watch = Bystander({}, endpoint.eqk, hup=hup), Stopwatch()
+    with running(processor):
+        wait_until(lambda: processor.consumer.consuming, SOON)
+        producer: Any = type("P", (messaging.GenericProducer,), {"eks": endpoint.eks})(hup=hup)
+        for _ in range(5):
+            assert told(lambda: producer.rpc_echo(1).unwrap()) == "NoFreeChannel"
+        connections = runtime_of(producer.settings).pair.connections
+        assert sum(len(each.statistics()["channels"]) for each in connections) <= 2
+        assert losses(producer.settings) <= 2
+    assert watch.own < SOON
+    green.close(1.0)
+
+
+@pytest.mark.needs_rabbitmq("limits of users")
+@pytest.mark.parametrize("allowed", [1, 3, 8])
+def test_channels_that_another_process_holds_are_told(
+    endpoint: Endpoint, broker_env: Any, rabbitmq: Any, allowed: int
+) -> None:
+    """Whoever needs one is told at once, and gets it when it is free again."""
+    hup = limited(rabbitmq, broker_env, f"held-{allowed}", allowed)
+    kind: Any = type("P", (messaging.GenericProducer,), {"eks": endpoint.eks})
+    with closing(pika.BlockingConnection(parameters(hup, broker_env.vhost))) as other:
+        for _ in range(allowed):
+            other.channel()
+        assert told(lambda: kind(hup=hup).message_hello()) == "NoFreeChannel"
+        assert told(lambda: kind(hup=hup).rpc_echo(1).unwrap()) == "NoFreeChannel"
+        assert told(lambda: Bystander({}, endpoint.eqk, hup=hup)) == "NoFreeChannel"
+    wait_until(lambda: told(kind(hup=hup).message_hello) is None, SOON)
     green.close(1.0)

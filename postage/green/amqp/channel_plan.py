@@ -20,6 +20,9 @@ PUBLISHING = 4
 """Channels of a publishing connection: with and without confirms, for calls, and to declare."""
 TRIALS = 1
 """Channels for trials on connections of their own."""
+FEW = 4
+"""Channels of a user of which none is kept for trials: a consumer, the replies to calls, the calls
+and one to declare need them all."""
 
 
 class ChannelPlan(NamedTuple):
@@ -46,4 +49,5 @@ class ChannelPlan(NamedTuple):
 def share_of(role: str, total: int) -> int:
     """Return how many of *total* channels of a user are for the connection for *role*."""
     publishing = min(PUBLISHING, max(1, total // 2))
-    return publishing if role == "publishing" else max(1, total - publishing - TRIALS)
+    trials = TRIALS if total > FEW else 0
+    return publishing if role == "publishing" else max(1, total - publishing - trials)

@@ -38,7 +38,7 @@ import pika
 from gevent.event import Event
 from pika.channel import MAX_CHANNELS
 
-from postage.errors import ChannelRefused, NoFreeChannel, PostageError
+from postage.errors import ChannelRefused, ConnectionLost, NoFreeChannel, PostageError
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
@@ -190,7 +190,8 @@ class Connection(DeclaredExchanges):
     def _make_another(self) -> Connection:
         """Return a further connection to the same address, for a trial; switches."""
         where = self.host, self.port
-        return Connection(self.settings, "a trial", lambda _reason, _properties: None, where)
+        role, refusals = "a trial", self._refusals
+        return Connection(self.settings, role, lambda _reason, _properties: None, where, refusals)
 
     # --- channels
 
@@ -211,12 +212,20 @@ class Connection(DeclaredExchanges):
         limit = self.settings.operation_timeout
         opened: Answer[Any] = Answer()
         channel = Channel(self.transport, self.codec, opened, limit, self)
+        is_first = not self._channels
         self._channels.add(channel)
+        self._refusals.channels_used += 1
         if lent:
             self._lent.add(channel)
         channel.on_end.append(lambda _error: self._note_end(channel))
         try:
             opened.get("channel.open", limit)
+        except ConnectionLost as exc:
+            told = error_translation.channel_limit_in(exc)
+            if told is None or not is_first:
+                raise
+            # Other connections have them all, so that it would not help to connect again.
+            raise NoFreeChannel(told, 0, name="max-channels") from exc
         except BaseException:
             channel.close_nowait()
             raise
@@ -236,7 +245,8 @@ class Connection(DeclaredExchanges):
         return limit if total is None else min(limit, share_of(self.role, total))
 
     def _has_room(self) -> bool:
-        return len(self._channels) < self._limit or not self.alive
+        is_allowed = self._refusals.allows_channel and len(self._channels) < self._limit
+        return is_allowed or not self.alive
 
     def _wait_for_room(self) -> None:
         """Wait until there is room for a channel; raise `NoFreeChannel` if there will be none."""
@@ -250,7 +260,9 @@ class Connection(DeclaredExchanges):
             raise NoFreeChannel(of_user, len(self._channels), name="max-channels")
 
     def _note_end(self, channel: Channel) -> None:
-        self._channels.discard(channel)
+        if channel in self._channels:
+            self._channels.remove(channel)
+            self._refusals.channels_used -= 1
         self._lent.discard(channel)
         self._room.wake()
 

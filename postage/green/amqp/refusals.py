@@ -128,6 +128,8 @@ class Refusals:
         self._suspects: set[Hashable] = set()
         self.channels: int | None = None
         """How many channels the broker allows all connections of the user; None: not known."""
+        self.channels_used = 0
+        """How many of them the connections of the pair have."""
         self.acks_only: set[str] = set()
         """The queues that end a connection when a delivery is rejected: streams of RabbitMQ 3."""
         self.on_limit: list[Callable[[], object]] = []
@@ -135,11 +137,18 @@ class Refusals:
 
     def limit_channels(self, told: int) -> None:
         """Note that the broker has refused a channel, and has *told* the number that it allows."""
-        # If it tells the same again, other processes of this user have channels, too.
         known = self.channels
-        self.channels = told if known is None or told < known else max(2, known // 2)
+        if known is None or told < known:
+            self.channels = told
+        elif self.channels_used:  # other processes of this user have channels, too
+            self.channels = min(known, max(2, known // 2))
         for callback in [*self.on_limit]:
             callback()
+
+    @property
+    def allows_channel(self) -> bool:
+        """Whether the user may have one more channel, as far as is known."""
+        return self.channels is None or self.channels_used < self.channels
 
     def check(self, declaration: Declaration) -> None:
         """Raise `ChannelRefused` if the broker has refused *declaration* lately."""
