@@ -16,6 +16,7 @@ import pytest
 from postage import messaging
 from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.runtime import open_connections
+from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw, Taken
 from tests.support.running import SOON, running
@@ -145,10 +146,7 @@ def test_an_early_reply(endpoint: Endpoint, raw: Raw, hold: Hold) -> None:
     with running(processor):
         for number in range(2):
             raw.put(endpoint.queue, body, reply_to=queue, correlation_id=str(number))
-            gevent.sleep(0.01)
-            with gevent.Timeout(SOON):
-                while len(processor.found) <= number:
-                    gevent.sleep(0.01)
+            wait_until(lambda expected=number + 1: len(processor.found) >= expected, SOON)
     assert [each.properties.correlation_id for each in processor.found] == ["0", "1"]
 
 
@@ -176,9 +174,8 @@ def test_an_ack_before_a_handler_that_holds_the_hub(
     producer = endpoint.producer()
     for name in ("quick", "slow"):  # before it runs, so that both arrive in one turn of the hub
         producer.send(name)
-    with running(processor), gevent.Timeout(SOON):
-        while processor.counts["handled"] < 3:
-            gevent.sleep(0.01)
+    with running(processor):
+        wait_until(lambda: processor.counts["handled"] >= 3, SOON)
     # Only the second message had no ack when the connection broke.
     assert len(processor.found) == 2
     assert processor.counts["handled"] == 3
@@ -210,9 +207,7 @@ def test_a_callback_that_settles_first(
 def test_a_cancel(endpoint: Endpoint, raw: Raw, hold: Hold) -> None:
     consumer = messaging.GenericConsumer(endpoint.eqk)
     consumer.start(lambda _delivery: None)
-    with gevent.Timeout(SOON):
-        while not consumer.consuming:
-            gevent.sleep(0.01)
+    wait_until(lambda: consumer.consuming, SOON)
     consumer.cancel_consumers()
 
     def is_cancelled() -> bool:
@@ -224,7 +219,7 @@ def test_a_cancel(endpoint: Endpoint, raw: Raw, hold: Hold) -> None:
 
 def test_an_idle_process_is_not_woken(producer: Any) -> None:
     producer.message_x()
-    with gevent.Timeout(SOON):
-        while not hub_monitor.asleep:
-            gevent.sleep(0.01)
+    channels = [each for connection in open_connections() for each in connection._channels]
+    wait_until(lambda: not any(each._record.entries for each in channels), SOON, "barriers")
+    wait_until(lambda: hub_monitor.asleep, SOON)
     assert_stays(lambda: hub_monitor.asleep, 0.3)
