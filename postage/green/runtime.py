@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import gevent.hub
 import gevent.monkey
@@ -191,7 +191,7 @@ def runtime_of(settings: Settings) -> Runtime:
         if runtime is None:
             runtime = runtimes.by_settings[settings] = Runtime(_located(settings))
         runtimes.last = settings, runtime
-    return cast("Runtime", runtime)
+    return runtime  # type: ignore[return-value]  # `last` has the two together
 
 
 def _located(settings: Settings) -> Settings:

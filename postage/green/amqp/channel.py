@@ -114,7 +114,6 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._cancelling = set()
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = self._is_given_up = False
-        self._published = 0
         self._record = PublishRecord(transport, self._send_barrier, lambda: self.on_behind(self))
         self.on_behind: Callable[[Channel], None] = lambda _channel: None
         """Called in the hub, repeatedly, while the broker seems to have stopped reading."""
@@ -166,7 +165,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         return ChannelStatistics(
             number=self.number,
             state="open" if self.alive else "ended",
-            published=self._published + self._confirms.expected,
+            published=self._record.published + self._confirms.expected,
             unconfirmed=len(self._confirms),
             delivered=self.codec.delivered.get(self.number, 0),
             consumers=len(self._consumers),
@@ -303,10 +302,9 @@ class Channel(TopologyOperations, ConsumerCancels):
         transport, record = self.transport, self._record
         if not (transport.takes_data and self.alive):
             self._wait_writable(self._limit if limit is None else limit)
-        record.entries.append(
+        record.note(
             self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
         )
-        self._published += 1
         if transport.written >= record.due_at:
             record.mark()
 

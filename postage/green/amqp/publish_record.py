@@ -106,8 +106,8 @@ def _payloads(frames: bytes) -> Iterator[bytes]:
 class PublishRecord:
     """The publishes of one channel since its last answered barrier; for its hub.
 
-    *ask* sends a barrier, and calls its argument when the broker has answered.  The channel appends
-    to `entries` the frames of each publish, and calls `mark` if ``transport.written`` has reached
+    *ask* sends a barrier, and calls its argument when the broker has answered.  The channel gives
+    `note` the frames of each publish, and calls `mark` if ``transport.written`` has reached
     `due_at`.  The record holds bytes, because more objects would cost each message several percent.
     """
 
@@ -116,6 +116,7 @@ class PublishRecord:
         "_barrier",
         "_loop",
         "_on_behind",
+        "_removed",
         "_timer",
         "_transport",
         "_waiting",
@@ -123,6 +124,7 @@ class PublishRecord:
         "due_at",
         "entries",
         "is_behind",
+        "note",
     )
 
     def __init__(
@@ -133,6 +135,9 @@ class PublishRecord:
     ) -> None:
         self._transport, self._loop, self._ask = transport, transport.loop, ask
         self.entries: list[bytes] = []
+        self.note: Callable[[bytes], None] = self.entries.append
+        """Takes the frames of a publish that was written."""
+        self._removed = 0
         self.due_at = 0
         """The value of ``transport.written`` from which on a publish must call `mark`."""
         self._barrier: int | None = None  # entries before the barrier that is not answered yet
@@ -142,6 +147,11 @@ class PublishRecord:
         """Whether a barrier has not been answered in time."""
         self.answers = 0
         """How many barriers were answered."""
+
+    @property
+    def published(self) -> int:
+        """How many publishes were written."""
+        return self._removed + len(self.entries)
 
     def mark(self) -> None:
         """Start the time of the record if it was empty, else send the barrier; never switches."""
@@ -186,14 +196,20 @@ class PublishRecord:
 
     def take(self) -> list[PublishEntry]:
         """Remove and return the publishes that the broker may not have handled."""
-        written = self.entries[:]
-        self.entries.clear()
+        written = self._remove(None)
         self._barrier = None if self._barrier is None else 0
         return [PublishEntry.decode(each) for each in written]
 
+    def _remove(self, count: int | None) -> list[bytes]:
+        """Remove and return the oldest *count* entries, or all."""
+        removed = self.entries[:count]
+        del self.entries[:count]
+        self._removed += len(removed)
+        return removed
+
     def _on_answer(self) -> None:
         self._stop_timer()
-        del self.entries[: self._barrier]
+        self._remove(self._barrier)
         self._barrier, self.due_at, self.is_behind = None, 0, False
         self.answers += 1
         if self.entries:
@@ -205,7 +221,7 @@ class PublishRecord:
         Called in the hub.  What is written before our side closes a channel is handled.
         """
         self._stop_timer()
-        written, self.entries = self.entries, []
+        written = self._remove(None)
         if isinstance(error, ConnectionLost) and on_failure is not log_failure:
             on_failure([PublishEntry.decode(each) for each in written], error)
         if not isinstance(error, ChannelRefused):

@@ -130,8 +130,7 @@ class Transport(pika.connection.Connection):
         self.ack_writers: dict[AckWriter, None] = {}
         """Those that have noted acks in this turn, and not written them."""
         self._feeding = False
-        self._turn = 0  # how many times the hub has sent
-        self._turn_looked_at = 0
+        self._found: int | None = None  # `written` at the last look, if anything waited
         self.written = 0
         """Bytes of all frames, sent or not."""
         self._sent = 0
@@ -268,7 +267,6 @@ class Transport(pika.connection.Connection):
         if self._torn_down:
             return
         self._tried = self.this_turn = 0
-        self._turn += 1
         try:
             self._send()
         except BlockingIOError:
@@ -277,19 +275,25 @@ class Transport(pika.connection.Connection):
         except OSError as exc:
             self._lose(exc)
         else:
-            self._writer.stop()
-            self._flush_due = self._full = False
+            self._flush_due = False
+            if self._full:
+                self._writer.stop()
+                self._full = False
         if self._writers.waiting:
             self._writers.wake()
 
     def _send(self) -> None:
+        out = self._out
         with self.lock:
-            while self._sending or self._out:
-                if not self._sending:
-                    parts = self._out[:]
-                    del self._out[: len(parts)]  # the hub may have appended others meanwhile
-                    self._sending = memoryview(b"".join(parts))
-                self._send_part()
+            data = self._sending
+            while data or out:
+                if not data:
+                    parts = out[:]
+                    del out[: len(parts)]  # the hub may have appended others meanwhile
+                    self._sending = data = memoryview(b"".join(parts))
+                sent = self._send_some(data)  # as `_send_part`; a call for each turn would cost
+                self._sent += sent
+                self._sending = data = data[sent:]
             self._sending = NOTHING  # an empty slice would keep the whole buffer alive
 
     def _send_part(self) -> None:
@@ -325,11 +329,15 @@ class Transport(pika.connection.Connection):
         turn, mostly: to send it now would only make more and smaller pieces.  For the native thread
         of the `HubMonitor`.
         """
+        found, has_acks = self._found, bool(self.ack_writers)
         # Frames, or acks of this turn, that wait for more than room in the socket.
-        waits = (self.written != self._sent and not self._full) or bool(self.ack_writers)
-        is_new, self._turn_looked_at = self._turn_looked_at != self._turn, self._turn
-        if not waits or is_new or self._torn_down:
-            return waits and is_new
+        waits = has_acks or (self.written != self._sent and not self._full)
+        self._found = self.written if waits else None
+        if not waits or self._torn_down:
+            return False
+        is_late = found is not None and (self._sent < found or (has_acks and self.written == found))
+        if not is_late:
+            return True
         # While the hub reads, it may be about to learn that the channel of the acks has ended.
         if self.ack_writers and not self._feeding:
             with self.lock:
