@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postage.addressing import check_eks, check_exchange
+from postage.errors import SettingsError
 from postage.supervision import check_policy
 from postage.values import (
     MAX_SHORT_INT,
@@ -17,7 +18,11 @@ from postage.values import (
     short_text,
 )
 
-__all__ = ["APPLICATION", "CONSUMER", "PROCESSOR", "PRODUCER", "REPLIES", "TIMER"]
+# fmt: off
+__all__ = [
+    "APPLICATION", "CONSUMER", "PROCESSOR", "PRODUCER", "REPLIES", "TIMER", "refuse_misplaced",
+]
+# fmt: on
 
 PRODUCER: Mapping[str, Rule] = {
     "eks": lambda name, eks: check_eks(eks, name),
@@ -74,3 +79,13 @@ REPLIES: Mapping[str, Rule] = {
 
 TIMER: Mapping[str, Rule] = {"seconds": seconds(zero=True), "callback": _callback}
 """The arguments of `MessageProcessor.add_timeout`."""
+
+
+def refuse_misplaced(processor: object) -> None:
+    """Raise `SettingsError` if *processor* has the ``max_body`` that only its consumer obeys."""
+    # A method of this name may be a handler.
+    if hasattr(processor, "max_body") and not callable(processor.max_body):
+        raise SettingsError(
+            f"{type(processor).__name__}.max_body has no effect, as the consumer reads it: set it "
+            f"on a class that inherits from GenericConsumer, and assign that to consumer_class"
+        )

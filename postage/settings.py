@@ -143,6 +143,8 @@ class Settings:
         """
         if given is not None and not isinstance(given, cls):
             raise value_error("settings", "an object of the class Settings", given)
+        for each in (hup, live.overrides.get("hup")):
+            _check_hup(each)
         if live.sandbox is not None:
             vhost = vhost if given is None else given.vhost
             return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
@@ -337,6 +339,31 @@ class ClassicGlobals(types.ModuleType):
     global_hup = _classic("hup")
 
 
+def _check_hup(hup: Any) -> None:
+    """Raise `SettingsError` if *hup* is no hup; no error quotes its values, as one is a password.
+
+    Classic Postage needs host, user and password, and ignores other keys.  So these are allowed
+    beside all three, and only logged; otherwise one of them is probably misspelt.
+    """
+    if hup is None:
+        return
+    if not isinstance(hup, Mapping):
+        form = "a dictionary with host, user and password"
+        raise SettingsError(f"hup must be {form}, not of the type {type(hup).__name__}")
+    unknown = [repr(key)[:50] for key in hup if key not in _GlobalHup.KEYS]
+    if unknown:
+        text = f"hup has unknown keys, {', '.join(unknown)}: it has {', '.join(_GlobalHup.KEYS)}"
+        text += "; vhost is an argument of its own" if "vhost" in hup else ""
+        if not {"host", "user", "password"}.issubset(hup):
+            raise SettingsError(text)
+        _warn_once(text)
+
+
+@lru_cache(maxsize=64)
+def _warn_once(text: str) -> None:
+    logging.getLogger(__name__).warning(text)
+
+
 def _login_of(hup: Hup | None, name: str) -> Any:
     """Return user or password; a number, as YAML makes it of a password of digits, is a text."""
     part = _part_of(hup, name)
@@ -358,12 +385,7 @@ def _part_of(hup: Hup | None, name: str) -> Any:
 
     Stops there, because an environment variable that is not used must not cause a warning.
     """
-    given: tuple[Any, ...] = hup, live.hup
-    for known in given:
-        if not (known is None or isinstance(known, Mapping)):
-            # The text of a wrong value may contain a password.
-            form = "a dictionary with host, user and password"
-            raise SettingsError(f"hup must be {form}, not of the type {type(known).__name__}")
+    for known in (hup, live.hup):
         if known is not None and name in known:
             return known[name]
     return live.lookup(name)

@@ -90,7 +90,8 @@ class GenericConsumer:
     ) -> None:
         enable_debug_log()
         check_values(self, CONSUMER)
-        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
+        hup = self.hup if hup in (None, {}) else hup
+        self.settings = Settings.resolve(hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.encoder = self.encoder_class()
         self.counts: Counter[str] = Counter()

@@ -14,7 +14,7 @@ import gevent
 import gevent.event
 
 from postage.addressing import Eqk
-from postage.attributes import PROCESSOR, TIMER
+from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage, RejectMessage
@@ -121,6 +121,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
         settings: Settings | None = None,
     ) -> None:
         check_values(self, PROCESSOR)
+        refuse_misplaced(self)
         self.fingerprint = complete(fingerprint)
         renew_after_forks(self)
         # A user's consumer class may have the classic signature, without settings.

@@ -183,7 +183,8 @@ class GenericProducer:
         check_values(self, PRODUCER)
         if not self.eks:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
-        self.settings = Settings.resolve(hup or self.hup, vhost or self.vhost, settings)
+        hup = self.hup if hup in (None, {}) else hup
+        self.settings = Settings.resolve(hup, vhost or self.vhost, settings)
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
         renew_after_forks(self)

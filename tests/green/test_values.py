@@ -99,6 +99,35 @@ def test_a_consumer_checks_its_attributes(endpoint: Endpoint, name: str, value: 
         setattr(consumer, name, value)
 
 
+@pytest.mark.parametrize("value", [1000, None, "8 MB", 0])
+def test_max_body_of_a_processor_belongs_to_its_consumer(endpoint: Endpoint, value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"^Server\.max_body has no effect.*consumer_class"):
+        echo(endpoint, max_body=value)
+
+
+def test_a_handler_may_be_called_max_body(endpoint: Endpoint) -> None:
+    handler = messaging.RpcHandler("command", "max_body")(lambda _self, _content, reply: reply(1))
+    with running(echo(endpoint, max_body=handler)):
+        assert endpoint.producer().rpc_max_body().value == 1
+
+
+@pytest.mark.parametrize("hup", [[], "", (), 0, False, ["localhost"]])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda hup, eqk: messaging.GenericConsumer(eqk, hup),
+        lambda hup, eqk: Echo(None, eqk, hup),
+        lambda hup, _eqk: messaging.GenericProducer(None, hup),
+        lambda hup, _eqk: type("P", (messaging.GenericProducer,), {"hup": hup})(),
+        lambda hup, eqk: type("C", (messaging.GenericConsumer,), {"hup": hup})(eqk),
+    ],
+    ids=["consumer", "processor", "producer", "class of producers", "class of consumers"],
+)
+def test_a_hup_that_is_no_dictionary_is_refused(endpoint: Endpoint, make: Any, hup: Any) -> None:
+    with pytest.raises(SettingsError, match="hup must be a dictionary with host"):
+        make(hup, endpoint.eqk)
+
+
 def test_an_assignment_to_a_processor_is_checked(endpoint: Endpoint) -> None:
     processor = echo(endpoint, prefetch=0, shutdown_timeout=0, restart_period=math.inf)
     with pytest.raises(SettingsError, match=r"Server\.concurrency must be an int from 1 to 65535"):

@@ -388,6 +388,40 @@ def test_arguments_beat_everything(env):
     assert parts(hup, "/lab") == ("rabbit", 5673, "alice", "hush", "/lab")
 
 
+COMPLETE = {"host": "rabbit", "user": "alice", "password": "hush"}
+
+
+@pytest.mark.behaviour("hup")
+@pytest.mark.parametrize("key", ["hots", "vhost", "usr", "Host", "", None, b"host", 5, "heartbeat"])
+def test_a_misspelt_key_of_a_hup_is_refused(key):
+    for hup in ({key: "secret"}, {"host": "rabbit", key: "secret"}):
+        with pytest.raises(SettingsError, match=r"unknown keys, .*: it has host, user") as caught:
+            parts(hup)
+        assert "secret" not in str(caught.value)
+        messaging.global_hup = hup
+        with pytest.raises(SettingsError, match="unknown keys"):
+            parts()
+        del messaging.global_hup
+
+
+@pytest.mark.behaviour("hup")
+@pytest.mark.parametrize("key", ["vhost", "ssl", "comment"])
+def test_other_keys_of_a_complete_hup_are_logged_once(key, caplog):
+    """Classic Postage ignores them."""
+    for _ in range(3):
+        assert parts({**COMPLETE, key: f"for-{key}"})[:3] == ("rabbit", 5672, "alice")
+
+    (record,) = caplog.records
+    assert (record.levelname, repr(key) in record.getMessage()) == ("WARNING", True)
+
+
+@pytest.mark.behaviour("hup")
+@pytest.mark.parametrize("hup", [[], "", (), 0, False, "rabbit", ["host"], {"host"}])
+def test_a_hup_that_is_no_dictionary_is_refused(hup):
+    with pytest.raises(SettingsError, match="hup must be a dictionary"):
+        parts(hup)
+
+
 # --- the live globals
 
 
