@@ -27,6 +27,11 @@ from tests.support.programs import Program
 
 RABBITMQ, EMBEDDED = ("rabbitmq",), ("embedded",)
 BOTH = RABBITMQ + EMBEDDED
+ONE_SOON = [
+    pytest.param("rabbitmq", marks=pytest.mark.slow),
+    pytest.param("embedded", marks=pytest.mark.soak),
+]
+"""Both, for tests that wait for long: `make soak` runs them on the embedded broker."""
 REDELIVERED = Limits(refused=0, outcomes=ALL_ANSWERED)
 REPLIES_LOST = Limits(duplicates=0, refused=0, outcomes=ALL_ANSWERED | {"ConnectionLost"})
 LATE = Limits(duplicates=0, refused=0)

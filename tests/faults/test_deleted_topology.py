@@ -12,7 +12,7 @@ import gevent
 import pytest
 
 from postage.testing.polling import wait_until
-from tests.faults.catalogue import PROGRAMS
+from tests.faults.catalogue import ONE_SOON, PROGRAMS
 from tests.faults.fault_env import FaultEnv
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
@@ -71,11 +71,10 @@ def notes(output: str, word: str) -> Iterator[tuple[int, int]]:
             yield int(words[1]), int(words[2])
 
 
-@pytest.mark.slow
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("mandatory", ["mandatory", "optional"])
 @pytest.mark.parametrize("what", ["exchange", "binding", "queue"])
-@pytest.mark.parametrize("kind", ["embedded", "rabbitmq"])
+@pytest.mark.parametrize("kind", ONE_SOON)
 def test_what_is_deleted_under_load_is_restored(
     kind: str, env: FaultEnv, what: str, mandatory: str
 ) -> None:

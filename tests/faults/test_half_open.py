@@ -16,7 +16,7 @@ import pytest
 from postage import messaging
 from postage.green.runtime import open_connections
 from postage.testing.polling import wait_until
-from tests.faults.catalogue import BOTH
+from tests.faults.catalogue import ONE_SOON
 from tests.faults.fault_env import HEARTBEAT, FaultEnv
 from tests.support.endpoints import Endpoint
 from tests.support.raw import listen, take
@@ -24,9 +24,8 @@ from tests.support.running import running
 from tests.support.waiting import assert_stays
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.limit(90),
-    pytest.mark.parametrize("kind", BOTH),
+    pytest.mark.parametrize("kind", ONE_SOON),
     pytest.mark.usefixtures("patient"),
 ]
 

@@ -21,6 +21,7 @@ from postage.message import MessageResult
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
+from tests.faults.catalogue import ONE_SOON
 from tests.faults.fault_env import PASSWORD, USER, FaultEnv, node_for, on_brokers
 from tests.faults.mistakes import BIG, MISTAKES, Mistake, Server, new_name
 from tests.support.endpoints import exchange
@@ -138,9 +139,8 @@ def lost(caplog: pytest.LogCaptureFixture) -> Iterator[Counter[str]]:
     logger.removeHandler(handler)
 
 
-@pytest.mark.slow
 @pytest.mark.limit(2 * SECONDS + 30)
-@pytest.mark.parametrize("kind", ["embedded", "rabbitmq"])
+@pytest.mark.parametrize("kind", ONE_SOON)
 def test_the_mistakes_of_some_hit_no_others(
     kind: str, lost: Counter[str], request: pytest.FixtureRequest
 ) -> None:
