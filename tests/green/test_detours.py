@@ -106,8 +106,9 @@ def test_a_caller_leaves_as_well(
 
 
 def test_a_connection_that_was_left_is_given_up_in_the_end(
-    endpoint: Endpoint, hup: Any, proxy: Proxy
+    endpoint: Endpoint, hup: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("postage.green.amqp.silence.PATIENCE", 2)
     server = GatedServer({"name": "server"}, endpoint.eqk, hup)
     server.gate.set()
     caller = endpoint.producer(rpc_timeout=SOON)

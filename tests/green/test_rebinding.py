@@ -156,7 +156,10 @@ def test_a_request_without_a_call_that_is_refused_is_logged(
     wait_until(lambda: "no call waits for (1) were refused" in caplog.text, SOON)
 
 
-def test_without_any_consumer_a_message_is_no_route(endpoint: Endpoint, raw: Raw) -> None:
+def test_without_any_consumer_a_message_is_no_route(
+    endpoint: Endpoint, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleted_exchanges, "DOUBTED", 0.5)
     producer = endpoint.producer()
     producer.message_note(0)
     raw.channel.exchange_delete(endpoint.exchange.name)
@@ -245,7 +248,7 @@ def test_what_its_consumer_has_unbound_stays_unbound(endpoint: Endpoint) -> None
     with running(processor):
         wait_until(lambda: processor.consumer.consuming, SOON)
         processor.consumer.queue_unbind(endpoint.exchange, endpoint.queue, "left")
-        assert_stays(lambda: not is_taken(producer, "left"), LIMIT)
+        assert_stays(lambda: not is_taken(producer, "left"), 3.0)
         assert is_taken(producer, "kept")
 
 

@@ -198,7 +198,10 @@ def test_a_reply_that_is_collected_later_is_refused_as_well(caller: Any) -> None
 # --- exchanges that are gone
 
 
-def test_calls_in_flight_survive_a_missing_exchange(endpoint: Endpoint, raw: Any) -> None:
+def test_calls_in_flight_survive_a_missing_exchange(
+    endpoint: Endpoint, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postage.green.amqp.deleted_exchanges.DOUBTED", 0.5)
     other = exchange(endpoint.sub("other"))
     server = GatedServer({"name": "server"}, endpoint.eqk)
     caller = endpoint.producer()

@@ -405,7 +405,8 @@ def test_calls_to_a_server_that_stopped_are_no_route(endpoint):
 
 
 @pytest.mark.behaviour("rpc-immediate-failures")
-def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw):
+def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, monkeypatch):
+    monkeypatch.setattr("postage.green.amqp.deleted_exchanges.DOUBTED", 0.5)
     producer = endpoint.producer()
     with running(server(endpoint.eqk)):
         warm(producer)

@@ -246,7 +246,8 @@ def test_an_empty_eks_is_refused(endpoint):
 
 
 @pytest.mark.parametrize("confirm", [True, False])
-def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, queue, confirm):
+def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, queue, confirm, monkeypatch):
+    monkeypatch.setattr("postage.green.amqp.deleted_exchanges.DOUBTED", 0.5)
     producer = producer_at(endpoint, confirm=confirm)
     producer.message_hello()
     take(raw, queue)

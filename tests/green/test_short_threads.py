@@ -101,7 +101,7 @@ def in_http_server(target: Callable[[], None]) -> None:
             """Write nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
 
         def get() -> None:
