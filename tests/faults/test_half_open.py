@@ -110,5 +110,5 @@ def test_a_large_message_on_a_slow_network_is_sent(env: FaultEnv, endpoint: Endp
     producer = endpoint.producer(publish_timeout=60)
     producer.message_before()
     env.proxy.slow(rate=200_000)
-    producer.message_large("x" * 4_000_000)
+    producer.message_large("x" * 2_600_000)
     assert env.proxy.accepted == 1
