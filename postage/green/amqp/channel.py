@@ -101,6 +101,27 @@ class Channel(TopologyOperations, ConsumerCancels):
     If a greenlet is killed while it waits, the operation may or may not happen.
     """
 
+    # Defaults of what few channels set.  Python finds the attributes of an instance more slowly if
+    # there are more than thirty.
+    shared = False
+    """Whether several consumers use this channel: `release` then leaves it open."""
+    stale_acks = 0
+    """Acks and rejects without effect; after the end of the channel, the broker redelivers."""
+    returned = 0
+    """Mandatory messages that were returned, because they reached no queue."""
+    on_return: OnReturn | None = None
+    """Called in the hub for each mandatory message that reaches no queue.
+
+    Without it, the publisher that waits for the confirm gets `NoRoute`; else a loss is logged.
+    """
+    republish: Republish | None = None
+    """Writes a publish that was lost, because the broker refused another one, to a new channel.
+    Without it, such publishes fail with `ConnectionLost`."""
+    acks_only: Collection[str] = ()
+    """Queues whose deliveries cannot be rejected, and are acknowledged instead."""
+    _ending: BaseException | None = None
+    _is_given_up = False
+
     def __init__(
         self, transport: Transport, codec: Codec, opened: Answer[Any], limit: float, owner: object
     ) -> None:
@@ -109,39 +130,22 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._limit, self._owner = limit, owner
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
-        self._ending: BaseException | None = None
         self._consumers = set()  # pika's own set is copied for each access
         self._cancelling = set()
         self._acks = Acks()
-        self._flush_due = self._closes_when_confirmed = self._is_given_up = False
+        self._flush_due = self._closes_when_confirmed = False
         self._record = PublishRecord(transport, self._send_barrier, lambda: self.on_behind(self))
         self.on_behind: Callable[[Channel], None] = lambda _channel: None
         """Called in the hub, repeatedly, while the broker seems to have stopped reading."""
         self.on_failure: OnFailure = log_failure
         """Called in the hub for each publish without confirm that was refused, or lost by that."""
-        self.republish: Republish | None = None
-        """Writes a publish that was lost, because the broker refused another one, to a new channel.
-        Without it, such publishes fail with `ConnectionLost`."""
-        self.acks_only: Collection[str] = ()
-        """Queues whose deliveries cannot be rejected, and are acknowledged instead."""
         self._not_rejecting: set[str] = set()  # their consumers
-        self.shared = False
-        """Whether several consumers use this channel: `release` then leaves it open."""
         self.since = time.monotonic()
         """When it was opened, by `time.monotonic`."""
         self.turn = Semaphore()
         """Held to start a consumer: the limit of each then counts from its own turn."""
         self.alive = True
         """False from the moment that the channel begins to close, whichever side closes it."""
-        self.stale_acks = 0
-        """Acks and rejects without effect; after the end of the channel, the broker redelivers."""
-        self.returned = 0
-        """Mandatory messages that were returned, because they reached no queue."""
-        self.on_return: OnReturn | None = None
-        """Called in the hub for each mandatory message that reaches no queue.
-
-        Without it, the publisher that waits for the confirm gets `NoRoute`; else a loss is logged.
-        """
         self.on_end: Callbacks[Callable[[PostageError], None]] = Callbacks()
         """Called in the hub when the channel ends, for whatever reason."""
         self.on_cancel = Callbacks()
