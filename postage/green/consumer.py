@@ -259,7 +259,8 @@ class GenericConsumer:
             self.start(receive, lambda _error: inbox.put(None))
             while (delivery := inbox.get()) is not None and not self._ending.ready():
                 if delivery.channel.alive:  # else the broker delivers it again
-                    callback(delivery.channel, delivery, delivery.properties, delivery.body)
+                    header = Properties.decode(delivery.header)  # not before the callback reads it
+                    callback(delivery.channel, delivery, header, delivery.body)
             self._ending.get()
         finally:
             self.stop()

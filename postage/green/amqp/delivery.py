@@ -73,7 +73,7 @@ class Delivery:
     def properties(self) -> Properties:
         """The properties of the message, decoded when they are first read."""
         if self._properties is None:
-            self._properties = Properties.decode(self.header)
+            self._properties = Properties.decode_now(self.header)
         return self._properties
 
     def ack(self) -> None:
