@@ -14,11 +14,12 @@ in its next turn.  While the answer is missing, `MonitoredHub` does two things:
   anything of Postage needs the hub: a component that listens, a call, an answer of the broker.
   Once the hub runs again, it logs for how long it was held.
 
-What a greenlet has written, the hub sends at the end of its turn.  If two looks of the native
-thread, `LOOK` seconds apart, find it unsent in the same turn, the thread sends it.  The thread
-looks only while something is written: after a `ROUND` of looks without anything new it is `asleep`,
-and the next write wakes it.  So a hub that turns pays for one comparison per write, an idle process
-for nothing, and a busy one for a few hundred short looks a second: too little to be measured.
+What a greenlet has written, the hub sends at the end of its turn.  If the native thread, which
+looks every `LOOK` seconds, finds it unsent in a turn that takes long, the thread sends it.  The
+thread looks only while something is written: after a `ROUND` of looks without anything new it is
+`asleep`, and the next write wakes it.  So a hub that turns pays for one comparison per write, an
+idle process for nothing, and a busy one for a few hundred short looks a second: too little to be
+measured.
 
 Because of this second thread, a transport's socket has a lock.  docs/heartbeats.md lists the cases
 that the monitor cannot cover, such as C code that holds the interpreter's lock.
@@ -45,10 +46,9 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.5
 """Seconds between two pings of a hub: often enough for most heartbeats, and almost no work."""
-LOOK = 0.004
-"""Seconds between two looks for data that a hub has not sent.  What two looks find is sent.  A
-greenlet that computes keeps the interpreter's lock for another 5 ms, so the data leaves after 4 to
-13 ms."""
+LOOK = 0.002
+"""Seconds between two looks for data that a hub has not sent.  A greenlet that computes keeps the
+interpreter's lock for another 5 ms, so the data leaves within about 10 ms."""
 ROUND = 20
 """Looks after which the thread sleeps, if nothing was written meanwhile."""
 EXIT_LIMIT = 0.2
@@ -95,9 +95,9 @@ class MonitoredConnection(Protocol):
         """Write a heartbeat frame; called in the monitor's native thread."""
 
     def send_waiting(self) -> bool:
-        """Send what has waited since the last call; called in the monitor's native thread.
+        """Send what waits, if the hub does not turn; called in the monitor's native thread.
 
-        Returns whether anything waits that must be sent at the next call.
+        Returns whether anything waits that the hub is about to send.
         """
 
 
@@ -305,7 +305,7 @@ class HubMonitor:
                 _wait(wake_lock, left)
 
     def _look(self) -> bool:
-        """Send what has waited since the last look; return whether anything else waits."""
+        """Send what hubs that do not turn have left; return whether anything else waits."""
         waits = False
         for each in self._connections:
             # The lock: not while the process forks.  After any error, the hub sends, and finds

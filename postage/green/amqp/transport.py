@@ -80,6 +80,10 @@ HIGH_WATER = 1 << 20
 FIRST_BYTES = b"\x01\x08A"
 """Valid first bytes of a stream: a method frame, a heartbeat, or "AMQP" (another version)."""
 
+HELD = 0.003
+"""Seconds that a turn of the hub may take before the `HubMonitor` sends what waits.  Most turns of
+a busy hub are shorter."""
+
 NOTHING = memoryview(b"")
 
 Feed = Callable[[bytes], None]
@@ -130,7 +134,6 @@ class Transport(pika.connection.Connection):
         self.ack_writers: dict[AckWriter, None] = {}
         """Those that have noted acks in this turn, and not written them."""
         self._feeding = False
-        self._found: int | None = None  # `written` at the last look, if anything waited
         self.written = 0
         """Bytes of all frames, sent or not."""
         self._sent = 0
@@ -323,20 +326,16 @@ class Transport(pika.connection.Connection):
         return self.door.is_needed()
 
     def send_waiting(self) -> bool:
-        """Send what the hub has not sent since the last look; never blocks.
+        """Send what waits, if the hub does not turn; never blocks.
 
-        Returns whether anything waits that is new since then.  The hub sends it at the end of its
-        turn, mostly: to send it now would only make more and smaller pieces.  For the native thread
-        of the `HubMonitor`.
+        Returns whether anything waits that the hub is about to send: to send it now would only make
+        more and smaller pieces.  For the native thread of the `HubMonitor`.
         """
-        found, has_acks = self._found, bool(self.ack_writers)
         # Frames, or acks of this turn, that wait for more than room in the socket.
-        waits = has_acks or (self.written != self._sent and not self._full)
-        self._found = self.written if waits else None
+        waits = bool(self.ack_writers) or (self.written != self._sent and not self._full)
         if not waits or self._torn_down:
             return False
-        is_late = found is not None and (self._sent < found or (has_acks and self.written == found))
-        if not is_late:
+        if time.time() - self._loop.now() < HELD:
             return True
         # While the hub reads, it may be about to learn that the channel of the acks has ended.
         if self.ack_writers and not self._feeding:
