@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,21 @@ class Wire:
         return self._taken or HELD
 
 
-def check(role: str, writes: Iterable[Callable[[], object]]) -> None:
-    """Assert that the data of *writes* is on the wire promptly."""
-    wire, times = Wire(role), []
-    for number, write in enumerate(writes):
-        times.append(wire.seconds(write))
-        gevent.sleep(0.001 * (number % 5))  # without any, the hub does not turn in between
-    assert len(times) == TIMES
-    late = [each for each in times if each > PROMPT]
+def check(role: str, writes: Sequence[Callable[[], object]], rounds: int = 3) -> None:
+    """Assert that the data of *writes* is on the wire promptly, in one of *rounds* at least.
+
+    What is slow in Postage is slow in each round; what other programs take is not.
+    """
+    wire = Wire(role)
+    for _ in range(rounds):
+        times = []
+        for number, write in enumerate(writes):
+            times.append(wire.seconds(write))
+            gevent.sleep(0.001 * (number % 5))  # without any, the hub does not turn in between
+        assert len(times) == TIMES
+        late = [each for each in times if each > PROMPT]
+        if len(late) <= FEW:
+            break
     assert len(late) <= FEW, late
     assert not late or max(late) < 10 * PROMPT
 
@@ -160,5 +167,5 @@ def test_acks_and_rejects(
     wait_until(lambda: len(got) == TIMES, SOON)
     flags = {} if settle == "ack" else {"requeue": False}
     writes = [partial(getattr(delivery, settle), **flags) for delivery in got]
-    check("consuming", writes)
+    check("consuming", writes, rounds=1)  # a delivery is acknowledged once
     consumer.stop()
