@@ -166,6 +166,11 @@ class NoFreeChannel(ChannelRefused):
         super().__init__(530, f"{name} = {limit}, {used} in use")
         self.limit, self.used, self.name = limit, used, name
 
+    @property
+    def is_final(self) -> bool:
+        """False: a channel may become free."""
+        return False
+
     def __str__(self) -> str:
         """Return both numbers, and what to do."""
         return (

@@ -30,7 +30,6 @@ from postage.errors import (
     ConnectionClosed,
     ExitScheduler,
     GaveUp,
-    NoFreeChannel,
 )
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.microthread import MicroThread
@@ -241,12 +240,7 @@ class ProcessorRunner(MicrothreadRunner):
 
 def _is_permanent(error: Exception | None) -> bool:
     """Return whether a broker that answered by *error* would answer a restart in the same way."""
-    # What is missing (404) or locked (405) may be there or free again; so may a channel.
-    return (
-        isinstance(error, ChannelRefused)
-        and error.is_final
-        and not isinstance(error, NoFreeChannel)
-    )
+    return isinstance(error, ChannelRefused) and error.is_final
 
 
 def _has_own_loop(processor: MessageProcessor) -> bool:

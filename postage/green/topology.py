@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postage.errors import ChannelRefused, NoFreeChannel, PostageError, TopologyMismatch
+from postage.errors import ChannelRefused, PostageError
 from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
 from postage.protocol import NOT_FOUND
@@ -128,11 +128,11 @@ def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     a queue may start again (404).  Missing permissions, a queue with other flags, and what the
     broker does not know, stay as they are.
     """
-    if not isinstance(error, ChannelRefused) or isinstance(error, NoFreeChannel):
+    if not isinstance(error, ChannelRefused):
         return True
     if error.code == NOT_FOUND:
         return not _is_made_by_others(error, queue)
-    return not (error.is_final or isinstance(error, TopologyMismatch))
+    return not error.is_final
 
 
 def _is_made_by_others(error: ChannelRefused, queue: QueueDeclaration) -> bool:
