@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from postage.broker.core import vhost
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import PublishedMessage
@@ -123,6 +126,56 @@ def test_the_same_death_again_is_counted(virtual_host: VHost) -> None:
     for _ in range(3):
         reject(virtual_host, "q")
     assert death(virtual_host, "q")["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        *({"count": count} for count in ("abc", None, 2**63 - 1, -(2**63), 0, 1.5, True, [1], {})),
+        {"count": 5, "time": "yesterday"},
+        {"count": 5, "exchange": {"a": [None]}},
+        {"count": 5, "routing-keys": "q"},
+        {"count": 5, "routing-keys": [["q"]]},
+    ],
+    ids=repr,
+)
+def test_a_faked_death_counts_for_nothing(virtual_host: VHost, fake: dict[str, Any]) -> None:
+    """Whatever publishers write as ``x-death``, a consumer that rejects the message is safe."""
+    new_queue(virtual_host, "q", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"})
+    entry = {"queue": "q", "reason": "rejected", **fake}
+    publish(virtual_host, message(b"m", key="q", headers={"x-death": [entry, "no table", entry]}))
+    reject(virtual_host, "q")
+    (found,) = only(virtual_host, "q").headers["x-death"]
+    assert (found["count"], found["exchange"], found["routing-keys"]) == (1, "", ["q"])
+
+
+@pytest.mark.parametrize("deaths", ["text", 5, None, {"count": 1}, [None, [[]], "x"]], ids=repr)
+def test_an_x_death_that_is_no_list_of_deaths(virtual_host: VHost, deaths: Any) -> None:
+    new_queue(virtual_host, "q", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"})
+    publish(virtual_host, message(b"m", key="q", headers={"x-death": deaths}))
+    reject(virtual_host, "q")
+    (found,) = only(virtual_host, "q").headers["x-death"]
+    assert found["count"] == 1
+
+
+def test_a_bug_with_one_letter_loses_no_other(
+    virtual_host: VHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    new_queue(virtual_host, "dead")
+    new_queue(virtual_host, "q", TO_DEAD)
+    original = vhost.dead_letter
+
+    def buggy(letter: PublishedMessage, *others: Any) -> PublishedMessage:
+        if letter.body == b"2":
+            raise ZeroDivisionError
+        return original(letter, *others)
+
+    monkeypatch.setattr(vhost, "dead_letter", buggy)
+    fill(virtual_host.queues["q"], b"1", b"2", b"3")
+    for _ in range(3):
+        reject(virtual_host, "q")
+    assert drain(virtual_host.queues["dead"]) == [b"1", b"3"]
+    assert "lost a dead letter of 'q'" in caplog.text
 
 
 def test_the_newest_death_comes_first(virtual_host: VHost) -> None:

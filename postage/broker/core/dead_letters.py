@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue
@@ -46,22 +47,54 @@ def _deaths(  # noqa: PLR0913 - the contents of an entry of x-death
 ) -> list[dict[str, Any]]:
     """Return the x-death table: the newest death first, one for each pair of queue and reason."""
     before = headers.get("x-death")
-    before = before if isinstance(before, list) else []
-    deaths = [dict(each) for each in before if isinstance(each, dict)]
-    same = [each for each in deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
+    deaths = [each for each in before if isinstance(each, dict)] if isinstance(before, list) else []
+    same = [each for each in deaths if _is_death(each, queue, reason)]
+    known = same[0] if same and _is_sound(same[0]) else {}
     copies = headers.get("CC")
-    keys = [message.key, *(each for each in copies or () if isinstance(each, str))]
+    copies = copies if isinstance(copies, list) else []
+    keys = [message.key, *(each for each in copies if isinstance(each, str))]
     newest: dict[str, Any] = {
-        "count": int(same[0].get("count", 0)) + 1 if same else 1,
+        "count": known.get("count", 0) + 1,
         "reason": reason,
         "queue": queue,
-        "time": same[0].get("time", Timestamp(wall)) if same else Timestamp(wall),
-        "exchange": same[0].get("exchange", message.exchange) if same else message.exchange,
-        "routing-keys": same[0].get("routing-keys", keys) if same else keys,
+        "time": known.get("time", Timestamp(wall)),
+        "exchange": known.get("exchange", message.exchange),
+        "routing-keys": known.get("routing-keys", keys),
     }
     if expiration is not None:
         newest["original-expiration"] = expiration
-    return [newest, *(each for each in deaths if each not in same)]
+    return [newest, *(each for each in deaths if not _is_death(each, queue, reason))]
+
+
+def _is_death(entry: dict[str, Any], queue: str, reason: str) -> bool:
+    return (entry.get("queue"), entry.get("reason")) == (queue, reason)
+
+
+def _is_sound(entry: dict[str, Any]) -> bool:
+    """Tell whether a broker may have written *entry*; a publisher can write anything there."""
+    return all(
+        name not in entry or (type(entry[name]) is type_ and fits(entry[name]))
+        for name, (type_, fits) in _ENTRY.items()
+    )
+
+
+def _is_count(value: int) -> bool:
+    return 0 < value < _MOST_DEATHS
+
+
+def _are_keys(values: list[Any]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
+_MOST_DEATHS = (1 << 63) - 1
+"""One more than this fits into no field of a table."""
+_ENTRY: dict[str, tuple[type, Callable[[Any], bool]]] = {
+    "count": (int, _is_count),
+    "time": (Timestamp, bool),
+    "exchange": (str, lambda _: True),
+    "routing-keys": (list, _are_keys),
+}
+"""The types of the fields of an entry of x-death that the broker takes over, and their check."""
 
 
 def has_cycle(message: PublishedMessage, queue: str, reason: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -17,6 +18,8 @@ from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
 
 __all__ = ["ReplyConsumer", "VHost"]
+
+logger = logging.getLogger(__name__)
 
 _PREDECLARED = {
     "": "direct",
@@ -378,10 +381,13 @@ class VHost:
         self._defers_dead_letters = True  # one may push another message out of its queue
         try:
             while self._dead_letters:
-                self._publish_dead_letter(*self._dead_letters.popleft())
+                queue, queued, reason = self._dead_letters.popleft()
+                try:
+                    self._publish_dead_letter(queue, queued, reason)
+                except Exception:  # a bug in the broker must not lose the other letters
+                    logger.exception("A bug in the broker lost a dead letter of %a.", queue.name)
         finally:
             self._defers_dead_letters = False
-            self._dead_letters.clear()
 
     def _publish_dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
         target = queue.options.dead_letter_exchange

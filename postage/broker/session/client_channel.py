@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from postage.broker.core.queue import BrokerQueue
+from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import consumer_priority
 from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.validation import REPLY_TO
@@ -19,6 +20,8 @@ from postage.broker.wire.methods import METHODS, MethodCall
 from postage.protocol import BASIC, method_id
 
 __all__ = ["CHANNEL_METHODS", "ClientChannel"]
+
+logger = logging.getLogger(__name__)
 
 _GET_OK = method_id(BASIC, 71)
 _TAG = struct.Struct(">QB")
@@ -265,21 +268,24 @@ class ClientChannel(BaseChannel):
             self._serve(deliveries)
 
     def _reject(self, deliveries: list[Unacked]) -> None:
-        self._uncount(deliveries)
-        for queue, queued, _ in deliveries:
-            if self.vhost.queues.get(queue.name) is queue:
-                queue.dead_letter(queued, "rejected")
-            else:
-                queue.discard(queued)
-        self._serve(deliveries)
+        self._settle(deliveries, lambda queue, queued: queue.dead_letter(queued, "rejected"))
 
     def _requeue(self, deliveries: list[Unacked]) -> None:
+        self._settle(deliveries[::-1], BrokerQueue.requeue)
+
+    def _settle(
+        self, deliveries: list[Unacked], settle: Callable[[BrokerQueue, QueuedMessage], None]
+    ) -> None:
+        """Settle each of *deliveries*; a bug that one of them meets does not concern the others."""
         self._uncount(deliveries)
-        for queue, queued, _ in reversed(deliveries):
-            if self.vhost.queues.get(queue.name) is queue:
-                queue.requeue(queued)
-            else:
-                queue.discard(queued)
+        for queue, queued, _ in deliveries:
+            try:
+                if self.vhost.queues.get(queue.name) is queue:
+                    settle(queue, queued)
+                else:
+                    queue.discard(queued)
+            except Exception:  # noqa: PERF203 - each message is settled by itself
+                logger.exception("A bug in the broker lost a message of %a.", queue.name)
         self._serve(deliveries)
 
     def _requeue_all(self) -> None:
