@@ -20,15 +20,19 @@ LEGAL = {
     (PeerState.UNKNOWN, PeerEvent.PROBE_ENDED): PeerState.UNKNOWN,
     (PeerState.UNKNOWN, PeerEvent.ID_RETURNED): PeerState.ECHOES,
     (PeerState.UNKNOWN, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.UNKNOWN, PeerEvent.DOUBTED): PeerState.UNKNOWN,
     (PeerState.PROBING, PeerEvent.PROBE_ENDED): PeerState.UNKNOWN,
     (PeerState.PROBING, PeerEvent.ID_RETURNED): PeerState.ECHOES,
     (PeerState.PROBING, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.PROBING, PeerEvent.DOUBTED): PeerState.PROBING,
     (PeerState.ECHOES, PeerEvent.PROBE_ENDED): PeerState.ECHOES,
     (PeerState.ECHOES, PeerEvent.ID_RETURNED): PeerState.ECHOES,
     (PeerState.ECHOES, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.ECHOES, PeerEvent.DOUBTED): PeerState.UNKNOWN,
     (PeerState.CLASSIC, PeerEvent.PROBE_ENDED): PeerState.CLASSIC,
     (PeerState.CLASSIC, PeerEvent.ID_RETURNED): PeerState.CLASSIC,
     (PeerState.CLASSIC, PeerEvent.ID_MISSING): PeerState.CLASSIC,
+    (PeerState.CLASSIC, PeerEvent.DOUBTED): PeerState.CLASSIC,
 }
 EVERY = list(itertools.product(PeerState, PeerEvent))
 

@@ -14,8 +14,9 @@ Three things complicate this:
   up to 50 ms for that.  If the id comes back, all later calls share one reply queue; if not, each
   of them has a queue of its own.  The states of a destination are a table in `peers`.
 * **Servers that are replaced by older ones.**  If a reply without an id arrives on the shared
-  queue, its call cannot be known.  The reply is dropped, and the call is sent again when its try
-  times out.  The destinations of all calls that share the queue at this time stop sharing for good.
+  queue, its call cannot be known, and it may be forged: each server that was ever called knows the
+  name of the queue.  The reply is dropped, and a call that it was meant for is sent again when its
+  try times out.  The next call to each destination with a call in flight is a probe again.
 * **Lost connections and deadlines.**  A request or its reply may be lost with a connection, channel
   or queue.  The call is then sent again with the same id, as long as tries and time remain, so a
   server may see it twice.  Reconnecting, declaring and waiting for an alarm use time, but no try.
@@ -38,6 +39,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
@@ -81,6 +83,9 @@ _REQUEST = PropertiesTemplate("correlation_id", "content_type", "reply_to", "exp
 
 PROBE_WAIT = 0.05
 """Seconds that a call waits for the probe of another call: ten times the usual receipt."""
+DOUBT_INTERVAL = 1.0
+"""Seconds without such replies after which one without an id causes doubts about destinations: many
+may follow each other, and each doubt looks at all calls in flight."""
 
 
 class _Probe(NamedTuple):
@@ -99,7 +104,8 @@ class Calls:
         self.peers = PeerTable()
         """Whether the servers of each destination return the correlation id."""
         self._probes: dict[Destination, _Probe] = {}
-        self._sharing: set[PendingCall] = set()
+        self._last_doubt = -math.inf
+        """When a reply without an id has arrived on the shared queue, by the monotonic clock."""
         self._unwatched: deque[str] = deque(maxlen=1000)  # ids of requests without a call
         self._connection: Connection | None = None
         self._request_channel: Channel | None = None
@@ -144,7 +150,6 @@ class Calls:
             return self._failure(call, budget) if call.outcome is None else call.outcome
         finally:
             del self._pending[call.id]
-            self._sharing.discard(call)
             if self._probes and self._is_probe(call):
                 self._record(call.destination, PeerEvent.PROBE_ENDED)
             if call.own_queue is not None:
@@ -192,9 +197,7 @@ class Calls:
             self.counts["repeated"] += 1
         request = call.request
         properties = _REQUEST.render(call.id, request.content_type, queue.name, expiration(seconds))
-        if queue is not call.own_queue:
-            self._sharing.add(call)
-        elif self._is_probe(call):
+        if queue is call.own_queue and self._is_probe(call):
             properties.type = RECEIPT
         call.start_try(self._connection)
         try:
@@ -212,6 +215,11 @@ class Calls:
             return
         if call.loss is None:
             self._replace_request_channel()
+            if (
+                time.monotonic() - self._last_doubt < seconds
+                and self.peers[call.destination] is PeerState.ECHOES
+            ):  # a reply without an id may have been that of this call
+                self._record(call.destination, PeerEvent.DOUBTED)
         elif isinstance(call.loss, ConnectionClosed):
             call.fail(CONNECTION_LOST, call.loss)
         elif isinstance(call.loss, NoRoute):
@@ -367,14 +375,16 @@ class Calls:
             self._finish(self._pending.get(id_), delivery)
 
     def _on_reply_without_id(self) -> None:
-        """Drop a reply on the shared queue that does not name its call.
+        """Drop a message on the shared queue that names no call.
 
-        A classic server has taken over at one of the destinations whose calls share the queue.  It
-        cannot be known at which one, so calls to all of them stop sharing.
+        Either a classic server has taken over at one of the destinations whose calls share the
+        queue, it cannot be known at which one; or one of the servers that know the queue forges
+        replies.  Probing again tells the two apart, and costs a call a millisecond.
         """
-        for call in self._sharing:
-            self._record(call.destination, PeerEvent.ID_MISSING)
-        self._sharing.clear()  # many such replies may follow
+        last, self._last_doubt = self._last_doubt, time.monotonic()
+        if self._last_doubt - last > DOUBT_INTERVAL:
+            for destination in {c.destination for c in self._pending.values() if not c.own_queue}:
+                self._record(destination, PeerEvent.DOUBTED)
         self.counts["unmatched"] += 1
         level = logging.WARNING if self.counts["unmatched"] == 1 else logging.DEBUG
         logger.log(level, "A reply without correlation id was dropped; its call is sent again.")

@@ -9,6 +9,11 @@ keeps one state for each destination, an exchange and a routing key:
 * ``ECHOES``: every reply so far had the id, so calls share the reply queue;
 * ``CLASSIC``: at least one reply had no id, so each call has a reply queue of its own, for good.
 
+Only what arrives on the own queue of a call decides between the last two: the broker has chosen the
+name of this queue, and only the servers of the destination are told.  All servers that were ever
+called know the shared queue.  A message without an id that arrives there may be a forgery, and has
+no destination, so it only makes the next call to each destination a probe again.
+
 The probe asks for a *receipt*: a message that Postage sends before it handles the request.  It
 shows as soon as the request arrives whether the server returns the id.  Servers without receipts
 ignore the question.
@@ -51,11 +56,13 @@ class PeerEvent(enum.IntEnum):
     ID_RETURNED = enum.auto()
     """A reply or a receipt had the id of its request."""
     ID_MISSING = enum.auto()
-    """A reply had no id, or that of another call."""
+    """A reply on the own queue of a call had no id, or that of another call."""
+    DOUBTED = enum.auto()
+    """A message without an id has arrived on the shared reply queue."""
 
 
 UNKNOWN, PROBING, ECHOES, CLASSIC = PeerState
-PROBE_STARTED, PROBE_ENDED, ID_RETURNED, ID_MISSING = PeerEvent
+PROBE_STARTED, PROBE_ENDED, ID_RETURNED, ID_MISSING, DOUBTED = PeerEvent
 
 PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
     # A probe can end in UNKNOWN, if its destination was dropped from the table meanwhile.
@@ -64,11 +71,12 @@ PEER_MOVES: Mapping[PeerState, Mapping[PeerEvent, PeerState]] = {
         PROBE_ENDED: UNKNOWN,
         ID_RETURNED: ECHOES,
         ID_MISSING: CLASSIC,
+        DOUBTED: UNKNOWN,
     },
-    PROBING: {PROBE_ENDED: UNKNOWN, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC},
-    ECHOES: {PROBE_ENDED: ECHOES, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC},
+    PROBING: {PROBE_ENDED: UNKNOWN, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC, DOUBTED: PROBING},
+    ECHOES: {PROBE_ENDED: ECHOES, ID_RETURNED: ECHOES, ID_MISSING: CLASSIC, DOUBTED: UNKNOWN},
     # One reply without an id shows that a classic server takes part, whatever others reply.
-    CLASSIC: {PROBE_ENDED: CLASSIC, ID_RETURNED: CLASSIC, ID_MISSING: CLASSIC},
+    CLASSIC: dict.fromkeys((PROBE_ENDED, ID_RETURNED, ID_MISSING, DOUBTED), CLASSIC),
 }
 
 
