@@ -12,7 +12,7 @@ from postage._version import __version__
 
 # fmt: off
 if TYPE_CHECKING:  # for type checkers and editors
-    from postage.addressing import Eks, Eqk, QueueSpec
+    from postage.addressing import PRIVATE_QUEUES, Eks, Eqk, QueueSpec
     from postage.dispatch import Reply
     from postage.encoding import Encoder, JsonEncoder
     from postage.errors import (
@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # for type checkers and editors
         Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler, every,
     )
     from postage.message import (
-        CONNECTION_LOST, ERROR, EXCEPTION, NO_REPLY, NO_ROUTE, SUCCESS, TIMEOUT, UNKNOWN_COMMAND,
-        Message, MessageCommand, MessageResult, MessageResultError, MessageResultException,
-        MessageStatus, ResultKind, RpcCommand,
+        CONNECTION_LOST, ERROR, EXCEPTION, NO_REPLY, NO_ROUTE, SERVER_ERROR, SUCCESS, TIMEOUT,
+        UNKNOWN_COMMAND, Message, MessageCommand, MessageResult, MessageResultError,
+        MessageResultException, MessageStatus, ResultKind, RpcCommand,
     )
     from postage.settings import Hup, Settings
     from postage.statistics_types import (
@@ -54,12 +54,12 @@ __all__ = [
     "MessageResultError", "MessageResultException", "Fingerprint", "Encoder", "JsonEncoder",
     # Results of calls: their kinds, and the names of exceptions that Postage itself reports
     "ResultKind", "SUCCESS", "ERROR", "EXCEPTION",
-    "TIMEOUT", "CONNECTION_LOST", "NO_ROUTE", "UNKNOWN_COMMAND", "NO_REPLY",
+    "TIMEOUT", "CONNECTION_LOST", "NO_ROUTE", "UNKNOWN_COMMAND", "NO_REPLY", "SERVER_ERROR",
     # Handlers
     "MessageHandler", "MessageHandlerFullBody", "RpcHandler", "MessageFilter", "Handler", "every",
     "Reply", "Delivery", "Properties",
     # Addressing
-    "Exchange", "Eks", "Eqk", "QueueSpec",
+    "Exchange", "Eks", "Eqk", "QueueSpec", "PRIVATE_QUEUES",
     # Running
     "run", "Scheduler", "patch_all", "pipelined", "close",
     # Settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from postage.errors import SettingsError
@@ -12,8 +13,9 @@ from postage.values import Rule, arguments, flag, short_text, value_error
 
 # fmt: off
 __all__ = [
-    "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of", "check_binding", "check_eks",
-    "check_exchange", "check_flags", "check_key", "queue_name_and_flags",
+    "PRIVATE_QUEUES", "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of",
+    "check_binding", "check_eks", "check_exchange", "check_flags", "check_key", "check_patterns",
+    "matches_any", "queue_name_and_flags",
 ]
 # fmt: on
 
@@ -28,6 +30,11 @@ Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str | None]]]]
 
 The key None of a passive queue says that the queue is not bound: see `Binding.is_bound`."""
 
+PRIVATE_QUEUES = ("amq.gen-*", "amq.rabbitmq.reply-to.*")
+"""Patterns of the queues that brokers name: the reply queues of all callers with Postage, also with
+1.2.1, and direct reply-to.  No client can give a queue of its own such a name, as names that begin
+with ``amq.`` are reserved (AMQP 0-9-1, queue.declare)."""
+
 QUEUE_FLAGS: Mapping[str, Rule] = {
     **dict.fromkeys(("passive", "durable", "exclusive", "auto_delete"), flag),
     "arguments": arguments,
@@ -35,6 +42,7 @@ QUEUE_FLAGS: Mapping[str, Rule] = {
 
 _name_of_queue = short_text()
 _key_of_binding = short_text(none=True)
+_pattern = short_text(1)
 check_key = short_text()
 """The rule of the routing key of a message."""
 
@@ -55,6 +63,24 @@ class Binding:
         any other queue is bound by its own name, as in Postage 1.2.1.
         """
         return self.key is not None or not queue_name_and_flags(self.queue)[1].get("passive")
+
+
+def check_patterns(name: str, value: object) -> None:
+    """Check patterns of names of queues: a tuple or list of texts, or None."""
+    if value is None:
+        return
+    if not isinstance(value, tuple | list) or not value:
+        raise value_error(name, "a tuple of patterns such as 'amq.gen-*', or None", value)
+    for each in value:
+        _pattern(f"a pattern of {name}", each)
+
+
+def matches_any(queue: object, patterns: Iterable[str]) -> bool:
+    """Tell whether *queue* is the name of a queue that one of the *patterns* describes.
+
+    In a pattern ``*`` stands for any characters, ``?`` for one, and ``[abc]`` for one of these.
+    """
+    return isinstance(queue, str) and any(fnmatchcase(queue, each) for each in patterns)
 
 
 def bindings_of(eqk: Eqk) -> Iterator[Binding]:

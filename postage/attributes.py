@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from postage.addressing import check_eks, check_exchange
+from postage.addressing import check_eks, check_exchange, check_patterns
+from postage.dispatch import EXPOSURES
 from postage.errors import SettingsError
 from postage.supervision import check_policy
 from postage.values import (
@@ -57,6 +58,8 @@ PROCESSOR: Mapping[str, Rule] = {
     "prefetch": number(0, MAX_SHORT_INT, none=True),
     "max_deliveries": number(1, none=True),
     **dict.fromkeys(("answer_unknown", "remote_control"), flag),
+    "reply_to": check_patterns,
+    "expose_exceptions": rule(f"one of {', '.join(EXPOSURES)}", lambda value: value in EXPOSURES),
     "shutdown_timeout": seconds(zero=True, endless=True),
     "restart": check_policy,
     "restart_intensity": number(0),

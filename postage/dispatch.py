@@ -9,14 +9,24 @@ from __future__ import annotations
 import copy
 import enum
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from postage.callables import close_unrun, name_of
-from postage.errors import AckAndRestart, ExitScheduler, FilterError, HandlerError, RejectMessage
+from postage.errors import (
+    AckAndRestart,
+    EncodingError,
+    ExitScheduler,
+    FilterError,
+    HandlerError,
+    MalformedMessage,
+    RejectMessage,
+)
 from postage.handlers import Handler, MessageFilter
 from postage.message import (
     NO_REPLY,
+    SERVER_ERROR,
     UNKNOWN_COMMAND,
     MessageResult,
     MessageResultError,
@@ -25,7 +35,8 @@ from postage.message import (
 
 # fmt: off
 __all__ = [
-    "Bound", "HandlerKilled", "NextAction", "Outcome", "Reply", "Verdict", "dispatch", "perform",
+    "EXPOSURES", "Bound", "HandlerKilled", "NextAction", "Outcome", "Reply", "Verdict", "disclosed",
+    "dispatch", "perform",
 ]
 # fmt: on
 
@@ -82,8 +93,11 @@ class Outcome:
         self.failures: list[BaseException] = []
         """The exceptions of handlers, `RejectMessage` included."""
 
-    def record(self, exc: BaseException, handler: Any) -> None:
-        """Record and log an exception of *handler*; raise it again if the handler was killed."""
+    def record(self, exc: BaseException, handler: Any, id_: str = "") -> None:
+        """Record and log an exception of *handler*; raise it again if the handler was killed.
+
+        *id_* is all that the caller of an RPC gets to know of the exception, if not empty.
+        """
         if isinstance(exc, HandlerKilled):
             raise exc
         for ending, next_action in _ENDINGS.items():
@@ -96,7 +110,8 @@ class Outcome:
         if isinstance(exc, RejectMessage):
             logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc))
         else:
-            logger.error("%s failed on %s.", name_of(handler), subject, exc_info=exc)
+            known_as = f" (error id {id_})" if id_ else ""
+            logger.error("%s failed on %s%s.", name_of(handler), subject, known_as, exc_info=exc)
 
 
 class Reply:
@@ -107,12 +122,17 @@ class Reply:
     from another greenlet.  A second reply is counted, logged and dropped.
     """
 
-    __slots__ = ("_on_second", "_send", "deferred", "sent")
+    __slots__ = ("_on_second", "_send", "deferred", "exposure", "sent")
 
     def __init__(
-        self, send: Callable[[Any], None], on_second: Callable[[], None] = lambda: None
+        self,
+        send: Callable[[Any], None],
+        on_second: Callable[[], None] = lambda: None,
+        exposure: str = "text",
     ) -> None:
         self._send, self._on_second = send, on_second
+        self.exposure = exposure
+        """What the caller learns of an exception: one of `EXPOSURES`."""
         self.sent = False
         """True once a reply was sent."""
         self.deferred = False
@@ -216,16 +236,50 @@ def _serve(
         reply(returned)
     except _Filtered as exc:
         outcome.filtered += 1
-        _send_exception(reply, exc.__cause__ or exc)
+        cause = exc.__cause__ or exc
+        result, id_ = disclosed(cause, reply.exposure)
+        if id_:
+            text = "A caller of %r was told the error id %s."
+            logger.warning(text, outcome.name, id_, exc_info=cause)
+        _send_exception(reply, result)
     except BaseException as exc:
-        outcome.record(exc, handler)
-        _send_exception(reply, exc)
+        result, id_ = disclosed(exc, reply.exposure)
+        outcome.record(exc, handler, id_)
+        _send_exception(reply, result)
 
 
-def _send_exception(reply: Reply, exc: BaseException) -> None:
-    """Send *exc* to the caller, unless the handler replied before it raised."""
+def _send_exception(reply: Reply, result: MessageResultException) -> None:
+    """Send *result* to the caller, unless the handler replied before it raised."""
     if not reply.sent:
-        reply(MessageResultException(type(exc).__name__, _text_of(exc)))
+        reply(result)
+
+
+EXPOSURES = ("text", "name", "id")
+"""What a caller gets: the name and the text of an exception; its name; the id of its log entry."""
+
+# Raised to tell others something: the names say nothing of how the server works.
+_SIGNALS = (
+    *(RejectMessage, FilterError, MalformedMessage, EncodingError),
+    *_ENDINGS,
+)
+_HIDDEN = "the log of the server says more"
+
+
+def disclosed(exc: BaseException, exposure: str) -> tuple[MessageResultException, str]:
+    """Return what a caller gets instead of a result, and the id of the exception.
+
+    *exposure* is one of `EXPOSURES`.  If the id is not empty, the caller gets nothing else, and the
+    id must be in the log beside the traceback.
+    """
+    if exposure == "text":
+        return MessageResultException(type(exc).__name__, _text_of(exc)), ""
+    if exposure == "name":
+        return MessageResultException(type(exc).__name__, _HIDDEN), ""
+    for signal in _SIGNALS:
+        if isinstance(exc, signal):  # users may derive classes with other names
+            return MessageResultException(signal.__name__, _HIDDEN), ""
+    id_ = secrets.token_hex(8)
+    return MessageResultException(SERVER_ERROR, f"{_HIDDEN}: error id {id_}"), id_
 
 
 def perform(handler: Callable[[], object]) -> Outcome:

@@ -14,10 +14,10 @@ from postage.errors import MalformedMessage, RemoteError
 
 # fmt: off
 __all__ = [
-    "CATEGORIES", "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SUCCESS",
-    "TIMEOUT", "UNKNOWN_COMMAND", "VERSION", "Message", "MessageCommand", "MessageResult",
-    "MessageResultError", "MessageResultException", "MessageStatus", "ResultKind", "RpcCommand",
-    "check_body", "message_types", "result_from",
+    "CATEGORIES", "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SERVER_ERROR",
+    "SUCCESS", "TIMEOUT", "UNKNOWN_COMMAND", "VERSION", "Message", "MessageCommand",
+    "MessageResult", "MessageResultError", "MessageResultException", "MessageStatus", "ResultKind",
+    "RpcCommand", "check_body", "message_types", "result_from",
 ]
 # fmt: on
 
@@ -43,6 +43,8 @@ UNKNOWN_COMMAND: Final = "UnknownCommand"
 """The server has no handler for the call."""
 NO_REPLY: Final = "NoReply"
 """The handler of the call returned without a reply."""
+SERVER_ERROR: Final = "ServerError"
+"""The call failed, and the server tells only the id under which its log has the exception."""
 
 _UNSET: Any = object()
 

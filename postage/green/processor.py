@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,13 @@ class MessageProcessor(MicroThread, HandlerOwner):
     answer_unknown: bool = True
     """Answer RPCs without a handler with ``UnknownCommand``.  Use False for a key that several
     processors share."""
+    reply_to: Sequence[str] | None = None
+    """Patterns of the queues that may get replies, such as `PRIVATE_QUEUES`; a request that names
+    another one is rejected unhandled, and not answered.  None: any queue, which lets each caller
+    make this process publish with its own rights."""
+    expose_exceptions: str = "text"
+    """What a caller learns of an exception: ``"text"``: its name and text; ``"name"``: its name;
+    ``"id"``: only an id, which the log has beside the traceback."""
     max_deliveries: int | None = 20
     """How often a message may be delivered without being acknowledged or rejected.  After that it
     is rejected to the dead letters, because it probably kills the process that handles it.

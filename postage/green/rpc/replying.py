@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 import gevent
 from gevent.event import AsyncResult
 
+from postage.addressing import PRIVATE_QUEUES, matches_any
 from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
@@ -108,7 +109,13 @@ def _is_away(pair: Pair) -> bool:
 
 
 def send_receipt(pair: Pair, header: Properties) -> None:
-    """Tell the caller with the properties *header* that its request has arrived; see `peers`."""
+    """Tell the caller with the properties *header* that its request has arrived; see `peers`.
+
+    Callers with Postage have reply queues that their broker has named.  For any other queue, the
+    receipt would be a second message that its sender makes us publish.
+    """
+    if header.correlation_id is None or not matches_any(header.reply_to, PRIVATE_QUEUES):
+        return
     if _is_away(pair):
         return  # the handler need not wait for it
     receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
@@ -174,7 +181,11 @@ def on_failure(pair: Pair, entries: list[PublishEntry], error: PostageError) -> 
 
 def _refusal(entry: PublishEntry, error: ChannelRefused) -> PublishEntry:
     encoder = _encoders.get(entry.properties.content_type or "") or JsonEncoder()
-    result = MessageResultException(type(error).__name__, f"the reply was not sent: {error}")
+    # Not the text of the broker, which may name users, queues and virtual hosts.
+    limit = error.largest_body
+    why = "" if limit is None else f": its size is {len(entry.body)} bytes, and the limit {limit}"
+    text = f"the reply was not sent, because the broker refused it ({error.code}){why}"
+    result = MessageResultException(type(error).__name__, text)
     return entry._replace(body=body_of(encoder, result.body))
 
 

@@ -6,11 +6,12 @@ A request is a message of category ``rpc`` with these properties: ``reply_to``, 
 its caller waits; ``correlation_id``, which the reply returns, so that the caller knows which of its
 calls the reply is for; ``expiration``, the milliseconds that the caller waits.  For each request:
 
-1. If its ``type`` asks for a receipt, send one at once: see `peers`.
-2. If its caller has stopped waiting meanwhile, drop it.
-3. Run its handler.  Until the reply is sent, calls that the handler makes end by the deadline of
+1. If it names a reply queue that its processor does not allow (``reply_to``), reject it.
+2. If its ``type`` asks for a receipt, send one at once: see `peers`.
+3. If its caller has stopped waiting meanwhile, drop it.
+4. Run its handler.  Until the reply is sent, calls that the handler makes end by the deadline of
    its own caller.
-4. Send exactly one reply: the result of the handler, or an exception result with the reason why
+5. Send exactly one reply: the result of the handler, or an exception result with the reason why
    there is none.  `postage.dispatch` chooses it.
 
 If the caller no longer exists, the reply is counted and dropped.  If the connection is lost, a
@@ -30,11 +31,12 @@ from typing import Any, Protocol
 
 import gevent
 
+from postage.addressing import matches_any
 from postage.callables import close_unrun
 from postage.deadline import Deadline
-from postage.dispatch import Bound, Outcome, Reply, dispatch
+from postage.dispatch import Bound, Outcome, Reply, disclosed, dispatch
 from postage.encoding import JsonEncoder
-from postage.errors import PostageError
+from postage.errors import MalformedMessage, PostageError
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
@@ -56,6 +58,8 @@ class RpcServer(Protocol):
     """What serving needs of a processor."""
 
     answer_unknown: bool
+    reply_to: Sequence[str] | None
+    expose_exceptions: str
     counts: Counter[str]
 
     @property
@@ -68,19 +72,19 @@ def serve(
 ) -> Outcome | None:
     """Handle a request and reply to it; return the outcome, or None if it was dropped.
 
-    *found* are its handlers.  Switches if they do.
+    *found* are its handlers.  Switches if they do.  Raises `MalformedMessage` if the request names
+    a reply queue that is not allowed.
     """
     properties, counts = delivery.properties, server.counts
+    if server.reply_to is not None:
+        _check_reply_to(server, properties)
     if properties.type == RECEIPT:
         send_receipt(runtime_of(server.consumer.settings).pair, properties)
     deadline = None
     if properties.expiration is not None:
         deadline = Deadline.of(properties.expiration, delivery.received)
         if deadline.expired:
-            counts["expired"] += 1
-            level = logging.INFO if counts["expired"] == 1 else logging.DEBUG
-            text = "%r drops requests whose callers have given up, and counts them."
-            logger.log(level, text, server)
+            _count_expired(server)
             return None
 
     def send(result: Any) -> None:
@@ -90,8 +94,7 @@ def serve(
         except Exception as exc:  # an encoder of users may raise anything
             if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
                 # The result cannot be encoded: an error of the handler, sent to its caller.
-                if reply.deferred and consumer.door is not None:
-                    consumer.door.call(_admit, server, deadline, properties, reply, result, exc)
+                _admit_later(server, deadline, properties, reply, result, exc)
                 raise
             counts["lost_reply"] += 1
             logger.warning("A reply was lost: %s", exc)
@@ -99,11 +102,39 @@ def serve(
     def count_second() -> None:
         counts["second_reply"] += 1
 
-    reply = Reply(send, count_second)
+    reply = Reply(send, count_second, server.expose_exceptions)
     if deadline is None:  # a with statement on a null context would cost each such request time
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+
+
+def _count_expired(server: RpcServer) -> None:
+    server.counts["expired"] += 1
+    level = logging.INFO if server.counts["expired"] == 1 else logging.DEBUG
+    logger.log(level, "%r drops requests whose callers have given up, and counts them.", server)
+
+
+def _may_answer(server: RpcServer, properties: Properties) -> bool:
+    """Tell whether a request with these properties may be answered, or asks for no answer."""
+    queue, patterns = properties.reply_to, server.reply_to
+    return not queue or patterns is None or matches_any(queue, patterns)
+
+
+def _check_reply_to(server: RpcServer, properties: Properties) -> None:
+    if not _may_answer(server, properties):
+        raise MalformedMessage(
+            f"its reply_to {properties.reply_to!r} is not among the queues that may get replies: "
+            f"see reply_to of the processor class"
+        )
+
+
+def _told(server: RpcServer, error: Exception) -> MessageResultException:
+    """Return what a caller gets instead of a result; log *error* if that is only its id."""
+    result, id_ = disclosed(error, server.expose_exceptions)
+    if id_:
+        logger.error("%r: a caller was told the error id %s.", server, id_, exc_info=error)
+    return result
 
 
 def refuse(server: RpcServer, delivery: Delivery, error: Exception) -> None:
@@ -113,7 +144,7 @@ def refuse(server: RpcServer, delivery: Delivery, error: Exception) -> None:
     """
     try:
         properties = delivery.properties
-        if properties.reply_to:
+        if properties.reply_to and _may_answer(server, properties):
             _refuse(server, delivery, properties, error)
     except Exception:  # the properties may be malformed as well
         logger.debug("A request that was rejected could not be answered.", exc_info=True)
@@ -130,8 +161,25 @@ def _refuse(
     encoder = server.consumer.encoder
     if properties.content_type != encoder.content_type:
         encoder = JsonEncoder()  # which callers with another encoder understand best
-    result = MessageResultException(type(error).__name__, str(error))
+    result = _told(server, error)
     server.consumer.send_reply(encoded_reply(encoder, properties, result), deadline)
+
+
+def _admit_later(  # noqa: PLR0913 - all that is known of a reply
+    server: RpcServer,
+    deadline: Deadline | None,
+    properties: Properties,
+    reply: Reply,
+    result: Any,
+    error: Exception,
+) -> None:
+    """Admit in the hub, if *reply* is to be sent after the handler, that *result* cannot be sent.
+
+    Until then, the code that has sent *result*, in whatever thread, may send another one.
+    """
+    door = server.consumer.door
+    if reply.deferred and door is not None:
+        door.call(_admit, server, deadline, properties, reply, result, error)
 
 
 def _admit(  # noqa: PLR0913 - all that is known of a reply
@@ -147,6 +195,6 @@ def _admit(  # noqa: PLR0913 - all that is known of a reply
     if not reply.sent:
         reply.sent = True
         close_unrun(result.value if isinstance(result, MessageResult) else result)
-        refusal = MessageResultException(type(error).__name__, str(error))
+        refusal = _told(server, error)
         encoder = server.consumer.encoder
         server.consumer.send_reply(encoded_reply(encoder, properties, refusal), deadline)
