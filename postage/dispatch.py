@@ -24,6 +24,7 @@ from postage.errors import (
     RejectMessage,
 )
 from postage.handlers import Handler, MessageFilter
+from postage.log_records import logger_of
 from postage.message import (
     NO_REPLY,
     SERVER_ERROR,
@@ -40,7 +41,7 @@ __all__ = [
 ]
 # fmt: on
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Bound = tuple[Callable[..., Any], str | None]
 """A bound method, and the part of the body that it gets (None: all of it)."""

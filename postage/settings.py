@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from postage.errors import SettingsError
+from postage.log_records import logger_of
 from postage.url import EMBEDDED, Address, Url, addresses, check_addresses, port_number
 from postage.values import (
     MAX_SHORT_INT,
@@ -361,7 +362,7 @@ def _check_hup(hup: Any) -> None:
 
 @lru_cache(maxsize=64)
 def _warn_once(text: str) -> None:
-    logging.getLogger(__name__).warning(text)
+    logger_of(__name__).warning(text)
 
 
 def _login_of(hup: Hup | None, name: str) -> Any:

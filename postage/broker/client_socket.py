@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import gevent
@@ -12,10 +11,11 @@ import gevent.socket
 
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
+from postage.log_records import logger_of
 
 __all__ = ["ClientSocket"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 READ_SIZE = 1 << 15
 """Bytes read at once, before other connections have their turn.

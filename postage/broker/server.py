@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,11 +19,12 @@ from postage.broker.faults import Faults
 from postage.broker.session.node import Node
 from postage.broker.snapshot import Statistics, snapshot
 from postage.errors import SettingsError
+from postage.log_records import logger_of
 from postage.values import Rule, check_arguments, host_name, number, rule
 
 __all__ = ["Broker", "HubTimers"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 def _check_users(name: str, users: object) -> None:

@@ -7,7 +7,6 @@ wait forever for a broker whose greenlets run in the same thread.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -23,10 +22,11 @@ from postage.broker.faults import Faults
 from postage.broker.server import Broker
 from postage.broker.snapshot import Statistics
 from postage.errors import ConnectionClosed
+from postage.log_records import logger_of
 
 __all__ = ["BrokerThread", "embedded"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ leaves in its greenlet would reach the next: context variables, `gevent.local` v
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -23,10 +22,11 @@ import gevent.event
 import gevent.hub
 
 from postage.dispatch import HandlerKilled
+from postage.log_records import logger_of
 
 __all__ = ["KILL_LIMIT", "Pool"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -22,12 +21,13 @@ from postage.green import runtime
 from postage.green.microthread import MicroThread
 from postage.green.processor import GRACE, MessageProcessor
 from postage.green.supervisor import MicrothreadRunner, ProcessorRunner
+from postage.log_records import logger_of
 from postage.signals import stopping_signals
 from postage.values import value_error
 
 __all__ = ["MicroScheduler", "Scheduler", "run"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 TURN = 0.1
 """Seconds after which the body of the loop runs again even if no microthread has."""

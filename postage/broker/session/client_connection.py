@@ -34,7 +34,6 @@ Confirms wait until the input has been handled, so that one ack confirms many pu
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -55,11 +54,12 @@ from postage.broker.wire.framing import (
     single_frames,
 )
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
+from postage.log_records import logger_of
 from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
 
 __all__ = ["ClientConnection", "Host", "Interceptor"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 BURST = 1 << 18
 """Unsent bytes beyond which deliveries pause, so that other connections have their turn."""

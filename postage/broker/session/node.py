@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hmac
 import itertools
-import logging
 from collections.abc import Callable, Mapping
 
 from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
+from postage.log_records import logger_of
 
 __all__ = ["Node"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 UNBLOCK_AT = 0.8
 """The part of the memory limit below which blocked publishers may go on."""

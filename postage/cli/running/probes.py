@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,9 +14,10 @@ from gevent.pywsgi import WSGIServer
 from postage.cli.options import HostPort
 from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
+from postage.log_records import logger_of
 from postage.statistics_types import ConnectionStatistics
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 def readiness(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -14,13 +13,14 @@ from postage.cli.options import HostPort
 from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
+from postage.log_records import logger_of
 from postage.settings import Settings, live
 from postage.signals import stopping_signals
 
 if TYPE_CHECKING:
     from postage.green import MessageProcessor, MicroThread
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds: the shutdown timeout of processors that do not set one."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
 import os
 import select
 import signal
@@ -36,10 +35,11 @@ from typing import TypeAlias
 from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.inside import url_for_workers
 from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
+from postage.log_records import logger_of
 from postage.signals import STOPPING_SIGNALS, stopping_signals
 from postage.supervision import Restarts
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 FINAL = (Code.USAGE, Code.UNREACHABLE, Code.TOPOLOGY)
 """Exit codes that a restart does not cure."""

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import gevent.hub
 
+from postage.log_records import logger_of
+
 __all__ = ["HubLogger", "silence_pika"]
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class HubLogger(Adapter):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(logging.getLogger(name), None)
+        super().__init__(logger_of(name), None)
         # Not the method of LoggerAdapter, because messages pass here.
         self.isEnabledFor = self.logger.isEnabledFor  # type: ignore[method-assign]
 

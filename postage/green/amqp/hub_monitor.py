@@ -39,10 +39,11 @@ import gevent.monkey
 
 from postage.green.amqp.blocker import ThreadClock, blocking_frame
 from postage.green.amqp.hub_door import native_thread
+from postage.log_records import logger_of
 
 __all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 TICK = 0.5
 """Seconds between two pings of a hub: often enough for most heartbeats, and almost no work."""
