@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ from postage.errors import (
     RejectMessage,
 )
 from postage.handlers import Handler, MessageFilter
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of, place_of
 from postage.message import (
     NO_REPLY,
     SERVER_ERROR,
@@ -109,10 +110,12 @@ class Outcome:
         self.failures.append(exc)
         subject = f"the message {self.name!r}" if self.name else "one of its turns"
         if isinstance(exc, RejectMessage):
-            logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc))
+            sort = counted(name_of(handler))
+            logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc), extra=sort)
         else:
             known_as = f" (error id {id_})" if id_ else ""
-            logger.error("%s failed on %s%s.", name_of(handler), subject, known_as, exc_info=exc)
+            name, sort = name_of(handler), counted(name_of(handler), *place_of(exc))
+            logger.error("%s failed on %s%s.", name, subject, known_as, exc_info=exc, extra=sort)
 
 
 class Reply:
@@ -147,7 +150,8 @@ class Reply:
         """
         if self.sent:
             self._on_second()
-            logger.warning("A second reply to one RPC was dropped; call the reply function once.")
+            text = "A second reply to one RPC was dropped; call the reply function once."
+            logger.warning(text, extra=counted())
             return
         self._send(result)
         self.sent = True
@@ -241,7 +245,8 @@ def _serve(
         result, id_ = disclosed(cause, reply.exposure)
         if id_:
             text = "A caller of %r was told the error id %s."
-            logger.warning(text, outcome.name, id_, exc_info=cause)
+            sort = counted(name_of(handler), *place_of(cause))
+            logger.warning(text, outcome.name, id_, exc_info=cause, extra=sort)
         _send_exception(reply, result)
     except BaseException as exc:
         result, id_ = disclosed(exc, reply.exposure)
@@ -264,13 +269,15 @@ _SIGNALS = (
     *_ENDINGS,
 )
 _HIDDEN = "the log of the server says more"
+_KEY = secrets.token_bytes(16)  # without it, an id would say where in which file an error occurs
 
 
 def disclosed(exc: BaseException, exposure: str) -> tuple[MessageResultException, str]:
     """Return what a caller gets instead of a result, and the id of the exception.
 
     *exposure* is one of `EXPOSURES`.  If the id is not empty, the caller gets nothing else, and the
-    id must be in the log beside the traceback.
+    id must be in the log beside the traceback.  Exceptions of a kind from the same place have the
+    same id in this process, because the log has only the first of them.
     """
     if exposure == "text":
         return MessageResultException(type(exc).__name__, _text_of(exc)), ""
@@ -279,7 +286,8 @@ def disclosed(exc: BaseException, exposure: str) -> tuple[MessageResultException
     for signal in _SIGNALS:
         if isinstance(exc, signal):  # users may derive classes with other names
             return MessageResultException(signal.__name__, _HIDDEN), ""
-    id_ = secrets.token_hex(8)
+    place = repr(place_of(exc)).encode("utf-8", "backslashreplace")
+    id_ = hashlib.blake2b(place, key=_KEY, digest_size=8).hexdigest()
     return MessageResultException(SERVER_ERROR, f"{_HIDDEN}: error id {id_}"), id_
 
 
@@ -331,6 +339,7 @@ def _filtered(handler: Any, filters: Iterable[MessageFilter], message: Any) -> A
                 type(exc).__name__,
                 _text_of(exc),
                 exc_info=not expected,
+                extra=counted(name_of(handler), *place_of(exc)),
             )
             raise _Filtered from exc
         if type(message) not in _PLAIN:

@@ -10,6 +10,8 @@ import builtins
 import re
 from typing import Any
 
+from postage.foreign_text import one_line
+
 # fmt: off
 __all__ = [
     "AckAndRestart", "AuthenticationFailed", "BrokerUnreachable", "ChannelRefused",
@@ -50,7 +52,7 @@ class ConnectionFailed(PostageError):
     """No connection to *host*:*port* was possible; the cause is the error of the system or pika."""
 
     def __init__(self, text: str, *, host: str, port: int) -> None:
-        super().__init__(text)
+        super().__init__(one_line(text))
         self.host, self.port = host, port
 
 
@@ -109,7 +111,7 @@ class ChannelRefused(PostageError):
     """
 
     def __init__(self, code: int, text: str, *, what: str = "", remedy: str = "") -> None:
-        reason = " ".join(text.split())  # RabbitMQ's may have several lines
+        reason = one_line(" ".join(text.split()))  # RabbitMQ's may have several lines
         advice = f".  {remedy}." if remedy else ""
         super().__init__(f"the broker refused {what or 'it'} ({code}): {reason}{advice}")
         self.code, self.text, self.what, self.remedy = code, text, what, remedy
@@ -214,8 +216,8 @@ class TopologyMismatch(ChannelRefused):
             else "passive = True in the exchange class"
         )
         return (
-            f"{self.kind} {self.name!r} exists with {self.flag} = {self.theirs}, "
-            f"but was declared here with {self.flag} = {self.ours}.  To use it as it is, write "
+            f"{self.kind} {self.name!r} exists with {self.flag} = {one_line(self.theirs)}, but was "
+            f"declared here with {self.flag} = {one_line(self.ours)}.  To use it as it is, write "
             f"{as_it_is}; else declare it with the same {self.flag}, or delete it on the broker."
         )
 
@@ -366,10 +368,10 @@ class RemoteError(PostageError):
         self.kind, self.name, self.text = kind, name, text
 
     def __str__(self) -> str:
-        """Return the message of the server, or of the calling side."""
+        """Return the message of the server, or of the calling side; *text* has all of it."""
         if not self.name:
-            return f"the server answered with an error: {self.text}"
-        return f"the call ended with {self.name}: {self.text}"
+            return f"the server answered with an error: {one_line(self.text)}"
+        return f"the call ended with {one_line(self.name)}: {one_line(self.text)}"
 
 
 class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the classic name

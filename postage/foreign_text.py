@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["LONGEST", "LONGEST_TRACEBACK", "brief", "one_line", "traceback_text"]
+__all__ = ["LONGEST", "LONGEST_TRACEBACK", "MOST_CAUSES", "brief", "one_line", "traceback_text"]
 
 LONGEST = 1000
 """Characters that are left of a text that a peer wrote."""
@@ -30,7 +30,7 @@ _UNSEEN = re.compile(
     "\U000e0100-\U000e01ef]"
 )
 _MOST_ITEMS, _DEEPEST = 20, 6
-_MOST_CAUSES, _DEEPEST_GROUP = 10, 3
+MOST_CAUSES, _DEEPEST_GROUP = 10, 3
 
 
 def one_line(value: object, longest: int = LONGEST) -> str:
@@ -60,7 +60,7 @@ def _text_of(value: object) -> str:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value[: 4 * LONGEST]).decode("utf-8", "backslashreplace")
         return str(value)
-    except Exception as exc:  # the object may be of any class
+    except (Exception, SystemExit) as exc:  # the object may be of any class
         return f"({type(value).__name__}, whose str raised {type(exc).__name__})"
 
 
@@ -118,7 +118,7 @@ def _representation(value: Any, longest: int) -> str:
         if isinstance(value, (str, bytes, bytearray)) and len(value) > longest:
             return f"{value[:longest]!r}... ({len(value)})"
         return repr(value)
-    except Exception as exc:  # an integer may have too many digits, and an object any class
+    except (Exception, SystemExit) as exc:  # too many digits, or an object of any class
         return f"({type(value).__name__}, whose repr raised {type(exc).__name__})"
 
 
@@ -161,7 +161,7 @@ def _lines(error: BaseException, depth: int) -> Iterator[str]:
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     """Return *error* after its causes, each with its relation to the next."""
     chain = [(error, "")]
-    while len(chain) < _MOST_CAUSES:
+    while len(chain) < MOST_CAUSES:
         last = chain[-1][0]
         relation = "The above exception was the direct cause of the following exception:"
         inner = last.__cause__

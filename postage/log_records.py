@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from postage.foreign_text import LONGEST, brief, one_line, traceback_text
+from postage.foreign_text import LONGEST, MOST_CAUSES, brief, one_line, traceback_text
 
-__all__ = ["PERIOD", "Shown", "Sorts", "counted", "logger_of"]
+__all__ = ["PERIOD", "Shown", "Sorts", "counted", "logger_of", "place_of"]
 
 PERIOD = 600.0
 """Seconds after which the counting of a sort of records starts again at one."""
@@ -49,6 +49,21 @@ def counted(*sort: Hashable) -> dict[str, Any]:
     *sort* is what tells it from records with the same text: something of ours, never of a peer.
     """
     return {_SORT: sort}
+
+
+def place_of(error: BaseException) -> tuple[str, str, int]:
+    """Return the kind of *error* and where it was raised first, as a part of a sort.
+
+    Errors of a kind from the same line are the same fault, whatever values they name.
+    """
+    for _ in range(MOST_CAUSES):  # a circle of causes has no first one
+        error = error.__cause__ or error
+    entry = error.__traceback__
+    if entry is None:
+        return type(error).__qualname__, "", 0
+    while entry.tb_next is not None:
+        entry = entry.tb_next
+    return type(error).__qualname__, entry.tb_frame.f_code.co_filename, entry.tb_lineno
 
 
 class Shown:

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final, Literal
 
 from postage.errors import MalformedMessage, RemoteError
+from postage.foreign_text import brief
 
 # fmt: off
 __all__ = [
@@ -98,7 +99,7 @@ class Message:
         return str(self.body)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.body}>"
+        return f"<{type(self).__name__} {brief(self.body)}>"
 
 
 class MessageCommand(Message):
@@ -204,7 +205,7 @@ def result_from(reply: Any) -> MessageResult:
     if kind == EXCEPTION:
         return MessageResultException(value, text)
     content = reply.get("content", reply) if isinstance(reply, Mapping) else reply
-    return MessageResultError(f"Malformed reply {str(content)[:500]}")
+    return MessageResultError(f"Malformed reply {brief(content, 500)}")
 
 
 # --- the check of a body from the wire

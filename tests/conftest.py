@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from postage.log_records import sorts
 from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
 from postage.testing.time_limit import limited
 from postage.testing.vhosts import chosen_broker
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run on RabbitMQ if it is installed, and on the embedded broker otherwise."""
     if config.option.postage_broker is None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
+
+
+@pytest.fixture(autouse=True)
+def _count_records_anew() -> None:
+    """Let no test miss a record because an earlier test has caused others of its sort."""
+    sorts.clear()
 
 
 @pytest.hookimpl(wrapper=True)

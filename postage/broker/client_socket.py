@@ -11,7 +11,7 @@ import gevent.socket
 
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of, place_of
 
 __all__ = ["ClientSocket"]
 
@@ -83,8 +83,9 @@ class ClientSocket:
     def _feed(self, data: bytes) -> None:
         try:
             self.connection.feed(data)
-        except Exception:  # a bug in the broker ends this connection only
-            logger.exception("%r met a bug in the broker.", self.connection)
+        except Exception as exc:  # a bug in the broker ends this connection only
+            sort = counted(*place_of(exc))
+            logger.exception("%r met a bug in the broker.", self.connection, extra=sort)
             self.connection.stop(541, "a bug in the broker")
 
     # --- out

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from postage.cli.exits import Code, CommandFailed
+from postage.foreign_text import one_line
+
+LONGEST = 4000
+"""Characters that are shown of a text that another process sent."""
 
 if TYPE_CHECKING:
     from postage.message import MessageResult
@@ -40,10 +44,13 @@ def as_json(value: Any, encoding: str = "utf-8") -> str:
 
 
 def sanitized(value: object) -> str:
-    """Return the text of *value*, which another process sent, without control characters."""
-    return "".join(
-        char if char.isprintable() else " " if char.isspace() else "?" for char in str(value)
-    )
+    """Return the text of *value*, which another process sent, on one line.
+
+    Blanks stand for newlines and tabs, and ``?`` for control characters.
+    """
+    text = str(value)[: LONGEST + 1]
+    plain = (char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+    return one_line("".join(plain), LONGEST)
 
 
 def error_text(result: MessageResult) -> str:

@@ -37,6 +37,7 @@ from postage.green.rpc.replying import EncodedReply, encoded_reply, send_reply
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
+from postage.log_records import counted
 from postage.settings import Hup, Settings, enable_debug_log
 from postage.values import MAX_BODY, check_values
 
@@ -364,7 +365,7 @@ class GenericConsumer:
             send_reply(self._runtime.pair, reply, deadline, self._ending)
         except PostageError as exc:
             self.counts["lost_reply"] += 1
-            logger.warning("A reply was lost: %s", exc)
+            logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
 
 
 def _reply_as_overridden(

@@ -22,7 +22,7 @@ import gevent.event
 import gevent.hub
 
 from postage.dispatch import HandlerKilled
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of, place_of
 
 __all__ = ["KILL_LIMIT", "Pool"]
 
@@ -147,8 +147,8 @@ class Pool(Generic[T]):
             self._handle(item)
         except HandlerKilled:
             pass
-        except Exception:  # *handle* catches errors of handlers, so this one is a defect of ours
-            logger.exception("A greenlet of %r failed.", self)
+        except Exception as exc:  # a defect of ours: *handle* catches those of handlers
+            logger.exception("A greenlet of %r failed.", self, extra=counted(*place_of(exc)))
         finally:
             self._workers.discard(gevent.getcurrent())
             if not self._is_start_due:

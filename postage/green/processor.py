@@ -19,6 +19,7 @@ from postage.callables import refuse_lazy
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
 from postage.errors import AckAndRestart, MalformedMessage, RejectMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
+from postage.foreign_text import one_line
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.consumer import GenericConsumer, OnEnd
@@ -27,6 +28,7 @@ from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import refuse, serve
 from postage.handlers import HandlerOwner, MessageHandlerFullBody
+from postage.log_records import counted, place_of
 from postage.message import check_body
 from postage.redelivery import Redeliveries
 from postage.settings import Hup, Settings
@@ -373,7 +375,8 @@ class MessageProcessor(MicroThread, HandlerOwner):
                 self._conclude(delivery, outcome)
         except MalformedMessage as exc:
             counts["malformed"] += 1
-            logger.error("%s rejected a malformed message: %s", type(self).__name__, exc)  # noqa: TRY400 - it is not our error
+            name, sort = type(self).__name__, counted(type(self).__name__, *place_of(exc))
+            logger.error("%s rejected a malformed message: %s", name, exc, extra=sort)  # noqa: TRY400 - it is not our error
             delivery.reject(requeue=False)
             refuse(self, delivery, exc)
         except HandlerKilled:
@@ -381,7 +384,8 @@ class MessageProcessor(MicroThread, HandlerOwner):
             raise
         except Exception as exc:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
-            logger.exception("%r could not handle a message.", self)
+            sort = counted(type(self).__name__, *place_of(exc))
+            logger.exception("%r could not handle a message.", self, extra=sort)
             delivery.reject(requeue=False)
             refuse(self, delivery, exc)
 
@@ -421,7 +425,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
             "acknowledged or rejected."
         )
         queue, message_id = self.consumer.queue_of(delivery), delivery.properties.message_id
-        logger.error(text, type(self).__name__, queue, message_id, times)
+        logger.error(text, type(self).__name__, queue, message_id, times, extra=counted(queue))
         return True
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
@@ -441,7 +445,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
         except Exception as exc:  # a user's encoder may raise anything
             encoding = str(delivery.properties.content_encoding or "")
             named = f" (its content_encoding is {encoding[:40]!r})" if encoding else ""
-            raise MalformedMessage(f"{exc}{named}") from exc
+            raise MalformedMessage(f"{one_line(exc)}{named}") from exc
 
     def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
         """Return the handlers of a message, bound to this processor."""

@@ -33,6 +33,7 @@ from postage.green.publishing import declare_exchange, publish, publish_confirme
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect
 from postage.green.runtime import runtime_of
+from postage.log_records import counted
 from postage.message import (
     ERROR,
     EXCEPTION,
@@ -459,7 +460,7 @@ class GenericProducer:
             try:
                 decoded = JsonEncoder.decode(body)  # in which a server refuses other encodings
             except DecodingError:
-                logger.warning("A reply could not be decoded: %s", exc)
+                logger.warning("A reply could not be decoded: %s", exc, extra=counted())
                 return None, MessageResultError(f"Malformed reply {body[:200]!r}")
         return decoded, result_from(decoded)
 

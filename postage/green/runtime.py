@@ -37,6 +37,7 @@ from postage.green.amqp.waiting import Gate
 from postage.green.pool import Pool
 from postage.green.rpc import replying
 from postage.green.rpc.calls import Calls
+from postage.log_records import counted, place_of
 from postage.settings import Settings
 from postage.statistics_types import ConnectionStatistics
 
@@ -115,8 +116,8 @@ class ConsumerCheck:
         for check in list(self._checks):
             try:
                 check()
-            except Exception:  # noqa: PERF203 - the other checks must still run
-                logger.exception("The check %r failed.", check)
+            except Exception as exc:  # noqa: PERF203 - the other checks must still run
+                logger.exception("The check %r failed.", check, extra=counted(*place_of(exc)))
 
 
 # --- the runtimes of a hub

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 
 from postage.exchange import Exchange
+from postage.foreign_text import brief
 from postage.green import GenericConsumer
 from postage.testing.polling import wait_until
 
@@ -49,7 +50,7 @@ class Inbox:
         return self.bodies
 
     def __repr__(self) -> str:
-        return f"<Inbox with {self.bodies!r}>"
+        return f"<Inbox with {brief(self.bodies)}>"
 
     def close(self) -> None:
         """Stop collecting; raises the error that has ended the consumer, if any."""

@@ -430,7 +430,7 @@ def test_replies_after_the_first_are_counted_and_dropped(case, times):
 
     case.assert_lives()
     assert case.victim.counts["second_reply"] == times - 1
-    assert len(case.logged()) == times - 1
+    assert len(case.logged()) == 1  # the others are counted
 
 
 @pytest.mark.behaviour("encoders", "rpc-handlers")

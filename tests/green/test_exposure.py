@@ -170,12 +170,19 @@ def test_an_error_of_postage_itself_is_hidden(
     assert SECRET not in str(result.body)
 
 
-def test_each_exception_has_an_id_of_its_own(endpoint: Endpoint) -> None:
+def test_each_fault_has_one_id_which_the_log_has(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has only some of many equal exceptions, so these share their id."""
+    faults = [name for name in CALLS if name not in SIGNALS]
     made: Any = type("Exposed", (Server,), {"expose_exceptions": "id"})
     with running(made(None, endpoint.eqk)):
         producer = endpoint.producer()
-        texts = {producer.rpc_raise_().message for _ in range(20)}
-    assert len(texts) == 20
+        texts = {getattr(producer, f"rpc_{name}")().message for name in faults for _ in range(20)}
+
+    assert len(texts) == len(faults)
+    logged = " ".join(record.getMessage() for record in caplog.records)
+    assert all(text.rpartition(" ")[2] in logged for text in texts)
 
 
 @pytest.mark.parametrize("wrong", ["none", "", True, None, "TEXT"], ids=repr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,10 +15,11 @@ from postage.broker.core.queue_arguments import check_same, check_text
 from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
+from postage.log_records import counted, logger_of, place_of
 
 __all__ = ["ReplyConsumer", "VHost"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _PREDECLARED = {
     "": "direct",
@@ -384,8 +384,11 @@ class VHost:
                 queue, queued, reason = self._dead_letters.popleft()
                 try:
                     self._publish_dead_letter(queue, queued, reason)
-                except Exception:  # a bug in the broker must not lose the other letters
-                    logger.exception("A bug in the broker lost a dead letter of %a.", queue.name)
+                except Exception as exc:  # a bug in the broker must not lose the other letters
+                    sort = counted(*place_of(exc))
+                    logger.exception(
+                        "A bug in the broker lost a dead letter of %a.", queue.name, extra=sort
+                    )
         finally:
             self._defers_dead_letters = False
 

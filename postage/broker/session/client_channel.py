@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Callable
 from itertools import takewhile
@@ -17,11 +16,12 @@ from postage.broker.session.base_channel import BaseChannel, Outlet, Transaction
 from postage.broker.session.client_consumer import ClientConsumer, counted_header
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.methods import METHODS, MethodCall
+from postage.log_records import counted, logger_of, place_of
 from postage.protocol import BASIC, method_id
 
 __all__ = ["CHANNEL_METHODS", "ClientChannel"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _GET_OK = method_id(BASIC, 71)
 _TAG = struct.Struct(">QB")
@@ -284,8 +284,11 @@ class ClientChannel(BaseChannel):
                     settle(queue, queued)
                 else:
                     queue.discard(queued)
-            except Exception:  # noqa: PERF203 - each message is settled by itself
-                logger.exception("A bug in the broker lost a message of %a.", queue.name)
+            except Exception as exc:  # noqa: PERF203 - each message is settled by itself
+                sort = counted(*place_of(exc))
+                logger.exception(
+                    "A bug in the broker lost a message of %a.", queue.name, extra=sort
+                )
         self._serve(deliveries)
 
     def _requeue_all(self) -> None:

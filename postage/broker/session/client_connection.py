@@ -54,7 +54,7 @@ from postage.broker.wire.framing import (
     single_frames,
 )
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of
 from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
 
 __all__ = ["ClientConnection", "Host", "Interceptor"]
@@ -318,7 +318,7 @@ class ClientConnection:
             self._advance(StageEvent.LOGGED_IN)
             self.write(handshake.tune(self.host.limits))
             return
-        logger.info("A login as %r was refused.", user)
+        logger.info("A login as %r was refused.", user, extra=counted())
         if self.capability("authentication_failure_close"):
             text = f"Login was refused using authentication mechanism {call.mechanism}. "
             raise ConnectionFault(403, text + "For details see the broker logfile.")
@@ -371,7 +371,7 @@ class ClientConnection:
             check = partial(self._check_heartbeats, seconds, silent)
             self._heartbeat = self.host.timers.later(seconds, check)
         else:
-            logger.info("%r missed its heartbeats.", self)
+            logger.info("%r missed its heartbeats.", self, extra=counted())
             self.close()
 
     # --- channels
@@ -461,7 +461,7 @@ class ClientConnection:
         """Close the connection because of *fault*, and wait until the client confirms that."""
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
-        logger.info("%r is closed: %a", self, str(fault))
+        logger.info("%r is closed: %s", self, fault, extra=counted(fault.code))
         self._release()
         self._advance(StageEvent.FAILED)
         self.write(encode(0, "connection.close", **fault.close_arguments))

@@ -10,7 +10,7 @@ from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of
 
 __all__ = ["Node"]
 
@@ -123,7 +123,8 @@ class Node:
         if self.alarm == reason:
             return
         self.alarm = reason
-        logger.warning("Publishers are %s.", f"blocked: {reason}" if reason else "unblocked")
+        state = f"blocked: {reason}" if reason else "unblocked"
+        logger.warning("Publishers are %s.", state, extra=counted(reason is None))
         for connection in list(self.connections):
             if connection.publishes:
                 connection.block(reason)

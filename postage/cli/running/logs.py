@@ -7,11 +7,37 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
+from postage.foreign_text import one_line, traceback_text
+
 LEVELS = ("debug", "info", "warning", "error")
 LINE = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
-class JsonLines(logging.Formatter):
+LONGEST_LINE = 100_000
+"""Characters that are left of one line that the program itself logs."""
+
+
+class _SafeTracebacks(logging.Formatter):
+    """Formats tracebacks so that no text of an exception can begin a line."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name in logging
+        """Return the traceback; see `postage.foreign_text.traceback_text`."""
+        return "" if ei[1] is None else traceback_text(ei[1])
+
+
+class TextLines(_SafeTracebacks):
+    """Formats records as text: also those of the program itself, which may hold what peers wrote.
+
+    Control characters are escaped, and further lines of a text are indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as above
+        """Return the record without its traceback."""
+        lines = super().formatMessage(record).split("\n")
+        return "\n    ".join(one_line(line, LONGEST_LINE) for line in lines)
+
+
+class JsonLines(_SafeTracebacks):
     """Formats each record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -34,5 +60,5 @@ def set_up(level: str, *, as_json: bool) -> None:
     pika logs critical errors only: see `postage.green.amqp.hub_logging.silence_pika`.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter(LINE))
+    handler.setFormatter(JsonLines() if as_json else TextLines(LINE))
     logging.basicConfig(level=level.upper(), handlers=[handler])

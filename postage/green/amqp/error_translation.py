@@ -23,6 +23,7 @@ from postage.errors import (
     TopologyMismatch,
     VhostRefused,
 )
+from postage.foreign_text import one_line
 from postage.settings import Settings, origins
 
 __all__ = [
@@ -262,4 +263,5 @@ def _root(exc: BaseException) -> BaseException:
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, pika.exceptions.IncompatibleProtocolError):
         return "the server there speaks another protocol"
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    text = one_line(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

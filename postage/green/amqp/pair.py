@@ -25,6 +25,7 @@ from postage.green.amqp.publish_record import OnFailure, PublishEntry
 from postage.green.amqp.rebinding import Rebinding
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Refusals
+from postage.log_records import counted
 from postage.settings import Settings
 
 __all__ = ["Pair"]
@@ -133,7 +134,7 @@ class Pair:
     def _on_returned(self, reason: str, properties: Properties) -> None:
         if properties.reply_to is None:
             self.lost_replies += 1
-            logger.info("A reply was returned (%s): its caller has ended.", reason)
+            logger.info("A reply was returned (%s): its caller has ended.", reason, extra=counted())
             return
         for callback in self.on_return:
             callback(reason, properties)

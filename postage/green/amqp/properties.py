@@ -12,6 +12,7 @@ from typing import Any
 import pika.data
 
 from postage.errors import SettingsError
+from postage.foreign_text import brief
 from postage.protocol import PROPERTIES, PROPERTY_FLAGS
 from postage.values import value_error
 
@@ -86,7 +87,7 @@ class Properties:
     __hash__ = None  # type: ignore[assignment]  # the values can change
 
     def __repr__(self) -> str:
-        return f"Properties({', '.join(f'{n}={v!r}' for n, v in self.as_dict().items())})"
+        return f"Properties({', '.join(f'{n}={brief(v)}' for n, v in self.as_dict().items())})"
 
     def encode(self) -> bytes:
         """Return the flags and values of a header frame."""

@@ -27,6 +27,7 @@ from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string_at
 from postage.green.amqp.transport import Transport
+from postage.log_records import counted
 from postage.protocol import CONTENT_HEAD, FRAME_HEAD, FRAME_OVERHEAD, PUBLISH
 
 __all__ = ["OnFailure", "PublishEntry", "PublishRecord", "Republish", "log_failure", "split"]
@@ -255,4 +256,5 @@ def log_failure(entries: list[PublishEntry], error: PostageError) -> None:
     """Log that messages without confirm are lost, which nobody else can notice."""
     text = "Messages without confirm are lost, number: %d, the first to exchange %r, key %r: %s"
     for first in entries[:1]:
-        logger.warning(text, len(entries), first.exchange, first.key, error)
+        sort = counted(first.exchange, type(error).__name__)
+        logger.warning(text, len(entries), first.exchange, first.key, error, extra=sort)

@@ -44,6 +44,7 @@ import pika.connection
 import pika.exceptions
 
 from postage.errors import OperationTimeout
+from postage.foreign_text import one_line
 from postage.green.amqp.delivery import AckWriter
 from postage.green.amqp.hub_door import hub_door
 from postage.green.amqp.hub_logging import HubLogger
@@ -51,6 +52,7 @@ from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.amqp.silence import LOOK_INTERVAL, Silence, SilenceVerdict
 from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
+from postage.log_records import counted
 from postage.protocol import HEARTBEAT_FRAME
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
@@ -386,12 +388,12 @@ class Transport(pika.connection.Connection):
             raise OperationTimeout("write: the broker takes no data", limit)
 
     def _on_alarm(self, _transport: object, frame: Any) -> None:
-        self.blocked = str(frame.method.reason)
-        logger.warning("The broker takes no publishes now: %s.  They wait.", self.blocked)
+        self.blocked = reason = one_line(frame.method.reason)
+        logger.warning("The broker takes no publishes: %s.  They wait.", reason, extra=counted())
 
     def _on_alarm_over(self, _transport: object, _frame: object) -> None:
         self.blocked = None
-        logger.info("The broker takes publishes again.")
+        logger.info("The broker takes publishes again.", extra=counted())
         if self._writers.waiting:
             self._writers.wake()
 

@@ -72,6 +72,7 @@ from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
+from postage.log_records import counted
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
 from postage.protocol import ACCESS_REFUSED
 
@@ -410,7 +411,8 @@ class Calls:
         self.counts["returned"] += 1
         call = self._pending.get(properties.correlation_id or "")
         if call is None:
-            logger.info("The request of a call that has ended was returned (%s).", reason)
+            text = "The request of a call that has ended was returned (%s)."
+            logger.info(text, reason, extra=counted())
             return
         connection, exchange, key = self._pair.publishing.current, *call.destination
         is_trusted = connection is None or connection.trusts(call.request.exchange)
@@ -432,7 +434,8 @@ class Calls:
                 # The broker had handled those of calls that ended before their exchange was gone.
                 lost += id_ in self._unwatched or not error.misses(entry.exchange, "exchange")
         if lost:
-            logger.warning("Requests that no call waits for (%d) were refused: %s", lost, error)
+            text = "Requests that no call waits for (%d) were refused: %s"
+            logger.warning(text, lost, error, extra=counted(type(error).__name__))
 
     def _end(self, call: PendingCall, error: PostageError) -> None:
         exchange, connection = call.request.exchange, self._pair.publishing.current

@@ -23,6 +23,7 @@ from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.publish_record import PublishEntry
 from postage.green.rpc.peers import RECEIPT
+from postage.log_records import counted
 from postage.message import Message, MessageResult, MessageResultException
 
 __all__ = [
@@ -139,7 +140,7 @@ def send_reply(
     """
     queue, properties, body = reply
     if not _is_routing_key(queue):
-        logger.warning("An RPC with reply_to = %r cannot be answered.", queue)
+        logger.warning("An RPC with reply_to = %r cannot be answered.", queue, extra=counted())
         return
     connection = pair.publishing.current
     if connection is None or not connection.transport.takes_data:
@@ -173,7 +174,8 @@ def on_failure(pair: Pair, entries: list[PublishEntry], error: PostageError) -> 
     if len(replies) > len(again):
         logger.debug("Receipts, or replies sent again, were lost: %s", error)
     if again and isinstance(error, ChannelRefused):
-        logger.warning("The broker refused a reply; its caller gets an exception result: %s", error)
+        text = "The broker refused a reply; its caller gets an exception result: %s"
+        logger.warning(text, error, extra=counted(error.code))
         again = [_refusal(each, error) for each in again]
     if again:
         gevent.spawn(_send_again, pair, again)
@@ -200,7 +202,7 @@ def _send_again(pair: Pair, entries: list[PublishEntry]) -> None:
         try:
             send_reply(pair, (each.key, properties, each.body))
         except PostageError as exc:
-            logger.warning("A reply was lost: %s", exc)
+            logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
 
 
 def _is_routing_key(queue: object) -> TypeGuard[str]:

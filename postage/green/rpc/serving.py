@@ -43,6 +43,7 @@ from postage.green.amqp.properties import Properties
 from postage.green.rpc.peers import RECEIPT
 from postage.green.rpc.replying import encoded_reply, send_receipt
 from postage.green.runtime import runtime_of
+from postage.log_records import counted, place_of
 from postage.message import MessageResult, MessageResultException
 
 __all__ = ["refuse", "serve"]
@@ -97,7 +98,7 @@ def serve(
                 _admit_later(server, deadline, properties, reply, result, exc)
                 raise
             counts["lost_reply"] += 1
-            logger.warning("A reply was lost: %s", exc)
+            logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
 
     def count_second() -> None:
         counts["second_reply"] += 1
@@ -133,7 +134,8 @@ def _told(server: RpcServer, error: Exception) -> MessageResultException:
     """Return what a caller gets instead of a result; log *error* if that is only its id."""
     result, id_ = disclosed(error, server.expose_exceptions)
     if id_:
-        logger.error("%r: a caller was told the error id %s.", server, id_, exc_info=error)
+        text, sort = "%r: a caller was told the error id %s.", counted(*place_of(error))
+        logger.error(text, server, id_, exc_info=error, extra=sort)
     return result
 
 
