@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.green.amqp.silence import PATIENCE, Silence, SilenceVerdict
+from postage.green.amqp.silence import MAX_ALLOWANCE, PATIENCE, SLOWEST, Silence, SilenceVerdict
 from postage.protocol import HEARTBEAT_FRAME
 
 Looks = list[dict[str, Any]]
@@ -47,6 +47,22 @@ def test_data_that_the_peer_swallows_ends_the_connection() -> None:
 def test_a_network_that_is_slow_ends_nothing() -> None:
     looks = [{"is_owed": True, "waiting": waiting} for waiting in range(1000, 0, -1)]
     assert set(verdicts(looks)) == {SilenceVerdict.WAIT}
+
+
+def test_data_that_the_network_holds_has_time_to_cross() -> None:
+    seconds = 26
+    looks = [{"is_owed": True, "unanswered": seconds * SLOWEST}] * (2 * PATIENCE + seconds)
+    assert verdicts(looks).index(SilenceVerdict.GIVE_UP) == len(looks) - 1
+
+
+def test_the_time_to_cross_has_a_limit() -> None:
+    looks = [{"is_owed": True, "unanswered": 10**12}] * (2 * PATIENCE + MAX_ALLOWANCE)
+    assert verdicts(looks).index(SilenceVerdict.GIVE_UP) == len(looks) - 1
+
+
+def test_what_was_never_taken_gets_no_time_to_cross() -> None:
+    looks = [{"is_owed": True, "unanswered": 10**7, "waiting": 10**7}] * 2 * PATIENCE
+    assert verdicts(looks) == GIVEN_UP
 
 
 def test_an_alarm_ends_nothing() -> None:

@@ -16,6 +16,10 @@ These are no signs of a half-open connection:
 * The broker owes us nothing, and we have written nothing since its last byte but a heartbeat.
 * The broker has an alarm, and does not read from connections that publish.
 * Data still waits, and becomes less: the network is slow.
+
+A slow network may also hold the data itself, in the buffers of the machines on the way; then
+nothing waits here, and still the broker has not got what it is to answer.  So the last looks begin
+only when all data written until the question could have crossed at `SLOWEST`.
 """
 
 from __future__ import annotations
@@ -24,12 +28,16 @@ import enum
 
 from postage.protocol import HEARTBEAT_FRAME
 
-__all__ = ["LOOK_INTERVAL", "PATIENCE", "Silence", "SilenceVerdict"]
+__all__ = ["LOOK_INTERVAL", "MAX_ALLOWANCE", "PATIENCE", "SLOWEST", "Silence", "SilenceVerdict"]
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at a connection."""
 PATIENCE = 5
 """Looks without a byte before the broker is asked, and again before the connection is given up."""
+SLOWEST = 100_000
+"""Bytes a look of the slowest network that must carry what it has taken."""
+MAX_ALLOWANCE = 60
+"""Looks that a slow network is granted at most; heartbeats end the connection later anyway."""
 
 
 class SilenceVerdict(enum.Enum):
@@ -44,10 +52,10 @@ class SilenceVerdict(enum.Enum):
 class Silence:
     """The silence of one connection: how many looks have found no byte that we can expect."""
 
-    __slots__ = ("_heard", "_is_suspect", "_looks", "_waiting")
+    __slots__ = ("_allowance", "_heard", "_is_suspect", "_looks", "_waiting")
 
     def __init__(self) -> None:
-        self._heard = self._waiting = self._looks = 0
+        self._allowance = self._heard = self._waiting = self._looks = 0
         self._is_suspect = False
 
     def suspect(self) -> None:
@@ -77,7 +85,8 @@ class Silence:
         elif is_owed or self._is_suspect or unanswered > len(HEARTBEAT_FRAME):
             self._looks += 1
             if self._looks == PATIENCE:
+                self._allowance = min(max(unanswered - waiting, 0) // SLOWEST, MAX_ALLOWANCE)
                 return SilenceVerdict.ASK
-            if self._looks >= 2 * PATIENCE:
+            if self._looks >= 2 * PATIENCE + self._allowance:
                 return SilenceVerdict.GIVE_UP
         return SilenceVerdict.WAIT
