@@ -264,10 +264,7 @@ EXPOSURES = ("text", "name", "id")
 """What a caller gets: the name and the text of an exception; its name; the id of its log entry."""
 
 # Raised to tell others something: the names say nothing of how the server works.
-_SIGNALS = (
-    *(RejectMessage, FilterError, MalformedMessage, EncodingError),
-    *_ENDINGS,
-)
+_SIGNALS = (RejectMessage, FilterError, MalformedMessage, EncodingError, *_ENDINGS)
 _HIDDEN = "the log of the server says more"
 _KEY = secrets.token_bytes(16)  # without it, an id would say where in which file an error occurs
 

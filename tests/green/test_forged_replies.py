@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gevent
@@ -59,11 +61,17 @@ class Bank:
         """Send anything to the reply queue of *request*."""
         self._raw.put(request.properties.reply_to, body, **properties)
 
+    def serve(self) -> Taken:
+        """Answer one call of the caller; return its request."""
+        call = self.producer.rpc_balance.later()
+        request = self.take()
+        self.answer(request)
+        assert call.get(timeout=SOON).value == "real"
+        return request
+
     def learn(self) -> None:
         """Let the caller find that ids come back."""
-        call = self.producer.rpc_balance.later()
-        self.answer(self.take())
-        assert call.get(timeout=SOON).value == "real"
+        self.serve()
 
     @property
     def state(self) -> PeerState:
@@ -76,6 +84,10 @@ class Bank:
 def bank(raw: Raw, endpoint: Endpoint) -> Iterator[Bank]:
     green.close()  # and with it what is known of servers, and counts
     return Bank(raw, endpoint)
+
+
+def has_reached(counts: Counter[str], unmatched: int) -> bool:
+    return counts["unmatched"] == unmatched
 
 
 def neighbours(id_: str) -> list[str]:
@@ -111,13 +123,7 @@ def test_a_forged_reply_on_the_shared_queue_is_dropped(bank: Bank, forged: Any) 
 
 def test_ids_of_earlier_calls_and_their_neighbours_fit_no_call(bank: Bank) -> None:
     bank.learn()
-    seen = []
-    for _ in range(3):
-        call = bank.producer.rpc_balance.later()
-        request = bank.take()
-        seen.append(request.properties.correlation_id)
-        bank.answer(request)
-        call.get(timeout=SOON)
+    seen = [bank.serve().properties.correlation_id for _ in range(3)]
     call = bank.producer.rpc_balance.later()
     request = bank.take()
     for id_ in [*seen, *itertools.chain.from_iterable(map(neighbours, seen))]:
@@ -211,25 +217,19 @@ def test_a_receipt_never_ends_a_call(bank: Bank, body: bytes) -> None:
 def test_replies_without_ids_do_not_end_the_sharing(bank: Bank) -> None:
     """A server that was called once knows the queue, and would make all other calls dear."""
     bank.learn()
-    for _ in range(3):
+    counts = calls_of(bank.producer).counts
+    for forged in (10, 20, 30):
         call = bank.producer.rpc_balance.later()
         request = bank.take()
         for _ in range(10):
             bank.send(request)
-        wait_until(lambda: calls_of(bank.producer).counts["unmatched"] % 10 == 0, SOON)
+        wait_until(partial(has_reached, counts, forged), SOON)
         bank.answer(request)
         assert call.get(timeout=SOON).value == "real"
         bank.learn()
 
     assert bank.state is PeerState.ECHOES
-    shared = set()
-    for _ in range(3):
-        call = bank.producer.rpc_balance.later()
-        request = bank.take()
-        shared.add(request.properties.reply_to)
-        bank.answer(request)
-        call.get(timeout=SOON)
-    assert len(shared) == 1
+    assert len({bank.serve().properties.reply_to for _ in range(3)}) == 1
 
 
 def test_an_echo_server_cannot_forge_for_others(bank: Bank, raw: Raw, endpoint: Endpoint) -> None:

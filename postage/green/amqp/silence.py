@@ -17,9 +17,9 @@ These are no signs of a half-open connection:
 * The broker has an alarm, and does not read from connections that publish.
 * Data still waits, and becomes less: the network is slow.
 
-A slow network may also hold the data itself, in the buffers of the machines on the way; then
-nothing waits here, and still the broker has not got what it is to answer.  So the last looks begin
-only when all data written until the question could have crossed at `SLOWEST`.
+A slow network may also keep the data in the buffers of machines on the way.  Then no data waits
+here, but the broker has not received the question yet.  So there are more looks after the question:
+as many as the data written before it needs to reach the broker at `SLOWEST` bytes a look.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ LOOK_INTERVAL = 1.0
 PATIENCE = 5
 """Looks without a byte before the broker is asked, and again before the connection is given up."""
 SLOWEST = 100_000
-"""Bytes a look of the slowest network that must carry what it has taken."""
+"""Bytes that the slowest network we allow for carries between two looks."""
 MAX_ALLOWANCE = 60
-"""Looks that a slow network is granted at most; heartbeats end the connection later anyway."""
+"""The most looks that are added for a slow network.  Without a limit, a connection that publishes
+fast and becomes half-open would be left to its heartbeats."""
 
 
 class SilenceVerdict(enum.Enum):

@@ -85,8 +85,8 @@ _REQUEST = PropertiesTemplate("correlation_id", "content_type", "reply_to", "exp
 PROBE_WAIT = 0.05
 """Seconds that a call waits for the probe of another call: ten times the usual receipt."""
 DOUBT_INTERVAL = 1.0
-"""Seconds without such replies after which one without an id causes doubts about destinations: many
-may follow each other, and each doubt looks at all calls in flight."""
+"""A reply without an id makes us doubt all destinations if none came in the seconds before it.
+Doubting looks at all calls in flight, which would be too much for each of many such replies."""
 
 
 class _Probe(NamedTuple):
@@ -106,7 +106,7 @@ class Calls:
         """Whether the servers of each destination return the correlation id."""
         self._probes: dict[Destination, _Probe] = {}
         self._last_doubt = -math.inf
-        """When a reply without an id has arrived on the shared queue, by the monotonic clock."""
+        """When a reply without an id arrived last on the shared queue, by the monotonic clock."""
         self._unwatched: deque[str] = deque(maxlen=1000)  # ids of requests without a call
         self._connection: Connection | None = None
         self._request_channel: Channel | None = None
@@ -379,8 +379,8 @@ class Calls:
         """Drop a message on the shared queue that names no call.
 
         Either a classic server has taken over at one of the destinations whose calls share the
-        queue, it cannot be known at which one; or one of the servers that know the queue forges
-        replies.  Probing again tells the two apart, and costs a call a millisecond.
+        queue, or a server that knows the queue forges replies.  The message does not show which of
+        the two has happened.  A new probe does, and costs a call a millisecond.
         """
         last, self._last_doubt = self._last_doubt, time.monotonic()
         if self._last_doubt - last > DOUBT_INTERVAL:

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import gevent
@@ -95,7 +96,8 @@ def serve(
         except Exception as exc:  # an encoder of users may raise anything
             if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
                 # The result cannot be encoded: an error of the handler, sent to its caller.
-                _admit_later(server, deadline, properties, reply, result, exc)
+                admit = partial(_admit, server, deadline, properties, reply, result, exc)
+                _when_deferred(server, reply, admit)
                 raise
             counts["lost_reply"] += 1
             logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
@@ -167,21 +169,11 @@ def _refuse(
     server.consumer.send_reply(encoded_reply(encoder, properties, result), deadline)
 
 
-def _admit_later(  # noqa: PLR0913 - all that is known of a reply
-    server: RpcServer,
-    deadline: Deadline | None,
-    properties: Properties,
-    reply: Reply,
-    result: Any,
-    error: Exception,
-) -> None:
-    """Admit in the hub, if *reply* is to be sent after the handler, that *result* cannot be sent.
-
-    Until then, the code that has sent *result*, in whatever thread, may send another one.
-    """
+def _when_deferred(server: RpcServer, reply: Reply, action: Callable[[], None]) -> None:
+    """Call *action* in the hub if *reply* is to be sent after the handler; from any thread."""
     door = server.consumer.door
     if reply.deferred and door is not None:
-        door.call(_admit, server, deadline, properties, reply, result, error)
+        door.call(action)
 
 
 def _admit(  # noqa: PLR0913 - all that is known of a reply
@@ -192,7 +184,11 @@ def _admit(  # noqa: PLR0913 - all that is known of a reply
     result: Any,
     error: Exception,
 ) -> None:
-    """Tell the caller that *result*, which was to be sent after the handler, cannot be sent."""
+    """Tell the caller that *result*, which was to be sent after the handler, cannot be sent.
+
+    Called in the hub's thread.  The code that gave *result*, in whatever thread, has a moment to
+    give another one.
+    """
     gevent.sleep(SECOND_THOUGHTS)
     if not reply.sent:
         reply.sent = True
