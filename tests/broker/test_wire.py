@@ -16,7 +16,7 @@ from pika import spec
 from postage.broker.wire.content import decode_properties, encode_properties
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.broker.wire.fields import MAX_DEPTH, Timestamp, decode_table, encode_table
-from postage.broker.wire.methods import METHODS, Method, decode, encode
+from postage.broker.wire.methods import METHODS, Method, MethodCall, decode, encode
 from tests.support.wire import short_strings, some_properties, tables
 
 ITS_NAMES = {"global_": "global_qos"}
@@ -126,3 +126,17 @@ def test_tables_nest_up_to_a_limit() -> None:
 @pytest.mark.parametrize("value", [Decimal("1.25"), Decimal(-3), 1.5, None, True, b"\xff", 2**40])
 def test_single_values(value: Any) -> None:
     assert decode_table(encode_table({"k": value}), 0)[0] == {"k": value}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("connection.start_ok", {"mechanism": "PLAIN", "response": b"\0me\0s3cret"}),
+        ("connection.secure_ok", {"response": b"s3cret"}),
+        ("connection.update_secret", {"new_secret": b"s3cret", "reason": "it is old"}),
+    ],
+)
+def test_no_repr_of_a_method_shows_a_password(name: str, arguments: dict[str, Any]) -> None:
+    text = repr(MethodCall(METHODS[name], dict(arguments)))
+    assert "s3cret" not in text
+    assert text.startswith(f"<{name} ")

@@ -113,6 +113,10 @@ class Method:
         return self.class_id, self.method_id
 
 
+_SECRETS = frozenset({"response", "new_secret"})
+"""Arguments that hold passwords: of connection.start_ok, secure_ok and update_secret."""
+
+
 class MethodCall:
     """A method that one side called, with its arguments as attributes.  It may be cached: read only."""
 
@@ -125,7 +129,11 @@ class MethodCall:
         raise AttributeError(f"{self.method.name} has no argument {name!r}")
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if name != "method"}
+        shown = {
+            name: "***" if name in _SECRETS else value
+            for name, value in vars(self).items()
+            if name != "method"
+        }
         return f"<{self.method.name} {shown}>"
 
 
