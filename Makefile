@@ -33,7 +33,7 @@ help:
 	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
-	@echo "make check     run linter, format check and type checker; changes nothing"
+	@echo "make check     run linter, types and a look for known vulnerabilities; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show the lines that it did not run"
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
@@ -58,6 +58,7 @@ $(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
 	@touch $@ $(VENV)/.quick $(VENV)/.runtime
 
 $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --upgrade pip setuptools # those of the venv are old, and some have known vulnerabilities
 	$(PIP) --editable '.[test,peers,dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.quick $(VENV)/.runtime
 
@@ -86,10 +87,14 @@ steady: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m tests.faults.steady $(ARGS)
 
+# ruff has bandit's rules, too, as S: it checks all of them, and each exception has its reason beside
+# the line.  bandit itself looks for what is of medium severity or worse (-ll).
 check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive -ll postage tools
+	$(BIN)/python -m tools.audit
 	$(BIN)/python -m pytest -q --postage-broker=embedded tests/typing
 
 format: $(VENV)/.all

@@ -17,7 +17,8 @@ LONGEST = 1_000_000
 """Seconds: more than 11 days, and short enough for every system call that waits."""
 
 
-LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - the user asks for it by ":PORT"
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the user asks for it by ":PORT"  # nosec B104
 HIGHEST_PORT = 65535
 
 
