@@ -190,7 +190,8 @@ class MessageProcessor(MicroThread, HandlerOwner):
         if self.remote_control:
             text = "%r obeys the command %s of %s."
         level = logging.INFO if self.remote_control else logging.WARNING
-        logger.log(level, text, self, command, body.get("fingerprint"))
+        sort = counted(type(self).__name__, command)
+        logger.log(level, text, self, command, body.get("fingerprint"), extra=sort)
         return self.remote_control
 
     # --- running
