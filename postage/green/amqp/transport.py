@@ -52,7 +52,7 @@ from postage.green.amqp.hub_monitor import hub_monitor
 from postage.green.amqp.silence import LOOK_INTERVAL, Silence, SilenceVerdict
 from postage.green.amqp.stream import stream_of
 from postage.green.amqp.waiting import WaitQueue
-from postage.log_records import counted
+from postage.log_records import counted, place_of
 from postage.protocol import HEARTBEAT_FRAME
 
 __all__ = ["PIKA_PRIVATE_NAMES", "Transport"]
@@ -189,6 +189,7 @@ class Transport(pika.connection.Connection):
                 logging.ERROR if self.is_open else logging.DEBUG,
                 "The AMQP stream could not be understood; the connection is given up.",
                 exc_info=True,
+                extra=counted(*place_of(exc)),
             )
             self._lose(exc)
         finally:
