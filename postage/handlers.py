@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache, partialmethod
+from functools import cached_property, partialmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from postage.callables import name_of, refuse_lazy
@@ -25,9 +25,9 @@ from postage.values import seconds as duration
 
 # fmt: off
 __all__ = [
-    "ROUTES", "Handler", "HandlerOwner", "MessageFilter", "MessageHandler",
-    "MessageHandlerFullBody", "MessageHandlerType", "Route", "RouteTable", "RpcHandler",
-    "check_name", "every", "is_handler", "jobs_of",
+    "ROUTES", "Found", "FoundHandlers", "Handler", "HandlerOwner", "MessageFilter",
+    "MessageHandler", "MessageHandlerFullBody", "MessageHandlerType", "Route", "RouteTable",
+    "RpcHandler", "check_name", "every", "is_handler", "jobs_of",
 ]
 # fmt: on
 
@@ -211,22 +211,49 @@ MOST_REMARKS = 100
 """Names without a handler that the log mentions for each class of processors."""
 
 
+Found = tuple[tuple[str, str | None], ...]
+"""For each handler its attribute, and the part of the body that it gets (None: all of it)."""
+
+
+class FoundHandlers(dict[tuple[str, str, str | None], Found]):
+    """The handlers of a message by its category, type and name, in the order of their definition.
+
+    They are found when the first such message arrives, and kept only under names that a handler
+    has.  Other names come from the network: they may be long, and each of them may be another.
+    """
+
+    def __init__(self, entries: Iterable[tuple[Route, str]]) -> None:
+        super().__init__()
+        self._entries = tuple(entries)
+        self._named = {route[:3] for route, _ in self._entries}
+
+    def __missing__(self, key: tuple[str, str, str | None]) -> Found:
+        category, type_, name = key
+        if key not in self._named and name is not None:
+            # Only the handlers of all names take it, which are kept under the name None.
+            return self[category, type_, None]
+        found = tuple(
+            (attribute, route.part)
+            for route, attribute in self._entries
+            if route[:2] == (category, type_) and route.name in (None, name)
+        )
+        if found:
+            self[key] = found
+        return found
+
+
 class RouteTable:
     """The handlers of a processor: for each route the names of the attributes, in order."""
 
     def __init__(self, entries: Iterable[tuple[Route, str]] = ()) -> None:
         self.entries = tuple(entries)
         self._told: set[tuple[str, ...]] = set()
-        self.find = lru_cache(maxsize=256)(self._find)
-        """A function of the category, type and name of a message: returns for each handler its
-        attribute and the part of the body that it gets, in the order of definition."""
+        self.found = FoundHandlers(self.entries)
+        """The handlers by the category, type and name of a message; read for every message."""
 
-    def _find(self, category: str, type_: str, name: str) -> tuple[tuple[str, str | None], ...]:
-        return tuple(
-            (attribute, route.part)
-            for route, attribute in self.entries
-            if route[:2] == (category, type_) and route.name in (None, name)
-        )
+    def find(self, category: str, type_: str, name: str) -> Found:
+        """Return the handlers of the messages with this name; see `FoundHandlers`."""
+        return self.found[category, type_, name]
 
     def unknown_types(self) -> dict[str, str]:
         """Return the types that no class of messages has, each with the attribute that takes it.
@@ -258,7 +285,7 @@ class RouteTable:
             return f"has no handler for over {MOST_REMARKS} names; further ones are only counted"
         kind, other = ("call", "message") if category == "rpc" else ("message", "rpc")
         text = f"has no handler for the {kind} {name!r} of type {type_!r}"
-        for attribute, _ in self._find(other, type_, name):
+        for attribute, _ in self.find(other, type_, name):
             way = "message_X and send" if other == "message" else "rpc_X and call"
             return f"{text}: {attribute} takes it only as a {_KINDS[other]}, which {way} make"
         for route, attribute in self.entries:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 __all__ = ["CountedDelivery", "Redeliveries"]
@@ -49,7 +49,7 @@ class Redeliveries:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept, self._size = kept, 0
-        self._left: OrderedDict[Hashable, list[int]] = OrderedDict()
+        self._left: OrderedDict[int, list[int]] = OrderedDict()
         self._channel: object = None  # the losses before it are known
 
     def __len__(self) -> int:
@@ -81,13 +81,13 @@ class Redeliveries:
                 if not each.channel.alive:
                     self.leave(each)
         before = self._take(_marks(delivery))
-        counted = (delivery.properties.headers or {}).get("x-delivery-count")
-        if isinstance(counted, int):
-            before = counted  # the queue's own count; it knows of other processes, too
+        counted = _counted_by_queue(delivery)
+        if counted is not None:
+            before = counted  # it knows of other processes, too
         delivery.times = before + 1
         return delivery.times
 
-    def _take(self, marks: Hashable) -> int:
+    def _take(self, marks: int) -> int:
         """Remove and return the lowest number that was left under *marks*; 1 if there is none."""
         numbers = self._left.get(marks)
         if numbers is None:
@@ -99,6 +99,18 @@ class Redeliveries:
         return lowest
 
 
-def _marks(delivery: CountedDelivery) -> Hashable:
+def _counted_by_queue(delivery: CountedDelivery) -> int | None:
+    """Return how often a quorum queue has delivered the message before; None: it does not tell."""
+    try:
+        counted = (delivery.properties.headers or {}).get("x-delivery-count")
+    except Exception:  # a publisher may write headers that nobody can read
+        return None
+    # In other queues the header is the publisher's own: a negative one would never be too much.
+    is_count = isinstance(counted, int) and not isinstance(counted, bool) and counted >= 0
+    return counted if is_count else None
+
+
+def _marks(delivery: CountedDelivery) -> int:
+    """Return one number for all marks, because their texts would take a kilobyte each."""
     destination = delivery.exchange, delivery.routing_key
-    return *destination, delivery.properties.message_id, hash(delivery.body)
+    return hash((*destination, delivery.properties.message_id, delivery.body))

@@ -453,7 +453,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
         # Nearly every processor has the handlers of its class only: this saves it a call.
         table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
         found = []
-        for attribute, part in table.find(body["category"], body["type"], body["name"]):
+        for attribute, part in table.found[body["category"], body["type"], body["name"]]:
             handler = getattr(self, attribute)
             if isinstance(handler, type):  # a `Handler` class
                 handler = types.MethodType(handler, self)

@@ -72,3 +72,14 @@ def test_beyond_the_limit_the_oldest_destination_is_dropped() -> None:
         peers.record(("e", str(number)), PeerEvent.ID_RETURNED)
         assert len(peers) <= 3
     assert list(peers) == [("e", "7"), ("e", "8"), ("e", "9")]
+
+
+def test_a_probe_without_an_answer_leaves_nothing_behind() -> None:
+    table = PeerTable()
+    destination = "exchange", "k" * 10_000  # the broker will refuse it
+
+    table.record(destination, PeerEvent.PROBE_STARTED)
+    table.record(destination, PeerEvent.PROBE_ENDED)
+
+    assert not table
+    assert table[destination] is PeerState.UNKNOWN

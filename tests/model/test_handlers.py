@@ -70,6 +70,46 @@ def test_name_type_and_category_must_all_match(category, type_, name):
     assert found(Base, name, type_, category) == []
 
 
+class Everything(Base):
+    @MessageHandler("status")
+    def any_status(self, content):
+        return content
+
+
+@pytest.mark.parametrize(
+    ("category", "type_", "name"),
+    [
+        *(("message", "command", "x" * 10_000), ("rpc", "command", "other")),
+        *(("message", "x" * 10_000, "a"), ("x" * 10_000, "command", "a")),
+        ("message", "status", "x" * 10_000),
+    ],
+    ids=("name", "name of a call", "type", "category", "name that all handlers take"),
+)
+def test_texts_of_others_are_not_kept(category, type_, name):
+    table = Everything.route_table
+    taken = [("any_status", "content")] if type_ == "status" else []
+
+    assert list(table.find(category, type_, name)) == taken
+
+    own = {("message", "command", "a"), ("message", "status", None), ("rpc", "command", "a")}
+    assert table.found.keys() <= own
+
+
+def test_a_handler_of_all_names_keeps_its_place():
+    class Both(metaclass=MessageHandlerType):
+        @MessageHandler("command")
+        def every(self, content):
+            pass
+
+        @MessageHandler("command", "a")
+        def one(self, content):
+            pass
+
+    for _ in range(2):  # the second time, they are kept
+        assert found(Both, "a") == ["every", "one"]
+        assert found(Both, "b") == ["every"]
+
+
 @pytest.mark.behaviour("handler-decorators")
 def test_decorated_methods_can_still_be_called():
     answers = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pika.compat
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -62,8 +63,42 @@ def test_a_quorum_queue_says_it() -> None:
     assert len(counts) == 0, "what the queue counts need not be counted here"
 
 
+def test_a_number_of_64_bits_counts_as_pika_decodes_it() -> None:
+    delivery = FakeDelivery(Wire(), **{"x-delivery-count": pika.compat.long(7)})
+
+    assert Redeliveries().count(delivery, []) == 8
+
+
 def test_a_header_that_is_no_number_says_nothing() -> None:
     assert lost_times(Redeliveries(), 3, **{"x-delivery-count": "many"}) == 4
+
+
+@pytest.mark.parametrize("forged", [-(2**63), -1, True, "abc", None])
+def test_a_forged_number_hides_no_loss(forged: object) -> None:
+    assert lost_times(Redeliveries(), 3, **{"x-delivery-count": forged}) == 4
+
+
+def test_headers_that_nobody_can_read_say_nothing() -> None:
+    class Unreadable:
+        message_id = None
+
+        @property
+        def headers(self) -> dict[str, Any]:
+            raise OverflowError
+
+    delivery = FakeDelivery(Wire())
+    delivery.properties = Unreadable()
+
+    assert Redeliveries().count(delivery, []) == 2
+
+
+def test_the_texts_of_a_message_are_not_kept() -> None:
+    counts = Redeliveries()
+    sent = FakeDelivery(Wire(), message_id="i" * 255, routing_key="k" * 255, body=b"b" * 10_000)
+
+    counts.leave(sent)
+
+    assert all(isinstance(kept, int) for kept in counts._left)
 
 
 def test_a_hundred_messages_of_one_id_are_counted_apart() -> None:

@@ -101,7 +101,11 @@ class PeerTable(dict[Destination, PeerState]):
 
     def record(self, destination: Destination, event: PeerEvent) -> PeerState:
         """Record *event*; return the new state of *destination*."""
-        state = self[destination] = next_peer_state(self[destination], event)
+        state = next_peer_state(self[destination], event)
+        if state is UNKNOWN:  # no reply has come: the destination need not even be possible
+            self.pop(destination, None)
+            return state
+        self[destination] = state
         if len(self) > self._limit:
             del self[next(iter(self))]
         return state
