@@ -41,11 +41,12 @@ class ClientSocket:
         self._is_reading = self._is_lingering = False
         self._sending = memoryview(b"")
         self._charged = 0
-        """Unsent bytes that have been charged to the node."""
+        """Unsent bytes that have been charged."""
         self._flush_due = False
         """True while a call of `flush` is pending, or waits for the socket."""
         self._ended = gevent.event.Event()
         self.connection: ClientConnection = node.open_connection(self._on_output, loopback=loopback)
+        self.connection.on_abort = self._drop
 
     def run(self) -> None:
         """Serve until the connection ends; switches."""
@@ -114,6 +115,8 @@ class ClientSocket:
             self._ended.set()
         else:
             self.connection.resume()
+            if self.connection.has_more:
+                self._feed(b"")
             self._read_on()
 
     def _send(self) -> None:
@@ -127,16 +130,18 @@ class ClientSocket:
 
     def _wait_for_room(self) -> None:
         self._writer.start(self.flush)
+        self.connection.pause()
         self._charge(len(self._sending))
         if self.connection.is_closed and not self._is_lingering:
             self._is_lingering = True
             self._node.timers.later(self._node.limits.handshake, self._ended.set)
 
     def _charge(self, backlog: int) -> None:
-        """Charge the node for *backlog* bytes that the client has not read."""
-        if backlog != self._charged:
-            self._node.account(backlog - self._charged)
+        """Charge the connection for *backlog* bytes that the client has not read."""
+        change = backlog - self._charged
+        if change:
             self._charged = backlog
+            self.connection.hold(change)
 
     # --- the end
 
@@ -146,10 +151,14 @@ class ClientSocket:
         self.connection.close()
         self._ended.set()
 
-    def _release(self) -> None:
-        self._ended.set()
-        self.connection.close()
+    def _drop(self) -> None:
+        """Drop the output that has been taken, and end."""
+        self._sending = memoryview(b"")
         self._charge(0)
+        self._ended.set()
+
+    def _release(self) -> None:
+        self.connection.abort()
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()

@@ -27,12 +27,13 @@ def dead_letter(
     key = queue.options.dead_letter_key
     if key is not None:
         headers.pop("CC", None)  # the queue's key replaces all keys of the message
-    more_keys = message.header.more_keys if key is None else ()
+    header = message.header
+    more_keys, cost = (header.more_keys, header.keys_cost) if key is None else ((), 0)
     data = encode_properties(values)
     return PublishedMessage(
         queue.options.dead_letter_exchange or "",
         message.key if key is None else key,
-        MessageHeader(data, message.header.priority, more_keys=more_keys),
+        MessageHeader(data, header.priority, more_keys=more_keys, keys_cost=cost),
         message.body,
     )
 

@@ -17,6 +17,9 @@ _RULES: Mapping[str, Rule] = {
     "heartbeat": number(0, MAX_SHORT_INT),
 }
 
+LEAST_DEFINITIONS = 1 << 20
+"""Bytes of definitions that even a broker without memory for messages accepts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -35,7 +38,8 @@ class Limits:
     memory: int = 256 << 20
     """Bytes of messages, in queues, unacknowledged or unsent, at which publishers are blocked.
 
-    They may go on when the messages take less than 80 % of this.
+    They may go on when the messages take less than 80 % of this.  Half of this are also
+    `most_held` and `most_definitions`.
     """
     unsent: int = 4 << 20
     """Bytes of answers that a client may leave unread before the broker stops reading from it.
@@ -46,6 +50,23 @@ class Limits:
     """Seconds from the connection to the opened virtual host."""
     heartbeat: int = 60
     """Seconds between heartbeats that the broker proposes."""
+
+    @property
+    def most_held(self) -> int:
+        """Bytes that connections may hold outside queues; beyond them, the greediest are ended.
+
+        These are unfinished messages, transactions, and output that the client does not read.
+        With empty queues, this is less than what blocks publishers.
+        """
+        return self.memory // 2
+
+    @property
+    def most_definitions(self) -> int:
+        """Bytes of queues, exchanges, bindings, consumers and channels, without any messages.
+
+        Any further one is refused (406; 506 for a channel).
+        """
+        return max(self.memory // 2, LEAST_DEFINITIONS)
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for a limit that cannot be used."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from postage.broker.core.clock import Timer, Timers
+from postage.broker.core.costs import queue_cost
 from postage.broker.core.queue_arguments import QueueArguments
 from postage.broker.wire.content import MessageHeader, PublishedMessage, address_parts
 
@@ -23,7 +24,7 @@ class QueuedMessage:
     __slots__ = ("address", "body", "deliveries", "expires_at", "header", "level", "seq")
 
     OVERHEAD = 200
-    """Estimated bytes of memory of a queued message besides its header and body."""
+    """Estimated bytes of memory of a queued message besides its address, header and body."""
 
     def __init__(
         self,
@@ -48,7 +49,9 @@ class QueuedMessage:
     @property
     def size(self) -> int:
         """Estimated bytes of memory."""
-        return self.OVERHEAD + len(self.header.data) + len(self.body)
+        header = self.header
+        size = self.OVERHEAD + len(self.address) + len(header.data) + len(self.body)
+        return size + header.keys_cost
 
     @property
     def message(self) -> PublishedMessage:
@@ -179,6 +182,8 @@ class BrokerQueue:
             deque() for _ in range((self.options.max_priority or 0) + 1)
         ]
         """Messages by priority, the lowest first."""
+        self.cost = queue_cost(name, arguments, len(self._levels))
+        """Estimated bytes of memory of the queue without its messages."""
         self._consumers = ConsumerRotation(single=self.options.single_active)
         self._expiry: Timer | None = None
         self._wakes_at = math.inf

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
+from postage.broker.core.costs import binding_cost
 from postage.broker.core.queue_arguments import type_name
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
@@ -34,6 +36,11 @@ class BrokerBinding:
     key: str
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @cached_property
+    def cost(self) -> int:
+        """Estimated bytes of memory."""
+        return binding_cost(self.destination, self.key, self.arguments, self.identity[3])
+
     @property
     def identity(self) -> Identity:
         """A key for the binding: two bindings with the same identity are the same binding."""
@@ -52,6 +59,8 @@ class BrokerExchange:
     internal: bool = False
     arguments: dict[str, Any] = field(default_factory=dict)
     had_bindings: bool = False
+    cost: int = 0
+    """Estimated bytes of memory with the bindings; the broker's own exchanges are free."""
 
     def __post_init__(self) -> None:
         """Start without bindings."""
@@ -72,6 +81,7 @@ class BrokerExchange:
         identity, destination = binding.identity, (binding.destination_type, binding.destination)
         if identity not in self._bindings:
             self._bindings[identity] = binding
+            self.cost += binding.cost
             self._by_key.setdefault(binding.key, {})[identity] = binding
             self._by_destination.setdefault(destination, {})[identity] = binding
             if self.type == "topic":
@@ -97,8 +107,10 @@ class BrokerExchange:
     def unbind(self, binding: BrokerBinding) -> bool:
         """Remove *binding*; tell whether it existed."""
         identity, destination = binding.identity, (binding.destination_type, binding.destination)
-        if self._bindings.pop(identity, None) is None:
+        known = self._bindings.pop(identity, None)
+        if known is None:
             return False
+        self.cost -= known.cost
         if _removed(self._by_key, binding.key, identity) and self.type == "topic":
             self._patterns.remove(binding.key)
         _removed(self._by_destination, destination, identity)

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from postage.broker.core.costs import value_cost
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
 from postage.broker.wire.content import UNIQUE, MessageHeader, decode_properties, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
@@ -52,7 +53,8 @@ def _validated(data: bytes, user: str) -> MessageHeader:
     mode = get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")
-    return MessageHeader(data, get("priority") or 0, ttl, keys, get("reply_to") == REPLY_TO)
+    cost = value_cost(list(keys)) if keys else 0
+    return MessageHeader(data, get("priority") or 0, ttl, keys, cost, get("reply_to") == REPLY_TO)
 
 
 _cached = lru_cache(maxsize=512)(_validated)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from postage.broker.core.clock import Timers
+from postage.broker.core.costs import EXCHANGE, value_cost
 from postage.broker.core.dead_letters import dead_letter, has_cycle
 from postage.broker.core.limits import Limits
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
@@ -31,6 +32,8 @@ _PREDECLARED = {
 }
 MOST_ROUTES = 1024
 """Addresses whose route is cached."""
+LONGEST_ROUTE = 64
+"""Queues of a route that is cached: the cache is in no account, so it must stay small."""
 
 
 class ReplyConsumer(Protocol):
@@ -43,19 +46,22 @@ class ReplyConsumer(Protocol):
 class VHost:
     """A virtual host, which all connections to it share."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a broker shares with its virtual hosts
         self,
         name: str,
         limits: Limits,
         timers: Timers,
         account: Callable[[int], None],
         *,
+        define: Callable[[int], None],
         create_missing: bool = False,
     ) -> None:
         self.name, self.limits = name, limits
         self._create_missing = create_missing
         """Whether passive declarations create a missing queue or exchange, as others do."""
         self._timers, self._account = timers, account
+        self.define = define
+        """Charges bytes of a definition; raises 406 if there are too many."""
         self._names = 0
         self._dead_letters: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
         self._defers_dead_letters = False
@@ -122,6 +128,8 @@ class VHost:
             _refuse_reserved("exchange", call.exchange)
             place = self._place("exchange", call.exchange)
             check_text(call.arguments, "alternate-exchange", place)
+            cost = EXCHANGE + value_cost(call.exchange) + value_cost(call.arguments)
+            self.define(cost)
             self.routes.clear()
             self.exchanges[call.exchange] = BrokerExchange(
                 call.exchange,
@@ -130,6 +138,7 @@ class VHost:
                 call.auto_delete,
                 call.internal,
                 call.arguments,
+                cost=cost,
             )
 
     def _place(self, noun: str, name: str) -> str:
@@ -149,6 +158,7 @@ class VHost:
             raise ChannelFault(406, f"{self._place('exchange', name)} in use")
         self.routes.clear()
         del self.exchanges[name]
+        self.define(-exchange.cost)
         self._unbind_destination("exchange", name)
 
     # --- bindings
@@ -165,8 +175,10 @@ class VHost:
             self._known_queue(binding.destination)
         exchange.check(binding)
         self._check_access(binding, connection)
-        self.routes.clear()
-        exchange.bind(binding)
+        if not exchange.has(binding):
+            self.define(binding.cost)
+            self.routes.clear()
+            exchange.bind(binding)
 
     def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Remove *binding*; no error if it, its source or its destination does not exist."""
@@ -178,7 +190,9 @@ class VHost:
             return
         self._check_access(binding, connection)
         self.routes.clear()
+        before = exchange.cost
         exchange.unbind(binding)
+        self.define(exchange.cost - before)
         self._delete_unused([exchange])
 
     def _check_access(self, binding: BrokerBinding, connection: object) -> None:
@@ -187,8 +201,11 @@ class VHost:
             self.queue(binding.destination, connection)
 
     def _unbind_destination(self, destination_type: str, name: str) -> None:
-        exchanges = self.exchanges.values()
-        self._delete_unused([e for e in exchanges if e.unbind_destination(destination_type, name)])
+        exchanges = list(self.exchanges.values())
+        before = sum(exchange.cost for exchange in exchanges)
+        unbound = [e for e in exchanges if e.unbind_destination(destination_type, name)]
+        self.define(sum(exchange.cost for exchange in exchanges) - before)
+        self._delete_unused(unbound)
 
     def _delete_unused(self, exchanges: Iterable[BrokerExchange]) -> None:
         """Delete the auto-delete exchanges among *exchanges* that have lost their last binding."""
@@ -236,6 +253,7 @@ class VHost:
             account=self._account,
         )
         self._check_properties(queue)
+        self.define(queue.cost)
         self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
@@ -288,11 +306,19 @@ class VHost:
         count = len(queue)
         self.routes.clear()
         del self.queues[queue.name]
+        self.define(-queue.cost)
         if queue.use_timer is not None:  # it would keep the queue in memory until it is due
             queue.use_timer.cancel()
         self._unbind_destination("queue", queue.name)
         queue.close()
         return count
+
+    def close(self) -> None:
+        """Discard all queues, exchanges and bindings: the virtual host is deleted."""
+        for queue in list(self.queues.values()):
+            self.remove_queue(queue)
+        self.define(-sum(exchange.cost for exchange in self.exchanges.values()))
+        self.exchanges.clear()
 
     def consumer_removed(self, queue: BrokerQueue) -> None:
         """Delete *queue* if it is an auto-delete queue and has lost its last consumer."""
@@ -316,7 +342,7 @@ class VHost:
         self._follow(message.exchange, keys, message, found, passed)
         queues = tuple(found.values())
         by_headers = any(self.exchanges[name].type == "headers" for name in passed)
-        if not by_headers and len(keys) == 1:
+        if not by_headers and len(keys) == 1 and len(queues) <= LONGEST_ROUTE:
             if len(self.routes) >= MOST_ROUTES:
                 self.routes.clear()
             self.routes[message.address] = queues

@@ -14,6 +14,8 @@ __all__ = ["ContentAssembler", "PartialContent"]
 
 _HEADER = struct.Struct(">HHQH")
 """Class, weight, size of the body, property flags."""
+_FLAGS = 2
+"""Bytes of the flags, which every header has."""
 
 
 class PartialContent:
@@ -25,17 +27,18 @@ class PartialContent:
         """The header from its flags on; None before its frame has arrived."""
         self.missing = 0
         """Bytes of the body that have not arrived."""
-        self._parts: list[bytes] = []
+        self._body: bytes | bytearray = b""
 
     @property
     def size(self) -> int:
-        """Bytes of the body that have arrived."""
-        return sum(map(len, self._parts))
+        """Bytes of properties and body that have arrived."""
+        properties = len(self.header) - _FLAGS if self.header is not None else 0
+        return properties + len(self._body)
 
     @property
     def body(self) -> bytes:
         """The body as far as it has arrived."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return bytes(self._body)
 
     def add(self, frame_type: int, payload: bytes, largest: int) -> None:
         """Add a header or body frame; raises `Fault`."""
@@ -46,7 +49,13 @@ class PartialContent:
         elif len(payload) > self.missing:
             raise ConnectionFault(501, "more content than the header announced")
         elif payload:
-            self._parts.append(payload)
+            # One buffer: as a list of parts, parts of one byte would take 42 bytes each.
+            if not self._body:
+                self._body = payload
+            elif isinstance(self._body, bytearray):
+                self._body += payload
+            else:
+                self._body = bytearray().join((self._body, payload))
             self.missing -= len(payload)
 
     def _add_header(self, frame_type: int, payload: bytes, largest: int) -> None:
@@ -80,8 +89,8 @@ class PartialContent:
 class ContentAssembler(dict[int, PartialContent]):
     """The incomplete publishes of one connection by channel.
 
-    Bodies are charged to *account* until they are complete.  All incomplete bodies of the
-    connection together may have four times the size of the largest message.
+    Their properties and bodies are charged to *account* until they are complete.  All together may
+    have four times the size of the largest message.
     """
 
     MOST_MESSAGES = 4
@@ -89,7 +98,8 @@ class ContentAssembler(dict[int, PartialContent]):
     def __init__(self, limits: Limits, account: Callable[[int], None]) -> None:
         super().__init__()
         self._largest, self._account = limits.message_max, account
-        self._charged = 0
+        self.charged = 0
+        """Bytes of all contents that have been charged."""
 
     def start(self, channel: int, call: MethodCall) -> None:
         """Start with the basic.publish *call*."""
@@ -100,26 +110,25 @@ class ContentAssembler(dict[int, PartialContent]):
         content = self.get(channel)
         if content is None:
             raise ConnectionFault(505, "expected method frame, got non method frame instead")
+        before = content.size
         try:
             content.add(frame_type, payload, self._largest)
         except Fault as exc:
             exc.method = content.call.method.ids
             raise
-        size = len(payload) if frame_type == BODY else 0
         if content.missing:
-            self._charge(size)
+            self._charge(content.size - before)
             return None
         del self[channel]
-        if self._charged:
-            self._charge(size - content.size)  # the last part has not been charged
+        self._charge(-before)  # the last part has not been charged
         return content
 
     def _charge(self, change: int) -> None:
         if not change:
             return
-        self._charged += change
+        self.charged += change
         self._account(change)
-        if self._charged > self.MOST_MESSAGES * self._largest:
+        if change > 0 and self.charged > self.MOST_MESSAGES * self._largest:
             raise ConnectionFault(506, "too much content of unfinished messages")
 
     def refuse_method(self, channel: int) -> None:

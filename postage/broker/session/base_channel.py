@@ -36,6 +36,9 @@ class Outlet(Protocol):
     deliveries: int
     """Messages delivered on channels that have been closed."""
 
+    def hold(self, change: int) -> None:
+        """Charge *change* bytes that the connection holds."""
+
     def write(self, data: bytes) -> None:
         """Send *data*."""
 
@@ -57,15 +60,31 @@ Unacked = tuple[BrokerQueue, QueuedMessage, CountsUnacked | None]
 
 
 class Transaction:
-    """What a channel holds back until the client commits (AMQP 0-9-1, class tx)."""
+    """What a channel holds back until the client commits (AMQP 0-9-1, class tx).
 
-    def __init__(self) -> None:
+    It is charged to *hold* until then.
+    """
+
+    def __init__(self, hold: Callable[[int], None]) -> None:
+        self._hold = hold
+        self.held = 0
+        """Bytes of memory that have been charged, besides the unacknowledged messages."""
         self.publishes: list[Callable[[], None]] = []
         self.acks: list[tuple[Callable[[list[Unacked]], None], dict[int, Unacked]]] = []
         """Acks, rejects and nacks: what to do, and with which deliveries by tag."""
 
+    def charge(self, size: int) -> None:
+        """Charge *size* bytes for one more thing that is held back."""
+        self.held += size
+        self._hold(size)
+
+    def _release(self) -> None:
+        charged, self.held = self.held, 0
+        self._hold(-charged)
+
     def commit(self) -> None:
         """Carry out what was held back: publishes before acks, as RabbitMQ does."""
+        self._release()
         held, self.publishes = self.publishes, []
         acks, self.acks = self.acks, []
         for publish in held:
@@ -75,6 +94,7 @@ class Transaction:
 
     def roll_back(self) -> dict[int, Unacked]:
         """Discard what was held back; return the deliveries that are unacknowledged again."""
+        self._release()
         acks, self.acks = self.acks, []
         self.publishes.clear()
         return {tag: each for _, deliveries in acks for tag, each in deliveries.items()}
@@ -140,6 +160,8 @@ class BaseChannel:
             self._put(message, queues, mandatory=call.mandatory)
         else:
             names = [queue.name for queue in queues]
+            size = QueuedMessage(message.address, header, body).size + 8 * len(names)
+            self.transaction.charge(size)
             self.transaction.publishes.append(
                 lambda: self._put_by_name(message, names, mandatory=call.mandatory)
             )

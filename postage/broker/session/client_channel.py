@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
+from postage.broker.core.costs import CHANNEL, HELD_ACK
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import consumer_priority
 from postage.broker.core.routing import BrokerBinding
@@ -36,6 +37,17 @@ class ClientChannel(BaseChannel):
         """Its consumers by tag."""
         self._consumer_prefetch = self._tags = 0
         self._last_queue = ""
+
+    def open(self) -> None:
+        """Charge for the channel; raises 506 if there are too many."""
+        try:
+            self.vhost.define(CHANNEL)
+        except ChannelFault as exc:
+            raise ConnectionFault(506, "too many channels and queues: a limit is reached") from exc
+
+    def forget(self) -> None:
+        """Release the charge for the channel, which has been closed."""
+        self.vhost.define(-CHANNEL)
 
     def close(self) -> None:
         """Remove all consumers, and put unacknowledged messages back into their queues."""
@@ -163,7 +175,7 @@ class ClientChannel(BaseChannel):
                 403, f"queue '{queue.name}' in vhost '{self.vhost.name}' in exclusive use"
             )
         consumer.queue = queue
-        self.consumers[tag] = consumer
+        self._add_consumer(consumer)
         self._answer(call, "basic.consume_ok", consumer_tag=tag)
         queue.add_consumer(consumer)
         queue.dispatch()
@@ -173,13 +185,24 @@ class ClientChannel(BaseChannel):
             raise ChannelFault(406, "reply consumer cannot acknowledge")
         if self.reply_key is not None:
             raise ChannelFault(406, "reply consumer already set")
+        self._add_consumer(consumer)
         self.reply_key = f"{REPLY_TO}.{self.outlet.id}.{self.number}"
         self.vhost.reply_consumers[self.reply_key] = consumer
+
+    def _add_consumer(self, consumer: ClientConsumer) -> None:
+        self.vhost.define(consumer.cost)
         self.consumers[consumer.tag] = consumer
+
+    def _drop_consumer(self, consumer: ClientConsumer) -> bool:
+        """Forget *consumer*; return whether it was known."""
+        if self.consumers.pop(consumer.tag, None) is None:
+            return False
+        self.vhost.define(-consumer.cost)
+        return True
 
     def _cancelled(self, consumer: ClientConsumer) -> None:
         """Remove *consumer*, whose queue has been deleted, and tell the client."""
-        known = self.consumers.pop(consumer.tag, None) is not None and not self.closing
+        known = self._drop_consumer(consumer) and not self.closing
         if known and self.outlet.capability("consumer_cancel_notify"):
             self.send("basic.cancel", consumer_tag=consumer.tag, nowait=True)
 
@@ -190,7 +213,7 @@ class ClientChannel(BaseChannel):
         self._answer(call, "basic.cancel_ok", consumer_tag=call.consumer_tag)
 
     def _remove_consumer(self, consumer: ClientConsumer) -> None:
-        self.consumers.pop(consumer.tag, None)
+        self._drop_consumer(consumer)
         queue = consumer.queue
         if queue is None:
             self.vhost.reply_consumers.pop(self.reply_key or "", None)
@@ -257,7 +280,8 @@ class ClientChannel(BaseChannel):
         taken = {each: self.unacked.pop(each) for each in tags}
         if self.transaction is None:
             action(list(taken.values()))
-        else:
+        elif taken:
+            self.transaction.charge(HELD_ACK)
             self.transaction.acks.append((action, taken))
 
     def _ack(self, deliveries: list[Unacked]) -> None:
@@ -331,7 +355,7 @@ class ClientChannel(BaseChannel):
         if self.confirms:
             raise ChannelFault(406, "cannot switch from confirm to tx mode")
         if self.transaction is None:
-            self.transaction = Transaction()
+            self.transaction = Transaction(self.outlet.hold)
         self.send("tx.select_ok")
 
     def _on_tx_commit(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it

@@ -34,17 +34,18 @@ Confirms wait until the input has been handled, so that one ack confirms many pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from postage.broker.core.clock import Timers
-from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session import handshake
 from postage.broker.session.assembly import ContentAssembler
 from postage.broker.session.client_channel import CHANNEL_METHODS, ClientChannel
+from postage.broker.session.client_output import BURST, ClientOutput
 from postage.broker.session.handshake import Stage, StageEvent
+from postage.broker.session.host import Host
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.wire.framing import (
     PROTOCOL,
@@ -57,12 +58,15 @@ from postage.broker.wire.methods import MethodCall, decode, decode_publish, enco
 from postage.log_records import counted, logger_of
 from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
 
-__all__ = ["ClientConnection", "Host", "Interceptor"]
+__all__ = ["ClientConnection"]
 
 logger = logger_of(__name__)
 
-BURST = 1 << 18
-"""Unsent bytes beyond which deliveries pause, so that other connections have their turn."""
+LONGEST_NAME = 255
+"""Characters that are kept of the name of a connection."""
+
+CAPABILITIES = ("consumer_cancel_notify", "connection.blocked", "authentication_failure_close")
+"""The capabilities of clients that the broker acts on."""
 
 MOST_SILENT = 4
 """Half heartbeat intervals of silence after which a client is considered dead (4.2.7)."""
@@ -77,43 +81,7 @@ _METHODS = {
 """Handlers of the methods that a client may call on channel 0, besides connection.close."""
 
 
-class Host(Protocol):
-    """The broker as its connections see it."""
-
-    timers: Timers
-    limits: Limits
-    alarm: str | None
-    """Why publishers are blocked, or None."""
-
-    @property
-    def vhosts(self) -> Mapping[str, VHost]:
-        """The virtual hosts by name."""
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether there are more connections than the limit."""
-
-    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
-        """Tell whether *user* may log in."""
-
-    def account(self, change: int) -> None:
-        """Charge *change* bytes of messages."""
-
-    def remove(self, connection: ClientConnection) -> None:
-        """Remove *connection*, which has ended."""
-
-
-class Interceptor(Protocol):
-    """Sees and changes the frames of a connection; see `postage.broker.faults`."""
-
-    def incoming(self, handle: Callable[[], None]) -> None:
-        """Take a frame of the client, which *handle* would handle, and call *handle* or not."""
-
-    def outgoing(self, data: bytes) -> bytes:
-        """Return the bytes that are sent instead of *data*."""
-
-
-class ClientConnection:
+class ClientConnection(ClientOutput):
     """The broker's side of one connection.
 
     *on_output* is called when there is output to send, when the connection has ended, and when
@@ -123,28 +91,28 @@ class ClientConnection:
     def __init__(
         self, host: Host, id_: int, on_output: Callable[[], object], *, loopback: bool = True
     ) -> None:
+        super().__init__(on_output, host.limits.unsent)
         self.host, self.id = host, id_
         self.stage = Stage.GREETING
         self.user = ""
         self.vhost: VHost | None = None
         """The virtual host; None before connection.open."""
         self.frame_max = host.limits.frame_max
-        self.client_properties: dict[str, Any] = {}
+        self.name = ""
+        """The name that the client has given itself, or the empty string."""
+        self._capabilities: frozenset[str] = frozenset()
         self.channels: dict[int, ClientChannel] = {}
-        self.deliveries_paused = False
-        """True while so much is unsent that consumers take no more messages; see `resume`."""
         self.publishes = self.deliveries = 0
-        self.blocked = False
-        """Whether the client has been asked to stop publishing."""
-        self._has_sent = self._has_received = False
-        """Whether anything was sent and received since `_check_heartbeats` last ran."""
-        self.interceptor: Interceptor | None = None
+        self.held = 0
+        """Bytes that are in the account of the broker because of this connection, and no queue."""
+        self.has_more = False
+        """Whether `feed` has stopped early, to go on after `resume`: the client does not read."""
+        self._has_received = False
+        """Whether anything was received since `_check_heartbeats` last ran."""
+        self._held_rest = 0
         self._parser = FrameParser(host.limits.frame_max)
-        self._contents = ContentAssembler(host.limits, host.account)
-        self._confirms: list[Callable[[], None]] = []
-        self._output: list[bytes] = []
-        self._unsent = self._answers = self._turn = 0
-        self._on_output = on_output
+        self._contents = ContentAssembler(host.limits, self.hold)
+        self._turn = 0
         self._loopback, self._channel_max = loopback, host.limits.channels
         self._message_max = host.limits.message_max
         self._greeting = b""
@@ -154,15 +122,9 @@ class ClientConnection:
     def __repr__(self) -> str:
         return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
 
-    @property
-    def name(self) -> str:
-        """The name that the client has given itself, or the empty string."""
-        return str(self.client_properties.get("connection_name", ""))
-
     def capability(self, name: str) -> bool:
         """Tell whether the client has announced that it supports *name*."""
-        capabilities = self.client_properties.get("capabilities")
-        return isinstance(capabilities, dict) and bool(capabilities.get(name))
+        return name in self._capabilities
 
     @property
     def is_closed(self) -> bool:
@@ -176,26 +138,29 @@ class ClientConnection:
         self._has_sent = True
         size = len(data)
         self._unsent += size
-        if self.deliveries_paused:
-            self._answers += size
-        elif self._unsent > BURST:
-            self.deliveries_paused = True
         self._output.append(data)
         if len(self._output) == 1:
             self._on_output()
+        if self.deliveries_paused:
+            self._answers += size
+            self.hold(size)
+        elif self._unsent > BURST:
+            self.pause()
 
     def take_output(self) -> bytes:
         """Take the output, and return it."""
         data = b"".join(self._output)
         self._output.clear()
-        self._unsent = 0
+        size, self._unsent = self._unsent, 0
+        if self.deliveries_paused and size:
+            self.hold(-size)
         return data if self.interceptor is None else self.interceptor.outgoing(data)
 
     def resume(self) -> None:
         """Resume paused deliveries: all output has been sent."""
         self._answers = 0
         if self.deliveries_paused and self.stage is Stage.OPEN:
-            self.deliveries_paused = False
+            self._unpause()
             consumers = [c for each in self.channels.values() for c in each.consumers.values()]
             queues = list({id(c.queue): c.queue for c in consumers if c.queue is not None}.values())
             # Each time another queue is the first: its messages may fill the output.
@@ -209,7 +174,7 @@ class ClientConnection:
 
         Either publishers are blocked, or the client does not read the answers to its methods.
         """
-        return self.blocked or self._answers > self.host.limits.unsent
+        return self.blocked or self._answers > self._most_unread
 
     def confirm_later(self, flush: Callable[[], None]) -> None:
         """Call *flush* when the present input has been handled."""
@@ -231,27 +196,53 @@ class ClientConnection:
 
     def feed(self, data: bytes) -> None:
         """Handle bytes from the client."""
-        self._has_received = True
+        if data:
+            self._has_received = True
         if self.is_closed:
             return
+        self.has_more = False
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
             interceptor = self.interceptor
-            for frame in self._parser.feed(data, single=interceptor is not None):
-                if self.stage is Stage.CLOSED:
-                    return
-                if interceptor is None:
-                    self._frame(*frame)
-                else:
-                    interceptor.incoming(partial(self._frame, *frame))
+            with closing(self._parser.feed(data, single=interceptor is not None)) as frames:
+                for frame in frames:
+                    if self.stage is Stage.CLOSED:
+                        return
+                    if interceptor is None:
+                        self._frame(*frame)
+                    else:
+                        interceptor.incoming(partial(self._frame, *frame))
+                    if self._answers > self._most_unread:
+                        self.has_more = True  # a pipeline may cause any number of answers
+                        break
         except SyntaxFault as exc:
             self._fail(exc)
             self.close()  # the start of the next frame is unknown
         finally:
+            self._hold_rest()
             confirms, self._confirms = self._confirms, []
             for flush in confirms:
                 flush()
+
+    def hold(self, change: int) -> None:
+        """Charge *change* bytes that no queue has, but this connection."""
+        self.held += change
+        self.host.hold(self, change)
+
+    @property
+    def greed(self) -> int:
+        """Bytes that the connection holds besides one message that it is sending."""
+        return self.held - min(self._contents.charged, self._message_max)
+
+    def _hold_rest(self) -> None:
+        """Charge the bytes that have arrived of a frame, and of frames that wait."""
+        if self.is_closed:
+            self._parser.rest = b""
+        change = len(self._parser.rest) - self._held_rest
+        if change:
+            self._held_rest += change
+            self.hold(change)
 
     def _greet(self, data: bytes) -> bytes:
         """Handle the protocol header; return what follows it."""
@@ -311,7 +302,11 @@ class ClientConnection:
     # --- handshake
 
     def _on_start_ok(self, call: MethodCall) -> None:
-        self.client_properties = call.client_properties
+        # What the broker does not use is not kept: the client has not logged in yet.
+        self.name = str(call.client_properties.get("connection_name", ""))[:LONGEST_NAME]
+        announced = call.client_properties.get("capabilities")
+        if isinstance(announced, dict):
+            self._capabilities = frozenset(each for each in CAPABILITIES if announced.get(each))
         user, password = handshake.credentials(call.mechanism, call.response)
         if self.host.admits(user, password, loopback=self._loopback):
             self.user = user
@@ -384,13 +379,13 @@ class ClientConnection:
             self._open_channel(number, channel, name)
         elif channel.closing and name != "channel.close":
             if name == "channel.close_ok":
-                del self.channels[number]
+                self.channels.pop(number).forget()
         elif name == "basic.publish":
             self._contents.start(number, call)
         elif name == "channel.close":
             if not channel.closing:  # else it has crossed the broker's channel.close
                 self._end_channel(number)
-                del self.channels[number]
+                self.channels.pop(number).forget()
             self.write(encode(number, "channel.close_ok"))
         elif name in CHANNEL_METHODS:
             CHANNEL_METHODS[name](channel, call)
@@ -406,7 +401,9 @@ class ClientConnection:
         if len(self.channels) >= self._channel_max:
             text = f"number of channels opened ({len(self.channels)}) has reached the negotiated "
             raise ConnectionFault(530, f"{text}channel_max ({self._channel_max})")
-        self.channels[number] = ClientChannel(self, number, self.vhost)
+        channel = ClientChannel(self, number, self.vhost)
+        channel.open()
+        self.channels[number] = channel
         self.write(encode(number, "channel.open_ok"))
 
     def _end_channel(self, number: int) -> None:
@@ -485,16 +482,18 @@ class ClientConnection:
             self._advance(StageEvent.ENDED)
             self._deadline.cancel()
             self._heartbeat.cancel()  # which would keep this connection in memory
+            self._hold_rest()
             self.host.remove(self)
             self._on_output()
 
     def _release(self) -> None:
         """Close all channels, and delete the queues that are exclusive to this connection."""
         # Messages that return to their queues must not be delivered here again.
-        self.deliveries_paused, self.blocked = True, False
-        for number in self.channels:
+        self.pause()
+        self.blocked = False
+        for number in list(self.channels):
             self._end_channel(number)
-        self.channels.clear()
+            self.channels.pop(number).forget()
         if self.vhost is not None:
             for queue in [q for q in self.vhost.queues.values() if q.owner is self]:
                 self.vhost.remove_queue(queue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from postage.broker.core.costs import consumer_cost
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.session.base_channel import BaseChannel
 from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
@@ -15,6 +16,8 @@ from postage.protocol import DELIVER
 
 __all__ = ["ClientConsumer", "counted_header"]
 
+MOST_STARTS = 8
+"""Starts of frames that a consumer keeps."""
 _TAG = struct.Struct(">QB")
 
 
@@ -36,6 +39,8 @@ class ClientConsumer:
         """The queue it consumes from; None for a consumer of direct replies."""
         self.unacked = 0
         self._prefetch, self._on_cancelled = prefetch, on_cancelled
+        self.cost = consumer_cost(tag)
+        """Estimated bytes of memory."""
         self._starts: dict[int, bytes] = {}
         """The start of the method frame, by the length of the address at its end."""
 
@@ -81,6 +86,8 @@ class ClientConsumer:
         payload = DELIVER + short_string(self.tag)
         size = len(payload) + _TAG.size + length
         start = method_start(self.channel.number, size) + payload
+        if len(self._starts) >= MOST_STARTS:
+            self._starts.clear()
         return self._starts.setdefault(length, start)
 
     def cancelled(self) -> None:

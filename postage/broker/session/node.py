@@ -10,6 +10,7 @@ from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
+from postage.broker.wire.exceptions import ChannelFault
 from postage.log_records import counted, logger_of
 
 __all__ = ["Node"]
@@ -18,6 +19,9 @@ logger = logger_of(__name__)
 
 UNBLOCK_AT = 0.8
 """The part of the memory limit below which blocked publishers may go on."""
+
+MOST_LAST_WORDS = 1 << 12
+"""Unread bytes of a connection that holds too much, beyond which it is not told why it ends."""
 
 
 class Node:
@@ -39,7 +43,14 @@ class Node:
         self.vhosts: dict[str, VHost] = {}
         self.connections: set[ClientConnection] = set()
         self.memory = 0
-        """Estimated bytes of messages in queues, unacknowledged, incomplete or unsent."""
+        """Estimated bytes of messages in queues, unacknowledged, in transactions, and `held`."""
+        self.held = 0
+        """The part of `memory` that connections hold outside queues; see `hold`."""
+        self.holders: set[ClientConnection] = set()
+        """The connections that hold any of it; some may have ended, but not sent their output."""
+        self.definitions = 0
+        """Estimated bytes of queues, exchanges, bindings, consumers and channels."""
+        self._relief_due = False
         self.alarm: str | None = None
         """Why publishers are blocked, or None."""
         self.alarm_held = False
@@ -63,6 +74,7 @@ class Node:
                 self.limits,
                 self.timers,
                 self.account,
+                define=self.define,
                 create_missing=self._create_missing,
             )
         return self.vhosts[name]
@@ -74,8 +86,7 @@ class Node:
             return
         for connection in [each for each in self.connections if each.vhost is vhost]:
             connection.stop(320, f"vhost '{name}' is down")
-        for queue in list(vhost.queues.values()):
-            queue.close()
+        vhost.close()
 
     def open_connection(
         self, on_output: Callable[[], None], *, loopback: bool = True
@@ -117,6 +128,40 @@ class Node:
             self.set_alarm("low on memory")
         elif self.alarm is not None and self.memory <= UNBLOCK_AT * self.limits.memory:
             self.set_alarm(None)
+
+    def define(self, change: int) -> None:
+        """Add *change* bytes of definitions; raise 406 if they would be beyond the limit."""
+        limit = self.limits.most_definitions
+        if change > 0 and self.definitions + change > limit:
+            text = f"the limit of {limit} bytes of names, arguments and bindings is reached"
+            raise ChannelFault(406, text)
+        self.definitions += change
+
+    def hold(self, connection: ClientConnection, change: int) -> None:
+        """Add *change* bytes that *connection* holds; it has counted them itself already.
+
+        Beyond the limit, the connections that hold most are ended soon: not now, because the caller
+        may be serving one of them.
+        """
+        if connection.held:
+            self.holders.add(connection)
+        else:
+            self.holders.discard(connection)
+        self.held += change
+        self.account(change)
+        if self.held > self.limits.most_held and not self._relief_due:
+            self._relief_due = True
+            self.timers.later(0, self._relieve)
+
+    def _relieve(self) -> None:
+        """End the connections that hold most until all hold little enough."""
+        self._relief_due = False
+        while self.held > self.limits.most_held:
+            greediest = max(self.holders, key=lambda each: (each.greed, each.held))
+            logger.warning("%r is ended: it holds %d bytes.", greediest, greediest.held)
+            greediest.stop(506, f"it holds {greediest.held} bytes of unfinished or unread messages")
+            if greediest.is_closed or greediest.held > MOST_LAST_WORDS:
+                greediest.abort()
 
     def set_alarm(self, reason: str | None) -> None:
         """Block the connections that publish, for *reason*; None unblocks them."""

@@ -83,6 +83,8 @@ class MessageHeader(NamedTuple):
     """The message's own time to live in seconds (its ``expiration``)."""
     more_keys: tuple[str, ...] = ()
     """Routing keys of the headers CC and BCC (RabbitMQ, sender-selected distribution)."""
+    keys_cost: int = 0
+    """Estimated bytes of memory of these keys."""
     wants_direct_reply: bool = False
     """Whether the message is to be answered to the pseudo-queue of direct replies."""
 

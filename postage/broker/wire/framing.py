@@ -21,7 +21,7 @@ test holds both ways equal (``tests/broker/test_whole_publish.py``).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from postage.broker.wire.content import UNIQUE
@@ -59,6 +59,8 @@ _BASIC = BASIC << 16
 """Class id and weight of the header of a message."""
 _LEAST_HEADER = 14
 """Bytes of the payload of a header frame: class, weight, size of the body, flags."""
+LONGEST_REPEATED = 1024
+"""Bytes of a header that is kept, because the next publish may have the same one."""
 
 
 Frame = tuple[int, int, Any]
@@ -79,38 +81,42 @@ class FrameParser:
 
     def __init__(self, frame_max: int) -> None:
         self.frame_max = frame_max
-        self._rest = b""
+        self.rest = b""
+        """What has arrived of a frame, or of several if the caller of `feed` has stopped."""
         self._last: tuple[bytes, bytes, bytes, int] | None = None
         """Of the last whole publish: all before the body, the method, the header, the body size."""
 
-    def feed(self, data: bytes, *, single: bool = False) -> Iterator[Frame]:
+    def feed(self, data: bytes, *, single: bool = False) -> Generator[Frame, None, None]:
         """Yield the frames that *data* completes; raise `SyntaxFault` at a malformed frame.
 
-        *single*: yield the frames of a whole publish one by one.
+        *single*: yield the frames of a whole publish one by one.  The caller may stop and close
+        the generator; the next call yields the frames that are left.
         """
-        data = self._rest + data if self._rest else data
+        data = self.rest + data if self.rest else data
         at, end = 0, len(data)
-        self._rest = b""
-        while end - at >= FRAME_OVERHEAD:
-            type_, channel, size = FRAME_HEAD.unpack_from(data, at)
-            after = at + FRAME_OVERHEAD + size
-            if type_ == METHOD and not single and data.startswith(PUBLISH, at + 7):
-                found = self._publish_at(data, at, channel, after)
-                if found is not None:
-                    publish, at = found
-                    yield WHOLE_PUBLISH, channel, publish
-                    continue
-            if type_ not in FRAME_TYPES:
-                raise SyntaxFault(f"unknown frame type {type_}")
-            if size > self.frame_max:  # like RabbitMQ, which does not count the overhead either
-                raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
-            if after > end:
-                break
-            if data[after - 1] != FRAME_END_BYTE:
-                raise SyntaxFault("a frame does not end in CE")
-            yield type_, channel, data[at + 7 : after - 1]
-            at = after
-        self._rest = data[at:]
+        self.rest = b""
+        try:
+            while end - at >= FRAME_OVERHEAD:
+                type_, channel, size = FRAME_HEAD.unpack_from(data, at)
+                after = at + FRAME_OVERHEAD + size
+                if type_ == METHOD and not single and data.startswith(PUBLISH, at + 7):
+                    found = self._publish_at(data, at, channel, after)
+                    if found is not None:
+                        publish, at = found
+                        yield WHOLE_PUBLISH, channel, publish
+                        continue
+                if type_ not in FRAME_TYPES:
+                    raise SyntaxFault(f"unknown frame type {type_}")
+                if size > self.frame_max:  # like RabbitMQ, which does not count the overhead either
+                    raise SyntaxFault(f"a frame of {size} bytes is over the limit agreed")
+                if after > end:
+                    break
+                if data[after - 1] != FRAME_END_BYTE:
+                    raise SyntaxFault("a frame does not end in CE")
+                payload, at = data[at + 7 : after - 1], after
+                yield type_, channel, payload
+        finally:
+            self.rest = data[at:]
 
     def _publish_at(
         self, data: bytes, at: int, channel: int, header_at: int
@@ -145,7 +151,7 @@ class FrameParser:
         ):
             return None
         method, header = data[at + 7 : header_at - 1], data[header_at + 19 : body_at - 1]
-        if not (header[0] << 8 | header[1]) & UNIQUE:
+        if len(header) <= LONGEST_REPEATED and not (header[0] << 8 | header[1]) & UNIQUE:
             self._last = data[at : body_at + 7], method, header, length
         return (method, header, data[body_at + 7 : after - 1]), after
 

@@ -1,0 +1,38 @@
+"""The broker as its connections see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from postage.broker.core.clock import Timers
+from postage.broker.core.limits import Limits
+from postage.broker.core.vhost import VHost
+
+__all__ = ["Host"]
+
+
+class Host(Protocol):
+    """The broker as its connections see it."""
+
+    timers: Timers
+    limits: Limits
+    alarm: str | None
+    """Why publishers are blocked, or None."""
+
+    @property
+    def vhosts(self) -> Mapping[str, VHost]:
+        """The virtual hosts by name."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more connections than the limit."""
+
+    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
+        """Tell whether *user* may log in."""
+
+    def hold(self, connection: Any, change: int) -> None:
+        """Charge *change* bytes that *connection* holds."""
+
+    def remove(self, connection: Any) -> None:
+        """Remove *connection*, which has ended."""
