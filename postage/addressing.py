@@ -9,13 +9,13 @@ from typing import Any
 
 from postage.errors import SettingsError
 from postage.exchange import Exchange, ExchangeType
-from postage.values import Rule, arguments, flag, short_text, value_error
+from postage.values import Rule, arguments, flag, rule, short_text, value_error
 
 # fmt: off
 __all__ = [
     "PRIVATE_QUEUES", "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of",
-    "check_binding", "check_eks", "check_exchange", "check_flags", "check_key", "check_patterns",
-    "matches_any", "queue_name_and_flags",
+    "check_binding", "check_eks", "check_exchange", "check_flags", "check_group", "check_key",
+    "check_patterns", "matches_any", "queue_name_and_flags",
 ]
 # fmt: on
 
@@ -45,6 +45,23 @@ _key_of_binding = short_text(none=True)
 _pattern = short_text(1)
 check_key = short_text()
 """The rule of the routing key of a message."""
+
+LONGEST_GROUP = 100
+"""Letters of the longest name of a group."""
+
+
+def _is_group(value: object) -> bool:
+    # "#" and "*" are patterns of topic exchanges; "blue/rr" would get messages of the group "blue".
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= LONGEST_GROUP
+        and value.isprintable()
+        and not any(letter in value for letter in "#*/")
+    )
+
+
+check_group = rule(f"a text of 1 to {LONGEST_GROUP} printable letters without # * /", _is_group)
+"""The rule of the names of groups."""
 
 
 @dataclass(frozen=True)

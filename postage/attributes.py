@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from postage.addressing import check_eks, check_exchange, check_patterns
 from postage.dispatch import EXPOSURES
 from postage.errors import SettingsError
+from postage.remote_control import check_remote_control
 from postage.supervision import check_policy
 from postage.values import (
     MAX_SHORT_INT,
@@ -30,7 +31,7 @@ PRODUCER: Mapping[str, Rule] = {
     "encoder_class": encoder_class,
     "rpc_timeout": seconds(zero=True),
     "max_retry": number(0),
-    **dict.fromkeys(("confirm", "mandatory"), flag),
+    **dict.fromkeys(("confirm", "mandatory", "send_user_id"), flag),
     "publish_timeout": seconds(endless=True),
     "delivery_mode": number(1, 2),
     "max_body": number(1, none=True),
@@ -57,7 +58,8 @@ PROCESSOR: Mapping[str, Rule] = {
     "concurrency": number(1, MAX_SHORT_INT),
     "prefetch": number(0, MAX_SHORT_INT, none=True),
     "max_deliveries": number(1, none=True),
-    **dict.fromkeys(("answer_unknown", "remote_control"), flag),
+    "answer_unknown": flag,
+    "remote_control": check_remote_control,
     "reply_to": check_patterns,
     "expose_exceptions": rule(f"one of {', '.join(EXPOSURES)}", lambda value: value in EXPOSURES),
     "shutdown_timeout": seconds(zero=True, endless=True),
@@ -70,6 +72,7 @@ PROCESSOR: Mapping[str, Rule] = {
 APPLICATION: Mapping[str, Rule] = {
     "exchange_class": lambda name, exchange: check_exchange(exchange, name),
     "logging_producer": rule("a class of producers", lambda value: isinstance(value, type)),
+    "max_remote_groups": number(0),
 }
 """The attributes that `GenericApplication` has besides those of processors."""
 

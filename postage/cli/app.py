@@ -50,7 +50,7 @@ class CommandGroup(click.Group):
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 success, 1 unexpected error, 2 usage or import, 3 broker unreachable, "
-    "4 error as the answer, 5 topology, 6 supervision gave up.",
+    "4 error as the answer, 5 topology, 6 supervision gave up, 7 ended by the command quit.",
 )
 @click.version_option(__version__, "-V", "--version", message="postage %(version)s")
 def postage() -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -34,16 +35,26 @@ HOST, PORT = "127.0.0.1", 5672
 HELP = {
     "host": "The address to listen on.",
     "port": "The port to listen on; 0: any free one.",
-    "user": "A user that may log in, instead of guest:guest; may be given several times.",
+    "user": "A user that may log in, instead of guest:guest; may be given several times; "
+    "other users of this machine can read it.",
+    "user-file": "A file with a NAME:PASSWORD on each line, which nobody else can read.",
     "vhost": "A virtual host besides /; may be given several times.",
     "json": "Print the first line as JSON.",
 }
 """The help of each option, by its name."""
 GUEST = {"guest": "guest"}
+MOST_IN_FILE = 1_000_000
+"""Characters of the largest file of users."""
 
 
-def serve(
-    host: str, port: int, user: Sequence[str], vhost: Sequence[str], *, as_json: bool
+def serve(  # noqa: PLR0913 - one for each option
+    host: str,
+    port: int,
+    user: Sequence[str],
+    vhost: Sequence[str],
+    *,
+    user_file: str | None,
+    as_json: bool,
 ) -> None:
     """Run the broker until a signal stops it; raises `SettingsError` for invalid options."""
     # Not at the top of the module: `--help` must not wait for gevent.
@@ -57,18 +68,37 @@ def serve(
         gevent.signal_handler(number, stopped.set)
     if not 0 <= port < 65536:  # noqa: PLR2004 - TCP's ports
         raise SettingsError(f"port must be from 0 to 65535, not {port}")
-    users, vhosts = dict(map(_login, user)) or GUEST, ("/", *vhost)
+    logins = [_login(each, "--user") for each in user]
+    logins += _logins_in(user_file) if user_file is not None else []
+    users, vhosts = dict(logins) or GUEST, ("/", *vhost)
     with Broker(host, port, users=users, vhosts=vhosts) as broker:
         gevent.signal_handler(signal.SIGUSR1, _statistics_printer(broker))
         _print_greeting(broker, vhosts, users, as_json=as_json)
         stopped.wait()
 
 
-def _login(text: str) -> tuple[str, str]:
+def _login(text: str, where: str) -> tuple[str, str]:
     name, colon, password = text.partition(":")
-    if not (name and colon and password):
-        raise SettingsError("--user must be NAME:PASSWORD")
+    if not (name and colon and password):  # not quoted: it may be a password
+        raise SettingsError(f"{where} must be NAME:PASSWORD")
     return name, password
+
+
+def _logins_in(path: str) -> list[tuple[str, str]]:
+    """Return the names and passwords in the file *path*; raises `SettingsError`."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(MOST_IN_FILE + 1)
+    except (OSError, ValueError) as exc:
+        why = getattr(exc, "strerror", None) or "it is not UTF-8"
+        raise SettingsError(f"cannot read --user-file {path}: {why}") from None
+    if len(text) > MOST_IN_FILE:
+        raise SettingsError(f"--user-file {path} has more than {MOST_IN_FILE} characters")
+    lines = enumerate(text.splitlines(), 1)
+    logins = [_login(line, f"line {n} of --user-file {path}") for n, line in lines if line.strip()]
+    if not logins:  # or guest:guest could log in
+        raise SettingsError(f"--user-file {path} names no user: write NAME:PASSWORD on a line")
+    return logins
 
 
 def _print_greeting(

@@ -31,6 +31,7 @@ class Code(enum.IntEnum):
     ERROR_RESULT = 4  # `call`: an error as the answer; `health`: not ready; `check`: faults found
     TOPOLOGY = 5
     GAVE_UP = 6
+    QUIT = 7  # `run`: the remote command `quit` has ended a component
 
 
 CODES: dict[type[PostageError], Code] = {

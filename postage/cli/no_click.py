@@ -23,7 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ExtraMissing(f"`postage {parsed.command}`", "click", "cli")
     else:
         with handle_stdout_errors():
-            serve(parsed.host, parsed.port, parsed.user, parsed.vhost, as_json=parsed.json)
+            serve(
+                parsed.host,
+                parsed.port,
+                parsed.user,
+                parsed.vhost,
+                user_file=parsed.user_file,
+                as_json=parsed.json,
+            )
     return 0
 
 
@@ -43,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
             broker.add_argument("--host", default=HOST, metavar="ADDRESS", help=HELP["host"])
             broker.add_argument("--port", default=PORT, type=int, metavar="N", help=HELP["port"])
             broker.add_argument("--user", metavar="NAME:PASSWORD", help=HELP["user"], **several)
+            broker.add_argument("--user-file", metavar="FILE", help=HELP["user-file"])
             broker.add_argument("--vhost", metavar="NAME", help=HELP["vhost"], **several)
             broker.add_argument("--json", action="store_true", help=HELP["json"])
         else:

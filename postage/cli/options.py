@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from postage.errors import SettingsError
+from postage.remote_control import RemoteControl, RemoteRule, check_remote_control
 from postage.settings import live
 from postage.url import Url
 
@@ -73,6 +75,25 @@ class HostPortParam(click.ParamType):  # type: ignore[type-arg]  # as above
             self.fail(f"{value!r} is no HOST:PORT; IPv6 is written [::1]:8086.", param, ctx)
         host = host[1:-1] if in_brackets else host
         return HostPort(host or (EVERYWHERE if colon else LOOPBACK), int(port))
+
+
+class RemoteRuleParam(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A rule of remote control: a word, or users separated by commas."""
+
+    name = "RULE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RemoteRule:
+        """Return *value* as ``remote_control`` takes it; fail if it is no rule."""
+        text = str(value)
+        words = [each.value for each in RemoteControl]
+        rule: RemoteRule = text if text in words else text.split(",")
+        try:
+            check_remote_control("the rule", rule)
+        except SettingsError as exc:
+            self.fail(str(exc), param, ctx)
+        return rule
 
 
 def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:

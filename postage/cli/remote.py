@@ -21,6 +21,8 @@ class Remote(GenericProducer):
     that AMQP does not take.
     """
 
+    send_user_id = True  # so that remote commands are obeyed by components that ask for the user
+
     def __init__(self, exchange: type[Exchange], key: str) -> None:
         short_text()("the key", key)
         inside = Settings.resolve().host

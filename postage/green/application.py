@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import gevent.lock
+
 from postage._version import __version__
-from postage.addressing import Address
+from postage.addressing import Address, check_group
 from postage.attributes import APPLICATION
-from postage.errors import ChannelRefused, IdentityTaken
+from postage.errors import ChannelRefused, IdentityTaken, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
 from postage.green.processor import MessageProcessor
@@ -80,6 +82,9 @@ class GenericApplication(MessageProcessor):
     exchange_class: type[Exchange] = GenericApplicationExchange
     logging_producer: Any = LoggingProducerStub
     """The producer class by which ``self.logger.log(text)`` sends messages."""
+    max_remote_groups: int = 50
+    """How many groups remote commands can make this application join until the end of its program.
+    The durable queue of each of them stays on the broker, because it may hold messages."""
 
     # The attributes of instances are declared here, so that no handler can have their names.
     vhost: str | None
@@ -89,6 +94,11 @@ class GenericApplication(MessageProcessor):
     hid: dict[str, Any]
     uid: dict[str, Any]
     groups: list[str]
+    _membership: gevent.lock.RLock
+    """Held while a group is joined or left, because a command may come while another one is obeyed:
+    otherwise a queue that was left could be consumed again."""
+    _remote_groups: set[str]
+    """The groups that remote commands have made it join; it may have left them."""
     _made: float
     _inquiries: int
 
@@ -110,7 +120,7 @@ class GenericApplication(MessageProcessor):
         self.vhost = self.consumer.vhost
         self.logger = self._make_logger(hup, vhost, settings)
         self._take_address()
-        self.groups = []
+        self.groups, self._remote_groups, self._membership = [], set(), gevent.lock.RLock()
         try:
             self.add_eqk([(self.exchange_class, self.address.standard())])
         except ChannelRefused as exc:
@@ -143,22 +153,34 @@ class GenericApplication(MessageProcessor):
         return producer if has_log else _ProducerLogger(producer)
 
     def join_group(self, group: str) -> None:
-        """Listen to the fan-out and the round-robin key of *group*; may be called twice."""
-        if group in self.groups:
-            return
-        self.groups.append(group)
-        self.logger.log(f"Joining group {self.address.name}#{group}")
-        self.add_eqk([(self.exchange_class, self.address.group(group))])
+        """Listen to the fan-out and the round-robin key of *group*; may be called twice.
+
+        Raises `SettingsError` for a name that no group can have.  Switches.
+        """
+        check_group("the name of a group", group)
+        with self._membership:
+            if group in self.groups:
+                return
+            self.groups.append(group)
+            self.logger.log(f"Joining group {self.address.name}#{group}")
+            try:
+                self.add_eqk([(self.exchange_class, self.address.group(group))])
+            except PostageError:
+                self.groups.remove(group)
+                raise
 
     def leave_group(self, group: str) -> None:
-        """Stop listening to *group*; its other members keep the round-robin queue."""
-        if group not in self.groups:
-            return
-        self.groups.remove(group)
-        self.logger.log(f"Leaving group {self.address.name}#{group}")
-        (own, fan_out), (shared, _) = self.address.group(group)
-        self.consumer.queue_unbind(self.exchange_class, own, fan_out)
-        self.consumer.cancel(shared)
+        """Stop listening to *group*; its round-robin queue stays, with its messages.  Switches."""
+        with self._membership:
+            if group not in self.groups:
+                return
+            self.groups.remove(group)
+            self.logger.log(f"Leaving group {self.address.name}#{group}")
+            (own, fan_out), (shared, _) = self.address.group(group)
+            self.consumer.queue_unbind(self.exchange_class, own, fan_out)
+            # The queue is not deleted, not even if it is empty and unused: another member that has
+            # ended its consumer may still have to return a message to it, and no broker tells.
+            self.consumer.cancel(shared)
 
     def description(self, *, brief: bool = False) -> dict[str, Any]:
         """Return the reply of the RPC ``describe``: identity, groups and counts.
@@ -209,10 +231,33 @@ class GenericApplication(MessageProcessor):
 
     @MessageHandler("command", "join_group")
     def msg_join_group(self, content: Any) -> None:
-        """Join the group in ``{"group_name": ...}``."""
-        self.join_group(content["parameters"]["group_name"])
+        """Join the group in ``{"group_name": ...}``, if `remote_control` allows it.
+
+        Refused if commands have made this application join `max_remote_groups` other groups.
+        """
+        group, mistake = _group_in(content)
+        with self._membership:
+            known = group in self.groups or group in self._remote_groups
+            if not (mistake or known) and len(self._remote_groups) >= self.max_remote_groups:
+                mistake = f"commands have made it join {self.max_remote_groups} groups already"
+            if self._obeys("join_group", mistake) and group not in self.groups:
+                self._remote_groups.add(group)
+                self.join_group(group)
 
     @MessageHandler("command", "leave_group")
     def msg_leave_group(self, content: Any) -> None:
-        """Leave the group in ``{"group_name": ...}``."""
-        self.leave_group(content["parameters"]["group_name"])
+        """Leave the group in ``{"group_name": ...}``, if `remote_control` allows it."""
+        group, mistake = _group_in(content)
+        if self._obeys("leave_group", mistake):
+            self.leave_group(group)
+
+
+def _group_in(content: dict[str, Any]) -> tuple[str, str]:
+    """Return the name of the group in a command, and what is wrong with it, if anything."""
+    parameters = content.get("parameters")
+    group = parameters.get("group_name") if isinstance(parameters, dict) else None
+    try:
+        check_group("group_name", group)
+    except SettingsError as exc:
+        return "", str(exc)
+    return str(group), ""

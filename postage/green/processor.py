@@ -31,6 +31,7 @@ from postage.handlers import HandlerOwner, MessageHandlerFullBody
 from postage.log_records import counted, place_of
 from postage.message import check_body
 from postage.redelivery import Redeliveries
+from postage.remote_control import RemoteRule, objection, spoken, user_of
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
 from postage.values import check_arguments, check_values
@@ -86,8 +87,11 @@ class MessageProcessor(MicroThread, HandlerOwner):
     is rejected to the dead letters, because it probably kills the process that handles it.
     None: no limit.  Only quorum queues count the deliveries to other processes, and to those that
     died."""
-    remote_control: bool = True
-    """Obey the commands ``quit`` and ``restart``."""
+    remote_control: RemoteRule = True
+    """From whom it takes remote commands, such as ``quit`` and ``restart``.  True or ``"on"``: from
+    everybody that can publish to its queues; False or ``"off"``: from nobody; ``"own-user"``: from
+    those that are logged in to the broker as its own user; or a list of users.  See
+    `GenericProducer.send_user_id`."""
     shutdown_timeout: float = 30.0
     """Seconds that running handlers get to finish when the processor stops.  Handlers that have not
     finished then are killed, and their messages are requeued."""
@@ -174,25 +178,36 @@ class MessageProcessor(MicroThread, HandlerOwner):
     # --- remote control
 
     @MessageHandlerFullBody("command", "quit")
-    def msg_quit(self, body: dict[str, Any]) -> None:
+    def msg_quit(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - the classic signature
         """Stop this processor.  After the last one has stopped, the scheduler returns."""
-        if self._obeys("quit", body):
+        if self._obeys("quit"):
             self._request_stop(NextAction.QUIT)
 
     @MessageHandlerFullBody("command", "restart")
-    def msg_restart(self, body: dict[str, Any]) -> None:
+    def msg_restart(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - as above
         """Replace the process by a new run of the same program, after all handlers have ended."""
-        if self._obeys("restart", body):
+        if self._obeys("restart"):
             raise AckAndRestart
 
-    def _obeys(self, command: str, body: dict[str, Any]) -> bool:
-        text = "%r refused the command %s of %s: its remote_control is False."
-        if self.remote_control:
-            text = "%r obeys the command %s of %s."
-        level = logging.INFO if self.remote_control else logging.WARNING
-        sort = counted(type(self).__name__, command)
-        logger.log(level, text, self, command, body.get("fingerprint"), extra=sort)
-        return self.remote_control
+    def _obeys(self, command: str, mistake: str = "") -> bool:
+        """Tell whether to obey the remote command of the message in hand; log it and its sender.
+
+        Every method that obeys a remote command asks here first.  *mistake*: why no sender can be
+        obeyed, because the command itself is wrong.
+        """
+        user, fingerprint = None, {}
+        item = next(iter(getattr(gevent.getcurrent(), "args", ())), None)
+        if isinstance(item, Delivery):  # else our own program has called the method
+            user, fingerprint = item.properties.user_id, self._decoded(item)["fingerprint"]
+        own = user_of(self.consumer.settings)
+        why = mistake or objection(self.remote_control, user, own)
+        told, sort = (self, command, user, fingerprint), counted(id(self), command)
+        if why:
+            text = "%r refused the command %s of user %r, %r: %s."
+            logger.warning(text, *told, why, extra=sort)
+        else:
+            logger.warning("%r obeys the command %s of user %r, %r.", *told, extra=sort)
+        return not why
 
     # --- running
 
@@ -233,6 +248,8 @@ class MessageProcessor(MicroThread, HandlerOwner):
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         for remark in self._remarks():
             logger.warning("%r: %s", self, remark)
+        said = type(self).__qualname__, spoken(self.remote_control)
+        logger.info("%s: remote control is %s.", *said, extra=counted(*said))
         pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
         self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
         self._pool, self._jobs, self._is_draining = pool, Jobs(self, pool.submit), False

@@ -28,8 +28,7 @@ from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.properties import PropertiesTemplate
-from postage.green.publishing import declare_exchange, publish, publish_confirmed
+from postage.green.publishing import declare_exchange, properties_of, publish, publish_confirmed
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.replies import collect
 from postage.green.runtime import runtime_of
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["GenericProducer", "RpcMethod"]
 
 logger = HubLogger(__name__)
-
-_TEMPLATE = PropertiesTemplate("message_id", "content_type", "delivery_mode", "timestamp")
 
 # The prefixes of the attributes that __getattr__ serves, each with the prefix of its builder.
 # rpc_queue_ must come before rpc_.
@@ -167,6 +164,8 @@ class GenericProducer:
     then sending raises `PublishFailed`.  Without `confirm`: how long to wait for a connection."""
     delivery_mode: int = 2
     """2: messages in a durable queue survive a restart of the broker; 1: they do not."""
+    send_user_id: bool = False
+    """Name our user in each message, which the broker verifies: for rules of `remote_control`."""
     max_body: int | None = MAX_BODY
     """Bytes of the largest message or request; None: no limit.  Processors and brokers refuse
     larger ones.  Sending one raises `EncodingError`; a call ends with an exception result of that
@@ -192,6 +191,7 @@ class GenericProducer:
         self.encoder = self.encoder_class()
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
+        self._render = properties_of(self.settings, named=self.send_user_id)
         for exchange, _ in self.eks:
             declare_exchange(self._pair, exchange)
 
@@ -308,7 +308,7 @@ class GenericProducer:
             self._counts["failed"] += 1
             raise self._too_large(encoded)
         content_type, now = self.encoder.content_type, int(time.time())
-        properties = _TEMPLATE.render(pair.new_id(), content_type, self.delivery_mode, now)
+        properties = self._render(pair.new_id(), content_type, self.delivery_mode, now)
         publish_ = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:

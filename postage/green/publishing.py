@@ -28,11 +28,18 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.properties import Properties
+from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.waiting import SharedResource
 from postage.green.retry import RetryTimer
+from postage.remote_control import user_of
+from postage.settings import Settings
 
-__all__ = ["Publication", "PublishArgs", "declare_exchange", "publish", "publish_confirmed"]
+# fmt: off
+__all__ = [
+    "Publication", "PublishArgs", "declare_exchange", "properties_of", "publish",
+    "publish_confirmed",
+]
+# fmt: on
 
 logger = HubLogger(__name__)
 
@@ -53,6 +60,23 @@ _REMEDIES: tuple[tuple[type[PostageError], str], ...] = (
     (ChannelRefused, "the broker keeps refusing messages of other publishers: correct those"),
     (OperationTimeout, "is it overloaded?  It may have received the message"),
 )
+
+_USUAL = "message_id", "content_type", "delivery_mode", "timestamp"
+_anonymous = PropertiesTemplate(*_USUAL)
+_named = PropertiesTemplate(*_USUAL, "user_id")
+
+
+def properties_of(settings: Settings, *, named: bool) -> Callable[..., Properties]:
+    """Return a function that makes the properties of a message, of the values in `_USUAL`.
+
+    *named*: they name our user, too.  If the broker knows a user that differs from that of
+    *settings*, it refuses such a message (406).
+    """
+    user = user_of(settings) if named else None
+    if user is None:
+        return _anonymous.render
+    return lambda *values: _named.render(*values, user)
+
 
 PublishArgs = tuple[type[Exchange], str, Properties, bytes, bool]
 """The fields of a `Publication` as a plain tuple, which costs less.  A message becomes a

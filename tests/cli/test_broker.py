@@ -92,6 +92,49 @@ def test_users_and_virtual_hosts() -> None:
     assert "s:e" not in ended.stdout + ended.stderr
 
 
+def test_users_in_a_file_are_in_no_argument(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("ann:s:e\n\nbob:x\n")
+    with broker("--json", "--user-file", str(users)) as program:
+        port = greeting(program)["port"]
+        for name, password in (("ann", "s:e"), ("bob", "x")):
+            credentials = pika.PlainCredentials(name, password)
+            where = pika.ConnectionParameters("127.0.0.1", port, "/", credentials)
+            pika.BlockingConnection(where).close()
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port))
+        assert b"s:e" not in Path(f"/proc/{program.pid}/cmdline").read_bytes()
+        ended = program.terminate()
+
+    assert "s:e" not in ended.stdout + ended.stderr
+
+
+WRONG_FILES = {
+    "empty": (b"", "names no user"),
+    "no-name": (b"ann:a\nSECRET\n", "line 2 of --user-file"),
+    "no-password": (b"SECRET:\n", "must be NAME:PASSWORD"),
+    "no-utf8": (b"ann:SECRET\xff\n", "it is not UTF-8"),
+    "large": (b"ann:SECRET\n" * 100_000, "has more than"),
+    "missing": (None, "No such file"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_FILES)
+def test_a_wrong_file_of_users_is_not_quoted(tmp_path: Path, kind: str) -> None:
+    content, named = WRONG_FILES[kind]
+    users = tmp_path / "users"
+    if content is not None:
+        users.write_bytes(content)
+
+    ended = run_program(
+        *("-m", "postage", "broker", "--port", "0"), "--user-file", str(users), env=ENVIRONMENT
+    )
+
+    assert ended.code == 2
+    assert named in ended.stderr
+    assert "SECRET" not in ended.stdout + ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -33,6 +33,8 @@ MEANINGS: dict[Code, str] = {
     "`health`: not ready; `check`: faults found",
     Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
     Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
+    Code.QUIT: "`run`: the remote command `quit` has ended a component, and with the last one the "
+    "process",
 }
 WITHOUT_CLICK = (
     "import sys; sys.modules['click'] = None; import postage.cli; sys.exit(postage.cli.main())"

@@ -85,7 +85,44 @@ def test_the_command_quit_ends_it(broker_env):
         program.wait_for_line("Running", SOON)
         assert postage("send", "cli-fleet", "echo", "quit").code == 0
 
-        assert program.wait(SOON).code == 0
+        ended = program.wait(SOON)
+
+    assert ended.code == 7  # supervisors take it for a failure: a message must not end a service
+    assert "obeys the command quit of user 'guest'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--no-remote-control",), ("--remote-control", "off"), ("--remote-control", "ops,deploy")],
+    ids=" ".join,
+)
+def test_options_of_remote_control_beat_the_class(broker_env, options: tuple[str, ...]):
+    with running("run", "fleet:Echo", *options) as program:
+        program.wait_for_line("Running", SOON)
+        assert postage("send", "cli-fleet", "echo", "quit").code == 0
+        wait_until(lambda: "refused the command quit of user 'guest'" in program.stderr, SOON)
+
+        assert program.terminate().code == 0
+
+
+@pytest.mark.parametrize("rule", ["own-user", "ops,guest"])
+def test_own_users_are_obeyed(broker_env, rule: str):
+    with running("run", "fleet:Echo", "--remote-control", rule) as program:
+        program.wait_for_line("Running", SOON)
+        assert postage("send", "cli-fleet", "echo", "quit").code == 0
+
+        assert program.wait(SOON).code == 7
+
+
+@pytest.mark.parametrize("rule", ["", ",", "a,,b", "x" * 256])
+def test_a_wrong_rule_of_remote_control_is_a_mistake(capsys, rule: str):
+    assert in_process(capsys, "run", "fleet:Echo", "--remote-control", rule).code == 2
+
+
+def test_two_rules_of_remote_control_are_a_mistake(capsys):
+    options = ("--remote-control", "on", "--no-remote-control")
+
+    assert in_process(capsys, "run", "fleet:Echo", *options).code == 2
 
 
 def test_the_log_can_be_json(broker_env):
@@ -218,7 +255,16 @@ def test_workers_that_all_quit_end_the_parent(parent: Program):
     for _ in range(2):
         assert postage("send", "cli-fleet", "echo", "quit").code == 0
 
-    assert parent.wait(SOON).code == 0
+    ended = parent.wait(SOON)
+    assert ended.code == 7
+    assert ended.stderr.count("was told to quit, and is not started again") == 2
+
+
+def test_sigterm_after_a_worker_has_quit_is_a_clean_end(parent: Program):
+    assert postage("send", "cli-fleet", "echo", "quit").code == 0
+    wait_until(lambda: "was told to quit" in parent.stderr, SOON)
+
+    assert parent.terminate().code == 0
 
 
 @pytest.mark.slow
@@ -309,6 +355,25 @@ def test_the_command_of_a_worker_is_ours_plus_its_pipe():
     command = worker_command(whole, ["/x/postage/__main__.py", *whole[5:]], ParentPipe(1, 7))
 
     assert command[1:] == [*whole[1:6], "--worker", "1:7", *whole[6:]]
+
+
+@pytest.mark.parametrize("url", [["--url", "amqp://u:p@h"], ["--url=amqp://u:p@h"]], ids=len)
+def test_the_command_of_a_worker_has_no_url(url: list[str]):
+    whole = ["python", "-m", "postage", "run", "a", *url, "--workers", "2", "--", "--url"]
+    command = worker_command(whole, ["/x/postage/__main__.py", *whole[3:]], ParentPipe(1, 7))
+
+    assert command[4:] == ["--worker", "1:7", "a", "--workers", "2", "--", "--url"]
+
+
+def test_workers_get_the_url_by_their_environment(broker_env):
+    env = with_url("amqp://127.0.0.1:1/")
+    options = ("--workers", "2", "--url", str(broker_env.url))
+    with running("run", "fleet:Echo", *options, env=env) as program:
+        wait_until(lambda: program.stderr.count("Running 1 component") == 2, SOON)
+        workers = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(program.pid)]
+
+    assert len(workers) == 2
+    assert not any(b"amqp" in each for each in workers)
 
 
 # --- what cannot be run

@@ -13,6 +13,7 @@ from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
 @click.option("--host", default=HOST, show_default=True, metavar="ADDRESS", help=HELP["host"])
 @click.option("--port", default=PORT, show_default=True, metavar="N", help=HELP["port"])
 @click.option("--user", multiple=True, metavar="NAME:PASSWORD", help=HELP["user"])
+@click.option("--user-file", metavar="FILE", help=HELP["user-file"])
 @click.option("--vhost", multiple=True, metavar="NAME", help=HELP["vhost"])
 @click.option("--json", "as_json", is_flag=True, help=HELP["json"])
 # The classic form is `--vhost V W`: click gives V to the option and leaves W over.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
+import http
 import json
+import socket
+import time
 from typing import Any
 
 import click
@@ -11,6 +13,11 @@ import click
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import HostPort, HostPortParam, examples, seconds_option
 from postage.cli.output import print_json, sanitized
+
+LARGEST_ANSWER = 1 << 20
+"""Bytes: the answer names each processor that does not consume, and there may be thousands."""
+LONGEST_REASON = 200
+"""Characters that an error quotes of why there is no answer."""
 
 
 @click.command(
@@ -32,20 +39,41 @@ def command(port: HostPort, *, live: bool, timeout: float) -> None:
     for page in ("/livez",) if live else ("/livez", "/readyz"):
         status, answer = _ask(port, page, timeout)
     print_json(answer)
-    if status != http.client.OK:
+    if status != http.HTTPStatus.OK:
         raise CommandFailed(f"the process is alive, but not ready ({status})", Code.ERROR_RESULT)
 
 
 def _ask(where: HostPort, page: str, timeout: float) -> tuple[int, Any]:
     """Return the HTTP status and the answer of *page*; raises `CommandFailed`."""
-    connection = http.client.HTTPConnection(where.host, where.port, timeout=timeout)
     try:
-        connection.request("GET", page)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        why = sanitized(exc) or type(exc).__name__
-        text = f"nothing at {where} answers {page} as it should: {why}"
-        raise CommandFailed(text, Code.UNREACHABLE) from None
-    finally:
-        connection.close()
+        head, _, body = _exchange(where, page, timeout).partition(b"\r\n\r\n")
+        version, status = head.split(maxsplit=2)[:2]
+        if version.startswith(b"HTTP/"):
+            return int(status), json.loads(body)
+        why = "that is no answer of HTTP"
+    except (OSError, ValueError, RecursionError) as exc:
+        why = sanitized(exc)[:LONGEST_REASON] or type(exc).__name__
+    text = f"nothing at {where} answers {page} as it should: {why}"
+    raise CommandFailed(text, Code.UNREACHABLE)
+
+
+def _exchange(where: HostPort, page: str, timeout: float) -> bytes:
+    """Return all that the server at *where* answers within *timeout* seconds, up to its end.
+
+    Whatever serves there: it can send too slowly for a timeout of each read, and without an end.
+    """
+    deadline = time.monotonic() + timeout
+    request = f"GET {page} HTTP/1.0\r\n\r\n".encode()
+    answer = b""
+    with socket.create_connection((where.host, where.port), timeout) as connection:
+        connection.sendall(request)
+        while len(answer) <= LARGEST_ANSWER:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"timed out after {timeout:g} s")
+            connection.settimeout(left)
+            received = connection.recv(1 << 16)
+            if not received:
+                return answer
+            answer += received
+    raise ValueError(f"the answer has more than {LARGEST_ANSWER} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -11,15 +12,17 @@ from postage.cli.exits import CommandFailed
 from postage.cli.options import (
     HIGHEST_PORT,
     HostPortParam,
+    RemoteRuleParam,
     Seconds,
     examples,
     set_defaults,
     url_option,
 )
 from postage.cli.running.logs import LEVELS, set_up
-from postage.cli.running.parent_pipe import ParentPipe
+from postage.cli.running.parent_pipe import WORKER_URL, ParentPipe
 from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
+from postage.remote_control import RemoteControl
 from postage.settings import live
 
 
@@ -59,6 +62,14 @@ from postage.settings import live
     metavar="S",
     help="Seconds that running handlers have to finish, whatever their processor says.",
 )
+@click.option(
+    "--remote-control",
+    type=RemoteRuleParam(),
+    metavar="RULE",
+    help="From whom processors take commands such as quit, whatever they say themselves: off, "
+    "own-user, on, or users of the broker, separated by commas.",
+)
+@click.option("--no-remote-control", is_flag=True, help="The same as --remote-control off.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.option("--log-json", is_flag=True, help="Log each record as a line of JSON.")
 @click.option(
@@ -69,13 +80,24 @@ from postage.settings import live
     "of all addresses.  Worker n takes the port n above it.",
 )
 @click.option("--worker", type=ParentPipe.parse, hidden=True)
-def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **options: Any) -> int:
+def command(
+    log_level: str,
+    *,
+    log_json: bool,
+    worker: ParentPipe | None,
+    no_remote_control: bool,
+    **options: Any,
+) -> int:
     """Run the processors named, or all processors of the modules, until they are told to stop.
 
     NAME is a class, an instance, or a function that returns one or several.  The standard library
     is made cooperative before your code is imported.  SIGTERM, SIGHUP and SIGINT (Ctrl-C)
     let running handlers finish; a second signal ends the process at once.  The log goes to stderr.
     """
+    if no_remote_control:
+        if options["remote_control"] not in (None, RemoteControl.OFF.value):
+            raise CommandFailed("--remote-control and --no-remote-control: give one of them")
+        options["remote_control"] = RemoteControl.OFF.value
     plan = Plan(**options)
     last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
     if last_port > HIGHEST_PORT:
@@ -83,7 +105,9 @@ def command(log_level: str, *, log_json: bool, worker: ParentPipe | None, **opti
     if plan.embedded and live.url_source == "--url":
         raise CommandFailed("--url and --embedded name two brokers: give one of them")
     set_up(log_level, as_json=log_json)
-    variables = plan.variables() | (worker.variables() if worker else {})
+    variables = plan.variables()
+    if worker and (url := os.environ.get(WORKER_URL)):
+        variables["POSTAGE_URL"] = url
     set_defaults(click.get_current_context(), variables)
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent

@@ -17,33 +17,29 @@ from postage.signals import STOPPING_SIGNALS
 SIGNALLED = {128 + number: number for number in STOPPING_SIGNALS}
 """The exit codes of workers that a signal has stopped, and that did not run out of components."""
 
+WORKER_URL = "POSTAGE_WORKER_URL"
+"""The environment variable in which a worker gets the URL of its broker, if the parent's command
+line or the broker inside the parent says it."""
+
 GRACE_WITHOUT_PARENT = 60.0
 """Seconds beyond its shutdown timeout after which a worker without parent is killed."""
 
 
 @dataclass(frozen=True)
 class ParentPipe:
-    """The worker's *number*, from 0, and the *descriptor* of its end of the pipe.
-
-    *url* is that of the broker inside the parent; it is empty if the parent has none.
-    """
+    """The worker's *number*, from 0, and the *descriptor* of its end of the pipe."""
 
     number: int
     descriptor: int
-    url: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ParentPipe:
         """Return the pipe that `__str__` has written on the worker's command line."""
-        number, descriptor, *url = text.split(":", 2)
-        return cls(int(number), int(descriptor), *url)
+        number, descriptor = text.split(":")
+        return cls(int(number), int(descriptor))
 
     def __str__(self) -> str:
-        return ":".join(filter(None, (str(self.number), str(self.descriptor), self.url)))
-
-    def variables(self) -> dict[str, str]:
-        """Return the settings of the broker by the names of their environment variables."""
-        return {"POSTAGE_URL": self.url} if self.url else {}
+        return f"{self.number}:{self.descriptor}"
 
     def watch(self, shutdown_timeout: float) -> None:
         """From now on, end this process when its parent ends: by SIGTERM, later by SIGKILL.

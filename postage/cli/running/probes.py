@@ -1,15 +1,22 @@
-"""HTTP probes of a process: ``/livez`` (its event loop runs) and ``/readyz`` (it consumes)."""
+"""HTTP probes of a process: ``/livez`` (its event loop runs) and ``/readyz`` (it consumes).
+
+The port may be reachable by hostile programs, and is served by the process that does the work.  So
+each connection gets one answer and little time, its request has a limit, and so has the number of
+connections: a new connection beyond it ends the oldest one, because a probe is answered at once,
+and a connection that is still open has probably no question.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
-from gevent.pywsgi import WSGIServer
+import gevent
+from gevent.server import StreamServer
 
 from postage.cli.options import HostPort
 from postage.errors import SettingsError
@@ -18,6 +25,16 @@ from postage.log_records import logger_of
 from postage.statistics_types import ConnectionStatistics
 
 logger = logger_of(__name__)
+
+MOST_CONNECTIONS = 32
+"""How many connections are open at a time."""
+TIME_LIMIT = 5.0
+"""Seconds that a connection may take, from its beginning to its end."""
+LARGEST_REQUEST = 8192
+"""Bytes of the request line and the header; what follows them is not read."""
+
+Answer = tuple[HTTPStatus, Any]
+"""The status, and what is sent as JSON."""
 
 
 def readiness(
@@ -35,22 +52,73 @@ def readiness(
     return {"ready": ready, "processors": len(processors), "idle": idle, "connections": missing}
 
 
-def answer_probe(
-    running: list[MicroThread], environ: dict[str, Any], start: Callable[..., Any]
-) -> list[bytes]:
-    """Answer one HTTP request about the components in *running* (WSGI)."""
-    if environ["PATH_INFO"] == "/livez":
-        good, answer = True, {"live": True}  # that it answers shows that the event loop runs
-    elif environ["PATH_INFO"] == "/readyz":
+def answer_probe(running: list[MicroThread], request: bytes) -> Answer:
+    """Return the answer to one *request* about the components in *running*."""
+    words = request.split(b"\r\n", 1)[0].split(b"\n", 1)[0].split()
+    if len(words) != 3 or not words[2].startswith(b"HTTP/"):  # noqa: PLR2004 - method, target, version
+        return HTTPStatus.BAD_REQUEST, {"error": "this is no request of HTTP"}
+    if words[0] not in (b"GET", b"HEAD"):
+        return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD"}
+    page = words[1].split(b"?", 1)[0]
+    if page == b"/livez":  # that it answers shows that the event loop runs
+        return HTTPStatus.OK, {"live": True}
+    if page == b"/readyz":
         processors = [each for each in running if isinstance(each, MessageProcessor)]
         answer = readiness(processors, statistics())
-        good = answer["ready"]
-    else:
-        start("404 Not Found", [])
-        return [b"/livez, /readyz\n"]
-    status = "200 OK" if good else "503 Service Unavailable"
-    start(status, [("Content-Type", "application/json")])
-    return [json.dumps(answer).encode() + b"\n"]
+        return HTTPStatus.OK if answer["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, answer
+    return HTTPStatus.NOT_FOUND, {"error": "only /livez and /readyz"}
+
+
+class ProbeServer:
+    """Answers requests about the components in *running*."""
+
+    def __init__(self, running: list[MicroThread]) -> None:
+        self._running = running
+        self._open: dict[Any, None] = {}  # the oldest first
+
+    def serve(self, connection: Any, _address: object) -> None:
+        """Answer the request on *connection*; called in a greenlet of its own, and switches."""
+        own = gevent.getcurrent()
+        if len(self._open) >= MOST_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.kill(block=False)
+        self._open[own] = None
+        try:
+            with contextlib.suppress(OSError, gevent.Timeout), gevent.Timeout(TIME_LIMIT):
+                self._answer(connection)
+        finally:
+            self._open.pop(own, None)
+
+    def _answer(self, connection: Any) -> None:
+        request = _request_on(connection)
+        if len(request) > LARGEST_REQUEST:
+            answer: Answer = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"error": "too large"}
+        elif request:
+            answer = answer_probe(self._running, request)
+        else:
+            return  # a check of the port alone, as load balancers do
+        connection.sendall(_response(*answer, has_body=not request.startswith(b"HEAD ")))
+
+
+def _request_on(connection: Any) -> bytes:
+    """Return what arrives on *connection* until the empty line after the header, or its end."""
+    request = b""
+    while len(request) <= LARGEST_REQUEST and b"\r\n\r\n" not in request:
+        received: bytes = connection.recv(LARGEST_REQUEST + 1)
+        if not received or b"\n\n" in received:
+            return request + received
+        request += received
+    return request
+
+
+def _response(status: HTTPStatus, answer: Any, *, has_body: bool) -> bytes:
+    body = json.dumps(answer).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (body if has_body else b"")
 
 
 @contextlib.contextmanager
@@ -62,9 +130,9 @@ def serve_probes(where: HostPort | None, number: int, running: list[MicroThread]
     if where is None:
         yield
         return
-    application = functools.partial(answer_probe, running)
     where = replace(where, port=where.port + number if where.port else 0)
-    server = WSGIServer((where.host, where.port), application, log=None)
+    server = StreamServer((where.host, where.port), ProbeServer(running).serve)
+    server.max_accept = 8  # in one turn of the hub, before `serve` can end connections
     try:
         server.start()
     except (OSError, UnicodeError) as exc:  # an address that is taken, or no name of a host

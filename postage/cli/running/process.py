@@ -13,7 +13,9 @@ from postage.cli.options import HostPort
 from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
+from postage.dispatch import NextAction
 from postage.log_records import logger_of
+from postage.remote_control import RemoteRule
 from postage.settings import Settings, live
 from postage.signals import stopping_signals
 
@@ -40,6 +42,7 @@ class Plan:
     concurrency: int | None = None
     shutdown_timeout: float | None = None
     health: HostPort | None = None
+    remote_control: RemoteRule | None = None
 
     def variables(self) -> dict[str, str]:
         """Return the settings of the broker, by the names of their environment variables.
@@ -59,12 +62,17 @@ def run_here(plan: Plan, worker: ParentPipe | None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(when_signalled))
     if worker is not None:
         worker.watch(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
-    number = _run(plan, worker.number if worker else 0)
-    return 128 + number if worker and number else Code.CLEAN
+    number, was_quit = _run(plan, worker.number if worker else 0)
+    if number:
+        return 128 + number if worker else Code.CLEAN
+    return Code.QUIT if was_quit else Code.CLEAN
 
 
-def _run(plan: Plan, number: int) -> int:
-    """Run until all components have ended; return the signal that was the reason, or 0."""
+def _run(plan: Plan, number: int) -> tuple[int, bool]:
+    """Run until all components have ended.
+
+    Returns the signal that was the reason, or 0, and whether a component was told to quit.
+    """
     prepare_imports()
     import gevent  # noqa: PLC0415 - after patching, and never in a parent of workers
 
@@ -89,7 +97,11 @@ def _run(plan: Plan, number: int) -> int:
             for watcher in watchers:
                 watcher.cancel()
     logger.info("All components have ended.")
-    return signals[0] if signals else 0
+    was_quit = any(each.next_action is NextAction.QUIT for each in _processors(running))
+    if was_quit and not signals:
+        text = "The remote command quit has ended this process; its exit code is %d."
+        logger.warning(text, Code.QUIT)
+    return signals[0] if signals else 0, was_quit
 
 
 def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
@@ -97,6 +109,8 @@ def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
     from postage.green import MessageProcessor  # noqa: PLC0415 - after patching
 
     for each in _processors(components):
+        if plan.remote_control is not None:
+            each.remote_control = plan.remote_control
         if plan.shutdown_timeout is not None:
             each.shutdown_timeout = plan.shutdown_timeout
         if plan.concurrency is not None and each.concurrency == MessageProcessor.concurrency:

@@ -27,15 +27,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.inside import url_for_workers
-from postage.cli.running.parent_pipe import SIGNALLED, ParentPipe
+from postage.cli.running.parent_pipe import SIGNALLED, WORKER_URL, ParentPipe
 from postage.log_records import logger_of
+from postage.settings import live
 from postage.signals import STOPPING_SIGNALS, stopping_signals
 from postage.supervision import Restarts
 
@@ -67,6 +68,8 @@ def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = Fals
             stack.enter_context(_report_changes(descriptor))
         if url := url_for_workers():
             logger.info("Others reach them with --url %s", url)
+        elif live.url_source == "--url":
+            url = live.environment["POSTAGE_URL"]
         pool = stack.enter_context(WorkerPool(count, shutdown_timeout, url, reload=reload))
         while pool.busy:
             pool.handle(wait(pool.next_timeout()))
@@ -182,11 +185,18 @@ class WorkerProcess:
         return self.state in (State.RUNNING, State.OUTDATED, State.STOPPING)
 
     def start(self, descriptor: int, url: str) -> None:
-        """Start the process, in a session of its own: only the parent gets the Ctrl-C."""
-        pipe = ParentPipe(self.number, descriptor, url)
+        """Start the process, in a session of its own: only the parent gets the Ctrl-C.
+
+        *url* may hold a password, so it is in the environment of the process.
+        """
+        pipe = ParentPipe(self.number, descriptor)
         command = worker_command(sys.orig_argv, sys.argv, pipe)
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
-            command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(descriptor,),
+            start_new_session=True,
+            env={**os.environ, **({WORKER_URL: url} if url else {})},
         )
         self.record(Event.START)
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
@@ -206,10 +216,24 @@ class WorkerProcess:
 
 
 def worker_command(command: list[str], arguments: list[str], pipe: ParentPipe) -> list[str]:
-    """Return the command of a worker: *command*, which ends with *arguments*, plus ``--worker``."""
+    """Return the command of a worker: *command*, which ends with *arguments*, plus ``--worker``.
+
+    It lacks ``--url``, because other users can read the arguments of a process.
+    """
     _, run, *rest = arguments
     interpreter = command[1 : len(command) - len(rest) - 1]
-    return [sys.executable, *interpreter, run, "--worker", str(pipe), *rest]
+    return [sys.executable, *interpreter, run, "--worker", str(pipe), *_without_url(rest)]
+
+
+def _without_url(arguments: Iterable[str]) -> Iterator[str]:
+    remaining = iter(arguments)
+    for each in remaining:
+        if each == "--url":
+            next(remaining, None)
+        elif each == "--":
+            yield from (each, *remaining)
+        elif not each.startswith("--url="):
+            yield each
 
 
 class WorkerPool:
@@ -218,7 +242,7 @@ class WorkerPool:
     def __init__(
         self, count: int, shutdown_timeout: float | None, url: str = "", *, reload: bool
     ) -> None:
-        self.code = Code.CLEAN
+        self._code, self._was_quit = Code.CLEAN, False
         self._url, self._reload = url, reload
         self._workers = [WorkerProcess(number) for number in range(count)]
         self._time_to_finish = None if shutdown_timeout is None else shutdown_timeout + GRACE
@@ -233,6 +257,16 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         os.close(self._own_end)  # a worker that still runs ends now
         os.close(self._pipe)
+
+    @property
+    def code(self) -> Code:
+        """The exit code of the parent: not 0 if remote commands have ended the workers.
+
+        So a supervisor that restarts after failures, such as systemd, starts the parent again.
+        """
+        if self._was_quit and not self._ending:
+            return Code.QUIT
+        return self._code
 
     @property
     def busy(self) -> bool:
@@ -273,13 +307,17 @@ class WorkerPool:
         # The signal itself ends a worker that has not yet installed its handler.
         code = -SIGNALLED.get(code, -code)
         ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        if code == Code.CLEAN or (self._ending and code == -signal.SIGTERM):
+        if code == Code.QUIT:
+            worker.record(Event.END)
+            logger.warning("Worker %d was told to quit, and is not started again.", worker.number)
+            self._was_quit = True
+        elif code == Code.CLEAN or (self._ending and code == -signal.SIGTERM):
             worker.record(Event.END)
             logger.info("Worker %d has ended, as it was told to.", worker.number)
         elif self._ending:
             worker.record(Event.END)
             logger.warning("Worker %d has ended %s.", worker.number, ending)
-            self.code = self.code or Code.UNHANDLED
+            self._code = self._code or Code.UNHANDLED
         elif worker.state is State.OUTDATED:
             worker.record(Event.RESTART)
         elif code in FINAL:
@@ -303,7 +341,7 @@ class WorkerPool:
             logger.error("Worker %d has ended %s and waits for a change.", worker.number, ending)
             return
         logger.error("Worker %d has ended %s: all workers are stopped.", worker.number, ending)
-        self.code = code
+        self._code = code
         self._end_all(signal.SIGTERM)
 
     def _end_all(self, number: signal.Signals) -> None:
