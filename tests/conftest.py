@@ -15,12 +15,13 @@ import hypothesis
 import pytest
 
 from postage.log_records import sorts
-from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode, is_installed
+from postage.testing.installations import VARIABLE, RabbitMQMissing, is_installed
+from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.time_limit import limited
 from postage.testing.vhosts import chosen_broker
 from tests.faults.report import HEADER
 from tests.support.clock import Clock
-from tests.support.definitions import ALICE, LOGINS, SECRET_OF_ALICE, VHOSTS
+from tests.support.definitions import ALICE, LARGE_MESSAGES, LOGINS, SECRET_OF_ALICE, VHOSTS
 
 # Our own plugin, also if the package is on the path without being installed.
 installed = entry_points(group="pytest11", name="postage")
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run on RabbitMQ if it is installed, and on the embedded broker otherwise."""
     if config.option.postage_broker is None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
+    if chosen_broker(config) not in ("embedded", "rabbitmq"):
+        raise pytest.UsageError("The suite needs its own virtual hosts and users: no URL.")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Return the line that names the broker of the run."""
-    return f"broker: {chosen_broker(config)}"
+    return f"broker: {chosen_broker(config)} {os.environ.get(VARIABLE, '')}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -144,7 +147,7 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
     """A private RabbitMQ node, started for the first test that needs it."""
     if chosen_broker(request.config) != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself: its commands, its log or its process")
-    node = RabbitMQNode(VHOSTS, LOGINS)
+    node = RabbitMQNode(VHOSTS, LOGINS, configuration=LARGE_MESSAGES)
     try:
         node.start()
     except RabbitMQMissing as reason:

@@ -16,8 +16,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from postage.testing.installations import RabbitMQMissing
 from postage.testing.processes import end, orphan_proof
-from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
+from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQNode
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIVER, SENDER = "demos/rpc_echo/echo_receive.py", "demos/rpc_echo/echo_send.py"

@@ -13,9 +13,10 @@ so a test can still patch before it does.
 """
 
 from postage.testing.hang_detector import TestHung
+from postage.testing.installations import RabbitMQMissing
 from postage.testing.network import cut_connections
 from postage.testing.polling import wait_until
-from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQMissing, RabbitMQNode
+from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQNode
 
 __all__ = [
     "RabbitMQFailed",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from postage.testing.hang_detector import HangDetector
-from postage.testing.rabbitmq import RabbitMQMissing, RabbitMQNode
+from postage.testing.installations import VARIABLE, RabbitMQMissing, programs_of
+from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.time_limit import DETECTOR, limited
 from postage.testing.vhosts import (
     EmbeddedVhosts,
@@ -21,6 +22,7 @@ from postage.testing.vhosts import (
     UrlVhost,
     VhostProvider,
     chosen_broker,
+    chosen_version,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("postage")
     group.addoption(
         "--postage-broker",
-        metavar="embedded|rabbitmq|URL",
+        metavar="embedded|rabbitmq|rabbitmq-VERSION|URL",
         help="the broker of Postage's fixtures: in this process (the default), a private RabbitMQ "
-        "node, or the one at an amqp:// URL, whose virtual host all tests then share",
+        "node, of this version if one is named, or the one at an amqp:// URL, whose virtual host "
+        "all tests then share",
     )
     group.addoption(
         "--postage-timeout",
@@ -61,11 +64,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the marker, and keep the real stderr, which pytest does not capture yet."""
+    """Add the marker, choose the RabbitMQ, and keep the real stderr: pytest captures it later."""
     config.addinivalue_line(
         "markers", "postage_timeout(seconds): time limit of the test; see --postage-timeout"
     )
     config.stash[DETECTOR] = HangDetector(os.dup(2))
+    if version := chosen_version(config):
+        _choose_rabbitmq(config, version)
+
+
+def _choose_rabbitmq(config: pytest.Config, version: str) -> None:
+    """Let all nodes of this run, also those of its child processes, be of this *version*."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    try:
+        patch.setenv(VARIABLE, str(programs_of(version)))
+    except RabbitMQMissing as missing:
+        raise pytest.UsageError(f"--postage-broker: {missing}") from missing
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

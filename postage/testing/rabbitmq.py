@@ -1,9 +1,8 @@
 """A private RabbitMQ node: own directory, own ports, own cookie, own epmd, on 127.0.0.1 only.
 
 It uses the standard library only, and its calls block: use it in a process that is not
-monkey-patched.  It needs the programs of Debian's package ``rabbitmq-server``, or another
-installation on the ``PATH``, and runs as any user.  It leaves the system's own node and its
-configuration alone.
+monkey-patched.  It needs the programs of RabbitMQ, see `postage.testing.installations`, and runs as
+any user.  It leaves the system's own node and its configuration alone.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from postage.testing.installations import program
 from postage.testing.processes import end, kill_group, orphan_proof, wait_blocking
 
-DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
-"""The programs behind Debian's ``/usr/sbin/rabbitmq-server``, a wrapper that insists on the user
-``rabbitmq``."""
 PORTS = range(20_000, 32_000)
 """Below the kernel's ephemeral range: no outgoing connection takes the port of a stopped node."""
 LOOPBACK_DISTRIBUTION = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -44,6 +41,11 @@ loopback_users.guest = true
 disk_free_limit.absolute = 20MB
 load_definitions = {definitions}
 """
+
+ADVANCED_CONFIGURATION = """\
+[{{rabbit, [{{permit_deprecated_features, #{{transient_nonexcl_queues => {permitted}}}}}]}}].
+"""
+"""In this form of configuration, unlike in the other, versions ignore what they do not know."""
 
 TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}
@@ -70,32 +72,8 @@ class TlsFiles(NamedTuple):
     keyfile: Path
 
 
-class RabbitMQMissing(RuntimeError):
-    """RabbitMQ is not installed on this machine."""
-
-
 class RabbitMQFailed(RuntimeError):
     """The node did not start, or ``rabbitmqctl`` failed; the text ends with the log or output."""
-
-
-def program(name: str) -> str:
-    """Return the path of the program *name* of RabbitMQ or Erlang; raises `RabbitMQMissing`."""
-    if (DEBIAN_PROGRAMS / name).exists():
-        return str(DEBIAN_PROGRAMS / name)
-    found = shutil.which(name)
-    if found is None:
-        message = f"{name} is missing; install RabbitMQ (Debian: apt-get install rabbitmq-server)"
-        raise RabbitMQMissing(message)
-    return found
-
-
-def is_installed() -> bool:
-    """Return whether RabbitMQ is installed on this machine."""
-    try:
-        program("rabbitmq-server")
-    except RabbitMQMissing:
-        return False
-    return True
 
 
 def reserve(port: int) -> bool:
@@ -153,6 +131,12 @@ class RabbitMQNode:
     *logins* adds other users.  With *tls* the node also speaks TLS, on `tls_port`; the mechanism
     EXTERNAL then logs a client in as the user named by the common name of its certificate.
 
+    *transient_queues* says whether clients may declare queues that are neither durable nor
+    exclusive.  By default they may not, as on RabbitMQ 4.3.  Debian's package of RabbitMQ 4.3
+    permits such queues, so a test that passes there could fail in production.  RabbitMQ 3.10 always
+    permits them.
+    *configuration* is added to the file ``rabbitmq.conf``.
+
     All methods block the calling thread.  Call `start` from a thread that lives as long as the
     node: the kernel kills the node when that thread ends.
     """
@@ -165,9 +149,13 @@ class RabbitMQNode:
         logins: Logins | None = None,
         *,
         tls: TlsFiles | None = None,
+        transient_queues: bool = False,
+        configuration: str = "",
     ) -> None:
         self._definitions = _definitions(vhosts, logins)
         self._tls = tls
+        self._transient_queues = transient_queues
+        self._configuration = configuration
         self.port, self.tls_port, self._dist_port, self._epmd_port = free_ports(4)
         self.name = f"postage{self.port}@localhost"
         self.base: Path | None = None
@@ -288,7 +276,10 @@ class RabbitMQNode:
             if self._tls is not None:
                 configuration += TLS_CONFIGURATION.format(port=self.tls_port, tls=self._tls)
                 plugin = "rabbitmq_auth_mechanism_ssl"
-            (base / "rabbitmq.conf").write_text(configuration)
+            (base / "rabbitmq.conf").write_text(configuration + self._configuration)
+            permitted = str(self._transient_queues).lower()
+            advanced = ADVANCED_CONFIGURATION.format(permitted=permitted)
+            (base / "advanced.config").write_text(advanced)
             (base / "plugins").write_text(f"[{plugin}].\n")
         return self.base
 
@@ -306,7 +297,7 @@ class RabbitMQNode:
             "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_DIST_PORT": self._dist_port,
             "RABBITMQ_CONFIG_FILE": base / "rabbitmq",
-            "RABBITMQ_ADVANCED_CONFIG_FILE": base / "none",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": base / "advanced.config",
             "RABBITMQ_MNESIA_BASE": base / "mnesia",
             "RABBITMQ_LOG_BASE": base / "log",
             "RABBITMQ_ENABLED_PLUGINS_FILE": base / "plugins",
@@ -332,7 +323,7 @@ class RabbitMQNode:
             )
 
     def _fail(self, problem: str) -> None:
-        log = "".join(text[-2000:] for text in self._logs())
+        log = "".join(text[-6000:] for text in self._logs())
         self.close()
         message = f"the RabbitMQ node {self.name} {problem}; its log ends with:\n{log}"
         raise RabbitMQFailed(message)

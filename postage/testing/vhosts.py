@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -15,12 +16,26 @@ if TYPE_CHECKING:
 
 def chosen_broker(config: pytest.Config) -> str:
     """Return ``embedded``, ``rabbitmq`` or a URL, from the option or else from the ini file."""
+    kind, _ = _chosen(config)
+    return kind
+
+
+def chosen_version(config: pytest.Config) -> str:
+    """Return the version of RabbitMQ that the option or the ini file names; empty: any version."""
+    _, version = _chosen(config)
+    return version
+
+
+def _chosen(config: pytest.Config) -> tuple[str, str]:
     chosen = str(config.getoption("--postage-broker") or config.getini("postage_broker"))
-    if chosen not in ("embedded", "rabbitmq") and not chosen.startswith("amqp://"):
-        raise pytest.UsageError(
-            f"--postage-broker: embedded, rabbitmq or an amqp:// URL, not {chosen!r}"
-        )
-    return chosen
+    if chosen == "embedded" or chosen.startswith(("amqp://", "amqps://")):
+        return chosen, ""
+    if named := re.fullmatch(r"(rabbitmq)(?:-(\d+(?:\.\d+)*))?", chosen):
+        return named[1], named[2] or ""
+    raise pytest.UsageError(
+        "--postage-broker: embedded, rabbitmq, rabbitmq-VERSION (such as rabbitmq-4.3) "
+        f"or an amqp:// URL, not {chosen!r}"
+    )
 
 
 class VhostProvider:

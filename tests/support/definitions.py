@@ -1,4 +1,4 @@
-"""The virtual hosts and users of the broker of the suite."""
+"""The virtual hosts, users and settings of the broker of the suite."""
 
 from __future__ import annotations
 
@@ -7,3 +7,5 @@ VHOSTS = [f"t{number:02}" for number in range(66)]
 ALICE, SECRET_OF_ALICE = "alice", "secret-of-alice"
 #: Alice has all permissions in ``t00``, and none elsewhere.
 LOGINS = {ALICE: (SECRET_OF_ALICE, ["t00"])}
+#: Tests send up to 20 MiB; RabbitMQ 4 refuses messages of more than 16 MiB by default.
+LARGE_MESSAGES = "max_message_size = 67108864\n"

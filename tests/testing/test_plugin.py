@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from postage.testing.installations import VARIABLE
+from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.programs import ROOT, Finished, run_program
 
 #: The page whose test users copy.
@@ -41,7 +43,8 @@ def run(folder: Path, text: str, *options: str, patched: bool = False) -> Finish
     plugin = [] if known else ["-p", "postage.testing.plugin"]
     program = ["-m", "gevent.monkey", "--module", "pytest"] if patched else ["-m", "pytest"]
     always = ["-rs", "-p", "no:cacheprovider", "--durations=0", "-vv"]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("POSTAGE_")}
+    kept = [key for key in os.environ if not key.startswith("POSTAGE_") or key == VARIABLE]
+    clean = {key: os.environ[key] for key in kept}
     return run_program(*program, *always, *plugin, *options, env=clean, cwd=folder, within=60.0)
 
 
@@ -258,6 +261,28 @@ def test_an_unknown_broker_is_a_usage_error(tmp_path: Path) -> None:
 
     assert finished.code != 0
     assert "not 'kafka'" in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("chosen", ["rabbitmq-9.9", "rabbitmq-", "rabbitmq-new", "rabbitmq4"])
+def test_a_version_that_is_not_here_is_a_usage_error(tmp_path: Path, chosen: str) -> None:
+    finished = run(tmp_path, "def test_it(): pass\n", f"--postage-broker={chosen}")
+
+    assert finished.code == pytest.ExitCode.USAGE_ERROR
+    reasons = "9.9 is not installed (found: ", f"not {chosen!r}"
+    assert any(reason in finished.stderr for reason in reasons)
+
+
+def test_a_version_can_be_chosen(tmp_path: Path, rabbitmq: RabbitMQNode) -> None:
+    version = rabbitmq.ctl("version").strip()
+    text = f"""
+from postage.testing import RabbitMQNode
+
+def test_it(postage_rabbitmq):
+    assert postage_rabbitmq.ctl("version").strip() == {version!r}
+    with RabbitMQNode() as another:
+        assert another.ctl("version").strip() == {version!r}
+"""
+    passed(run(tmp_path, text, f"--postage-broker=rabbitmq-{version}"), 1)
 
 
 def test_plain_pika_works_in_the_same_unpatched_process(tmp_path: Path) -> None:
