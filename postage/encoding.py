@@ -104,9 +104,11 @@ class JsonEncoder(Encoder):
 
     @classmethod
     def _is_too_deep(cls, text: bytes, value: Any) -> bool:
-        # Counting brackets takes far less time than walking, and is enough for ordinary bodies.
-        brackets = text.count(b"[") + text.count(b"{")
-        return brackets > cls.max_depth and _depth(value) > cls.max_depth
+        # Finding brackets takes far less time than walking, and is enough for ordinary bodies.
+        # `replace` finds each by memchr, and stops at the limit; `count` would look at each byte.
+        limit = cls.max_depth
+        others = len(text.replace(b"[", b"", limit)) + len(text.replace(b"{", b"", limit))
+        return 2 * len(text) - others >= limit and _depth(value) > limit
 
 
 def body_of(encoder: Encoder, message: object) -> bytes:
