@@ -220,12 +220,28 @@ def _finite(text: str) -> float:
 
 # Made once, because json.dumps and json.loads make new ones at each call with an option.
 _encoder = json.JSONEncoder(allow_nan=False, default=_as_json)
+# As `_encoder.encode` makes one for each call, but without the search for loops: a loop ends in a
+# RecursionError here.
+_write: Any = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None,
+    _encoder.default,
+    json.encoder.encode_basestring_ascii,
+    _encoder.indent,
+    _encoder.key_separator,
+    _encoder.item_separator,
+    _encoder.sort_keys,
+    _encoder.skipkeys,
+    _encoder.allow_nan,
+)
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _encode(data: Any) -> bytes:
     try:
-        return _encoder.encode(data).encode()
+        try:
+            return "".join(_write(data, 0)).encode()
+        except RecursionError:  # it may be a loop, which `encode` names
+            return _encoder.encode(data).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         key = next(_refused_keys(data), "")
         raise EncodingError(f"cannot send {key or 'this'} as JSON: {exc}", key=key) from exc
