@@ -20,6 +20,7 @@ from postage.broker.wire.fields import (
     short_at,
     short_string,
 )
+from postage.log_records import counted, logger_of
 from postage.protocol import PROPERTIES, PROPERTY_FLAGS
 
 __all__ = [
@@ -29,7 +30,10 @@ __all__ = [
     "address_parts",
     "decode_properties",
     "encode_properties",
+    "shortened",
 ]
+
+logger = logger_of(__name__)
 
 UNIQUE = sum(PROPERTY_FLAGS[name] for name in ("correlation_id", "message_id", "timestamp"))
 """Flags of properties that differ in each message: a cached header would never be used again."""
@@ -71,6 +75,32 @@ def encode_properties(values: dict[str, Any]) -> bytes:
             flags |= 1 << (15 - place)
             parts.append(_TYPES[type_][1](values[name]))
     return flags.to_bytes(2, "big") + b"".join(parts)
+
+
+_ADDED = frozenset(
+    {
+        "x-death",
+        "x-delivery-count",
+        "x-first-death-exchange",
+        "x-first-death-queue",
+        "x-first-death-reason",
+    }
+)
+"""The headers that brokers add to dead letters and to redeliveries."""
+
+
+def shortened(data: bytes, room: int) -> bytes:
+    """Return properties like *data* that take at most *room* bytes.
+
+    Headers may exceed the frames of a client: brokers add some, and each client chooses the size of
+    its frames.  First those that brokers add are left out, then all of them.
+    """
+    logger.warning("A message is sent without some headers: they exceed a frame.", extra=counted())
+    values = decode_properties(data)
+    headers = values.pop("headers", None) or {}
+    own = {name: value for name, value in headers.items() if name not in _ADDED}
+    shorter = encode_properties({**values, "headers": own})
+    return shorter if len(shorter) <= room else encode_properties(values)
 
 
 class MessageHeader(NamedTuple):

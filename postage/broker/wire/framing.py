@@ -24,7 +24,7 @@ import struct
 from collections.abc import Generator
 from typing import Any
 
-from postage.broker.wire.content import UNIQUE
+from postage.broker.wire.content import UNIQUE, shortened
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.protocol import (
     BASIC,
@@ -57,8 +57,10 @@ _HEADER_START = struct.Struct(">BHIIQ")
 """Of a header frame: type, channel, size, class and weight in one, size of the body."""
 _BASIC = BASIC << 16
 """Class id and weight of the header of a message."""
-_LEAST_HEADER = 14
-"""Bytes of the payload of a header frame: class, weight, size of the body, flags."""
+_BEFORE_FLAGS = 12
+"""Bytes of the payload of a header frame before the flags: class, weight, size of the body."""
+_LEAST_HEADER = _BEFORE_FLAGS + 2
+"""Bytes of the payload of a header frame without properties."""
 LONGEST_REPEATED = 1024
 """Bytes of a header that is kept, because the next publish may have the same one."""
 
@@ -173,11 +175,15 @@ def message_frames(
 ) -> bytes:
     """Return the frames of a message in one piece.
 
-    *method* is the method frame in parts, without its end; *header* starts with the flags.
+    *method* is the method frame in parts, without its end; *header* starts with the flags.  A
+    header over *frame_max*, which would end the client's connection, is `shortened`.
     """
-    size = len(body)
-    start = _HEADER.pack(FRAME_END_BYTE, HEADER, channel, 12 + len(header), BASIC, 0, size)
-    if 0 < size <= frame_max - FRAME_OVERHEAD:
+    size, room = len(body), frame_max - FRAME_OVERHEAD
+    if len(header) > room - _BEFORE_FLAGS:
+        header = shortened(header, room - _BEFORE_FLAGS)
+    length = _BEFORE_FLAGS + len(header)
+    start = _HEADER.pack(FRAME_END_BYTE, HEADER, channel, length, BASIC, 0, size)
+    if 0 < size <= room:
         return b"".join(
             (
                 *method,
@@ -189,7 +195,6 @@ def message_frames(
             )
         )
     parts = [*method, start, header]
-    room = frame_max - FRAME_OVERHEAD
     for at in range(0, size, room):
         part = body[at : at + room]
         parts += (_BODY.pack(FRAME_END_BYTE, BODY, channel, len(part)), part)
