@@ -24,7 +24,7 @@ from postage.attributes import CONSUMER
 from postage.callables import refuse_lazy
 from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import ConnectionClosed, PostageError
+from postage.errors import ConnectionClosed, MalformedMessage, PostageError
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
 from postage.green.amqp.connection import Connection
@@ -37,7 +37,7 @@ from postage.green.rpc.replying import EncodedReply, encoded_reply, send_reply
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription, declare_queue
 from postage.green.topology import QueueDeclaration, Topology
-from postage.log_records import counted
+from postage.log_records import counted, place_of
 from postage.settings import Hup, Settings, enable_debug_log
 from postage.values import MAX_BODY, check_values
 
@@ -76,8 +76,8 @@ class GenericConsumer:
     prefetch: int = 1
     """How many messages of a queue the broker sends before it waits for an ack; 0: no limit."""
     max_body: int | None = MAX_BODY
-    """Bytes of the largest body that a processor decodes; larger ones are rejected.  None: no
-    limit."""
+    """Bytes of the largest body that a processor takes; larger ones are rejected.  None: 512 MiB.
+    A change takes effect when the processor starts."""
     discard_all_messages: bool = False
     """Whether to reject every message unread; may be set on the class or an instance."""
 
@@ -257,14 +257,28 @@ class GenericConsumer:
                 inbox.put(delivery)
 
         try:
-            self.start(receive, lambda _error: inbox.put(None))
+            self._start(receive, lambda _error: inbox.put(None), max_body=None)
             while (delivery := inbox.get()) is not None and not self._ending.ready():
-                if delivery.channel.alive:  # else the broker delivers it again
-                    header = Properties.decode(delivery.header)  # not before the callback reads it
-                    callback(delivery.channel, delivery, header, delivery.body)
+                if delivery.channel.alive and self._is_readable(delivery):
+                    callback(delivery.channel, delivery, delivery.properties, delivery.body)
             self._ending.get()
         finally:
             self.stop()
+
+    def _is_readable(self, delivery: Delivery) -> bool:
+        """Reject a delivery that the callback could not read; return whether it can.
+
+        Otherwise the callback would raise the error, and the message would come again.
+        """
+        try:
+            _ = delivery.body, delivery.properties.headers
+        except MalformedMessage as exc:
+            self.counts["malformed"] += 1
+            extra = counted(type(self).__name__, *place_of(exc))
+            logger.error("%r rejected a malformed message: %s", self, exc, extra=extra)  # noqa: TRY400 - it is not our error
+            delivery.reject(requeue=False)
+            return False
+        return True
 
     def stop_consuming(self) -> None:
         """Ask `start_consuming` to return; never switches, and may be called anywhere, and twice.
@@ -282,15 +296,21 @@ class GenericConsumer:
         Never switches.  *on_delivery* is called in the hub and must not block.  If the channel of a
         delivery ends before the message is handled, the broker delivers the message again.
         *on_end* is called in the hub, with None after `stop_consuming`, or with the error that ends
-        consuming.
+        consuming.  A body over `max_body` is dropped as it arrives: reading it raises
+        `MalformedMessage`.
         """
+        self._start(on_delivery, on_end, max_body=self.max_body)
+
+    def _start(
+        self, on_delivery: OnDelivery, on_end: OnEnd | None, *, max_body: int | None
+    ) -> None:
         if on_end is not None:
             self._ending.rawlink(lambda ending: on_end(ending.exception))
         self.door = hub_door()
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
-        self._subscription.prefetch = self.prefetch
+        self._subscription.limits = {"prefetch": self.prefetch, "max_body": max_body}
         self._subscription.start()
 
     def cancel_consumers(self) -> None:

@@ -449,10 +449,6 @@ class MessageProcessor(MicroThread, HandlerOwner):
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         """Return the message in a delivery; raise `MalformedMessage`."""
         consumer, data = self.consumer, delivery.body
-        if (limit := consumer.max_body) is not None and len(data) > limit:
-            raise MalformedMessage(
-                f"a body of {len(data)} bytes, over {limit}: see max_body of the consumer class"
-            )
         # Saves a call for each message, unless a user's consumer class overrides `decode`.
         is_plain = type(consumer).decode is GenericConsumer.decode
         decode = consumer.encoder.decode if is_plain else consumer.decode

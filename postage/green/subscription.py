@@ -128,7 +128,7 @@ class Subscription:
         "_starter",
         "_state",
         "_topology",
-        "prefetch",
+        "limits",
     )
 
     def __init__(
@@ -139,7 +139,7 @@ class Subscription:
         on_failure: Callable[[Exception], None],
         counts: Counter[str],
     ) -> None:
-        self.prefetch = 1
+        self.limits: dict[str, Any] = {}  # for `Channel.consume`
         self._runtime, self._topology = runtime, topology
         self._on_delivery, self._on_failure, self._counts = on_delivery, on_failure, counts
         self._state = SubscriptionState.NEW
@@ -433,7 +433,7 @@ class Subscription:
         unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
             with channel.turn, self._reporting(queue), gevent.Timeout(limit, unanswered):
-                channel.consume(queue.name, self._on_delivery, prefetch=self.prefetch, tag=tag)
+                channel.consume(queue.name, self._on_delivery, tag=tag, **self.limits)
         except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:
                 self._cancelled_tags.append(tag)

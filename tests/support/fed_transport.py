@@ -75,11 +75,17 @@ class FedTransport:
             number, lambda _: self.note("channel", number)
         )
         channel.add_on_close_callback(lambda _, exc: self.note("gone", number, exc.reply_code))
-        channel.add_on_return_callback(
-            lambda _, m, p, body: self.note(
-                "return", number, m.reply_text, Properties.from_pika(p), body
+        if isinstance(self.codec, Codec):
+            self.codec.set_returns(
+                number,
+                lambda m: self.note("return", number, m.reply_text, m.properties, m.body),
             )
-        )
+        else:
+            channel.add_on_return_callback(
+                lambda _, m, p, body: self.note(
+                    "return", number, m.reply_text, Properties.from_pika(p), body
+                )
+            )
         channel.add_on_cancel_callback(lambda f: self.note("cancel", number, f.method.consumer_tag))
         self.transport.feed(method(number, Channel.OpenOk()))
         for tag in CONSUMERS:

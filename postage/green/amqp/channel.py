@@ -43,7 +43,7 @@ from postage.green.amqp import error_translation
 from postage.green.amqp.codec import Codec, ack_frame, not_called
 from postage.green.amqp.confirms import Confirms
 from postage.green.amqp.consumer_cancels import ConsumerCancels
-from postage.green.amqp.delivery import Acks, Delivery
+from postage.green.amqp.delivery import Acks, Delivery, Returned
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties
@@ -158,7 +158,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.number: int = self._pika.channel_number
         self._pika.add_on_close_callback(self._on_close)
         self._pika.add_on_cancel_callback(self._on_cancel)
-        self._pika.add_on_return_callback(self._on_returned)
+        codec.set_returns(self.number, self._on_returned)
 
     def __repr__(self) -> str:
         state = "open" if self.alive else f"ended by {self._ending!r}"
@@ -190,7 +190,7 @@ class Channel(TopologyOperations, ConsumerCancels):
 
     # --- consuming
 
-    def consume(
+    def consume(  # noqa: PLR0913 - the arguments of basic.consume, and a limit
         self,
         queue: str,
         on_delivery: OnDelivery,
@@ -198,12 +198,14 @@ class Channel(TopologyOperations, ConsumerCancels):
         prefetch: int = 0,
         no_ack: bool = False,
         tag: str = "",
+        max_body: int | None = None,
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 
         *prefetch* bounds the unacknowledged deliveries of this consumer; 0: no bound.  A caller
         that must know the tag before the broker can end the consumer passes one from `new_tag`.
-        A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.
+        A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.  A body over
+        *max_body* bytes is dropped as it arrives: see `UnreadableDelivery`.
         """
         tag = tag or new_tag()
         add = self._acks.add
@@ -221,7 +223,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         if queue in self.acks_only:
             self._not_rejecting.add(tag)
         self._consumers.add(tag)
-        self.codec.add_consumer(self.number, tag, on_delivery if no_ack else to_acknowledge)
+        callback = on_delivery if no_ack else to_acknowledge
+        self.codec.add_consumer(self.number, tag, callback, max_body, no_ack=no_ack)
         self._ask(
             "basic.consume",
             self._pika.basic_consume,
@@ -362,15 +365,15 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.codec.set_confirms(self.number, self._on_confirm)
         self._ask("confirm.select", self._pika.confirm_delivery, ack_nack_callback=not_called)
 
-    def _on_returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        if not method.exchange and method.routing_key.startswith(DIRECT):
+    def _on_returned(self, message: Returned) -> None:
+        if not message.exchange and message.routing_key.startswith(DIRECT):
             return  # RabbitMQ before 4.2 delivers it and returns it (direct reply-to)
         self.returned += 1
         if self.on_return is not None:
-            self.on_return(method.reply_text, Properties.from_pika(properties))
+            self.on_return(message.reply_text, message.properties)
             return
-        error = NoRoute(method.exchange, method.routing_key)
-        answer = self._confirms.pop_returned(properties.message_id)
+        error = NoRoute(message.exchange, message.routing_key)
+        answer = self._confirms.pop_returned(message.properties.message_id)
         if answer is not None:
             answer.set_exception(error)
             return

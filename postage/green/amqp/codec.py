@@ -11,9 +11,13 @@ every message needs, at a tenth of the cost, and passes all others to pika:
   incomplete frame for the next call.  A basic.deliver opens a `Delivery` on its channel; the header
   and the body frames that follow on this channel complete it, and then it goes to its consumer.
   Frames of different channels may be mixed.  basic.ack and basic.nack are confirms of publishes.
+  basic.return opens a message, too, which goes back to its publisher.
+* **Damage.**  As long as it is known where the next frame begins, an odd message concerns only its
+  consumer, which gets an `UnreadableDelivery` to reject.  What follows of its content is ignored.
+  Anything else ends the connection.
 
-pika's channels never see those frames, so the callbacks for deliveries and confirms are registered
-here.  Nothing here switches greenlets; all callbacks run in the hub.
+pika's channels never see those frames, so the callbacks for deliveries, returns and confirms are
+registered here.  Nothing here switches greenlets; all callbacks run in the hub.
 """
 
 from __future__ import annotations
@@ -28,11 +32,12 @@ from typing import Any
 import pika.exceptions
 import pika.frame
 
-from postage.errors import ChannelRefused
-from postage.green.amqp.delivery import Delivery
+from postage.errors import ChannelRefused, MalformedMessage
+from postage.green.amqp.delivery import Delivery, Returned, UnreadableDelivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string, short_string_at
 from postage.green.amqp.transport import Transport
+from postage.log_records import counted, place_of
 from postage.protocol import (
     ACK,
     BASIC,
@@ -46,6 +51,7 @@ from postage.protocol import (
     FRAME_OVERHEAD,
     FRAME_TYPES,
     HEADER,
+    HEARTBEAT,
     METHOD,
     NACK,
     PUBLISH,
@@ -67,11 +73,21 @@ SMALL = FRAME_MIN_SIZE - FRAME_OVERHEAD
 """Bytes of a payload that every peer accepts; only a larger one needs a look at the limit."""
 LEAST_HEADER = 14
 """Bytes of a header frame's payload without properties."""
+LARGEST_HEADER = 2 * FRAME_MAX
+"""Bytes of the largest header that is accepted.  It may exceed the frame_max agreed: brokers add to
+what publishers wrote (x-death, x-delivery-count), and RabbitMQ does not check the sum."""
+LARGEST_BODY = 1 << 29
+"""Bytes of the largest body for a consumer without a limit: the most that RabbitMQ can be set to
+take (max_message_size)."""
+LARGEST_FRAME = 1 << 24
+"""Bytes of the largest frame that is waited for.  The size of a larger one cannot be true, so
+nobody knows where the next frame begins, and the connection ends."""
 
 _CONFIRMS = (ACK, NACK)
 _BARRIER = method_id(BASIC, 10) + bytes(7)
 """basic.qos with its default for all arguments: no limit for the consumers started later."""
 _QOS_OK = method_id(BASIC, 11)
+_RETURN = method_id(BASIC, 50)
 _ACK_FRAME = struct.Struct(">BHI4sQBc")
 _TAG_AND_BITS = struct.Struct(">QB")
 
@@ -81,13 +97,14 @@ class Codec:
 
     def __init__(self, transport: Transport) -> None:
         self._transport, self._write = transport, transport.write
-        self._rest = b""  # an incomplete frame
+        self._rest: list[bytes] = []  # the pieces of an incomplete frame
+        self._lacking = 0  # the least number of bytes that it lacks
         self._now = 0.0  # when the bytes that `feed` handles arrived
-        # By channel: an incomplete delivery, the bytes that its body lacks, and the parts so far.
-        self._incoming: dict[int, Delivery] = {}
-        self._missing: dict[int, int] = {}
-        self._parts: dict[int, list[bytes]] = {}
-        self._consumers: dict[tuple[int, str], OnMessage] = {}
+        self._contents: dict[int, _Content] = {}  # by channel
+        self._consumers: dict[tuple[int, str], tuple[OnMessage, int, bool]] = {}
+        self._returns: dict[int, Callable[[Returned], None]] = {}
+        self.dropped = 0
+        """Messages that could not be handed over."""
         self.delivered: dict[int, int] = {}
         """The last delivery tag of each channel, which counts its deliveries."""
         self._confirms: dict[int, OnConfirm] = {}
@@ -149,9 +166,23 @@ class Codec:
 
     # --- consumers and confirms
 
-    def add_consumer(self, channel: int, tag: str, callback: OnMessage) -> None:
-        """Pass the deliveries of the consumer *tag* to *callback*."""
-        self._consumers[channel, tag] = callback
+    def add_consumer(
+        self,
+        channel: int,
+        tag: str,
+        callback: OnMessage,
+        max_body: int | None = None,
+        *,
+        no_ack: bool = False,
+    ) -> None:
+        """Pass the deliveries of the consumer *tag* to *callback*.
+
+        A body over *max_body* bytes is not collected; None: as much as any broker takes.  Such a
+        delivery, and one that arrives damaged, is an `UnreadableDelivery`.  With *no_ack* it is
+        only logged, because it cannot be rejected.
+        """
+        limit = LARGEST_BODY if max_body is None else max_body
+        self._consumers[channel, tag] = callback, limit, no_ack
 
     def discard_consumer(self, channel: int, tag: str) -> None:
         """Drop further deliveries for the consumer *tag*."""
@@ -161,10 +192,14 @@ class Codec:
         """Pass the confirms on *channel* to *callback*."""
         self._confirms[channel] = callback
 
+    def set_returns(self, channel: int, callback: Callable[[Returned], None]) -> None:
+        """Pass the returned messages on *channel* to *callback*."""
+        self._returns[channel] = callback
+
     def discard_channel(self, channel: int) -> None:
         """Drop all state of *channel*, which has ended."""
-        by_channels = self._incoming, self._missing, self._parts, self.delivered
-        for by_channel in (*by_channels, self._confirms, self._barriers):
+        by_channels = self._contents, self.delivered, self._confirms, self._barriers, self._returns
+        for by_channel in by_channels:
             by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
@@ -175,84 +210,175 @@ class Codec:
         """Handle the whole frames in *data*; raise an error of pika for a malformed stream."""
         self._transport.bytes_received += len(data)
         if self._rest:
-            data = self._rest + data
+            self._rest.append(data)
+            self._lacking -= len(data)
+            if self._lacking > 0:
+                return
+            data = b"".join(self._rest)
+            self._rest.clear()
         self._now = time.monotonic()
         at, end = 0, len(data)
-        while end - at >= FRAME_OVERHEAD:
+        while (lacking := FRAME_OVERHEAD - end + at) <= 0:
             frame_type, channel, size = FRAME_HEAD.unpack_from(data, at)
             if size > SMALL or frame_type not in FRAME_TYPES:
-                self._check(frame_type, size)
+                _check(frame_type, size)
             after = at + size + FRAME_OVERHEAD
             if after > end:
+                lacking = after - end
                 break
             if data[after - 1] != FRAME_END_BYTE:
                 raise pika.exceptions.InvalidFrameError("a frame does not end in CE")
-            if frame_type != METHOD and channel in self._incoming:
-                if frame_type == BODY:
-                    self._on_body(channel, data[at + 7 : after - 1])
-                else:
-                    self._on_header(channel, data, at, after)
-            elif frame_type != METHOD or not self._on_method(channel, data, at, after):
-                self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
+            if frame_type != METHOD:
+                self._on_content(frame_type, channel, data, at, after)
+            elif data[at + 7 : at + 11] == DELIVER:
+                self._on_deliver(channel, data, at, after)
+            else:
+                self._on_method(channel, data, at, after)
             at = after
-        self._rest = data[at:]
+        if at < end:
+            self._rest.append(data[at:])
+            self._lacking = lacking
 
-    def _check(self, frame_type: int, size: int) -> None:
-        if frame_type not in FRAME_TYPES:
-            raise pika.exceptions.InvalidFrameError(f"unknown frame type {frame_type}")
-        if size > self._frame_max:
-            raise pika.exceptions.InvalidFrameError(
-                f"a frame of {size} bytes is over the limit agreed"
-            )
-
-    def _on_method(self, channel: int, data: bytes, at: int, after: int) -> bool:
-        """Handle a delivery, a confirm or the answer to a barrier; return False for any other."""
+    def _on_method(self, channel: int, data: bytes, at: int, after: int) -> None:
         method = data[at + 7 : at + 11]
-        if method == DELIVER:
-            self._incoming[channel] = decode_deliver(data, at + 11, after - 1, self._now)
-            if channel in self._missing:
-                raise pika.exceptions.InvalidFrameError("a body is not complete")
-            return True
         if method in _CONFIRMS and channel in self._confirms:
             tag, bits = _TAG_AND_BITS.unpack_from(data, at + 11)
             self._confirms[channel](tag, bits & 1 == 1, method == NACK)
-            return True
-        if method == _QOS_OK and channel in self._barriers:
+        elif method == _QOS_OK and channel in self._barriers:
             self._barriers.pop(channel)()
-            return True
-        return False
-
-    def _on_header(self, channel: int, data: bytes, at: int, after: int) -> None:
-        if after - at < LEAST_HEADER + FRAME_OVERHEAD:
-            raise pika.exceptions.InvalidFrameError("a header frame is cut short")
-        self._incoming[channel].header = data[at + 19 : after - 1]
-        size = int.from_bytes(data[at + 11 : at + 19], "big")
-        if size:
-            self._missing[channel] = size
+        elif method == _RETURN and channel in self._returns:
+            self._on_return(channel, data[at + 11 : after - 1])
         else:
-            self._complete(channel, b"")
+            self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
 
-    def _on_body(self, channel: int, part: bytes) -> None:
-        missing = self._missing.pop(channel, 0) - len(part)
-        if missing < 0:
-            raise pika.exceptions.BodyTooLongError(len(part), len(part) + missing)
-        if missing:
-            self._missing[channel] = missing
-            self._parts.setdefault(channel, []).append(part)
-        else:
-            parts = self._parts.pop(channel, None)
-            self._complete(channel, b"".join((*parts, part)) if parts else part)
-
-    def _complete(self, channel: int, body: bytes) -> None:
-        delivery = self._incoming.pop(channel)
-        delivery.body = body
-        self.delivered[channel] = delivery.delivery_tag
-        callback = self._consumers.get((channel, delivery.consumer_tag))
-        if callback is None:
+    def _on_deliver(self, channel: int, data: bytes, at: int, after: int) -> None:
+        if channel in self._contents:
+            self._give_up(channel, "its body is not complete")
+        try:
+            delivery = decode_deliver(data, at + 11, after - 1, self._now)
+        except (struct.error, ValueError, IndexError):
+            self._on_cut_deliver(channel, data, at + 11, after - 1)
+            return
+        consumer = self._consumers.get((channel, delivery.consumer_tag))
+        if consumer is None:
             # Sent before the broker saw our cancel; the broker requeues it, as it gets no ack.
-            logger.debug("%r came for a consumer that has ended, and was dropped.", delivery)
+            logger.debug("A delivery for a consumer that has ended was dropped.")
         else:
-            callback(delivery)
+            self._contents[channel] = _Content(delivery, *consumer)
+        self.delivered[channel] = delivery.delivery_tag
+
+    def _on_cut_deliver(self, channel: int, data: bytes, at: int, end: int) -> None:
+        """Hand over a delivery whose arguments are damaged, if it can be rejected by its tag."""
+        tag_end = at + 1 + data[at]
+        consumer = self._consumers.get((channel, _text(data[at + 1 : tag_end])))
+        if consumer is None or tag_end + _TAG_AND_BITS.size > end:
+            self._note_drop("its basic.deliver is cut short; the broker still has the message")
+            return
+        tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
+        delivery = Delivery("", tag, redelivered != 0, "", "", self._now)
+        self._contents[channel] = _Content(delivery, *consumer)
+        self._give_up(channel, "its exchange or routing key is damaged")
+
+    def _on_return(self, channel: int, arguments: bytes) -> None:
+        if channel in self._contents:
+            self._give_up(channel, "its body is not complete")
+        returned = decode_return(arguments, self._now)
+        self._contents[channel] = _Content(
+            returned, self._returns[channel], LARGEST_BODY, no_ack=True
+        )
+
+    def _on_content(self, frame_type: int, channel: int, data: bytes, at: int, after: int) -> None:
+        content = self._contents.get(channel)
+        if frame_type == HEARTBEAT:
+            self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
+        elif content is None:
+            pass  # the rest of a message that was given up, or has no consumer
+        elif frame_type == HEADER:
+            self._on_header(channel, content, data[at + 7 : after - 1])
+        else:
+            self._on_body(channel, content, data[at + 7 : after - 1])
+
+    def _on_header(self, channel: int, content: _Content, payload: bytes) -> None:
+        if content.missing is not None:
+            self._give_up(channel, "it has two header frames")
+        elif len(payload) < LEAST_HEADER:
+            self._give_up(channel, "its header frame is cut short")
+        elif len(payload) > LARGEST_HEADER:
+            self._give_up(channel, f"a header of {len(payload)} bytes, over {LARGEST_HEADER}")
+        else:
+            content.message.header = payload[12:]
+            content.missing = size = int.from_bytes(payload[4:12], "big")
+            if size > content.max_body:
+                limit = f"over {content.max_body}: see max_body of the consumer class"
+                self._give_up(channel, f"a body of {size} bytes, {limit}")
+            elif not size:
+                self._complete(channel, content, b"")
+
+    def _on_body(self, channel: int, content: _Content, part: bytes) -> None:
+        if content.missing is None:
+            self._give_up(channel, "its body comes before its header")
+        elif len(part) > content.missing:
+            self._give_up(channel, "its body is longer than its header says")
+        elif len(part) < content.missing:
+            content.missing -= len(part)
+            content.body += part
+        else:
+            self._complete(channel, content, bytes(content.body) + part if content.body else part)
+
+    def _complete(self, channel: int, content: _Content, body: bytes) -> None:
+        del self._contents[channel]
+        content.message.body = body
+        self._hand_over(content.message, content.callback)
+
+    def _give_up(self, channel: int, why: str) -> None:
+        """Hand over at once a message that cannot be read; the rest of it will be ignored."""
+        content = self._contents.pop(channel)
+        if content.no_ack:
+            self._note_drop(why)
+        else:
+            self._hand_over(UnreadableDelivery(content.message, why), content.callback)
+
+    def _hand_over(self, message: Delivery, callback: Callable[[Any], None]) -> None:
+        """Call *callback*; what one message makes it raise must not end the connection of all."""
+        try:
+            callback(message)
+        except Exception as exc:
+            self._note_drop(exc, exc_info=not isinstance(exc, MalformedMessage))
+            if hasattr(message, "channel"):  # its consumer acknowledges
+                message.reject(requeue=False)
+
+    def _note_drop(self, why: object, *, exc_info: bool = False) -> None:
+        self.dropped += 1
+        sort = place_of(why) if isinstance(why, Exception) else ()
+        extra = counted(*sort)
+        logger.error("A message was dropped: %s", why, exc_info=exc_info, extra=extra)
+
+
+class _Content:
+    """A message of which not all frames have arrived."""
+
+    __slots__ = ("body", "callback", "max_body", "message", "missing", "no_ack")
+
+    def __init__(
+        self,
+        message: Delivery,
+        callback: Callable[[Any], None],
+        max_body: int,
+        no_ack: bool,  # noqa: FBT001 - in the order of `Codec.add_consumer`
+    ) -> None:
+        self.message, self.callback = message, callback
+        self.max_body, self.no_ack = max_body, no_ack
+        self.missing: int | None = None  # bytes of the body; None before the header
+        self.body = bytearray()  # not a list, in which small parts would cost many times their size
+
+
+def _check(frame_type: int, size: int) -> None:
+    if frame_type not in FRAME_TYPES:
+        raise pika.exceptions.InvalidFrameError(f"unknown frame type {frame_type}")
+    if size > LARGEST_FRAME:
+        raise pika.exceptions.InvalidFrameError(
+            f"a frame of {size} bytes, over {LARGEST_FRAME}: no AMQP, or damaged on its way"
+        )
 
 
 def not_called(*_arguments: Any) -> None:
@@ -314,4 +440,16 @@ def _text(data: bytes) -> str:
 def _address(data: bytes) -> tuple[str, str]:
     """Return exchange and key; few of them occur in many messages."""
     exchange, at = short_string_at(data, 0)
-    return exchange, short_string_at(data, at)[0]
+    key, at = short_string_at(data, at)
+    if at != len(data):
+        raise ValueError("exchange and key do not end with their frame")
+    return exchange, key
+
+
+def decode_return(data: bytes, now: float) -> Returned:
+    """Return a returned message from the arguments *data* of basic.return, without content."""
+    text, at = short_string_at(data, 2)
+    exchange, key = _address(data[at:])
+    returned = Returned("", 0, False, exchange, key, now)  # noqa: FBT003 - no delivery
+    returned.reply_text = text
+    return returned

@@ -6,9 +6,13 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 
-__all__ = ["AckWriter", "Acks", "Delivery", "DeliveryChannel"]
+__all__ = ["AckWriter", "Acks", "Delivery", "DeliveryChannel", "Returned", "UnreadableDelivery"]
+
+NO_PROPERTIES = bytes(2)
+"""The flags of a header without any property."""
 
 
 class DeliveryChannel(Protocol):
@@ -71,7 +75,10 @@ class Delivery:
 
     @property
     def properties(self) -> Properties:
-        """The properties of the message, decoded when they are first read."""
+        """The properties of the message, decoded when they are first read.
+
+        Raises `MalformedMessage` if they cannot be decoded.
+        """
         if self._properties is None:
             self._properties = Properties.decode_now(self.header)
         return self._properties
@@ -89,6 +96,50 @@ class Delivery:
             f"<Delivery {self.delivery_tag} of {self.exchange!r} {self.routing_key!r}, "
             f"{len(self.body)} bytes>"
         )
+
+
+class UnreadableDelivery(Delivery):
+    """A delivery whose content is damaged or too large: it can only be rejected.
+
+    Reading its body raises `MalformedMessage` with the reason.  Its properties are those that have
+    arrived, so that the caller of an RPC can be told.
+    """
+
+    __slots__ = ("_why",)
+
+    times = 0  # it is not compared with other deliveries
+
+    def __init__(self, delivery: Delivery, why: str) -> None:
+        super().__init__(
+            delivery.consumer_tag,
+            delivery.delivery_tag,
+            delivery.redelivered,
+            delivery.exchange,
+            delivery.routing_key,
+            delivery.received,
+        )
+        self.header = getattr(delivery, "header", NO_PROPERTIES)
+        self._why = why
+
+    @property
+    def body(self) -> bytes:  # type: ignore[override]  # nothing sets it
+        """Raise `MalformedMessage`."""
+        raise MalformedMessage(self._why)
+
+    def __repr__(self) -> str:
+        return f"<UnreadableDelivery {self.delivery_tag}: {self._why}>"
+
+
+class Returned(Delivery):
+    """A mandatory message that reached no queue (basic.return with its content).
+
+    It has no consumer, and cannot be acknowledged.
+    """
+
+    __slots__ = ("reply_text",)
+
+    reply_text: str
+    """Why the broker has returned it."""
 
 
 Ack = tuple[int, bool]

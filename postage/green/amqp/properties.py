@@ -6,12 +6,14 @@ Property tests compare both directions byte for byte with pika's codec.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import pika.data
 
-from postage.errors import SettingsError
+from postage.errors import MalformedMessage, SettingsError
 from postage.foreign_text import brief
 from postage.protocol import PROPERTIES, PROPERTY_FLAGS
 from postage.values import value_error
@@ -57,18 +59,21 @@ class Properties:
         """Decode all properties when one is first read; then they are plain attributes."""
         if name not in _ABSENT:
             raise AttributeError(f"messages have no property {name!r}")
-        values = _ABSENT.copy()
-        known, self.__dict__ = self.__dict__, values
+        values, known = _ABSENT.copy(), self.__dict__
         if "_wire" in known:
-            _decode(known.pop("_wire"), values)
+            with _refusing("properties"):
+                _decode(known["_wire"], values)
         values.update(known)
+        values.pop("_wire", None)
+        self.__dict__ = values
         return values[name]
 
     @property
     def headers(self) -> dict[str, Any] | None:
-        """The headers table, or None."""
+        """The headers table, or None; raises `MalformedMessage` if it cannot be decoded."""
         if isinstance(self._table, bytes):
-            table: dict[str, Any] = pika.data.decode_table(self._table, 0)[0]
+            with _refusing("headers"):
+                table: dict[str, Any] = pika.data.decode_table(self._table, 0)[0]
             self._table = table
         return self._table
 
@@ -101,7 +106,10 @@ class Properties:
 
     @classmethod
     def decode(cls, wire: bytes) -> Properties:
-        """Return properties from the flags and values *wire* of a header frame."""
+        """Return properties from the flags and values *wire* of a header frame.
+
+        If they cannot be decoded, reading any of them raises `MalformedMessage`.
+        """
         self = cls.__new__(cls)
         self._wire = wire
         return self
@@ -111,7 +119,10 @@ class Properties:
         """Do `decode` for a caller that reads a property at once, which costs less so."""
         self = cls.__new__(cls)
         self.__dict__ = values = _ABSENT.copy()
-        _decode(wire, values)
+        try:  # `_refusing` would cost each message time
+            _decode(wire, values)
+        except (IndexError, ValueError) as exc:
+            raise _malformed("properties", exc) from exc
         return self
 
     @classmethod
@@ -170,7 +181,22 @@ def short_string_at(data: bytes, at: int) -> tuple[str, int]:
 
 def _table_at(data: bytes, at: int) -> tuple[bytes, int]:
     end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+    if end > len(data):
+        raise ValueError("the table is cut short")
     return data[at:end], end
+
+
+def _malformed(what: str, error: Exception) -> MalformedMessage:
+    return MalformedMessage(f"its {what} cannot be decoded ({type(error).__name__}: {error})")
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Raise `MalformedMessage` for anything that decoding *what* raises."""
+    try:
+        yield
+    except Exception as exc:  # pika raises many kinds, and RecursionError for deep tables
+        raise _malformed(what, exc) from exc
 
 
 def _encode_table(table: dict[str, Any] | bytes) -> bytes:
@@ -198,6 +224,7 @@ _LAYOUT = [
     (PROPERTY_FLAGS[name], "_table" if name == "headers" else name, type_)
     for name, type_ in PROPERTIES
 ]
+_UNKNOWN_FLAGS = 0xFFFF - sum(PROPERTY_FLAGS.values())
 _ABSENT: dict[str, Any] = dict.fromkeys(name for _, name, _ in _LAYOUT)
 
 
@@ -212,6 +239,8 @@ def _encoders(present: tuple[str, ...]) -> tuple[bytes, list[tuple[str, Any]]]:
 @lru_cache(maxsize=1024)
 def _decoders(flags: int) -> list[tuple[str, Any]]:
     """Return the attributes whose bits *flags* has, and the decoder of each, in wire order."""
+    if flags & _UNKNOWN_FLAGS:
+        raise ValueError(f"there are no properties for the flags {flags:#06x}")
     return [(name, _DECODE[type_]) for flag, name, type_ in _LAYOUT if flags & flag]
 
 
