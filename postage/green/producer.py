@@ -191,7 +191,6 @@ class GenericProducer:
         self.encoder = self.encoder_class()
         self.default_exchange = self.eks[0][0]
         self._counts: Counter[str] = Counter()
-        self._render = properties_of(self.settings, named=self.send_user_id)
         for exchange, _ in self.eks:
             declare_exchange(self._pair, exchange)
 
@@ -308,7 +307,8 @@ class GenericProducer:
             self._counts["failed"] += 1
             raise self._too_large(encoded)
         content_type, now = self.encoder.content_type, int(time.time())
-        properties = self._render(pair.new_id(), content_type, self.delivery_mode, now)
+        render = properties_of(self.settings, named=self.send_user_id)  # it cannot be pickled
+        properties = render(pair.new_id(), content_type, self.delivery_mode, now)
         publish_ = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import gevent
@@ -60,6 +62,20 @@ def test_a_user_that_may_is_obeyed(endpoint, caplog, rule: Any):
         wait_until(lambda: member.groups == ["g"], SOON)
 
     assert "obeys the command join_group of user 'guest'" in caplog.text
+
+
+def pickled(producer: Any) -> Any:
+    return pickle.loads(pickle.dumps(producer))  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, pickled])
+def test_a_copy_names_the_user_as_the_original_does(endpoint, duplicate: Any):
+    original = Anonymous()
+    original.send_user_id = True
+    member = app(endpoint, "own-user")
+    with running(member):
+        duplicate(original).message_join_group(group_name="g", _key=endpoint.queue)
+        wait_until(lambda: member.groups == ["g"], SOON)
 
 
 def test_a_fingerprint_is_no_proof(endpoint, caplog):
