@@ -8,7 +8,11 @@ from tests.classic import expected
 from tests.classic.programs import events, program, table
 from tests.support.programs import Finished
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("classic", "broker_env")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.transient_queues,
+    pytest.mark.usefixtures("classic", "broker_env"),
+]
 
 PAIRINGS = [(client, server) for client in ("old", "new") for server in ("old", "new")]
 

@@ -12,6 +12,8 @@ import pytest
 from postage import messaging, microthreads
 from tests.classic.recorded import FINGERPRINT, REPLIES, SENT, RecordedExchange
 
+pytestmark = pytest.mark.transient_queues
+
 QUEUE = {"name": "recorded-queue", "flags": {"durable": False}}
 QUIT = "command, generated, no arguments"
 NO_MESSAGE = "forward, any object"

@@ -11,7 +11,11 @@ from postage import messaging
 from tests.classic.programs import program
 from tests.support.programs import Program
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("classic", "broker_env")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.transient_queues,
+    pytest.mark.usefixtures("classic", "broker_env"),
+]
 
 
 class SharedExchange(messaging.Exchange):

@@ -406,7 +406,6 @@ def test_a_plain_queue_is_shared_by_its_consumers(endpoint):
 
 
 MISMATCHES = {
-    "durable": ({"durable": False}, "durable", "true", "false"),
     "auto_delete": ({"auto_delete": True}, "auto_delete", "false", "true"),
     "an argument": ({"arguments": {"x-max-length": 5}}, "x-max-length", "none", "5"),
 }
@@ -436,7 +435,7 @@ def test_a_queue_mismatch_is_an_error_that_says_what_to_write(
 
 @pytest.mark.behaviour("shared-queues")
 def test_what_the_error_says_to_write_uses_the_queue_as_it_is(endpoint, raw):
-    raw.declare(endpoint.queue, durable=False)
+    raw.declare(endpoint.queue, auto_delete=True)
     with pytest.raises(TopologyMismatch):
         messaging.GenericConsumer(endpoint.eqk)
 
@@ -449,7 +448,7 @@ def test_what_the_error_says_to_write_uses_the_queue_as_it_is(endpoint, raw):
 @pytest.mark.behaviour("shared-queues")
 def test_a_refused_queue_ends_nothing_else(endpoint, raw):
     """The broker closes the channel of the declaration; other components do not notice."""
-    raw.declare(endpoint.sub("other"), durable=False)
+    raw.declare(endpoint.sub("other"), auto_delete=True)
     with consuming(messaging.GenericConsumer(endpoint.eqk)) as got:
         with pytest.raises(TopologyMismatch):
             messaging.GenericConsumer(endpoint.at((endpoint.sub("other"), "k")))

@@ -99,10 +99,10 @@ def test_outside_of_such_a_block_each_is_waited_for(
 
 
 def test_the_end_of_the_block_raises_the_error_of_a_component(endpoint: Endpoint, raw: Raw) -> None:
-    raw.declare(endpoint.sub("x3"), durable=False)
+    raw.declare(endpoint.sub("x3"), auto_delete=True)
     with pytest.raises(TopologyMismatch) as caught:
         pipelined(endpoint, None, names_of("x"))
-    assert (caught.value.name, caught.value.flag) == (endpoint.sub("x3"), "durable")
+    assert (caught.value.name, caught.value.flag) == (endpoint.sub("x3"), "auto_delete")
     others = [name for name in names_of("x") if name != "x3"]
     assert all(raw.channel.queue_declare(endpoint.sub(name), passive=True) for name in others)
 

@@ -20,7 +20,8 @@ from tests.support.running import SOON, consuming, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.undisturbed import Bystander, Undisturbed
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+# A proxy refuses what the broker itself accepts.
+pytestmark = [pytest.mark.transient_queues, pytest.mark.usefixtures("broker_env")]
 
 #: Exchange types that the broker does not have, and answers by ending the connection.
 UNKNOWN_TYPES = ["x-delayed-message", "x", "x-random", "Direct", "fan out", "caf\u00e9"]

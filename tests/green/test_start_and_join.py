@@ -65,7 +65,7 @@ def test_a_processor_can_be_started_again(endpoint: Endpoint) -> None:
 def test_join_raises_what_has_ended_it_and_start_reports_it(endpoint: Endpoint, raw: Raw) -> None:
     worker = Worker({"name": "worker"}, endpoint.eqk)
     raw.channel.queue_delete(endpoint.queue)
-    raw.channel.queue_declare(endpoint.queue, durable=False, exclusive=False, auto_delete=True)
+    raw.declare(endpoint.queue, auto_delete=True)
     green.close()  # it has to declare its queue again
     reported: list[Any] = []
     worker.start(reported.append)

@@ -20,7 +20,7 @@ from tests.support.raw import Raw, listen, take
 from tests.support.running import SOON, running
 from tests.support.undisturbed import Bystander, Undisturbed
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = [pytest.mark.transient_queues, pytest.mark.usefixtures("broker_env")]
 
 #: What a queue was made with, what we declare, the flag, and both sides as the error tells them.
 QUEUES = {

@@ -48,7 +48,7 @@ class Client(Protocol):
     """One connection with one channel."""
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        """Declare a queue."""
+        """Declare a durable queue: RabbitMQ 4 refuses others, unless they are exclusive."""
 
     def declare_exchange(self, name: str, kind: str) -> None:
         """Declare an exchange."""
@@ -111,7 +111,7 @@ class Pika:
         self._channel = self._connection.channel()
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        self._channel.queue_declare(queue, arguments=arguments)
+        self._channel.queue_declare(queue, durable=True, arguments=arguments)
 
     def declare_exchange(self, name: str, kind: str) -> None:
         self._channel.exchange_declare(name, kind)
@@ -184,7 +184,7 @@ class PyAmqp:
         self._channel = self._connection.channel()
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        self._channel.queue_declare(queue, auto_delete=False, arguments=arguments)
+        self._channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
 
     def declare_exchange(self, name: str, kind: str) -> None:
         self._channel.exchange_declare(name, kind, auto_delete=False)
@@ -264,7 +264,7 @@ class Kombu(PyAmqp):
         self._channel = self._connection.channel()
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        self._kombu.Queue(queue, queue_arguments=arguments, durable=False)(self._channel).declare()
+        self._kombu.Queue(queue, queue_arguments=arguments)(self._channel).declare()
 
     def declare_exchange(self, name: str, kind: str) -> None:
         self._kombu.Exchange(name, kind, durable=False)(self._channel).declare()
@@ -324,7 +324,7 @@ class AmqpStorm:
         self._channel = self._connection.channel()
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        self._channel.queue.declare(queue, arguments=arguments)
+        self._channel.queue.declare(queue, durable=True, arguments=arguments)
 
     def declare_exchange(self, name: str, kind: str) -> None:
         self._channel.exchange.declare(name, kind)
@@ -410,7 +410,7 @@ class AioPika:
         return self._loop.run_until_complete(asyncio.wait_for(what, TIMEOUT))
 
     def declare(self, queue: str, arguments: dict[str, Any] | None = None) -> None:
-        self._run(self._channel.declare_queue(queue, arguments=arguments))
+        self._run(self._channel.declare_queue(queue, durable=True, arguments=arguments))
 
     def _queue(self, name: str) -> Any:
         return self._run(self._channel.get_queue(name, ensure=False))
