@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.socket
+import pika.exceptions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -203,6 +204,26 @@ def feed_broken(data: bytes) -> list[PostageError]:
         with pytest.raises(ConnectionLost):
             connection.open_channel()
     return results
+
+
+UNDECODABLE = {
+    **{what: BROKEN[what] for what in ("a method that does not exist", "a method that is empty")},
+    "a confirm cut short": b"\x01\x00\x03\x00\x00\x00\x08\x00\x3c\x00\x50\x00\x00\x00\x01\xce",
+    "a refusal cut short": b"\x01\x00\x01\x00\x00\x00\x06\x00\x14\x00\x28\x01\x94\xce",
+    "a declaration cut short": b"\x01\x00\x01\x00\x00\x00\x08\x00\x32\x00\x0b\x01q\x00\x00\xce",
+    "an answer with half a tag": b"\x01\x00\x01\x00\x00\x00\x06\x00\x3c\x00\x47\x00\x00\xce",
+}
+
+
+@pytest.mark.parametrize("what", UNDECODABLE)
+def test_a_method_that_cannot_be_decoded_is_named(what: str) -> None:
+    """The log and the waiters get pika's error, not the one in which its decoder ended."""
+    side = FedTransport()
+    try:
+        with pytest.raises(pika.exceptions.InvalidFrameError):
+            side.transport.feed(UNDECODABLE[what])
+    finally:
+        side.close()
 
 
 @pytest.mark.parametrize("what", BROKEN)

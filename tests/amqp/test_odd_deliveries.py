@@ -147,6 +147,8 @@ ALONE = {
     "a body alone": body(b"abcd"),
     "a return with an odd time": method(1, Basic.Return(312, "r", "e", "k"))
     + header(0, 1 << 13, (11).to_bytes(4, "big") + b"\x01tT" + b"\xff" * 8),
+    "a return cut short": frame(1, b"\x00\x3c\x00\x32\x01\x38\x08NO_"),
+    "a return with a key too much": frame(1, b"\x00\x3c\x00\x32\x01\x38\x00\x01e\x01k\x01k"),
     "a return with two headers": method(1, Basic.Return(312, "r", "e", "k")) + header(4) * 2,
 }
 

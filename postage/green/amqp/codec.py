@@ -90,6 +90,7 @@ _QOS_OK = method_id(BASIC, 11)
 _RETURN = method_id(BASIC, 50)
 _ACK_FRAME = struct.Struct(">BHI4sQBc")
 _TAG_AND_BITS = struct.Struct(">QB")
+_CONFIRM_SIZE = FRAME_OVERHEAD + 4 + _TAG_AND_BITS.size
 
 
 class Codec:
@@ -241,7 +242,7 @@ class Codec:
 
     def _on_method(self, channel: int, data: bytes, at: int, after: int) -> None:
         method = data[at + 7 : at + 11]
-        if method in _CONFIRMS and channel in self._confirms:
+        if method in _CONFIRMS and channel in self._confirms and after - at >= _CONFIRM_SIZE:
             tag, bits = _TAG_AND_BITS.unpack_from(data, at + 11)
             self._confirms[channel](tag, bits & 1 == 1, method == NACK)
         elif method == _QOS_OK and channel in self._barriers:
@@ -249,7 +250,7 @@ class Codec:
         elif method == _RETURN and channel in self._returns:
             self._on_return(channel, data[at + 11 : after - 1])
         else:
-            self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
+            self._transport.handle_frame(_decoded(data[at:after]))
 
     def _on_deliver(self, channel: int, data: bytes, at: int, after: int) -> None:
         if channel in self._contents:
@@ -282,7 +283,11 @@ class Codec:
     def _on_return(self, channel: int, arguments: bytes) -> None:
         if channel in self._contents:
             self._give_up(channel, "its body is not complete")
-        returned = decode_return(arguments, self._now)
+        try:
+            returned = decode_return(arguments, self._now)
+        except (ValueError, IndexError):
+            self._note_drop("its basic.return is damaged")
+            return
         self._contents[channel] = _Content(
             returned, self._returns[channel], LARGEST_BODY, no_ack=True
         )
@@ -290,7 +295,7 @@ class Codec:
     def _on_content(self, frame_type: int, channel: int, data: bytes, at: int, after: int) -> None:
         content = self._contents.get(channel)
         if frame_type == HEARTBEAT:
-            self._transport.handle_frame(pika.frame.decode_frame(data[at:after])[1])
+            self._transport.handle_frame(_decoded(data[at:after]))
         elif content is None:
             pass  # the rest of a message that was given up, or has no consumer
         elif frame_type == HEADER:
@@ -379,6 +384,16 @@ def _check(frame_type: int, size: int) -> None:
         raise pika.exceptions.InvalidFrameError(
             f"a frame of {size} bytes, over {LARGEST_FRAME}: no AMQP, or damaged on its way"
         )
+
+
+def _decoded(frame: bytes) -> Any:
+    """Return a *frame* as pika decodes it; raise pika's `InvalidFrameError` if that fails."""
+    try:
+        return pika.frame.decode_frame(frame)[1]
+    except pika.exceptions.AMQPError:
+        raise
+    except Exception as exc:  # pika expects valid frames, so damaged ones raise errors of any kind
+        raise pika.exceptions.InvalidFrameError(f"a frame cannot be decoded: {exc!r}") from exc
 
 
 def not_called(*_arguments: Any) -> None:
