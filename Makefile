@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos steady check format coverage bench gate figures clean
+.PHONY: help venv demo test quick soak chaos steady fuzz check format coverage bench gate figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -33,6 +33,7 @@ help:
 	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
+	@echo "make fuzz      feed odd bytes to codec, broker and processors; ARGS=\"session --seconds 60\""
 	@echo "make check     run linter, types and a look for known vulnerabilities; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
 	@echo "make coverage  run the suite and show the lines that it did not run"
@@ -62,6 +63,12 @@ $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[test,peers,dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.quick $(VENV)/.runtime
 
+# Atheris has wheels for few systems and versions of Python; without it, Hypothesis draws the inputs.
+$(VENV)/.fuzz: pyproject.toml setup.cfg | $(VENV)/.quick
+	$(PIP) --only-binary atheris --editable '.[test,fuzz]' || \
+	  echo "Atheris cannot be installed here: Hypothesis will draw the inputs, blind to coverage."
+	@touch $@
+
 venv: $(VENV)/.all
 
 demo: $(VENV)/.runtime
@@ -89,6 +96,9 @@ steady: $(VENV)/.test
 
 # ruff has bandit's rules, too, as S: it checks all of them, and each exception has its reason beside
 # the line.  bandit itself looks for what is of medium severity or worse (-ll).
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

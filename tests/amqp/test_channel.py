@@ -163,7 +163,7 @@ def test_finished_deliveries_are_acknowledged_before_the_end(
     ending = connect()
     channel = ending.open_channel()
     queue = f"acknowledged-before-{end}"
-    connection.open_channel().queue_declare(queue)
+    connection.open_channel().queue_declare(queue, durable=True)
     inbox = Inbox(settle=False)
     channel.consume(queue, inbox, prefetch=3)
     send(connection, queue, b"1", b"2", b"3")
@@ -321,7 +321,7 @@ def test_a_refusal_reaches_every_waiter_of_its_channel_only(
     other_queue = other.queue_declare("", exclusive=True)
     runs = [
         spawned(refused, ours),
-        *(spawned(ours.queue_declare, "") for _ in range(5)),
+        *(spawned(ours.queue_declare, "", exclusive=True) for _ in range(5)),
     ]
     others = [spawned(other.queue_declare, "", exclusive=True) for _ in range(5)]
     results = outcomes(runs, 1.0)
@@ -353,7 +353,8 @@ def test_confirms_hear_of_a_refusal_of_their_channel_only(connection: Connection
 def test_a_refusal_of_many_leases_ends_none_of_the_others(connection: Connection) -> None:
     def one(number: int) -> Any:
         with connection.lease() as channel:
-            return channel.queue_declare("no" if number % 2 else "", passive=bool(number % 2))
+            name, passive = ("no", True) if number % 2 else ("", False)
+            return channel.queue_declare(name, passive=passive, exclusive=True)
 
     results = outcomes([spawned(one, number) for number in range(20)], SOON)
     assert [isinstance(result, ChannelRefused) for result in results] == [False, True] * 10
@@ -396,7 +397,8 @@ def test_confirmed_publishes_do_not_wait_for_the_end_of_the_turn(connection: Con
 def test_an_encoding_error_does_not_shift_later_confirms(
     what: str, connection: Connection, channel: Channel
 ) -> None:
-    channel.queue_declare("full", arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    channel.queue_declare("full", durable=True, arguments=full)
     confirming = connection.confirming.get()
     key, properties = ("x" * 300, Properties())
     if what == "property":
@@ -465,7 +467,7 @@ def test_work_while_the_connection_closes(connect: Any, rabbitmq: Any) -> None:
     send(connection, queue, b"1", b"2")
     inbox.wait(2)
     publish = connection.confirming.get().publish_confirmed
-    waiting = [spawned(channel.queue_declare, "") for _ in range(3)]
+    waiting = [spawned(channel.queue_declare, "", exclusive=True) for _ in range(3)]
     gevent.sleep(0)
     closing = spawned(connection.close)
     gevent.sleep(0)

@@ -26,6 +26,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.background_thread import repeated_in_thread
 from tests.support.certificates import Certificates
+from tests.support.definitions import LARGE_MESSAGES
 from tests.support.raw import listen, raw_to
 from tests.support.running import running
 
@@ -46,7 +47,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="module")
 def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitMQNode]:
     """A node that speaks TLS; the node of the suite says whether there can be one."""
-    with RabbitMQNode(logins={USER: ("no password", ["/"])}, tls=certificates.broker) as node:
+    logins = {USER: ("no password", ["/"])}
+    with RabbitMQNode(logins=logins, tls=certificates.broker, configuration=LARGE_MESSAGES) as node:
         yield node
 
 
