@@ -44,9 +44,9 @@ version_in() {
     rm -rf "$work/state"
     mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial"
     : >"$work/state/status"
-    echo "deb [signed-by=$keyring] ${MIRROR:-http://deb.debian.org/debian} $1 main" >"$work/sources.list"
+    echo "deb [signed-by=$keyring] $mirror $1 main" >"$work/sources.list"
     apt apt-get update >&2 || return 0
-    apt apt-cache show --no-all-versions rabbitmq-server | sed -n 's/^Version: \([0-9.]*\).*/\1/p'
+    apt apt-cache show --no-all-versions rabbitmq-server 2>/dev/null | sed -n 's/^Version: \([0-9.]*\).*/\1/p'
 }
 
 unpack() {
@@ -90,14 +90,15 @@ mkdir -p "$cache"
 work=$(mktemp -d "$cache/unpacking-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-MIRROR=${MIRROR:-$(mirror_of_system)}
+mirror=${MIRROR:-$(mirror_of_system)}
+mirror=${mirror:-http://deb.debian.org/debian}
 found=
 for suite in $suites; do
     version=$(version_in "$suite")
     case $version. in "$wanted".*) found=yes; break ;; esac
-    echo "Debian $suite has RabbitMQ ${version:-(unreachable)}." >&2
+    echo "Debian $suite has ${version:-no RabbitMQ that can be read}." >&2
 done
-[ -n "$found" ] || give_up "no Debian has it"
+[ -n "$found" ] || give_up "no Debian at $mirror has it (MIRROR names another one)"
 folder=$cache/rabbitmq-$version
 # Besides what RabbitMQ depends on: programs that its scripts expect on every Debian system.
 apt apt-get --download-only --yes install rabbitmq-server dash coreutils sed grep hostname >&2 ||
