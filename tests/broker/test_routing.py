@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.broker.core.routing import BrokerBinding, BrokerExchange, TopicPatterns
+from postage.broker.core.routing import BrokerBinding, BrokerExchange
+from postage.broker.core.topic_patterns import TopicPatterns, canonical
 from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.instructions import instructions
@@ -179,3 +180,64 @@ def test_a_long_pattern_in_a_tree_takes_no_long_time() -> None:
     tree = TopicPatterns()
     tree.add(".".join(["#", "a"] * 60))
     assert not tree.matching(".".join(["a"] * 120) + ".b")
+
+
+# --- patterns that are made to be slow
+
+hostile_patterns = st.lists(
+    st.sampled_from(("a", "b", "*", "#", "#")), min_size=1, max_size=14
+).map(".".join)
+long_keys = st.lists(st.sampled_from("ab"), max_size=16).map(".".join)
+
+
+@given(st.lists(hostile_patterns, max_size=60, unique=True), st.data())
+def test_sets_of_slow_patterns_match_as_defined(all_patterns: list[str], data: Any) -> None:
+    found = TopicPatterns()
+    for pattern in all_patterns:
+        found.add(pattern)
+    gone = data.draw(st.sets(st.sampled_from(all_patterns))) if all_patterns else set()
+    for pattern in gone:
+        found.remove(pattern)
+    key = data.draw(long_keys)
+    matching = found.matching(key)
+    assert len(matching) == len(set(matching))
+    assert set(matching) == {p for p in set(all_patterns) - gone if topic_matches(p, key)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "same"),
+    [("#.#", "#"), ("#.*.#", "*.#"), ("a.#.#.#.b", "a.#.b"), ("*.#.*.#.#", "*.*.#"), ("a", "a")],
+)
+def test_needless_wildcards_are_dropped(pattern: str, same: str) -> None:
+    assert canonical(pattern) == tuple(same.split("."))
+
+
+FAMILIES = {
+    "words between hashes": lambda bits: ".".join(f"#.{'ab'[bit]}" for bit in bits),
+    "stars between hashes": lambda bits: "#." + ".".join("ab*"[bit * 2] + ".#" for bit in bits),
+    "hashes around all": lambda bits: "#." + ".".join("ab"[bit] for bit in bits) + ".#",
+    "stars or words": lambda bits: ".".join("a*"[bit] for bit in bits[:8]),
+    "hash, then stars or words": lambda bits: "#." + ".".join("a*"[bit] for bit in bits[:7]),
+    "many hashes at the end": lambda bits: ".".join("ab"[bit] for bit in bits) + ".#" * 100,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_family_of_patterns_takes_a_long_time(family: str) -> None:
+    found, count = TopicPatterns(), 1000
+    for number in range(count):
+        found.add(FAMILIES[family]([number >> at & 1 for at in range(10)]))
+    for key in (".".join("ab" * 64)[:255], ".".join("a" * 128), ".".join("a" * 127) + ".c"):
+        found.matching(key)
+        assert found.steps <= 128 * (256 + count // 8), "128 words, each with few nodes and blocks"
+
+
+def test_blocks_of_patterns_are_filled_up() -> None:
+    found = TopicPatterns()
+    several = [f"#.{number}.#" for number in range(200)]
+    for pattern in several:
+        found.add(pattern)
+    for pattern in several[:-1]:
+        found.remove(pattern)
+    assert found.matching(several[-1].strip("#.")) == [several[-1]]
+    assert found.steps <= 3, "one block is left"

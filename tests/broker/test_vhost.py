@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,6 +94,106 @@ def test_a_row_of_exchanges_goes_one_after_the_other(virtual_host: VHost) -> Non
     bind(virtual_host, "q", "b")
     virtual_host.remove_queue(virtual_host.queues["q"])
     assert not {"a", "b"} & set(virtual_host.exchanges)
+
+
+# --- topologies that are made to be deep or slow
+
+DEPTH = 3000  # Python's stack has 1,000 levels
+
+
+def row(virtual_host: VHost, **flags: Any) -> None:
+    """Bind `DEPTH` exchanges in a row, and a queue to the last one."""
+    for n in range(DEPTH):
+        new_exchange(virtual_host, f"e{n}", **flags)
+    for n in range(DEPTH - 1):
+        chain(virtual_host, f"e{n}", f"e{n + 1}")
+    new_queue(virtual_host, "q")
+    bind(virtual_host, "q", f"e{DEPTH - 1}")
+
+
+def test_a_long_row_of_exchanges_leads_to_its_end(virtual_host: VHost) -> None:
+    row(virtual_host)
+    assert publish(virtual_host, message(exchange="e0")) == ["q"]
+
+
+def test_a_long_row_of_alternate_exchanges_leads_to_its_end(virtual_host: VHost) -> None:
+    for n in range(DEPTH):
+        new_exchange(virtual_host, f"e{n}", arguments={"alternate-exchange": f"e{n + 1}"})
+    new_exchange(virtual_host, f"e{DEPTH}")
+    new_queue(virtual_host, "q")
+    bind(virtual_host, "q", f"e{DEPTH}")
+    assert publish(virtual_host, message(exchange="e0")) == ["q"]
+
+
+def test_a_long_circle_of_exchanges_has_an_end(virtual_host: VHost) -> None:
+    row(virtual_host)
+    chain(virtual_host, f"e{DEPTH - 1}", "e0")
+    assert publish(virtual_host, message(exchange=f"e{DEPTH // 2}")) == ["q"]
+
+
+ENDS: dict[str, Callable[[VHost], object]] = {
+    "queue": lambda host: host.remove_queue(host.queues["q"]),
+    "exchange": lambda host: host.delete_exchange(f"e{DEPTH - 1}", if_unused=False),
+    "binding": lambda host: host.unbind(f"e{DEPTH - 1}", BrokerBinding("queue", "q", ""), ME),
+    "virtual host": lambda host: host.close(),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_a_long_row_goes_as_a_whole(virtual_host: VHost, node: Node, what: str) -> None:
+    before = node.definitions
+    row(virtual_host, auto_delete=True)
+    ENDS[what](virtual_host)
+    assert not [name for name in virtual_host.exchanges if name.startswith("e")]
+    if "q" in virtual_host.queues:
+        virtual_host.remove_queue(virtual_host.queues["q"])
+    assert node.definitions == before
+
+
+def test_a_deleted_exchange_is_forgotten_at_both_ends(virtual_host: VHost) -> None:
+    for name in ("a", "b", "c"):
+        new_exchange(virtual_host, name, "topic")
+    chain(virtual_host, "a", "b", "#")
+    chain(virtual_host, "b", "c", "#")
+    new_queue(virtual_host, "q")
+    bind(virtual_host, "q", "c", "#")
+    virtual_host.delete_exchange("b", if_unused=False)
+    new_exchange(virtual_host, "b", "topic")
+    assert publish(virtual_host, message(exchange="a")) == []
+    chain(virtual_host, "a", "b", "#")
+    chain(virtual_host, "b", "c", "#")
+    assert publish(virtual_host, message(exchange="a")) == ["q"]
+    virtual_host.remove_queue(virtual_host.queues["q"])
+    assert publish(virtual_host, message(exchange="a")) == []
+
+
+def test_many_keys_and_slow_patterns_are_refused(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q")
+    for n in range(400):
+        bind(virtual_host, "q", "amq.topic", f"#.{n}.#")
+    keys = [".".join([str(n), *"a" * 100]) for n in range(500)]
+    few = message(exchange="amq.topic", headers={"CC": keys[:100]})
+    assert publish(virtual_host, few) == ["q"]
+    many = message(exchange="amq.topic", headers={"BCC": keys})
+    code, text = refusal(virtual_host.route, many)
+    assert code == 406
+    assert "501 routing keys" in text
+
+
+def test_equal_keys_are_followed_once(virtual_host: VHost) -> None:
+    new_queue(virtual_host, "q")
+    for n in range(400):
+        bind(virtual_host, "q", "amq.topic", f"#.{n}.#")
+    sent = message(exchange="amq.topic", headers={"CC": ["1.a" + ".a" * 100] * 5000})
+    assert publish(virtual_host, sent) == ["q"]
+
+
+def test_keys_do_not_multiply_the_work_of_a_fanout(virtual_host: VHost) -> None:
+    for n in range(100):
+        new_queue(virtual_host, f"q{n}")
+        bind(virtual_host, f"q{n}", "amq.fanout")
+    sent = message(exchange="amq.fanout", headers={"CC": [str(n) for n in range(11_000)]})
+    assert len(publish(virtual_host, sent)) == 100
 
 
 def test_a_queue_goes_with_its_last_consumer(virtual_host: VHost) -> None:

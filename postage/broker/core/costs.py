@@ -28,7 +28,7 @@ LEVEL = 800
 """One priority of a queue."""
 HELD_ACK = 400
 """An ack, nack or reject in a transaction."""
-_BINDING = 1_000
+_BINDING = 1_300
 _WORD = 250
 """One word of a binding's key, which may be a node in the tree of a topic exchange."""
 _CONSUMER = 1_000

@@ -1,29 +1,58 @@
-"""Exchanges, bindings, and which bindings a message matches (AMQP 0-9-1, 3.1).
-
-A topic exchange keeps its patterns as a tree of words (`TopicPatterns`).  The words of a key are
-looked up one after the other in the tree, so patterns that start with other words cost nothing.
-"""
+"""Exchanges, bindings, and which bindings a message matches (AMQP 0-9-1, 3.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from postage.broker.core.costs import binding_cost
 from postage.broker.core.queue_arguments import type_name
+from postage.broker.core.topic_patterns import TopicPatterns
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault
 from postage.broker.wire.fields import encode_table
 
-__all__ = ["TYPES", "BrokerBinding", "BrokerExchange", "TopicPatterns"]
+__all__ = ["TYPES", "BrokerBinding", "BrokerExchange", "find_queues"]
 
 TYPES = ("direct", "fanout", "topic", "headers")
 _MODES = ("all", "any", "all-with-x", "any-with-x")
+MOST_STEPS = 1_000_000
+"""Bindings, and steps of the search for patterns, that one message may take: about 0.2 s."""
 
 Identity = tuple[str, str, str, bytes]
 Bindings = dict[Identity, "BrokerBinding"]
+
+
+class WantedHeaders:
+    """The arguments of a binding as a headers exchange compares them with those of a message.
+
+    They are sorted out once, because a message is compared with each binding of its exchange.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        mode = str(arguments.get("x-match", "all"))
+        wanted = {
+            name: value
+            for name, value in arguments.items()
+            if name != "x-match" and (mode.endswith("-with-x") or not name.startswith("x-"))
+        }
+        self._any = mode.startswith("any")
+        self._names = {name for name, value in wanted.items() if value is None}
+        """Names that match with any value."""
+        self._fields = {name: value for name, value in wanted.items() if value is not None}
+
+    def match(self, headers: dict[str, Any]) -> bool:
+        """Tell whether *headers* match."""
+        names, fields = self._names, self._fields.items()
+        if self._any:
+            found = any(name in headers and headers[name] == value for name, value in fields)
+            return found or not names.isdisjoint(headers)
+        if len(names) + len(fields) > len(headers):
+            return False
+        found = all(name in headers and headers[name] == value for name, value in fields)
+        return found and all(name in headers for name in names)
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,11 @@ class BrokerBinding:
         """A key for the binding: two bindings with the same identity are the same binding."""
         ordered = dict(sorted(self.arguments.items()))
         return self.destination_type, self.destination, self.key, encode_table(ordered)
+
+    @cached_property
+    def wanted(self) -> WantedHeaders:
+        """What a headers exchange compares with the headers of a message."""
+        return WantedHeaders(self.arguments)
 
 
 @dataclass(eq=False)
@@ -74,6 +108,26 @@ class BrokerExchange:
     def bindings(self) -> list[BrokerBinding]:
         """All bindings, the oldest first."""
         return list(self._bindings.values())
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether any binding starts here."""
+        return bool(self._bindings)
+
+    @property
+    def depends_on_key(self) -> bool:
+        """Whether the routing key decides what a message matches."""
+        return self.type in ("direct", "topic")
+
+    @property
+    def steps(self) -> int:
+        """The steps of the last search for patterns."""
+        return self._patterns.steps
+
+    @property
+    def destinations(self) -> Collection[tuple[str, str]]:
+        """Types and names of the queues and exchanges that bindings lead to."""
+        return self._by_destination.keys()
 
     def bind(self, binding: BrokerBinding) -> None:
         """Add *binding*; adding it again changes nothing."""
@@ -106,21 +160,25 @@ class BrokerExchange:
 
     def unbind(self, binding: BrokerBinding) -> bool:
         """Remove *binding*; tell whether it existed."""
-        identity, destination = binding.identity, (binding.destination_type, binding.destination)
-        known = self._bindings.pop(identity, None)
-        if known is None:
-            return False
-        self.cost -= known.cost
+        identity = binding.identity
+        known = self._bindings.get(identity)
+        if known is not None:
+            self._unbind(identity, known)
+        return known is not None
+
+    def _unbind(self, identity: Identity, binding: BrokerBinding) -> None:
+        del self._bindings[identity]
+        self.cost -= binding.cost
         if _removed(self._by_key, binding.key, identity) and self.type == "topic":
             self._patterns.remove(binding.key)
+        destination = binding.destination_type, binding.destination
         _removed(self._by_destination, destination, identity)
-        return True
 
     def unbind_destination(self, destination_type: str, name: str) -> bool:
         """Remove all bindings to a deleted queue or exchange; tell whether there were any."""
-        bindings = list(self._by_destination.get((destination_type, name), {}).values())
-        for binding in bindings:
-            self.unbind(binding)
+        bindings = list(self._by_destination.get((destination_type, name), {}).items())
+        for identity, binding in bindings:
+            self._unbind(identity, binding)
         return bool(bindings)
 
     def matching(self, key: str, message: PublishedMessage) -> Iterator[BrokerBinding]:
@@ -134,7 +192,7 @@ class BrokerExchange:
                 yield from self._by_key[pattern].values()
         else:
             headers = message.headers
-            yield from (b for b in self._bindings.values() if _headers_match(b.arguments, headers))
+            yield from (b for b in self._bindings.values() if b.wanted.match(headers))
 
 
 T = TypeVar("T")
@@ -149,79 +207,73 @@ def _removed(index: dict[T, Bindings], entry: T, identity: Identity) -> bool:
     return not bindings
 
 
-def _headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
-    """Tell whether *headers* match the *arguments* of a binding; None matches any value."""
-    mode = str(arguments.get("x-match", "all"))
-    wanted = {
-        name: value
-        for name, value in arguments.items()
-        if name != "x-match" and (mode.endswith("-with-x") or not name.startswith("x-"))
-    }
-    hits = (
-        name in headers and (value is None or headers[name] == value)
-        for name, value in wanted.items()
-    )
-    return any(hits) if mode.startswith("any") else all(hits)
+Q = TypeVar("Q")
 
 
-class _PatternNode:
-    """A node of the tree; the patterns below it start with the words that lead to it."""
+def find_queues(
+    exchanges: Mapping[str, BrokerExchange],
+    queues: Mapping[str, Q],
+    message: PublishedMessage,
+    passed: set[str],
+) -> Collection[Q]:
+    """Return the *queues* that *message* reaches, each once.
 
-    __slots__ = ("pattern", "repeats", "words")
-
-    def __init__(self, *, repeats: bool) -> None:
-        self.words: dict[str, _PatternNode] = {}
-        """The next nodes by their word."""
-        self.pattern: str | None = None
-        """The pattern that ends here."""
-        self.repeats = repeats
-        """Whether the word of this node is ``#``, which matches any number of words."""
-
-
-class TopicPatterns:
-    """A set of patterns: ``*`` stands for exactly one word, ``#`` for any number of words."""
-
-    def __init__(self) -> None:
-        self._root = _PatternNode(repeats=False)
-
-    def add(self, pattern: str) -> None:
-        """Add *pattern*; adding it again changes nothing."""
-        node = self._root
-        for word in pattern.split("."):
-            if word not in node.words:
-                node.words[word] = _PatternNode(repeats=word == "#")
-            node = node.words[word]
-        node.pattern = pattern
-
-    def remove(self, pattern: str) -> None:
-        """Remove *pattern*, which must exist, and the nodes that led only to *pattern*."""
-        words = pattern.split(".")
-        path = [self._root]
-        for word in words:
-            path.append(path[-1].words[word])
-        path[-1].pattern = None
-        for node, word, after in zip(path[-2::-1], words[::-1], path[:0:-1], strict=True):
-            if after.words or after.pattern is not None:
-                return
-            del node.words[word]
-
-    def matching(self, key: str) -> list[str]:
-        """Return the patterns that *key* matches, each once."""
-        nodes = _reached([self._root])
-        for word in key.split("."):
-            after = (node.words.get(each) for node in nodes for each in {word, "*"})
-            nodes = _reached(
-                [*(node for node in nodes if node.repeats), *(each for each in after if each)]
-            )
-        return [node.pattern for node in nodes if node.pattern is not None]
+    Adds the exchanges on the way to *passed*.  Raises 406 if this takes too much work, which only
+    many keys (CC and BCC) together with patterns that are made for it can cause.
+    """
+    return _Route(exchanges, queues, message, passed).follow()
 
 
-def _reached(nodes: Iterable[_PatternNode]) -> dict[_PatternNode, None]:
-    """Return *nodes*, and the nodes behind each ``#`` below them: ``#`` may match no word."""
-    found: dict[_PatternNode, None] = {}
-    for node in nodes:
-        here: _PatternNode | None = node
-        while here is not None and here not in found:
-            found[here] = None
-            here = here.words.get("#")
-    return found
+class _Route(Generic[Q]):
+    """The way of *message* through the exchanges."""
+
+    def __init__(
+        self,
+        exchanges: Mapping[str, BrokerExchange],
+        queues: Mapping[str, Q],
+        message: PublishedMessage,
+        passed: set[str],
+    ) -> None:
+        self._exchanges, self._queues = exchanges, queues
+        self._message, self._passed = message, passed
+        self._keys = tuple(dict.fromkeys((message.key, *message.header.more_keys)))
+        self._found: dict[str, Q] = {}
+        self._steps = 0
+
+    def follow(self) -> Collection[Q]:
+        """Return all queues.  This is a loop: a chain of exchanges may exceed Python's stack."""
+        paths: list[Iterator[str]] = [iter((self._message.exchange,))]
+        while paths:
+            name = next(paths[-1], None)
+            if name is None:
+                paths.pop()
+            elif name not in self._passed and name in self._exchanges:
+                self._passed.add(name)
+                if name:
+                    paths.append(self._behind(self._exchanges[name]))
+                else:
+                    known = (key for key in self._keys if key in self._queues)
+                    self._found.update((key, self._queues[key]) for key in known)
+        return self._found.values()
+
+    def _behind(self, source: BrokerExchange) -> Iterator[str]:
+        """Add the queues of *source* to those found; yield the exchanges that it leads to."""
+        has_matched = False
+        for key in self._keys if source.depends_on_key else self._keys[:1]:
+            for binding in source.matching(key, self._message):
+                has_matched = True
+                self._step(1)
+                if binding.destination_type == "queue":
+                    self._found[binding.destination] = self._queues[binding.destination]
+                else:
+                    yield binding.destination
+            self._step(source.steps)
+        alternate = source.arguments.get("alternate-exchange")
+        if not has_matched and alternate:  # as in RabbitMQ, "" does not mean the default exchange
+            yield alternate
+
+    def _step(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MOST_STEPS:
+            text = f"the message has {len(self._keys)} routing keys, which match too slowly"
+            raise ChannelFault(406, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from postage.broker.core.dead_letters import dead_letter, has_cycle
 from postage.broker.core.limits import Limits
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import check_same, check_text
-from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange
+from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange, find_queues
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
 from postage.log_records import counted, logger_of, place_of
@@ -63,6 +63,8 @@ class VHost:
         self.define = define
         """Charges bytes of a definition; raises 406 if there are too many."""
         self._names = 0
+        self._sources: dict[tuple[str, str], dict[str, BrokerExchange]] = {}
+        """The exchanges with bindings to a queue or exchange, by its type and name."""
         self._dead_letters: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
         self._defers_dead_letters = False
         """True while a message enters several queues: dead letters are published afterwards."""
@@ -154,12 +156,23 @@ class VHost:
         exchange = self.exchanges.get(name)
         if exchange is None:
             return
-        if if_unused and exchange.bindings:
+        if if_unused and exchange.is_bound:
             raise ChannelFault(406, f"{self._place('exchange', name)} in use")
         self.routes.clear()
-        del self.exchanges[name]
-        self.define(-exchange.cost)
+        self._forget_exchange(exchange)
         self._unbind_destination("exchange", name)
+
+    def _forget_exchange(self, exchange: BrokerExchange) -> None:
+        del self.exchanges[exchange.name]
+        self.define(-exchange.cost)
+        for destination in exchange.destinations:
+            self._forget_source(destination, exchange)
+
+    def _forget_source(self, destination: tuple[str, str], exchange: BrokerExchange) -> None:
+        sources = self._sources.get(destination, {})
+        sources.pop(exchange.name, None)
+        if not sources:
+            self._sources.pop(destination, None)
 
     # --- bindings
 
@@ -179,6 +192,8 @@ class VHost:
             self.define(binding.cost)
             self.routes.clear()
             exchange.bind(binding)
+            destination = binding.destination_type, binding.destination
+            self._sources.setdefault(destination, {})[source] = exchange
 
     def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Remove *binding*; no error if it, its source or its destination does not exist."""
@@ -193,7 +208,11 @@ class VHost:
         before = exchange.cost
         exchange.unbind(binding)
         self.define(exchange.cost - before)
-        self._delete_unused([exchange])
+        destination = binding.destination_type, binding.destination
+        if destination not in exchange.destinations:
+            self._forget_source(destination, exchange)
+        if self._is_unused(exchange):
+            self.delete_exchange(source, if_unused=False)
 
     def _check_access(self, binding: BrokerBinding, connection: object) -> None:
         """Raise 405 if the destination is a queue that is exclusive to another connection."""
@@ -201,18 +220,26 @@ class VHost:
             self.queue(binding.destination, connection)
 
     def _unbind_destination(self, destination_type: str, name: str) -> None:
-        exchanges = list(self.exchanges.values())
-        before = sum(exchange.cost for exchange in exchanges)
-        unbound = [e for e in exchanges if e.unbind_destination(destination_type, name)]
-        self.define(sum(exchange.cost for exchange in exchanges) - before)
-        self._delete_unused(unbound)
+        """Remove the bindings to a queue or exchange that was deleted.
 
-    def _delete_unused(self, exchanges: Iterable[BrokerExchange]) -> None:
-        """Delete the auto-delete exchanges among *exchanges* that have lost their last binding."""
-        for exchange in exchanges:
-            unused = exchange.auto_delete and exchange.had_bindings and not exchange.bindings
-            if unused and exchange.name in self.exchanges:
-                self.delete_exchange(exchange.name, if_unused=False)
+        An auto-delete exchange that loses its last binding is deleted, too, and so on.  This is a
+        loop because a chain of exchanges may be longer than Python's stack.
+        """
+        deleted = deque([(destination_type, name)])
+        while deleted:
+            destination = deleted.popleft()
+            for exchange in self._sources.pop(destination, {}).values():
+                before = exchange.cost
+                exchange.unbind_destination(*destination)
+                self.define(exchange.cost - before)
+                if self._is_unused(exchange):
+                    self._forget_exchange(exchange)
+                    deleted.append(("exchange", exchange.name))
+
+    def _is_unused(self, exchange: BrokerExchange) -> bool:
+        """Tell whether *exchange* is an auto-delete exchange that has lost its last binding."""
+        unused = exchange.auto_delete and exchange.had_bindings and not exchange.is_bound
+        return unused and self.exchanges.get(exchange.name) is exchange
 
     # --- queues
 
@@ -319,6 +346,7 @@ class VHost:
             self.remove_queue(queue)
         self.define(-sum(exchange.cost for exchange in self.exchanges.values()))
         self.exchanges.clear()
+        self._sources.clear()
 
     def consumer_removed(self, queue: BrokerQueue) -> None:
         """Delete *queue* if it is an auto-delete queue and has lost its last consumer."""
@@ -336,44 +364,14 @@ class VHost:
 
     def _find_queues(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
         """Return the queues of *message*; cache them if they depend on its address only."""
-        keys = [message.key, *message.header.more_keys]
-        found: dict[str, BrokerQueue] = {}
         passed: set[str] = set()
-        self._follow(message.exchange, keys, message, found, passed)
-        queues = tuple(found.values())
+        queues = tuple(find_queues(self.exchanges, self.queues, message, passed))
         by_headers = any(self.exchanges[name].type == "headers" for name in passed)
-        if not by_headers and len(keys) == 1 and len(queues) <= LONGEST_ROUTE:
+        if not by_headers and not message.header.more_keys and len(queues) <= LONGEST_ROUTE:
             if len(self.routes) >= MOST_ROUTES:
                 self.routes.clear()
             self.routes[message.address] = queues
         return queues
-
-    def _follow(
-        self,
-        exchange: str,
-        keys: list[str],
-        message: PublishedMessage,
-        found: dict[str, BrokerQueue],
-        passed: set[str],
-    ) -> None:
-        """Add the queues that *exchange* leads to, directly or by other exchanges, to *found*."""
-        if exchange in passed or exchange not in self.exchanges:
-            return
-        passed.add(exchange)
-        if not exchange:
-            found.update((key, self.queues[key]) for key in keys if key in self.queues)
-            return
-        source = self.exchanges[exchange]
-        has_matched = False
-        for binding in (b for key in keys for b in source.matching(key, message)):
-            has_matched = True
-            if binding.destination_type == "queue":
-                found[binding.destination] = self.queues[binding.destination]
-            else:
-                self._follow(binding.destination, keys, message, found, passed)
-        alternate = source.arguments.get("alternate-exchange")
-        if not has_matched and alternate:  # as in RabbitMQ, "" does not mean the default exchange
-            self._follow(alternate, keys, message, found, passed)
 
     def _with_duplicates(self, queues: Sequence[BrokerQueue]) -> Sequence[BrokerQueue]:
         doubled = [queue for queue in queues if self.duplicates.get(queue.name)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postage.addressing import Binding, queue_name_and_flags
-from postage.broker.core.routing import TopicPatterns
+from postage.broker.core.topic_patterns import TopicPatterns
 from postage.callables import name_of
 from postage.exchange import Exchange
 from postage.handlers import Handler, MessageFilter, Route, RouteTable
