@@ -6,7 +6,8 @@
 * `properties`: the properties of a message, for the processor, and for the broker that passes them
   on and dead-letters them.
 
-A target starts from the same state each time, so that an input has the same effect each time.
+A target starts from the same state each time, so that an input has the same effect each time.  It
+returns how long the longest turn took: others wait for the end of a turn, not for that of the work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import gevent.socket
@@ -26,7 +27,7 @@ import pika.exceptions
 
 from postage import messaging
 from postage.addressing import PRIVATE_QUEUES
-from postage.broker.core.clock import ManualTimers
+from postage.broker.core.clock import ManualTimers, Timer
 from postage.broker.core.limits import Limits
 from postage.broker.session.node import Node
 from postage.broker.wire.content import decode_properties
@@ -52,7 +53,10 @@ from tests.support.peer import OPEN_OK, START, TUNE
 
 __all__ = ["TARGETS", "Target"]
 
-Target = Callable[[bytes], None]
+Target = Callable[[bytes], float]
+"""Returns the seconds of processor time of the longest turn."""
+
+T = TypeVar("T")
 
 
 class Fault(AssertionError):
@@ -79,21 +83,34 @@ _errors = _Errors()
 _logger = logging.getLogger("postage")
 
 
+class _Turns:
+    """Calls what Postage does in one turn of the hub, and notes how long the longest call took."""
+
+    longest = 0.0
+
+    def take(self, call: Callable[..., T], *arguments: Any) -> T:
+        begun = time.thread_time()
+        try:
+            return call(*arguments)
+        finally:
+            self.longest = max(self.longest, time.thread_time() - begun)
+
+
 @contextmanager
-def _no_errors() -> Iterator[None]:
+def _watched() -> Iterator[_Turns]:
     """Raise the first exception that was logged, in the hub or with its traceback."""
     sorts.clear()  # or an error that has been counted before would not be logged
     hub, propagates = gevent.get_hub(), _logger.propagate
-    hub.handle_error = _on_hub_error  # type: ignore[method-assign]
+    handle_error, hub.handle_error = hub.handle_error, _on_hub_error  # type: ignore[method-assign]
     _logger.addHandler(_errors)
     _logger.propagate = False
     try:
-        yield
+        yield _Turns()
         gevent.sleep(0)  # callbacks and greenlets that the input has caused
     finally:
         _logger.removeHandler(_errors)
         _logger.propagate = propagates
-        del hub.handle_error
+        hub.handle_error = handle_error  # type: ignore[method-assign]
         found = _errors.found[:]
         _errors.found.clear()
         if found:  # what the target has noticed is mostly a consequence of it
@@ -111,10 +128,10 @@ _START_ID = b"\x00\x0a\x00\x0a"
 _MOST_WRITTEN = 1 << 20
 
 
-def codec(data: bytes) -> None:
+def codec(data: bytes) -> float:
     """Let a client receive *data*: from the start of a connection, or on one with channels."""
-    with _no_errors():
-        client = _Client()
+    with _watched() as turns:
+        client = _Client(turns)
         try:
             if data[7:11] != _START_ID:
                 client.open()
@@ -124,6 +141,7 @@ def codec(data: bytes) -> None:
                 raise Fault(f"the client wrote {client.transport.written} bytes")
         finally:
             client.close()
+    return turns.longest
 
 
 class _Client:
@@ -132,7 +150,8 @@ class _Client:
     One channel consumes, one waits for a confirm, and one calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
         self._ends = gevent.socket.socketpair()
         self.transport = Transport(
             pika.ConnectionParameters(heartbeat=60),
@@ -172,12 +191,12 @@ class _Client:
         """Receive *data* as from the network, unless the connection has ended."""
         if not self.transport._torn_down:
             self._ends[1].sendall(data)
-            self.transport._on_readable()
+            self._turns.take(self.transport._on_readable)
 
     def close(self) -> None:
         """Lose the connection, so that all waiters get to know."""
         self._ends[1].close()
-        self.transport._lose(EOFError("the input has ended"))
+        self._turns.take(self.transport._lose, EOFError("the input has ended"))
         gevent.sleep(0)
         self._ends[0].close()
 
@@ -199,38 +218,50 @@ _MOST_ANSWERED = 1 << 22
 _LOGIN = b"".join((*GREETING, *OPENING))
 
 
-def session(data: bytes) -> None:
+def session(data: bytes) -> float:
     """Let the broker receive *data*: from the start of a connection, or after a login.
 
     After the login there are two channels, and queues and exchanges that are bound.  Afterwards the
     broker serves another client, and what the first one left leaves the account of memory.
     """
-    with _no_errors(), _broker() as (node, timers):
+    with _watched() as turns, _broker(turns) as (node, timers):
         connection = node.open_connection(lambda: None)
         if not data.startswith(b"AMQP"):
             connection.feed(b"".join((_LOGIN, *WORK[:7])))
             connection.take_output()
         answered = 0
         for piece in pieces(data, len(data), (1, 100, 5000, 5000, 5000)):
-            connection.feed(piece)
-            answered += len(connection.take_output())
-            connection.resume()
+            turns.take(connection.feed, piece)
+            answered += len(turns.take(connection.take_output))
+            turns.take(connection.resume)
             timers.advance(0.001)
         timers.advance(100.0)
-        answered += len(connection.take_output())
+        answered += len(turns.take(connection.take_output))
         if answered > _MOST_ANSWERED:
             raise Fault(f"the broker answered {len(data)} bytes with {answered}")
         _serve_another(node)
+    return turns.longest
+
+
+class _Clock(ManualTimers):
+    """A clock whose calls are turns."""
+
+    def __init__(self, turns: _Turns) -> None:
+        super().__init__()
+        self._turns = turns
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        return super().later(seconds, lambda: self._turns.take(call))
 
 
 @contextmanager
-def _broker() -> Iterator[tuple[Node, ManualTimers]]:
+def _broker(turns: _Turns) -> Iterator[tuple[Node, ManualTimers]]:
     """Yield a broker and its clock; its account is empty when everything in it is deleted."""
-    timers = ManualTimers()
+    timers = _Clock(turns)
     node = Node(timers, _LIMITS)
     yield node, timers
     for connection in list(node.connections):
-        connection.close()
+        turns.take(connection.close)
         connection.take_output()
     timers.advance(100.0)
     node.remove_vhost("/")
@@ -317,35 +348,41 @@ _HEADER = Properties(correlation_id="7", reply_to="amq.gen-7", content_type="app
 _CALL = message_body(category="rpc", name="echo")
 
 
-def _handle(header: bytes, body: bytes, *, redelivered: bool) -> None:
+def _handle(turns: _Turns, header: bytes, body: bytes, *, redelivered: bool) -> None:
     """Let each processor handle a message, which must be settled once, without any error."""
     for processor in _processors:
         delivery = Delivery("tag", 1, redelivered, "exchange", "key", time.monotonic())
         channel = delivery.channel = _Settled()
         delivery.header, delivery.body = header, body
         processor.counts.clear()
-        processor._handle(delivery)
+        turns.take(processor._handle, delivery)
         if len(channel.verdicts) != 1:
             raise Fault(f"a message was settled {channel.verdicts}")
         if processor.counts["failed"]:
             raise Fault(f"a message counts as failed: {processor.counts}")
 
 
-def bodies(data: bytes) -> None:
+def bodies(data: bytes) -> float:
     """Let processors handle a message, and a caller get a reply, with the body *data*."""
-    with _no_errors():
-        _handle(_HEADER.encode(), data, redelivered=False)
-        with contextlib.suppress(DecodingError):
-            repr(result_from(JsonEncoder.decode(data)))
+    with _watched() as turns:
+        _handle(turns, _HEADER.encode(), data, redelivered=False)
+        turns.take(_get_reply, data)
+    return turns.longest
 
 
-def properties(data: bytes) -> None:
+def _get_reply(data: bytes) -> None:
+    with contextlib.suppress(DecodingError):
+        repr(result_from(JsonEncoder.decode(data)))
+
+
+def properties(data: bytes) -> float:
     """Let processors and the broker read *data*, the flags and values of properties."""
-    with _no_errors():
-        _handle(data, _CALL, redelivered=True)
-        _handle(data, b"no message", redelivered=False)
-        for header in _routed(data):
-            _handle(header, _CALL, redelivered=True)
+    with _watched() as turns:
+        _handle(turns, data, _CALL, redelivered=True)
+        _handle(turns, data, b"no message", redelivered=False)
+        for header in _routed(turns, data):
+            _handle(turns, header, _CALL, redelivered=True)
+    return turns.longest
 
 
 _WORK = {"x-dead-letter-exchange": "dead", "x-max-priority": 5, "x-message-ttl": 1000}
@@ -378,19 +415,20 @@ _STEPS = [
 """A message is rejected, redelivered, rejected again, expires, and is consumed."""
 
 
-def _routed(header: bytes) -> list[bytes]:
+def _routed(turns: _Turns, header: bytes) -> list[bytes]:
     """Return the headers with which the broker delivers a message that was published with one."""
     start = struct.pack(">HHQ", BASIC, 0, len(_CALL))
     frames = frame(HEADER, 1, start + header) + frame(BODY, 1, _CALL)
     parser, sent = FrameParser(1 << 20), []
-    with _broker() as (node, timers):
+    with _broker(turns) as (node, timers):
         connection = node.open_connection(lambda: None)
         connection.feed(b"".join(_QUEUES))
         connection.take_output()
         for exchange, key in (("headers", "work"), ("", "work")):
-            connection.feed(encode(1, "basic.publish", exchange=exchange, routing_key=key) + frames)
+            publish = encode(1, "basic.publish", exchange=exchange, routing_key=key)
+            turns.take(connection.feed, publish + frames)
         for step in _STEPS:
-            connection.feed(step)
+            turns.take(connection.feed, step)
             timers.advance(0.6)
             for kind, _, payload in parser.feed(connection.take_output()):
                 if kind == HEADER:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.fuzz import watch as watch_module
 from tests.fuzz.watch import Watch
 
 
@@ -20,7 +17,7 @@ def watched(target: Any, folder: Path, *inputs: bytes) -> Watch:
 
 
 def test_a_harmless_target_is_good(tmp_path: Path) -> None:
-    watch = watched(len, tmp_path, b"one", b"two")
+    watch = watched(lambda _: 0.1, tmp_path, b"one", b"two")
 
     text, is_good = watch.report()
 
@@ -30,10 +27,10 @@ def test_a_harmless_target_is_good(tmp_path: Path) -> None:
 
 
 def test_each_fault_is_kept_once_with_its_input(tmp_path: Path) -> None:
-    def fail(data: bytes) -> None:
+    def fail(data: bytes) -> float:
         if data[0] == 7:
             raise SystemExit
-        data[9]
+        return 0.0 * data[9]
 
     watch = watched(fail, tmp_path, b"\x07", b"short", b"\x07\x07", b"long enough")
 
@@ -42,18 +39,19 @@ def test_each_fault_is_kept_once_with_its_input(tmp_path: Path) -> None:
     assert not watch.report()[1]
 
 
-def test_a_slow_call_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "SLOW", 0.0005)
-    watch = watched(lambda data: sum(range(len(data))), tmp_path, b"x", b"x" * 1_000_000)
+def test_a_slow_turn_is_kept_if_it_is_slow_again(tmp_path: Path) -> None:
+    seconds = iter((0.2, 0.01, 0.2, 0.3))
+    watch = watched(lambda _: next(seconds), tmp_path, b"once", b"twice")
 
-    (kept,) = tmp_path.iterdir()
-    assert kept.name.startswith("slow-")
-    assert not watch.report()[1]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"twice"]
+    text, is_good = watch.report()
+    assert not is_good
+    assert "slowest turn 200 ms" in text
 
 
 def test_growth_is_seen(tmp_path: Path) -> None:
     kept: list[bytes] = []
-    watch = watched(lambda data: kept.append(data * (1 << 25)), tmp_path, b"x")
+    watch = watched(lambda data: kept.append(data * (1 << 25)) or 0.0, tmp_path, b"x")
 
     text, is_good = watch.report()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["MOST_GROWTH", "SLOW", "Watch"]
 
 SLOW = 0.1
-"""Seconds of processor time that no input may take."""
+"""Seconds of processor time that no turn may take."""
 MOST_GROWTH = 8 << 20
 """Bytes that the process may grow by, once each cache of a limited size is full."""
 
@@ -22,7 +22,7 @@ MOST_GROWTH = 8 << 20
 class Watch:
     """Calls *target* with each input, and never raises; inputs with faults go to *folder*."""
 
-    def __init__(self, target: Callable[[bytes], None], folder: Path) -> None:
+    def __init__(self, target: Callable[[bytes], float], folder: Path) -> None:
         self._target, self._folder = target, folder
         self.executions = 0
         self.slowest = 0.0
@@ -34,22 +34,18 @@ class Watch:
     def __call__(self, data: bytes) -> None:
         """Feed *data* to the target."""
         self.executions += 1
-        begun = time.thread_time()
         try:
-            self._target(data)
+            seconds = self._target(data)
+            if seconds > SLOW:  # again: the collector of garbage may have had its turn
+                seconds = min(seconds, self._target(data))
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # all of them are faults
             self._note(exc, data)
             return
-        seconds = time.thread_time() - begun
-        if seconds > SLOW:  # once more: the collector of garbage may have had its turn
-            begun = time.thread_time()
-            self._target(data)
-            seconds = min(seconds, time.thread_time() - begun)
-            if seconds > SLOW:
-                self._keep("slow", data, f"{seconds * 1000:.0f} ms for {len(data)} bytes")
         self.slowest = max(self.slowest, seconds)
+        if seconds > SLOW:
+            self._keep("slow", data, f"{seconds * 1000:.0f} ms for {len(data)} bytes")
 
     def _note(self, exc: BaseException, data: bytes) -> None:
         entries = traceback.extract_tb(exc.__traceback__)
@@ -82,7 +78,7 @@ class Watch:
         old_size, old_blocks = self._settled or (size, blocks)
         text = (
             f"{self.executions} executions in {seconds:.0f} s, {len(self.faults)} faults, "
-            f"slowest {self.slowest * 1000:.0f} ms, process of {size >> 20} MiB grew by "
+            f"slowest turn {self.slowest * 1000:.0f} ms, process of {size >> 20} MiB grew by "
             f"{(size - old_size) / (1 << 20):+.1f} MiB and {blocks - old_blocks:+d} blocks"
         )
         is_good = not self.faults and self.slowest <= SLOW and size - old_size <= MOST_GROWTH
