@@ -49,6 +49,7 @@ from postage.protocol import BASIC, BODY, HEADER
 from tests.broker.fuzzing import GREETING, OPENING, WORK, content, frame
 from tests.support.bad_bodies import body as message_body
 from tests.support.fed_transport import pieces
+from tests.support.frame_client import ALL_CAPABILITIES
 from tests.support.peer import OPEN_OK, START, TUNE
 
 __all__ = ["TARGETS", "Target"]
@@ -213,9 +214,16 @@ def _read(delivery: Delivery) -> None:
 
 # --- a broker, and the bytes of its clients
 
-_LIMITS = Limits(channels=16, queues=50, memory=1 << 20, message_max=1 << 16)
+_LIMITS = Limits(channels=16, queues=50, memory=1 << 17, message_max=1 << 16)
 _MOST_ANSWERED = 1 << 22
-_LOGIN = b"".join((*GREETING, *OPENING))
+_ABLE = encode(
+    0,
+    "connection.start_ok",
+    client_properties={"capabilities": ALL_CAPABILITIES},
+    mechanism="PLAIN",
+    response=b"\0guest\0guest",
+)
+_LOGIN = b"".join((GREETING[0], _ABLE, *GREETING[2:], *OPENING))
 
 
 def session(data: bytes) -> float:
@@ -394,8 +402,7 @@ _DEAD = {
 }
 _MATCH = {"x-match": "any", "h": 1}
 _QUEUES = [
-    *GREETING,
-    *OPENING,
+    _LOGIN,
     encode(1, "exchange.declare", exchange="dead", type="fanout"),
     encode(1, "exchange.declare", exchange="headers", type="headers"),
     encode(1, "queue.declare", queue="work", arguments=_WORK),
