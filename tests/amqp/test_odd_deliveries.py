@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -110,6 +110,34 @@ def test_it_is_so_wherever_the_stream_is_cut(odd: bytes, seed: int) -> None:
         assert [type(each) for each in side.taken] == [UnreadableDelivery, Delivery]
     finally:
         side.close()
+
+
+def taken_from(pieces: Iterable[bytes]) -> list[Any]:
+    """Return what a consumer gets from a stream in *pieces*, and the error that ends it."""
+    side = Side()
+    found: list[Any] = []
+    try:
+        for piece in pieces:
+            side.feed(piece)
+    except Exception as exc:
+        found.append(repr(exc))
+    finally:
+        side.close()
+    return [*((repr(each), getattr(each, "header", None)) for each in side.taken), *found]
+
+
+@given(
+    st.lists(st.sampled_from([*ODD.values(), GOOD]), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=2),
+)
+def test_it_is_read_alike_at_once_and_by_bytes(
+    parts: list[bytes], changes: list[tuple[int, int]]
+) -> None:
+    stream = bytearray(b"".join(parts)[:3000])
+    for place, value in changes:
+        stream[place % len(stream)] = value
+    one_by_one = (bytes((byte,)) for byte in stream)
+    assert taken_from([bytes(stream)]) == taken_from(one_by_one)
 
 
 def test_a_header_may_exceed_frame_max(side: Side) -> None:

@@ -10,8 +10,10 @@ every message needs, at a tenth of the cost, and passes all others to pika:
 * **In**: `Codec.feed` takes the bytes from the socket, cuts them into frames, and keeps an
   incomplete frame for the next call.  A basic.deliver opens a `Delivery` on its channel; the header
   and the body frames that follow on this channel complete it, and then it goes to its consumer.
-  Frames of different channels may be mixed.  basic.ack and basic.nack are confirms of publishes.
-  basic.return opens a message, too, which goes back to its publisher.
+  Frames of different channels may be mixed.  If all three frames of a delivery are there, as is
+  usual, they are handled at once, which saves a tenth of the work for a message.
+  basic.return opens a message, too, which goes back to its publisher.  basic.ack and basic.nack are
+  confirms of publishes.
 * **Damage.**  As long as it is known where the next frame begins, an odd message concerns only its
   consumer, which gets an `UnreadableDelivery` to reject.  What follows of its content is ignored.
   Anything else ends the connection.
@@ -91,6 +93,8 @@ _RETURN = method_id(BASIC, 50)
 _ACK_FRAME = struct.Struct(">BHI4sQBc")
 _TAG_AND_BITS = struct.Struct(">QB")
 _CONFIRM_SIZE = FRAME_OVERHEAD + 4 + _TAG_AND_BITS.size
+_HEADER_START = struct.Struct(">BHI4xQ")
+"""Of a header frame: type, channel, size, and the size of the body."""
 
 
 class Codec:
@@ -232,7 +236,7 @@ class Codec:
             if frame_type != METHOD:
                 self._on_content(frame_type, channel, data, at, after)
             elif data[at + 7 : at + 11] == DELIVER:
-                self._on_deliver(channel, data, at, after)
+                after = self._on_deliver(channel, data, at, after)
             else:
                 self._on_method(channel, data, at, after)
             at = after
@@ -252,21 +256,44 @@ class Codec:
         else:
             self._transport.handle_frame(_decoded(data[at:after]))
 
-    def _on_deliver(self, channel: int, data: bytes, at: int, after: int) -> None:
+    def _on_deliver(self, channel: int, data: bytes, at: int, after: int) -> int:
+        """Handle a basic.deliver, and its content if that is here; return where the rest begins."""
         if channel in self._contents:
             self._give_up(channel, "its body is not complete")
         try:
             delivery = decode_deliver(data, at + 11, after - 1, self._now)
         except (struct.error, ValueError, IndexError):
             self._on_cut_deliver(channel, data, at + 11, after - 1)
-            return
+            return after
+        self.delivered[channel] = delivery.delivery_tag
         consumer = self._consumers.get((channel, delivery.consumer_tag))
         if consumer is None:
             # Sent before the broker saw our cancel; the broker requeues it, as it gets no ack.
             logger.debug("A delivery for a consumer that has ended was dropped.")
-        else:
-            self._contents[channel] = _Content(delivery, *consumer)
-        self.delivered[channel] = delivery.delivery_tag
+            return after
+        callback, max_body, no_ack = consumer
+        try:  # Nearly always the header and the whole body are the next two frames.
+            kind, number, header_size, size = _HEADER_START.unpack_from(data, after)
+            body_at = after + header_size + FRAME_OVERHEAD
+            body_kind, body_number, body_size = FRAME_HEAD.unpack_from(data, body_at)
+            end: int = body_at + size + FRAME_OVERHEAD
+            ends = data[body_at - 1] == data[end - 1] == FRAME_END_BYTE
+        except (struct.error, IndexError):
+            ends = False
+        if (
+            ends
+            and kind == HEADER
+            and body_kind == BODY
+            and number == body_number == channel
+            and LEAST_HEADER <= header_size <= SMALL
+            and 0 < size == body_size <= max_body
+        ):
+            delivery.header = data[after + 19 : body_at - 1]
+            delivery.body = data[body_at + 7 : end - 1]
+            self._hand_over(delivery, callback)
+            return end
+        self._contents[channel] = _Content(delivery, callback, max_body, no_ack)
+        return after
 
     def _on_cut_deliver(self, channel: int, data: bytes, at: int, end: int) -> None:
         """Hand over a delivery whose arguments are damaged, if it can be rejected by its tag."""
