@@ -261,10 +261,15 @@ class _Clock(ManualTimers):
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         return super().later(seconds, lambda: self._turns.take(call))
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are due later; each keeps in memory what it is for."""
+        return sum(timer.call is not None for _, _, timer in self._due)
+
 
 @contextmanager
 def _broker(turns: _Turns) -> Iterator[tuple[Node, ManualTimers]]:
-    """Yield a broker and its clock; its account is empty when everything in it is deleted."""
+    """Yield a broker and its clock; nothing may be left when everything in it is deleted."""
     timers = _Clock(turns)
     node = Node(timers, _LIMITS)
     yield node, timers
@@ -273,8 +278,8 @@ def _broker(turns: _Turns) -> Iterator[tuple[Node, ManualTimers]]:
         connection.take_output()
     timers.advance(100.0)
     node.remove_vhost("/")
-    if node.connections or node.memory:
-        raise Fault(f"{node} is left, with {node.memory} bytes in its account")
+    if node.connections or node.memory or timers.waiting:
+        raise Fault(f"{node} has {node.memory} bytes in its account, {timers.waiting} timers")
 
 
 def _serve_another(node: Node) -> None:
