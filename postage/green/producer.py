@@ -79,14 +79,15 @@ class RpcMethod:
     (see `GenericProducer.consume_rpc`).
     """
 
-    __slots__ = ("_make", "_prepare")
+    __slots__ = ("_build", "_make", "_prepare")
 
     def __init__(
         self,
+        build: Builder,
         prepare: Callable[..., PreparedCall],
         make: Callable[[PreparedCall], MessageResult | str],
     ) -> None:
-        self._prepare, self._make = prepare, make
+        self._build, self._prepare, self._make = build, prepare, make
 
     @overload
     def __call__(self, /, *args: Any, _queue_only: Literal[True], **kwds: Any) -> str: ...
@@ -96,7 +97,7 @@ class RpcMethod:
 
     def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult | str:
         """Call and return the result; switches."""
-        return self._make(self._prepare(*args, **kwds))
+        return self._make(self._prepare(self._build, *args, **kwds))
 
     def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., MessageResult]:
         """Start the call in the background; return its greenlet.  Never switches.
@@ -106,7 +107,7 @@ class RpcMethod:
         in the next turn of the hub.  ``kill()`` gives the call up.  Raises what building and
         encoding the message raises.
         """
-        call = self._prepare(*args, **kwds)
+        call = self._prepare(self._build, *args, **kwds)
         # gevent gives a new greenlet an empty context.  This copy keeps the deadline of the request
         # that the caller handles.
         return gevent.spawn(contextvars.copy_context().run, self._make, call)
@@ -230,10 +231,10 @@ class GenericProducer:
         build = self._builder(builder, default)
         if prefix == "message_":
             return cast("RpcMethod", partial(self._send_message, build))
-        queue_only = prefix == "rpc_queue_"
-        return RpcMethod(
-            partial(self._prepare_call, build, _queue_only=queue_only), self._make_call
-        )
+        prepare: Any = self._prepare_call
+        if prefix == "rpc_queue_":
+            prepare = partial(prepare, _queue_only=True)
+        return RpcMethod(build, prepare, self._make_call)
 
     def __dir__(self) -> Iterator[str]:
         """Return the names of all attributes, including those that builders add."""
@@ -392,7 +393,8 @@ class GenericProducer:
         if _max_retry is not None:
             PRODUCER["max_retry"]("_max_retry", _max_retry)
             retries = _max_retry
-        return request, self._timeout(_timeout), retries, _queue_only
+        timeout = self.rpc_timeout if _timeout is None else self._timeout(_timeout)
+        return request, timeout, retries, _queue_only
 
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""
@@ -430,7 +432,7 @@ class GenericProducer:
         """
         check_arguments(REPLIES, queue=queue, result_len=result_len, callback=callback)
         refuse_lazy(callback)
-        timeout = self._timeout(timeout, "timeout")
+        timeout = self.rpc_timeout if timeout is None else self._timeout(timeout, "timeout")
         replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)
         results = []
         for reply in replies:
@@ -443,9 +445,7 @@ class GenericProducer:
             raise TimeoutError(text, tuple(results))
         return results
 
-    def _timeout(self, given: float | None, name: str = "_timeout") -> float:
-        if given is None:
-            return self.rpc_timeout
+    def _timeout(self, given: float, name: str = "_timeout") -> float:
         with suppress(TypeError):  # of a text, for example: it is refused below
             if given < 0:
                 return self.rpc_timeout  # as in 1.2.1

@@ -76,7 +76,7 @@ class CallBudget(RetryTimer):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         total = timeout * tries
-        super().__init__(min(total + WAKE_UP_GRACE, bound), clock)
+        RetryTimer.__init__(self, min(total + WAKE_UP_GRACE, bound), clock)
         self.timeout, self.tries, self.used = timeout, tries, 0
         self.total = min(total, bound)
 
