@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos steady fuzz check format coverage bench gate figures clean
+.PHONY: help venv demo test quick soak chaos steady account fuzz check format coverage bench gate figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -33,6 +33,7 @@ help:
 	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
+	@echo "make account   100,000 random sequences on the embedded broker: is its account of memory exact?"
 	@echo "make fuzz      feed odd bytes to codec, broker and processors; ARGS=\"session --seconds 60\""
 	@echo "make check     run linter, types and a look for known vulnerabilities; changes nothing"
 	@echo "make format    let the linter and the formatter change what they can"
@@ -98,11 +99,14 @@ steady: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m tests.faults.steady $(ARGS)
 
-# ruff has bandit's rules, too, as S: it checks all of them, and each exception has its reason beside
-# the line.  bandit itself looks for what is of medium severity or worse (-ll).
+account: $(VENV)/.test
+	$(BIN)/python -m tests.broker.accounting $(ARGS)
+
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+# ruff has bandit's rules, too, as S: it checks all of them, and each exception has its reason beside
+# the line.  bandit itself looks for what is of medium severity or worse (-ll).
 check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

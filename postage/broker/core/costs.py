@@ -12,8 +12,9 @@ from typing import Any
 __all__ = [
     "CHANNEL",
     "EXCHANGE",
-    "HELD_ACK",
+    "HELD_STEP",
     "LEVEL",
+    "PIECE",
     "QUEUE",
     "binding_cost",
     "consumer_cost",
@@ -21,13 +22,16 @@ __all__ = [
     "value_cost",
 ]
 
-QUEUE = 1_200
+QUEUE = 1_800
 EXCHANGE = 800
-CHANNEL = 600
+CHANNEL = 2_000
+"""A channel, with the method of a publish whose content has not arrived."""
 LEVEL = 800
 """One priority of a queue."""
-HELD_ACK = 400
-"""An ack, nack or reject in a transaction."""
+HELD_STEP = 400
+"""A publish, ack, nack or reject in a transaction, besides the message."""
+PIECE = 40
+"""A piece of output, besides its bytes."""
 _BINDING = 1_300
 _WORD = 250
 """One word of a binding's key, which may be a node in the tree of a topic exchange."""

@@ -21,6 +21,8 @@ __all__ = [
 _PRIORITIES = 255
 LONGEST_TTL = 315_360_000_000
 """The longest time to live in milliseconds, ten years, as in RabbitMQ."""
+LONGEST_KEY = 255
+"""Bytes of a routing key in a method, which is a short string."""
 _OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
 _TYPES = ("classic", "quorum", "stream")
 _MODES = ("default", "lazy")
@@ -139,6 +141,9 @@ class _Reader:
         key = self.text("x-dead-letter-routing-key")
         if key is not None and "x-dead-letter-exchange" not in self._raw:
             self.refuse("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+        if key is not None and len(key.encode("utf-8", "surrogateescape")) > LONGEST_KEY:
+            # RabbitMQ takes it, but no method can carry the dead letters to a consumer.
+            self.refuse("x-dead-letter-routing-key", f'"longer than {LONGEST_KEY} bytes"')
         return key
 
     def one_of(self, name: str, allowed: tuple[str, ...], refusal: str) -> str | None:

@@ -32,6 +32,8 @@ _PREDECLARED = {
 }
 MOST_ROUTES = 1024
 """Addresses whose route is cached."""
+DETACH_SECONDS = 1.0
+"""How long unacknowledged messages of a deleted queue are kept; see `VHost.channels`."""
 LONGEST_ROUTE = 64
 """Queues of a route that is cached: the cache is in no account, so it must stay small."""
 
@@ -41,6 +43,13 @@ class ReplyConsumer(Protocol):
 
     def deliver_reply(self, message: PublishedMessage) -> None:
         """Send *message* to the client."""
+
+
+class MessageHolder(Protocol):
+    """A channel with messages that its client has not acknowledged."""
+
+    def detach(self) -> None:
+        """Keep nothing of messages whose queue has been deleted."""
 
 
 class VHost:
@@ -62,6 +71,14 @@ class VHost:
         self._timers, self._account = timers, account
         self.define = define
         """Charges bytes of a definition; raises 406 if there are too many."""
+        self.channels: set[MessageHolder] = set()
+        """The open channels.
+
+        Their clients may have messages of queues that are deleted.  A look through all such
+        messages may take a while, so it is taken once a second at most.
+        """
+        self._detached = 0
+        """Bytes of deleted queues of which clients have messages."""
         self._names = 0
         self._sources: dict[tuple[str, str], dict[str, BrokerExchange]] = {}
         """The exchanges with bindings to a queue or exchange, by its type and name."""
@@ -333,12 +350,41 @@ class VHost:
         count = len(queue)
         self.routes.clear()
         del self.queues[queue.name]
-        self.define(-queue.cost)
+        if queue.unacked:
+            self._detach_later(queue)
+        else:
+            self.define(-queue.cost)
         if queue.use_timer is not None:  # it would keep the queue in memory until it is due
             queue.use_timer.cancel()
         self._unbind_destination("queue", queue.name)
         queue.close()
         return count
+
+    def _detach_later(self, queue: BrokerQueue) -> None:
+        """Release the memory of *queue* when no message refers to it any more."""
+        if not self._detached:
+            self._timers.later(DETACH_SECONDS, self._detach)
+        self._detached += queue.cost
+
+    def _detach(self) -> None:
+        cost, self._detached = self._detached, 0
+        for channel in list(self.channels):
+            channel.detach()
+        self.define(-cost)
+
+    def unnamed_queue(self, account: Callable[[int], None]) -> BrokerQueue:
+        """Return a queue that stands for deleted ones in unacknowledged deliveries."""
+        return BrokerQueue(
+            "",
+            vhost=self.name,
+            durable=False,
+            auto_delete=False,
+            owner=None,
+            arguments={},
+            timers=self._timers,
+            dead_letter=self._dead_letter,
+            account=account,
+        )
 
     def close(self) -> None:
         """Discard all queues, exchanges and bindings: the virtual host is deleted."""

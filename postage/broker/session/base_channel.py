@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from postage.broker.core.costs import HELD_STEP
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.validation import validate
 from postage.broker.core.vhost import VHost
@@ -20,7 +22,7 @@ from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall, encode
 from postage.protocol import BASIC, method_id
 
-__all__ = ["BaseChannel", "Outlet", "Transaction", "Unacked"]
+__all__ = ["BaseChannel", "Outlet", "Transaction", "Unacked", "UnackedCount"]
 
 _NO_ROUTE = method_id(BASIC, 50) + (312).to_bytes(2, "big") + short_string("NO_ROUTE")
 
@@ -49,14 +51,23 @@ class Outlet(Protocol):
         """Call *flush* when the present input has been handled."""
 
 
-class CountsUnacked(Protocol):
-    """A consumer with a prefetch limit of its own."""
+class UnackedCount:
+    """How many deliveries of a consumer are unacknowledged.
 
-    unacked: int
+    They refer to this, and not to the consumer, which may be gone before they are settled.
+    """
+
+    __slots__ = ("unacked",)
+
+    def __init__(self) -> None:
+        self.unacked = 0
 
 
-Unacked = tuple[BrokerQueue, QueuedMessage, CountsUnacked | None]
-"""An unacknowledged delivery: its queue, the message, and the consumer (None: basic.get)."""
+GONE = QueuedMessage(b"", MessageHeader(b""), b"")
+"""Stands for a message whose queue has been deleted."""
+
+Unacked = tuple[BrokerQueue, QueuedMessage, UnackedCount | None]
+"""An unacknowledged delivery: queue, message, and the count of the consumer (None: basic.get)."""
 
 
 class Transaction:
@@ -120,10 +131,32 @@ class BaseChannel:
         """The routing key of direct replies to this channel, if it has a consumer of them."""
         self.confirms = False
         """Whether the channel is in confirm mode."""
+        self._unnamed: BrokerQueue | None = None
+        """Stands for the deleted queues of unacknowledged messages."""
         self._last_publish = 0
         """The number of the last publish in confirm mode."""
         self._unconfirmed = 0
         """The last publish that the next `flush_confirms` has to confirm; 0: none."""
+
+    def detach(self) -> None:
+        """Keep nothing of unacknowledged messages whose queue has been deleted.
+
+        Only that the client may settle them is kept, and charged to the connection.
+        """
+        taken = self.transaction.acks if self.transaction is not None else []
+        for deliveries in (self.unacked, *(each for _, each in taken)):
+            for tag, (queue, queued, consumer) in deliveries.items():
+                if queued is not GONE and self.vhost.queues.get(queue.name) is not queue:
+                    queue.discard(queued)
+                    deliveries[tag] = self._detached_queue(), GONE, consumer
+
+    def _detached_queue(self) -> BrokerQueue:
+        """Return the queue of one more delivery without a message."""
+        if self._unnamed is None:
+            self._unnamed = self.vhost.unnamed_queue(self.outlet.hold)
+        self._unnamed.unacked += 1
+        self.outlet.hold(GONE.size)
+        return self._unnamed
 
     # --- output
 
@@ -161,9 +194,9 @@ class BaseChannel:
         else:
             names = [queue.name for queue in queues]
             size = QueuedMessage(message.address, header, body).size + 8 * len(names)
-            self.transaction.charge(size)
+            self.transaction.charge(HELD_STEP + size)
             self.transaction.publishes.append(
-                lambda: self._put_by_name(message, names, mandatory=call.mandatory)
+                partial(self._put_by_name, message, names, mandatory=call.mandatory)
             )
 
     def _with_reply_key(self, header: MessageHeader) -> MessageHeader:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from postage.broker.core.costs import CHANNEL, HELD_ACK
+from postage.broker.core.costs import CHANNEL, HELD_STEP
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.queue_arguments import consumer_priority
 from postage.broker.core.routing import BrokerBinding
@@ -44,9 +44,11 @@ class ClientChannel(BaseChannel):
             self.vhost.define(CHANNEL)
         except ChannelFault as exc:
             raise ConnectionFault(506, "too many channels and queues: a limit is reached") from exc
+        self.vhost.channels.add(self)
 
     def forget(self) -> None:
         """Release the charge for the channel, which has been closed."""
+        self.vhost.channels.discard(self)
         self.vhost.define(-CHANNEL)
 
     def close(self) -> None:
@@ -281,7 +283,7 @@ class ClientChannel(BaseChannel):
         if self.transaction is None:
             action(list(taken.values()))
         elif taken:
-            self.transaction.charge(HELD_ACK)
+            self.transaction.charge(HELD_STEP)
             self.transaction.acks.append((action, taken))
 
     def _ack(self, deliveries: list[Unacked]) -> None:

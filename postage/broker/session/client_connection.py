@@ -39,6 +39,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from postage.broker.core.costs import PIECE
 from postage.broker.core.vhost import VHost
 from postage.broker.session import handshake
 from postage.broker.session.assembly import ContentAssembler
@@ -143,17 +144,18 @@ class ClientConnection(ClientOutput):
             self._on_output()
         if self.deliveries_paused:
             self._answers += size
-            self.hold(size)
+            self.hold(PIECE + size)
         elif self._unsent > BURST:
             self.pause()
 
     def take_output(self) -> bytes:
         """Take the output, and return it."""
         data = b"".join(self._output)
+        cost = self._cost if self.deliveries_paused else 0
         self._output.clear()
-        size, self._unsent = self._unsent, 0
-        if self.deliveries_paused and size:
-            self.hold(-size)
+        self._unsent = 0
+        if cost:
+            self.hold(-cost)  # which may cause output
         return data if self.interceptor is None else self.interceptor.outgoing(data)
 
     def resume(self) -> None:
@@ -490,10 +492,10 @@ class ClientConnection(ClientOutput):
         """Close all channels, and delete the queues that are exclusive to this connection."""
         # Messages that return to their queues must not be delivered here again.
         self.pause()
-        self.blocked = False
         for number in list(self.channels):
             self._end_channel(number)
             self.channels.pop(number).forget()
         if self.vhost is not None:
             for queue in [q for q in self.vhost.queues.values() if q.owner is self]:
                 self.vhost.remove_queue(queue)
+        self.blocked = False  # not before: messages that have returned may raise an alarm

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from postage.broker.core.costs import consumer_cost
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
-from postage.broker.session.base_channel import BaseChannel
+from postage.broker.session.base_channel import BaseChannel, UnackedCount
 from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.framing import message_frames, method_start
@@ -37,7 +37,7 @@ class ClientConsumer:
         self.priority = 0
         self.queue: BrokerQueue | None = None
         """The queue it consumes from; None for a consumer of direct replies."""
-        self.unacked = 0
+        self.count = UnackedCount()
         self._prefetch, self._on_cancelled = prefetch, on_cancelled
         self.cost = consumer_cost(tag)
         """Estimated bytes of memory."""
@@ -51,7 +51,7 @@ class ClientConsumer:
             return False
         if self.no_ack:
             return True
-        if self._prefetch and self.unacked >= self._prefetch:
+        if self._prefetch and self.count.unacked >= self._prefetch:
             return False
         return not channel.prefetch or channel.out < channel.prefetch
 
@@ -61,9 +61,10 @@ class ClientConsumer:
         channel.last_tag += 1
         if waits:
             queue.unacked += 1
-            self.unacked += 1
+            count = self.count
+            count.unacked += 1
             channel.out += 1
-            channel.unacked[channel.last_tag] = (queue, queued, self)
+            channel.unacked[channel.last_tag] = (queue, queued, count)
         header = counted_header(queued) if queue.counts_deliveries else queued.header.data
         self._send(queued, header)
         return waits

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
+from postage.broker.core.costs import PIECE
+
 __all__ = ["BURST", "ClientOutput", "Interceptor"]
 
 BURST = 1 << 18
@@ -57,16 +59,21 @@ class ClientOutput(ABC):
     def take_output(self) -> bytes:
         """Take the output, and return it."""
 
+    @property
+    def _cost(self) -> int:
+        """Bytes of memory of the output."""
+        return self._unsent + PIECE * len(self._output)
+
     def pause(self) -> None:
         """Pause deliveries, for instance because the socket is full."""
         if not self.deliveries_paused:
             self.deliveries_paused = True
-            self.hold(self._unsent)
+            self.hold(self._cost)
 
     def _unpause(self) -> None:
         """Let deliveries go on: all output has been sent."""
-        self.deliveries_paused = False
-        self.hold(-self._unsent)
+        cost, self.deliveries_paused = self._cost, False
+        self.hold(-cost)  # which may cause output
 
     def abort(self) -> None:
         """End the connection at once, and drop all that it holds, unsent output included."""

@@ -171,5 +171,7 @@ class Node:
         state = f"blocked: {reason}" if reason else "unblocked"
         logger.warning("Publishers are %s.", state, extra=counted(reason is None))
         for connection in list(self.connections):
+            if self.alarm != reason:
+                return  # the output of this has changed the alarm, and all have been told
             if connection.publishes:
                 connection.block(reason)
