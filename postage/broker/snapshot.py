@@ -82,7 +82,14 @@ class Statistics:
     delivered: int
     """Deliveries since the broker started, redeliveries included."""
     memory: int
-    """Estimated bytes of messages in queues, unacknowledged, incomplete or unsent."""
+    """Estimated bytes of messages in queues, unacknowledged, in transactions, incomplete or unsent.
+
+    Publishers are blocked when this is over ``Limits.memory``.
+    """
+    held: int
+    """The part of `memory` that connections hold outside queues: all but the first two."""
+    definitions: int
+    """Estimated bytes of queues, exchanges, bindings, consumers and channels without messages."""
     alarm: str | None
     """Why publishers are blocked, or None."""
 
@@ -114,6 +121,8 @@ def snapshot(node: Node) -> Statistics:
         published=node.published + sum(connection.publishes for connection in connections),
         delivered=node.delivered + sum(_deliveries(connection) for connection in connections),
         memory=node.memory,
+        held=node.held,
+        definitions=node.definitions,
         alarm=node.alarm,
     )
 

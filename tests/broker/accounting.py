@@ -9,7 +9,9 @@ same when steps before it are left out, and a failing sequence can be shortened.
 
 from __future__ import annotations
 
+import abc
 import argparse
+import enum
 import gc
 import logging
 import random
@@ -68,25 +70,24 @@ def account_of(node: Node) -> Account:
     return Account(node.memory, node.held, node.definitions)
 
 
-def reachable(*roots: object) -> Iterator[object]:
-    """Yield all objects that *roots* lead to, without classes, modules and code."""
-    seen: set[int] = set()
+def reachable(*roots: object) -> list[object]:
+    """Return all objects that *roots* lead to, without classes, modules and code."""
+    found: dict[int, object] = {}
     layer: list[object] = list(roots)
     while layer:
-        found = []
-        for each in layer:
-            if type(each) in _LEAVES or id(each) in seen:
-                continue
-            seen.add(id(each))
-            if isinstance(each, types.FunctionType):
-                found.extend((each.__closure__, each.__defaults__))
-            elif not isinstance(each, (type, types.ModuleType)):
-                found.append(each)
-                yield each
-        layer = gc.get_referents(*(each for each in found if type(each) is not tuple or each))
+        new = {id(each): each for each in layer if type(each) not in _LEAVES}
+        fresh = [new[each] for each in new.keys() - found.keys()]
+        found.update(new)
+        layer = gc.get_referents(*(each for each in fresh if type(each) is not _FUNCTION))
+        for each in fresh:
+            if type(each) is _FUNCTION:
+                layer.extend((each.__closure__, each.__defaults__))
+    return list(found.values())
 
 
-_LEAVES = frozenset((str, bytes, int, float, bool, type(None), bytearray, Decimal, Timestamp))
+_FUNCTION = types.FunctionType
+_LEAVES = {str, bytes, int, float, bool, type(None), bytearray, Decimal, Timestamp, type}
+_LEAVES |= {types.ModuleType, types.BuiltinFunctionType, enum.EnumMeta, abc.ABCMeta}
 
 
 def walk(node: Node, clients: list[Client]) -> Account:

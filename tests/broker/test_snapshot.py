@@ -53,6 +53,8 @@ def test_it_counts_connections_channels_queues_and_messages(broker: BrokerThread
     assert later.delivered >= 3  # pika returns what it has not handled, and some is delivered again
     assert later.queue("q").ready == 3
     assert later.memory > before.memory == 0
+    assert now.definitions > later.definitions > before.definitions == 0
+    assert later.held == before.held == 0
     rates = later.since(before)
     assert rates.published > 0
     assert rates.delivered > 0

@@ -36,10 +36,10 @@ class Limits:
     queues: int = 100_000
     """Queues of one virtual host; the declaration of any further queue is refused (406)."""
     memory: int = 256 << 20
-    """Bytes of messages, in queues, unacknowledged or unsent, at which publishers are blocked.
+    """Bytes of messages, in queues, unacknowledged, in transactions, incomplete or unsent.
 
-    They may go on when the messages take less than 80 % of this.  Half of this are also
-    `most_held` and `most_definitions`.
+    Beyond this, publishers are blocked.  They may go on when the messages take less than 80 % of
+    this.  Half of this are also `most_held` and `most_definitions`.
     """
     unsent: int = 4 << 20
     """Bytes of answers that a client may leave unread before the broker stops reading from it.
