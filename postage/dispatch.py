@@ -149,12 +149,18 @@ class Reply:
         error, a tenth of a second later.  Switches greenlets only while the broker takes no data.
         """
         if self.sent:
-            self._on_second()
+            self._count_second()
             text = "A second reply to one RPC was dropped; call the reply function once."
             logger.warning(text, extra=counted())
             return
-        self._send(result)
+        self._deliver(result)
         self.sent = True
+
+    def _deliver(self, result: Any) -> None:
+        self._send(result)
+
+    def _count_second(self) -> None:
+        self._on_second()
 
     def later(self) -> Reply:
         """Promise a reply after the handler has returned; return the reply function itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -55,6 +56,26 @@ def server(eqk: Any) -> Server:
 
 
 # --- results, and where a call goes
+
+
+@pytest.fixture
+def without_collector():
+    """Let nothing but its last reference free an object."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("call", ["echo", "fail", "crash", "unknown"])
+def test_a_call_leaves_no_cycles_to_be_collected(endpoint, without_collector, call):
+    with running(server(endpoint.eqk)):
+        producer = endpoint.producer()
+        producer.call(call, 1)  # the first one makes the queue for replies
+        gc.collect()
+        for number in range(100):
+            producer.call(call, number)
+        assert gc.collect() < 100
 
 
 @pytest.mark.behaviour("rpc-call")

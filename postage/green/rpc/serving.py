@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -69,6 +68,48 @@ class RpcServer(Protocol):
         """The `GenericConsumer` that the request came to; that module imports this one."""
 
 
+class _RequestReply(Reply):
+    """The reply function of a request.  Closures for `Reply` would be a cycle for each request."""
+
+    __slots__ = ("_deadline", "_header", "_server")
+
+    def __init__(self, server: RpcServer, header: Properties, deadline: Deadline | None) -> None:
+        self._server, self._header, self._deadline = server, header, deadline
+        self.exposure = server.expose_exceptions
+        self.sent = self.deferred = False
+
+    def _deliver(self, result: Any) -> None:
+        server = self._server
+        try:
+            server.consumer.reply(self._header, result, self._deadline)
+        except Exception as exc:  # an encoder of users may raise anything
+            if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
+                # The result cannot be encoded: an error of the handler, sent to its caller.
+                door = server.consumer.door
+                if self.deferred and door is not None:
+                    door.call(self._admit, result, exc)
+                raise
+            server.counts["lost_reply"] += 1
+            logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
+
+    def _count_second(self) -> None:
+        self._server.counts["second_reply"] += 1
+
+    def _admit(self, result: Any, error: Exception) -> None:
+        """Tell the caller that *result*, which was to be sent after the handler, cannot be sent.
+
+        Called in the hub's thread.  The code that gave *result*, in whatever thread, has a moment
+        to give another one.
+        """
+        gevent.sleep(SECOND_THOUGHTS)
+        if not self.sent:
+            self.sent = True
+            close_unrun(result.value if isinstance(result, MessageResult) else result)
+            consumer = self._server.consumer
+            refusal = encoded_reply(consumer.encoder, self._header, _told(self._server, error))
+            consumer.send_reply(refusal, self._deadline)
+
+
 def serve(
     server: RpcServer, delivery: Delivery, body: dict[str, Any], found: Sequence[Bound]
 ) -> Outcome | None:
@@ -77,7 +118,7 @@ def serve(
     *found* are its handlers.  Switches if they do.  Raises `MalformedMessage` if the request names
     a reply queue that is not allowed.
     """
-    properties, counts = delivery.properties, server.counts
+    properties = delivery.properties
     if server.reply_to is not None:
         _check_reply_to(server, properties)
     if properties.type == RECEIPT:
@@ -89,23 +130,7 @@ def serve(
             _count_expired(server)
             return None
 
-    def send(result: Any) -> None:
-        consumer = server.consumer
-        try:
-            consumer.reply(properties, result, deadline)
-        except Exception as exc:  # an encoder of users may raise anything
-            if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
-                # The result cannot be encoded: an error of the handler, sent to its caller.
-                admit = partial(_admit, server, deadline, properties, reply, result, exc)
-                _when_deferred(server, reply, admit)
-                raise
-            counts["lost_reply"] += 1
-            logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
-
-    def count_second() -> None:
-        counts["second_reply"] += 1
-
-    reply = Reply(send, count_second, server.expose_exceptions)
+    reply = _RequestReply(server, properties, deadline)
     if deadline is None:  # a with statement on a null context would cost each such request time
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
@@ -167,32 +192,3 @@ def _refuse(
         encoder = JsonEncoder()  # which callers with another encoder understand best
     result = _told(server, error)
     server.consumer.send_reply(encoded_reply(encoder, properties, result), deadline)
-
-
-def _when_deferred(server: RpcServer, reply: Reply, action: Callable[[], None]) -> None:
-    """Call *action* in the hub if *reply* is to be sent after the handler; from any thread."""
-    door = server.consumer.door
-    if reply.deferred and door is not None:
-        door.call(action)
-
-
-def _admit(  # noqa: PLR0913 - all that is known of a reply
-    server: RpcServer,
-    deadline: Deadline | None,
-    properties: Properties,
-    reply: Reply,
-    result: Any,
-    error: Exception,
-) -> None:
-    """Tell the caller that *result*, which was to be sent after the handler, cannot be sent.
-
-    Called in the hub's thread.  The code that gave *result*, in whatever thread, has a moment to
-    give another one.
-    """
-    gevent.sleep(SECOND_THOUGHTS)
-    if not reply.sent:
-        reply.sent = True
-        close_unrun(result.value if isinstance(result, MessageResult) else result)
-        refusal = _told(server, error)
-        encoder = server.consumer.encoder
-        server.consumer.send_reply(encoded_reply(encoder, properties, refusal), deadline)
