@@ -43,9 +43,10 @@ class Watch:
         except BaseException as exc:  # all of them are faults
             self._note(exc, data)
             return
-        self.slowest = max(self.slowest, seconds)
-        if seconds > SLOW:
-            self._keep("slow", data, f"{seconds * 1000:.0f} ms for {len(data)} bytes")
+        if seconds > self.slowest:
+            self.slowest = seconds
+            if seconds > SLOW:
+                self._keep("slow", data, f"{seconds * 1000:.0f} ms for {len(data)} bytes")
 
     def _note(self, exc: BaseException, data: bytes) -> None:
         entries = traceback.extract_tb(exc.__traceback__)
