@@ -19,12 +19,13 @@ from __future__ import annotations
 import codecs
 import enum
 import functools
+import itertools
 import json
 import marshal
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from postage.errors import DecodingError, EncodingError
@@ -296,8 +297,12 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, _CONTAINERS)]:
         depth += 1
-        level = [part for node in level for _, part in _parts(node)]
+        level = list(itertools.chain.from_iterable(map(_values, level)))
     return depth
+
+
+def _values(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _parts(value: Any, path: str = "") -> list[tuple[str, Any]]:

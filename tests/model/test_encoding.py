@@ -9,6 +9,8 @@ import gzip
 import json
 import lzma
 import math
+import time
+import timeit
 import uuid
 import zlib
 
@@ -226,6 +228,16 @@ def test_nesting_is_decoded_down_to_the_limit_and_no_further():
         JsonEncoder.decode(nested(limit + 1))
     with pytest.raises(DecodingError, match=f"deeper than {limit} levels"):
         JsonEncoder.decode(nested(limit // 2 + 1, '{"a": [', "]}").replace("[]", "[0]"))
+
+
+def test_a_body_of_many_objects_takes_little_more_than_json():
+    body = b"[" + b"{}," * 100_000 + b"{}]"
+
+    def least(decode):
+        return min(timeit.repeat(lambda: decode(body), timer=time.process_time, number=1, repeat=3))
+
+    # 3 times; with a name for each of the objects it took 20 times as long, 19 s for 15 MB.
+    assert least(JsonEncoder.decode) < 10 * least(json.loads)
 
 
 def test_many_brackets_side_by_side_are_not_deep():
