@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos steady account fuzz check format coverage bench gate figures clean
+.PHONY: help venv demo test quick soak chaos hostile steady account fuzz check format coverage bench gate figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -32,6 +32,7 @@ help:
 	@echo "make quick     run the tests that take seconds: those of the model"
 	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
 	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
+	@echo "make hostile   three minutes beside hostile peers; ARGS=\"--seconds 5 --broker embedded\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
 	@echo "make account   100,000 random sequences on the embedded broker: is its account of memory exact?"
 	@echo "make fuzz      feed odd bytes to codec, broker and processors; ARGS=\"session --seconds 60\""
@@ -94,6 +95,10 @@ soak: $(VENV)/.test
 chaos: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+hostile: $(VENV)/.test
+	@tools/install_rabbitmq.sh
+	$(BIN)/python -m tests.faults.hostile $(ARGS)
 
 steady: $(VENV)/.test
 	@tools/install_rabbitmq.sh

@@ -93,5 +93,6 @@ def on_rabbitmq(*, direct: bool = False) -> Iterator[FaultEnv]:
 @contextmanager
 def on_embedded(*, direct: bool = False) -> Iterator[FaultEnv]:
     """Use an embedded broker of its own; *direct*: without a proxy."""
-    with BrokerThread(users={USER: PASSWORD}) as broker, on_brokers(broker, direct=direct) as env:
+    users = {USER: PASSWORD, "guest": "guest"}  # as a node has
+    with BrokerThread(users=users) as broker, on_brokers(broker, direct=direct) as env:
         yield env

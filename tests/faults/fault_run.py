@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from postage import green
 from postage.testing.polling import wait_until
@@ -16,6 +17,8 @@ from tests.support.measures import connections_to, greenlets, memory
 
 Injection = Callable[[FaultEnv, Load], object]
 """Causes a fault in an environment under a load, and returns when the fault is over."""
+
+LoadKind = TypeVar("LoadKind", bound=Load)
 
 WARM_UP = 3
 """How often every sender succeeds before the memory is measured."""
@@ -48,10 +51,15 @@ def inject(env: FaultEnv, load: Load, injection: Injection) -> float:
 
 
 @contextlib.contextmanager
-def fault_run(env: FaultEnv, title: str, settings: LoadSettings | None = None) -> Iterator[Load]:
+def fault_run(
+    env: FaultEnv,
+    title: str,
+    settings: LoadSettings | None = None,
+    kind: Callable[[str, LoadSettings | None], LoadKind] = Load,  # type: ignore[assignment]
+) -> Iterator[LoadKind]:
     """Run a load on *env* during the block; then stop it in order, and complete its journal."""
     known = {id(each) for each in greenlets()}
-    load, began = Load(title, settings), time.monotonic()
+    load, began = kind(title, settings), time.monotonic()
     journal, timeout = load.journal, load.settings.recovery_timeout
 
     def left_over() -> tuple[str, ...]:

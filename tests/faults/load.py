@@ -72,6 +72,8 @@ class LoadProcessor(messaging.MessageProcessor):
 class Load:
     """All senders and processors of a run, and their journal."""
 
+    processor_class = LoadProcessor
+
     def __init__(self, title: str, settings: LoadSettings | None = None) -> None:
         self.settings = settings or LoadSettings()
         self.journal = Journal(title=title)
@@ -183,7 +185,7 @@ class Load:
         key = "notes" if number % 2 else "calls"
         queue = {"name": self.endpoint.sub(key), "flags": {"arguments": self.settings.arguments}}
         eqk = self.endpoint.at((queue, key))
-        return LoadProcessor(f"{key} {number}", eqk, self.journal)
+        return self.processor_class(f"{key} {number}", eqk, self.journal)
 
     def _measure_lateness(self) -> None:
         while True:
