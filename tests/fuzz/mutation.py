@@ -17,7 +17,7 @@ from typing import Any
 
 from postage.broker.wire.content import decode_properties, encode_properties
 from postage.broker.wire.exceptions import SyntaxFault
-from postage.broker.wire.fields import Timestamp
+from postage.broker.wire.fields import Timestamp, decode_table, long_string
 from postage.broker.wire.methods import METHODS, decode, encode
 from postage.protocol import BODY, FRAME_HEAD, FRAME_OVERHEAD, HEADER, HEARTBEAT, METHOD, PROPERTIES
 from tests.broker.fuzzing import frame
@@ -185,8 +185,11 @@ def _other_arguments(channel: int, payload: bytes, draw: random.Random) -> bytes
     call = decode(payload)
     arguments = [each for each in METHODS[call.method.name].arguments if each[0][0] != "["]
     values = {name: getattr(call, name) for name, _ in arguments}
+    for name, type_ in arguments:
+        if type_ == "rawtable":  # which is read as bytes, and written as a table
+            values[name] = decode_table(long_string(values[name]), 0)[0]
     if arguments:
-        name, type_ = draw.choice((*arguments, *(a for a in arguments if a[1] == "table")))
+        name, type_ = draw.choice((*arguments, *(a for a in arguments if a[1].endswith("table"))))
         values[name] = _value(type_, values[name], draw)
     return encode(channel, call.method.name, **values)
 
@@ -196,7 +199,7 @@ _SIZES = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 8}
 
 def _value(type_: str, old: Any, draw: random.Random) -> Any:
     """Return a value of the type of an argument or a property."""
-    if type_ == "table":
+    if type_.endswith("table"):
         return _table(old if isinstance(old, dict) else {}, draw)
     if type_ == "bit":
         return not old
