@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pika.spec import Basic
 
 from postage.errors import MalformedMessage
-from postage.green.amqp.codec import LARGEST_HEADER, Codec
-from postage.green.amqp.delivery import Delivery, UnreadableDelivery
+from postage.green.amqp.codec import Codec
+from postage.green.amqp.delivery import LARGEST_HEADER, Delivery, UnreadableDelivery
 from tests.support.fed_transport import FedTransport, pieces
 from tests.support.wire import content, method
 

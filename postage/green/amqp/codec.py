@@ -35,7 +35,13 @@ import pika.exceptions
 import pika.frame
 
 from postage.errors import ChannelRefused, MalformedMessage
-from postage.green.amqp.delivery import Delivery, Returned, UnreadableDelivery
+from postage.green.amqp.delivery import (
+    LEAST_HEADER,
+    Delivery,
+    Returned,
+    UnfinishedMessage,
+    UnreadableDelivery,
+)
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, short_string, short_string_at
 from postage.green.amqp.transport import Transport
@@ -73,11 +79,6 @@ FRAME_MAX = 131072
 """Bytes of the largest frame if the broker sets no limit; RabbitMQ's default."""
 SMALL = FRAME_MIN_SIZE - FRAME_OVERHEAD
 """Bytes of a payload that every peer accepts; only a larger one needs a look at the limit."""
-LEAST_HEADER = 14
-"""Bytes of a header frame's payload without properties."""
-LARGEST_HEADER = 2 * FRAME_MAX
-"""Bytes of the largest header that is accepted.  It may exceed the frame_max agreed: brokers add to
-what publishers wrote (x-death, x-delivery-count), and RabbitMQ does not check the sum."""
 LARGEST_BODY = 1 << 29
 """Bytes of the largest body for a consumer without a limit: the most that RabbitMQ can be set to
 take (max_message_size)."""
@@ -105,7 +106,7 @@ class Codec:
         self._rest: list[bytes] = []  # the pieces of an incomplete frame
         self._lacking = 0  # the least number of bytes that it lacks
         self._now = 0.0  # when the bytes that `feed` handles arrived
-        self._contents: dict[int, _Content] = {}  # by channel
+        self._contents: dict[int, UnfinishedMessage] = {}  # by channel
         self._consumers: dict[tuple[int, str], tuple[OnMessage, int, bool]] = {}
         self._returns: dict[int, Callable[[Returned], None]] = {}
         self.dropped = 0
@@ -292,7 +293,7 @@ class Codec:
             delivery.body = data[body_at + 7 : end - 1]
             self._hand_over(delivery, callback)
             return end
-        self._contents[channel] = _Content(delivery, callback, max_body, no_ack)
+        self._contents[channel] = UnfinishedMessage(delivery, callback, max_body, no_ack)
         return after
 
     def _on_cut_deliver(self, channel: int, data: bytes, at: int, end: int) -> None:
@@ -304,7 +305,7 @@ class Codec:
             return
         tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
         delivery = Delivery("", tag, redelivered != 0, "", "", self._now)
-        self._contents[channel] = _Content(delivery, *consumer)
+        self._contents[channel] = UnfinishedMessage(delivery, *consumer)
         self._give_up(channel, "its exchange or routing key is damaged")
 
     def _on_return(self, channel: int, arguments: bytes) -> None:
@@ -315,7 +316,7 @@ class Codec:
         except (ValueError, IndexError):
             self._note_drop("its basic.return is damaged")
             return
-        self._contents[channel] = _Content(
+        self._contents[channel] = UnfinishedMessage(
             returned, self._returns[channel], LARGEST_BODY, no_ack=True
         )
 
@@ -325,42 +326,14 @@ class Codec:
             self._transport.handle_frame(_decoded(data[at:after]))
         elif content is None:
             pass  # the rest of a message that was given up, or has no consumer
-        elif frame_type == HEADER:
-            self._on_header(channel, content, data[at + 7 : after - 1])
         else:
-            self._on_body(channel, content, data[at + 7 : after - 1])
-
-    def _on_header(self, channel: int, content: _Content, payload: bytes) -> None:
-        if content.missing is not None:
-            self._give_up(channel, "it has two header frames")
-        elif len(payload) < LEAST_HEADER:
-            self._give_up(channel, "its header frame is cut short")
-        elif len(payload) > LARGEST_HEADER:
-            self._give_up(channel, f"a header of {len(payload)} bytes, over {LARGEST_HEADER}")
-        else:
-            content.message.header = payload[12:]
-            content.missing = size = int.from_bytes(payload[4:12], "big")
-            if size > content.max_body:
-                limit = f"over {content.max_body}: see max_body of the consumer class"
-                self._give_up(channel, f"a body of {size} bytes, {limit}")
-            elif not size:
-                self._complete(channel, content, b"")
-
-    def _on_body(self, channel: int, content: _Content, part: bytes) -> None:
-        if content.missing is None:
-            self._give_up(channel, "its body comes before its header")
-        elif len(part) > content.missing:
-            self._give_up(channel, "its body is longer than its header says")
-        elif len(part) < content.missing:
-            content.missing -= len(part)
-            content.body += part
-        else:
-            self._complete(channel, content, bytes(content.body) + part if content.body else part)
-
-    def _complete(self, channel: int, content: _Content, body: bytes) -> None:
-        del self._contents[channel]
-        content.message.body = body
-        self._hand_over(content.message, content.callback)
+            add = content.add_header if frame_type == HEADER else content.add_body
+            problem = add(data[at + 7 : after - 1])
+            if problem:
+                self._give_up(channel, problem)
+            elif content.finish():
+                del self._contents[channel]
+                self._hand_over(content.message, content.callback)
 
     def _give_up(self, channel: int, why: str) -> None:
         """Hand over at once a message that cannot be read; the rest of it will be ignored."""
@@ -384,24 +357,6 @@ class Codec:
         sort = place_of(why) if isinstance(why, Exception) else ()
         extra = counted(*sort)
         logger.error("A message was dropped: %s", why, exc_info=exc_info, extra=extra)
-
-
-class _Content:
-    """A message of which not all frames have arrived."""
-
-    __slots__ = ("body", "callback", "max_body", "message", "missing", "no_ack")
-
-    def __init__(
-        self,
-        message: Delivery,
-        callback: Callable[[Any], None],
-        max_body: int,
-        no_ack: bool,  # noqa: FBT001 - in the order of `Codec.add_consumer`
-    ) -> None:
-        self.message, self.callback = message, callback
-        self.max_body, self.no_ack = max_body, no_ack
-        self.missing: int | None = None  # bytes of the body; None before the header
-        self.body = bytearray()  # not a list, in which small parts would cost many times their size
 
 
 def _check(frame_type: int, size: int) -> None:

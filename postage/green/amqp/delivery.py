@@ -9,10 +9,23 @@ from typing import Any, Protocol
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 
-__all__ = ["AckWriter", "Acks", "Delivery", "DeliveryChannel", "Returned", "UnreadableDelivery"]
+__all__ = [
+    "AckWriter",
+    "Acks",
+    "Delivery",
+    "DeliveryChannel",
+    "Returned",
+    "UnfinishedMessage",
+    "UnreadableDelivery",
+]
 
 NO_PROPERTIES = bytes(2)
 """The flags of a header without any property."""
+LEAST_HEADER = 14
+"""Bytes of a header frame's payload without properties: class, weight, size of the body, flags."""
+LARGEST_HEADER = 1 << 18
+"""Bytes of the largest header that is accepted.  It may exceed the frame_max agreed: brokers add to
+what publishers wrote (x-death, x-delivery-count), and RabbitMQ does not check the sum."""
 
 
 class DeliveryChannel(Protocol):
@@ -128,6 +141,56 @@ class UnreadableDelivery(Delivery):
 
     def __repr__(self) -> str:
         return f"<UnreadableDelivery {self.delivery_tag}: {self._why}>"
+
+
+class UnfinishedMessage:
+    """A message of which not all frames have arrived."""
+
+    __slots__ = ("_body", "_max_body", "_missing", "callback", "message", "no_ack")
+
+    def __init__(
+        self,
+        message: Delivery,
+        callback: Callable[[Any], None],
+        max_body: int,
+        no_ack: bool,  # noqa: FBT001 - in the order of `Codec.add_consumer`
+    ) -> None:
+        self.message, self.callback, self.no_ack = message, callback, no_ack
+        self._max_body = max_body
+        self._missing: int | None = None  # bytes of the body; None before the header
+        self._body = bytearray()  # small parts in a list would cost many times their size
+
+    def add_header(self, payload: bytes) -> str:
+        """Take the payload of a header frame; return what is wrong with it, or an empty text."""
+        if self._missing is not None:
+            return "it has two header frames"
+        if len(payload) < LEAST_HEADER:
+            return "its header frame is cut short"
+        if len(payload) > LARGEST_HEADER:
+            return f"a header of {len(payload)} bytes, over {LARGEST_HEADER}"
+        self.message.header = payload[12:]
+        self._missing = size = int.from_bytes(payload[4:12], "big")
+        if size > self._max_body:
+            limit = f"over {self._max_body}: see max_body of the consumer class"
+            return f"a body of {size} bytes, {limit}"
+        return ""
+
+    def add_body(self, part: bytes) -> str:
+        """Take the payload of a body frame; return what is wrong with it, or an empty text."""
+        if self._missing is None:
+            return "its body comes before its header"
+        if len(part) > self._missing:
+            return "its body is longer than its header says"
+        self._missing -= len(part)
+        self._body += part
+        return ""
+
+    def finish(self) -> bool:
+        """Give the message its body if all of it is here; return whether that is so."""
+        if self._missing != 0:
+            return False
+        self.message.body = bytes(self._body)
+        return True
 
 
 class Returned(Delivery):
