@@ -152,14 +152,15 @@ RARE: dict[str, Callable[[], Hostile]] = {
     "too large": lambda: Hostile(b"x" * (LARGEST + 1)),
 }
 RARITY = 2000
-"""One of so many messages is a huge one."""
+"""One of so many messages is a huge one, the first of them early."""
+FIRST_RARE = 200
 
 
 def attacks() -> Iterator[tuple[str, Hostile]]:
     known = ATTACKS | RARE
     chosen = KINDS or list(ATTACKS)
     for number in itertools.count(1):
-        is_rare = not KINDS and number % RARITY == 0
+        is_rare = not KINDS and number % RARITY == FIRST_RARE
         name = chance.choice(list(RARE) if is_rare else chosen)
         yield name, known[name]()
 

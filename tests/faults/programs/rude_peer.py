@@ -138,6 +138,21 @@ def never_read() -> None:
         time.sleep(0.2)
 
 
+def publish_to(key: str, *, mandatory: bool = False) -> bytes:
+    """Return a message of 1,000 bytes to a queue."""
+    method = encode(1, "basic.publish", exchange="", routing_key=key, mandatory=mandatory)
+    return method + content(1, 1000, b"x" * 1000)
+
+
+def declare(number: int) -> bytes:
+    """Return a queue of our own, with arguments, bound to the exchange of the load."""
+    name, key = f"rude-{os.getpid()}-{number}", f"rude.{number}.#.a.#"
+    loop = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": name, "x-message-ttl": 1}
+    queue = encode(1, "queue.declare", queue=name, exclusive=True, arguments=loop)
+    binding = encode(1, "queue.bind", queue=name, exchange=ENDPOINT, routing_key=key)
+    return queue + binding + publish_to(name)
+
+
 many_channels = b"".join(encode(number, "channel.open") for number in range(2, 101))
 RUDE: dict[str, Callable[[], None]] = {
     "connects": say(),
@@ -160,6 +175,11 @@ RUDE: dict[str, Callable[[], None]] = {
     "unknown channel": say(encode(77, "basic.ack", delivery_tag=5), logged_in=True),
     "unknown tag": say(encode(1, "basic.ack", delivery_tag=5), logged_in=True),
     "reads no replies": never_read,
+    "reads no returns": say(publish_to("rude-nowhere", mandatory=True) * 200, logged_in=True),
+    "unfinished transaction": say(
+        encode(1, "tx.select"), publish_to("rude-nowhere") * 200, logged_in=True
+    ),
+    "queues and loops": say(*map(declare, range(50)), logged_in=True),
     "logs in": log_in_and_out,
 }
 
