@@ -51,6 +51,8 @@ KEYS = [
     *("x-single-active-consumer", "x-delivery-limit", "alternate-exchange", "connection.blocked"),
     "capabilities",
 ]
+CHANNELS = [0, 1, 1, 2, 2, 3, 16, 65535, *[0x4001, 0x4002] * 2]
+"""Those from 0x4000 on belong to the second client of the target `session`."""
 WORDS = ["quorum", "stream", "classic", "reject-publish", "drop-head", "any", "all", "any-with-x"]
 JSON_KEYS = [
     *("type", "name", "category", "version", "fingerprint", "content", "_reserved", "parameters"),
@@ -113,7 +115,7 @@ class Mutator:
             pieces.insert(draw.randrange(len(pieces) + 1), b"".join(here))
             new = pieces[at : at + 1]
         elif action == "readdress" and here and len(here[0]) >= FRAME_OVERHEAD:
-            channel = draw.choice((0, 1, 1, 2, 2, 3, 16, 65535)).to_bytes(2, "big")
+            channel = draw.choice(CHANNELS).to_bytes(2, "big")
             new = [here[0][:1] + channel + here[0][3:]]
         return b"".join((*pieces[:at], *new, *pieces[at + 1 :]))
 

@@ -13,6 +13,7 @@ returns how long the longest turn took: others wait for the end of a turn, not f
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import struct
 import time
@@ -47,6 +48,7 @@ from postage.log_records import sorts
 from postage.message import result_from
 from postage.protocol import BASIC, BODY, HEADER
 from tests.broker.fuzzing import GREETING, OPENING, WORK, content, frame
+from tests.fuzz.mutation import split
 from tests.support.bad_bodies import body as message_body
 from tests.support.fed_transport import pieces
 from tests.support.frame_client import ALL_CAPABILITIES
@@ -229,26 +231,44 @@ _LOGIN = b"".join((GREETING[0], _ABLE, *GREETING[2:], *OPENING))
 def session(data: bytes) -> float:
     """Let the broker receive *data*: from the start of a connection, or after a login.
 
-    After the login there are two channels, and queues and exchanges that are bound.  Afterwards the
-    broker serves another client, and what the first one left leaves the account of memory.
+    After the login there are two channels, and queues and exchanges that are bound.  Frames for
+    the channels 16384 to 32767 come from a second client.  Afterwards the broker serves one more,
+    and nothing that they left is in the account of memory.
     """
     with _watched() as turns, _broker(turns) as (node, timers):
-        connection = node.open_connection(lambda: None)
+        clients = [node.open_connection(lambda: None) for _ in range(2)]
+        clients[1].feed(_LOGIN)
         if not data.startswith(b"AMQP"):
-            connection.feed(b"".join((_LOGIN, *WORK[:7])))
-            connection.take_output()
+            clients[0].feed(b"".join((_LOGIN, *WORK[:7])))
         answered = 0
-        for piece in pieces(data, len(data), (1, 100, 5000, 5000, 5000)):
-            turns.take(connection.feed, piece)
-            answered += len(turns.take(connection.take_output))
-            turns.take(connection.resume)
+        for number, piece in _sent(data):
+            turns.take(clients[number].feed, piece)
+            for client in clients:
+                answered += len(turns.take(client.take_output))
+                turns.take(client.resume)
             timers.advance(0.001)
         timers.advance(100.0)
-        answered += len(turns.take(connection.take_output))
+        answered += sum(len(turns.take(client.take_output)) for client in clients)
         if answered > _MOST_ANSWERED:
             raise Fault(f"the broker answered {len(data)} bytes with {answered}")
         _serve_another(node)
     return turns.longest
+
+
+def _sent(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the pieces in which *data* arrives, each with the number of its client, 0 or 1."""
+    for is_second, group in itertools.groupby(split(data), _is_of_second):
+        stream = b"".join([_readdressed(each) if is_second else each for each in group])
+        for piece in pieces(stream, len(stream), (1, 100, 5000, 5000, 5000)):
+            yield int(is_second), piece
+
+
+def _is_of_second(piece: bytes) -> bool:
+    return len(piece) > 1 and piece[1] & 0xC0 == 0x40  # the highest bits of the channel
+
+
+def _readdressed(piece: bytes) -> bytes:
+    return piece[:1] + bytes((piece[1] & 0x3F,)) + piece[2:]
 
 
 class _Clock(ManualTimers):
