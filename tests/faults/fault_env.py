@@ -78,9 +78,10 @@ def on_brokers(*brokers: Any, vhost: str = "/", direct: bool = False) -> Iterato
         yield env
 
 
-def node_for(*vhosts: str) -> RabbitMQNode:
+def node_for(*vhosts: str, configuration: str = "") -> RabbitMQNode:
     """Return a node that is not started yet; `USER` has all rights in *vhosts*."""
-    return RabbitMQNode(vhosts, {USER: (PASSWORD, ["/", *vhosts])})
+    logins = {USER: (PASSWORD, ["/", *vhosts])}
+    return RabbitMQNode(vhosts, logins, configuration=configuration)
 
 
 @contextmanager

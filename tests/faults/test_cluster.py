@@ -16,8 +16,9 @@ from tests.faults.report import Limits, check
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
+# RabbitMQ 4.3 keeps what the consumers on a dead node held for 60 s, before others get it.
 QUORUM = LoadSettings(
-    arguments={"x-queue-type": "quorum"}, publish_timeout=30.0, recovery_timeout=40.0
+    arguments={"x-queue-type": "quorum"}, publish_timeout=30.0, recovery_timeout=90.0
 )
 PATIENT = Limits(recovery=30.0)
 
@@ -35,7 +36,7 @@ def leader_killed(env: FaultEnv, load: Load) -> None:
     leader.kill()
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(300)
 @pytest.mark.needs_rabbitmq("cluster")
 def test_the_loss_of_the_leader_loses_no_message(env: FaultEnv, record: Any) -> None:
     report = run_with_fault(env, "leader of a cluster killed", leader_killed, QUORUM)

@@ -43,14 +43,12 @@ def a_broker(kind: str) -> Iterator[FaultEnv]:
     """Use a broker of this *kind* with low limits."""
     with ExitStack() as stack:
         if kind == "embedded":
-            limits = Limits(channels=CHANNELS, message_max=BIG)
-            broker: Any = BrokerThread(users={USER: PASSWORD}, limits=limits)
+            low = Limits(channels=CHANNELS, message_max=BIG)
+            broker: Any = BrokerThread(users={USER: PASSWORD}, limits=low)
             stack.enter_context(broker)
         else:
-            broker = stack.enter_context(node_for("full"))
-            values = {"channel_max": CHANNELS, "max_message_size": BIG}
-            for name, value in values.items():
-                broker.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+            limits = f"channel_max = {CHANNELS}\nmax_message_size = {BIG}\n"
+            broker = stack.enter_context(node_for("full", configuration=limits))
             broker.ctl("set_vhost_limits", "-p", "full", '{"max-connections": 0}')
         yield stack.enter_context(on_brokers(broker, direct=True))
 
