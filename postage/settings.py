@@ -64,6 +64,7 @@ _RULES: Mapping[str, Rule] = {
     "heartbeat": number(0, MAX_SHORT_INT),
     **dict.fromkeys(("connect_timeout", "operation_timeout"), seconds()),
     "late_after": seconds(zero=True),
+    "memory": number(1 << 16),
     **dict.fromkeys(_FLAGS, flag),
     **dict.fromkeys(_FILES, path),
     "server_name_indication": lambda name, value: None if value == "" else host_name(name, value),
@@ -100,6 +101,10 @@ class Settings:
     """Seconds after which the hub monitor logs a handler that blocks all other greenlets.  0: there
     is no monitor, so a handler that computes for long loses the connection, and delays what was
     written; see docs/heartbeats.md."""
+    memory: int = 256 << 20
+    """Bytes of messages that the process may have in hand, received but not yet acknowledged or
+    rejected.  The decoded form counts, too, by an estimate.  Beyond it, consumers with many bytes
+    in hand take one message at a time."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""

@@ -208,8 +208,7 @@ class Subscription:
     def stop(self) -> None:
         """End the consumers; messages that were delivered can still be acknowledged.
 
-        Switches only to kill the greenlets that recover.  Waits neither for an answer of the broker
-        nor for a connection.
+        Switches only to kill the greenlets that recover, and does not wait for the broker.
         """
         self._move(SubscriptionEvent.STOP)
         self._runtime.consumer_check.discard(self.check)
@@ -429,11 +428,12 @@ class Subscription:
         # Register it first: `remove` or a cancel of the broker may come before the answer.
         tag = queue.consumer_tag = new_tag()
         self._queue_of_tag[tag] = queue
+        asked = {"tag": tag, "may_vanish": queue.may_vanish, **self.limits}
         limit = None if queue in self._own_channels else PATIENCE
         unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
             with channel.turn, self._reporting(queue), gevent.Timeout(limit, unanswered):
-                channel.consume(queue.name, self._on_delivery, tag=tag, **self.limits)
+                channel.consume(queue.name, self._on_delivery, **asked)
         except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:
                 self._cancelled_tags.append(tag)

@@ -39,6 +39,11 @@ class QueueDeclaration:
     backoff: Backoff | None = None
     """The pauses between the tries to consume from it; None before the first pause."""
 
+    @property
+    def may_vanish(self) -> bool:
+        """Whether the broker may delete it when its last consumer is cancelled."""
+        return self.passive or bool(self.flags.get("auto_delete"))
+
     def next_pause(self) -> float:
         """Return the seconds to pause before the next try to consume from it."""
         if self.backoff is None:

@@ -7,13 +7,17 @@ from typing import Any
 import hypothesis.stateful
 from hypothesis import strategies as st
 
-from postage.green.amqp.delivery import Acks
+from postage.green.amqp.delivery import Acks, Delivery
+
+
+def delivery_of(consumer: str) -> Delivery:
+    return Delivery(consumer, 1, False, "", "", 0.0)
 
 
 def holding(*tags: int) -> Acks:
     acks = Acks()
     for tag in tags:
-        acks.add(tag, "one" if tag % 2 else "two")
+        acks.add(tag, delivery_of("one" if tag % 2 else "two"))
     return acks
 
 
@@ -82,7 +86,7 @@ class Broker(hypothesis.stateful.RuleBasedStateMachine):
     def deliver(self, skipped: int, consumer: str) -> None:
         """A delivery arrives; the tags skipped are of consumers that do not acknowledge."""
         self.last += skipped
-        self.acks.add(self.last, consumer)
+        self.acks.add(self.last, delivery_of(consumer))
         self.running.add(self.last)
         self.unsettled.add(self.last)
 

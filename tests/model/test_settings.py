@@ -250,6 +250,7 @@ def test_without_scheme_and_variable_tls_is_off(env):
 OPTIONS = {
     "wait_for_broker": ("true", True),
     "late_after": ("0.5", 0.5),
+    "memory": ("1000000", 1_000_000),
     "cacertfile": ("/ca.pem", "/ca.pem"),
     "certfile": ("/me.pem", "/me.pem"),
     "keyfile": ("/me.key", "/me.key"),
@@ -283,6 +284,7 @@ def test_an_option_of_the_url_beats_its_variable(env):
         ({"certfile": "/me.pem"}, "certfile is for TLS"),
         ({"auth_mechanism": "MAGIC"}, "auth_mechanism must be one of PLAIN, EXTERNAL"),
         ({"late_after": -1}, "late_after must be >= 0 seconds"),
+        ({"memory": 65535}, "memory must be an int of at least 65536"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values, text):

@@ -20,7 +20,6 @@ calls the functions in `on_end`.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -46,6 +45,7 @@ from postage.green.amqp.consumer_cancels import ConsumerCancels
 from postage.green.amqp.delivery import Acks, Delivery, Returned
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.intake import Window, new_tag
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.publish_record import (
     OnFailure,
@@ -77,13 +77,6 @@ OnReturn = Callable[[str, Properties], None]
 
 DIRECT = "amq.rabbitmq.reply-to."
 """How the routing keys of direct replies begin (RabbitMQ, direct reply-to)."""
-
-_tags = itertools.count(1)
-
-
-def new_tag() -> str:
-    """Return a consumer tag that no other consumer of the process has."""
-    return f"postage-{next(_tags)}"
 
 
 class Channel(TopologyOperations, ConsumerCancels):
@@ -132,6 +125,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._consumers = set()  # pika's own set is copied for each access
         self._cancelling = set()
+        self.windows = {}
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False
         self._record = PublishRecord(transport, self._send_barrier, lambda: self.on_behind(self))
@@ -199,41 +193,41 @@ class Channel(TopologyOperations, ConsumerCancels):
         no_ack: bool = False,
         tag: str = "",
         max_body: int | None = None,
+        may_vanish: bool = True,
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 
         *prefetch* bounds the unacknowledged deliveries of this consumer; 0: no bound.  A caller
         that must know the tag before the broker can end the consumer passes one from `new_tag`.
         A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.  A body over
-        *max_body* bytes is dropped as it arrives: see `UnreadableDelivery`.
+        *max_body* bytes is dropped as it arrives: see `UnreadableDelivery`.  *may_vanish* tells
+        that the queue may end with its last consumer.
         """
         tag = tag or new_tag()
         add = self._acks.add
 
         def to_acknowledge(delivery: Delivery) -> None:
-            add(delivery.delivery_tag, tag)
+            add(delivery.delivery_tag, delivery)
             delivery.channel = self
             on_delivery(delivery)
 
         self._check_alive()
-        # basic.qos applies to the consumers started after it.  Its answer is not awaited, because
-        # another greenlet could then send its qos before our basic.consume.
-        if not no_ack:
-            self._pika.basic_qos(prefetch_count=prefetch)
+        check_short((queue, tag))
+        receive = on_delivery if no_ack else to_acknowledge
+        window = Window(self.codec, self._pika, queue, receive, tag, prefetch, max_body)
+        window.no_ack, window.may_vanish = no_ack, may_vanish
         if queue in self.acks_only:
             self._not_rejecting.add(tag)
+        elif not no_ack:
+            self.windows[tag] = window
         self._consumers.add(tag)
-        callback = on_delivery if no_ack else to_acknowledge
-        self.codec.add_consumer(self.number, tag, callback, max_body, no_ack=no_ack)
-        self._ask(
-            "basic.consume",
-            self._pika.basic_consume,
-            queue=queue,
-            on_message_callback=not_called,
-            auto_ack=no_ack,
-            consumer_tag=tag,
-        )
+        self._ask("basic.consume", window.start)
         return tag
+
+    @property
+    def in_progress(self) -> Collection[Delivery]:
+        """The deliveries that are not settled."""
+        return self._acks.in_progress
 
     def release(self, tags: Collection[str], limit: float | None = None) -> None:
         """End the consumers *tags* and requeue their unacknowledged deliveries.
@@ -467,6 +461,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.alive, self._ending = False, reason
         self.codec.discard_channel(self.number)
         self.stale_acks += self._acks.clear()
+        self.windows.clear()
         # An error for each: one that all share would collect the tracebacks of all of them.
         for answer in (*self._waiting, *self._confirms.clear()):
             answer.set_exception(self._ended())

@@ -105,6 +105,9 @@ class Codec:
         self._transport, self._write = transport, transport.write
         self._rest: list[bytes] = []  # the pieces of an incomplete frame
         self._lacking = 0  # the least number of bytes that it lacks
+        self.look_at: float = math.inf
+        """The `bytes_received` of the transport above which `on_look` is called."""
+        self.on_look: Callable[[], None] = lambda: None
         self._now = 0.0  # when the bytes that `feed` handles arrived
         self._contents: dict[int, UnfinishedMessage] = {}  # by channel
         self._consumers: dict[tuple[int, str], tuple[OnMessage, int, bool]] = {}
@@ -212,9 +215,10 @@ class Codec:
 
     # --- in
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:  # noqa: C901 - it runs for each piece that was read
         """Handle the whole frames in *data*; raise an error of pika for a malformed stream."""
-        self._transport.bytes_received += len(data)
+        transport = self._transport
+        transport.bytes_received = received = transport.bytes_received + len(data)
         if self._rest:
             self._rest.append(data)
             self._lacking -= len(data)
@@ -244,6 +248,8 @@ class Codec:
         if at < end:
             self._rest.append(data[at:])
             self._lacking = lacking
+        if received > self.look_at:
+            self.on_look()
 
     def _on_method(self, channel: int, data: bytes, at: int, after: int) -> None:
         method = data[at + 7 : at + 11]

@@ -52,6 +52,7 @@ from postage.green.amqp.connection_states import (
 from postage.green.amqp.declared_exchanges import DeclaredExchanges
 from postage.green.amqp.deleted_exchanges import CONSUMERS_WAIT, PUBLISHERS_WAIT
 from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.intake import Intake
 from postage.green.amqp.opening import Opening
 from postage.green.amqp.publish_record import OnFailure, log_failure
 from postage.green.amqp.refusals import Refusals
@@ -156,6 +157,8 @@ class Connection(DeclaredExchanges):
             self._step(ConnectionEvent.LOST)
             raise
         transport.watch(self.is_owed, self._ask)
+        self._intake = Intake(self.settings.memory, transport, codec, self._channels)
+        self.on_end.append(self._intake.stop)
         return transport, codec
 
     def _on_open(self) -> None:
@@ -379,11 +382,13 @@ class Connection(DeclaredExchanges):
         """Flush and close within *limit* seconds while the hub does not run."""
         self._stop_writing()
         self._step(ConnectionEvent.CLOSE)
+        self._intake.stop()
         self.transport.close_without_hub(limit)
 
     def close_socket(self) -> None:
         """Close the socket without telling the broker, as a forked child must."""
         self._state, self.alive = ConnectionState.CLOSED, False
+        self._intake.stop()
         self.transport.close_socket()
 
     def _on_close(self, _transport: object, reason: BaseException) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from postage.errors import PostageError
 from postage.green.amqp.codec import Codec
 from postage.green.amqp.hub_logging import HubLogger
+from postage.green.amqp.intake import Window
 from postage.green.amqp.waiting import Callbacks
 
 __all__ = ["ConsumerCancels"]
@@ -25,6 +27,8 @@ class ConsumerCancels:
     _pika: Any
     _consumers: set[str]
     _cancelling: set[str]
+    windows: dict[str, Window]
+    """The consumers that acknowledge, by their tags."""
     on_cancel: Callbacks[Callable[[str], None]]
     """Called in the hub with the tag of a consumer that the broker ends."""
 
@@ -46,8 +50,8 @@ class ConsumerCancels:
             return
         self._cancelling.add(tag)
         try:
-            if self.has_consumer(tag):
-                self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=tag)
+            if self.has_consumer(tag) and (on_wire := self._end_window(tag)) is not None:
+                self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=on_wire)
         except PostageError as exc:
             logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
         finally:
@@ -64,26 +68,39 @@ class ConsumerCancels:
             self.codec.discard_consumer(self.number, tag)
         if tag in self._cancelling or not self.has_consumer(tag):
             return
-        if drop or self.shared:
+        on_wire = self._end_window(tag)
+        if on_wire is None:
+            self._remove_consumer(tag)
+        elif drop or self.shared:
             self._cancelling.add(tag)
-            self._pika.basic_cancel(tag, callback=self._on_cancelled)
+            self._pika.basic_cancel(on_wire, callback=partial(self._on_cancelled, tag))
         else:
             # Without a callback pika sends nowait, at once, even while another request waits for
             # its answer.  pika keeps the tag until the channel ends; this channel ends soon.
-            self._pika.basic_cancel(tag)
+            self._pika.basic_cancel(on_wire)
             self._consumers.discard(tag)
 
-    def _on_cancelled(self, frame: Any) -> None:
-        tag: str = frame.method.consumer_tag
+    def _end_window(self, tag: str) -> str | None:
+        """Return the tag to cancel for the consumer *tag*; None if it is being cancelled anyway."""
+        window = self.windows.get(tag)
+        return tag if window is None else window.end()
+
+    def _on_cancelled(self, tag: str, _frame: Any) -> None:
         self._cancelling.discard(tag)
         self._remove_consumer(tag)
 
     def _on_cancel(self, frame: Any) -> None:
-        tag: str = frame.method.consumer_tag
+        on_wire: str = frame.method.consumer_tag
+        known = (tag for tag, window in self.windows.items() if window.on_wire == on_wire)
+        tag = next(known, on_wire)
         self._remove_consumer(tag)
         for callback in self.on_cancel.copy():
             callback(tag)
 
     def _remove_consumer(self, tag: str) -> None:
         self._consumers.discard(tag)
+        window = self.windows.pop(tag, None)
+        if window is not None:
+            window.end()
+            self.codec.discard_consumer(self.number, window.on_wire)
         self.codec.discard_consumer(self.number, tag)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+from postage.budget import weight
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 
@@ -59,12 +60,15 @@ class Delivery:
         "redelivered",
         "routing_key",
         "times",
+        "weight_known",
     )
 
     channel: DeliveryChannel
     header: bytes
     """The properties as they stand in the header frame."""
     body: bytes
+    weight_known: int
+    """See `weight`; set when it is first asked for, as it is not for most deliveries."""
     times: int
     """See `postage.redelivery`; set only for a message that is redelivered, or lost."""
 
@@ -95,6 +99,15 @@ class Delivery:
         if self._properties is None:
             self._properties = Properties.decode_now(self.header)
         return self._properties
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes, decoded: see `postage.budget`."""
+        try:
+            return self.weight_known
+        except AttributeError:
+            self.weight_known = weight(self.body) + len(self.header)
+            return self.weight_known
 
     def ack(self) -> None:
         """Tell the broker that the message is done.  Never switches; stale acks are counted."""
@@ -133,6 +146,7 @@ class UnreadableDelivery(Delivery):
         )
         self.header = getattr(delivery, "header", NO_PROPERTIES)
         self._why = why
+        self.weight_known = len(self.header)
 
     @property
     def body(self) -> bytes:  # type: ignore[override]  # nothing sets it
@@ -233,10 +247,10 @@ class Acks:
     """
 
     def __init__(self) -> None:
-        self._in_progress: dict[int, str] = {}  # tags, in their order, and consumers
+        self._in_progress: dict[int, Delivery] = {}  # by their tags, in their order
         self._finished: list[int] = []
-        self.add: Callable[[int, str], None] = self._in_progress.__setitem__
-        """Takes the tag of a delivery and the consumer that has received it."""
+        self.add: Callable[[int, Delivery], None] = self._in_progress.__setitem__
+        """Takes the tag of a delivery, and the delivery."""
 
     def __len__(self) -> int:
         return len(self._in_progress)
@@ -254,7 +268,13 @@ class Acks:
 
     def of_consumers(self, consumers: Collection[str]) -> list[int]:
         """Return the tags that *consumers* have in progress."""
-        return [tag for tag, consumer in self._in_progress.items() if consumer in consumers]
+        held = self._in_progress.items()
+        return [tag for tag, delivery in held if delivery.consumer_tag in consumers]
+
+    @property
+    def in_progress(self) -> Collection[Delivery]:
+        """The deliveries in progress; they may change while the hub runs."""
+        return self._in_progress.values()
 
     def flush(self, lock: AbstractContextManager[Any] = _NO_LOCK) -> list[Ack]:
         """Return the acks to write for all finished deliveries.
