@@ -239,7 +239,7 @@ def _serve(
         returned = handler(_filtered(handler, filters, message) if filters else message, reply)
         if returned is not None and type(returned) not in _PLAIN:
             returned = _refuse_unrun(handler, returned)
-        if not reply.is_due:
+        if reply.sent or reply.deferred:
             return
         if returned is None:
             text = f"the handler of {outcome.name!r} did not reply"

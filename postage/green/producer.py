@@ -6,7 +6,6 @@ import contextvars
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -191,7 +190,7 @@ class GenericProducer:
         renew_after_forks(self)
         self.encoder = self.encoder_class()
         self.default_exchange = self.eks[0][0]
-        self._counts: Counter[str] = Counter()
+        self._counts = dict.fromkeys(("sent", "failed", "calling", SUCCESS, ERROR, EXCEPTION), 0)
         for exchange, _ in self.eks:
             declare_exchange(self._pair, exchange)
 

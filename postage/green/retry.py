@@ -75,15 +75,18 @@ class CallBudget(RetryTimer):
         bound: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        total = timeout * tries
-        RetryTimer.__init__(self, min(total + WAKE_UP_GRACE, bound), clock)
         self.timeout, self.tries, self.used = timeout, tries, 0
-        self.total = min(total, bound)
+        self.total = timeout * tries
+        limit = self.total + WAKE_UP_GRACE
+        if bound < limit:
+            limit, self.total = bound, min(self.total, bound)
+        RetryTimer.__init__(self, limit, clock)  # costs each call less than super()
 
     def start_try(self) -> float:
         """Use one try; return the seconds that it may wait for its reply."""
         self.used += 1
-        return min(self.timeout, self.remaining)
+        remaining = self._deadline - self._clock()
+        return self.timeout if self.timeout < remaining else max(0.0, remaining)
 
     @property
     def exhausted(self) -> bool:
