@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -164,6 +165,20 @@ def test_the_parts_of_too_large_a_body_are_not_kept(side: Side) -> None:
     why = f"a body of {1 << 62} bytes, over {LIMIT}: see max_body of the consumer class"
     assert repr(taken) == f"<UnreadableDelivery 1: {why}>"
     assert not side.codec._contents
+
+
+@pytest.mark.parametrize("size", [1 << 16, 1 << 18])
+def test_a_frame_in_small_pieces_takes_its_size(side: Side, size: int) -> None:
+    stream = deliver(1) + header(2, 0, bytes(size))
+    two_by_two = [stream[at : at + 2] for at in range(0, len(stream) - 1, 2)]
+    tracemalloc.start()
+    try:
+        for piece in two_by_two:
+            side.transport.feed(piece)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * size
 
 
 ALONE = {

@@ -103,7 +103,7 @@ class Codec:
 
     def __init__(self, transport: Transport) -> None:
         self._transport, self._write = transport, transport.write
-        self._rest: list[bytes] = []  # the pieces of an incomplete frame
+        self._rest = bytearray()  # of an incomplete frame; a list of small pieces would be larger
         self._lacking = 0  # the least number of bytes that it lacks
         self.look_at: float = math.inf
         """The `bytes_received` of the transport above which `on_look` is called."""
@@ -220,11 +220,11 @@ class Codec:
         transport = self._transport
         transport.bytes_received = received = transport.bytes_received + len(data)
         if self._rest:
-            self._rest.append(data)
+            self._rest += data
             self._lacking -= len(data)
             if self._lacking > 0:
                 return
-            data = b"".join(self._rest)
+            data = bytes(self._rest)
             self._rest.clear()
         self._now = time.monotonic()
         at, end = 0, len(data)
@@ -246,7 +246,7 @@ class Codec:
                 self._on_method(channel, data, at, after)
             at = after
         if at < end:
-            self._rest.append(data[at:])
+            self._rest += data[at:]
             self._lacking = lacking
         if received > self.look_at:
             self.on_look()
