@@ -21,12 +21,13 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.routing import BrokerBinding, BrokerExchange
 from postage.broker.session.assembly import PartialContent
-from postage.broker.session.base_channel import GONE, Transaction
+from postage.broker.session.base_channel import GONE, HeldPublish, Transaction
 from postage.broker.session.client_channel import ClientChannel
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.client_consumer import ClientConsumer
@@ -101,6 +102,8 @@ def walk(node: Node, clients: list[Client]) -> Account:
         kind = type(each)
         if kind is QueuedMessage and each is not GONE:
             messages += message_size(each)
+        elif kind is partial:
+            messages += _waiting_copies(each)
         elif kind in _HELD:
             held += _HELD[kind](each)
         elif kind in _DEFINED and id(each) not in own:
@@ -122,11 +125,16 @@ def message_size(message: Any) -> int:
     return 200 + parts + (cost(keys) if keys else 0)
 
 
-def _transaction(each: Any) -> int:
-    publishes = [publish.args for publish in each.publishes]
-    return 400 * (len(each.acks) + len(publishes)) + sum(
-        message_size(message) + 8 * len(queues) for message, queues in publishes
-    )
+def _held_publish(each: Any) -> int:
+    return 400 + message_size(each.message) * max(1, len(each.queues))
+
+
+def _waiting_copies(each: Any) -> int:
+    """Return the size of copies of a message that will be put into queues in later turns."""
+    rest, put, _ = each.args if each.func.__name__ == "_part" else ((), print, "")
+    if getattr(getattr(put, "func", put), "__name__", "") != "_put_copies":
+        return 0
+    return message_size(put.args[0]) * len(rest)
 
 
 def _content(each: Any) -> int:
@@ -153,7 +161,8 @@ def _binding(each: Any) -> int:
 
 
 _HELD: dict[type, Callable[[Any], int]] = {
-    Transaction: _transaction,
+    Transaction: lambda each: 400 * len(each.acks),
+    HeldPublish: _held_publish,
     PartialContent: _content,
     FrameParser: lambda each: len(each.rest),
     ClientConnection: _output,

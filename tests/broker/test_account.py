@@ -49,7 +49,7 @@ def test_a_bug_that_is_only_logged_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     def dead_letter(*_: Any) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("postage.broker.core.vhost.dead_letter", dead_letter)
+    monkeypatch.setattr("postage.broker.core.dead_letters.dead_letter", dead_letter)
     with pytest.raises(AssertionError, match="TypeError: a bug"):
         Campaign().run(0, 200)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postage.broker.core import vhost
+from postage.broker.core import dead_letters
 from postage.broker.core.clock import ManualTimers
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import PublishedMessage
@@ -163,14 +163,14 @@ def test_a_bug_with_one_letter_loses_no_other(
 ) -> None:
     new_queue(virtual_host, "dead")
     new_queue(virtual_host, "q", TO_DEAD)
-    original = vhost.dead_letter
+    original = dead_letters.dead_letter
 
     def buggy(letter: PublishedMessage, *others: Any) -> PublishedMessage:
         if letter.body == b"2":
             raise ZeroDivisionError
         return original(letter, *others)
 
-    monkeypatch.setattr(vhost, "dead_letter", buggy)
+    monkeypatch.setattr(dead_letters, "dead_letter", buggy)
     fill(virtual_host.queues["q"], b"1", b"2", b"3")
     for _ in range(3):
         reject(virtual_host, "q")
@@ -199,11 +199,14 @@ def test_no_message_goes_round_by_itself(virtual_host: VHost, timers: ManualTime
     assert len(virtual_host.queues["a"]) == len(virtual_host.queues["b"]) == 0
 
 
-def test_a_long_chain_of_queues_is_no_deep_recursion(virtual_host: VHost) -> None:
+def test_a_long_chain_of_queues_is_no_deep_recursion(
+    virtual_host: VHost, timers: ManualTimers
+) -> None:
     last = 300  # each death makes the header longer
     for n in range(last):
         key = {"x-dead-letter-routing-key": f"q{n + 1}", "x-dead-letter-exchange": ""}
         new_queue(virtual_host, f"q{n}", {"x-message-ttl": 0, **key})
     new_queue(virtual_host, f"q{last}")
     fill(virtual_host.queues["q0"], b"m")
+    timers.advance(0)
     assert drain(virtual_host.queues[f"q{last}"]) == [b"m"]

@@ -259,3 +259,14 @@ def test_nothing_is_left_of_a_deleted_expiring_queue(virtual_host: VHost) -> Non
     virtual_host.remove_queue(virtual_host.queues["q"])
     gc.collect()
     assert gone() is None
+
+
+def test_a_get_meets_expired_messages_only(virtual_host: VHost, timers: ManualTimers) -> None:
+    queue = new_queue(virtual_host, "q", {"x-message-ttl": 1000})
+    fill(queue, b"1", b"2")
+    taken = queue.get()
+    assert taken is not None
+    timers.advance(2)
+    queue.requeue(taken)
+    assert queue.get() is None
+    assert len(queue) == 0

@@ -198,14 +198,12 @@ def test_keys_do_not_multiply_the_work_of_a_fanout(virtual_host: VHost) -> None:
 
 def test_a_queue_goes_with_its_last_consumer(virtual_host: VHost) -> None:
     queue = new_queue(virtual_host, "q", auto_delete=True)
-    virtual_host.consumer_removed(queue)
     assert "q" in virtual_host.queues  # it never had one
-    takers = [LimitedConsumer(), LimitedConsumer()]
+    takers = [LimitedConsumer(queue=queue), LimitedConsumer(queue=queue)]
     for taker in takers:
         queue.add_consumer(taker)
     for taker, there in zip(takers, (True, False), strict=True):
-        queue.remove_consumer(taker)
-        virtual_host.consumer_removed(queue)
+        virtual_host.remove_consumers([taker])
         assert ("q" in virtual_host.queues) is there
 
 

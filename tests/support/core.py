@@ -61,8 +61,11 @@ def drain(queue: BrokerQueue) -> list[bytes]:
 class LimitedConsumer:
     """A consumer that takes up to *room* messages."""
 
-    def __init__(self, room: int = 1000, priority: int = 0) -> None:
+    def __init__(
+        self, room: int = 1000, priority: int = 0, queue: BrokerQueue | None = None
+    ) -> None:
         self.room, self.priority, self.exclusive = room, priority, False
+        self.queue = queue
         self.taken: list[QueuedMessage] = []
         self.is_cancelled = False
 

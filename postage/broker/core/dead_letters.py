@@ -2,38 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Any, NamedTuple, Protocol
 
-from postage.broker.core.queue import BrokerQueue
+from postage.broker.core.backlog import AT_ONCE, MOST_EFFORT, Backlog
+from postage.broker.core.clock import Timers
+from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.routing import BrokerExchange
 from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
+from postage.broker.wire.exceptions import ChannelFault
 from postage.broker.wire.fields import Timestamp
+from postage.log_records import counted, logger_of
 
-__all__ = ["dead_letter", "has_cycle"]
+__all__ = ["MOST_LETTERS", "DeadLetters", "Lineage", "dead_letter"]
+
+logger = logger_of(__name__)
+
+MOST_LETTERS = 1_000
+"""Dead letters that one message may cause before the next letter of its letters is dropped.
+
+RabbitMQ lets N queues that pass their dead letters to each other make N! letters of one message.
+"""
+
+
+class Lineage:
+    """Counts the dead letters that have come of one message, letters of letters included.
+
+    It starts when a message dies for the first time, and again when a client rejects a letter.
+    """
+
+    __slots__ = ("letters",)
+
+    def __init__(self) -> None:
+        self.letters = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no further letter may come of the message."""
+        return self.letters >= MOST_LETTERS
+
+
+class Death(NamedTuple):
+    """In which queue a message has died, and why.
+
+    The queue may be deleted before the letter is published, and would be kept in memory by it.
+    """
+
+    queue: str
+    reason: str
+    letter_exchange: str
+    letter_key: str | None
+    """The routing key of the letter; None: that of the message."""
+
+
+class Router(Protocol):
+    """A virtual host as dead letters see it."""
+
+    exchanges: dict[str, BrokerExchange]
+    backlog: Backlog
+
+    def route(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
+        """Return the queues that *message* goes to; raises 406 if they are hard to find."""
+
+    def put_all(self, message: PublishedMessage, queues: Sequence[BrokerQueue]) -> bool:
+        """Put *message* into *queues*."""
+
+
+class DeadLetters:
+    """Publishes the dead letters of a virtual host, one after the other."""
+
+    def __init__(self, router: Router, timers: Timers, account: Callable[[int], None]) -> None:
+        self._router, self._timers, self._account = router, timers, account
+
+    def publish(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
+        """Publish *queued* as a dead letter, after all that waits in the backlog."""
+        target = queue.options.dead_letter_exchange
+        if target is None or target not in self._router.exchanges:
+            return
+        self._account(queued.size)  # until it is published: many of them may wait
+        death = Death(queue.name, reason, target, queue.options.dead_letter_key)
+        work = f"a dead letter of {queue.name!a}"
+        self._router.backlog.add(partial(self._publish, queued, death), work)
+
+    def _publish(self, queued: QueuedMessage, death: Death) -> int:
+        """Publish *queued* as a dead letter; return the effort."""
+        self._account(-queued.size)
+        lineage = queued.header.lineage
+        if lineage is None or death.reason == "rejected":  # each letter has cost a client a reject
+            lineage = Lineage()
+        if lineage.is_exhausted:
+            text = "A message that died in queue %a is dropped: it has caused %d dead letters."
+            logger.warning(text, death.queue, lineage.letters, extra=counted())
+            return 10
+        letter = dead_letter(queued.message, death, self._timers.wall(), lineage)
+        try:
+            found = self._router.route(letter)
+        except ChannelFault as exc:
+            text = "A dead letter of queue %a is dropped: %s"
+            logger.warning(text, death.queue, exc, extra=counted())
+            return MOST_EFFORT
+        passed = _queues_passed(letter, death.reason)
+        queues = [each for each in found if each.name not in passed]
+        lineage.letters += len(queues)
+        self._router.put_all(letter, queues)
+        return 50 + 10 * min(len(queues), AT_ONCE) + len(letter.header.data)
 
 
 def dead_letter(
-    message: PublishedMessage, queue: BrokerQueue, reason: str, wall: float
+    message: PublishedMessage, death: Death, wall: float, lineage: Lineage
 ) -> PublishedMessage:
-    """Return *message* as it is published to the dead letter exchange of *queue*."""
+    """Return *message* as it is published after its *death*."""
     values = message.properties
     headers = dict(values.get("headers") or {})
     expiration = values.pop("expiration", None)
-    headers["x-death"] = _deaths(message, headers, queue.name, reason, wall, expiration)
-    headers.setdefault("x-first-death-reason", reason)
-    headers.setdefault("x-first-death-queue", queue.name)
+    headers["x-death"] = _deaths(message, headers, death.queue, death.reason, wall, expiration)
+    headers.setdefault("x-first-death-reason", death.reason)
+    headers.setdefault("x-first-death-queue", death.queue)
     headers.setdefault("x-first-death-exchange", message.exchange)
     values["headers"] = headers
-    key = queue.options.dead_letter_key
+    key = death.letter_key
     if key is not None:
         headers.pop("CC", None)  # the queue's key replaces all keys of the message
     header = message.header
     more_keys, cost = (header.more_keys, header.keys_cost) if key is None else ((), 0)
     data = encode_properties(values)
     return PublishedMessage(
-        queue.options.dead_letter_exchange or "",
+        death.letter_exchange,
         message.key if key is None else key,
-        MessageHeader(data, header.priority, more_keys=more_keys, keys_cost=cost),
+        MessageHeader(data, header.priority, more_keys=more_keys, keys_cost=cost, lineage=lineage),
         message.body,
     )
 
@@ -98,13 +196,14 @@ _ENTRY: dict[str, tuple[type, Callable[[Any], bool]]] = {
 """The types of the fields of an entry of x-death that the broker takes over, and their check."""
 
 
-def has_cycle(message: PublishedMessage, queue: str, reason: str) -> bool:
-    """Tell whether *message* returned to *queue* although no client rejected it on the way."""
-    deaths = message.headers.get("x-death")
+def _queues_passed(letter: PublishedMessage, reason: str) -> set[str]:
+    """Return the queues that *letter* has passed since a client rejected it.
+
+    It must not enter them again.  Only names that can be names of queues are returned.
+    """
+    deaths = letter.headers.get("x-death")
     if reason == "rejected" or not isinstance(deaths, list):
-        return False
-    path = [each for each in deaths if isinstance(each, dict)]
-    names = [each.get("queue") for each in path]
-    if queue not in names:
-        return False
-    return all(each.get("reason") != "rejected" for each in path[: names.index(queue) + 1])
+        return set()
+    entries = (each for each in deaths if isinstance(each, dict))
+    path = takewhile(lambda entry: entry.get("reason") != "rejected", entries)
+    return {name for each in path if isinstance(name := each.get("queue"), str)}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from bisect import insort_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
+from postage.broker.core.backlog import AT_ONCE, Backlog
 from postage.broker.core.clock import Timer, Timers
 from postage.broker.core.costs import queue_cost
 from postage.broker.core.queue_arguments import QueueArguments
@@ -104,17 +107,17 @@ class ConsumerRotation:
             self._active = consumer
 
     def _line_up(self, consumer: QueueConsumer) -> None:
-        at = len(self._turn)
-        while at and self._turn[at - 1].priority < consumer.priority:
-            at -= 1
-        self._turn.insert(at, consumer)
+        turn = self._turn
+        if not turn or turn[-1].priority >= consumer.priority:  # nearly always
+            turn.append(consumer)
+        else:
+            insort_right(turn, consumer, key=lambda each: -each.priority)
 
-    def remove(self, consumer: QueueConsumer) -> None:
-        """Remove *consumer*."""
+    def remove(self, consumers: Collection[QueueConsumer]) -> None:
+        """Remove *consumers*."""
         for place in (self._turn, self._waiting):
-            if consumer in place:
-                place.remove(consumer)
-        if self._active is consumer:
+            place[:] = [each for each in place if each not in consumers]
+        if self._active in consumers:
             self._active = next(iter(self), None)
 
     def next(self) -> QueueConsumer | None:
@@ -124,7 +127,7 @@ class ConsumerRotation:
         while self._turn:
             consumer = self._turn[0]
             if consumer.is_ready():
-                if len(self._turn) > 1:
+                if len(self._turn) > 1 and self._turn[1].priority == consumer.priority:
                     self._line_up(self._turn.pop(0))
                 return consumer
             self._waiting.append(self._turn.pop(0))
@@ -132,9 +135,11 @@ class ConsumerRotation:
 
     def wake(self) -> None:
         """Let consumers that are ready again rejoin the rotation."""
-        for consumer in tuple(self._waiting):
-            if consumer.is_ready():
-                self._waiting.remove(consumer)
+        ready = [consumer for consumer in self._waiting if consumer.is_ready()]
+        if ready:
+            awake = set(ready)
+            self._waiting = [consumer for consumer in self._waiting if consumer not in awake]
+            for consumer in ready:
                 self._line_up(consumer)
 
 
@@ -157,6 +162,7 @@ class BrokerQueue:
         timers: Timers,
         dead_letter: DeadLetter,
         account: Callable[[int], None],
+        backlog: Backlog,
     ) -> None:
         self.name, self.durable, self.auto_delete = name, durable, auto_delete
         self.owner = owner
@@ -174,6 +180,7 @@ class BrokerQueue:
         self.use_timer: Timer | None = None
         """Checks from time to time whether the queue is unused and has to be deleted."""
         self._timers, self._publish_dead_letter, self._account = timers, dead_letter, account
+        self._backlog = backlog
         self._last_seq = 0
         self._is_limited = self.options.max_length is not None or self.options.max_bytes is not None
         self._may_expire = False
@@ -181,7 +188,11 @@ class BrokerQueue:
         self._levels: list[deque[QueuedMessage]] = [
             deque() for _ in range((self.options.max_priority or 0) + 1)
         ]
-        """Messages by priority, the lowest first."""
+        """Messages that have never left the queue, by priority, the lowest first."""
+        self._returned: list[list[tuple[int, QueuedMessage]]] = [[] for _ in self._levels]
+        """Heaps of the messages that have come back, by priority; they are before all others."""
+        self._go_on: Timer | None = None
+        """Continues `dispatch`, which had too much to do."""
         self.cost = queue_cost(name, arguments, len(self._levels))
         """Estimated bytes of memory of the queue without its messages."""
         self._consumers = ConsumerRotation(single=self.options.single_active)
@@ -242,13 +253,7 @@ class BrokerQueue:
         if limit is not None and queued.deliveries > limit:
             self.dead_letter(queued, "delivery_limit")
             return
-        level = self._levels[queued.level]
-        later = []
-        # A message that has never left the queue has seq 0, and belongs behind all that have.
-        while level and 0 < level[0].seq < queued.seq:
-            later.append(level.popleft())
-        level.appendleft(queued)
-        level.extendleft(reversed(later))
+        heapq.heappush(self._returned[queued.level], (queued.seq, queued))
         self._count += 1
         self.body_bytes += len(queued.body)
 
@@ -256,8 +261,11 @@ class BrokerQueue:
 
     def _pop(self) -> QueuedMessage:
         # Most queues have one level only: try the highest before searching.
-        level = self._levels[-1] or next(level for level in reversed(self._levels) if level)
-        queued = level.popleft()
+        at = -1
+        while not self._levels[at] and not self._returned[at]:
+            at -= 1
+        returned = self._returned[at]
+        queued = heapq.heappop(returned)[1] if returned else self._levels[at].popleft()
         self._count -= 1
         self.body_bytes -= len(queued.body)
         return queued
@@ -273,13 +281,15 @@ class BrokerQueue:
     def _head(self) -> QueuedMessage | None:
         if not self._count:
             return None
-        return next(level[0] for level in reversed(self._levels) if level)
+        at = -1
+        while not self._levels[at] and not self._returned[at]:
+            at -= 1
+        return self._returned[at][0][1] if self._returned[at] else self._levels[at][0]
 
     def get(self) -> QueuedMessage | None:
         """Take the next message out of the queue and return it; None if the queue is empty."""
         self.last_use = self._timers.now()
-        self.expire()
-        if not self._count:
+        if not self.expire() or not self._count:
             return None
         queued = self._mark_delivered(self._pop())
         if self._may_expire:
@@ -296,34 +306,57 @@ class BrokerQueue:
         self._publish_dead_letter(self, queued, reason)
 
     def purge(self) -> int:
-        """Discard all messages that are ready; return their number."""
-        count = len(self)
-        for _ in range(count):
-            self.discard(self._pop())
+        """Discard all messages that are ready; return their number.
+
+        A million messages are freed in several turns of the hub; they are not in the queue then.
+        """
+        count, self._count, self.body_bytes = self._count, 0, 0
+        levels, self._levels = self._levels, [deque() for _ in self._levels]
+        returned, self._returned = self._returned, [[] for _ in levels]
+        for level in levels:
+            self._backlog.each(level, self._free, "messages that are freed")
+        for heap in returned:
+            self._backlog.each(
+                deque(each for _, each in heap), self._free, "messages that are freed"
+            )
         return count
 
-    def expire(self) -> None:
-        """Dead-letter expired messages at the head.
+    def _free(self, messages: list[QueuedMessage]) -> None:
+        self._account(-sum(queued.size for queued in messages))
+
+    def expire(self) -> bool:
+        """Dead-letter expired messages at the head, `AT_ONCE` at most; return whether all are gone.
 
         An expired message behind one that lives longer stays until it reaches the head.
         """
         if not self._may_expire:
-            return
+            return True
         now = self._timers.now()
-        while (head := self._head()) and head.expires_at is not None and head.expires_at <= now:
-            self.dead_letter(self._pop(), "expired")
+        with self._backlog:
+            for _ in range(AT_ONCE):
+                head = self._head()
+                if head is None or head.expires_at is None or head.expires_at > now:
+                    return True
+                self.dead_letter(self._pop(), "expired")
+        self._dispatch_later()
+        return False
 
-    def _watch_head(self) -> None:
-        """Set a timer for the expiry of the message at the head; an early timer does no harm."""
-        self.expire()
+    def _watch_head(self) -> bool:
+        """Set a timer for the expiry of the message at the head; an early timer does no harm.
+
+        Returns whether there are no expired messages at the head.
+        """
+        if not self.expire():
+            return False
         head = self._head()
         if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
-            return
+            return True
         if self._expiry is not None:
             self._expiry.cancel()
         self._wakes_at = head.expires_at
         delay = max(0.0, head.expires_at - self._timers.now())
         self._expiry = self._timers.later(delay, self._expire_and_watch)
+        return True
 
     def _expire_and_watch(self) -> None:
         self._expiry, self._wakes_at = None, math.inf
@@ -343,35 +376,66 @@ class BrokerQueue:
 
     def remove_consumer(self, consumer: QueueConsumer) -> None:
         """Stop serving *consumer*."""
+        self.remove_consumers((consumer,))
+
+    def remove_consumers(self, consumers: Collection[QueueConsumer]) -> None:
+        """Stop serving *consumers*."""
         self.last_use = self._timers.now()
-        self._consumers.remove(consumer)
+        self._consumers.remove(consumers)
 
     def dispatch(self) -> None:
-        """Drop messages over the limits, and deliver messages while a consumer is ready."""
+        """Drop messages over the limits, and deliver messages while a consumer is ready.
+
+        With more than `AT_ONCE` messages to deliver or to drop, it goes on in a later turn.
+        """
         self._consumers.wake()
         if not self._count:
             return
         if self._is_limited:
             self._trim()
-        if self._may_expire:
-            self._watch_head()
-        while self._count and (consumer := self._consumers.next()) is not None:
+        if self._may_expire and not self._watch_head():
+            return
+        for _ in range(AT_ONCE):
+            if not self._count or (consumer := self._consumers.next()) is None:
+                return
             queued = self._mark_delivered(self._pop())
             if not consumer.deliver(self, queued):
                 self.discard(queued)
-            if self._may_expire:
-                self._watch_head()
+            if self._may_expire and not self._watch_head():
+                return
+        self._dispatch_later()
+
+    def _dispatch_later(self) -> None:
+        if self._go_on is None:
+            self._go_on = self._timers.later(0, self._dispatch_more)
+
+    def _dispatch_more(self) -> None:
+        self._go_on = None
+        self.dispatch()
 
     def _trim(self) -> None:
         """Dead-letter messages at the head until the rest is within the limits."""
-        while self.options.overflow == "drop-head" and self._count and self._overflows(0, 0):
-            self.dead_letter(self._pop(), "maxlen")
+        if self.options.overflow != "drop-head":
+            return
+        with self._backlog:
+            for _ in range(AT_ONCE):
+                if not self._count or not self._overflows(0, 0):
+                    return
+                self.dead_letter(self._pop(), "maxlen")
+        self._dispatch_later()
 
     def close(self) -> None:
         """Discard all messages, without dead-lettering them, and cancel all consumers."""
         self.purge()
         if self._expiry is not None:
             self._expiry.cancel()
-        for consumer in self.consumers:
-            self._consumers.remove(consumer)
-            consumer.cancelled()
+        if self._go_on is not None:
+            self._go_on.cancel()
+        consumers = self.consumers
+        self._consumers.remove(set(consumers))
+        self._backlog.each(consumers, _cancel, "cancelled consumers")
+
+
+def _cancel(consumers: list[QueueConsumer]) -> None:
+    for consumer in consumers:
+        consumer.cancelled()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from postage.broker.core.backlog import AT_ONCE, Backlog
 from postage.broker.core.clock import Timers
 from postage.broker.core.costs import EXCHANGE, value_cost
-from postage.broker.core.dead_letters import dead_letter, has_cycle
+from postage.broker.core.dead_letters import DeadLetters
 from postage.broker.core.limits import Limits
-from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.queue import BrokerQueue, QueueConsumer, QueuedMessage
 from postage.broker.core.queue_arguments import check_same, check_text
 from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange, find_queues
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
-from postage.log_records import counted, logger_of, place_of
 
 __all__ = ["ReplyConsumer", "VHost"]
-
-logger = logger_of(__name__)
 
 _PREDECLARED = {
     "": "direct",
@@ -52,6 +51,13 @@ class MessageHolder(Protocol):
         """Keep nothing of messages whose queue has been deleted."""
 
 
+class ServedConsumer(QueueConsumer, Protocol):
+    """A consumer that knows its queue."""
+
+    queue: BrokerQueue | None
+    """None for a consumer of direct replies."""
+
+
 class VHost:
     """A virtual host, which all connections to it share."""
 
@@ -79,12 +85,11 @@ class VHost:
         """
         self._detached = 0
         """Bytes of deleted queues of which clients have messages."""
-        self._names = 0
+        self.backlog = Backlog(timers)
+        """Dead letters, and the rest of other work that is too much for one turn."""
+        self._dead_letters = DeadLetters(self, timers, account)
         self._sources: dict[tuple[str, str], dict[str, BrokerExchange]] = {}
         """The exchanges with bindings to a queue or exchange, by its type and name."""
-        self._dead_letters: deque[tuple[BrokerQueue, QueuedMessage, str]] = deque()
-        self._defers_dead_letters = False
-        """True while a message enters several queues: dead letters are published afterwards."""
         self.queues: dict[str, BrokerQueue] = {}
         self.exchanges = {
             name: BrokerExchange(name, type_, durable=True) for name, type_ in _PREDECLARED.items()
@@ -283,8 +288,7 @@ class VHost:
             )
         name = call.queue
         if not name:
-            self._names += 1
-            name = f"amq.gen-{self._names:016x}"
+            name = f"amq.gen-{secrets.token_urlsafe(16)}"  # others must not guess it
         queue = BrokerQueue(
             name,
             vhost=self.name,
@@ -293,8 +297,9 @@ class VHost:
             owner=connection if call.exclusive else None,
             arguments=call.arguments,
             timers=self._timers,
-            dead_letter=self._dead_letter,
+            dead_letter=self._dead_letters.publish,
             account=self._account,
+            backlog=self.backlog,
         )
         self._check_properties(queue)
         self.define(queue.cost)
@@ -382,8 +387,9 @@ class VHost:
             owner=None,
             arguments={},
             timers=self._timers,
-            dead_letter=self._dead_letter,
+            dead_letter=self._dead_letters.publish,
             account=account,
+            backlog=self.backlog,
         )
 
     def close(self) -> None:
@@ -394,9 +400,28 @@ class VHost:
         self.exchanges.clear()
         self._sources.clear()
 
-    def consumer_removed(self, queue: BrokerQueue) -> None:
-        """Delete *queue* if it is an auto-delete queue and has lost its last consumer."""
-        if queue.auto_delete and queue.had_consumers and not queue.consumers:
+    def remove_consumers(self, consumers: Iterable[ServedConsumer]) -> None:
+        """Let the queues of *consumers* forget them; delete auto-delete queues without others."""
+        removed: dict[BrokerQueue, set[QueueConsumer]] = {}
+        for consumer in consumers:
+            if consumer.queue is not None:
+                removed.setdefault(consumer.queue, set()).add(consumer)
+        self.backlog.each(removed.items(), self._remove_consumers, "the end of consumers")
+
+    def _remove_consumers(self, removed: list[tuple[BrokerQueue, set[QueueConsumer]]]) -> None:
+        for queue, consumers in removed:
+            queue.remove_consumers(consumers)
+            if queue.auto_delete and queue.had_consumers and not queue.consumers:
+                self.remove_queue(queue)
+            queue.dispatch()
+
+    def remove_owned(self, owner: object) -> None:
+        """Delete the queues that are exclusive to the connection *owner*, which has ended."""
+        owned = [queue for queue in self.queues.values() if queue.owner is owner]
+        self.backlog.each(owned, self._remove_queues, "the end of exclusive queues")
+
+    def _remove_queues(self, queues: list[BrokerQueue]) -> None:
+        for queue in queues:
             self.remove_queue(queue)
 
     # --- messages
@@ -428,48 +453,26 @@ class VHost:
     def put_all(self, message: PublishedMessage, queues: Sequence[BrokerQueue]) -> bool:
         """Put *message* into *queues*; return whether all of them accept it.
 
-        Dead letters that this produces are published afterwards.
+        Dead letters that this produces are published afterwards.  If there are more than `AT_ONCE`
+        queues, the message reaches the others in later turns of the hub.
         """
         accepted = all(queue.accepts(message) for queue in queues)
-        was_deferring, self._defers_dead_letters = self._defers_dead_letters, True
-        try:
-            for queue in queues:
-                queue.publish(message)
-        finally:
-            self._defers_dead_letters = was_deferring
-        if not was_deferring:
-            self._publish_dead_letters()
+        if len(queues) > AT_ONCE:
+            size = QueuedMessage(message.address, message.header, message.body).size
+            self._account(size * len(queues))  # what the copies will take
+            put = partial(self._put_copies, message, size)
+            self.backlog.each(queues, put, "copies of a message")
+        else:
+            with self.backlog:
+                for queue in queues:
+                    queue.publish(message)
         return accepted
 
-    def _dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
-        """Publish *queued* as a dead letter, unless another one or `put_all` is in progress."""
-        self._dead_letters.append((queue, queued, reason))
-        if not self._defers_dead_letters:
-            self._publish_dead_letters()
-
-    def _publish_dead_letters(self) -> None:
-        self._defers_dead_letters = True  # one may push another message out of its queue
-        try:
-            while self._dead_letters:
-                queue, queued, reason = self._dead_letters.popleft()
-                try:
-                    self._publish_dead_letter(queue, queued, reason)
-                except Exception as exc:  # a bug in the broker must not lose the other letters
-                    sort = counted(*place_of(exc))
-                    logger.exception(
-                        "A bug in the broker lost a dead letter of %a.", queue.name, extra=sort
-                    )
-        finally:
-            self._defers_dead_letters = False
-
-    def _publish_dead_letter(self, queue: BrokerQueue, queued: QueuedMessage, reason: str) -> None:
-        target = queue.options.dead_letter_exchange
-        if target is None or target not in self.exchanges:
-            return
-        letter = dead_letter(queued.message, queue, reason, self._timers.wall())
-        for destination in self.route(letter):
-            if not has_cycle(letter, destination.name, reason):
-                destination.publish(letter)
+    def _put_copies(self, message: PublishedMessage, size: int, queues: list[BrokerQueue]) -> None:
+        self._account(-size * len(queues))
+        for queue in queues:
+            if self.queues.get(queue.name) is queue:
+                queue.publish(message)
 
 
 def _refuse_reserved(noun: str, name: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from postage.broker.core.backlog import Backlog
 from postage.broker.core.costs import HELD_STEP
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.validation import validate
@@ -22,7 +23,7 @@ from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall, encode
 from postage.protocol import BASIC, method_id
 
-__all__ = ["BaseChannel", "Outlet", "Transaction", "Unacked", "UnackedCount"]
+__all__ = ["BaseChannel", "HeldPublish", "Outlet", "Transaction", "Unacked", "UnackedCount"]
 
 _NO_ROUTE = method_id(BASIC, 50) + (312).to_bytes(2, "big") + short_string("NO_ROUTE")
 
@@ -68,6 +69,24 @@ GONE = QueuedMessage(b"", MessageHeader(b""), b"")
 
 Unacked = tuple[BrokerQueue, QueuedMessage, UnackedCount | None]
 """An unacknowledged delivery: queue, message, and the count of the consumer (None: basic.get)."""
+Settle = Callable[[list[Unacked]], None]
+"""Acknowledges, rejects or requeues deliveries."""
+
+
+class HeldPublish(NamedTuple):
+    """A publish in a transaction."""
+
+    message: PublishedMessage
+    queues: list[str]
+    """The names of the queues that it goes to, if they still exist at the commit."""
+    mandatory: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes at the commit: that cannot wait until there is memory for them."""
+        message = self.message
+        copy = QueuedMessage(message.address, message.header, message.body)
+        return HELD_STEP + copy.size * max(1, len(self.queues))
 
 
 class Transaction:
@@ -80,8 +99,8 @@ class Transaction:
         self._hold = hold
         self.held = 0
         """Bytes of memory that have been charged, besides the unacknowledged messages."""
-        self.publishes: list[Callable[[], None]] = []
-        self.acks: list[tuple[Callable[[list[Unacked]], None], dict[int, Unacked]]] = []
+        self.publishes: list[HeldPublish] = []
+        self.acks: list[tuple[Settle, dict[int, Unacked]]] = []
         """Acks, rejects and nacks: what to do, and with which deliveries by tag."""
 
     def charge(self, size: int) -> None:
@@ -93,15 +112,23 @@ class Transaction:
         charged, self.held = self.held, 0
         self._hold(-charged)
 
-    def commit(self) -> None:
-        """Carry out what was held back: publishes before acks, as RabbitMQ does."""
-        self._release()
-        held, self.publishes = self.publishes, []
+    def commit(self, backlog: Backlog, put: Callable[[HeldPublish], None]) -> None:
+        """Carry out what was held back: publishes before acks, as RabbitMQ does.
+
+        With very many of them, *backlog* does the rest in later turns of the hub.
+        """
+        publishes, self.publishes = self.publishes, []
         acks, self.acks = self.acks, []
-        for publish in held:
-            publish()
+        self.held, charged = 0, self.held - sum(each.size for each in publishes)
+        self._hold(-charged)
+        backlog.each(publishes, partial(self._put_each, put), "publishes of a transaction")
         for action, deliveries in acks:
-            action(list(deliveries.values()))
+            backlog.each(deliveries.values(), action, "acks of a transaction")
+
+    def _put_each(self, put: Callable[[HeldPublish], None], publishes: list[HeldPublish]) -> None:
+        self._hold(-sum(each.size for each in publishes))
+        for each in publishes:
+            put(each)
 
     def roll_back(self) -> dict[int, Unacked]:
         """Discard what was held back; return the deliveries that are unacknowledged again."""
@@ -193,11 +220,9 @@ class BaseChannel:
             self._put(message, queues, mandatory=call.mandatory)
         else:
             names = [queue.name for queue in queues]
-            size = QueuedMessage(message.address, header, body).size + 8 * len(names)
-            self.transaction.charge(HELD_STEP + size)
-            self.transaction.publishes.append(
-                partial(self._put_by_name, message, names, mandatory=call.mandatory)
-            )
+            held = HeldPublish(message, names, call.mandatory)
+            self.transaction.charge(held.size)
+            self.transaction.publishes.append(held)
 
     def _with_reply_key(self, header: MessageHeader) -> MessageHeader:
         """Return *header* with the key of this channel's consumer of direct replies."""
@@ -206,11 +231,11 @@ class BaseChannel:
         values = {**decode_properties(header.data), "reply_to": self.reply_key}
         return header._replace(data=encode_properties(values), wants_direct_reply=False)
 
-    def _put_by_name(self, message: PublishedMessage, names: list[str], *, mandatory: bool) -> None:
-        """Put *message* into those of its queues that still exist at the commit."""
+    def _put_held(self, held: HeldPublish) -> None:
+        """Put a message into those of its queues that still exist at the commit."""
         known = self.vhost.queues
-        queues = [known[name] for name in names if name in known]
-        self._put(message, queues, mandatory=mandatory and not names)
+        queues = [known[name] for name in held.queues if name in known]
+        self._put(held.message, queues, mandatory=held.mandatory and not held.queues)
 
     def _put(
         self, message: PublishedMessage, queues: Sequence[BrokerQueue], *, mandatory: bool
@@ -242,7 +267,7 @@ class BaseChannel:
         consumer = None if message.exchange else self.vhost.reply_consumers.get(message.key)
         if consumer is not None:
             consumer.deliver_reply(message)
-        if mandatory:
+        if mandatory and not self.closing:
             self.send_message(_NO_ROUTE + message.address, message.header.data, message.body)
 
     def flush_confirms(self) -> None:

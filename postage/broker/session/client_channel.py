@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import struct
 from collections.abc import Callable
 from itertools import takewhile
@@ -35,7 +36,7 @@ class ClientChannel(BaseChannel):
         super().__init__(outlet, number, vhost)
         self.consumers: dict[str, ClientConsumer] = {}
         """Its consumers by tag."""
-        self._consumer_prefetch = self._tags = 0
+        self._consumer_prefetch = 0
         self._last_queue = ""
 
     def open(self) -> None:
@@ -56,13 +57,20 @@ class ClientChannel(BaseChannel):
         if not self.closing:
             self.outlet.deliveries += self.last_tag
         self.closing = True
-        for consumer in list(self.consumers.values()):
-            self._remove_consumer(consumer)
-        if self.reply_key is not None:
-            self.vhost.reply_consumers.pop(self.reply_key, None)
+        self.vhost.remove_consumers(self.take_consumers())
         if self.transaction is not None:
             self._roll_back(self.transaction)
         self._requeue_all()
+
+    def take_consumers(self) -> list[ClientConsumer]:
+        """Forget all consumers; return those that their queues still have to forget."""
+        taken = list(self.consumers.values())
+        for consumer in taken:
+            self._drop_consumer(consumer)
+        if self.reply_key is not None:
+            self.vhost.reply_consumers.pop(self.reply_key, None)
+            self.reply_key = None
+        return [consumer for consumer in taken if consumer.queue is not None]
 
     def _answer(self, call: MethodCall, name: str, **arguments: Any) -> None:
         if not getattr(call, "nowait", False):
@@ -152,15 +160,15 @@ class ClientChannel(BaseChannel):
 
     def _dispatch(self) -> None:
         """Serve the queues of this channel's consumers, because the prefetch limit allows it."""
-        for consumer in list(self.consumers.values()):
-            if consumer.queue is not None:
-                consumer.queue.dispatch()
+        queues = {id(each.queue): each.queue for each in self.consumers.values()}
+        for queue in queues.values():
+            if queue is not None:
+                queue.dispatch()
 
     def _on_basic_consume(self, call: MethodCall) -> None:
         name, tag = self._queue_name(call.queue), call.consumer_tag
         if not tag:
-            self._tags += 1
-            tag = f"amq.ctag-{self.outlet.id}.{self.number}-{self._tags}"
+            tag = f"amq.ctag-{secrets.token_urlsafe(16)}"
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
         consumer = ClientConsumer(self, tag, call, self._consumer_prefetch, self._cancelled)
@@ -188,7 +196,8 @@ class ClientChannel(BaseChannel):
         if self.reply_key is not None:
             raise ChannelFault(406, "reply consumer already set")
         self._add_consumer(consumer)
-        self.reply_key = f"{REPLY_TO}.{self.outlet.id}.{self.number}"
+        # Whoever knows the key can forge replies.
+        self.reply_key = f"{REPLY_TO}.{secrets.token_urlsafe(16)}"
         self.vhost.reply_consumers[self.reply_key] = consumer
 
     def _add_consumer(self, consumer: ClientConsumer) -> None:
@@ -221,9 +230,7 @@ class ClientChannel(BaseChannel):
             self.vhost.reply_consumers.pop(self.reply_key or "", None)
             self.reply_key = None
             return
-        queue.remove_consumer(consumer)
-        self.vhost.consumer_removed(queue)
-        queue.dispatch()
+        self.vhost.remove_consumers([consumer])
 
     def _on_basic_get(self, call: MethodCall) -> None:
         queue = self._queue(call.queue)
@@ -273,18 +280,25 @@ class ClientChannel(BaseChannel):
 
     def _apply(self, tag: int, action: Callable[[list[Unacked]], None], *, multiple: bool) -> None:
         """Apply *action* to the deliveries that *tag* stands for, now or at the commit."""
-        if multiple and not tag:
-            tags = list(self.unacked)
-        elif tag not in self.unacked:
+        if tag not in self.unacked and (tag or not multiple):
             raise _unknown(tag)
-        else:
-            tags = list(takewhile(lambda each: each <= tag, self.unacked)) if multiple else [tag]
-        taken = {each: self.unacked.pop(each) for each in tags}
+        taken = self._take_until(tag or self.last_tag) if multiple else self._take(tag)
         if self.transaction is None:
-            action(list(taken.values()))
+            self.vhost.backlog.each(taken.values(), action, "acks of deliveries")
         elif taken:
             self.transaction.charge(HELD_STEP)
             self.transaction.acks.append((action, taken))
+
+    def _take(self, tag: int) -> dict[int, Unacked]:
+        return {tag: self.unacked.pop(tag)}
+
+    def _take_until(self, tag: int) -> dict[int, Unacked]:
+        """Take the deliveries up to *tag*."""
+        if not self.unacked or next(reversed(self.unacked)) <= tag:
+            taken, self.unacked = self.unacked, {}
+            return taken
+        tags = list(takewhile(tag.__ge__, self.unacked))
+        return {each: self.unacked.pop(each) for each in tags}
 
     def _ack(self, deliveries: list[Unacked]) -> None:
         self._uncount(deliveries)
@@ -297,7 +311,7 @@ class ClientChannel(BaseChannel):
         self._settle(deliveries, lambda queue, queued: queue.dead_letter(queued, "rejected"))
 
     def _requeue(self, deliveries: list[Unacked]) -> None:
-        self._settle(deliveries[::-1], BrokerQueue.requeue)
+        self._settle(deliveries, BrokerQueue.requeue)
 
     def _settle(
         self, deliveries: list[Unacked], settle: Callable[[BrokerQueue, QueuedMessage], None]
@@ -319,7 +333,7 @@ class ClientChannel(BaseChannel):
 
     def _requeue_all(self) -> None:
         unacked, self.unacked = self.unacked, {}
-        self._requeue(list(unacked.values()))
+        self.vhost.backlog.each(unacked.values(), self._requeue, "the requeue of deliveries")
 
     def _uncount(self, deliveries: list[Unacked]) -> None:
         """Subtract *deliveries* from the unacknowledged ones, which makes room for others."""
@@ -361,7 +375,7 @@ class ClientChannel(BaseChannel):
         self.send("tx.select_ok")
 
     def _on_tx_commit(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
-        self._open_transaction().commit()
+        self._open_transaction().commit(self.vhost.backlog, self._put_held)
         self.send("tx.commit_ok")
 
     def _on_tx_rollback(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it

@@ -56,7 +56,7 @@ from postage.broker.wire.framing import (
     single_frames,
 )
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
-from postage.log_records import counted, logger_of
+from postage.log_records import counted, logger_of, place_of
 from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
 
 __all__ = ["ClientConnection"]
@@ -489,13 +489,26 @@ class ClientConnection(ClientOutput):
             self._on_output()
 
     def _release(self) -> None:
-        """Close all channels, and delete the queues that are exclusive to this connection."""
+        """Close all channels, and delete the queues that are exclusive to this connection.
+
+        A bug in one of these steps does not keep the others from being taken.
+        """
         # Messages that return to their queues must not be delivered here again.
         self.pause()
-        for number in list(self.channels):
-            self._end_channel(number)
+        vhost, channels = self.vhost, list(self.channels)
+        if vhost is None:
+            return
+        consumers = [each for n in channels for each in self.channels[n].take_consumers()]
+        self._attempt(partial(vhost.remove_consumers, consumers))
+        for number in channels:
+            self._attempt(partial(self._end_channel, number))
             self.channels.pop(number).forget()
-        if self.vhost is not None:
-            for queue in [q for q in self.vhost.queues.values() if q.owner is self]:
-                self.vhost.remove_queue(queue)
+        self._attempt(partial(vhost.remove_owned, self))
         self.blocked = False  # not before: messages that have returned may raise an alarm
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as exc:  # a bug in the broker
+            sort = counted(*place_of(exc))
+            logger.exception("%r met a bug in the broker at its end.", self, extra=sort)

@@ -117,6 +117,8 @@ class MessageHeader(NamedTuple):
     """Estimated bytes of memory of these keys."""
     wants_direct_reply: bool = False
     """Whether the message is to be answered to the pseudo-queue of direct replies."""
+    lineage: Any = None
+    """Counts the dead letters of the message this one comes from; see `core.dead_letters`."""
 
 
 class PublishedMessage:
