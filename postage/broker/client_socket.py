@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -30,7 +32,7 @@ READABLE, WRITABLE = 1, 2
 class ClientSocket:
     """One socket.  Its greenlet only waits for the end; all I/O happens in the hub."""
 
-    def __init__(self, node: Node, sock: Any, *, loopback: bool) -> None:
+    def __init__(self, node: Node, sock: Any, address: str, *, loopback: bool) -> None:
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self.sock, self._node = sock, node
@@ -38,6 +40,8 @@ class ClientSocket:
         self._loop = gevent.hub.get_hub().loop
         self._writer = self._loop.io(sock.fileno(), WRITABLE)
         self._reader = self._loop.io(sock.fileno(), READABLE)
+        # A callback would not do: gevent makes 50 of them before it looks at other sockets.
+        self._next_turn = self._loop.timer(0)
         self._is_reading = self._is_lingering = False
         self._sending = memoryview(b"")
         self._charged = 0
@@ -45,7 +49,9 @@ class ClientSocket:
         self._flush_due = False
         """True while a call of `flush` is pending, or waits for the socket."""
         self._ended = gevent.event.Event()
-        self.connection: ClientConnection = node.open_connection(self._on_output, loopback=loopback)
+        self.connection: ClientConnection = node.open_connection(
+            self._on_output, address=address, loopback=loopback
+        )
         self.connection.on_abort = self._drop
 
     def run(self) -> None:
@@ -82,12 +88,21 @@ class ClientSocket:
             self._ended.set()
 
     def _feed(self, data: bytes) -> None:
+        self._guarded(partial(self.connection.feed, data))
+
+    def _guarded(self, step: Callable[[], object]) -> None:
+        """Do *step*; a bug in the broker ends this connection only, and is not raised."""
         try:
-            self.connection.feed(data)
-        except Exception as exc:  # a bug in the broker ends this connection only
+            step()
+        except Exception as exc:  # a bug in the broker
             sort = counted(*place_of(exc))
             logger.exception("%r met a bug in the broker.", self.connection, extra=sort)
-            self.connection.stop(541, "a bug in the broker")
+            try:
+                self.connection.stop(541, "a bug in the broker")
+            except Exception as again:  # it is met again: say no more to the client
+                sort = counted(*place_of(again))
+                logger.exception("%r cannot be closed in order.", self.connection, extra=sort)
+                self._ended.set()
 
     # --- out
 
@@ -114,10 +129,19 @@ class ClientSocket:
         if self.connection.is_closed:
             self._ended.set()
         else:
-            self.connection.resume()
-            if self.connection.has_more:
-                self._feed(b"")
+            self._guarded(self._go_on)
+
+    def _go_on(self) -> None:
+        self.connection.resume()
+        if not self.connection.has_more:
             self._read_on()
+        elif not self.connection.blocked:  # `flush` is called again when it is unblocked
+            self._next_turn.start(self._handle_more)
+
+    def _handle_more(self) -> None:
+        """Handle more of what was read already."""
+        self._feed(b"")
+        self._read_on()
 
     def _send(self) -> None:
         while True:
@@ -159,7 +183,7 @@ class ClientSocket:
 
     def _release(self) -> None:
         self.connection.abort()
-        for watcher in (self._reader, self._writer):
+        for watcher in (self._reader, self._writer, self._next_turn):
             watcher.stop()
             watcher.close()
         self.sock.close()

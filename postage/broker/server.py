@@ -19,7 +19,7 @@ from postage.broker.faults import Faults
 from postage.broker.session.node import Node
 from postage.broker.snapshot import Statistics, snapshot
 from postage.errors import SettingsError
-from postage.log_records import logger_of
+from postage.log_records import counted, logger_of, place_of
 from postage.values import Rule, check_arguments, host_name, number, rule
 
 __all__ = ["Broker", "HubTimers"]
@@ -49,8 +49,10 @@ _RULES: Mapping[str, Rule] = {
 BACKLOG = 256
 """Connections that the system queues before they are accepted."""
 
-MOST_SOCKETS = 2
-"""Sockets, as a multiple of the limit of connections: some are still in their handshake."""
+LEAST_FILES = 32
+"""File descriptors that the broker uses even if there are fewer than it should leave."""
+SPARE_FILES = 64
+"""File descriptors of the process that the broker leaves for other purposes, at least."""
 
 
 class Broker:
@@ -86,6 +88,7 @@ class Broker:
         self._address = host, port
         self._server: gevent.server.StreamServer | None = None
         self._clients: set[ClientSocket] = set()
+        self._keep_within(_most_files())
         self._is_stopped = False
 
     def __enter__(self) -> Broker:  # noqa: PYI034 - Self needs Python 3.11
@@ -106,6 +109,16 @@ class Broker:
         user, password = (quote(each, safe="") for each in (self._user, self._password))
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"amqp://{user}:{password}@{host}:{self.port}"
+
+    def _keep_within(self, files: int) -> None:
+        """Accept no more connections than *files*, the file descriptors of a process, allow.
+
+        The broker could accept nobody, not even to refuse a connection, if it had used up all.
+        """
+        room = max(LEAST_FILES, files - SPARE_FILES)
+        node = self.node
+        node.strangers.most = min(node.strangers.most, room // 4)
+        node.most_open = min(node.most_open, room - node.strangers.most)
 
     def start(self) -> None:
         """Listen, and return when clients can connect; raise `SettingsError` for a bad address."""
@@ -140,12 +153,12 @@ class Broker:
             os.close(sock.detach())
 
     def _serve(self, sock: Any, address: Any) -> None:
-        crowded = len(self.node.connections) >= MOST_SOCKETS * self.node.limits.connections
-        if self._is_stopped or crowded:
+        if self._is_stopped:
             sock.close()
             return
         try:
-            client = ClientSocket(self.node, sock, loopback=_is_loopback(address[0]))
+            host = address[0]
+            client = ClientSocket(self.node, sock, host, loopback=_is_loopback(host))
         except OSError as exc:  # the client has closed the connection already
             logger.debug("A connection ended before it was served: %s.", exc)
             sock.close()
@@ -172,6 +185,16 @@ def _listening(host: str, port: int) -> gevent.socket.socket:
     return sock
 
 
+def _most_files() -> int:
+    """Return how many file descriptors this process may have."""
+    try:
+        import resource  # noqa: PLC0415 - Windows does not have it
+    except ImportError:
+        return 1 << 20
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
@@ -188,7 +211,11 @@ class _HubTimer:
         call = self._callback
         self.cancel()
         if call is not None:
-            call()
+            try:
+                call()
+            except Exception as exc:  # a bug in the broker must not reach the hub
+                sort = counted(*place_of(exc))
+                logger.exception("A timer met a bug in the broker.", extra=sort)
 
     def cancel(self) -> None:
         """Do not make the call; may be called twice, and after the call."""
@@ -201,9 +228,8 @@ class _HubTimer:
 class HubTimers:
     """Timers in the hub of the thread that calls `later`."""
 
-    def now(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
+    """Returns seconds that never go back; the broker asks with each frame."""
 
     def wall(self) -> float:
         """Return the seconds since the epoch."""

@@ -228,7 +228,7 @@ class Fuzzer:
             return (
                 bytes((len(text),)) if kind == "shortstr" else struct.pack(">I", len(text))
             ) + text
-        if kind == "table":
+        if kind in ("table", "rawtable"):
             return self._table(draw.choice((0, 1, 3, 20)))
         return draw.randbytes({"octet": 1, "bit": 1, "short": 2, "long": 4, "longlong": 8}[kind])
 

@@ -101,7 +101,7 @@ def test_bad_credentials_of_a_client_that_expects_no_reason(
 
 
 def test_guest_comes_from_this_machine_alone(node: Node) -> None:
-    new_client = FrameClient(node, loopback=False)
+    new_client = FrameClient(node, "192.0.2.1")
     new_client.start()
     (close,) = new_client.log_in()
     assert close.reply_code == 403
@@ -109,7 +109,7 @@ def test_guest_comes_from_this_machine_alone(node: Node) -> None:
 
 def test_other_users_come_from_anywhere() -> None:
     node = Node(ManualTimers(), users={"guest": "guest", "alice": "secret"})
-    new_client = FrameClient(node, loopback=False)
+    new_client = FrameClient(node, "192.0.2.1")
     new_client.start()
     assert names_of(new_client.log_in(b"\0alice\0secret")) == ["connection.tune"]
 
@@ -224,7 +224,8 @@ def test_a_new_secret(client: FrameClient) -> None:
 
 LEGAL = {
     (Stage.GREETING, StageEvent.GREETED, Stage.STARTING),
-    (Stage.STARTING, StageEvent.LOGGED_IN, Stage.TUNING),
+    (Stage.STARTING, StageEvent.ANSWERED, Stage.SECURING),
+    (Stage.SECURING, StageEvent.LOGGED_IN, Stage.TUNING),
     (Stage.TUNING, StageEvent.TUNED, Stage.OPENING),
     (Stage.OPENING, StageEvent.OPENED, Stage.OPEN),
     *(

@@ -148,6 +148,7 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
     assert client.connection.reading_paused
     client.receive()
     client.connection.resume()
+    client.connection.feed(b"")
     assert not client.connection.reading_paused
 
 

@@ -19,6 +19,10 @@ import pytest
 from pika import spec
 
 from postage.broker import Broker, BrokerThread, Limits
+from postage.broker.core.vhost import VHost
+from postage.broker.session.client_channel import ClientChannel
+from postage.broker.session.client_connection import ClientConnection
+from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
@@ -206,6 +210,26 @@ def test_publishers_wait_at_the_memory_limit_and_go_on(run: Any, join: Any) -> N
     assert not blocked()
 
 
+def test_a_broker_without_room_reads_on_when_there_is_some(run: Any, join: Any) -> None:
+    """The rest of what was read must not be forgotten when the publisher may go on."""
+    broker = run(limits=Limits(memory=1 << 20))
+    publisher, other = join(broker), join(broker)
+    publisher.declare("q")
+    for _ in range(4):
+        publisher.put("q", b"x" * 400_000)
+    publisher.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    total = 0
+    assert wait_blocking(lambda: node_of(broker).alarm is not None, 5)
+
+    def all_arrived() -> bool:
+        nonlocal total
+        total += other.ask(spec.Queue.Purge(queue="q"), spec.Queue.PurgeOk).message_count
+        return total == 4
+
+    assert wait_blocking(all_arrived, 5)
+    assert publisher.round_trip() < 5
+
+
 def test_consumers_go_on_while_publishers_wait(run: Any, join: Any) -> None:
     broker = run(limits=Limits(memory=MEGABYTE))
     publisher, consumer = join(broker), join(broker)
@@ -257,17 +281,65 @@ def test_a_handshake_that_does_not_come_on(run: Any) -> None:
     assert wait_blocking(lambda: not node_of(broker).connections, 5)
 
 
-def test_a_crowd_that_does_not_log_in_is_not_let_in(run: Any, join: Any) -> None:
+def test_silent_connections_make_room_for_those_that_log_in(run: Any, join: Any) -> None:
     broker = run(limits=Limits(connections=3))
-    join(broker)
     with ExitStack() as stack:
         crowd = [
             stack.enter_context(socket.create_connection(("127.0.0.1", broker.port), 5))
-            for _ in range(8)
+            for _ in range(20)
         ]
-        refused = [sock for sock in crowd[5:] if sock.recv(1) == b""]
-        assert len(refused) == 3
-        assert len(node_of(broker).connections) == 6
+        client = join(broker)
+        client.declare("q")
+        ended = [sock for sock in crowd[:5] if sock.recv(1) == b""]
+        assert len(ended) == 5, "the oldest are ended"
+        crowd[-1].sendall(PROTOCOL)
+        assert crowd[-1].recv(1), "the last ones may still log in"
+
+
+# --- bugs
+
+
+def raising(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("a bug")
+
+
+BUGS: dict[str, tuple[type, str]] = {
+    "in a method": (VHost, "declare_exchange"),
+    "when output was sent": (ClientConnection, "resume"),
+    "when it was met before": (ClientConnection, "_fail"),
+    "when channels end": (ClientChannel, "close"),
+    "when consumers end": (VHost, "remove_consumers"),
+    "when exclusive queues end": (VHost, "remove_owned"),
+}
+
+
+@pytest.mark.parametrize("where", BUGS)
+def test_a_bug_ends_one_connection_only(
+    run: Any,
+    join: Any,
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+) -> None:
+    broker = run()
+    victim, other = join(broker), join(broker)
+    other.declare("q")
+    victim.ask(spec.Queue.Declare(queue="mine", exclusive=True), spec.Queue.DeclareOk)
+    victim.ask(spec.Basic.Consume(queue="mine", consumer_tag="c"), spec.Basic.ConsumeOk)
+    with monkeypatch.context() as patched:
+        patched.setattr(*BUGS[where], raising)
+        if where == "when it was met before":
+            patched.setattr(VHost, "declare_exchange", raising)
+        victim.sock.sendall(encode(1, "exchange.declare", exchange="e", type="direct"))
+        if where.endswith("end"):
+            victim.sock.close()
+        stages = lambda: [each.stage for each in node_of(broker).connections]  # noqa: E731
+        assert wait_blocking(lambda: stages().count(Stage.OPEN) == 1, 5)
+    assert "bug" in caplog.text
+    other.put("q", b"m")
+    assert other.ask(spec.Basic.Get(queue="q", no_ack=True), spec.Basic.GetOk)
+    if where != "when exclusive queues end":
+        assert wait_blocking(lambda: "mine" not in node_of(broker).vhosts["/"].queues, 5)
 
 
 # --- the end

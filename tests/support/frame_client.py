@@ -64,10 +64,12 @@ def names_of(calls: list[MethodCall]) -> list[str]:
 class FrameClient:
     """One connection; `receive` returns the methods that have arrived since the last time."""
 
-    def __init__(self, node: Node, *, loopback: bool = True) -> None:
+    def __init__(self, node: Node, address: str = "127.0.0.1") -> None:
         self.node = node
         self.outputs = 0
-        self.connection = node.open_connection(self._on_output, loopback=loopback)
+        self.connection = node.open_connection(
+            self._on_output, address=address, loopback=address == "127.0.0.1"
+        )
         self._parser = FrameParser(1 << 20)
         self.bodies: list[bytes] = []
         self.heartbeats = 0
@@ -129,6 +131,16 @@ class FrameClient:
         capabilities: dict[str, bool] | None = None,
     ) -> list[MethodCall]:
         """Send connection.start_ok; return the answers."""
+        self.log_in_by(response, mechanism, capabilities)
+        return self.receive()
+
+    def log_in_by(
+        self,
+        response: bytes,
+        mechanism: str = "PLAIN",
+        capabilities: dict[str, bool] | None = None,
+    ) -> None:
+        """Send connection.start_ok."""
         properties = {"capabilities": ALL_CAPABILITIES if capabilities is None else capabilities}
         self.send_method(
             "connection.start_ok",
@@ -137,7 +149,6 @@ class FrameClient:
             response=response,
             locale="en_US",
         )
-        return self.receive()
 
     def tune(
         self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 0

@@ -92,7 +92,7 @@ class ConsumerRotation:
         self._active: QueueConsumer | None = None
         """The consumer that gets all messages, if *single*."""
         self._turn: list[QueueConsumer] = []
-        self._waiting: list[QueueConsumer] = []
+        self._waiting: dict[QueueConsumer, None] = {}
 
     def __len__(self) -> int:
         return len(self._turn) + len(self._waiting)
@@ -115,8 +115,9 @@ class ConsumerRotation:
 
     def remove(self, consumers: Collection[QueueConsumer]) -> None:
         """Remove *consumers*."""
-        for place in (self._turn, self._waiting):
-            place[:] = [each for each in place if each not in consumers]
+        self._turn = [each for each in self._turn if each not in consumers]
+        for consumer in consumers:
+            self._waiting.pop(consumer, None)
         if self._active in consumers:
             self._active = next(iter(self), None)
 
@@ -130,16 +131,14 @@ class ConsumerRotation:
                 if len(self._turn) > 1 and self._turn[1].priority == consumer.priority:
                     self._line_up(self._turn.pop(0))
                 return consumer
-            self._waiting.append(self._turn.pop(0))
+            self._waiting[self._turn.pop(0)] = None
         return None
 
     def wake(self) -> None:
         """Let consumers that are ready again rejoin the rotation."""
-        ready = [consumer for consumer in self._waiting if consumer.is_ready()]
-        if ready:
-            awake = set(ready)
-            self._waiting = [consumer for consumer in self._waiting if consumer not in awake]
-            for consumer in ready:
+        for consumer in tuple(self._waiting):
+            if consumer.is_ready():
+                del self._waiting[consumer]
                 self._line_up(consumer)
 
 
@@ -261,9 +260,7 @@ class BrokerQueue:
 
     def _pop(self) -> QueuedMessage:
         # Most queues have one level only: try the highest before searching.
-        at = -1
-        while not self._levels[at] and not self._returned[at]:
-            at -= 1
+        at = -1 if self._levels[-1] or self._returned[-1] else self._highest()
         returned = self._returned[at]
         queued = heapq.heappop(returned)[1] if returned else self._levels[at].popleft()
         self._count -= 1
@@ -281,10 +278,15 @@ class BrokerQueue:
     def _head(self) -> QueuedMessage | None:
         if not self._count:
             return None
+        at = self._highest()
+        return self._returned[at][0][1] if self._returned[at] else self._levels[at][0]
+
+    def _highest(self) -> int:
+        """Return the highest priority of which there are messages, counted from the end."""
         at = -1
         while not self._levels[at] and not self._returned[at]:
             at -= 1
-        return self._returned[at][0][1] if self._returned[at] else self._levels[at][0]
+        return at
 
     def get(self) -> QueuedMessage | None:
         """Take the next message out of the queue and return it; None if the queue is empty."""

@@ -40,49 +40,27 @@ from functools import partial
 from typing import Any
 
 from postage.broker.core.costs import PIECE
-from postage.broker.core.vhost import VHost
-from postage.broker.session import handshake
 from postage.broker.session.assembly import ContentAssembler
 from postage.broker.session.client_channel import CHANNEL_METHODS, ClientChannel
-from postage.broker.session.client_output import BURST, ClientOutput
+from postage.broker.session.client_output import BURST
+from postage.broker.session.entrance import OpeningConnection
 from postage.broker.session.handshake import Stage, StageEvent
 from postage.broker.session.host import Host
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
-from postage.broker.wire.framing import (
-    PROTOCOL,
-    WHOLE_PUBLISH,
-    FrameParser,
-    Publish,
-    single_frames,
-)
+from postage.broker.wire.framing import WHOLE_PUBLISH, Publish, single_frames
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
 from postage.log_records import counted, logger_of, place_of
-from postage.protocol import HEARTBEAT, HEARTBEAT_FRAME, METHOD
+from postage.protocol import HEARTBEAT, METHOD
 
 __all__ = ["ClientConnection"]
 
 logger = logger_of(__name__)
 
-LONGEST_NAME = 255
-"""Characters that are kept of the name of a connection."""
-
-CAPABILITIES = ("consumer_cancel_notify", "connection.blocked", "authentication_failure_close")
-"""The capabilities of clients that the broker acts on."""
-
-MOST_SILENT = 4
-"""Half heartbeat intervals of silence after which a client is considered dead (4.2.7)."""
-
-_METHODS = {
-    (Stage.STARTING, "connection.start_ok"): "_on_start_ok",
-    (Stage.TUNING, "connection.tune_ok"): "_on_tune_ok",
-    (Stage.OPENING, "connection.open"): "_on_open",
-    (Stage.OPEN, "connection.update_secret"): "_on_update_secret",
-    (Stage.CLOSING, "connection.close_ok"): "_on_close_ok",
-}
-"""Handlers of the methods that a client may call on channel 0, besides connection.close."""
+LONGEST_TURN = 0.01
+"""Seconds after which the rest of the input waits until others have had their turn."""
 
 
-class ClientConnection(ClientOutput):
+class ClientConnection(OpeningConnection):
     """The broker's side of one connection.
 
     *on_output* is called when there is output to send, when the connection has ended, and when
@@ -90,42 +68,25 @@ class ClientConnection(ClientOutput):
     """
 
     def __init__(
-        self, host: Host, id_: int, on_output: Callable[[], object], *, loopback: bool = True
+        self,
+        host: Host,
+        id_: int,
+        on_output: Callable[[], object],
+        *,
+        source: str,
+        loopback: bool,
     ) -> None:
-        super().__init__(on_output, host.limits.unsent)
-        self.host, self.id = host, id_
-        self.stage = Stage.GREETING
-        self.user = ""
-        self.vhost: VHost | None = None
-        """The virtual host; None before connection.open."""
-        self.frame_max = host.limits.frame_max
-        self.name = ""
-        """The name that the client has given itself, or the empty string."""
-        self._capabilities: frozenset[str] = frozenset()
+        super().__init__(host, id_, on_output, source=source, loopback=loopback)
         self.channels: dict[int, ClientChannel] = {}
         self.publishes = self.deliveries = 0
         self.held = 0
         """Bytes that are in the account of the broker because of this connection, and no queue."""
         self.has_more = False
-        """Whether `feed` has stopped early, to go on after `resume`: the client does not read."""
-        self._has_received = False
-        """Whether anything was received since `_check_heartbeats` last ran."""
+        """Whether `feed` has stopped early, to go on after `resume`."""
         self._held_rest = 0
-        self._parser = FrameParser(host.limits.frame_max)
         self._contents = ContentAssembler(host.limits, self.hold)
         self._turn = 0
-        self._loopback, self._channel_max = loopback, host.limits.channels
         self._message_max = host.limits.message_max
-        self._greeting = b""
-        self._deadline = host.timers.later(host.limits.handshake, self.close)
-        self._heartbeat = self._deadline  # until it is negotiated
-
-    def __repr__(self) -> str:
-        return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
-
-    def capability(self, name: str) -> bool:
-        """Tell whether the client has announced that it supports *name*."""
-        return name in self._capabilities
 
     @property
     def is_closed(self) -> bool:
@@ -174,9 +135,10 @@ class ClientConnection(ClientOutput):
     def reading_paused(self) -> bool:
         """Whether nothing should be read from the client now.
 
-        Either publishers are blocked, or the client does not read the answers to its methods.
+        Either publishers are blocked, or the client does not read the answers to its methods, or
+        what was read last is too much for one turn.
         """
-        return self.blocked or self._answers > self._most_unread
+        return self.blocked or self.has_more or self._answers > self._most_unread
 
     def confirm_later(self, flush: Callable[[], None]) -> None:
         """Call *flush* when the present input has been handled."""
@@ -206,7 +168,8 @@ class ClientConnection(ClientOutput):
         try:
             if self.stage is Stage.GREETING:
                 data = self._greet(data)
-            interceptor = self.interceptor
+            interceptor, now = self.interceptor, self.host.timers.now
+            until, was_blocked = now() + LONGEST_TURN, self.blocked
             with closing(self._parser.feed(data, single=interceptor is not None)) as frames:
                 for frame in frames:
                     if self.stage is Stage.CLOSED:
@@ -215,8 +178,13 @@ class ClientConnection(ClientOutput):
                         self._frame(*frame)
                     else:
                         interceptor.incoming(partial(self._frame, *frame))
-                    if self._answers > self._most_unread:
-                        self.has_more = True  # a pipeline may cause any number of answers
+                    if (
+                        now() > until
+                        or self.blocked is not was_blocked
+                        or self._answers > self._most_unread
+                    ):
+                        self.has_more = True  # a pipeline may cause any amount of work
+                        self._on_output()
                         break
         except SyntaxFault as exc:
             self._fail(exc)
@@ -246,19 +214,6 @@ class ClientConnection(ClientOutput):
             self._held_rest += change
             self.hold(change)
 
-    def _greet(self, data: bytes) -> bytes:
-        """Handle the protocol header; return what follows it."""
-        self._greeting += data
-        if not PROTOCOL.startswith(self._greeting[: len(PROTOCOL)]):
-            self.write(PROTOCOL)
-            self.close()
-            return b""
-        if len(self._greeting) < len(PROTOCOL):
-            return b""
-        self._advance(StageEvent.GREETED)
-        self.write(handshake.start())
-        return self._greeting[len(PROTOCOL) :]
-
     def _frame(self, frame_type: int, number: int, payload: Any) -> None:
         call = None
         try:
@@ -282,94 +237,6 @@ class ClientConnection(ClientOutput):
                 self.write(encode(number, "channel.close", **exc.close_arguments))
             else:
                 self._fail(exc)
-
-    def _connection_method(self, number: int, call: MethodCall) -> None:
-        """Carry out a method on channel 0, or one on a channel before the connection is open."""
-        name, state = call.method.name, f"connection state {self.stage.value}"
-        handler = _METHODS.get((self.stage, name))
-        if number and self.stage is not Stage.CLOSING:
-            raise ConnectionFault(505, f"{name} in {state}")
-        if not number and name == "connection.close":
-            self._release()
-            self.write(encode(0, "connection.close_ok"))
-            self.close()
-        elif not number and handler is not None:
-            getattr(self, handler)(call)
-        elif self.stage is not Stage.CLOSING:
-            raise ConnectionFault(504, f"unexpected method in {state}")
-
-    def _advance(self, event: StageEvent) -> None:
-        self.stage = handshake.next_stage(self.stage, event)
-
-    # --- handshake
-
-    def _on_start_ok(self, call: MethodCall) -> None:
-        # What the broker does not use is not kept: the client has not logged in yet.
-        self.name = str(call.client_properties.get("connection_name", ""))[:LONGEST_NAME]
-        announced = call.client_properties.get("capabilities")
-        if isinstance(announced, dict):
-            self._capabilities = frozenset(each for each in CAPABILITIES if announced.get(each))
-        user, password = handshake.credentials(call.mechanism, call.response)
-        if self.host.admits(user, password, loopback=self._loopback):
-            self.user = user
-            self._advance(StageEvent.LOGGED_IN)
-            self.write(handshake.tune(self.host.limits))
-            return
-        logger.info("A login as %r was refused.", user, extra=counted())
-        if self.capability("authentication_failure_close"):
-            text = f"Login was refused using authentication mechanism {call.mechanism}. "
-            raise ConnectionFault(403, text + "For details see the broker logfile.")
-        self.close()
-
-    def _on_tune_ok(self, call: MethodCall) -> None:
-        tuning = handshake.negotiate(call, self.host.limits)
-        self.frame_max = self._parser.frame_max = tuning.frame_max
-        self._channel_max = tuning.channel_max
-        self._advance(StageEvent.TUNED)
-        if tuning.heartbeat:
-            half = tuning.heartbeat / 2
-            check = partial(self._check_heartbeats, half, silent=0)
-            self._heartbeat = self.host.timers.later(half, check)
-
-    def _on_open(self, call: MethodCall) -> None:
-        if self.host.is_crowded:
-            limit = self.host.limits.connections
-            text = f"connection refused: node connection limit ({limit}) is reached"
-            raise ConnectionFault(530, text)
-        vhost = self.host.vhosts.get(call.virtual_host)
-        if vhost is None:
-            raise ConnectionFault(530, f"vhost {call.virtual_host} not found")
-        self.vhost = vhost
-        self._advance(StageEvent.OPENED)
-        self._deadline.cancel()
-        self.write(encode(0, "connection.open_ok"))
-
-    def _on_update_secret(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
-        self.write(encode(0, "connection.update_secret_ok"))
-
-    def _on_close_ok(self, call: MethodCall) -> None:  # noqa: ARG002 - all handlers take it
-        self.close()
-
-    # --- heartbeats
-
-    def _check_heartbeats(self, seconds: float, silent: int) -> None:
-        """Send a heartbeat if nothing else was sent in the last *seconds*, half an interval.
-
-        Ends the connection of a client that has been *silent* for `MOST_SILENT` half intervals.
-        """
-        if self.is_closed:
-            return
-        if not self._has_sent:
-            self.write(HEARTBEAT_FRAME)
-        # While the owner does not read, the broker cannot hear the client.
-        silent = 0 if self._has_received or self.reading_paused else silent + 1
-        self._has_sent = self._has_received = False
-        if silent < MOST_SILENT:
-            check = partial(self._check_heartbeats, seconds, silent)
-            self._heartbeat = self.host.timers.later(seconds, check)
-        else:
-            logger.info("%r missed its heartbeats.", self, extra=counted())
-            self.close()
 
     # --- channels
 
@@ -456,17 +323,6 @@ class ClientConnection(ClientOutput):
 
     # --- the end
 
-    def _fail(self, fault: Fault) -> None:
-        """Close the connection because of *fault*, and wait until the client confirms that."""
-        if self.stage in (Stage.CLOSING, Stage.CLOSED):
-            return
-        logger.info("%r is closed: %s", self, fault, extra=counted(fault.code))
-        self._release()
-        self._advance(StageEvent.FAILED)
-        self.write(encode(0, "connection.close", **fault.close_arguments))
-        self._deadline.cancel()
-        self._deadline = self.host.timers.later(self.host.limits.handshake, self.close)
-
     def stop(self, code: int, text: str) -> None:
         """Close the connection for the broker's own reasons; does not wait for the client."""
         if self.stage is Stage.OPEN:
@@ -482,8 +338,7 @@ class ClientConnection(ClientOutput):
         if self.stage is not Stage.CLOSED:
             self._release()
             self._advance(StageEvent.ENDED)
-            self._deadline.cancel()
-            self._heartbeat.cancel()  # which would keep this connection in memory
+            self._cancel_timers()
             self._hold_rest()
             self.host.remove(self)
             self._on_output()

@@ -56,6 +56,10 @@ class ClientOutput(ABC):
         """End the connection."""
 
     @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Add *data* to the output."""
+
+    @abstractmethod
     def take_output(self) -> bytes:
         """Take the output, and return it."""
 

@@ -24,7 +24,9 @@ __all__ = [
     "Stage",
     "StageEvent",
     "Tuning",
+    "announces",
     "credentials",
+    "describe",
     "negotiate",
     "next_stage",
     "start",
@@ -32,11 +34,20 @@ __all__ = [
 ]
 
 
+LONGEST_NAME = 255
+"""Characters that are kept of the name of a connection."""
+
+CAPABILITIES = ("consumer_cancel_notify", "connection.blocked", "authentication_failure_close")
+"""The capabilities of clients that the broker acts on."""
+
+
 class Stage(enum.Enum):
     """How far a connection has come; the values are RabbitMQ's names."""
 
     GREETING = "handshake"
     STARTING = "starting"
+    SECURING = "securing"
+    """The client has sent its password, which is checked now or in a few seconds."""
     TUNING = "tuning"
     OPENING = "opening"
     OPEN = "running"
@@ -49,6 +60,8 @@ class StageEvent(enum.Enum):
 
     GREETED = enum.auto()
     """The client has sent the protocol header."""
+    ANSWERED = enum.auto()
+    """The client has sent its password."""
     LOGGED_IN = enum.auto()
     TUNED = enum.auto()
     OPENED = enum.auto()
@@ -61,7 +74,8 @@ _CLOSES = {StageEvent.FAILED: Stage.CLOSING, StageEvent.ENDED: Stage.CLOSED}
 
 TRANSITIONS: Mapping[Stage, Mapping[StageEvent, Stage]] = {
     Stage.GREETING: {StageEvent.GREETED: Stage.STARTING, StageEvent.ENDED: Stage.CLOSED},
-    Stage.STARTING: {StageEvent.LOGGED_IN: Stage.TUNING, **_CLOSES},
+    Stage.STARTING: {StageEvent.ANSWERED: Stage.SECURING, **_CLOSES},
+    Stage.SECURING: {StageEvent.LOGGED_IN: Stage.TUNING, **_CLOSES},
     Stage.TUNING: {StageEvent.TUNED: Stage.OPENING, **_CLOSES},
     Stage.OPENING: {StageEvent.OPENED: Stage.OPEN, **_CLOSES},
     Stage.OPEN: _CLOSES,
@@ -112,6 +126,26 @@ def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
     else:
         raise ConnectionFault(503, f"unknown authentication mechanism '{mechanism}'")
     return "", ""
+
+
+def announces(properties: bytes, capability: str) -> bool:
+    """Tell whether encoded client *properties* announce a *capability*, without decoding them.
+
+    Decoding costs more than all else that a client without a password makes the broker do.
+    """
+    return capability.encode() + b"t\x01" in properties
+
+
+def describe(properties: bytes) -> tuple[str, frozenset[str]]:
+    """Return the name of a client, and those of the `CAPABILITIES` that it has, from *properties*.
+
+    Raises `SyntaxFault` if they cannot be decoded.
+    """
+    table, _ = decode_table(len(properties).to_bytes(4, "big") + properties, 0)
+    announced = table.get("capabilities")
+    found = announced if isinstance(announced, dict) else {}
+    name = str(table.get("connection_name", ""))[:LONGEST_NAME]
+    return name, frozenset(each for each in CAPABILITIES if found.get(each))
 
 
 def tune(limits: Limits) -> bytes:

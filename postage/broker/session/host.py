@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
+from postage.broker.session.logins import Logins
 
 __all__ = ["Host"]
 
@@ -24,12 +25,17 @@ class Host(Protocol):
     def vhosts(self) -> Mapping[str, VHost]:
         """The virtual hosts by name."""
 
+    logins: Logins
+    """Who may log in, and when."""
+    most_open: int
+    """How many connections may be open at a time."""
+
     @property
     def is_crowded(self) -> bool:
-        """Whether there are more connections than the limit."""
+        """Whether as many connections are open as may be."""
 
-    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
-        """Tell whether *user* may log in."""
+    def opened(self, connection: Any) -> None:
+        """Note that *connection* has been opened."""
 
     def hold(self, connection: Any, change: int) -> None:
         """Charge *change* bytes that *connection* holds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import itertools
 from collections.abc import Callable, Mapping
 
@@ -10,6 +9,7 @@ from postage.broker.core.clock import Timers
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
+from postage.broker.session.logins import Logins, Strangers, source_of
 from postage.broker.wire.exceptions import ChannelFault
 from postage.log_records import counted, logger_of
 
@@ -22,6 +22,9 @@ UNBLOCK_AT = 0.8
 
 MOST_LAST_WORDS = 1 << 12
 """Unread bytes of a connection that holds too much, beyond which it is not told why it ends."""
+
+LEAST_STRANGERS = 16
+"""Connections in their handshake that even a broker for few connections accepts."""
 
 
 class Node:
@@ -39,7 +42,13 @@ class Node:
         self.timers = timers
         self._create_missing = create_missing
         self.limits = limits or Limits()
-        self._users = dict(users or {"guest": "guest"})
+        self.logins = Logins(users or {"guest": "guest"}, timers)
+        self.most_open = self.limits.connections
+        """How many connections may be open at a time."""
+        self.strangers: Strangers[ClientConnection] = Strangers(
+            max(LEAST_STRANGERS, self.limits.connections)
+        )
+        """The connections that have not been opened yet."""
         self.vhosts: dict[str, VHost] = {}
         self.connections: set[ClientConnection] = set()
         self.memory = 0
@@ -89,11 +98,23 @@ class Node:
         vhost.close()
 
     def open_connection(
-        self, on_output: Callable[[], None], *, loopback: bool = True
+        self,
+        on_output: Callable[[], None],
+        *,
+        address: str = "127.0.0.1",
+        loopback: bool = True,
     ) -> ClientConnection:
         """Return a new connection; see `ClientConnection` for *on_output*."""
-        connection = ClientConnection(self, next(self._ids), on_output, loopback=loopback)
+        source = source_of(address)
+        connection = ClientConnection(
+            self, next(self._ids), on_output, source=source, loopback=loopback
+        )
         self.connections.add(connection)
+        self.strangers.add(connection, source)
+        while (oldest := self.strangers.surplus()) is not None:
+            text = "More than %d connections have not logged in: the oldest one of %s is ended."
+            logger.warning(text, self.strangers.most, oldest.source, extra=counted())
+            oldest.abort()
         if self.on_connection is not None:
             self.on_connection(connection)
         return connection
@@ -102,20 +123,18 @@ class Node:
         """Remove *connection*, which has ended."""
         if connection in self.connections:
             self.connections.remove(connection)
+            self.opened(connection)
             self.published += connection.publishes
             self.delivered += connection.deliveries
 
+    def opened(self, connection: ClientConnection) -> None:
+        """Note that *connection* has been opened, or has ended before that."""
+        self.strangers.discard(connection, connection.source)
+
     @property
     def is_crowded(self) -> bool:
-        """Whether there are more connections than the limit."""
-        return len(self.connections) > self.limits.connections
-
-    def admits(self, user: str, password: str, *, loopback: bool) -> bool:
-        """Tell whether *password* is right; guest may log in from this machine only."""
-        if user not in self._users or (user == "guest" and not loopback):
-            return False
-        secrets = (each.encode("utf-8", "surrogatepass") for each in (self._users[user], password))
-        return hmac.compare_digest(*secrets)  # in a time that tells nothing about the password
+        """Whether as many connections are open as may be."""
+        return len(self.connections) - len(self.strangers) >= self.most_open
 
     # --- memory
 

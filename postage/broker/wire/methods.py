@@ -1,7 +1,8 @@
 """The methods of AMQP 0-9-1 with RabbitMQ's extensions, as a table, and their codec.
 
 Each line of the table has the class id, the method id, the name, and the arguments in order with
-their types.  A name in brackets is reserved: it is read and ignored, and written as zero.
+their types.  A name in brackets is reserved: it is read and ignored, and written as zero.  A rawtable
+is a table that is read as bytes: its reader decides whether and when to decode it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["METHODS", "Method", "MethodCall", "decode", "decode_publish", "encod
 
 _TABLE = """
 10 10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
-10 11 connection.start_ok client_properties:table mechanism:shortstr response:longstr locale:shortstr
+10 11 connection.start_ok client_properties:rawtable mechanism:shortstr response:longstr locale:shortstr
 10 20 connection.secure challenge:longstr
 10 21 connection.secure_ok response:longstr
 10 30 connection.tune channel_max:short frame_max:long heartbeat:short
@@ -254,7 +255,7 @@ def encode(channel: int, name: str, **arguments: Any) -> bytes:
     return FRAME_HEAD.pack(METHOD, channel, len(payload)) + payload + FRAME_END
 
 
-_ZEROS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
+_ZEROS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}, "rawtable": {}}
 
 
 def _encoded(value: Any, type_: str) -> bytes:
@@ -268,9 +269,11 @@ _READERS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
     "shortstr": _text_at,
     "longstr": long_at,
     "table": decode_table,
+    "rawtable": long_at,
 }
 _WRITERS: dict[str, Callable[[Any], bytes]] = {
     "shortstr": short_string,
     "longstr": long_string,
     "table": encode_table,
+    "rawtable": encode_table,
 }
