@@ -91,12 +91,16 @@ class Scheduler:
             self._ended.clear()
             for runner in list(self._runners):
                 runner.start()
+            # Not by the timeout of `wait`: to raise and to catch it takes most of an idle turn.
+            ticks = gevent.get_hub().loop.timer(TURN, TURN)
+            ticks.start(self._turned.set)
             try:
                 while not self._is_over():
-                    self._turned.wait(TURN)
+                    self._turned.wait()
                     self._turned.clear()
                     yield 1
             finally:
+                ticks.close()
                 self._stop()
         if self._next_action is NextAction.RESTART and not self._was_signalled:
             restart_program()
