@@ -38,7 +38,7 @@ from postage.values import (
     value_error,
 )
 
-__all__ = ["ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live", "origins"]
+__all__ = ["MECHANISMS", "ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live", "origins"]
 
 Hup = Mapping[str, Any]
 """Host, user and password as a dictionary ("host-user-password"), with the optional key ``port``.
@@ -46,6 +46,7 @@ Hup = Mapping[str, Any]
 
 TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
+"""The ways to log in that we know."""
 _FILES = ("cacertfile", "certfile", "keyfile")
 _FLAGS = ("wait_for_broker", "tls", "verify")
 

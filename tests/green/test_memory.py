@@ -211,3 +211,15 @@ def test_the_weight_of_a_delivery_is_that_of_its_body(endpoint: Endpoint, worker
         wait_for_limit(worker)
         assert in_hand() >= len(worker.begun) * weight(FAT.encode())
         worker.gate.set()
+
+
+@pytest.mark.parametrize("size", [20_000, 600_000], ids=["many", "one too large"])
+def test_replies_beyond_it_are_dropped(endpoint: Endpoint, raw: Raw, size: int) -> None:
+    producer = endpoint.producer()
+    with running(at(endpoint, Worker)):
+        queue = producer.rpc_echo("x", _queue_only=True)
+    for _ in range(50):
+        raw.send("", queue, b"x" * size)
+    with pytest.raises(messaging.TimeoutError) as caught:
+        producer.consume_rpc(queue, 51, timeout=0.5)
+    assert len(caught.value.results) <= MEMORY / size + 1

@@ -24,7 +24,7 @@ from postage.errors import (
     VhostRefused,
 )
 from postage.foreign_text import one_line
-from postage.settings import Settings, origins
+from postage.settings import MECHANISMS, Settings, origins
 
 __all__ = [
     "channel_limit_in",
@@ -65,6 +65,8 @@ def connecting_failed(
     error: ConnectionFailed
     if code in _PASSING or _PASSES.search(text):
         error = _refused_for_now(settings, host, port, code, text)
+    elif type(cause) is pika.exceptions.AuthenticationError:
+        error = _mechanism_missing(settings, host, port)
     elif isinstance(cause, _LOGIN_REFUSED):
         error = _login_refused(settings, host, port)
     elif isinstance(cause, pika.exceptions.ProbableAccessDeniedError) and code:
@@ -132,6 +134,14 @@ def _login_refused(settings: Settings, host: str, port: int) -> AuthenticationFa
         + _check(origins(settings, "user", "password"))
     )
     text = f"{host}:{port} refused {login}"
+    return AuthenticationFailed(text, host=host, port=port, user=settings.user)
+
+
+def _mechanism_missing(settings: Settings, host: str, port: int) -> AuthenticationFailed:
+    text = (
+        f"{host}:{port} offers no login by {settings.auth_mechanism}; allow it there, or set "
+        f"another one of {', '.join(MECHANISMS)} with auth_mechanism"
+    )
     return AuthenticationFailed(text, host=host, port=port, user=settings.user)
 
 
@@ -262,6 +272,7 @@ def _root(exc: BaseException) -> BaseException:
 
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, pika.exceptions.IncompatibleProtocolError):
-        return "the server there speaks another protocol"
+        why = one_line(exc, 200)
+        return f"the server there speaks another protocol, or not as it should: {why}"
     text = one_line(exc)
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

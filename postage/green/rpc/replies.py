@@ -10,10 +10,14 @@ from gevent.event import AsyncResult
 from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, PostageError
 from postage.green.amqp.channel import DIRECT, Channel, new_tag
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
+from postage.log_records import counted
 from postage.protocol import NOT_FOUND
 
 __all__ = ["DirectReplyQueue", "ReplyQueue", "collect", "private_queue"]
+
+logger = HubLogger(__name__)
 
 EXPIRES_WITHOUT_CONSUMER = 60_000
 """Milliseconds after which the broker deletes a reply queue without a consumer: its greenlet was
@@ -103,7 +107,11 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
     Returns the replies that arrived, and whether there are *count* of them.  Afterwards
     the broker deletes the queue, as it does when the connection ends.  Raises `ConnectionLost` if
     the queue does not exist, and `ConsumerCancelled` if it is deleted meanwhile.
+
+    The replies may weigh what the setting ``memory`` allows, see `postage.budget`.  Those that
+    would be too much are dropped and logged, so that they are not complete.
     """
+    room = pair.settings.memory
     connection = pair.consuming.current
     if connection is None:
         raise ConnectionLost(f"the queue {queue!r} is gone with its connection to the broker")
@@ -112,7 +120,11 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
     tag = new_tag()
 
     def take(delivery: Delivery) -> None:
-        if len(replies) < count:
+        nonlocal room
+        room -= delivery.weight
+        if room < 0:
+            logger.warning("Replies on %r are dropped: they are too many.", queue, extra=counted())
+        elif len(replies) < count:
             replies.append(delivery)
         if len(replies) == count:
             complete.set()
@@ -125,7 +137,7 @@ def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list
         channel.on_end.append(complete.set_exception)
         channel.on_cancel.append(on_cancel)
         try:
-            channel.consume(queue, take, no_ack=True, tag=tag)
+            channel.consume(queue, take, no_ack=True, tag=tag, max_body=room)
             complete.wait(timeout)
             if complete.ready():
                 complete.get()
