@@ -19,18 +19,23 @@ from __future__ import annotations
 import codecs
 import enum
 import functools
+import gc
 import itertools
 import json
 import marshal
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from postage.errors import DecodingError, EncodingError
 
 __all__ = ["Encoder", "JsonEncoder", "body_of", "encode_fast", "fast_json", "too_large"]
+
+
+_LARGE = 1 << 16
+"""Bytes of a body from which on the collection of garbage waits until it is decoded."""
 
 
 class Encoder:
@@ -75,7 +80,7 @@ class JsonEncoder(Encoder):
         text = None if libraries is None else encode_fast(data, libraries)
         if text is None:
             text = _encode(data)
-        if len(text) >= 2 * cls.max_depth and cls._is_too_deep(text, data):
+        if len(text) >= 2 * cls.max_depth and cls._is_too_deep(text):
             key = _path_to_deepest(data)
             raise EncodingError(
                 f"cannot send {key} as JSON: it nests deeper than {cls.max_depth} levels", key=key
@@ -91,25 +96,43 @@ class JsonEncoder(Encoder):
         libraries, data = fast_json(), b""
         try:
             data = string.encode() if isinstance(string, str) else bytes(string)
+            size = len(data)
             try:
-                value = _decode(data) if libraries is None else libraries.loads(data)
+                if size >= _LARGE:
+                    value = _decode_large(data, libraries)
+                else:
+                    value = _decode(data) if libraries is None else libraries.loads(data)
             except (ValueError, RecursionError):
                 # It may accept the data, and always raises the same errors.
-                value = _decode(data.removeprefix(codecs.BOM_UTF8))
+                value = _decode_large(data.removeprefix(codecs.BOM_UTF8), None)
         except (ValueError, RecursionError) as exc:
             what = _form_of(data) or str(exc)[:200]
             raise DecodingError(f"not JSON in UTF-8: {what}") from exc
-        if len(data) >= 2 * cls.max_depth and cls._is_too_deep(data, value):
+        if size >= 2 * cls.max_depth and cls._is_too_deep(data):
             raise DecodingError(f"nested deeper than {cls.max_depth} levels")
         return value
 
     @classmethod
-    def _is_too_deep(cls, text: bytes, value: Any) -> bool:
-        # Finding brackets takes far less time than walking, and is enough for ordinary bodies.
+    def _is_too_deep(cls, text: bytes) -> bool:
         # `replace` finds each by memchr, and stops at the limit; `count` would look at each byte.
         limit = cls.max_depth
         others = len(text.replace(b"[", b"", limit)) + len(text.replace(b"{", b"", limit))
-        return 2 * len(text) - others >= limit and _depth(value) > limit
+        return 2 * len(text) - others >= limit and _depth_of_text(text) > limit
+
+
+# Opening brackets are 1, closing ones -1 as a signed byte.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+
+def _depth_of_text(text: bytes) -> int:
+    """Return how deep the JSON *text* nests, in a tenth of the time that it takes to read it.
+
+    A walk through the values took longer than reading the text, seconds for some megabytes.
+    """
+    outside_strings = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    steps = memoryview(b"".join(outside_strings).translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(itertools.accumulate(steps), default=0)
 
 
 def body_of(encoder: Encoder, message: object) -> bytes:
@@ -257,6 +280,18 @@ def _decode(data: bytes) -> Any:
     return value if end == len(text) else _decoder.decode(text)
 
 
+def _decode_large(data: bytes, libraries: FastJson | None) -> Any:
+    # New lists and objects start the collection of garbage again and again, which finds none among
+    # them: with it, a large body takes up to five times as long.
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _decode(data) if libraries is None else libraries.loads(data)
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
 # --- finding out what a body is that cannot be decoded
 
 _FORMS = (
@@ -297,12 +332,8 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, _CONTAINERS)]:
         depth += 1
-        level = list(itertools.chain.from_iterable(map(_values, level)))
+        level = [part for node in level for _, part in _parts(node)]
     return depth
-
-
-def _values(container: Any) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
 
 
 def _parts(value: Any, path: str = "") -> list[tuple[str, Any]]:
