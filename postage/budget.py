@@ -105,13 +105,13 @@ def wider(holdings: Mapping[Key, Holding], total: int, limit: int) -> dict[Key, 
         most = each.full or MAX_SHORT_INT
         if not 0 < each.window < most:
             continue
-        room = FULL * limit - (expected - each.weight)
         heaviest = max(each.heaviest, DELIVERY)
-        fitting = int(room // heaviest)
+        # What it has in hand counts, too: the new consumer does not wait until that is settled.
+        fitting = int((FULL * limit - expected) // heaviest)
         size = min(most, fitting, each.window * GROWTH)
         if size > each.window:
             grown[key] = size
-            expected += max(0, size * heaviest - each.weight)
+            expected += size * heaviest
     return grown
 
 

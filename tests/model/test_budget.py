@@ -118,10 +118,11 @@ class Intake(hypothesis.stateful.RuleBasedStateMachine):
     @hypothesis.stateful.rule()
     def grow(self) -> None:
         grown = wider(self.holdings(), self.total(), LIMIT)
+        added = sum(size * max(self.held[key], default=0) for key, size in grown.items())
+        assert not grown or self.total() + added <= FULL * LIMIT
         for key, size in grown.items():
             assert self.windows[key] < size <= (self.full[key] or MAX_SHORT_INT)
             self.windows[key] = size
-            assert size * max(self.held[key], default=0) <= FULL * LIMIT
 
     @hypothesis.stateful.invariant()
     def the_excess_is_bounded(self) -> None:
