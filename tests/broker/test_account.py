@@ -17,8 +17,9 @@ import pytest
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.content import encode_properties
+from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
-from postage.protocol import HEADER
+from postage.protocol import HEADER, HEARTBEAT_FRAME
 from tests.broker import accounting
 from tests.broker.accounting import Campaign, account_of
 from tests.support.frame_client import FrameClient, body, frame, names_of, new_node
@@ -430,6 +431,21 @@ def test_a_consumer_of_a_deleted_queue_has_room_again() -> None:
     assert names_of(client.receive())[-1] == "queue.delete_ok"
     client.send_method("basic.nack", 1, delivery_tag=1, requeue=True)
     assert [each.consumer_tag for each in client.receive()] == ["b"]
+
+
+def test_what_follows_the_greeting_is_not_kept() -> None:
+    node = new_node()
+    clients = [FrameClient(node) for _ in range(20)]
+    heartbeats = HEARTBEAT_FRAME * 4000
+    tracemalloc.start()
+    try:
+        for each in clients:
+            each.send(PROTOCOL, heartbeats)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {each.stage for each in clients} == {Stage.STARTING}
+    assert kept < 20 * len(heartbeats) / 2
 
 
 # --- the alarm

@@ -101,7 +101,8 @@ class OpeningConnection(ClientOutput):
             return b""
         self._advance(StageEvent.GREETED)
         self.write(handshake.start())
-        return self._greeting[len(PROTOCOL) :]
+        rest, self._greeting = self._greeting[len(PROTOCOL) :], b""
+        return rest
 
     def _connection_method(self, number: int, call: MethodCall) -> None:
         """Carry out a method on channel 0, or one on a channel before the connection is open."""
