@@ -138,7 +138,7 @@ def test_a_frame_max_that_amqp_forbids_is_refused() -> None:
         pass
 
 
-def test_a_second_channel_where_one_is_allowed_is_refused_by_name() -> None:
+def test_a_second_channel_is_refused_where_one_is_allowed() -> None:
     with served(START, (1, FRAME_MAX, 60)) as connection:
         connection.open_channel()
         with pytest.raises(PostageError, match="channel_max"):
