@@ -140,14 +140,40 @@ def test_an_unused_queue_expires(virtual_host: VHost, timers: ManualTimers) -> N
     timers.advance(0.8)
     new_queue(virtual_host, "q", {"x-expires": 1000})
     timers.advance(0.8)
-    taker = LimitedConsumer()
+    taker = LimitedConsumer(queue=queue)
     queue.add_consumer(taker)
     timers.advance(5)
     assert "q" in virtual_host.queues
-    queue.remove_consumer(taker)
+    virtual_host.remove_consumers([taker])
     timers.advance(0.9)
     assert "q" in virtual_host.queues
     timers.advance(1.2)
+    assert "q" not in virtual_host.queues
+
+
+@pytest.mark.parametrize("milliseconds", [1, 7, 1000])
+def test_a_queue_with_consumers_needs_no_timer(
+    virtual_host: VHost,
+    timers: ManualTimers,
+    monkeypatch: pytest.MonkeyPatch,
+    milliseconds: int,
+) -> None:
+    """Else a thousand queues that expire after a millisecond would take all the time there is."""
+    queue = new_queue(virtual_host, "q", {"x-expires": milliseconds})
+    takers = [LimitedConsumer(queue=queue) for _ in range(2)]
+    for each in takers:
+        queue.add_consumer(each)
+    calls = []
+    later = timers.later
+    monkeypatch.setattr(timers, "later", lambda *each: (calls.append(each), later(*each))[1])
+    timers.advance(3600)
+    virtual_host.remove_consumers(takers[:1])
+    timers.advance(3600)
+    assert not calls
+    virtual_host.remove_consumers(takers[1:])
+    timers.advance(milliseconds / 1000 * 0.9)
+    assert "q" in virtual_host.queues
+    timers.advance(milliseconds / 1000 * 0.2)
     assert "q" not in virtual_host.queues
 
 

@@ -330,15 +330,24 @@ class VHost:
         }
         check_same(self._place("queue", queue.name), flags, call.arguments, queue.arguments)
 
+    def _expire_later(self, queue: BrokerQueue) -> None:
+        """Watch *queue* again, which has lost a consumer, unless it is deleted."""
+        if self.queues.get(queue.name) is queue:
+            self._expire_queue(queue)
+
     def _expire_queue(self, queue: BrokerQueue) -> None:
-        """Delete *queue* if it has been unused for the time of its x-expires, or check later."""
-        expires = queue.options.expires or 0.0
-        left = queue.last_use + expires - self._timers.now()
-        if left <= 0 and not queue.consumers:
+        """Delete *queue* if it has been unused for the time of its x-expires, or check later.
+
+        While the queue has consumers, nothing is checked: x-expires may be a millisecond.
+        """
+        queue.use_timer = None
+        if queue.consumers:
+            return
+        left = queue.last_use + (queue.options.expires or 0.0) - self._timers.now()
+        if left <= 0:
             self.remove_queue(queue)
         else:
-            seconds = left if left > 0 else expires
-            queue.use_timer = self._timers.later(seconds, partial(self._expire_queue, queue))
+            queue.use_timer = self._timers.later(left, partial(self._expire_queue, queue))
 
     def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
@@ -413,6 +422,8 @@ class VHost:
             queue.remove_consumers(consumers)
             if queue.auto_delete and queue.had_consumers and not queue.consumers:
                 self.remove_queue(queue)
+            elif queue.options.expires is not None and queue.use_timer is None:
+                self._expire_later(queue)
             queue.dispatch()
 
     def remove_owned(self, owner: object) -> None:
