@@ -132,14 +132,16 @@ class ClientSocket:
             self._guarded(self._go_on)
 
     def _go_on(self) -> None:
-        self.connection.resume()
-        if not self.connection.has_more:
-            self._read_on()
-        elif not self.connection.blocked:  # `flush` is called again when it is unblocked
+        if self.connection.has_more and not self.connection.blocked:
+            # Deliveries wait, too: they could go on for many turns before the timer is due.
             self._next_turn.start(self._handle_more)
+        else:  # while publishers are blocked, the rest of their input waits, and consumers go on
+            self.connection.resume()
+            self._read_on()
 
     def _handle_more(self) -> None:
         """Handle more of what was read already."""
+        self._guarded(self.connection.resume)
         self._feed(b"")
         self._read_on()
 

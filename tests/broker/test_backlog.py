@@ -18,6 +18,7 @@ from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.vhost import VHost
 from postage.broker.session.node import Node
 from postage.broker.wire.content import PublishedMessage
+from postage.broker.wire.methods import encode
 from tests.support.core import LimitedConsumer, fill, message, new_queue
 from tests.support.frame_client import FrameClient, names_of
 from tests.support.instructions import instructions
@@ -521,3 +522,30 @@ def test_an_ack_serves_each_queue_of_a_channel_once(
     monkeypatch.setattr(BrokerQueue, "dispatch", dispatch)
     client.send_method("basic.ack", 1, delivery_tag=1)
     assert len(served) <= 2
+
+
+def test_a_method_does_not_look_at_all_consumers(client: FrameClient) -> None:
+    costs = []
+    for count in (10, 500):
+        client.call("queue.declare", 1, queue=f"q{count}")
+        for n in range(count):
+            consume = {"queue": f"q{count}", "consumer_tag": f"{count}-{n}"}
+            client.send_method("basic.consume", 1, **consume)
+        client.receive()
+        consume = encode(1, "basic.consume", queue=f"q{count}", consumer_tag=f"{count}-last")
+        declare = encode(1, "queue.declare", queue=f"q{count}")
+        costs.append(instructions(lambda data=consume + declare: client.send(data)))
+        assert client.receive()[-1].consumer_count == count + 1
+    assert costs[0] == costs[1]
+
+
+def test_a_rollback_keeps_the_order_of_the_tags(client: FrameClient, timers: Turns) -> None:
+    take(client, timers, 5)
+    client.receive()
+    client.call("tx.select", 1)
+    for tag in (4, 2, 5):
+        client.send_method("basic.ack", 1, delivery_tag=tag)
+    client.call("tx.rollback", 1)
+    client.send_method("basic.ack", 1, delivery_tag=3, multiple=True)
+    client.call("tx.commit", 1)
+    assert client.node.vhosts["/"].queues["q"].unacked == 2

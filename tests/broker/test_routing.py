@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.broker.core.routing import BrokerBinding, BrokerExchange
-from postage.broker.core.topic_patterns import TopicPatterns, canonical
+from postage.broker.core.topic_patterns import BLOCK, TopicPatterns, canonical
 from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
 from postage.broker.wire.exceptions import ChannelFault
 from tests.support.instructions import instructions
@@ -229,7 +229,7 @@ def test_no_family_of_patterns_takes_a_long_time(family: str) -> None:
         found.add(FAMILIES[family]([number >> at & 1 for at in range(10)]))
     for key in (".".join("ab" * 64)[:255], ".".join("a" * 128), ".".join("a" * 127) + ".c"):
         found.matching(key)
-        assert found.steps <= 128 * (256 + count // 8), "128 words, each with few nodes and blocks"
+        assert found.steps <= 128 * (256 + count // 50), "128 words, each with few nodes and blocks"
 
 
 def test_blocks_of_patterns_are_filled_up() -> None:
@@ -241,3 +241,20 @@ def test_blocks_of_patterns_are_filled_up() -> None:
         found.remove(pattern)
     assert found.matching(several[-1].strip("#.")) == [several[-1]]
     assert found.steps <= 3, "one block is left"
+
+
+@pytest.mark.parametrize("lengths", [(3, 120), (120, 3), (9, 10, 120), (60,)])
+def test_blocks_stay_full_whatever_is_removed(lengths: tuple[int, ...]) -> None:
+    found, several = TopicPatterns(), []
+    for number in range(600):
+        words = [str(number), *"#" * 2, *"x" * lengths[number % len(lengths)]]
+        several.append(".".join(f"#.{word}" for word in words)[:255].rstrip("."))
+    for pattern in several:
+        found.add(pattern)
+    for at in (3, 2):  # each third, then half of the rest
+        for pattern in several[::at]:
+            found.remove(pattern)
+        del several[::at]
+    found.matching("y")
+    bits = sum(len(canonical(pattern)) + 1 for pattern in several)
+    assert found.steps <= bits // (BLOCK - 256) + 2

@@ -371,6 +371,16 @@ class BrokerQueue:
         """The consumers of the queue, the next to be served first."""
         return list(self._consumers)
 
+    @property
+    def consumer_count(self) -> int:
+        """The number of consumers, which may be very many."""
+        return len(self._consumers)
+
+    @property
+    def has_exclusive_consumer(self) -> bool:
+        """Whether the only consumer is an exclusive one."""
+        return self.consumer_count == 1 and self.consumers[0].exclusive
+
     def add_consumer(self, consumer: QueueConsumer) -> None:
         """Serve *consumer* from now on; consumers of a higher priority come first."""
         self.had_consumers = True

@@ -132,6 +132,8 @@ class BrokerExchange:
     def bind(self, binding: BrokerBinding) -> None:
         """Add *binding*; adding it again changes nothing."""
         self.had_bindings = True
+        if self.type == "headers":
+            _ = binding.wanted  # now: for many bindings, it would take long with the first message
         identity, destination = binding.identity, (binding.destination_type, binding.destination)
         if identity not in self._bindings:
             self._bindings[identity] = binding
@@ -260,14 +262,15 @@ class _Route(Generic[Q]):
         """Add the queues of *source* to those found; yield the exchanges that it leads to."""
         has_matched = False
         for key in self._keys if source.depends_on_key else self._keys[:1]:
+            steps = 0
             for binding in source.matching(key, self._message):
                 has_matched = True
-                self._step(1)
+                steps += 1
                 if binding.destination_type == "queue":
                     self._found[binding.destination] = self._queues[binding.destination]
                 else:
                     yield binding.destination
-            self._step(source.steps)
+            self._step(steps + source.steps)
         alternate = source.arguments.get("alternate-exchange")
         if not has_matched and alternate:  # as in RabbitMQ, "" does not mean the default exchange
             yield alternate

@@ -13,7 +13,7 @@ and the keys, so no key may take long, whatever the patterns are.  There are two
   word: patterns like ``#.a.#.b.#`` have taken seconds.  Each word of a pattern is a bit in an
   integer, which says whether the words before it have matched; one step moves the bits of all
   patterns of a block at once (the shift-and algorithm).  The cost is the same for all keys of a
-  length: about 4 microseconds for each pattern with the longest key there can be (128 words).
+  length: less than a microsecond for each word of a pattern with the longest key (128 words).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["TopicPatterns", "canonical"]
 
 LONGEST_SHORT = 8
 """The most words of a pattern in the tree."""
-BLOCK = 16
-"""Patterns in a block: enough to share the steps, few enough for its table of words to be small."""
+BLOCK = 2048
+"""Bits of a block: enough to share the steps, few enough for its table of words to be small."""
 
 
 def canonical(pattern: str) -> tuple[str, ...]:
@@ -60,10 +60,13 @@ class TopicPatterns:
         if _is_short(words):
             self._tree.add(words, pattern)
         elif pattern not in self._block_of:
-            if not self._blocks or self._blocks[-1].is_full:
+            if not self._blocks or not self._blocks[-1].has_room(words):
                 self._blocks.append(_Block())
-            self._block_of[pattern] = self._blocks[-1]
-            self._blocks[-1].patterns[pattern] = words
+            self._put(pattern, words, self._blocks[-1])
+
+    def _put(self, pattern: str, words: tuple[str, ...], block: _Block) -> None:
+        block.add(pattern, words)
+        self._block_of[pattern] = block
 
     def remove(self, pattern: str) -> None:
         """Remove *pattern*, which must exist."""
@@ -71,15 +74,18 @@ class TopicPatterns:
         if _is_short(words):
             self._tree.remove(words, pattern)
             return
-        # The last block fills the gap, so that there are never more blocks than necessary.
-        block, last = self._block_of.pop(pattern), self._blocks[-1]
+        block = self._block_of.pop(pattern)
         block.discard(pattern)
-        if block is not last:
-            moved, moved_words = last.patterns.popitem()
+        # Patterns of the last block fill the gap, so that there are never many blocks.
+        while (last := self._blocks[-1]) is not block:
+            moved, words = last.newest()
+            if not block.has_room(words):
+                return
             last.discard(moved)
-            block.patterns[moved] = moved_words
-            self._block_of[moved] = block
-        if not last.patterns:
+            self._put(moved, words, block)
+            if not last.patterns:
+                self._blocks.pop()
+        if not block.patterns:
             self._blocks.pop()
 
     def matching(self, key: str) -> list[str]:
@@ -101,8 +107,9 @@ class _Block:
 
     def __init__(self) -> None:
         self.patterns: dict[str, tuple[str, ...]] = {}
-        self._built = 0
-        """How many patterns the integers below represent; 0: they have to be built."""
+        self._bits = 0
+        self._is_built = False
+        """Whether the integers below represent the patterns."""
         self._starts = self._stars = self._repeats = 0
         """The first bits of all patterns, the bits of ``*``, and those of ``#``."""
         self._words: dict[str, int] = {}
@@ -110,13 +117,23 @@ class _Block:
         self._ends: dict[int, str] = {}
         """The patterns by the bit behind their last word."""
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.patterns) >= BLOCK
+    def has_room(self, words: tuple[str, ...]) -> bool:
+        """Tell whether a pattern with *words* may be added."""
+        return self._bits + len(words) < BLOCK
+
+    def newest(self) -> tuple[str, tuple[str, ...]]:
+        """Return a pattern and its words."""
+        pattern = next(reversed(self.patterns))
+        return pattern, self.patterns[pattern]
+
+    def add(self, pattern: str, words: tuple[str, ...]) -> None:
+        self.patterns[pattern] = words
+        self._bits += len(words) + 1
+        self._is_built = False
 
     def discard(self, pattern: str) -> None:
-        self.patterns.pop(pattern, None)
-        self._built = 0
+        self._bits -= len(self.patterns.pop(pattern)) + 1
+        self._is_built = False
 
     def _build(self) -> None:
         self._starts = self._stars = self._repeats = 0
@@ -135,11 +152,11 @@ class _Block:
                 bit <<= 1
             self._ends[bit] = pattern
             bit <<= 1
-        self._built = len(self.patterns)
+        self._is_built = True
 
     def matching(self, words: list[str]) -> list[str]:
         """Return the patterns that the *words* of a key match."""
-        if self._built != len(self.patterns):
+        if not self._is_built:
             self._build()
         bits_of, stars, repeats = self._words.get, self._stars, self._repeats
         bits = self._starts

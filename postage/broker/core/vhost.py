@@ -341,7 +341,7 @@ class VHost:
         While the queue has consumers, nothing is checked: x-expires may be a millisecond.
         """
         queue.use_timer = None
-        if queue.consumers:
+        if queue.consumer_count:
             return
         left = queue.last_use + (queue.options.expires or 0.0) - self._timers.now()
         if left <= 0:
@@ -351,7 +351,7 @@ class VHost:
 
     def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
-        if if_unused and queue.consumers:
+        if if_unused and queue.consumer_count:
             raise ChannelFault(406, f"{self._place('queue', queue.name)} in use")
         if if_empty and len(queue):
             raise ChannelFault(406, f"{self._place('queue', queue.name)} not empty")
@@ -420,7 +420,7 @@ class VHost:
     def _remove_consumers(self, removed: list[tuple[BrokerQueue, set[QueueConsumer]]]) -> None:
         for queue, consumers in removed:
             queue.remove_consumers(consumers)
-            if queue.auto_delete and queue.had_consumers and not queue.consumers:
+            if queue.auto_delete and queue.had_consumers and not queue.consumer_count:
                 self.remove_queue(queue)
             elif queue.options.expires is not None and queue.use_timer is None:
                 self._expire_later(queue)

@@ -135,7 +135,10 @@ class Transaction:
         self._release()
         acks, self.acks = self.acks, []
         self.publishes.clear()
-        return {tag: each for _, deliveries in acks for tag, each in deliveries.items()}
+        again: dict[int, Unacked] = {}
+        for _, deliveries in acks:
+            again.update(deliveries)
+        return again
 
 
 class BaseChannel:

@@ -111,7 +111,7 @@ class ClientChannel(BaseChannel):
             "queue.declare_ok",
             queue=queue.name,
             message_count=len(queue),
-            consumer_count=len(queue.consumers),
+            consumer_count=queue.consumer_count,
         )
 
     def _queue(self, name: str) -> BrokerQueue:
@@ -178,9 +178,8 @@ class ClientChannel(BaseChannel):
             return
         queue = self.vhost.queue(name, self.outlet)
         consumer.priority = consumer_priority(call.arguments, queue.name, self.vhost.name)
-        taken = any(each.exclusive for each in queue.consumers)
-        alone = not queue.consumers and not queue.options.single_active
-        if taken or (consumer.exclusive and not alone):
+        alone = not queue.consumer_count and not queue.options.single_active
+        if queue.has_exclusive_consumer or (consumer.exclusive and not alone):
             raise ChannelFault(
                 403, f"queue '{queue.name}' in vhost '{self.vhost.name}' in exclusive use"
             )
@@ -388,8 +387,9 @@ class ClientChannel(BaseChannel):
         return self.transaction
 
     def _roll_back(self, transaction: Transaction) -> None:
-        again = {**self.unacked, **transaction.roll_back()}
-        self.unacked = dict(sorted(again.items()))
+        again = transaction.roll_back()
+        again.update(self.unacked)
+        self.unacked = {tag: again[tag] for tag in sorted(again)}
 
 
 def _unknown(tag: int) -> ChannelFault:
