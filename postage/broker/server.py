@@ -49,6 +49,9 @@ _RULES: Mapping[str, Rule] = {
 BACKLOG = 256
 """Connections that the system queues before they are accepted."""
 
+MOST_ACCEPTED = 8
+"""Connections that are accepted before others, which they push out, are closed."""
+
 LEAST_FILES = 32
 """File descriptors that the broker uses even if there are fewer than it should leave."""
 SPARE_FILES = 64
@@ -129,6 +132,7 @@ class Broker:
             where = "{}:{}".format(*self._address)
             raise SettingsError(f"cannot listen on {where}: {exc.strerror}") from exc
         self._server = gevent.server.StreamServer(listener, self._serve)
+        self._server.max_accept = MOST_ACCEPTED
         self._server.start()
 
     def statistics(self) -> Statistics:

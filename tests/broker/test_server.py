@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -28,6 +30,7 @@ from postage.broker.wire.framing import PROTOCOL
 from postage.broker.wire.methods import encode
 from postage.errors import SettingsError
 from postage.testing.processes import wait_blocking
+from postage.testing.rabbitmq import free_ports
 from tests.support.frame_client import body, header
 from tests.support.sync_client import SocketWire, SyncClient
 
@@ -294,6 +297,27 @@ def test_silent_connections_make_room_for_those_that_log_in(run: Any, join: Any)
         assert len(ended) == 5, "the oldest are ended"
         crowd[-1].sendall(PROTOCOL)
         assert crowd[-1].recv(1), "the last ones may still log in"
+
+
+def test_a_crowd_does_not_use_up_the_files_of_the_process() -> None:
+    (port,) = free_ports(1)
+    command = f"ulimit -n 64; exec {sys.executable} -m postage broker --port {port} --json"
+    with (
+        subprocess.Popen(
+            ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.terminate)
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the broker is ready"
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        wire = SocketWire("127.0.0.1", port, 5.0)
+        stack.callback(wire.close)
+        assert not SyncClient(wire, "/").ended, "a new client gets in"
+        process.terminate()
+        assert "Too many open files" not in process.communicate(timeout=10)[1]
 
 
 # --- bugs
