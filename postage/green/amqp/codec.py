@@ -87,6 +87,8 @@ LARGEST_FRAME = 1 << 24
 nobody knows where the next frame begins, and the connection ends."""
 
 _CONFIRMS = (ACK, NACK)
+_REQUEUE = 2
+"""The bits of a basic.nack of one delivery, which returns to its queue."""
 _BARRIER = method_id(BASIC, 10) + bytes(7)
 """basic.qos with its default for all arguments: no limit for the consumers started later."""
 _QOS_OK = method_id(BASIC, 11)
@@ -153,6 +155,14 @@ class Codec:
     def reject(self, channel: int, tag: int, *, requeue: bool) -> None:
         """Write a basic.reject."""
         self._write(_ACK_FRAME.pack(METHOD, channel, 13, REJECT, tag, requeue, FRAME_END))
+
+    def give_back(self, channel: int, tag: int) -> None:
+        """Return a delivery that no handler has begun to its queue: write a basic.nack.
+
+        RabbitMQ 4.3 counts a basic.reject for its delivery limit, but no basic.nack (RabbitMQ's
+        page on negative acknowledgements).
+        """
+        self._write(_ACK_FRAME.pack(METHOD, channel, 13, NACK, tag, _REQUEUE, FRAME_END))
 
     def _frame_max_for(self, size: int) -> int:
         if size > self.max_body:

@@ -155,8 +155,7 @@ class Window:
     def _give_back(self, delivery: Delivery) -> None:
         """Return a delivery to its queue; its body was dropped."""
         if self._channel.is_open:
-            number = self._channel.channel_number
-            self._codec.reject(number, delivery.delivery_tag, requeue=True)
+            self._codec.give_back(self._channel.channel_number, delivery.delivery_tag)
 
 
 class HoldingChannel(Protocol):
