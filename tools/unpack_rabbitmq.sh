@@ -2,7 +2,7 @@
 # Unpack RabbitMQ VERSION, such as 4 or 4.3, from Debian's packages: `tools/unpack_rabbitmq.sh VERSION`.
 #
 # The folder is ${XDG_CACHE_HOME:-~/.cache}/postage/rabbitmq-X.Y.Z; all checkouts share it, and
-# RabbitMQNode(version="4.3") finds it.  It takes 10 s and 150 MB.  Nothing is installed: an apt with
+# --postage-broker=rabbitmq-VERSION finds it.  It takes 10 s and 150 MB.  Nothing is installed: an apt with
 # a state of its own downloads the packages, and no script of a package runs.
 #
 # The newest Debian has the newest RabbitMQ, built for a newer libc than this machine may have.  Each
