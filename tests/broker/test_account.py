@@ -376,6 +376,22 @@ def test_channels_beyond_the_limit_end_their_connection(monkeypatch: pytest.Monk
     assert client.receive()[-1].reply_code == 506
 
 
+def test_work_that_waits_does_not_stop_the_broker() -> None:
+    """Publishes of a large transaction are still held when their connection has ended."""
+    node = new_node(memory=20_000)
+    client = FrameClient(node).open(1)
+    client.send_method("queue.declare", 1, queue="q")
+    client.send_method("tx.select", 1)
+    with accounting.small_sizes():
+        for _ in range(20):
+            client.publish("q", b"x" * 500)
+        client.send_method("tx.commit", 1)
+        client.connection.abort()
+        assert node.held > node.limits.most_held
+        node.timers.advance(0.0)  # type: ignore[attr-defined]
+    assert (node.held, len(node.vhosts["/"].queues["q"])) == (0, 20)
+
+
 # --- messages of deleted queues
 
 

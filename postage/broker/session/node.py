@@ -173,14 +173,22 @@ class Node:
             self.timers.later(0, self._relieve)
 
     def _relieve(self) -> None:
-        """End the connections that hold most until all hold little enough."""
+        """End the connections that hold most until all hold little enough.
+
+        An ended one may still hold something: what its last method makes the broker do later.
+        """
         self._relief_due = False
-        while self.held > self.limits.most_held:
-            greediest = max(self.holders, key=lambda each: (each.greed, each.held))
-            logger.warning("%r is ended: it holds %d bytes.", greediest, greediest.held)
-            greediest.stop(506, f"it holds {greediest.held} bytes of unfinished or unread messages")
-            if greediest.is_closed or greediest.held > MOST_LAST_WORDS:
-                greediest.abort()
+        for last_words in (MOST_LAST_WORDS, 0):
+            for each in sorted(self.holders, key=lambda each: (-each.greed, -each.held)):
+                if self.held <= self.limits.most_held:
+                    return
+                if not each.is_closed:
+                    sort = counted()
+                    logger.warning("%r is ended: it holds %d bytes.", each, each.held, extra=sort)
+                text = f"it holds {each.held} bytes of unfinished or unread messages"
+                each.stop(506, text)
+                if each.is_closed or each.held > last_words:
+                    each.abort()
 
     def set_alarm(self, reason: str | None) -> None:
         """Block the connections that publish, for *reason*; None unblocks them."""
