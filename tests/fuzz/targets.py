@@ -303,14 +303,14 @@ def _broker(turns: _Turns) -> Iterator[tuple[Node, ManualTimers]]:
 
 
 def _serve_another(node: Node) -> None:
-    """Let another client publish a message, and get it."""
+    """Let another client publish a message, and get it, unless there are too many queues."""
     connection = node.open_connection(lambda: None)
     publish = encode(1, "basic.publish", routing_key="another")
     connection.feed(_LOGIN + encode(1, "queue.declare", queue="another", exclusive=True))
     connection.feed(publish + content(1, b"for another"))
     connection.feed(encode(1, "basic.get", queue="another", no_ack=True))
     answer = connection.take_output()
-    if b"for another" not in answer:
+    if b"for another" not in answer and b"the limit of 50 is reached" not in answer:
         raise Fault(f"another client is not served any more: {answer!r}")
 
 
