@@ -196,6 +196,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
         obeyed, because the command itself is wrong.
         """
         user, fingerprint = None, {}
+        # The pool runs each delivery in a greenlet of its own, which has the delivery as argument.
         item = next(iter(getattr(gevent.getcurrent(), "args", ())), None)
         if isinstance(item, Delivery):  # else our own program has called the method
             user, fingerprint = item.properties.user_id, self._decoded(item)["fingerprint"]

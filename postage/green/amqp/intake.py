@@ -198,7 +198,7 @@ class Intake:
         self._stop_timer()
 
     def _on_bytes(self) -> None:
-        """Look what is in hand, because much has arrived."""
+        """Weigh what is in hand, because much has arrived, and narrow the heaviest windows."""
         self._codec.look_at = self._transport.bytes_received + step(self._limit)
         holdings, total = self._weigh()
         heavy = too_heavy(holdings, total, self._limit)
