@@ -19,6 +19,7 @@ from postage.errors import SettingsError
 # fmt: off
 __all__ = [
     "MAX_BODY",
+    "MAX_DEPTH",
     "MAX_SHORT_INT",
     "Rule",
     "arguments",
@@ -33,6 +34,7 @@ __all__ = [
     "seconds",
     "secret",
     "short_text",
+    "table",
     "text",
     "value_error",
 ]
@@ -102,8 +104,10 @@ def number(least: int, most: int | None = None, *, none: bool = False) -> Rule:
     return rule(f"an int {span}", allows, none=none)
 
 
-def seconds(*, zero: bool = False, endless: bool = False) -> Rule:
-    """Return the rule of durations above 0, and also of 0 if *zero*, of inf if *endless*."""
+def seconds(
+    *, zero: bool = False, endless: bool = False, most: float = math.inf, none: bool = False
+) -> Rule:
+    """Return the rule of durations above 0 up to *most*; of 0 if *zero*, of inf if *endless*."""
 
     def allows(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, Real):
@@ -113,11 +117,12 @@ def seconds(*, zero: bool = False, endless: bool = False) -> Rule:
         except OverflowError:
             return False
         at_least = size >= 0 if zero else size > 0  # never true of NaN
-        return at_least and (endless or size < math.inf)
+        return at_least and (endless or size < math.inf) and size <= most
 
     spoken = f"{'>=' if zero else '>'} 0 seconds"
+    spoken += f", at most {most:.0f}" if most < math.inf else ""
     kind = "a number, or math.inf" if endless else "a finite number"
-    return rule(f"{spoken} ({kind})", allows)
+    return rule(f"{spoken} ({kind})", allows, none=none)
 
 
 flag = rule("True or False", lambda value: isinstance(value, int) and value in (0, 1))
@@ -189,15 +194,23 @@ _SCALARS = (
 )
 
 
-def arguments(name: str, table: object) -> None:
-    """Check the arguments of a queue or exchange: a mapping, or None."""
-    if table is None:
-        return
-    if not isinstance(table, Mapping):
-        raise value_error(name, "a dictionary", table)
-    size = _size_of_table(name, table, 0)
-    if size > MAX_TABLE:
-        raise SettingsError(f"{name} must have at most {MAX_TABLE} bytes, not {size}")
+def table(most: int) -> Rule:
+    """Return the rule of tables of at most *most* bytes: mappings, or None."""
+
+    def check(name: str, table: object) -> None:
+        if table is None:
+            return
+        if not isinstance(table, Mapping):
+            raise value_error(name, "a dictionary", table)
+        size = _size_of_table(name, table, 0)
+        if size > most:
+            raise SettingsError(f"{name} must have at most {most} bytes, not {size}")
+
+    return check
+
+
+arguments = table(MAX_TABLE)
+"""The rule of the arguments of a queue or exchange."""
 
 
 def _size_of_table(name: str, table: Mapping[Any, Any], depth: int) -> int:

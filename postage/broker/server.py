@@ -14,13 +14,15 @@ import gevent.server
 
 from postage.broker.client_socket import ClientSocket
 from postage.broker.core.clock import Timer, Timers
+from postage.broker.core.likeness import DEFAULT, likeness_of
 from postage.broker.core.limits import Limits
 from postage.broker.faults import Faults
 from postage.broker.session.node import Node
 from postage.broker.snapshot import Statistics, snapshot
 from postage.errors import SettingsError
 from postage.log_records import counted, logger_of, place_of
-from postage.values import Rule, check_arguments, host_name, number, rule
+from postage.values import Rule, check_arguments, flag, host_name, number, rule
+from postage.values import seconds as duration
 
 __all__ = ["Broker", "HubTimers"]
 
@@ -44,6 +46,8 @@ _RULES: Mapping[str, Rule] = {
     "users": _check_users,
     "vhosts": rule("a tuple of names", _are_names),
     "limits": rule("Limits", lambda value: isinstance(value, Limits), none=True),
+    "transient_queues": flag,
+    "seconds": duration(zero=True, most=1e9),
 }
 
 BACKLOG = 256
@@ -63,8 +67,13 @@ class Broker:
 
     ``with Broker() as broker:`` listens on a free port of this machine, at `url`.  Its greenlets
     run in the hub of the thread that starts it.  With a `ManualTimers` as *timers*, a test can turn
-    the clock of TTLs, expiry and heartbeats.  With *create_missing*, passive declarations create
-    missing queues and exchanges, as ``postage check`` needs.
+    the clock of TTLs, expiry and heartbeats.
+
+    *like* names the version of RabbitMQ that it behaves like: ``"4.3"`` or ``"3.10"``.
+    *transient_queues* permits queues that are neither durable nor exclusive, as RabbitMQ's setting
+    ``deprecated_features.permit.transient_nonexcl_queues`` does; RabbitMQ 3.10 always permits them.
+    With *create_missing*, passive declarations create missing queues and exchanges, as ``postage
+    check`` needs.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a broker
@@ -76,14 +85,22 @@ class Broker:
         vhosts: tuple[str, ...] = ("/",),
         limits: Limits | None = None,
         timers: Timers | None = None,
+        like: str = DEFAULT,
+        transient_queues: bool = False,
         create_missing: bool = False,
     ) -> None:
         check_arguments(_RULES, host=host, port=port, users=users, vhosts=vhosts, limits=limits)
+        check_arguments(_RULES, transient_queues=transient_queues)
         if not _is_loopback(host) and "guest" in (users or {"guest": ""}):
             raise SettingsError(f"to listen on {host!r}, give users other than guest")
         self.host = host
         self.node = Node(
-            timers or HubTimers(), limits, users, vhosts, create_missing=create_missing
+            timers or HubTimers(),
+            limits,
+            users,
+            vhosts,
+            likeness=likeness_of(like, transient_queues=transient_queues),
+            create_missing=create_missing,
         )
         self.faults = Faults(self.node)
         """Failures on demand, for tests of clients."""
@@ -138,6 +155,19 @@ class Broker:
     def statistics(self) -> Statistics:
         """Return a snapshot of connections, queues and counters."""
         return snapshot(self.node)
+
+    def advance(self, seconds: float, *, vhost: str = "/") -> None:
+        """Turn the clock of a virtual host: what would be due in *seconds* is done at once.
+
+        That is, in the order of their times: messages expire (and become dead letters), unused
+        queues are deleted, quorum queues try again, and deliveries that took too long end their
+        channels.  Heartbeats and other virtual hosts go on by the real clock.  Never switches.
+        Raises `SettingsError` for bad *seconds*, and if there is no such virtual host.
+        """
+        check_arguments(_RULES, seconds=seconds)
+        if vhost not in self.node.vhosts:
+            raise SettingsError(f"the broker has no virtual host {vhost!r}")
+        self.node.vhosts[vhost].timers.advance(float(seconds))
 
     def stop(self) -> None:
         """Close all connections and stop listening; messages are lost.  Waits up to a second."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import gevent
 import gevent.event
@@ -21,10 +22,11 @@ import gevent.monkey
 from postage.broker.faults import Faults
 from postage.broker.server import Broker
 from postage.broker.snapshot import Statistics
-from postage.errors import ConnectionClosed
+from postage.errors import ConnectionClosed, SettingsError
 from postage.log_records import logger_of
+from postage.settings import truth
 
-__all__ = ["BrokerThread", "embedded"]
+__all__ = ["BrokerThread", "embedded", "end_embedded"]
 
 logger = logger_of(__name__)
 
@@ -44,7 +46,7 @@ class BrokerThread:
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **options: Any) -> None:
-        self._arguments = (host, port), options
+        self._address, self.options = (host, port), options
         self._broker: Broker | None = None
         self._hub: Any = None
         self._stop_requested: gevent.event.Event | None = None
@@ -97,6 +99,10 @@ class BrokerThread:
         """Return a snapshot of connections, queues and counters."""
         return self.call(self.broker.statistics)
 
+    def advance(self, seconds: float, *, vhost: str = "/") -> None:
+        """Turn the clock of a virtual host; see `Broker.advance`."""
+        self.call(self.broker.advance, seconds, vhost=vhost)
+
     def add_vhost(self, name: str) -> None:
         """Create the virtual host *name* if it does not exist."""
         self.call(lambda: self.broker.node.add_vhost(name))
@@ -131,8 +137,7 @@ class BrokerThread:
             ended.release()
 
     def _open(self) -> None:
-        address, options = self._arguments
-        broker = Broker(*address, **options)
+        broker = Broker(*self._address, **self.options)
         broker.start()
         self._broker, self._hub = broker, gevent.hub.get_hub()
         self._wakeup = self._hub.loop.async_()
@@ -215,18 +220,45 @@ def embedded(name: str = "", vhost: str = "/", **options: Any) -> BrokerThread:
 
     The broker listens on a free port of this machine (``embedded().url``), has the virtual host
     *vhost* from now on, and ends with the process.  *options* are those of `Broker`, for a broker
-    that this call starts.  A forked child uses the broker of its parent.  Any thread may call this.
-    Raises `ConnectionClosed` when the broker was stopped, as it is at the end of the process.
+    that this call starts; as in a URL, *name* may end with some of them: ``name?like=3.10``.  A
+    forked child uses the broker of its parent.  Any thread may call this.  Raises `SettingsError`
+    if the broker has been started with other options in its name, and `ConnectionClosed` when the
+    broker was stopped, as it is at the end of the process.
     """
+    name, _, query = name.partition("?")
+    named = _options_in(query)
+    options = {**named, **options}
     with _lock:
         broker = _brokers.get(name)
         if broker is None:
             broker = _brokers[name] = _started(name, options)
+    if not named.items() <= broker.options.items():
+        text = f"the embedded broker {name!r} runs already, with the options {broker.options}"
+        raise SettingsError(f"{text}, so it cannot have {named}: give it another name")
     if broker.has_ended:
         raise ConnectionClosed(f"the embedded broker {name!r} has ended with its process")
     if broker.is_ours:
         broker.add_vhost(vhost)
     return broker
+
+
+def end_embedded(name: str) -> None:
+    """Stop the broker *name* of this process, if it runs; a later use of the name starts another.
+
+    The connections to it should be closed before.  Any thread may call this, which blocks it.
+    """
+    with _lock:
+        broker = _brokers.pop(name, None)
+    if broker is not None:
+        broker.stop()
+
+
+def _options_in(query: str) -> dict[str, Any]:
+    """Return the options of a broker in the *query* of its URL, checked as `Broker` does."""
+    options: dict[str, Any] = dict(parse_qsl(query))
+    if "transient_queues" in options:
+        options["transient_queues"] = truth("transient_queues", options["transient_queues"])
+    return options
 
 
 def _started(name: str, options: dict[str, Any]) -> BrokerThread:

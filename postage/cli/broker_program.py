@@ -31,7 +31,7 @@ even durable queues and persistent messages.
 SIGTERM, SIGHUP and SIGINT (Ctrl-C) stop it at once, with exit code 0.  SIGUSR1 makes it print its
 statistics as one line of JSON.
 """
-HOST, PORT = "127.0.0.1", 5672
+HOST, PORT, LIKE = "127.0.0.1", 5672, "4.3"
 HELP = {
     "host": "The address to listen on.",
     "port": "The port to listen on; 0: any free one.",
@@ -39,6 +39,9 @@ HELP = {
     "other users of this machine can read it.",
     "user-file": "A file with a NAME:PASSWORD on each line, which nobody else can read.",
     "vhost": "A virtual host besides /; may be given several times.",
+    "like": "The version of RabbitMQ to behave like: 4.3 or 3.10.",
+    "permit-transient-queues": "Permit queues that are neither durable nor exclusive, which "
+    "RabbitMQ 4.3 denies by default; Postage 1.2.1 needs them.",
     "json": "Print the first line as JSON.",
 }
 """The help of each option, by its name."""
@@ -54,6 +57,8 @@ def serve(  # noqa: PLR0913 - one for each option
     vhost: Sequence[str],
     *,
     user_file: str | None,
+    like: str,
+    permit_transient_queues: bool,
     as_json: bool,
 ) -> None:
     """Run the broker until a signal stops it; raises `SettingsError` for invalid options."""
@@ -71,7 +76,15 @@ def serve(  # noqa: PLR0913 - one for each option
     logins = [_login(each, "--user") for each in user]
     logins += _logins_in(user_file) if user_file is not None else []
     users, vhosts = dict(logins) or GUEST, ("/", *vhost)
-    with Broker(host, port, users=users, vhosts=vhosts) as broker:
+    broker = Broker(
+        host,
+        port,
+        users=users,
+        vhosts=vhosts,
+        like=like,
+        transient_queues=permit_transient_queues,
+    )
+    with broker:
         gevent.signal_handler(signal.SIGUSR1, _statistics_printer(broker))
         _print_greeting(broker, vhosts, users, as_json=as_json)
         stopped.wait()

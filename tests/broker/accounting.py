@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.quorum_queue import QuorumQueue
 from postage.broker.core.routing import BrokerBinding, BrokerExchange
 from postage.broker.session.assembly import PartialContent
 from postage.broker.session.base_channel import GONE, HeldPublish, Transaction
@@ -170,6 +171,7 @@ _HELD: dict[type, Callable[[Any], int]] = {
 }
 _DEFINED: dict[type, Callable[[Any], int]] = {
     BrokerQueue: _queue,
+    QuorumQueue: _queue,
     BrokerBinding: _binding,
     BrokerExchange: lambda each: 800 + cost(each.name) + cost(each.arguments),
     ClientConsumer: lambda each: 1000 + 8 * cost(each.tag),
@@ -309,7 +311,7 @@ class Campaign:
         logger.addHandler(_bugs)
         logger.propagate = False
         gc.collect()
-        gc.freeze()  # what is there already is not looked at again and again
+        gc.freeze()  # for good: what is there already is not looked at again and again
         try:
             with small_sizes():
                 for seed in range(first, first + count):
@@ -320,7 +322,6 @@ class Campaign:
                         _check_that_all_is_gone()
             _check_that_all_is_gone()
         finally:
-            gc.unfreeze()
             logger.propagate = before
             logger.removeHandler(_bugs)
 

@@ -43,7 +43,7 @@ def content(channel: int, body: bytes, **properties: object) -> bytes:
 GREETING = [
     PROTOCOL_HEADER,
     method(0, spec.Connection.StartOk({"product": "p"}, "PLAIN", b"\0guest\0guest", "en_US")),
-    method(0, spec.Connection.TuneOk(16, 4096, 0)),
+    method(0, spec.Connection.TuneOk(16, 8192, 0)),
     method(0, spec.Connection.Open("/")),
 ]
 Q, E, B = spec.Queue, spec.Exchange, spec.Basic
@@ -52,8 +52,16 @@ WORK = [
     method(1, E.Declare(exchange="e", type="topic", arguments={"alternate-exchange": "f"})),
     method(1, E.Declare(exchange="f", type="headers")),
     method(1, E.Bind(source="e", destination="f", routing_key="#")),
-    method(1, Q.Declare(queue="q", arguments={"x-max-priority": 5, "x-message-ttl": 60000})),
-    method(1, Q.Declare(queue="r", arguments={"x-max-length": 3, "x-dead-letter-exchange": "e"})),
+    method(
+        1,
+        Q.Declare(queue="q", durable=True, arguments={"x-max-priority": 5, "x-message-ttl": 60000}),
+    ),
+    method(
+        1,
+        Q.Declare(
+            queue="r", durable=True, arguments={"x-max-length": 3, "x-dead-letter-exchange": "e"}
+        ),
+    ),
     method(1, Q.Bind(queue="q", exchange="e", routing_key="a.#")),
     method(1, Q.Bind(queue="r", exchange="f", arguments={"x-match": "any", "h": [1, {"a": None}]})),
     method(1, spec.Confirm.Select()),
@@ -82,7 +90,10 @@ PUBLISHED = [
     for properties in ({}, {"correlation_id": "1", "reply_to": "r"}, {"expiration": "9"}, {})
 ]
 PLAIN = [
-    *(method(1, Q.Declare(queue="p")), method(1, B.Consume(queue="p", consumer_tag="p"))),
+    *(
+        method(1, Q.Declare(queue="p", durable=True)),
+        method(1, B.Consume(queue="p", consumer_tag="p")),
+    ),
     *(*PUBLISHED, method(1, B.Ack(1)), method(1, B.Ack(2)), *PUBLISHED, method(1, B.Ack(3))),
 ]
 """Publishes that are read at once; see `postage.broker.wire.framing`."""

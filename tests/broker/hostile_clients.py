@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from postage.broker.core.clock import ManualTimers
+from postage.broker.core.likeness import LIKENESSES, likeness_of
 from postage.broker.core.limits import Limits
 from postage.broker.session.node import Node
 from postage.broker.wire.content import encode_properties
@@ -101,7 +102,7 @@ GREETING = b"".join(
             response=b"\0guest\0guest",
             locale="en_US",
         ),
-        encode(0, "connection.tune_ok", channel_max=8, frame_max=4096, heartbeat=0),
+        encode(0, "connection.tune_ok", channel_max=8, frame_max=8192, heartbeat=0),
         encode(0, "connection.open", virtual_host="/"),
     )
 )
@@ -219,6 +220,11 @@ def queue_arguments(draw: Number) -> dict[str, Any]:
         found.pop("x-max-priority", None)
         found["x-queue-type"] = "quorum"
         found["x-delivery-limit"] = draw.choice((0, 1, 3))
+        if draw.random() < 0.3:
+            found["x-delayed-retry-type"] = draw.choice(("all", "failed", "returned"))
+            found["x-delayed-retry-min"] = draw.choice((1, 500, 5000))
+        if draw.random() < 0.3:
+            found["x-consumer-timeout"] = draw.choice((0, 1, 1000))
     if draw.random() < 0.1:
         wrong = ("x", -1, 5.5, 2**62, "z" * 300, "\u00e9" * 200, None, [], {})
         found[draw.choice([*choices])] = draw.choice(wrong)
@@ -238,7 +244,8 @@ class HostileClients:
         memory = draw.choice((24_000, 60_000, 1 << 20))  # publishers are blocked soon, or never
         limits = Limits(memory=memory, message_max=10_000, unsent=3000, channels=8, queues=30)
         self.timers = ManualTimers()
-        self.node = Node(self.timers, limits)
+        likeness = likeness_of(draw.choice(tuple(LIKENESSES)), transient_queues=True)
+        self.node = Node(self.timers, limits, likeness=likeness)
         self.log: list[str] | None = None
         self.clients = [self._connected() for _ in range(CLIENTS)]
         self._prepare(self.clients[0], draw)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from postage.broker.core.clock import ManualTimers
+from postage.broker.core.likeness import likeness_of
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from postage.broker.wire.content import encode_properties
@@ -47,7 +49,7 @@ def test_a_wrong_account_is_found_and_explained(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_bug_that_is_only_logged_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dead_letter(*_: Any) -> None:
+    def dead_letter(*_: Any, **__: Any) -> None:
         raise TypeError("a bug")
 
     monkeypatch.setattr("postage.broker.core.dead_letters.dead_letter", dead_letter)
@@ -434,7 +436,7 @@ def test_a_transaction_may_settle_them(end: str) -> None:
 
 
 def test_a_consumer_of_a_deleted_queue_has_room_again() -> None:
-    node = new_node()
+    node = Node(ManualTimers(), likeness=likeness_of("3.10"))
     client = FrameClient(node).open(1)
     for queue in ("a", "b"):
         client.send_method("queue.declare", 1, queue=queue)

@@ -533,7 +533,7 @@ def test_a_method_does_not_look_at_all_consumers(client: FrameClient) -> None:
             client.send_method("basic.consume", 1, **consume)
         client.receive()
         consume = encode(1, "basic.consume", queue=f"q{count}", consumer_tag=f"{count}-last")
-        declare = encode(1, "queue.declare", queue=f"q{count}")
+        declare = encode(1, "queue.declare", queue=f"q{count}", durable=True)
         costs.append(instructions(lambda data=consume + declare: client.send(data)))
         assert client.receive()[-1].consumer_count == count + 1
     assert costs[0] == costs[1]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 
+import pytest
+
 from postage.broker.core.clock import ManualTimers
+from postage.broker.core.likeness import likeness_of
 from postage.broker.faults import Faults
 from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
@@ -213,3 +216,19 @@ def test_messages_of_a_lost_client_go_to_others(node: Node) -> None:
     for data in (b"one", b"two"):
         answer = other.call("basic.get", 1, queue="q")
         assert (answer.redelivered, other.bodies.pop()) == (True, data)
+
+
+@pytest.mark.parametrize(("like", "found"), [("4.3", False), ("3.10", True)])
+@pytest.mark.parametrize("mandatory", [False, True])
+def test_a_queue_that_is_declared_before_the_commit(
+    like: str, found: bool, mandatory: bool
+) -> None:
+    client = FrameClient(Node(ManualTimers(), likeness=likeness_of(like))).open(1)
+    client.call("tx.select", 1)
+    for key in ("late", "never"):
+        client.publish(key, mandatory=mandatory)
+    client.call("queue.declare", 1, queue="late")
+    client.send_method("tx.commit", 1)
+    returned = ["basic.return"] * (2 - found if mandatory else 0)
+    assert names_of(client.receive()) == [*returned, "tx.commit_ok"]
+    assert client.call("queue.declare", 1, queue="late", passive=True).message_count == found

@@ -49,6 +49,9 @@ def test_rejected(virtual_host: VHost) -> None:
         "x-first-death-reason": "rejected",
         "x-first-death-queue": "q",
         "x-first-death-exchange": "",
+        "x-last-death-reason": "rejected",
+        "x-last-death-queue": "q",
+        "x-last-death-exchange": "",
     }
     assert entry.pop("time") == 1_700_000_000
     assert entry == {
@@ -165,10 +168,10 @@ def test_a_bug_with_one_letter_loses_no_other(
     new_queue(virtual_host, "q", TO_DEAD)
     original = dead_letters.dead_letter
 
-    def buggy(letter: PublishedMessage, *others: Any) -> PublishedMessage:
+    def buggy(letter: PublishedMessage, *others: Any, **options: bool) -> PublishedMessage:
         if letter.body == b"2":
             raise ZeroDivisionError
-        return original(letter, *others)
+        return original(letter, *others, **options)
 
     monkeypatch.setattr(dead_letters, "dead_letter", buggy)
     fill(virtual_host.queues["q"], b"1", b"2", b"3")

@@ -10,18 +10,19 @@ import contextlib
 import pytest
 
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.broker.differential import Comparison, checker
+from tests.broker.differential import Comparison
 from tests.broker.operations import KINDS
 
-EXAMPLES = 200
+EXAMPLES = 120
 
 
 @pytest.mark.slow
-@pytest.mark.limit(120)
+@pytest.mark.limit(300)
 def test_both_brokers_do_the_same(rabbitmq: RabbitMQNode, vhost: str) -> None:
-    comparison = Comparison(rabbitmq.host, rabbitmq.port, vhost)
+    comparison = Comparison(rabbitmq.host, rabbitmq.port, vhost, print)
     with contextlib.closing(comparison):
-        checker(comparison, max_examples=EXAMPLES, derandomize=True, database=None)()
+        comparison.run(seed=1, examples=EXAMPLES)
+    assert not comparison.differences, "\n\n".join(map(str, comparison.differences))
     assert comparison.examples >= EXAMPLES
 
 

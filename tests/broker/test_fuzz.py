@@ -15,7 +15,7 @@ from postage.broker.session.handshake import Stage
 from postage.broker.session.node import Node
 from tests.broker.fuzzing import GREETING, OPENING, WORK, Fuzzer, frame, method
 
-INPUTS = 20_000
+INPUTS = 10_000
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_anything_but_the_protocol_is_told_of_it(data: bytes) -> None:
 def test_properties_that_cannot_be_read_end_their_publisher() -> None:
     node = Node(ManualTimers())
     connection = node.open_connection(lambda: None)
-    declared = method(1, spec.Queue.Declare(queue="q"))
+    declared = method(1, spec.Queue.Declare(queue="q", durable=True))
     publish = method(1, spec.Basic.Publish(exchange="", routing_key="q"))
     header = struct.pack(">HHQH", 60, 0, 0, 1 << 13) + b"\0\0\0\x05\x01aFx"
     connection.feed(b"".join((*GREETING, *OPENING, declared, publish, frame(2, 1, header))))

@@ -32,7 +32,7 @@ def test_the_handshake_in_single_bytes(new_client: FrameClient) -> None:
     said = PROTOCOL + encode(
         0, "connection.start_ok", mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US"
     )
-    said += encode(0, "connection.tune_ok", frame_max=4096)
+    said += encode(0, "connection.tune_ok", frame_max=8192)
     said += encode(0, "connection.open", virtual_host="/")
     for at in range(len(said)):
         new_client.send(said[at : at + 1])
@@ -126,7 +126,7 @@ def test_credentials_that_are_no_table(new_client: FrameClient) -> None:
     assert close.reply_code == 501
 
 
-@pytest.mark.parametrize(("frame_max", "code"), [(4095, 530), (1, 530), (131073, 530)])
+@pytest.mark.parametrize(("frame_max", "code"), [(8191, 530), (4096, 530), (1, 530), (131073, 530)])
 def test_a_frame_size_out_of_range(new_client: FrameClient, frame_max: int, code: int) -> None:
     new_client.start()
     new_client.log_in()
@@ -135,7 +135,7 @@ def test_a_frame_size_out_of_range(new_client: FrameClient, frame_max: int, code
     assert str(frame_max) in close.reply_text
 
 
-@pytest.mark.parametrize(("asked", "agreed"), [(4096, 4096), (0, 131072), (131072, 131072)])
+@pytest.mark.parametrize(("asked", "agreed"), [(8192, 8192), (0, 131072), (131072, 131072)])
 def test_a_frame_size_in_range_holds(node: Node, asked: int, agreed: int) -> None:
     client = FrameClient(node).open(1, frame_max=asked)
     client.call("queue.declare", 1, queue="q")

@@ -6,6 +6,7 @@ import pytest
 
 from postage.broker import Broker
 from postage.broker.core.clock import ManualTimers
+from postage.broker.core.likeness import likeness_of
 from postage.broker.core.limits import Limits
 from postage.broker.session import handshake, logins
 from postage.broker.session.handshake import Stage
@@ -14,7 +15,6 @@ from postage.broker.session.node import Node
 from postage.broker.wire.fields import encode_table
 from postage.broker.wire.methods import encode
 from postage.log_records import sorts
-from postage.protocol import FRAME_MIN_SIZE
 from tests.support.frame_client import FrameClient, closed_with, frame
 
 FAR = "192.0.2.1"
@@ -169,7 +169,7 @@ def test_only_the_right_password_is_right(node: Node, user: str, password: str) 
 # --- how much work
 
 
-@pytest.mark.parametrize("size", [FRAME_MIN_SIZE + 1, 131_072, 1 << 31])
+@pytest.mark.parametrize("size", [likeness_of().frame_min + 1, 131_072, 1 << 31])
 @pytest.mark.parametrize("step", [1, 2])
 def test_frames_are_small_before_the_login(node: Node, size: int, step: int) -> None:
     client = FrameClient(node)

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postage.broker.core.likeness import likeness_of
 from postage.broker.session.node import Node
 from postage.broker.wire.content import decode_properties, encode_properties
 from postage.broker.wire.framing import FrameParser
 from postage.broker.wire.methods import encode
-from postage.protocol import FRAME_MIN_SIZE, HEADER
+from postage.protocol import HEADER
 from tests.support.frame_client import FrameClient, body, frame, new_node
 
-ROOM = FRAME_MIN_SIZE - 8 - 12
+ROOM = likeness_of().frame_min - 8 - 12
 TO_DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -33,7 +34,7 @@ def of_size(size: int, **headers: Any) -> bytes:
     return encode_properties({"type": "t", "headers": {**headers, "z": "z" * (size - len(short))}})
 
 
-def sent(client: FrameClient, frame_max: int = FRAME_MIN_SIZE) -> dict[str, Any]:
+def sent(client: FrameClient, frame_max: int = likeness_of().frame_min) -> dict[str, Any]:
     """Return the properties in the only header frame for *client*; assert that all frames fit."""
     frames = list(FrameParser(frame_max - 8).feed(client.connection.take_output()))
     (found,) = (payload for type_, _, payload in frames if type_ == HEADER)
@@ -43,7 +44,7 @@ def sent(client: FrameClient, frame_max: int = FRAME_MIN_SIZE) -> dict[str, Any]
 @pytest.fixture
 def small(node: Node) -> FrameClient:
     """A client with the smallest frames, and a queue "q" whose dead letters go to "dead"."""
-    client = FrameClient(node).open(1, frame_max=FRAME_MIN_SIZE)
+    client = FrameClient(node).open(1, frame_max=likeness_of().frame_min)
     client.call("queue.declare", 1, queue="q", arguments=TO_DEAD)
     client.call("queue.declare", 1, queue="dead")
     return client
@@ -64,7 +65,7 @@ def test_x_death_is_left_out_if_it_does_not_fit(small: FrameClient) -> None:
 
 
 def test_x_death_is_sent_if_it_fits(small: FrameClient) -> None:
-    dead_letter(small, of_size(ROOM - 300))
+    dead_letter(small, of_size(ROOM - 500))
     small.send_method("basic.get", 1, queue="dead")
     assert sent(small)["headers"]["x-death"][0]["count"] == 1
 
@@ -73,7 +74,7 @@ def test_copies_of_keys_in_x_death_do_not_grow_it(small: FrameClient) -> None:
     small.call("queue.declare", 1, queue="copies", arguments={"x-dead-letter-exchange": "d"})
     small.call("exchange.declare", 1, exchange="d", type="fanout")
     small.call("queue.bind", 1, queue="dead", exchange="d")
-    copies = [f"{number:0200}" for number in range(19)]
+    copies = [f"{number:0200}" for number in range(39)]
     publish(small, encode_properties({"headers": {"CC": copies}}), "copies")
     small.send_method("basic.get", 1, queue="copies")
     small.send_method("basic.reject", 1, delivery_tag=1)
@@ -126,7 +127,7 @@ def test_the_longest_properties_always_fit(node: Node, small: FrameClient) -> No
 @given(st.integers(ROOM - 400, ROOM + 400), st.integers(0, 3000))
 def test_every_size_fits(size: int, more: int) -> None:
     node = new_node()
-    client = FrameClient(node).open(1, frame_max=FRAME_MIN_SIZE)
+    client = FrameClient(node).open(1, frame_max=likeness_of().frame_min)
     client.call("queue.declare", 1, queue="q", arguments=TO_DEAD)
     client.call("queue.declare", 1, queue="dead")
     dead_letter(FrameClient(node).open(1), of_size(size, mine="m" * min(more, size - 300)))

@@ -58,7 +58,7 @@ def returned(client: SyncClient) -> bytes:
 def direct_replies(client: SyncClient) -> bytes:
     client.send(1, spec.Basic.Consume(queue="amq.rabbitmq.reply-to", no_ack=True))
     client.wait(1, spec.Basic.ConsumeOk)
-    client.send(1, spec.Queue.Declare(queue="k"))
+    client.send(1, spec.Queue.Declare(queue="k", durable=True))
     publish = spec.Basic.Publish(exchange="", routing_key="k")
     client.publish(1, publish, {"reply_to": "amq.rabbitmq.reply-to"}, b"")
     client.send(1, spec.Basic.Get(queue="k", no_ack=True))
@@ -91,7 +91,7 @@ def test_a_flood_of_one_client_blocks_no_other(
     broker: BrokerThread, clients: list[SyncClient], prepare: Callable[[SyncClient], bytes]
 ) -> None:
     hostile, healthy = clients
-    healthy.send(1, spec.Queue.Declare(queue="q"), spec.Confirm.Select())
+    healthy.send(1, spec.Queue.Declare(queue="q", durable=True), spec.Confirm.Select())
     healthy.wait(1, spec.Confirm.SelectOk)
     data, peaks = prepare(hostile), [0]
     assert isinstance(hostile.wire, SocketWire)

@@ -28,7 +28,7 @@ def test_it_counts_connections_channels_queues_and_messages(broker: BrokerThread
     with pika.BlockingConnection(parameters) as connection:
         channel, other = connection.channel(), connection.channel()
         channel.confirm_delivery()
-        channel.queue_declare("q")
+        channel.queue_declare("q", durable=True)
         for _ in range(3):
             channel.basic_publish("", "q", b"12345")
         channel.basic_get("q")

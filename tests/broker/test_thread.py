@@ -116,7 +116,10 @@ def send():
 messaging.GenericConsumer([(Exchange, [("queue", "key")])])
 send()
 """
+# From Python 3.12 on, os.fork() warns in a process with native threads: see docs/design.md.
 FORK = """
+import warnings
+warnings.filterwarnings("ignore", ".* is multi-threaded, use of fork", DeprecationWarning)
 child = os.fork()
 if child == 0:
     send()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pika
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika import spec
 
@@ -27,6 +27,8 @@ from tests.support.wire import short_strings, some_properties, tables
 
 ITS_NAMES = {"global_": "global_qos"}
 """pika's names of arguments that are keywords of Python."""
+MAX_EXAMPLES = 30
+"""The examples for each of the 64 methods."""
 
 _values = {
     "octet": st.integers(0, 255),
@@ -68,6 +70,7 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 @every_method
+@settings(max_examples=MAX_EXAMPLES)
 @given(data=st.data())
 def test_methods_come_back_as_they_were(method: Method, data: Any) -> None:
     drawn = {name: data.draw(_values[kind]) for name, kind in method.arguments if name[0] != "["}
@@ -92,6 +95,7 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if its_class(m)], ids=str)
+@settings(max_examples=MAX_EXAMPLES)
 @given(data=st.data())
 def test_methods_are_encoded_as_by_pika(method: Method, data: Any) -> None:
     kind_of = its_class(method)

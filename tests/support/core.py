@@ -26,7 +26,7 @@ def new_queue(
     **flags: Any,
 ) -> BrokerQueue:
     """Declare a queue; *owner* makes it exclusive."""
-    call = {"passive": False, "durable": False, "auto_delete": False, **flags}
+    call = {"passive": False, "durable": True, "auto_delete": False, **flags}
     call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
     return virtual_host.declare_queue(SimpleNamespace(**call), owner)
 

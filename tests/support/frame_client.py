@@ -87,6 +87,8 @@ class FrameClient:
         self.connection.feed(b"".join(data))
 
     def send_method(self, name: str, channel: int = 0, **arguments: Any) -> None:
+        if name == "queue.declare":  # RabbitMQ 4 denies queues that are transient and shared
+            arguments.setdefault("durable", not arguments.get("exclusive"))
         self.send(encode(channel, name, **arguments))
 
     def publish(self, key: str, data: bytes = b"m", channel: int = 1, **flags: Any) -> None:

@@ -106,6 +106,7 @@ class SyncClient:
         self.ended = False
         wire.send(PROTOCOL_HEADER)
         self.wait(0, spec.Connection.Start)
+        self.version: str = self.events[-1].method.server_properties["version"]
         response = f"\0{user}\0{password}"
         self.send(
             0,

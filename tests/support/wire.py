@@ -11,14 +11,15 @@ from typing import Any
 import pika
 import pika.frame
 from hypothesis import strategies as st
-from pika.spec import Basic
+from pika.spec import FRAME_MIN_SIZE, Basic
 
 from postage.green.amqp.properties import Properties
 
 LARGEST = 20_000_000
 """The bytes of the largest body in the tests of frames."""
-FRAME_MAXES = (4096, 131072)
-"""The smallest value that AMQP allows (4.2.3), and the default of RabbitMQ."""
+FRAME_MAXES = (FRAME_MIN_SIZE, 131072)
+"""The smallest value that pika takes (1.4: that of AMQP, 4.2.3; 1.5: that of RabbitMQ 4), and the
+default of RabbitMQ."""
 ROOMS = [frame_max - 8 for frame_max in FRAME_MAXES]
 """The bytes of a body that fit into one frame."""
 EDGES = sorted({max(0, n * room + more) for room in ROOMS for n in range(4) for more in (-1, 0, 1)})

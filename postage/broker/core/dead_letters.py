@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from postage.broker.core.backlog import AT_ONCE, MOST_EFFORT, Backlog
 from postage.broker.core.clock import Timers
+from postage.broker.core.likeness import Likeness
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.routing import BrokerExchange
 from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
@@ -25,6 +26,11 @@ MOST_LETTERS = 1_000
 
 RabbitMQ lets N queues that pass their dead letters to each other make N! letters of one message.
 """
+
+
+_OF_FIRST = ("x-first-death-reason", "x-first-death-queue", "x-first-death-exchange")
+_OF_LAST = ("x-last-death-reason", "x-last-death-queue", "x-last-death-exchange")
+_OF_DEATHS = ("x-death", *_OF_FIRST, *_OF_LAST)
 
 
 class Lineage:
@@ -61,6 +67,7 @@ class Router(Protocol):
     """A virtual host as dead letters see it."""
 
     exchanges: dict[str, BrokerExchange]
+    likeness: Likeness
     backlog: Backlog
 
     def route(self, message: PublishedMessage) -> Sequence[BrokerQueue]:
@@ -96,7 +103,8 @@ class DeadLetters:
             text = "A message that died in queue %a is dropped: it has caused %d dead letters."
             logger.warning(text, death.queue, lineage.letters, extra=counted())
             return 10
-        letter = dead_letter(queued.message, death, self._timers.wall(), lineage)
+        likeness = self._router.likeness
+        letter = dead_letter(queued.message, death, self._timers.wall(), lineage, likeness=likeness)
         try:
             found = self._router.route(letter)
         except ChannelFault as exc:
@@ -111,19 +119,22 @@ class DeadLetters:
 
 
 def dead_letter(
-    message: PublishedMessage, death: Death, wall: float, lineage: Lineage
+    message: PublishedMessage, death: Death, wall: float, lineage: Lineage, *, likeness: Likeness
 ) -> PublishedMessage:
     """Return *message* as it is published after its *death*."""
     values = message.properties
     headers = dict(values.get("headers") or {})
+    if likeness.own_deaths_only:
+        if message.header.lineage is None:
+            headers = {name: headers[name] for name in headers if name not in _OF_DEATHS}
+        headers |= dict(zip(_OF_LAST, (death.reason, death.queue, message.exchange), strict=True))
     expiration = values.pop("expiration", None)
     headers["x-death"] = _deaths(message, headers, death.queue, death.reason, wall, expiration)
-    headers.setdefault("x-first-death-reason", death.reason)
-    headers.setdefault("x-first-death-queue", death.queue)
-    headers.setdefault("x-first-death-exchange", message.exchange)
+    for name, value in zip(_OF_FIRST, (death.reason, death.queue, message.exchange), strict=True):
+        headers.setdefault(name, value)
     values["headers"] = headers
     key = death.letter_key
-    if key is not None:
+    if key is not None and not likeness.keeps_copied_keys:
         headers.pop("CC", None)  # the queue's key replaces all keys of the message
     header = message.header
     more_keys, cost = (header.more_keys, header.keys_cost) if key is None else ((), 0)

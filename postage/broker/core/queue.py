@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import math
 from bisect import insort_right
@@ -15,7 +16,7 @@ from postage.broker.core.costs import queue_cost
 from postage.broker.core.queue_arguments import QueueArguments
 from postage.broker.wire.content import MessageHeader, PublishedMessage, address_parts
 
-__all__ = ["BrokerQueue", "QueueConsumer", "QueuedMessage"]
+__all__ = ["BrokerQueue", "QueueConsumer", "QueuedMessage", "Return"]
 
 
 class QueuedMessage:
@@ -24,7 +25,16 @@ class QueuedMessage:
     Queues with the same message share the objects *address*, *header* and *body*.
     """
 
-    __slots__ = ("address", "body", "deliveries", "expires_at", "header", "level", "seq")
+    __slots__ = (
+        "address",
+        "body",
+        "deliveries",
+        "expires_at",
+        "failures",
+        "header",
+        "level",
+        "seq",
+    )
 
     OVERHEAD = 200
     """Estimated bytes of memory of a queued message besides its address, header and body."""
@@ -41,6 +51,8 @@ class QueuedMessage:
         self.level, self.expires_at = level, expires_at
         self.deliveries = 0
         """How often it has left the queue for a consumer."""
+        self.failures = 0
+        """How many deliveries have failed; only quorum queues count them."""
         self.seq = 0
         """Its rank among the messages that have left the queue; see `BrokerQueue.requeue`."""
 
@@ -61,6 +73,17 @@ class QueuedMessage:
         """The message as it was published."""
         exchange, key = address_parts(self.address)
         return PublishedMessage(exchange, key, self.header, self.body, self.address)
+
+
+class Return(enum.Enum):
+    """Why a message that was delivered comes back to its queue."""
+
+    GIVEN_BACK = enum.auto()
+    """The client has not begun with it: basic.nack or basic.recover."""
+    REJECTED = enum.auto()
+    """The client has failed: basic.reject."""
+    LOST = enum.auto()
+    """The channel has ended."""
 
 
 class QueueConsumer(Protocol):
@@ -149,15 +172,18 @@ DeadLetter = Callable[["BrokerQueue", QueuedMessage, str], None]
 class BrokerQueue:
     """One queue.  It calls *dead_letter* and *account* for messages, and never a client."""
 
+    counts_deliveries = False
+    """Whether the header of a delivery says how often there were others: see `header_of`."""
+
     def __init__(  # noqa: PLR0913 - the properties of a declaration
         self,
         name: str,
         *,
-        vhost: str = "/",
         durable: bool,
         auto_delete: bool,
         owner: object | None,
         arguments: dict[str, Any],
+        options: QueueArguments,
         timers: Timers,
         dead_letter: DeadLetter,
         account: Callable[[int], None],
@@ -166,10 +192,7 @@ class BrokerQueue:
         self.name, self.durable, self.auto_delete = name, durable, auto_delete
         self.owner = owner
         """The connection that the queue is exclusive to, or None."""
-        self.arguments = arguments
-        self.options = QueueArguments.parse(arguments, name, vhost)
-        self.counts_deliveries = self.options.type == "quorum"
-        """Whether a redelivery carries the count of earlier deliveries."""
+        self.arguments, self.options = arguments, options
         self.had_consumers = False
         self._count = 0
         self.unacked = 0
@@ -214,10 +237,14 @@ class BrokerQueue:
             and self._overflows(1, len(message.body))
         )
 
-    def publish(self, message: PublishedMessage) -> bool:
-        """Put *message* into the queue if the queue accepts it; return whether it does."""
+    def publish(self, message: PublishedMessage, level: int | None = None) -> bool:
+        """Put *message* into the queue if the queue accepts it; return whether it does.
+
+        *level* is its priority here, if that is not the one in its header.
+        """
         header, own_ttl = message.header, self.options.message_ttl
-        level = header.priority and min(header.priority, len(self._levels) - 1)
+        if level is None:
+            level = header.priority and min(header.priority, len(self._levels) - 1)
         expires_at = None
         if header.ttl is not None or own_ttl is not None:
             ttl = min(each for each in (header.ttl, own_ttl) if each is not None)
@@ -246,15 +273,19 @@ class BrokerQueue:
         too_big = options.max_bytes is not None and self.body_bytes + more_bytes > options.max_bytes
         return too_many or too_big
 
-    def requeue(self, queued: QueuedMessage) -> None:
-        """Put *queued* back to its old place, or dead-letter it beyond the delivery limit."""
-        limit = self.options.delivery_limit
-        if limit is not None and queued.deliveries > limit:
-            self.dead_letter(queued, "delivery_limit")
-            return
+    def requeue(self, queued: QueuedMessage, cause: Return = Return.REJECTED) -> None:  # noqa: ARG002
+        """Put *queued* back to its old place; *cause* matters to quorum queues only."""
         heapq.heappush(self._returned[queued.level], (queued.seq, queued))
+        self._add(queued)
+
+    def _add(self, queued: QueuedMessage) -> None:
+        """Count *queued*, which is ready again."""
         self._count += 1
         self.body_bytes += len(queued.body)
+
+    def header_of(self, queued: QueuedMessage, *, is_got: bool = False) -> bytes:  # noqa: ARG002
+        """Return the encoded header of *queued* for a consumer, or for basic.get if *is_got*."""
+        return queued.header.data
 
     # --- out
 
@@ -298,6 +329,11 @@ class BrokerQueue:
             self._watch_head()
         return queued
 
+    @property
+    def left(self) -> int:
+        """How many messages were ready after the last `get`, as basic.get-ok with ack tells."""
+        return self._count
+
     def discard(self, queued: QueuedMessage) -> None:
         """Release the memory charged for *queued*, which has left the queue for good."""
         self._account(-queued.size)
@@ -336,12 +372,21 @@ class BrokerQueue:
         now = self._timers.now()
         with self._backlog:
             for _ in range(AT_ONCE):
-                head = self._head()
-                if head is None or head.expires_at is None or head.expires_at > now:
+                queued = self._pop_expired(now)
+                if queued is None:
                     return True
-                self.dead_letter(self._pop(), "expired")
+                self.dead_letter(queued, "expired")
         self._dispatch_later()
         return False
+
+    def _pop_expired(self, now: float) -> QueuedMessage | None:
+        """Take a message out of the queue that is due to leave because it has expired."""
+        return self._pop() if self._next_expiry() <= now else None
+
+    def _next_expiry(self) -> float:
+        """Return when the next message leaves because it expires."""
+        head = self._head()
+        return math.inf if head is None or head.expires_at is None else head.expires_at
 
     def _watch_head(self) -> bool:
         """Set a timer for the expiry of the message at the head; an early timer does no harm.
@@ -350,13 +395,13 @@ class BrokerQueue:
         """
         if not self.expire():
             return False
-        head = self._head()
-        if head is None or head.expires_at is None or head.expires_at >= self._wakes_at:
+        expiry = self._next_expiry()
+        if expiry >= self._wakes_at:
             return True
         if self._expiry is not None:
             self._expiry.cancel()
-        self._wakes_at = head.expires_at
-        delay = max(0.0, head.expires_at - self._timers.now())
+        self._wakes_at = expiry
+        delay = max(0.0, expiry - self._timers.now())
         self._expiry = self._timers.later(delay, self._expire_and_watch)
         return True
 

@@ -47,12 +47,19 @@ class WantedHeaders:
         """Tell whether *headers* match."""
         names, fields = self._names, self._fields.items()
         if self._any:
-            found = any(name in headers and headers[name] == value for name, value in fields)
+            found = any(
+                name in headers and _is_same(headers[name], value) for name, value in fields
+            )
             return found or not names.isdisjoint(headers)
         if len(names) + len(fields) > len(headers):
             return False
-        found = all(name in headers and headers[name] == value for name, value in fields)
+        found = all(name in headers and _is_same(headers[name], value) for name, value in fields)
         return found and all(name in headers for name in names)
+
+
+def _is_same(value: object, wanted: object) -> bool:
+    """Compare two values of headers: 1 and true are equal in Python only."""
+    return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,27 @@ from functools import partial
 from typing import Any, Protocol
 
 from postage.broker.core.backlog import AT_ONCE, Backlog
-from postage.broker.core.clock import Timers
+from postage.broker.core.clock import Timers, TurnableTimers
 from postage.broker.core.costs import EXCHANGE, value_cost
 from postage.broker.core.dead_letters import DeadLetters
+from postage.broker.core.declarations import (
+    check_new_exchange,
+    check_new_queue,
+    check_same_exchange,
+    check_same_queue,
+    check_server_named,
+    check_type,
+    locked,
+    place,
+    refuse_default,
+    refuse_reserved,
+)
+from postage.broker.core.likeness import Likeness
 from postage.broker.core.limits import Limits
 from postage.broker.core.queue import BrokerQueue, QueueConsumer, QueuedMessage
-from postage.broker.core.queue_arguments import check_same, check_text
-from postage.broker.core.routing import TYPES, BrokerBinding, BrokerExchange, find_queues
+from postage.broker.core.queue_arguments import QueueArguments
+from postage.broker.core.quorum_queue import QuorumQueue
+from postage.broker.core.routing import BrokerBinding, BrokerExchange, find_queues
 from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault
 
@@ -69,12 +83,13 @@ class VHost:
         account: Callable[[int], None],
         *,
         define: Callable[[int], None],
+        likeness: Likeness,
         create_missing: bool = False,
     ) -> None:
-        self.name, self.limits = name, limits
+        self.name, self.limits, self.likeness = name, limits, likeness
         self._create_missing = create_missing
         """Whether passive declarations create a missing queue or exchange, as others do."""
-        self._timers, self._account = timers, account
+        self.timers, self._account = TurnableTimers(timers), account
         self.define = define
         """Charges bytes of a definition; raises 406 if there are too many."""
         self.channels: set[MessageHolder] = set()
@@ -85,9 +100,9 @@ class VHost:
         """
         self._detached = 0
         """Bytes of deleted queues of which clients have messages."""
-        self.backlog = Backlog(timers)
+        self.backlog = Backlog(self.timers)
         """Dead letters, and the rest of other work that is too much for one turn."""
-        self._dead_letters = DeadLetters(self, timers, account)
+        self._dead_letters = DeadLetters(self, self.timers, account)
         self._sources: dict[tuple[str, str], dict[str, BrokerExchange]] = {}
         """The exchanges with bindings to a queue or exchange, by its type and name."""
         self.queues: dict[str, BrokerQueue] = {}
@@ -115,7 +130,7 @@ class VHost:
         """Return a queue that *connection* may use, or raise 404 or 405."""
         queue = self._known_queue(name)
         if queue.owner not in (None, connection):
-            raise self._locked(name)
+            raise locked(self._place("queue", name))
         return queue
 
     def _known_queue(self, name: str) -> BrokerQueue:
@@ -123,35 +138,23 @@ class VHost:
             raise ChannelFault(404, f"no {self._place('queue', name)}")
         return self.queues[name]
 
-    def _locked(self, name: str) -> ChannelFault:
-        return ChannelFault(
-            405,
-            f"cannot obtain exclusive access to locked {self._place('queue', name)}. "
-            f"It could be originally declared on another connection or the exclusive property "
-            f"value does not match that of the original declaration.",
-        )
-
     # --- exchanges
 
     def declare_exchange(self, call: Any) -> None:
         """Carry out exchange.declare."""
         if call.exchange in self.refusals:
             raise self.refusals.pop(call.exchange)
-        known = self.exchanges.get(call.exchange)
+        known, where = self.exchanges.get(call.exchange), self._place("exchange", call.exchange)
         passive = call.passive and not self._create_missing
-        if not passive and call.type not in TYPES:
-            raise ConnectionFault(503, f"unknown exchange type '{call.type}'")
-        _refuse_default(call.exchange)
+        if not passive:
+            check_type(call.type, self.likeness)
+        refuse_default(call.exchange)
         if passive:
             self.exchange(call.exchange)
         elif known is not None:
-            names = ("type", "durable", "auto_delete", "internal")
-            flags = {name: (getattr(call, name), getattr(known, name)) for name in names}
-            check_same(self._place("exchange", known.name), flags, call.arguments, known.arguments)
+            check_same_exchange(call, known, where)
         else:
-            _refuse_reserved("exchange", call.exchange)
-            place = self._place("exchange", call.exchange)
-            check_text(call.arguments, "alternate-exchange", place)
+            check_new_exchange(call, where)
             cost = EXCHANGE + value_cost(call.exchange) + value_cost(call.arguments)
             self.define(cost)
             self.routes.clear()
@@ -166,12 +169,11 @@ class VHost:
             )
 
     def _place(self, noun: str, name: str) -> str:
-        """Return the name of a queue or exchange as error texts show it."""
-        return f"{noun} '{name}' in vhost '{self.name}'"
+        return place(noun, name, self.name)
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Carry out exchange.delete; no error if the exchange does not exist."""
-        _refuse_default(name)
+        refuse_default(name)
         if name.startswith("amq."):
             place = self._place("exchange", name)
             raise ChannelFault(403, f"deletion of system {place} not allowed")
@@ -200,9 +202,9 @@ class VHost:
 
     def bind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Add *binding* to the exchange *source*; no change if it exists already."""
-        _refuse_default(source)
+        refuse_default(source)
         if binding.destination_type == "exchange":
-            _refuse_default(binding.destination)
+            refuse_default(binding.destination)
         exchange = self.exchange(source)
         if binding.destination_type == "exchange":
             self.exchange(binding.destination)
@@ -219,9 +221,9 @@ class VHost:
 
     def unbind(self, source: str, binding: BrokerBinding, connection: object) -> None:
         """Remove *binding*; no error if it, its source or its destination does not exist."""
-        _refuse_default(source)
+        refuse_default(source)
         if binding.destination_type == "exchange":
-            _refuse_default(binding.destination)
+            refuse_default(binding.destination)
         exchange = self.exchanges.get(source)
         if exchange is None or not exchange.has(binding):
             return
@@ -273,12 +275,14 @@ class VHost:
         if call.queue in self.queues:
             queue = self.queue(call.queue, connection)
             if not passive:
-                self._check_same_queue(call, queue)
-            queue.last_use = self._timers.now()
+                check_same_queue(call, queue, self._place("queue", queue.name), self.likeness)
+            if queue.options.type != "quorum":  # no use of a quorum queue, measured on 3.10 and 4.3
+                queue.last_use = self.timers.now()
             return queue
         if passive:
             return self.queue(call.queue, connection)
-        _refuse_reserved("queue", call.queue)
+        refuse_reserved("queue", call.queue)
+        check_server_named(call, self.likeness)
         return self._create_queue(call, connection)
 
     def _create_queue(self, call: Any, connection: object) -> BrokerQueue:
@@ -289,46 +293,28 @@ class VHost:
         name = call.queue
         if not name:
             name = f"amq.gen-{secrets.token_urlsafe(16)}"  # others must not guess it
-        queue = BrokerQueue(
+        where = self._place("queue", name)
+        options = QueueArguments.parse(call.arguments, name, self.name, self.likeness)
+        check_new_queue(call, options, where, self.likeness)
+        kind = partial(QuorumQueue, likeness=self.likeness)
+        queue = (kind if options.type == "quorum" else BrokerQueue)(
             name,
-            vhost=self.name,
             durable=call.durable and not call.exclusive,
             auto_delete=call.auto_delete,
             owner=connection if call.exclusive else None,
             arguments=call.arguments,
-            timers=self._timers,
+            options=options,
+            timers=self.timers,
             dead_letter=self._dead_letters.publish,
             account=self._account,
             backlog=self.backlog,
         )
-        self._check_properties(queue)
         self.define(queue.cost)
         self.routes.clear()
         self.queues[queue.name] = queue
         if queue.options.expires is not None:
             self._expire_queue(queue)
         return queue
-
-    def _check_properties(self, queue: BrokerQueue) -> None:
-        """Refuse properties that replicated queues of RabbitMQ cannot have."""
-        faults = {
-            "non-durable": not queue.durable and queue.owner is None,
-            "auto-delete": queue.auto_delete,
-            "exclusive-owner": queue.owner is not None,
-        }
-        if queue.options.type == "quorum" and any(faults.values()):
-            fault = next(name for name, wrong in faults.items() if wrong)
-            place = self._place("queue", queue.name)
-            raise ChannelFault(406, f"invalid property '{fault}' for {place}")
-
-    def _check_same_queue(self, call: Any, queue: BrokerQueue) -> None:
-        if call.exclusive != (queue.owner is not None):
-            raise self._locked(queue.name)
-        flags = {
-            "durable": (call.durable and not call.exclusive, queue.durable),
-            "auto_delete": (call.auto_delete, queue.auto_delete),
-        }
-        check_same(self._place("queue", queue.name), flags, call.arguments, queue.arguments)
 
     def _expire_later(self, queue: BrokerQueue) -> None:
         """Watch *queue* again, which has lost a consumer, unless it is deleted."""
@@ -343,14 +329,20 @@ class VHost:
         queue.use_timer = None
         if queue.consumer_count:
             return
-        left = queue.last_use + (queue.options.expires or 0.0) - self._timers.now()
+        left = queue.last_use + (queue.options.expires or 0.0) - self.timers.now()
         if left <= 0:
             self.remove_queue(queue)
         else:
-            queue.use_timer = self._timers.later(left, partial(self._expire_queue, queue))
+            queue.use_timer = self.timers.later(left, partial(self._expire_queue, queue))
 
     def delete_queue(self, queue: BrokerQueue, *, if_unused: bool, if_empty: bool) -> int:
         """Carry out queue.delete; return how many messages were ready in it."""
+        if queue.options.type == "quorum" and (if_unused or if_empty):
+            flag = "if-unused" if if_unused else "if-empty"
+            text = (
+                f"queue.delete operations with {flag} flag set are not supported by quorum queues"
+            )
+            raise ConnectionFault(540, f"cannot delete {self._place('queue', queue.name)}. {text}")
         if if_unused and queue.consumer_count:
             raise ChannelFault(406, f"{self._place('queue', queue.name)} in use")
         if if_empty and len(queue):
@@ -377,7 +369,7 @@ class VHost:
     def _detach_later(self, queue: BrokerQueue) -> None:
         """Release the memory of *queue* when no message refers to it any more."""
         if not self._detached:
-            self._timers.later(DETACH_SECONDS, self._detach)
+            self.timers.later(DETACH_SECONDS, self._detach)
         self._detached += queue.cost
 
     def _detach(self) -> None:
@@ -390,12 +382,12 @@ class VHost:
         """Return a queue that stands for deleted ones in unacknowledged deliveries."""
         return BrokerQueue(
             "",
-            vhost=self.name,
             durable=False,
             auto_delete=False,
             owner=None,
             arguments={},
-            timers=self._timers,
+            options=QueueArguments(),
+            timers=self.timers,
             dead_letter=self._dead_letters.publish,
             account=account,
             backlog=self.backlog,
@@ -484,14 +476,3 @@ class VHost:
         for queue in queues:
             if self.queues.get(queue.name) is queue:
                 queue.publish(message)
-
-
-def _refuse_reserved(noun: str, name: str) -> None:
-    if name.startswith("amq."):
-        raise ChannelFault(403, f"{noun} name '{name}' contains reserved prefix 'amq.*'")
-
-
-def _refuse_default(exchange: str) -> None:
-    """Raise 403 for the default exchange, which cannot be changed."""
-    if not exchange:
-        raise ChannelFault(403, "operation not permitted on the default exchange")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from postage.broker.core.backlog import Backlog
 from postage.broker.core.costs import HELD_STEP
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
-from postage.broker.core.validation import validate
+from postage.broker.core.validation import REPLY_TO, validate
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import (
     MessageHeader,
@@ -23,7 +25,17 @@ from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall, encode
 from postage.protocol import BASIC, method_id
 
-__all__ = ["BaseChannel", "HeldPublish", "Outlet", "Transaction", "Unacked", "UnackedCount"]
+__all__ = [
+    "GONE",
+    "BaseChannel",
+    "HeldPublish",
+    "Outlet",
+    "Transaction",
+    "Unacked",
+    "UnackedCount",
+    "in_losing_order",
+    "in_settling_order",
+]
 
 _NO_ROUTE = method_id(BASIC, 50) + (312).to_bytes(2, "big") + short_string("NO_ROUTE")
 
@@ -53,15 +65,19 @@ class Outlet(Protocol):
 
 
 class UnackedCount:
-    """How many deliveries of a consumer are unacknowledged.
+    """How many deliveries of the consumer *tag* are unacknowledged.
 
     They refer to this, and not to the consumer, which may be gone before they are settled.
     """
 
-    __slots__ = ("unacked",)
+    __slots__ = ("number", "tag", "unacked")
 
-    def __init__(self) -> None:
-        self.unacked = 0
+    _numbers = itertools.count()
+
+    def __init__(self, tag: str) -> None:
+        self.tag, self.unacked = tag, 0
+        self.number = next(self._numbers)
+        """The number of the consumer, in the order in which consumers have begun."""
 
 
 GONE = QueuedMessage(b"", MessageHeader(b""), b"")
@@ -73,13 +89,47 @@ Settle = Callable[[list[Unacked]], None]
 """Acknowledges, rejects or requeues deliveries."""
 
 
+def in_settling_order(deliveries: dict[int, Unacked]) -> dict[int, Unacked]:
+    """Return *deliveries* in the order in which RabbitMQ settles many.
+
+    First those of basic.get; then those of each consumer, by their tags.
+    """
+
+    def rank(tag: int) -> str:
+        count = deliveries[tag][2]
+        return "" if count is None else count.tag
+
+    return _sorted(deliveries, rank)
+
+
+def in_losing_order(deliveries: dict[int, Unacked], *, by_tag: bool) -> dict[int, Unacked]:
+    """Return *deliveries* in the order in which RabbitMQ requeues them when their channel ends.
+
+    First those of each consumer, the oldest consumer first; then those of basic.get, by the digits
+    of the delivery tag.  If *by_tag*, both are in one order, that of digits and consumer tags.
+    """
+
+    def rank(tag: int) -> tuple[int, str]:
+        count = deliveries[tag][2]
+        if count is None:
+            return 0 if by_tag else sys.maxsize, str(tag)
+        return (0, count.tag) if by_tag else (count.number, "")
+
+    return _sorted(deliveries, rank)
+
+
+def _sorted(deliveries: dict[int, Unacked], rank: Callable[[int], Any]) -> dict[int, Unacked]:
+    return {tag: deliveries[tag] for tag in sorted(deliveries, key=rank)}
+
+
 class HeldPublish(NamedTuple):
     """A publish in a transaction."""
 
     message: PublishedMessage
     queues: list[str]
-    """The names of the queues that it goes to, if they still exist at the commit."""
+    """The names of the queues that it goes to, if they exist at the commit."""
     mandatory: bool
+    """Whether it is returned if there is none."""
 
     @property
     def size(self) -> int:
@@ -222,8 +272,10 @@ class BaseChannel:
         if self.transaction is None:
             self._put(message, queues, mandatory=call.mandatory)
         else:
-            names = [queue.name for queue in queues]
-            held = HeldPublish(message, names, call.mandatory)
+            names, is_late = [queue.name for queue in queues], self.vhost.likeness.routes_late
+            if is_late and not call.exchange:
+                names += sorted({call.routing_key, *header.more_keys}.difference(names))
+            held = HeldPublish(message, names, call.mandatory and (is_late or not queues))
             self.transaction.charge(held.size)
             self.transaction.publishes.append(held)
 
@@ -235,10 +287,10 @@ class BaseChannel:
         return header._replace(data=encode_properties(values), wants_direct_reply=False)
 
     def _put_held(self, held: HeldPublish) -> None:
-        """Put a message into those of its queues that still exist at the commit."""
+        """Put a message into those of its queues that exist at the commit."""
         known = self.vhost.queues
         queues = [known[name] for name in held.queues if name in known]
-        self._put(held.message, queues, mandatory=held.mandatory and not held.queues)
+        self._put(held.message, queues, mandatory=held.mandatory)
 
     def _put(
         self, message: PublishedMessage, queues: Sequence[BrokerQueue], *, mandatory: bool
@@ -264,12 +316,15 @@ class BaseChannel:
     def _put_nowhere(self, message: PublishedMessage, *, mandatory: bool) -> None:
         """Deliver *message* if it is a direct reply; return it if it is mandatory.
 
-        As RabbitMQ 3, this returns a mandatory direct reply although it was delivered: it has
-        reached no queue.
+        RabbitMQ 3 returns a mandatory direct reply although it was delivered, because it has
+        reached no queue.  RabbitMQ 4 returns none that has the form of one.
         """
         consumer = None if message.exchange else self.vhost.reply_consumers.get(message.key)
         if consumer is not None:
             consumer.deliver_reply(message)
+        is_reply = not message.exchange and message.key.startswith(f"{REPLY_TO}.")
+        if is_reply and not self.vhost.likeness.returns_replies:
+            return
         if mandatory and not self.closing:
             self.send_message(_NO_ROUTE + message.address, message.header.data, message.body)
 

@@ -9,13 +9,23 @@ from itertools import takewhile
 from typing import Any
 
 from postage.broker.core.costs import CHANNEL, HELD_STEP
-from postage.broker.core.queue import BrokerQueue, QueuedMessage
-from postage.broker.core.queue_arguments import consumer_priority
+from postage.broker.core.declarations import place
+from postage.broker.core.queue import BrokerQueue, QueuedMessage, Return
+from postage.broker.core.queue_arguments import ConsumerArguments
 from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.validation import REPLY_TO
 from postage.broker.core.vhost import VHost
-from postage.broker.session.base_channel import BaseChannel, Outlet, Transaction, Unacked
-from postage.broker.session.client_consumer import ClientConsumer, counted_header
+from postage.broker.session.base_channel import (
+    GONE,
+    BaseChannel,
+    Outlet,
+    Transaction,
+    Unacked,
+    in_losing_order,
+    in_settling_order,
+)
+from postage.broker.session.client_consumer import ClientConsumer
+from postage.broker.session.delivery_watch import DeliveryWatch, Recipient
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
 from postage.broker.wire.methods import METHODS, MethodCall
 from postage.log_records import counted, logger_of, place_of
@@ -37,6 +47,8 @@ class ClientChannel(BaseChannel):
         self.consumers: dict[str, ClientConsumer] = {}
         """Its consumers by tag."""
         self._consumer_prefetch = 0
+        self._watch: DeliveryWatch | None = None
+        """Watches the deliveries to consumers that have a timeout, once there is any."""
         self._last_queue = ""
 
     def open(self) -> None:
@@ -57,10 +69,14 @@ class ClientChannel(BaseChannel):
         if not self.closing:
             self.outlet.deliveries += self.last_tag
         self.closing = True
+        if self._watch is not None:
+            self._watch.close()
         self.vhost.remove_consumers(self.take_consumers())
         if self.transaction is not None:
             self._roll_back(self.transaction)
-        self._requeue_all()
+        by_tag = self.vhost.likeness.loses_by_tag
+        self.unacked = in_losing_order(self.unacked, by_tag=by_tag)
+        self._settle_all(self._lose, "the requeue of deliveries")
 
     def take_consumers(self) -> list[ClientConsumer]:
         """Forget all consumers; return those that their queues still have to forget."""
@@ -104,6 +120,11 @@ class ClientChannel(BaseChannel):
     # --- queues
 
     def _on_queue_declare(self, call: MethodCall) -> None:
+        if call.queue == REPLY_TO:  # answered as RabbitMQ does: FastStream and others look for it
+            self._last_queue = REPLY_TO
+            counts = {"message_count": 0, "consumer_count": 1}
+            self._answer(call, "queue.declare_ok", queue=REPLY_TO, **counts)
+            return
         queue = self.vhost.declare_queue(call, self.outlet)
         self._last_queue = queue.name
         self._answer(
@@ -151,7 +172,7 @@ class ClientChannel(BaseChannel):
     def _on_basic_qos(self, call: MethodCall) -> None:
         if call.prefetch_size:
             raise ConnectionFault(540, f"prefetch_size!=0 ({call.prefetch_size})")
-        if call.global_:
+        if call.global_ and self.vhost.likeness.global_qos:
             self.prefetch = call.prefetch_count
             self._dispatch()
         else:
@@ -172,12 +193,18 @@ class ClientChannel(BaseChannel):
         if tag in self.consumers:
             raise ConnectionFault(530, f"attempt to reuse consumer tag '{tag}'")
         consumer = ClientConsumer(self, tag, call, self._consumer_prefetch, self._cancelled)
-        if call.queue == REPLY_TO:
+        if name == REPLY_TO:
             self._consume_replies(consumer)
             self._answer(call, "basic.consume_ok", consumer_tag=tag)
             return
         queue = self.vhost.queue(name, self.outlet)
-        consumer.priority = consumer_priority(call.arguments, queue.name, self.vhost.name)
+        arguments = ConsumerArguments.parse(
+            call.arguments, queue.name, self.vhost.name, queue.options.type, self.vhost.likeness
+        )
+        consumer.priority = arguments.priority
+        if queue.options.type == "quorum":
+            self._check_global_qos(queue)
+            consumer.exclusive = False  # RabbitMQ ignores it there
         alone = not queue.consumer_count and not queue.options.single_active
         if queue.has_exclusive_consumer or (consumer.exclusive and not alone):
             raise ChannelFault(
@@ -185,9 +212,39 @@ class ClientChannel(BaseChannel):
             )
         consumer.queue = queue
         self._add_consumer(consumer)
+        own, common = arguments.timeout, queue.options.consumer_timeout
+        if (timeout := common if own is None else own) is not None:
+            consumer.watch, consumer.timeout = self._delivery_watch(), timeout
         self._answer(call, "basic.consume_ok", consumer_tag=tag)
         queue.add_consumer(consumer)
         queue.dispatch()
+
+    def _check_global_qos(self, queue: BrokerQueue) -> None:
+        if self.prefetch:
+            where = place("queue", queue.name, self.vhost.name)
+            raise ConnectionFault(540, f"{where} does not support global qos")
+
+    def _delivery_watch(self) -> DeliveryWatch:
+        if self._watch is None:
+            timers = self.vhost.timers
+            self._watch = DeliveryWatch(timers, lambda: self.unacked, self._time_out)
+        return self._watch
+
+    def _time_out(self, tag: int, recipient: Recipient) -> None:
+        """Give back the delivery *tag*, which was not settled in time, and cancel its consumer.
+
+        The client may still settle it, to no effect.
+        """
+        delivery = self.unacked[tag]
+        if delivery[1] is GONE:
+            return
+        self.unacked[tag] = self._detached_queue(), GONE, None
+        name, count = recipient
+        consumer = self.consumers.get(name)
+        if consumer is not None and consumer.count is count:
+            self._cancelled(consumer)
+            self.vhost.remove_consumers([consumer])
+        self.vhost.backlog.each([delivery], self._give_back, "deliveries that have timed out")
 
     def _consume_replies(self, consumer: ClientConsumer) -> None:
         if not consumer.no_ack:
@@ -233,6 +290,8 @@ class ClientChannel(BaseChannel):
 
     def _on_basic_get(self, call: MethodCall) -> None:
         queue = self._queue(call.queue)
+        if queue.options.single_active and queue.options.type == "quorum":
+            raise self.vhost.likeness.no_get(place("queue", queue.name, self.vhost.name))
         queued = queue.get()
         if queued is None:
             self.send("basic.get_empty")
@@ -244,8 +303,8 @@ class ClientChannel(BaseChannel):
             queue.unacked += 1
             self.unacked[self.last_tag] = (queue, queued, None)
         tag = _TAG.pack(self.last_tag, queued.redelivered)
-        left = len(queue).to_bytes(4, "big")
-        header = counted_header(queued) if queue.counts_deliveries else queued.header.data
+        left = (len(queue) if call.no_ack else queue.left).to_bytes(4, "big")
+        header = queue.header_of(queued, is_got=True)
         self.send_message(_GET_OK + tag + queued.address + left, header, queued.body)
 
     # --- ack, nack and reject
@@ -270,7 +329,7 @@ class ClientChannel(BaseChannel):
                 self._dispatch()
 
     def _on_basic_nack(self, call: MethodCall) -> None:
-        action = self._requeue if call.requeue else self._reject
+        action = self._give_back if call.requeue else self._reject
         self._apply(call.delivery_tag, action, multiple=call.multiple)
 
     def _on_basic_reject(self, call: MethodCall) -> None:
@@ -282,6 +341,8 @@ class ClientChannel(BaseChannel):
         if tag not in self.unacked and (tag or not multiple):
             raise _unknown(tag)
         taken = self._take_until(tag or self.last_tag) if multiple else self._take(tag)
+        if len(taken) > 1 and action != self._ack:
+            taken = in_settling_order(taken)
         if self.transaction is None:
             self.vhost.backlog.each(taken.values(), action, "acks of deliveries")
         elif taken:
@@ -310,7 +371,13 @@ class ClientChannel(BaseChannel):
         self._settle(deliveries, lambda queue, queued: queue.dead_letter(queued, "rejected"))
 
     def _requeue(self, deliveries: list[Unacked]) -> None:
-        self._settle(deliveries, BrokerQueue.requeue)
+        self._settle(deliveries, lambda queue, queued: queue.requeue(queued, Return.REJECTED))
+
+    def _give_back(self, deliveries: list[Unacked]) -> None:
+        self._settle(deliveries, lambda queue, queued: queue.requeue(queued, Return.GIVEN_BACK))
+
+    def _lose(self, deliveries: list[Unacked]) -> None:
+        self._settle(deliveries, lambda queue, queued: queue.requeue(queued, Return.LOST))
 
     def _settle(
         self, deliveries: list[Unacked], settle: Callable[[BrokerQueue, QueuedMessage], None]
@@ -330,9 +397,9 @@ class ClientChannel(BaseChannel):
                 )
         self._serve(deliveries)
 
-    def _requeue_all(self) -> None:
+    def _settle_all(self, action: Callable[[list[Unacked]], None], work: str) -> None:
         unacked, self.unacked = self.unacked, {}
-        self.vhost.backlog.each(unacked.values(), self._requeue, "the requeue of deliveries")
+        self.vhost.backlog.each(unacked.values(), action, work)
 
     def _uncount(self, deliveries: list[Unacked]) -> None:
         """Subtract *deliveries* from the unacknowledged ones, which makes room for others."""
@@ -356,7 +423,8 @@ class ClientChannel(BaseChannel):
     def _on_basic_recover_async(self, call: MethodCall) -> None:
         if not call.requeue:
             raise ConnectionFault(540, "requeue=false")
-        self._requeue_all()
+        self.unacked = in_settling_order(self.unacked)
+        self._settle_all(self._give_back, "the recovery of deliveries")
 
     # --- confirms and transactions
 

@@ -45,7 +45,6 @@ from postage.broker.session.client_channel import CHANNEL_METHODS, ClientChannel
 from postage.broker.session.client_output import BURST
 from postage.broker.session.entrance import OpeningConnection
 from postage.broker.session.handshake import Stage, StageEvent
-from postage.broker.session.host import Host
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault, Fault, SyntaxFault
 from postage.broker.wire.framing import WHOLE_PUBLISH, Publish, single_frames
 from postage.broker.wire.methods import MethodCall, decode, decode_publish, encode
@@ -67,16 +66,8 @@ class ClientConnection(OpeningConnection):
     reading may go on.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        id_: int,
-        on_output: Callable[[], object],
-        *,
-        source: str,
-        loopback: bool,
-    ) -> None:
-        super().__init__(host, id_, on_output, source=source, loopback=loopback)
+    def _prepare(self) -> None:
+        host = self.host
         self.channels: dict[int, ClientChannel] = {}
         self.publishes = self.deliveries = 0
         self.held = 0

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from postage.broker.core.costs import consumer_cost
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.session.base_channel import BaseChannel, UnackedCount
-from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
+from postage.broker.session.delivery_watch import DeliveryWatch
+from postage.broker.wire.content import PublishedMessage
 from postage.broker.wire.fields import short_string
 from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall
 from postage.protocol import DELIVER
 
-__all__ = ["ClientConsumer", "counted_header"]
+__all__ = ["ClientConsumer"]
 
 MOST_STARTS = 8
 """Starts of frames that a consumer keeps."""
@@ -37,7 +38,10 @@ class ClientConsumer:
         self.priority = 0
         self.queue: BrokerQueue | None = None
         """The queue it consumes from; None for a consumer of direct replies."""
-        self.count = UnackedCount()
+        self.count = UnackedCount(tag)
+        self.watch: DeliveryWatch | None = None
+        """Watches each delivery for `timeout` seconds, if deliveries may time out."""
+        self.timeout = 0.0
         self._prefetch, self._on_cancelled = prefetch, on_cancelled
         self.cost = consumer_cost(tag)
         """Estimated bytes of memory."""
@@ -65,8 +69,10 @@ class ClientConsumer:
             count.unacked += 1
             channel.out += 1
             channel.unacked[channel.last_tag] = (queue, queued, count)
-        header = counted_header(queued) if queue.counts_deliveries else queued.header.data
+        header = queue.header_of(queued) if queue.counts_deliveries else queued.header.data
         self._send(queued, header)
+        if self.watch is not None and waits:
+            self.watch.add(channel.last_tag, self.timeout, (self.tag, self.count))
         return waits
 
     def deliver_reply(self, message: PublishedMessage) -> None:
@@ -94,12 +100,3 @@ class ClientConsumer:
     def cancelled(self) -> None:
         """Tell the client that the queue has been deleted (RabbitMQ, consumer cancellation)."""
         self._on_cancelled(self)
-
-
-def counted_header(queued: QueuedMessage) -> bytes:
-    """Return the header with the delivery count that quorum queues add to a redelivery."""
-    if not queued.redelivered:
-        return queued.header.data
-    values = decode_properties(queued.header.data)
-    headers = {**(values.get("headers") or {}), "x-delivery-count": queued.deliveries - 1}
-    return encode_properties({**values, "headers": headers})

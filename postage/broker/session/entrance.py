@@ -20,7 +20,7 @@ from postage.broker.wire.exceptions import ConnectionFault, Fault
 from postage.broker.wire.framing import PROTOCOL, FrameParser
 from postage.broker.wire.methods import MethodCall, encode
 from postage.log_records import counted, logger_of
-from postage.protocol import FRAME_MIN_SIZE, HEARTBEAT_FRAME
+from postage.protocol import HEARTBEAT_FRAME
 
 __all__ = ["OpeningConnection"]
 
@@ -63,13 +63,18 @@ class OpeningConnection(ClientOutput):
         """The name that the client has given itself, or the empty string."""
         self._capabilities: frozenset[str] = frozenset()
         self._channel_max = host.limits.channels
-        self._parser = FrameParser(FRAME_MIN_SIZE)  # until connection.tune-ok (AMQP 0-9-1, 4.2.3)
+        self._parser = FrameParser(host.likeness.frame_min)  # until tune-ok (AMQP 0-9-1, 4.2.3)
         self._greeting = b""
         self._has_received = False
         """Whether anything was received since `_check_heartbeats` last ran."""
         self._deadline = host.timers.later(host.limits.handshake, self.close)
         # Until the handshake sets them, these timers are the same one.
         self._heartbeat = self._login = self._deadline
+        self._prepare()
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the channels need, at the end of the constructor."""
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.id} of {self.user!r}, {self.stage.name.lower()}>"
@@ -100,7 +105,7 @@ class OpeningConnection(ClientOutput):
         if len(self._greeting) < len(PROTOCOL):
             return b""
         self._advance(StageEvent.GREETED)
-        self.write(handshake.start())
+        self.write(handshake.start(self.host.likeness))
         rest, self._greeting = self._greeting[len(PROTOCOL) :], b""
         return rest
 
@@ -158,7 +163,7 @@ class OpeningConnection(ClientOutput):
             self._fail(exc)
 
     def _on_tune_ok(self, call: MethodCall) -> None:
-        tuning = handshake.negotiate(call, self.host.limits)
+        tuning = handshake.negotiate(call, self.host.limits, self.host.likeness)
         self.frame_max = self._parser.frame_max = tuning.frame_max
         self._channel_max = tuning.channel_max
         self._advance(StageEvent.TUNED)

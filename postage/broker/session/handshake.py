@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from postage._version import __version__
+from postage.broker.core.likeness import Likeness
 from postage.broker.core.limits import Limits
 from postage.broker.wire.exceptions import ConnectionFault
 from postage.broker.wire.fields import decode_table
 from postage.broker.wire.methods import MethodCall, encode
-from postage.protocol import FRAME_MIN_SIZE
 
 __all__ = [
     "TRANSITIONS",
@@ -101,14 +101,14 @@ class Tuning(NamedTuple):
     """Seconds; 0: none."""
 
 
-def start() -> bytes:
+def start(likeness: Likeness) -> bytes:
     """Return connection.start, the answer to the protocol header."""
     return encode(
         0,
         "connection.start",
         version_major=0,
         version_minor=9,
-        server_properties=_PROPERTIES,
+        server_properties=_PROPERTIES | {"version": likeness.version},
         mechanisms="PLAIN AMQPLAIN",
         locales="en_US",
     )
@@ -159,13 +159,13 @@ def tune(limits: Limits) -> bytes:
     )
 
 
-def negotiate(call: MethodCall, limits: Limits) -> Tuning:
+def negotiate(call: MethodCall, limits: Limits, likeness: Likeness) -> Tuning:
     """Return the settings agreed on: the client's tune-ok within *limits*; raise 530."""
-    wrong = ""
+    wrong, least = "", min(likeness.frame_min, limits.frame_max)
     if call.frame_max > limits.frame_max:
         wrong = f"higher than the maximum allowed value ({limits.frame_max})"
-    elif 0 < call.frame_max < FRAME_MIN_SIZE:
-        wrong = f"lower than the minimum allowed value ({FRAME_MIN_SIZE})"
+    elif 0 < call.frame_max < least:
+        wrong = f"lower than the minimum allowed value ({least})"
     if wrong:
         raise ConnectionFault(530, f"negotiated frame_max = {call.frame_max} is {wrong}")
     return Tuning(
@@ -177,8 +177,7 @@ def negotiate(call: MethodCall, limits: Limits) -> Tuning:
 
 _PROPERTIES: dict[str, Any] = {
     "product": "postage-embedded",
-    "version": __version__,
-    "platform": "Python",
+    "platform": f"Postage {__version__} on Python",
     "information": "For development and tests: nothing survives its end.",
     "capabilities": {
         "publisher_confirms": True,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from postage.broker.core.clock import Timers
+from postage.broker.core.likeness import Likeness
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.logins import Logins
@@ -18,6 +19,8 @@ class Host(Protocol):
 
     timers: Timers
     limits: Limits
+    likeness: Likeness
+    """Which version of RabbitMQ the broker is like."""
     alarm: str | None
     """Why publishers are blocked, or None."""
 

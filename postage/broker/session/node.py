@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 
 from postage.broker.core.clock import Timers
+from postage.broker.core.likeness import Likeness, likeness_of
 from postage.broker.core.limits import Limits
 from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
@@ -30,16 +31,17 @@ LEAST_STRANGERS = 16
 class Node:
     """The state that the connections of one broker share.  No I/O, and no clock of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a broker
         self,
         timers: Timers,
         limits: Limits | None = None,
         users: Mapping[str, str] | None = None,
         vhosts: tuple[str, ...] = ("/",),
         *,
+        likeness: Likeness | None = None,
         create_missing: bool = False,
     ) -> None:
-        self.timers = timers
+        self.timers, self.likeness = timers, likeness or likeness_of()
         self._create_missing = create_missing
         self.limits = limits or Limits()
         self.logins = Logins(users or {"guest": "guest"}, timers)
@@ -84,6 +86,7 @@ class Node:
                 self.timers,
                 self.account,
                 define=self.define,
+                likeness=self.likeness,
                 create_missing=self._create_missing,
             )
         return self.vhosts[name]

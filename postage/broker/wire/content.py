@@ -79,11 +79,15 @@ def encode_properties(values: dict[str, Any]) -> bytes:
 
 _ADDED = frozenset(
     {
+        "x-acquired-count",
         "x-death",
         "x-delivery-count",
         "x-first-death-exchange",
         "x-first-death-queue",
         "x-first-death-reason",
+        "x-last-death-exchange",
+        "x-last-death-queue",
+        "x-last-death-reason",
     }
 )
 """The headers that brokers add to dead letters and to redeliveries."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
+from postage.cli.broker_program import DESCRIPTION, HELP, HOST, LIKE, PORT, serve
 
 
 @click.command("broker", help=DESCRIPTION)
@@ -15,6 +15,8 @@ from postage.cli.broker_program import DESCRIPTION, HELP, HOST, PORT, serve
 @click.option("--user", multiple=True, metavar="NAME:PASSWORD", help=HELP["user"])
 @click.option("--user-file", metavar="FILE", help=HELP["user-file"])
 @click.option("--vhost", multiple=True, metavar="NAME", help=HELP["vhost"])
+@click.option("--like", default=LIKE, show_default=True, metavar="VERSION", help=HELP["like"])
+@click.option("--permit-transient-queues", is_flag=True, help=HELP["permit-transient-queues"])
 @click.option("--json", "as_json", is_flag=True, help=HELP["json"])
 # The classic form is `--vhost V W`: click gives V to the option and leaves W over.
 @click.argument("more", nargs=-1, metavar="[VHOST]...")
