@@ -9,13 +9,13 @@ VENV ?= .venv
 ARGS ?=
 BROKER ?= embedded
 # How many processes share the tests, each with its own broker; 0: no process besides this one.
-# On two processors, two are best: a third saves a minute, but delays tests that measure time.  A few
-# tests chosen by ARGS run faster in one process, because a second broker takes longer to start.
-JOBS ?= $(if $(ARGS),0,2)
+# Many tests wait, for brokers or programs, so three are best on two processors.  A few tests chosen
+# by ARGS run faster in one process, because a second broker takes longer to start.
+JOBS ?= $(if $(ARGS),0,3)
 
 BIN := $(VENV)/bin
 # loadfile: the tests of a module share fixtures, so they stay in one process.  no-loadscope-reorder:
-# the modules keep their order, in which the long ones do not come last.
+# the modules keep their order, in which the long ones do not come last (tests/conftest.py).
 SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -23,15 +23,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick soak chaos hostile steady account fuzz check format coverage bench gate figures clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
 	@echo "make demo      run the RPC echo demo; BROKER=rabbitmq for a node instead of our broker"
+	@echo "make shop      run the shop of demos/shop on our broker, on http://127.0.0.1:8080, until Ctrl-C"
 	@echo "make test      run the suite; ARGS are for pytest"
 	@echo "make quick     run the tests that take seconds: those of the model"
+	@echo "make prerelease run the tests of AMQP and of calls with the next pika, in .venv-pre"
 	@echo "make soak      run the tests that take minutes: a thousand programs in a row"
-	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --seed 7\""
+	@echo "make chaos     ten minutes of random faults under load; ARGS=\"--minutes 1 --broker rabbitmq-4.3\""
+	@echo "make kills     10,000 messages that fail, through ten kills; ARGS=\"--broker embedded\""
+	@echo "make cluster   ten nodes of a cluster killed under load; ARGS=\"--kills 2 --busy\""
 	@echo "make hostile   three minutes beside hostile peers; ARGS=\"--seconds 5 --broker embedded\""
 	@echo "make steady    half an hour of steady load: does anything grow? ARGS=\"--minutes 5\""
 	@echo "make account   100,000 random sequences on the embedded broker: is its account of memory exact?"
@@ -52,9 +56,13 @@ $(VENV)/.runtime: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+$(VENV)/.demo: pyproject.toml setup.cfg | $(BIN)/python
+	$(PIP) --editable '.[demo]'
+	@touch $@ $(VENV)/.runtime
+
 $(VENV)/.quick: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/.runtime
+	@touch $@ $(VENV)/.demo $(VENV)/.runtime
 
 $(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[test,peers]'
@@ -77,8 +85,12 @@ demo: $(VENV)/.runtime
 	@if [ "$(BROKER)" = rabbitmq ]; then tools/install_rabbitmq.sh; fi
 	@$(BIN)/python -m tools.demo $(BROKER)
 
-# The version in ARGS="--postage-broker=rabbitmq-4.3", or nothing: any version will do.
-RABBITMQ := $(patsubst --postage-broker=rabbitmq-%,%,$(filter --postage-broker=rabbitmq-%,$(ARGS)))
+shop: $(VENV)/.demo
+	cd demos/shop && $(abspath $(BIN))/postage run stock orders payments audit web --embedded
+
+# The version in ARGS="--postage-broker=rabbitmq-4.3" or "--broker rabbitmq-4.3", or nothing: any will do.
+CHOSEN := $(patsubst --broker=%,%,$(patsubst --postage-broker=%,%,$(ARGS)))
+RABBITMQ := $(patsubst rabbitmq-%,%,$(filter rabbitmq-%,$(CHOSEN)))
 
 test: $(VENV)/.test
 	@tools/install_rabbitmq.sh $(RABBITMQ) || \
@@ -88,20 +100,39 @@ test: $(VENV)/.test
 quick: $(VENV)/.quick
 	$(BIN)/python -m pytest -m "not slow and not soak" tests/model $(ARGS)
 
+# The next pika: whether it breaks anything should be known before users have it.
+.venv-pre/.pika: pyproject.toml setup.cfg
+	$(MAKE) VENV=.venv-pre .venv-pre/.test
+	.venv-pre/bin/python -m pip install --quiet --disable-pip-version-check --pre --upgrade pika
+	@touch $@
+
+prerelease: .venv-pre/.pika
+	.venv-pre/bin/python -c 'import pika; print("pika", pika.__version__)'
+	.venv-pre/bin/python -m pytest $(SHARED) --postage-broker=embedded -m "not slow and not soak" \
+	  tests/amqp tests/broker/test_clients.py tests/green/test_rpc.py $(ARGS)
+
 soak: $(VENV)/.test
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
 chaos: $(VENV)/.test
-	@tools/install_rabbitmq.sh
+	@tools/install_rabbitmq.sh $(RABBITMQ)
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
 
+kills: $(VENV)/.test
+	@tools/install_rabbitmq.sh $(RABBITMQ)
+	$(BIN)/python -m tests.faults.kills $(ARGS)
+
+cluster: $(VENV)/.test
+	@tools/install_rabbitmq.sh $(RABBITMQ)
+	$(BIN)/python -m tests.faults.cluster $(ARGS)
+
 hostile: $(VENV)/.test
-	@tools/install_rabbitmq.sh
+	@tools/install_rabbitmq.sh $(RABBITMQ)
 	$(BIN)/python -m tests.faults.hostile $(ARGS)
 
 steady: $(VENV)/.test
-	@tools/install_rabbitmq.sh
+	@tools/install_rabbitmq.sh $(RABBITMQ)
 	$(BIN)/python -m tests.faults.steady $(ARGS)
 
 account: $(VENV)/.test
@@ -118,7 +149,7 @@ check: $(VENV)/.all
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive -ll postage tools
 	$(BIN)/python -m tools.audit
-	$(BIN)/python -m pytest -q --postage-broker=embedded tests/typing
+	POSTAGE_REQUIRE_CHECKERS=1 $(BIN)/python -m pytest -q --postage-broker=embedded tests/typing
 
 format: $(VENV)/.all
 	$(BIN)/ruff check --fix
@@ -140,6 +171,7 @@ gate: $(VENV)/.runtime
 figures: $(VENV)/.runtime
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)
+	$(BIN)/python -m benchmarks typed --write docs/performance.md $(ARGS)
 	$(BIN)/python -m benchmarks defaults --write docs/performance.md $(ARGS)
 	$(BIN)/python -m benchmarks profile --write docs/performance.md --plot docs/flame.svg $(ARGS)
 	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg

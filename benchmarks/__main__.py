@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import brokers, components, gate, growth
+from benchmarks import brokers, components, gate, growth, typed
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
@@ -43,7 +43,17 @@ def _profile(args: argparse.Namespace) -> str:
     return profiles(panels)
 
 
-PROGRAMS: dict[str, Program] = {"broker": _broker, "defaults": _defaults, "profile": _profile}
+def _typed(args: argparse.Namespace) -> str:
+    with broker(args.broker) as target:
+        return typed.compare(round_of(args, target), args.rounds)
+
+
+PROGRAMS: dict[str, Program] = {
+    "broker": _broker,
+    "defaults": _defaults,
+    "profile": _profile,
+    "typed": _typed,
+}
 """Measurements with tables of their own."""
 ALL = "all"
 """What stands in the marks of the workloads' tables, whichever were measured."""

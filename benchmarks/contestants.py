@@ -150,3 +150,51 @@ CONTESTANTS = {
         ),
     )
 }
+
+CHECKED = "the server checks types; the caller makes a checked object of the answer"
+
+TYPED_CONTESTANTS = {
+    one.name: one
+    for one in (
+        Contestant(
+            "typed_postage",
+            "Postage, typed service",
+            "green",
+            (*PIKA, *FAST),
+            "patched; the defaults; client and server check the types of arguments and answers",
+        ),
+        Contestant(
+            "classic_postage",
+            "Postage, classic API",
+            "green",
+            (*PIKA, *FAST),
+            "patched; the defaults; nobody checks types",
+        ),
+        Contestant(
+            "typed_faststream",
+            "FastStream, pydantic",
+            "asyncio",
+            ("faststream[rabbit]", "uvloop"),
+            f"uvloop; prefetch 100; {CHECKED}; `broker.request`, which allows one call in flight,"
+            " of a broker, with its connection, for each caller",
+        ),
+        Contestant(
+            "typed_faststream_msgspec",
+            "FastStream, msgspec",
+            "asyncio",
+            ("faststream[rabbit]", "msgspec", "uvloop"),
+            "the same with its `MsgSpecSerializer`",
+        ),
+        Contestant(
+            "typed_nameko",
+            "nameko",
+            "eventlet",
+            ("nameko", "eventlet"),
+            "`max_workers` 100; `RpcProxy` of a service; nobody checks types; its calls are"
+            " persistent and confirmed",
+            queue="rpc-{}",
+            leaves=("rpc-{}", "nameko-rpc"),
+        ),
+    )
+}
+"""Those of the table of calls with types."""

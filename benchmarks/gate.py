@@ -1,8 +1,9 @@
 """Check whether Postage has become slower, compared with plain pika and a recorded ratio.
 
 Postage and pika's GeventConnection do the same work, each in one process, with an embedded broker
-in another process.  The ratio of their costs is compared with the ratio in gate.json.  Costs are
-instructions, or CPU time if valgrind is not installed.  Exit code 1: a ratio is 15 % worse.
+in another process.  The ratio of their costs is compared with the ratio in gate.json.  So is the
+ratio of a typed service to the classic API.  Costs are instructions, or CPU time if valgrind is not
+installed.  Exit code 1: a ratio is 15 % worse.
 """
 
 from __future__ import annotations
@@ -16,24 +17,32 @@ from statistics import median
 
 from benchmarks.clocks import Clock, CpuTime, best
 from benchmarks.contestants import OURS
-from benchmarks.parts import Costs, costs
+from benchmarks.parts import PARTS, TYPED_PARTS, Costs, costs
 from benchmarks.ratios import BETTER, WORSE, Records, versions
 from benchmarks.table import markdown
 
 THEIRS = "gevent_connection"
+PAIRS = ((OURS, THEIRS, PARTS), ("typed_postage", "classic_postage", TYPED_PARTS))
+"""Who is compared with whom, and in what."""
 FILE = Path(__file__).with_name("gate.json")
 
 
 def compared(kind: type[Clock]) -> Comparison:
-    """Measure Postage and pika in turn, or both at once if the clock allows it."""
-    turns = [OURS, THEIRS] * kind.rounds
+    """Measure both of each pair in turn, or at once if the clock allows it."""
+    turns = [(one, parts) for *pair, parts in PAIRS for one in pair] * kind.rounds
     with ThreadPoolExecutor(kind.at_once) as pool:
-        told = list(pool.map(costs, turns, [kind] * len(turns)))
-    return Comparison(kind.unit, told[::2], told[1::2])
+        told = list(pool.map(lambda turn: costs(turn[0], kind, turn[1]), turns))
+    rounds = [told[at : at + 2 * len(PAIRS)] for at in range(0, len(told), 2 * len(PAIRS))]
+    ours, theirs = ([_united(one[side::2]) for one in rounds] for side in (0, 1))
+    return Comparison(kind.unit, ours, theirs)
+
+
+def _united(told: Sequence[Costs]) -> Costs:
+    return {title: cost for each in told for title, cost in each.items()}
 
 
 class Comparison:
-    """The costs of Postage (*ours*) and of pika (*theirs*) in each round."""
+    """The costs of Postage (*ours*) and of pika or the classic API (*theirs*) in each round."""
 
     def __init__(self, unit: str, ours: Sequence[Costs], theirs: Sequence[Costs]) -> None:
         self.unit, self.ours, self.theirs = unit, ours, theirs
@@ -47,7 +56,7 @@ class Comparison:
 
     def table(self, records: Records) -> str:
         """Return a line for each part: medians, the ratio, what was recorded, the verdict."""
-        head = ["", f"Postage, {self.unit}", f"pika, {self.unit}", "ratio", "recorded", ""]
+        head = ["", f"Postage, {self.unit}", f"compared with, {self.unit}", "ratio", "recorded", ""]
         return markdown([head, *(self._row(title, records) for title in self.ratios)])
 
     def _row(self, title: str, records: Records) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks.actor import Actor, acting
 from benchmarks.broker import broker
 from benchmarks.clocks import Clock
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, TYPED_CONTESTANTS
 from benchmarks.job import Job
 from benchmarks.queue import Queue
 
@@ -37,7 +37,7 @@ class Part(NamedTuple):
         """Return the job of the process of *peer*."""
         return Job(
             peer=peer,
-            style=CONTESTANTS[peer].style,
+            style=(CONTESTANTS | TYPED_CONTESTANTS)[peer].style,
             role=self.role,
             url=url,
             queue=self.queue,
@@ -61,31 +61,37 @@ PARTS = (
     Part("call", "called", "RPC, 20 callers, both ends", callers=20),
 )
 """In the order in which they are played."""
+TYPED_PARTS = (
+    Part("serve", "called"),
+    Part("call", "called", "RPC with types, 1 caller, both ends"),
+    Part("call", "called", "RPC with types, 20 callers, both ends", callers=20),
+)
+"""Those of a typed service, compared with the classic API."""
 
 
-def costs(peer: str, kind: type[Clock]) -> Costs:
+def costs(peer: str, kind: type[Clock], parts: Sequence[Part] = PARTS) -> Costs:
     """Return the cost of an operation of *peer* for each part; blocks the thread."""
     with broker("embedded") as target, TemporaryDirectory() as folder:
-        _prepare(target.url)
+        _prepare(target.url, parts)
         clock = kind(Path(folder))
-        jobs = [part.job(peer, target.url, clock.operations).as_json() for part in PARTS]
+        jobs = [part.job(peer, target.url, clock.operations).as_json() for part in parts]
         words = [sys.executable, "-m", "benchmarks.counted", *jobs]
         with acting(clock.command(words), TIMEOUT) as actor:
-            return _played(actor, clock)
+            return _played(actor, clock, parts)
 
 
-def _prepare(url: str) -> None:
+def _prepare(url: str, parts: Sequence[Part]) -> None:
     """Declare all queues, so that calls wait in theirs until they are served."""
-    for name in {part.queue for part in PARTS}:
+    for name in {part.queue for part in parts}:
         queue = Queue(url, name)
         queue.prepare(durable=True)
         queue.close()
 
 
-def _played(actor: Actor, clock: Clock) -> Costs:
+def _played(actor: Actor, clock: Clock, parts: Sequence[Part]) -> Costs:
     """Let *actor* play all parts; each is counted from its first report to its second."""
     told, mark = dict[str, float](), 0
-    for part in [part for part in PARTS if part.role != "serve"]:
+    for part in [part for part in parts if part.role != "serve"]:
         actor.report()
         before = clock.read(actor, mark + 1)
         _go_on(actor, part)

@@ -43,7 +43,8 @@ class Wire:
 
     def declare(self) -> int:
         """Declare the queue; return how many messages are in it."""
-        answer = self._call(1, amqp.Queue.Declare(queue=self.queue), amqp.Queue.DeclareOk)
+        declare = amqp.Queue.Declare(queue=self.queue, durable=True)
+        answer = self._call(1, declare, amqp.Queue.DeclareOk)
         return int(answer.message_count)
 
     def delete(self) -> None:

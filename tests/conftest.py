@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,18 @@ from postage.log_records import sorts
 from postage.testing.installations import VARIABLE, RabbitMQMissing, is_installed
 from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.time_limit import limited
-from postage.testing.vhosts import chosen_broker
+from postage.testing.vhosts import chosen_broker, chosen_version
 from tests.faults.report import HEADER
+from tests.support.certificates import Certificates
 from tests.support.clock import Clock
-from tests.support.definitions import ALICE, LARGE_MESSAGES, LOGINS, SECRET_OF_ALICE, VHOSTS
+from tests.support.definitions import (
+    ALICE,
+    CERTIFIED,
+    LARGE_MESSAGES,
+    LOGINS,
+    SECRET_OF_ALICE,
+    VHOSTS,
+)
 
 # Our own plugin, also if the package is on the path without being installed.
 installed = entry_points(group="pytest11", name="postage")
@@ -40,16 +49,54 @@ hypothesis.settings.load_profile("postage")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Run on RabbitMQ if it is installed, and on the embedded broker otherwise."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Programs that tests start would inherit that, for instance under nohup; not a handler.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if config.option.postage_broker is None:
         config.option.postage_broker = "rabbitmq" if is_installed() or REQUIRED else "embedded"
     if chosen_broker(config) not in ("embedded", "rabbitmq"):
         raise pytest.UsageError("The suite needs its own virtual hosts and users: no URL.")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test that the choice of the broker may change: ``-m "not broker"`` runs the others.
+
+    Its fixtures depend on the choice, or it is the round "rabbitmq" of a test for both brokers, or
+    the embedded broker cannot have it.
+    """
+    rounds = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    chosen = "_postage_chosen" in getattr(item, "fixturenames", ())
+    if chosen or "rabbitmq" in rounds or item.get_closest_marker("needs_rabbitmq"):
+        item.add_marker("broker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest: at the end, other processes would wait for them."""
+    items.sort(key=lambda item: item.path.parent.name != "testing")
+
+
+@pytest.fixture(autouse=True)
+def _leave_the_library_unpatched() -> Iterator[None]:
+    """Name the test that patches the standard library: others would fail, in some orders only."""
+    yield
+    monkey: Any = sys.modules.get("gevent.monkey")
+    assert monkey is None or not monkey.is_anything_patched(), "it patches the standard library"
+
+
 @pytest.fixture(autouse=True)
 def _count_records_anew() -> None:
     """Let no test miss a record because an earlier test has caused others of its sort."""
     sorts.clear()
+
+
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that got the chosen broker by `getfixturevalue`, of which no marker tells."""
+    yield
+    unmarked = request.node.get_closest_marker("broker") is None
+    assert not (unmarked and "_postage_chosen" in request.fixturenames), (
+        "ask for the fixture of the broker by its name: the marker `broker` is missing"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,7 +128,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Return the line that names the broker of the run."""
-    return f"broker: {chosen_broker(config)} {os.environ.get(VARIABLE, '')}"
+    chosen = f"{chosen_broker(config)} {chosen_version(config)}".rstrip()
+    return f"broker: {chosen} {os.environ.get(VARIABLE, '')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let only tests with the marker `broker` start RabbitMQ nodes: others run on one version."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("broker") is None:
+            patch.setenv(VARIABLE, "/none: the test must use the fixture `rabbitmq`")
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,11 +200,18 @@ class BrokerEnv:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQNode]:
-    """A private RabbitMQ node, started for the first test that needs it."""
-    if chosen_broker(request.config) != "rabbitmq":
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The certificates of the node, and of two clients: `CERTIFIED` and an unknown one."""
+    return Certificates(tmp_path_factory.mktemp("certificates"), CERTIFIED)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(_postage_chosen: str, certificates: Certificates) -> Iterator[RabbitMQNode]:
+    """A private RabbitMQ node, started for the first test that needs it; it speaks TLS, too."""
+    if _postage_chosen != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself: its commands, its log or its process")
-    node = RabbitMQNode(VHOSTS, LOGINS, configuration=LARGE_MESSAGES)
+    tls = certificates.broker
+    node = RabbitMQNode(VHOSTS, LOGINS, tls=tls, configuration=LARGE_MESSAGES)
     try:
         node.start()
     except RabbitMQMissing as reason:
@@ -169,23 +233,36 @@ def _permissive(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
 
 
 @pytest.fixture(scope="session")
-def _embedded() -> Iterator[Any]:
+def _embedded(pytestconfig: pytest.Config) -> Iterator[Any]:
     """The embedded broker of the suite, with the same users and virtual hosts."""
-    from postage.broker import BrokerThread, Limits
-
-    limits = Limits(message_max=64 << 20)  # some tests send very large messages
-    users = {"guest": "guest", ALICE: SECRET_OF_ALICE}
-    with BrokerThread(users=users, vhosts=("/", *VHOSTS), limits=limits) as broker:
+    with _new_embedded(pytestconfig) as broker:
         yield broker
 
 
+@pytest.fixture(scope="session")
+def _permissive_embedded(pytestconfig: pytest.Config) -> Iterator[Any]:
+    """An embedded broker with shared transient queues, which Postage 1.2.1 declares."""
+    with _new_embedded(pytestconfig, transient_queues=True) as broker:
+        yield broker
+
+
+def _new_embedded(config: pytest.Config, **options: Any) -> Any:
+    from postage.broker import BrokerThread, Limits
+
+    if like := chosen_version(config):
+        options["like"] = like
+    limits = Limits(message_max=64 << 20)  # some tests send very large messages
+    users = {"guest": "guest", ALICE: SECRET_OF_ALICE}
+    return BrokerThread(users=users, vhosts=("/", *VHOSTS), limits=limits, **options)
+
+
 @pytest.fixture(scope="module")
-def _port(request: pytest.FixtureRequest) -> int:
+def _port(request: pytest.FixtureRequest, _postage_chosen: str) -> int:
     """The port of the chosen broker on 127.0.0.1, as the module needs it."""
-    if chosen_broker(request.config) == "embedded":
-        chosen = "_embedded"
+    permissive = request.node.get_closest_marker("transient_queues")
+    if _postage_chosen == "embedded":
+        chosen = "_permissive_embedded" if permissive else "_embedded"
     else:
-        permissive = request.node.get_closest_marker("transient_queues")
         chosen = "_permissive" if permissive else "rabbitmq"
     return int(request.getfixturevalue(chosen).port)
 

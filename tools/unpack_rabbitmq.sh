@@ -12,53 +12,20 @@
 #
 # MIRROR: a mirror of Debian, by default the one that this machine's apt uses, or deb.debian.org.
 set -eu
-wanted=$1
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/postage
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+what=RabbitMQ wanted=$1
+. "$(dirname "$0")/debian_packages.sh"
 suites="sid trixie bookworm" # 4.3, 4.0 and 3.10, in November 2026
 
-give_up() {
-    echo "RabbitMQ $wanted cannot be unpacked here: $1." >&2
-    exit 1
-}
-
-# Print the mirror in the sources of the system's apt, if they have one.
-mirror_of_system() {
-    cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
-        sed -nE 's/^(URIs:|deb( \[[^]]*\])?) +([^ ]+).*/\3/p' | grep -E '/debian/?$' | head -n 1
-}
-
-# Run a program of apt on a state of our own.  The lists of a mirror that is a snapshot are old.
-apt() {
-    program=$1
-    shift
-    "$program" -qq -o Dir::State="$work/state" -o Dir::State::status="$work/state/status" \
-        -o Dir::Cache="$work/cache" -o Dir::Etc::sourcelist="$work/sources.list" \
-        -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
-        -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false \
-        -o APT::Install-Recommends=false -o APT::Sandbox::User= -o Debug::NoLocking=1 "$@"
-}
-
-# Make *suite* the source; print the version of RabbitMQ that it has.
+# Print the version of RabbitMQ in the suite $1.
 version_in() {
-    rm -rf "$work/state"
-    mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial"
-    : >"$work/state/status"
-    echo "deb [signed-by=$keyring] $mirror $1 main" >"$work/sources.list"
-    apt apt-get update >&2 || return 0
+    use_suite "$1" || return 0
     apt apt-cache show --no-all-versions rabbitmq-server 2>/dev/null | sed -n 's/^Version: \([0-9.]*\).*/\1/p'
 }
 
 unpack() {
     root=$work/folder/root
-    mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$work/folder/bin"
-    for each in bin sbin lib lib64; do
-        ln -s "usr/$each" "$root/$each"
-    done
-    for package in "$work"/cache/archives/*.deb; do
-        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --no-same-owner \
-            --keep-directory-symlink --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*'
-    done
+    unpack_into "$root"
+    mkdir -p "$work/folder/bin"
     ln -sf dash "$root/usr/bin/sh" # as the script of the package dash would do
     ln -s root/usr/lib/rabbitmq/lib "$work/folder/lib"
     for program in "$root"/usr/lib/rabbitmq/bin/rabbitmq* "$root/usr/bin/epmd"; do
@@ -79,19 +46,9 @@ END
 for folder in "$cache/rabbitmq-$wanted".* "$cache/rabbitmq-$wanted"; do
     if [ -e "$folder" ]; then exit 0; fi
 done
-for program in apt-get dpkg-deb unshare; do
-    command -v $program >/dev/null 2>&1 || give_up "the program $program is missing"
-done
-[ -e $keyring ] || give_up "$keyring is missing; install the package debian-archive-keyring"
+need unshare
 [ -L /lib ] || give_up "this system has folders /lib and /bin of its own beside /usr"
-
-echo "Unpacking RabbitMQ $wanted from Debian's packages ..."
-mkdir -p "$cache"
-work=$(mktemp -d "$cache/unpacking-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
-mirror=${MIRROR:-$(mirror_of_system)}
-mirror=${mirror:-http://deb.debian.org/debian}
+begin
 found=
 for suite in $suites; do
     version=$(version_in "$suite")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,10 +28,14 @@ from postage.testing.vhosts import (
 if TYPE_CHECKING:
     from postage.broker import BrokerThread
     from postage.testing.inbox import Receive
+    from postage.testing.parked_messages import ParkedMessages
     from postage.testing.processors import RunProcessor
+    from postage.testing.vhost_clock import VhostClock
 
 FIXTURES = {
     "postage_broker",
+    "postage_clock",
+    "postage_parked",
     "postage_rabbitmq",
     "postage_url",
     "postage_vhost",
@@ -48,10 +52,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("postage")
     group.addoption(
         "--postage-broker",
-        metavar="embedded|rabbitmq|rabbitmq-VERSION|URL",
-        help="the broker of Postage's fixtures: in this process (the default), a private RabbitMQ "
-        "node, of this version if one is named, or the one at an amqp:// URL, whose virtual host "
-        "all tests then share",
+        metavar="embedded|embedded-VERSION|rabbitmq|rabbitmq-VERSION|URL",
+        help="the broker of Postage's fixtures: in this process (the default; like this version of "
+        "RabbitMQ, if one is named), a private RabbitMQ node, of this version if one is named, or "
+        "the one at an amqp:// URL, whose virtual host all tests then share",
     )
     group.addoption(
         "--postage-timeout",
@@ -69,7 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "postage_timeout(seconds): time limit of the test; see --postage-timeout"
     )
     config.stash[DETECTOR] = HangDetector(os.dup(2))
-    if version := chosen_version(config):
+    version = chosen_version(config)
+    if version and chosen_broker(config) == "rabbitmq":
         _choose_rabbitmq(config, version)
 
 
@@ -112,22 +117,28 @@ def _limit_of(item: pytest.Item) -> float:
 
 
 @pytest.fixture(scope="session")
-def postage_broker(request: pytest.FixtureRequest) -> Iterator[BrokerThread]:
+def _postage_chosen(request: pytest.FixtureRequest) -> str:
+    """What `chosen_broker` returns; the fixtures whose result depends on it ask for this one."""
+    return chosen_broker(request.config)
+
+
+@pytest.fixture(scope="session")
+def postage_broker(pytestconfig: pytest.Config, _postage_chosen: str) -> Iterator[BrokerThread]:
     """The embedded broker of the run, in a thread of its own, with `faults` and `statistics`.
 
     The test is skipped if the run uses another broker.
     """
-    chosen = chosen_broker(request.config)
-    if chosen != "embedded":
-        pytest.skip(f"it needs the embedded broker, and this run uses {chosen}")
+    if _postage_chosen != "embedded":
+        pytest.skip(f"it needs the embedded broker, and this run uses {_postage_chosen}")
     from postage.broker import BrokerThread  # noqa: PLC0415 - gevent, only for tests that use it
 
-    with BrokerThread() as broker:
+    options: dict[str, Any] = {"like": like} if (like := chosen_version(pytestconfig)) else {}
+    with BrokerThread(**options) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
-def postage_rabbitmq() -> Iterator[RabbitMQNode]:
+def postage_rabbitmq(_postage_chosen: str) -> Iterator[RabbitMQNode]:
     """A private RabbitMQ node, started for the first test that uses it, stopped after the last.
 
     The test is skipped if RabbitMQ is not installed; it fails if ``POSTAGE_REQUIRE_RABBITMQ=1``.
@@ -144,14 +155,13 @@ def postage_rabbitmq() -> Iterator[RabbitMQNode]:
 
 
 @pytest.fixture(scope="session")
-def _postage_vhosts(request: pytest.FixtureRequest) -> VhostProvider:
+def _postage_vhosts(request: pytest.FixtureRequest, _postage_chosen: str) -> VhostProvider:
     """The virtual hosts of the tests."""
-    chosen = chosen_broker(request.config)
-    if chosen == "embedded":
+    if _postage_chosen == "embedded":
         return EmbeddedVhosts(request.getfixturevalue("postage_broker"))
-    if chosen == "rabbitmq":
+    if _postage_chosen == "rabbitmq":
         return RabbitMQVhosts(request.getfixturevalue("postage_rabbitmq"))
-    return UrlVhost(chosen)
+    return UrlVhost(_postage_chosen)
 
 
 @pytest.fixture
@@ -180,6 +190,24 @@ def postage_url(
         green.close()
 
 
+@pytest.fixture
+def postage_clock(
+    request: pytest.FixtureRequest, _postage_chosen: str, postage_vhost: str
+) -> VhostClock:
+    """The clock of the test's virtual host: ``postage_clock.advance(120)`` ends delays of 120 s.
+
+    The test is skipped if the run uses another broker than the embedded one.
+    """
+    if _postage_chosen != "embedded":
+        pytest.skip(
+            f"only the embedded broker has a clock that a test can turn; this run uses "
+            f"{_postage_chosen}, where the test would have to wait"
+        )
+    from postage.testing.vhost_clock import VhostClock  # noqa: PLC0415 - as postage_broker
+
+    return VhostClock(request.getfixturevalue("postage_broker"), postage_vhost)
+
+
 # --- components
 
 
@@ -202,3 +230,11 @@ def received(postage_url: str) -> Iterator[Receive]:  # noqa: ARG001 - the place
 
     with Receive() as receive:
         yield receive
+
+
+@pytest.fixture
+def postage_parked(postage_url: str) -> Callable[..., ParkedMessages]:  # noqa: ARG001 - as received
+    """A function that returns the `ParkedMessages` of a queue: ``postage_parked("orders")``."""
+    from postage.testing.parked_messages import parked_of  # noqa: PLC0415 - as postage_broker
+
+    return parked_of

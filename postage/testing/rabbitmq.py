@@ -28,6 +28,8 @@ from postage.testing.processes import end, kill_group, orphan_proof, wait_blocki
 
 PORTS = range(20_000, 32_000)
 """Below the kernel's ephemeral range: no outgoing connection takes the port of a stopped node."""
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # noqa: S108  # nosec B108 - mkdtemp makes a private folder there
+"""The file system in memory, and the bytes that must be free in it before a node uses it."""
 LOOPBACK_DISTRIBUTION = "-kernel inet_dist_use_interface {127,0,0,1}"
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = (b"\x01\x00\x00", b"\x00\x0a\x00\x0a")
@@ -136,6 +138,9 @@ class RabbitMQNode:
     permits such queues, so a test that passes there could fail in production.  RabbitMQ 3.10 always
     permits them.
     *configuration* is added to the file ``rabbitmq.conf``.
+
+    The data is in memory if there is much of it (`MEMORY`, `ROOM`), or else on disk, where each
+    declaration and each confirm waits for the disk: several times as long.
 
     All methods block the calling thread.  Call `start` from a thread that lives as long as the
     node: the kernel kills the node when that thread ends.
@@ -264,7 +269,7 @@ class RabbitMQNode:
 
     def _prepare(self) -> Path:
         if self.base is None:
-            self.base = base = Path(tempfile.mkdtemp(prefix="postage-rabbitmq-"))
+            self.base = base = Path(tempfile.mkdtemp(prefix="postage-rabbitmq-", dir=_data()))
             for folder in ("mnesia", "log"):
                 (base / folder).mkdir()
             cookie = base / ".erlang.cookie"
@@ -327,6 +332,12 @@ class RabbitMQNode:
         self.close()
         message = f"the RabbitMQ node {self.name} {problem}; its log ends with:\n{log}"
         raise RabbitMQFailed(message)
+
+
+def _data() -> Path | None:
+    """Return the folder for the data of a node; None: the one for temporary files."""
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM
+    return MEMORY if has_room and os.access(MEMORY, os.W_OK) else None
 
 
 def _definitions(vhosts: Iterable[str], logins: Logins | None) -> dict[str, Any]:

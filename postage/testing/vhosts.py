@@ -21,20 +21,23 @@ def chosen_broker(config: pytest.Config) -> str:
 
 
 def chosen_version(config: pytest.Config) -> str:
-    """Return the version of RabbitMQ that the option or the ini file names; empty: any version."""
+    """Return the version of RabbitMQ that the option or the ini file names; empty: any version.
+
+    The embedded broker is to be like this version.
+    """
     _, version = _chosen(config)
     return version
 
 
 def _chosen(config: pytest.Config) -> tuple[str, str]:
     chosen = str(config.getoption("--postage-broker") or config.getini("postage_broker"))
-    if chosen == "embedded" or chosen.startswith(("amqp://", "amqps://")):
+    if chosen.startswith(("amqp://", "amqps://")):
         return chosen, ""
-    if named := re.fullmatch(r"(rabbitmq)(?:-(\d+(?:\.\d+)*))?", chosen):
+    if named := re.fullmatch(r"(embedded|rabbitmq)(?:-(\d+(?:\.\d+)*))?", chosen):
         return named[1], named[2] or ""
     raise pytest.UsageError(
-        "--postage-broker: embedded, rabbitmq, rabbitmq-VERSION (such as rabbitmq-4.3) "
-        f"or an amqp:// URL, not {chosen!r}"
+        "--postage-broker: embedded, embedded-VERSION, rabbitmq, rabbitmq-VERSION (such as "
+        f"rabbitmq-4.3) or an amqp:// URL, not {chosen!r}"
     )
 
 

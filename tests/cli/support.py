@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gevent.monkey
 import pytest
 
 from postage.cli import main
@@ -38,11 +39,15 @@ def together(*commands: Sequence[str]) -> list[Finished]:
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
-    """Run ``postage ...`` in this process, which is faster: for commands that end at once."""
+    """Run ``postage ...`` in this process, which is faster: for commands that end at once.
+
+    Not for those that import the user's code, because they patch the standard library before.
+    """
     try:
         code = main(arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
+    assert not gevent.monkey.is_anything_patched(), arguments
     return Finished(code, *capsys.readouterr())
 
 

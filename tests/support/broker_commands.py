@@ -31,7 +31,7 @@ def in_node_thread(function: Callable[..., T], *args: Any) -> T:
 
 def control(node: RabbitMQNode, *args: str) -> str:
     """Run ``rabbitmqctl`` with *args* in a native thread; switches to the hub for over a second."""
-    output: str = gevent.get_hub().threadpool.apply(node.ctl, args)
+    output: str = gevent.get_hub().threadpool.apply(node.ctl, args, {"within": 120.0})
     return output
 
 

@@ -12,12 +12,13 @@ __all__ = ["Certificates"]
 
 
 class Certificates:
-    """A CA, its certificates for a broker and a client, and another CA that nobody trusts.
+    """A CA, its certificates for a broker and two clients, and another CA that nobody trusts.
 
-    The certificate of the client is for the user *user*.  All are files in *folder*.
+    The certificate of the first client is for the user *user*, that of the second for ``nobody``.
+    All are files in *folder*.
     """
 
-    def __init__(self, folder: Path, user: str = "nobody") -> None:
+    def __init__(self, folder: Path, user: str = "somebody") -> None:
         self._folder = folder
         authority = trustme.CA()
         self.ca = self._write("ca", authority.cert_pem)
@@ -32,6 +33,8 @@ class Certificates:
         self.client = self._write("client", *client.cert_chain_pems)
         self.client_key = self._write("client-key", client.private_key_pem)
         self.client_both = self._write("client-both", client.private_key_and_cert_chain_pem)
+        nobody = authority.issue_cert("nobody@example.org", common_name="nobody")
+        self.nobody_both = self._write("nobody-both", nobody.private_key_and_cert_chain_pem)
 
     def _write(self, name: str, *blobs: trustme.Blob) -> Path:
         path = self._folder / f"{name}.pem"

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 import gevent.server
 import gevent.socket
+from pika import frame as frames
 from pika import spec
 
 HEAD = 7
@@ -26,12 +27,19 @@ class DeafProxy:
         self.port: int = self._server.server_port
         self.ignored: list[tuple[Any, bytes]] = []
         """The methods that are swallowed, such as ``pika.spec.Queue.Declare``, if a frame of theirs
-        contains the bytes beside it."""
+        contains the bytes beside it.  A publish takes its whole channel along: it hangs."""
+        self.hanging: list[tuple[Any, int]] = []
+        """The channels that hang, each with the socket of its client."""
         self._sockets: set[Any] = set()
 
     def ignore(self, name: str, *methods: Any) -> None:
         """Swallow the *methods* that mention *name*, from now on."""
         self.ignored += [(method, name.encode()) for method in methods]
+
+    def refuse(self) -> None:
+        """Answer the first publish of each channel that hangs with a nack."""
+        for client, number in self.hanging:
+            client.sendall(frames.Method(number, spec.Basic.Nack(1)).marshal())
 
     def cut(self) -> None:
         """Cut all connections; new ones are accepted."""
@@ -71,14 +79,20 @@ class DeafProxy:
                     if len(heard) < end:
                         break
                     frame, heard = heard[:end], heard[end:]
-                    if not self._is_ignored(frame):
+                    if not self._is_ignored(source, frame):
                         target.sendall(frame)
 
-    def _is_ignored(self, frame: bytes) -> bool:
+    def _is_ignored(self, client: Any, frame: bytes) -> bool:
+        channel = client, struct.unpack_from(">H", frame, 1)[0]
+        if channel in self.hanging:
+            return True
         if frame[0] != spec.FRAME_METHOD:
             return False
         index = struct.unpack_from(">I", frame, HEAD)[0]
-        return any(index == method.INDEX and name in frame for method, name in self.ignored)
+        is_ignored = any(index == method.INDEX and name in frame for method, name in self.ignored)
+        if is_ignored and index == spec.Basic.Publish.INDEX:
+            self.hanging.append(channel)
+        return is_ignored
 
 
 @contextmanager

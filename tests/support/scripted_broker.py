@@ -45,6 +45,16 @@ def close_channel(code: int, text: str) -> Answer:
     return answer
 
 
+def close_connection(code: int, text: str) -> Answer:
+    """Return an answer that closes the connection."""
+
+    def answer(_broker: ScriptedBroker, peer: Peer, _channel: int, _tag: int) -> None:
+        peer.send(method(0, spec.Connection.Close(code, text, 60, 40)))
+        peer.until_gone()
+
+    return answer
+
+
 class ScriptedBroker:
     """Serves each connection by the next line of its *script*.
 
@@ -63,6 +73,8 @@ class ScriptedBroker:
         """The lines that were used so far."""
         self.ids: list[list[str]] = []
         """The ids of the messages of each connection."""
+        self.types: list[str | None] = []
+        """The properties ``type`` of all messages."""
         self.declared: list[list[str]] = []
         """The exchanges declared on each connection."""
         self.peers: list[Peer] = []
@@ -130,6 +142,7 @@ class ScriptedBroker:
             channel = frame.channel_number
             if isinstance(frame, pika.frame.Header):
                 ids.append(frame.properties.message_id)
+                self.types.append(frame.properties.type)
                 tags[channel] = tags.get(channel, 0) + 1
                 answer(self, peer, channel, tags[channel])
             elif isinstance(frame, pika.frame.Method):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pika
 import pika.exceptions
 import pytest
 
+from postage.broker import BrokerThread
 from postage.testing import installations
+from postage.testing import rabbitmq as rabbitmq_module
 from postage.testing.installations import RabbitMQMissing, is_installed, program, programs_of
-from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQNode
+from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQNode, TlsFiles
 
 
 @pytest.fixture
@@ -107,16 +110,38 @@ def test_a_node_denies_shared_transient_queues(rabbitmq: RabbitMQNode) -> None:
             declare_transient(rabbitmq)
 
 
-def test_a_node_may_permit_them(rabbitmq: RabbitMQNode) -> None:
-    with RabbitMQNode(transient_queues=True) as node:
+def test_a_node_may_permit_them_and_be_configured(rabbitmq: RabbitMQNode) -> None:
+    with RabbitMQNode(transient_queues=True, configuration="heartbeat = 7\n") as node:
         declare_transient(node)
-
-
-def test_a_node_takes_further_configuration(rabbitmq: RabbitMQNode, tmp_path: Path) -> None:
-    with RabbitMQNode(configuration="heartbeat = 7\n") as node:
         assert "{ok,7}" in node.ctl("eval", "application:get_env(rabbit, heartbeat).")
+
+
+@pytest.mark.parametrize(("room", "used"), [(0, True), (1 << 60, False)])
+def test_the_data_is_in_memory_if_there_is_room(
+    room: int, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_module, "MEMORY", tmp_path)
+    monkeypatch.setattr(rabbitmq_module, "ROOM", room)
+
+    assert rabbitmq_module._data() == (tmp_path if used else None)
+
+
+def test_without_a_memory_file_system_the_data_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq_module, "MEMORY", Path("/none"))
+
+    assert rabbitmq_module._data() is None
 
 
 def test_wrong_configuration_is_reported(rabbitmq: Any) -> None:
     with pytest.raises(RabbitMQFailed, match="no_such_setting"):
         RabbitMQNode(configuration="no_such_setting = 7\n").start()
+
+
+def test_a_node_is_ready_when_it_listens_for_tls_too() -> None:
+    """A node opens that port later, so a test that uses TLS at once would be refused."""
+    pem = Path("never-read.pem")
+    node = RabbitMQNode(tls=TlsFiles(pem, pem, pem))
+    with BrokerThread(port=node.port):
+        assert not node._is_ready()
+        with socket.create_server((node.host, node.tls_port)):
+            assert node._is_ready()

@@ -17,6 +17,7 @@ from tests.support.programs import ROOT, Finished, run_program
 #: The page whose test users copy.
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 USERS_TEST = re.search(r"```python\n(from postage import .*?)```", PAGE, re.DOTALL)
+DELAYS = re.search(r"```python\n(from postage import [^`]*postage_clock.*?)```", PAGE, re.DOTALL)
 SENDS = """
 def test_sends(received):
     inbox = received(Echo, "key")
@@ -95,6 +96,18 @@ def test_the_same_test_on_a_running_broker(
     finished = run(tmp_path, users_test + SENDS, f"--postage-broker={broker_env.url}")
 
     passed(finished, 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "version"),
+    [("embedded", "4.3.6"), ("embedded-4.3", "4.3.6"), ("embedded-3.10", "3.10.8")],
+)
+def test_the_embedded_broker_is_like_a_version(tmp_path: Path, chosen: str, version: str) -> None:
+    text = f"""
+def test_it(postage_broker, postage_url):
+    assert postage_broker.broker.node.likeness.version == {version!r}
+"""
+    passed(run(tmp_path, text, f"--postage-broker={chosen}"), 1)
 
 
 def test_each_test_has_a_virtual_host_of_its_own(tmp_path: Path) -> None:
@@ -256,6 +269,21 @@ def test_a_test_about_the_embedded_broker_is_skipped_elsewhere(tmp_path: Path) -
     assert "it needs the embedded broker, and this run uses amqp://localhost" in finished.stdout
 
 
+def test_a_delay_is_over_when_the_clock_is_turned(tmp_path: Path) -> None:
+    assert DELAYS is not None, "docs/testing.md has no test of a delay"
+    passed(run(tmp_path, DELAYS[1]), 1)
+
+
+def test_only_the_clock_of_the_embedded_broker_can_be_turned(tmp_path: Path) -> None:
+    finished = run(
+        tmp_path,
+        "def test_it(postage_clock): pass",
+        "--postage-broker=amqp://guest:guest@127.0.0.1:1/x",
+    )
+    assert finished.code == 0, finished.stdout
+    assert "only the embedded broker has a clock that a test can turn" in finished.stdout
+
+
 def test_an_unknown_broker_is_a_usage_error(tmp_path: Path) -> None:
     finished = run(tmp_path, "def test_it(postage_url): pass\n", "--postage-broker=kafka")
 
@@ -292,7 +320,7 @@ import pika
 def test_it(postage_url):
     with pika.BlockingConnection(pika.URLParameters(postage_url)) as connection:
         channel = connection.channel()
-        channel.queue_declare("q")
+        channel.queue_declare("q", durable=True)
         channel.basic_publish("", "q", b"body")
         assert channel.basic_get("q", auto_ack=True)[2] == b"body"
 """
