@@ -13,13 +13,13 @@ from benchmarks.job import EXCHANGE, PREFETCH, Job
 
 # Answers go to direct reply-to as mandatory messages, and RabbitMQ returns them although it
 # delivers them.  A log line for each would distort the measurement.
-logging.getLogger("aiormq").setLevel(logging.ERROR)
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
-def broker_of(job: Job) -> Any:
+def broker_of(job: Job, **more: Any) -> Any:
     """Return a broker that logs nothing about single messages."""
     channel = Channel(prefetch_count=PREFETCH, publisher_confirms=job.confirm)
-    return RabbitBroker(job.url, default_channel=channel, log_level=logging.DEBUG)
+    return RabbitBroker(job.url, default_channel=channel, log_level=logging.DEBUG, **more)
 
 
 def addressed_to(job: Job) -> tuple[Any, Any]:

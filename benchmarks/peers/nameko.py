@@ -47,6 +47,12 @@ def serve(job: Job) -> None:
 
 
 def open_caller(job: Job) -> Callable[[Any], Any]:
+    """Return a call by the proxy."""
+    call: Callable[[Any], Any] = proxy_of(job).echo
+    return call
+
+
+def proxy_of(job: Job) -> Any:
     """Return a service's proxy to another service; its workers share one reply queue."""
 
     class Client:
@@ -56,8 +62,7 @@ def open_caller(job: Job) -> Callable[[Any], Any]:
     container = ServiceContainer(Client, {"AMQP_URI": job.url, "max_workers": PREFETCH})
     container.start()
     (proxy,) = (one for one in container.dependencies if isinstance(one, RpcProxy))
-    call: Callable[[Any], Any] = proxy.get_dependency(WorkerContext(container, None, Call)).echo
-    return call
+    return proxy.get_dependency(WorkerContext(container, None, Call))
 
 
 def open_publisher(job: Job) -> Callable[[Any], None]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
 
 import gevent
 
@@ -10,12 +14,17 @@ from postage import (
     EXCEPTION,
     TIMEOUT,
     AckAndRestart,
+    Application,
+    Around,
+    BadParameters,
     ChannelRefused,
+    Classic,
     ConnectionStatistics,
     Delivery,
     Eks,
     Encoder,
     Eqk,
+    Events,
     Exchange,
     ExitScheduler,
     FilterError,
@@ -23,36 +32,56 @@ from postage import (
     GenericApplication,
     GenericConsumer,
     GenericProducer,
+    GiveUp,
+    Handled,
     Handler,
+    Headers,
     Hup,
     JsonEncoder,
+    Later,
     Message,
     MessageCommand,
     MessageFilter,
     MessageHandler,
     MessageHandlerFullBody,
+    MessageHeaders,
     MessageProcessor,
     MessageResult,
     MessageResultError,
     MicroThread,
     NoRoute,
+    OutgoingMessage,
     ProcessorStatistics,
     ProducerStatistics,
     Properties,
     PublishFailed,
     QueueSpec,
+    Quorum,
+    ReceivedMessage,
     RejectMessage,
     RemoteError,
     Reply,
     ResultKind,
+    Retry,
+    RetryLater,
     RpcHandler,
     Scheduler,
+    Service,
     Settings,
+    Stream,
     TimeoutError,  # noqa: A004 - the classic name
+    client,
     close,
+    command,
+    event,
+    events,
     every,
+    green,
+    later,
+    options,
     patch_all,
     pipelined,
+    rpc,
     run,
     statistics,
 )
@@ -68,6 +97,7 @@ class Letters(Exchange):
 
 class Client(GenericProducer):
     eks: Eks = [(Letters, "in")]
+    around = ()
     rpc_timeout = 5
     confirm = False
 
@@ -80,6 +110,15 @@ def send(client: Client) -> None:
     client.send("letter", text="hello", _eks=[(Letters, "a"), (Letters, "b")])
     client.message_letter("hello")
     client.forward({"any": "body"})
+    headers: MessageHeaders = {"x-tenant": "a", "deep": [{"n": 1, "none": None}], "at": moment()}
+    client.send("letter", _headers=headers, _priority=5, _expiration=0.5)
+    client.message_letter("hello", _headers={"a": 1}, _message_id="b", _delivery_mode=1)
+    client.forward("body", _app_id="shop", _headers={})
+    client.call("sum", 1, _headers={"a": "b"}, _priority=None)
+
+
+def moment() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def call(client: Client) -> tuple[Any, str, bool]:
@@ -122,8 +161,21 @@ def lower(content: dict[str, Any], limit: int) -> dict[str, Any]:
     return {key.lower(): value for key, value in content.items()}
 
 
+class Audit(Around):
+    def handle(self, message: ReceivedMessage) -> Generator[None, Handled, None]:
+        handled = yield
+        print(message.id, handled.ok, handled.failures, handled.result or handled.handlers)
+
+    def send(self, message: OutgoingMessage) -> Generator[None, MessageResult | None, None]:
+        message.headers["x-name"] = message.name
+        result = yield
+        print(result, message.targets[0][1])
+
+
 class Server(MessageProcessor):
     concurrency = 1
+    around = [Audit()]
+    propagate = ["x-tenant"]
     max_deliveries = None
     answer_unknown = False
     restart = "permanent"
@@ -132,6 +184,11 @@ class Server(MessageProcessor):
     def letter(self, content: dict[str, Any]) -> None:
         if not content:
             raise RejectMessage("empty")
+        received: ReceivedMessage = green.message()
+        outside: ReceivedMessage | None = green.message(None)
+        sent: int = received.timestamp or 0
+        known: str = received.queue + received.headers["x-tenant"] + (received.id or "")
+        print(received.attempt + sent, known, outside)
 
     @MessageFilter(lower, limit=3)
     @MessageHandler("status")
@@ -168,6 +225,33 @@ class Server(MessageProcessor):
 
 EQK: Eqk = [(Letters, [("in", "in"), ({"name": "out", "flags": {"durable": False}}, "out")])]
 QUEUE: QueueSpec = {"name": "q", "flags": {"exclusive": True}}
+
+
+class Papers(Exchange):
+    name = "papers"
+    exchange_type = "headers"
+
+
+TYPED: Eqk = [
+    (Letters, [(Quorum("orders", delivery_limit=5, dead_letter_exchange="dead"), "order")]),
+    (Letters, [(Classic("", exclusive=True), "private"), ("plain", "plain")]),
+    (Letters, [(Stream("log", offset=timedelta(hours=1), max_age=86400), "log")]),
+    (Papers, [("pdf", Headers(type="pdf", match="any")), ("all", Headers({"x-a": 1}))]),
+]
+ORDERS: QueueSpec = Quorum("orders", message_ttl=0.5, overflow="reject-publish")
+
+
+class Worker(MessageProcessor):
+    eqk = TYPED
+    retry = Retry(now=2, delays=(5, 0.5), on=ConnectionError)
+    park = None
+
+    @MessageHandler("command", "work")
+    @green.retry(now=1, on=(KeyError, ValueError))
+    def work(self, content: dict[str, Any]) -> None:
+        if content:
+            raise GiveUp("no such item")
+        raise RetryLater(0.5)
 
 
 def decorators_keep_types(server: Server) -> tuple[int, type[Handler]]:
@@ -243,3 +327,155 @@ def consume(consumer: Consumer) -> None:
 
 
 JsonEncoder.encode({"a": {1, 2}})
+
+
+# --- services
+
+
+@dataclass
+class Reservation:
+    item: str
+    count: int
+
+
+@dataclass
+class Ordered:
+    item: str
+
+
+class OutOfStock(Exception):
+    """The interface of `Stock` declares it."""
+
+
+class Stock(Service):
+    exchange, queue = Letters, "stock"
+
+    @rpc(raises=(OutOfStock,))
+    def reserve(self, item: str, count: int = 1) -> Reservation:
+        return Reservation(item, count)
+
+    @rpc
+    def total(self, *, of: list[int]) -> float:
+        return sum(of)
+
+    @rpc
+    def orders(self, item: str) -> Iterator[Ordered]:
+        yield Ordered(item)
+
+    @rpc
+    def numbers(self) -> Generator[int, None, None]:
+        yield 5
+
+    @rpc(name="count")
+    @command
+    def counted(self) -> None:
+        """A call and a command."""
+
+    @command
+    def restock(self, item: str, count: int) -> None:
+        print(self.reserve(item, count).count + 1)
+
+    @command(name="close")
+    def on_close(self) -> None:
+        """Named otherwise."""
+
+    @event(Ordered)
+    def on_ordered(self, event: Ordered) -> None:
+        print(event.item)
+
+    @MessageHandler("command", "letter")
+    def letter(self, content: dict[str, Any]) -> None:
+        """A classic handler beside typed ones."""
+
+
+class Plain(Service):
+    exchange, queue, keys = Letters, Quorum("plain"), ["more"]
+
+
+class Shelves(Protocol):
+    """What a client knows, without the code of the service."""
+
+    @rpc(raises=(OutOfStock,))
+    def reserve(self, item: str, count: int = 1) -> Reservation: ...
+
+    @command
+    def restock(self, item: str, count: int) -> None: ...
+
+
+class Addressed(ABC):
+    exchange, queue = Letters, "stock"
+
+    @rpc
+    @abstractmethod
+    def reserve(self, item: str) -> Reservation: ...
+
+
+SERVED: type[Shelves] = Stock
+
+
+def use_interfaces(settings: Settings) -> int:
+    shelves = client(Shelves, exchange=Letters, queue=Quorum("stock"), settings=settings)
+    with options(shelves, timeout=2):
+        shelves.restock("bolt", 5)
+        reservation: Reservation = shelves.reserve("bolt", count=3)
+    waiting: Later[Reservation] = later(shelves.reserve)("bolt")
+    return reservation.count + waiting.get().count + client(Addressed).reserve("nut").count
+
+
+def use(settings: Settings) -> int:
+    stock = client(Stock, settings=settings)
+    reservation: Reservation = stock.reserve("bolt", count=3)
+    with options(stock, timeout=2, headers={"x-tenant": "a"}):
+        stock.restock("bolt", 5)
+        total: float = stock.total(of=[1, 2])
+    waiting: list[Later[Reservation]] = [later(stock.reserve)(item) for item in ("bolt", "nut")]
+    items: list[str] = [order.item for order in stock.orders("bolt")]
+    numbers = stock.numbers()
+    total += next(numbers) + len(items)
+    numbers.close()
+    publisher: Events = events(Letters)
+    publisher.publish(Ordered("bolt"), key="orders")
+    try:
+        stock.reserve("bolt")
+    except (BadParameters, OutOfStock) as exc:
+        print(exc)
+    return int(total) + reservation.count + sum(each.get().count for each in waiting)
+
+
+# --- services of functions
+
+shop = Application("shop", exchange=Letters, queue=Quorum("shop"), keys=["more"], concurrency=5)
+
+
+@shop.rpc(raises=(OutOfStock,))
+def reserve(item: str, count: int = 1) -> Reservation:
+    return Reservation(item, count)
+
+
+@shop.rpc(name="count")
+@shop.command
+def counted() -> None:
+    """A call and a command."""
+
+
+@shop.command(name="close")
+def on_close() -> None:
+    """Named otherwise."""
+
+
+@shop.event(Ordered)
+def on_ordered(event: Ordered) -> None:
+    print(event.item, reserve(event.item).count + 1)
+
+
+def use_functions() -> int:
+    there = shop.client(reserve)
+    with options(there, timeout=2):
+        reservation: Reservation = there("bolt", count=3)
+    waiting: Later[Reservation] = later(there)("bolt")
+    shop.client(on_close)()
+    on_ordered(Ordered("bolt"))
+    service: Service = shop()
+    service.start()
+    shop.run()
+    return reservation.count + waiting.get().count

@@ -5,24 +5,36 @@ A comment on each of these lines names the code of mypy, and then the rule of py
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import postage
 from postage import (
+    Classic,
     Eks,
     Eqk,
     Exchange,
     GenericConsumer,
     GenericProducer,
     Handler,
+    Headers,
     MessageHandler,
     MessageProcessor,
     MessageResult,
+    Quorum,
     RemoteError,
     Reply,
+    Retry,
+    RetryLater,
     RpcHandler,
+    Service,
     Settings,
+    Stream,
+    event,
     every,
+    green,
+    retry,
+    rpc,
     run,
 )
 
@@ -30,6 +42,8 @@ client = GenericProducer()
 
 
 class Server(MessageProcessor):
+    around = ["audit"]  # refused: list-item, reportAssignmentType
+    propagate = 5  # refused: assignment, reportAssignmentType
     concurrency = "many"  # refused: assignment, reportAssignmentType
     restart = 3  # refused: assignment, reportAssignmentType
 
@@ -63,6 +77,13 @@ client.call()  # refused: call-arg, reportCallIssue
 client.call(1)  # refused: arg-type, reportArgumentType
 client.call("sum", _timeout="short")  # refused: arg-type, reportArgumentType
 client.call("sum", _eks=[("exchange", "key")])  # refused: list-item, reportArgumentType
+client.call("sum", _headers={"a": object()})  # refused: dict-item, reportArgumentType
+client.call("sum", _priority="high")  # refused: arg-type, reportArgumentType
+client.send("letter", _headers=["a"])  # refused: arg-type, reportArgumentType
+client.message_letter(_message_id=5)  # refused: call-overload, reportArgumentType
+client.forward("body", _header={})  # refused: call-arg, reportCallIssue
+green.message().id = "other"  # refused: misc, reportAttributeAccessIssue
+green.message(None).id.upper()  # refused: union-attr, reportOptionalMemberAccess
 client.send("letter").unwrap()  # refused: attr-defined, reportAttributeAccessIssue
 client.send()  # refused: call-arg, reportCallIssue
 client.call("sum").valeu()  # refused: attr-defined, reportAttributeAccessIssue
@@ -77,6 +98,24 @@ eks: Eks = [Exchange]  # refused: list-item, reportAssignmentType
 instances: Eks = [(Exchange(), "key")]  # refused: list-item, reportAssignmentType
 eqk: Eqk = [(Exchange, "queue")]  # refused: list-item, reportAssignmentType
 flags: Eqk = [(Exchange, [("queue", 1)])]  # refused: list-item, reportAssignmentType
+
+# --- queues
+Quorum("q", exclusive=True)  # refused: call-arg, reportCallIssue
+Quorum("q", delivery_limit="5")  # refused: arg-type, reportArgumentType
+Quorum("q", overflow="reject-publish-dlx")  # refused: arg-type, reportArgumentType
+Quorum()  # refused: call-arg, reportCallIssue
+Quorum("q").name = "other"  # refused: misc, reportAttributeAccessIssue
+Stream("q", offset=1.5)  # refused: arg-type, reportArgumentType
+Stream("q", message_ttl=5)  # refused: call-arg, reportCallIssue
+Classic("q", mode="eager")  # refused: arg-type, reportArgumentType
+Headers(match="some")  # refused: arg-type, reportArgumentType
+
+# --- retries
+Retry(delays=5)  # refused: arg-type, reportArgumentType
+Retry(nwo=2)  # refused: call-arg, reportCallIssue
+Retry(on="ConnectionError")  # refused: arg-type, reportArgumentType
+retry(nwo=2)  # refused: call-arg, reportCallIssue
+RetryLater("soon")  # refused: arg-type, reportArgumentType
 
 # --- settings
 Settings("rabbit")  # refused: call-arg, reportCallIssue
@@ -95,3 +134,89 @@ run(Server)  # refused: arg-type, reportArgumentType
 run(client)  # refused: arg-type, reportArgumentType
 Handler()  # refused: call-arg, reportCallIssue
 GenericConsumer().start_consuming(lambda body: None)  # refused: arg-type, reportArgumentType
+
+
+# --- services
+class Ordered:
+    """An event."""
+
+
+class Stock(Service):
+    exchange, queue = "shop", "stock"  # refused: assignment, reportAssignmentType
+    keys = 5  # refused: assignment, reportAssignmentType
+
+    @rpc
+    def reserve(self, item: str, count: int = 1) -> int:
+        """The decorator keeps its type."""
+        return count
+
+    @rpc
+    def orders(self, item: str) -> Iterator[int]:
+        """The client gets an iterator, too."""
+        yield len(item)
+
+    @event(Ordered)  # refused: arg-type, reportArgumentType
+    def on_ordered(self, event: int) -> None:
+        """Its argument is no Ordered."""
+
+    @rpc(raises=[ValueError])  # refused: call-overload, reportArgumentType
+    def wrong(self) -> None:
+        """A list is no tuple."""
+
+
+class Shelves(Protocol):
+    @rpc
+    def reserve(self, item: str, count: int = 1) -> int: ...
+
+
+class Wrong(Service):
+    @rpc
+    def reserve(self, item: int) -> int:
+        """It does not serve the interface."""
+        return item
+
+
+served: type[Shelves] = Wrong  # refused: assignment, reportAssignmentType
+shelves = postage.client(Shelves, exchange=Exchange, queue="stock")
+postage.client(Shelves, exchange="shop", queue="stock")  # refused: arg-type, reportArgumentType
+postage.client(5)  # refused: arg-type, reportArgumentType
+shelves.rserve("bolt")  # refused: attr-defined, reportAttributeAccessIssue
+shelves.reserve(5)  # refused: arg-type, reportArgumentType
+reserved_by: str = shelves.reserve("bolt")  # refused: assignment, reportAssignmentType
+postage.later(shelves.reserve)()  # refused: call-arg, reportCallIssue
+
+stock = postage.client(Stock)
+stock.rserve("bolt")  # refused: attr-defined, reportAttributeAccessIssue
+stock.reserve(5)  # refused: arg-type, reportArgumentType
+stock.reserve()  # refused: call-arg, reportCallIssue
+print(stock.reserve("bolt").item)  # refused: attr-defined, reportAttributeAccessIssue
+reserved: str = stock.reserve("bolt")  # refused: assignment, reportAssignmentType
+stock.orders(5)  # refused: arg-type, reportArgumentType
+ordered: str = next(stock.orders("bolt"))  # refused: assignment, reportAssignmentType
+postage.later(stock.reserve)(5)  # refused: arg-type, reportArgumentType
+with postage.options(stock, timeout="soon"):  # refused: arg-type, reportArgumentType
+    stock.reserve("bolt")
+
+
+# --- services of functions
+shop = postage.Application("shop", exchange=Exchange)
+postage.Application("shop", exchange="shop")  # refused: arg-type, reportArgumentType
+postage.Application()  # refused: call-arg, reportCallIssue
+
+
+@shop.rpc
+def reserve(item: str, count: int = 1) -> int:
+    """The decorator keeps its type."""
+    return count
+
+
+@shop.event(Ordered)  # refused: arg-type, reportArgumentType
+def on_ordered(event: int) -> None:
+    """Its argument is no Ordered."""
+
+
+reserve(5)  # refused: arg-type, reportArgumentType
+shop.client(reserve)(5)  # refused: arg-type, reportArgumentType
+print(shop.client(reserve)("bolt").item)  # refused: attr-defined, reportAttributeAccessIssue
+shop.client("reserve")  # refused: arg-type, reportArgumentType
+shop.rpc(raises=[ValueError])  # refused: call-overload, reportArgumentType

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,29 +13,30 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mypy", reason="mypy is in the extra `dev`")
-pytest.importorskip("basedpyright", reason="basedpyright is in the extra `dev`")
+from tests.typing.tools import demand
 
 pytestmark = pytest.mark.slow  # either checker reads all of Postage
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-ACCEPTED = sorted(HERE.glob("accepted*.py"))
-REFUSED = HERE / "refused.py"
+SHOP = ROOT / "demos" / "shop"
+ACCEPTED = sorted([*HERE.glob("accepted*.py"), *SHOP.glob("*.py")])
+REFUSED = sorted(HERE.glob("refused*.py"))
 
 Findings = dict[Path, dict[int, set[str]]]
 """The codes that a checker has found, by file and line."""
 
 
-def output(*command: str) -> str:
-    """Return what the checker *command* prints about the files."""
-    files = [*map(str, ACCEPTED), str(REFUSED)]
+def output(checker: str, *options: str) -> str:
+    """Return what *checker* prints about the files."""
+    demand(checker)
     finished = subprocess.run(
-        [sys.executable, "-m", *command, *files],
+        [sys.executable, "-m", checker, *options, *map(str, [*ACCEPTED, *REFUSED])],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=os.environ | {"MYPYPATH": str(SHOP)},  # pyproject.toml tells pyright
     )
     assert finished.returncode == 1, finished.stdout + finished.stderr  # 2: it has crashed
     return finished.stdout
@@ -74,17 +76,18 @@ def test_programs_of_users_are_accepted(checked, path):
 
 
 @pytest.mark.limit(300)
-def test_each_mistake_is_found_and_nothing_else(checked):
+@pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
+def test_each_mistake_is_found_and_nothing_else(checked, path):
     checker, found = checked
     place = [by_mypy, by_pyright].index(checker)
-    lines = enumerate(REFUSED.read_text(encoding="utf-8").splitlines(), 1)
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     expected = {
         number: match[1].split(", ")[place]
         for number, line in lines
         if (match := re.search("  # refused: (.*)", line))
     }
 
-    assert len(expected) > 40
-    assert expected.keys() == found[REFUSED].keys()
-    wrong = {n: found[REFUSED][n] for n, code in expected.items() if code not in found[REFUSED][n]}
+    assert len(expected) > 25
+    assert expected.keys() == found[path].keys()
+    wrong = {n: found[path][n] for n, code in expected.items() if code not in found[path][n]}
     assert not wrong
