@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -19,21 +19,29 @@ from postage.cli.output import handle_stdout_errors
 class CommandGroup(click.Group):
     """The group of all commands; imports only the command that is used."""
 
+    members: Mapping[str, str] = COMMANDS
+    """The commands, each with one line of help, most useful first."""
+    package = "postage.cli.commands"
+    """The package with a module for each command, which has its name."""
+    renamed: Mapping[str, str] = {}
+    """The modules of commands whose names other modules have."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the commands, most useful first."""
-        return list(COMMANDS)
+        return list(self.members)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Import the command *cmd_name* and return it; None if there is no such command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.members:
             return None
-        command: click.Command = importlib.import_module(f"postage.cli.commands.{cmd_name}").command
+        module = f"{self.package}.{self.renamed.get(cmd_name, cmd_name)}"
+        command: click.Command = importlib.import_module(module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.members.items()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what stands before the command; ``--help`` prints and exits here."""

@@ -14,6 +14,7 @@ from postage.errors import (
     ConnectionLost,
     ConsumerCancelled,
     GaveUp,
+    NoSuchMessage,
     OperationTimeout,
     PostageError,
     PublishFailed,
@@ -28,7 +29,7 @@ class Code(enum.IntEnum):
     UNHANDLED = 1
     USAGE = 2
     UNREACHABLE = 3
-    ERROR_RESULT = 4  # `call`: an error as the answer; `health`: not ready; `check`: faults found
+    ERROR_RESULT = 4  # a bad answer, such as `call`: an error; `health`: not ready; `check`: faults
     TOPOLOGY = 5
     GAVE_UP = 6
     QUIT = 7  # `run`: the remote command `quit` has ended a component
@@ -36,6 +37,7 @@ class Code(enum.IntEnum):
 
 CODES: dict[type[PostageError], Code] = {
     SettingsError: Code.USAGE,
+    NoSuchMessage: Code.USAGE,
     ConnectionFailed: Code.UNREACHABLE,
     ConnectionLost: Code.UNREACHABLE,
     OperationTimeout: Code.UNREACHABLE,
@@ -80,8 +82,12 @@ def exit_codes() -> Iterator[None]:
         sys.exit(exc.code)
     except PostageError as exc:
         print_error(f"{type(exc).__name__}: {exc}")
-        codes = (code for error, code in CODES.items() if isinstance(exc, error))
-        sys.exit(next(codes, Code.UNHANDLED))
+        sys.exit(code_of(exc))
+
+
+def code_of(error: BaseException | None) -> Code:
+    """Return the exit code of *error*: the first that fits in `CODES`."""
+    return next((code for kind, code in CODES.items() if isinstance(error, kind)), Code.UNHANDLED)
 
 
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^\s]*@")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from postage._version import __version__
-from postage.cli.broker_program import HELP, HOST, PORT, serve
+from postage.cli.broker_program import HELP, HOST, LIKE, PORT, serve
 from postage.cli.commands import COMMANDS
 from postage.cli.exits import ExtraMissing, install_line
 from postage.cli.output import handle_stdout_errors
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 parsed.user,
                 parsed.vhost,
                 user_file=parsed.user_file,
+                like=parsed.like,
+                permit_transient_queues=parsed.permit_transient_queues,
                 as_json=parsed.json,
             )
     return 0
@@ -52,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
             broker.add_argument("--user", metavar="NAME:PASSWORD", help=HELP["user"], **several)
             broker.add_argument("--user-file", metavar="FILE", help=HELP["user-file"])
             broker.add_argument("--vhost", metavar="NAME", help=HELP["vhost"], **several)
+            broker.add_argument("--like", default=LIKE, metavar="VERSION", help=HELP["like"])
+            permit = "permit-transient-queues"
+            broker.add_argument(f"--{permit}", action="store_true", help=HELP[permit])
             broker.add_argument("--json", action="store_true", help=HELP["json"])
         else:
             rest = commands.add_parser(name, help=summary, add_help=False)

@@ -14,6 +14,16 @@ from postage.url import EMBEDDED
 from postage.values import short_text
 
 
+def check_reachable() -> None:
+    """Raise `CommandFailed` if the broker is one inside this process, and so has no messages."""
+    inside = Settings.resolve().host
+    if inside.startswith(EMBEDDED):  # nobody but this short command would be its client
+        raise CommandFailed(
+            f"{inside} is a broker inside one process, and this command is another: give "
+            f"--url, as `postage run` logs it, or run `postage broker` for all programs"
+        )
+
+
 class Remote(GenericProducer):
     """Sends to one exchange and key by ``message_command(name, parameters)`` or ``rpc_command``.
 
@@ -25,12 +35,7 @@ class Remote(GenericProducer):
 
     def __init__(self, exchange: type[Exchange], key: str) -> None:
         short_text()("the key", key)
-        inside = Settings.resolve().host
-        if inside.startswith(EMBEDDED):  # nobody but this short command would be its client
-            raise CommandFailed(
-                f"{inside} is a broker inside one process, and this command is another: give "
-                f"--url, as `postage run` logs it, or run `postage broker` for all programs"
-            )
+        check_reachable()
         self.eks = [(exchange, key)]
         super().__init__(Fingerprint("postage", "command").as_dict())
 

@@ -50,7 +50,12 @@ class RunProcessor:
         made = processor(*arguments, **named) if isinstance(processor, type) else processor
         run = gevent.spawn(made.start_consuming)
         self._runs.append((made, run))
-        wait_until(lambda: run.dead or made.consumer.consuming, TIMEOUT, f"{made!r} runs")
+
+        def started() -> bool:  # it may be paused, or all messages fail and its kill switch opens
+            is_held = made.consumer.is_held and made.statistics().state != "idle"
+            return made.consumer.consuming or is_held
+
+        wait_until(lambda: run.dead or started(), TIMEOUT, f"{made!r} runs")
         if run.dead:
             run.get()
         return made

@@ -105,6 +105,37 @@ def test_what_would_be_silent_is_found(tmp_path):
     assert "Mistaken   noname" in ended.stdout
 
 
+TYPED = """
+from postage import green, messaging
+class Logs(messaging.Exchange):
+    name = "typed-logs"
+class Papers(messaging.Exchange):
+    name, exchange_type = "typed-papers", "headers"
+class Reader(messaging.MessageProcessor):
+    eqk = [
+        (Logs, [(green.Stream("typed-log", offset="first"), "log"),
+                (green.Quorum("typed-orders", delayed_retry="all", delayed_retry_min=1), "order")]),
+        (Papers, [(green.Classic("typed-pdf"), green.Headers(type="pdf"))]),
+    ]
+    @messaging.MessageHandler("command", "x")
+    def x(self, content): ...
+"""
+
+
+def test_queues_of_every_type_can_be_checked(tmp_path):
+    (tmp_path / "typed.py").write_text(TYPED)
+
+    with running("check", "typed", "--json", env=NOWHERE, cwd=tmp_path) as program:
+        ended = program.wait(SOON)
+
+    assert ended.code == 0, ended
+    report = json.loads(ended.stdout)
+    assert report["findings"] == []
+    (bindings,) = report["processors"].values()
+    assert [each["queue"] for each in bindings] == ["typed-log", "typed-orders", "typed-pdf"]
+    assert bindings[2]["key"] == "Headers({'type': 'pdf'}, match='all')"
+
+
 def test_a_module_without_components_is_noted():
     ended = postage("check", "plain", env=NOWHERE)
 

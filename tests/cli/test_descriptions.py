@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postage.cli.fleet.descriptions import (
+    COLUMNS,
     handled,
     identified,
     merged,
@@ -87,13 +88,26 @@ def test_each_gets_its_own_rate():
     "value", [None, True, "7", [], {}, math.nan, math.inf, -math.inf, 10**400], ids=repr
 )
 def test_a_value_that_is_no_number_shows_as_none(value):
-    odd = described(uptime=value, groups=value, statistics={"handled": value, "failed": value})
+    counts = dict.fromkeys(("handled", "failed", "retried", "delayed", "parked"), value)
+    odd = described(uptime=value, groups=value, statistics=counts | {"state": None})
 
     assert number_at(odd, "uptime") is None
     assert handled(odd) is None
-    assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 6)
+    assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 10)
 
 
 @pytest.mark.parametrize("statistics", [None, 7, "text", [1]])
 def test_statistics_may_be_anything(statistics):
-    assert row(described(statistics=statistics))[3:5] == ("-", "-")
+    assert row(described(statistics=statistics))[3:8] == ("-",) * 5
+
+
+def test_a_row_tells_what_became_of_failed_messages():
+    statistics = {"handled": 9, "failed": 4, "retried": 3, "delayed": 2, "parked": 1}
+    shown = described(statistics=statistics | {"state": "consuming"}, uptime=61)
+
+    found = dict(zip(COLUMNS, map(str, row(shown)), strict=True))
+
+    assert [found[name] for name in ("HANDLED", "FAILED", "RETRIED", "DELAYED", "PARKED")] == [
+        *("9", "4", "3", "2", "1")
+    ]
+    assert (found["STATE"], found["UPTIME"]) == ("consuming", "0:01:01")

@@ -13,6 +13,7 @@ import gevent
 import pytest
 
 from postage import generic_application, messaging
+from postage.cli.fleet.descriptions import COLUMNS
 from postage.cli.output import as_json, table
 from postage.cli.running.probes import readiness
 from postage.statistics_types import ConnectionStatistics
@@ -57,12 +58,13 @@ def test_ps_prints_a_table(fleet: Program):
 
     assert (ended.code, ended.stderr) == (0, "")
     head, *rows = ended.stdout.splitlines()
-    assert " ".join(head.split()) == "NAME KEY MSG/S HANDLED FAILED UPTIME GROUPS CLASS"
+    assert " ".join(head.split()) == " ".join(COLUMNS)
     # Messages that only ask for this are not counted.
     assert [row.split()[:5] for row in rows] == [
         ["monitor", f"{pid}.{number}@{HOST}", "0.0", "0", "0"] for number in (0, 1)
     ]
-    assert [row.split()[6:] for row in rows] == [["blue", "fleet.Monitor"]] * 2
+    assert [row.split()[5:8] for row in rows] == [["0", "0", "0"]] * 2
+    assert [row.split()[9:] for row in rows] == [["consuming", "blue", "fleet.Monitor"]] * 2
 
 
 class Old(generic_application.GenericApplication):
@@ -80,7 +82,7 @@ def test_ps_lists_an_application_that_only_answers_ping(run_processor: RunProces
     row = postage("ps", "old\x1b").stdout.splitlines()[1].split()
 
     assert row[0] == "old?"
-    assert row[2:] == ["-"] * 6
+    assert row[2:] == ["-"] * (len(COLUMNS) - 2)
 
 
 class Busy(generic_application.GenericApplication):
@@ -181,6 +183,8 @@ def test_health_of_a_process_that_consumes(fleet: Program):
         "ready": True,
         "processors": 3,
         "idle": [],
+        "paused": [],
+        "tripped": [],
         "connections": [],
     }
     assert answer_of("health", port_of(fleet), "--live") == {"live": True}
@@ -258,8 +262,9 @@ class Consumer:
 
 
 class Processor:
-    def __init__(self, *, consuming: bool) -> None:
+    def __init__(self, *, consuming: bool, is_paused: bool = False, is_tripped: bool = False):
         self.consumer = Consumer(consuming=consuming)
+        self.is_paused, self.is_tripped = is_paused, is_tripped
 
 
 def connection(role: str, state: str) -> ConnectionStatistics:
@@ -281,6 +286,17 @@ def test_ready_means_consuming_over_an_open_connection(processors, connections, 
     made = [Processor(consuming=each) for each in processors]
 
     assert readiness(made, [connection(*each) for each in connections])["ready"] is ready
+
+
+def test_a_paused_processor_is_ready_and_a_tripped_one_is_not():
+    paused = Processor(consuming=False, is_paused=True)
+    tripped = Processor(consuming=False, is_tripped=True)
+    probing = Processor(consuming=True, is_tripped=True)
+    found = readiness([paused], [connection("consuming", "open")])
+    assert (found["ready"], found["paused"], found["idle"]) == (True, [repr(paused)], [])
+    for each in (tripped, probing):
+        found = readiness([each, paused], [connection("consuming", "open")])
+        assert (found["ready"], found["tripped"]) == (False, [repr(each)])
 
 
 # --- what is printed

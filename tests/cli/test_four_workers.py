@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import gevent
@@ -15,6 +14,7 @@ from postage.testing.polling import wait_until
 from tests.cli.support import SOON, children, running, wait_for_end
 from tests.support.endpoints import exchange
 from tests.support.programs import Program
+from tests.support.stopwatch import Stopwatch
 
 WORKERS, CALLS = 4, 12
 
@@ -56,10 +56,10 @@ def test_a_killed_worker_is_replaced_and_no_call_is_lost(parent: Program):
     caller, before = Caller(), set(children(parent.pid))
     calls = [caller.rpc_wait.later(1) for _ in range(CALLS)]
     wait_until(lambda: waiting(caller) == CALLS, SOON)
-    since = time.monotonic()
+    watch = Stopwatch()
     os.kill(victim := min(before), signal.SIGKILL)
     wait_until(lambda: parent.stderr.count("Running 1 component") == WORKERS + 1, SOON)
-    taken = time.monotonic() - since
+    taken = watch.own
 
     after = children(parent.pid)
     assert len(after) == WORKERS

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +21,6 @@ from postage.cli.fleet.terminal import ENDED, pressed_keys
 from postage.testing.polling import wait_until
 from postage.testing.processors import RunProcessor
 from postage.testing.rabbitmq import RabbitMQNode, free_ports
-from postage.testing.vhosts import chosen_broker
 from tests.cli.support import PROGRAMS, SOON, in_process, postage, running
 from tests.support.broker_commands import in_node_thread
 from tests.support.programs import ROOT, Program, run_program
@@ -31,13 +29,16 @@ from tests.support.terminal import OnTerminal
 HOST = socket.gethostname()
 ALTERNATE, CURSOR = "?1049", "?25"
 """The private modes by which a program gets a screen of its own, and a cursor."""
+WIDE = 140
+"""Columns in which the whole table fits."""
 
 
 def top(*arguments: str, env: dict[str, str] | None = None, **size: int) -> OnTerminal:
-    """Return ``postage top`` on a terminal as a context that runs it."""
+    """Return ``postage top`` as a context that runs it on a terminal, by default a wide one."""
     plain = {"TERM": "xterm-256color", "LINES": "", "COLUMNS": ""}
     options = ("--interval", "0.3", *arguments)
     env = os.environ | plain | (env or {})
+    size = {"columns": WIDE, **size}
     return OnTerminal("-m", "postage", "top", *options, env=env, cwd=PROGRAMS, **size)
 
 
@@ -129,7 +130,7 @@ def test_an_app_that_has_gone_shows_without_control_characters(run_processor: Ru
 
 
 def test_it_survives_a_resize(fleet: Program):
-    with top(columns=120, lines=30) as terminal:
+    with top(columns=WIDE - 10, lines=30) as terminal:
         shows(terminal, r"fleet\.Monitor$")
         terminal.resize(20, 4)
         shows(terminal, r"^NAME  KEY .*…\n\.\.\. and 2 more$")
@@ -262,30 +263,29 @@ class RabbitMQ(RabbitMQNode):
         in_node_thread(super().kill)
 
 
-@contextmanager
-def killable_broker(config: pytest.Config) -> Iterator[KillableBroker]:
-    with RabbitMQ() if chosen_broker(config) == "rabbitmq" else Embedded() as broker:
+@pytest.fixture
+def killable(_postage_chosen: str) -> Iterator[KillableBroker]:
+    with RabbitMQ() if _postage_chosen == "rabbitmq" else Embedded() as broker:
         yield broker
 
 
 @pytest.mark.limit(120)
-def test_it_survives_a_restart_of_the_broker(request: pytest.FixtureRequest):
-    with killable_broker(request.config) as broker:
-        at = ("--url", broker.url)
-        with running("run", "fleet:two", *at) as fleet, top(*at) as terminal:
-            fleet.wait_for_line("Running", SOON)
-            shows(terminal, r"2 here, 0 gone")
+def test_it_survives_a_restart_of_the_broker(killable: KillableBroker):
+    at = ("--url", killable.url)
+    with running("run", "fleet:two", *at) as fleet, top(*at) as terminal:
+        fleet.wait_for_line("Running", SOON)
+        shows(terminal, r"2 here, 0 gone")
 
-            broker.kill()
-            trouble = shows(terminal, r"^Trying again: .*").group()
-            assert "lost" in trouble or "BrokerUnreachable" in trouble
-            shows(terminal, r"^monitor .*\nmonitor ")  # as last seen
-            broker.start()
+        killable.kill()
+        trouble = shows(terminal, r"^Trying again: .*").group()
+        assert "lost" in trouble or "BrokerUnreachable" in trouble
+        shows(terminal, r"^monitor .*\nmonitor ")  # as last seen
+        killable.start()
 
-            shows(terminal, r"2 here, 0 gone.*\n\nNAME .*\nmonitor .*\nmonitor ", 60.0)
-            terminal.type(b"q")
-            assert terminal.wait(SOON).code == 0
-            assert b"Traceback" not in terminal.written
+        shows(terminal, r"2 here, 0 gone.*\n\nNAME .*\nmonitor .*\nmonitor ", 60.0)
+        terminal.type(b"q")
+        assert terminal.wait(SOON).code == 0
+        assert b"Traceback" not in terminal.written
 
 
 def test_it_can_be_ended_while_there_is_no_broker(broker_env: Any):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 from postage.addressing import Binding, queue_name_and_flags
-from postage.broker import embedded
 from postage.cli.checking.rules import (
     Finding,
     exchanges_differ,
@@ -23,10 +20,8 @@ from postage.cli.running.targets import Target, load_objects, make_components, n
 from postage.errors import HandlerError, PostageError
 from postage.exchange import Exchange
 from postage.green import GenericConsumer, GenericProducer, MessageProcessor
-from postage.settings import Settings, live
+from postage.testing.sandbox import sandbox
 
-SANDBOX = "check"
-"""The name of the broker to which components connect."""
 BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
 
 
@@ -73,22 +68,6 @@ class Report:
             "messages": [row for each in self.producers for row in _messages(each)],
             "findings": [vars(each) for each in self.findings],
         }
-
-
-@contextlib.contextmanager
-def sandbox() -> Iterator[None]:
-    """Connect every component to a broker inside this process, whatever settings it has.
-
-    In that broker, passive declarations create what is missing: the queues and exchanges that other
-    programs own do not exist there.
-    """
-    logging.getLogger("postage.broker").setLevel(logging.ERROR)  # it warns that nothing survives
-    embedded(SANDBOX, create_missing=True)
-    live.sandbox = Settings(host=f"embedded://{SANDBOX}")
-    try:
-        yield
-    finally:
-        live.sandbox = None
 
 
 @sandbox()
@@ -165,7 +144,7 @@ def _flat(binding: Binding) -> dict[str, str]:
         "exchange": exchange.name,
         "exchange_type": exchange.exchange_type,
         "queue": queue,
-        "key": queue if binding.key is None else binding.key,
+        "key": queue if binding.key is None else str(binding.key),
     }
 
 

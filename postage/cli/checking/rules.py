@@ -130,4 +130,4 @@ def _matches(binding: Binding, key: str) -> bool:
 
 def _key_of(binding: Binding) -> str:
     """Return the key; without one, a queue is bound by its own name."""
-    return queue_name_and_flags(binding.queue)[0] if binding.key is None else binding.key
+    return queue_name_and_flags(binding.queue)[0] if binding.key is None else str(binding.key)

@@ -53,8 +53,48 @@ def page(description: dict[str, Any]) -> Iterator[str]:
                 suffix = "" if handler["type"] == "command" else f" ({handler['type']})"
                 yield sanitized(f"  {handler['name'] or '*'}{suffix}")
                 yield from _indented(handler["doc"], "      ")
+                yield from (f"      [{each}]" for each in policies(handler))
+    if isinstance(failures := description.get("failures"), dict):
+        yield "\nFailures"
+        yield from (f"  {each}" for each in policies(failures))
     yield "\nQueues"
     yield from (sanitized(f"  {each['queue']} by {each['key']}") for each in description["queues"])
+
+
+def policies(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what is done about failures, or how long a handler may take, by *found*.
+
+    Other programs wrote it, so every value may be of any type.
+    """
+    if "retry" in found:
+        yield sanitized(_retry(found["retry"]))
+    if "time_limit" in found:
+        yield sanitized(f"a time limit of {found['time_limit']} s")
+    if isinstance(limits := found.get("limit"), dict):
+        units = {"concurrency": "at a time", "rate": "a second"}
+        parts = [f"{limits[key]} {unit}" for key, unit in units.items() if limits.get(key)]
+        yield sanitized(f"a limit of {', '.join(parts) or '?'}")
+    if isinstance(switch := found.get("kill_switch"), dict):
+        after, probe = switch.get("after"), switch.get("probe")
+        yield sanitized(f"a kill switch: after {after} failures in a row, a probe each {probe} s")
+    if "park" in found:
+        what = "messages and calls" if found.get("park_calls") else "messages"
+        where = found["park"]
+        yield sanitized(f"{what} parked in {where}" if where else "messages rejected, not parked")
+    if found.get("max_deliveries") is not None:
+        yield sanitized(f"given up after {found['max_deliveries']} deliveries")
+
+
+def _retry(policy: Any) -> str:
+    if not isinstance(policy, dict):
+        return "not tried again"
+    now, delays = policy.get("now"), policy.get("delays")
+    parts = [f"{now} more at once"] if now else []
+    if delays and isinstance(delays, list):
+        parts.append("after " + ", ".join(f"{each} s" for each in delays))
+    kinds = policy.get("on")
+    names = " or ".join(map(str, kinds)) if isinstance(kinds, list) else "?"
+    return f"tried again for {names}: {', then '.join(parts) or 'never'}"
 
 
 def _indented(doc: str, indent: str) -> Iterator[str]:

@@ -115,7 +115,12 @@ def rated(
 # --- the table
 
 
-COLUMNS = ("NAME", "KEY", "MSG/S", "HANDLED", "FAILED", "UPTIME", "GROUPS", "CLASS")
+COUNTED = ("failed", "retried", "delayed", "parked")
+"""The statistics that have a column of their own, of the same name."""
+COLUMNS = (
+    *("NAME", "KEY", "MSG/S", "HANDLED", *map(str.upper, COUNTED)),
+    *("UPTIME", "STATE", "GROUPS", "CLASS"),
+)
 """Least important last: a narrow terminal cuts lines off."""
 
 
@@ -123,14 +128,17 @@ def row(description: Description) -> tuple[object, ...]:
     """Return the cells of an application; ``-`` stands for what its answer does not contain."""
     fingerprint, groups = description["fingerprint"], description.get("groups")
     process_key = "{pid}@{host}".format_map({"pid": "?", "host": "?"} | fingerprint)
+    statistics = description.get("statistics")
+    state = statistics.get("state") if isinstance(statistics, dict) else None
     uptime, per_second = number_at(description, "uptime"), number_at(description, "rate")
     cells = (
         fingerprint["name"],
         description.get("key") or process_key,
         None if per_second is None else f"{per_second:.1f}",
         handled(description),
-        number_at(description, "statistics", "failed"),
+        *(number_at(description, "statistics", name) for name in COUNTED),
         None if uptime is None else timedelta(seconds=int(uptime)),
+        state if isinstance(state, str) else None,
         ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
         description.get("class"),
     )

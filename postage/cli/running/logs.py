@@ -10,7 +10,7 @@ from typing import Any
 from postage.foreign_text import one_line, traceback_text
 
 LEVELS = ("debug", "info", "warning", "error")
-LINE = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+LINE = "%(asctime)s %(process)d %(levelname)s %(name)s%(in_hand)s: %(message)s"
 
 
 LONGEST_LINE = 100_000
@@ -32,7 +32,11 @@ class TextLines(_SafeTracebacks):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as above
-        """Return the record without its traceback."""
+        """Return the record without its traceback; after the logger, the ids of the message."""
+        ids = _ids(record)
+        record.in_hand = (
+            f" [{', '.join(f'{name} {id_}' for name, id_ in ids.items())}]" if ids else ""
+        )
         lines = super().formatMessage(record).split("\n")
         return "\n    ".join(one_line(line, LONGEST_LINE) for line in lines)
 
@@ -49,9 +53,24 @@ class JsonLines(_SafeTracebacks):
             "pid": record.process,
             "message": record.getMessage(),
         }
+        values |= _ids(record)
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
         return json.dumps(values)
+
+
+def _ids(record: logging.LogRecord) -> dict[str, str]:
+    """Return the ids of the message that was handled where *record* was made, if any."""
+    found = {name: getattr(record, name, "") for name in ("message_id", "correlation_id")}
+    return {name: id_ for name, id_ in found.items() if id_}
+
+
+def add_ids() -> None:
+    """Let the records show the message in hand; loads gevent, so it must run after patching."""
+    from postage.green.handling.current import MessageIds  # noqa: PLC0415 - see above
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MessageIds())
 
 
 def set_up(level: str, *, as_json: bool) -> None:

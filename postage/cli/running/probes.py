@@ -40,16 +40,29 @@ Answer = tuple[HTTPStatus, Any]
 def readiness(
     processors: Iterable[MessageProcessor], connections: Iterable[ConnectionStatistics]
 ) -> dict[str, Any]:
-    """Return whether all *processors* consume over open *connections*, and what is missing.
+    """Return whether all *processors* do their work over open *connections*, and what is missing.
+
+    A processor that a person has paused does what it was told.  One whose kill switch is open does
+    not: whatever its messages need is away.
 
     A connection for publishing does not count: one that was lost is opened again when it is used.
     """
     processors = list(processors)
-    idle = [repr(each) for each in processors if not each.consumer.consuming]
+    paused = [repr(each) for each in processors if each.is_paused]
+    tripped = [repr(each) for each in processors if each.is_tripped]
+    at_work = [each for each in processors if each.consumer.consuming or each.is_paused]
+    idle = [repr(each) for each in processors if each not in at_work]
     consuming = [each for each in connections if each.role == "consuming" and each.state != "idle"]
     missing = [each.state for each in consuming if each.state != "open"]
-    ready = bool(processors) and not idle and not missing
-    return {"ready": ready, "processors": len(processors), "idle": idle, "connections": missing}
+    ready = bool(processors) and not (idle or tripped or missing)
+    return {
+        "ready": ready,
+        "processors": len(processors),
+        "idle": idle,
+        "paused": paused,
+        "tripped": tripped,
+        "connections": missing,
+    }
 
 
 def answer_probe(running: list[MicroThread], request: bytes) -> Answer:

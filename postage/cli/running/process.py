@@ -77,8 +77,10 @@ def _run(plan: Plan, number: int) -> tuple[int, bool]:
     import gevent  # noqa: PLC0415 - after patching, and never in a parent of workers
 
     from postage import green  # noqa: PLC0415 - as above
+    from postage.cli.running.logs import add_ids  # noqa: PLC0415 - as above
     from postage.cli.running.probes import serve_probes  # noqa: PLC0415 - as above
 
+    add_ids()
     running: list[MicroThread] = []
     with serve_probes(plan.health, number, running):
         with green.pipelined():

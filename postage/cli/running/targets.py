@@ -145,14 +145,22 @@ def make_all(targets: Iterable[Target]) -> Iterator[MicroThread]:
 def load_objects(target: Target) -> list[Any]:
     """Import what *target* names and return it; of a module, return the processors in it.
 
-    These are its instances, and the classes that it defines.  Left out are classes that have an
-    instance there, base classes of others, and classes whose names begin with ``_``.
+    These are its instances, and the classes and the services of functions that it defines.  Left
+    out are classes that have an instance there, base classes of others, and classes whose names
+    begin with ``_``.
     """
+    from postage.services import Application  # noqa: PLC0415 - see the head of this module
+
     module = target.load()
     if not isinstance(module, ModuleType):
         return [module]
     names = vars(module)
     instances = [value for value in names.values() if _is_component(value)]
+    functions = [
+        value
+        for value in names.values()
+        if isinstance(value, Application) and value.__module__ == module.__name__
+    ]
     classes = [
         value
         for name, value in names.items()
@@ -162,7 +170,8 @@ def load_objects(target: Target) -> list[Any]:
     ]
     bases = {base for each in [*classes, *map(type, instances)] for base in each.__mro__[1:]}
     excluded = bases | set(map(type, instances))
-    return [*dict.fromkeys(instances), *(c for c in dict.fromkeys(classes) if c not in excluded)]
+    kept = [each for each in classes if each not in excluded]
+    return list(dict.fromkeys([*instances, *kept, *functions]))
 
 
 def make_components(source: Any, target: Target) -> list[MicroThread]:

@@ -1,0 +1,51 @@
+"""Remote commands to generic applications, and what has become of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postage.cli.exits import Code, CommandFailed
+from postage.cli.fleet.descriptions import row
+from postage.cli.fleet.query import everybody, remote_to
+from postage.cli.output import print_json, print_text, table
+from postage.errors import NoRoute, SettingsError
+
+COLUMNS = ("NAME", "KEY", "STATE")
+
+
+def tell_all(target: str, command: str, wait: float, *, as_json: bool, is_paused: bool) -> None:
+    """Send *command* to the applications behind *target*, and print who answers within *wait*.
+
+    Raises `CommandFailed` if none does, or if one is not paused, or is, against *is_paused*.
+    Switches.
+    """
+    if target.endswith("/rr"):
+        raise SettingsError(
+            f"the key {target!r} reaches one application, and nobody knows which: write "
+            f"{target.removesuffix('/rr')!r}, or the pid@host of one"
+        )
+    remote = remote_to(target)
+    if remote is None:
+        raise CommandFailed("no generic application has run here yet", Code.ERROR_RESULT)
+    remote.mandatory = True
+    try:
+        remote.message_command(command, None)
+    except NoRoute:
+        text = f"no generic application listens to the key {target!r}"
+        raise CommandFailed(text, Code.ERROR_RESULT) from None
+    found = everybody(target, wait)
+    if as_json:
+        print_json(found)
+    else:
+        print_text("\n".join(table(COLUMNS, [(*row(each)[:2], _state(each)) for each in found])))
+    if not found:
+        raise CommandFailed("the command is sent, but nobody has answered", Code.ERROR_RESULT)
+    if any((_state(each) == "paused") is not is_paused for each in found):
+        text = "some did not obey: see their logs, and their remote_control"
+        raise CommandFailed(text, Code.ERROR_RESULT)
+
+
+def _state(description: dict[str, Any]) -> str:
+    statistics = description.get("statistics")
+    state = statistics.get("state") if isinstance(statistics, dict) else None
+    return state if isinstance(state, str) else "-"

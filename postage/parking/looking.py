@@ -1,0 +1,121 @@
+"""Looking at the messages of a queue of dead letters, without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TypeVar
+
+from postage.errors import ChannelRefused, NoSuchMessage
+from postage.parking.failed import ID_DIGITS, FailedMessage
+from postage.parking.walk import Walk, connection_to
+
+__all__ = ["Look", "existing_queue", "find", "look", "whole_ids"]
+
+LARGEST_LOOK = 1 << 26
+"""Bytes of bodies after which a look ends, so that its memory is bounded."""
+SUFFIX = ".parked"
+SHORTEST = 6
+"""Digits of an id that name a message which is to be changed."""
+T = TypeVar("T")
+
+
+class Look(list[FailedMessage]):
+    """The messages that a look has found, in the order of the queue, and what it has not."""
+
+    more = 0
+    """How many messages are behind them in the queue."""
+    consumers = 0
+    """How many consumers the queue has: messages that they hold cannot be seen."""
+
+
+def look(
+    queue: str, *, url: str | None = None, limit: int | None = 1000, anyway: bool = False
+) -> Look:
+    """Return the first *limit* messages of *queue*, and leave the queue as it was; switches.
+
+    *limit* None: all.  It ends earlier after 64 MiB of bodies; `Look.more` tells how many messages
+    it has left out.  *url* is that of the broker; None: the usual one.
+
+    Raises `LookRefused` where each look counts as a delivery, of which the queue allows only some;
+    *anyway* looks nevertheless.  Raises `ChannelRefused` (404) if there is no such queue, and what
+    connecting raises.
+    """
+    found, size = Look(), 0
+    with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
+        found.consumers = walk.consumers
+        if limit is None or limit > 0:
+            for each in walk:
+                found.append(each)
+                size += len(each.body)
+                if len(found) == limit or size >= LARGEST_LOOK:
+                    break
+        found.more = max(0, walk.size - walk.taken)
+    return found
+
+
+def find(queue: str, id: str, *, url: str | None = None, anyway: bool = False) -> FailedMessage:  # noqa: A002 - what it is
+    """Return the message of *queue* with this *id*; switches.
+
+    *id* is the id or the beginning of one, or the number of the place in the queue, which comes
+    first if both fit.  Raises `NoSuchMessage`, and what `look` does.  Of the messages before, only
+    one at a time is in memory.
+    """
+    number = int(id) if id.isascii() and id.isdigit() and len(id) < ID_DIGITS else 0
+    found: list[FailedMessage] = []
+    with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
+        for each in walk:
+            if each.number == number:
+                return each
+            if id and each.id.startswith(id.lower()):
+                found = [*found[:1], each]
+    return _only(queue, id, found)
+
+
+def _only(queue: str, id: str, found: list[T]) -> T:  # noqa: A002 - what it is
+    if len(found) > 1:
+        raise NoSuchMessage(queue, id, "several messages begin with it: give more digits")
+    if not found:
+        raise NoSuchMessage(queue, id)
+    return found[0]
+
+
+def whole_ids(
+    queue: str, ids: Iterable[str], *, url: str | None = None, anyway: bool = False
+) -> set[str]:
+    """Return the ids of the messages of *queue* that *ids*, or beginnings of ids, name; switches.
+
+    Raises `NoSuchMessage` for one that no message has, or several have, and for a beginning that is
+    so short that it may be the number of a place, which changes.
+    """
+    wanted = {each.lower() for each in ids}
+    found: dict[str, list[str]] = {each: [] for each in wanted}
+    for each in wanted:
+        if len(each) < SHORTEST:
+            why = f"give at least {SHORTEST} digits of an id; the numbers of places change"
+            raise NoSuchMessage(queue, each, why)
+    with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
+        for message in walk:
+            for length in range(SHORTEST, ID_DIGITS + 1):
+                if message.id[:length] in found:
+                    found[message.id[:length]].append(message.id)
+    return {_only(queue, each, ids) for each, ids in found.items()}
+
+
+def existing_queue(name: str, *, url: str | None = None) -> str:
+    """Return the parking queue of the queue *name* if it exists, else *name*, if that exists.
+
+    Switches.  Raises `ChannelRefused` (404) if there is neither.
+    """
+    connection = connection_to(url)
+    candidates = [name] if name.endswith(SUFFIX) else [f"{name}{SUFFIX}", name]
+    for each in candidates:
+        try:
+            with connection.lease() as channel:
+                channel.queue_counts(each)
+        except ChannelRefused as exc:  # noqa: PERF203 - each try is one
+            if each == name or not exc.misses(each):
+                raise
+        else:
+            return each
+    raise AssertionError(name)  # the last candidate is the name itself
