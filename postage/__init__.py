@@ -12,32 +12,45 @@ from postage._version import __version__
 
 # fmt: off
 if TYPE_CHECKING:  # for type checkers and editors
-    from postage.addressing import PRIVATE_QUEUES, Eks, Eqk, QueueSpec
+    from postage.addressing import PRIVATE_QUEUES, Eks, Eqk, Headers, QueueSpec
+    from postage.around import Around, Handled, OutgoingMessage
     from postage.dispatch import Reply
     from postage.encoding import Encoder, JsonEncoder
     from postage.errors import (
-        AckAndRestart, AuthenticationFailed, BrokerUnreachable, ChannelRefused, ConnectionClosed,
+        AckAndRestart, AuthenticationFailed, BadParameters, BrokerUnreachable, ChannelRefused,
+        ConnectionClosed,
         ConnectionFailed, ConnectionLost, ConsumerCancelled, DecodingError, EncodingError,
-        ExitScheduler, FilterError, GaveUp, HandlerError, IdentityTaken, MalformedMessage,
-        NoFreeChannel, NoRoute, NotAcknowledged, OperationTimeout, PostageError, PublishFailed,
-        RejectMessage, RemoteError, SettingsError, TemporarilyRefused, TimeoutError, TlsFailed,
-        TopologyMismatch, VhostRefused,
+        ExitScheduler, FilterError, GaveUp, GiveUp, HandlerError, IdentityTaken, LookRefused,
+        MalformedMessage, NoFreeChannel, NoRoute, NoSuchMessage, NotAcknowledged, NotHandling,
+        OperationTimeout, PostageError, PublishFailed, RejectMessage, RemoteError, ReplayStopped,
+        RetryLater, SettingsError, TemporarilyRefused, TimeoutError, TlsFailed, TopologyMismatch,
+        VhostRefused,
     )
     from postage.exchange import Exchange
     from postage.fingerprint import Fingerprint
     from postage.green import (
         GenericApplication, GenericApplicationExchange, GenericConsumer, GenericProducer,
-        MessageProcessor, MicroThread, Scheduler, close, patch_all, pipelined, run, statistics,
+        MessageProcessor, MicroThread, Scheduler, TimeLimit, close, patch_all, pipelined, run,
+        statistics, time_limit,
     )
     from postage.green.amqp.delivery import Delivery
     from postage.green.amqp.properties import Properties
+    from postage.handler_limits import limit
     from postage.handlers import (
         Handler, MessageFilter, MessageHandler, MessageHandlerFullBody, RpcHandler, every,
     )
+    from postage.kill_switch import KillSwitch
     from postage.message import (
         CONNECTION_LOST, ERROR, EXCEPTION, NO_REPLY, NO_ROUTE, SERVER_ERROR, SUCCESS, TIMEOUT,
         UNKNOWN_COMMAND, Message, MessageCommand, MessageResult, MessageResultError,
         MessageResultException, MessageStatus, ResultKind, RpcCommand,
+    )
+    from postage.queues import Classic, Quorum, Stream
+    from postage.received import ReceivedMessage
+    from postage.recoverability import Retry, retry
+    from postage.send_options import MessageHeaders
+    from postage.services import (
+        Events, Application, Later, Service, client, command, event, events, later, options, rpc,
     )
     from postage.settings import Hup, Settings
     from postage.statistics_types import (
@@ -57,9 +70,15 @@ __all__ = [
     "TIMEOUT", "CONNECTION_LOST", "NO_ROUTE", "UNKNOWN_COMMAND", "NO_REPLY", "SERVER_ERROR",
     # Handlers
     "MessageHandler", "MessageHandlerFullBody", "RpcHandler", "MessageFilter", "Handler", "every",
-    "Reply", "Delivery", "Properties",
+    "Reply", "Delivery", "Properties", "ReceivedMessage", "MessageHeaders",
+    "Around", "Handled", "OutgoingMessage", "time_limit", "TimeLimit", "Retry", "retry",
+    "limit", "KillSwitch",
+    # Services: handlers and clients with types
+    "Service", "Application", "rpc", "command", "event",
+    "client", "options", "later", "Later", "events", "Events",
     # Addressing
     "Exchange", "Eks", "Eqk", "QueueSpec", "PRIVATE_QUEUES",
+    "Quorum", "Classic", "Stream", "Headers",
     # Running
     "run", "Scheduler", "patch_all", "pipelined", "close",
     # Settings
@@ -74,9 +93,10 @@ __all__ = [
     "ConnectionLost", "ConnectionClosed", "ChannelRefused", "TopologyMismatch", "IdentityTaken",
     "NoFreeChannel",
     "ConsumerCancelled", "OperationTimeout", "PublishFailed", "NotAcknowledged", "NoRoute",
-    "EncodingError", "DecodingError", "MalformedMessage", "RemoteError", "TimeoutError", "GaveUp",
+    "EncodingError", "DecodingError", "MalformedMessage", "BadParameters", "RemoteError",
+    "TimeoutError", "GaveUp", "NotHandling", "LookRefused", "NoSuchMessage", "ReplayStopped",
     # Raised by handlers and filters
-    "RejectMessage", "FilterError", "AckAndRestart", "ExitScheduler",
+    "RejectMessage", "FilterError", "AckAndRestart", "ExitScheduler", "GiveUp", "RetryLater",
 ]
 # fmt: on
 
@@ -84,8 +104,10 @@ __all__ = [
 # because `patch_all` has to run before most imports; it loads gevent only for names of its own.
 _HOMES = (
     *("errors", "handlers", "green", "message", "dispatch", "encoding", "exchange", "addressing"),
-    *("fingerprint", "settings", "statistics_types", "green.amqp.delivery"),
+    *("queues", "fingerprint", "settings", "statistics_types", "green.amqp.delivery"),
     "green.amqp.properties",
+    *("received", "recoverability", "send_options", "around", "kill_switch"),
+    *("handler_limits", "services"),
 )
 
 

@@ -2,30 +2,101 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NoReturn
 
 from postage.errors import SettingsError
 from postage.exchange import Exchange, ExchangeType
+from postage.queues import DEFAULT_LIMIT, with_limit
+from postage.typed_queue import TypedQueue
 from postage.values import Rule, arguments, flag, rule, short_text, value_error
 
 # fmt: off
 __all__ = [
-    "PRIVATE_QUEUES", "Address", "Binding", "Eks", "Eqk", "QueueSpec", "bindings_of",
-    "check_binding", "check_eks", "check_exchange", "check_flags", "check_group", "check_key",
-    "check_patterns", "matches_any", "queue_name_and_flags",
+    "PRIVATE_QUEUES", "Address", "Binding", "Eks", "Eqk", "Headers", "Key", "QueueSpec",
+    "bindings_of", "check_binding", "check_eks", "check_exchange", "check_flags", "check_group",
+    "check_key", "check_patterns", "matches_any", "queue_name_and_flags",
+    "with_limits",
 ]
 # fmt: on
 
 Eks = Sequence[tuple[type[Exchange], str]]
 """The destinations of a producer, exchanges and keys: ``[(Exchange, key), ...]``."""
 
-QueueSpec = str | Mapping[str, Any]
-"""A queue: its name, or ``{"name": ..., "flags": {...}}``."""
+QueueSpec = str | Mapping[str, Any] | TypedQueue
+"""A queue: its name, ``{"name": ..., "flags": {...}}``, or a `Quorum`, `Classic` or `Stream`."""
 
-Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, str | None]]]]
+
+class Headers:
+    """What an exchange of the type ``headers`` compares with the headers of each message.
+
+    It stands in the place of the key: ``(queue, Headers(type="pdf", pages=3, match="any"))``.
+    *headers* takes names that are no Python names, as a mapping.  The value None says that a
+    message has the header, whatever its value.  *match* is ``"all"`` or ``"any"``; headers whose
+    names begin with ``x-`` count only with ``"all-with-x"`` or ``"any-with-x"``.
+
+    Cannot be changed; equal if the broker would take both for one binding.  Raises `SettingsError`.
+    """
+
+    __slots__ = ("_arguments",)
+
+    _arguments: tuple[tuple[str, Any], ...]
+
+    def __init__(
+        self,
+        headers: Mapping[str, Any] | None = None,
+        /,
+        *,
+        match: Literal["all", "any", "all-with-x", "any-with-x"] = "all",
+        **more: Any,
+    ) -> None:
+        _match("match", match)
+        if not isinstance(headers, Mapping | None):
+            raise value_error("the headers of a binding", "a mapping", headers)
+        wanted = {**(headers or {}), **more}
+        arguments("headers", wanted)
+        if "x-match" in wanted:
+            raise SettingsError(f'write match={wanted["x-match"]!r} in place of "x-match"')
+        for name in wanted:
+            if name.startswith("x-") and not match.endswith("-with-x"):
+                raise SettingsError(f'header {name!r} counts only with match="{match}-with-x"')
+        found = (("x-match", match), *sorted(wanted.items()))
+        object.__setattr__(self, "_arguments", copy.deepcopy(found))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of queue.bind."""
+        return dict(self._arguments)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"Headers cannot be changed: make others to set {name}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        (_, match), *wanted = self._arguments
+        return partial(Headers, match=match), (dict(wanted),)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        # By their texts: 1 and True are equal in Python, but not for the broker.
+        return repr(self._arguments) == repr(other._arguments)
+
+    def __hash__(self) -> int:
+        return hash(repr(self._arguments))
+
+    def __repr__(self) -> str:
+        (_, match), *wanted = self._arguments
+        return f"Headers({dict(wanted)}, match={match!r})"
+
+
+Key = str | Headers | None
+"""By what a queue is bound: a routing key or, at an exchange of the type headers, `Headers`."""
+
+Eqk = Iterable[tuple[type[Exchange], Iterable[tuple[QueueSpec, Key]]]]
 """The sources of a consumer: ``[(Exchange, [(queue, key), ...]), ...]``.
 
 The key None of a passive queue says that the queue is not bound: see `Binding.is_bound`."""
@@ -40,6 +111,10 @@ QUEUE_FLAGS: Mapping[str, Rule] = {
     "arguments": arguments,
 }
 
+_match = rule(
+    "all, any, all-with-x or any-with-x",
+    ("all", "any", "all-with-x", "any-with-x").__contains__,
+)
 _name_of_queue = short_text()
 _key_of_binding = short_text(none=True)
 _pattern = short_text(1)
@@ -70,7 +145,7 @@ class Binding:
 
     exchange: type[Exchange]
     queue: QueueSpec
-    key: str | None
+    key: Key
 
     @property
     def is_bound(self) -> bool:
@@ -109,6 +184,19 @@ def bindings_of(eqk: Eqk) -> Iterator[Binding]:
             yield Binding(exchange, queue, key)
 
 
+def with_limits(eqk: Eqk, max_deliveries: int | None) -> Eqk:
+    """Return *eqk* with the delivery limits that a processor needs: see `queues.with_limit`.
+
+    Raises `SettingsError`, as `bindings_of` does.
+    """
+    if max_deliveries is not None and max_deliveries <= DEFAULT_LIMIT:
+        return eqk  # as most do
+    return [
+        (each.exchange, [(with_limit(each.queue, max_deliveries), each.key)])
+        for each in bindings_of(eqk)
+    ]
+
+
 def check_eks(eks: Eks, where: str) -> None:
     """Raise `SettingsError` if *eks*, which were given as *where*, cannot be destinations."""
     shape = "[(Exchange, key), ...]"
@@ -123,7 +211,13 @@ def check_binding(exchange: Any, key: Any) -> None:
     """Raise `SettingsError` if a queue cannot be bound to *exchange* by *key*."""
     check_exchange(exchange, "a binding")
     _ = exchange.parameters  # checks the attributes
-    _key_of_binding(f"the key of a binding to exchange {exchange.name!r}", key)
+    if not isinstance(key, Headers):
+        _key_of_binding(f"the key of a binding to exchange {exchange.name!r}", key)
+    elif exchange.exchange_type in ("direct", "fanout", "topic"):
+        raise SettingsError(
+            f"exchange {exchange.name!r} of type {exchange.exchange_type} does not look at "
+            f'headers: give it a text as key, or set its exchange_type = "headers"'
+        )
 
 
 def _pairs(values: Any, where: str, shape: str) -> Iterator[tuple[Any, Any]]:
@@ -154,6 +248,8 @@ def check_exchange(value: Any, where: str) -> None:
 
 def queue_name_and_flags(queue: QueueSpec) -> tuple[str, dict[str, Any]]:
     """Return the name and the flags of a queue; raise `SettingsError` for a wrong one."""
+    if isinstance(queue, TypedQueue):
+        return queue.name, queue.flags
     name, flags = queue, None
     if isinstance(queue, Mapping):
         if "name" not in queue:

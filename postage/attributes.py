@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postage.addressing import check_eks, check_exchange, check_patterns
+from postage.around import check_around
 from postage.dispatch import EXPOSURES
 from postage.errors import SettingsError
+from postage.kill_switch import KillSwitch
+from postage.recoverability import Retry
 from postage.remote_control import check_remote_control
+from postage.send_options import check_propagated
 from postage.supervision import check_policy
 from postage.values import (
     MAX_SHORT_INT,
@@ -35,6 +39,7 @@ PRODUCER: Mapping[str, Rule] = {
     "publish_timeout": seconds(endless=True),
     "delivery_mode": number(1, 2),
     "max_body": number(1, none=True),
+    "around": check_around,
 }
 """The attributes of `GenericProducer`."""
 
@@ -53,6 +58,19 @@ def _is_consumer_class(value: object) -> bool:
     return isinstance(value, type) and hasattr(value, "add_eqk")
 
 
+_queue_name = short_text(1, none=True)
+
+
+def _parking_queue(name: str, template: object) -> None:
+    _queue_name(name, template)
+    if template == "{queue}":
+        raise SettingsError(f"{name} must be another queue than the one that a message came from")
+    if isinstance(template, str) and template.startswith("amq."):
+        raise SettingsError(
+            f"{name} must not begin with 'amq.', which is the broker's: {template!r}"
+        )
+
+
 PROCESSOR: Mapping[str, Rule] = {
     "consumer_class": rule("a class that inherits from GenericConsumer", _is_consumer_class),
     "concurrency": number(1, MAX_SHORT_INT),
@@ -60,9 +78,15 @@ PROCESSOR: Mapping[str, Rule] = {
     "max_deliveries": number(1, none=True),
     "answer_unknown": flag,
     "remote_control": check_remote_control,
+    "propagate": check_propagated,
+    "around": check_around,
     "reply_to": check_patterns,
     "expose_exceptions": rule(f"one of {', '.join(EXPOSURES)}", lambda value: value in EXPOSURES),
     "shutdown_timeout": seconds(zero=True, endless=True),
+    "retry": rule("a Retry", lambda value: isinstance(value, Retry), none=True),
+    "park": _parking_queue,
+    "park_calls": flag,
+    "kill_switch": rule("a KillSwitch", lambda value: isinstance(value, KillSwitch), none=True),
     "restart": check_policy,
     "restart_intensity": number(0),
     "restart_period": seconds(endless=True),

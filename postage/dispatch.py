@@ -17,12 +17,15 @@ from typing import Any
 from postage.callables import close_unrun, name_of
 from postage.errors import (
     AckAndRestart,
+    BadParameters,
     EncodingError,
     ExitScheduler,
     FilterError,
+    GiveUp,
     HandlerError,
     MalformedMessage,
     RejectMessage,
+    RetryLater,
 )
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
@@ -73,6 +76,15 @@ _ENDINGS: dict[type[BaseException], NextAction] = {
 }
 
 
+# With these exceptions a handler says what shall become of the message: they need no traceback.
+_SAID: dict[type[BaseException], str] = {
+    RejectMessage: "rejected",
+    GiveUp: "gave up",
+    RetryLater: "put off",
+    BadParameters: "refused",
+}
+
+
 HANDLER_VARIABLE = "handler"
 """The local variable in which functions of this module hold the handler that they call.
 `green.amqp.blocker` looks for it to find the handler that blocks a hub."""
@@ -86,6 +98,14 @@ class Outcome:
     next_action: NextAction = NextAction.CONTINUE
     filtered: int = 0
     """For how many handlers a filter discarded the message."""
+    reply: Reply | None = None
+    """The reply function of a call."""
+    tries: int = 1
+    """How often the handlers have run for this delivery."""
+    found: Sequence[Bound] = ()
+    """The handlers that may run again, because one of them has failed."""
+    failed_handlers: tuple[Any, ...] = ()
+    """The handlers that have raised `failures`, in the same order."""
 
     def __init__(self, name: str, handlers: int) -> None:
         self.name = name
@@ -108,10 +128,12 @@ class Outcome:
                 return
         self.verdict = Verdict.REJECT
         self.failures.append(exc)
+        self.failed_handlers += (handler,)
         subject = f"the message {self.name!r}" if self.name else "one of its turns"
-        if isinstance(exc, RejectMessage):
-            sort = counted(name_of(handler))
-            logger.info("%s rejected %s: %s", name_of(handler), subject, _text_of(exc), extra=sort)
+        said = next((verb for kind, verb in _SAID.items() if isinstance(exc, kind)), "")
+        if said:
+            told = name_of(handler), said, subject, _text_of(exc)
+            logger.info("%s %s %s: %s", *told, extra=counted(name_of(handler), said))
         else:
             known_as = f" (error id {id_})" if id_ else ""
             name, sort = name_of(handler), counted(name_of(handler), *place_of(exc))
@@ -126,7 +148,7 @@ class Reply:
     from another greenlet.  A second reply is counted, logged and dropped.
     """
 
-    __slots__ = ("_on_second", "_send", "deferred", "exposure", "sent")
+    __slots__ = ("_on_second", "_send", "deferred", "exposure", "result", "sent")
 
     def __init__(
         self,
@@ -139,6 +161,8 @@ class Reply:
         """What the caller learns of an exception: one of `EXPOSURES`."""
         self.sent = False
         """True once a reply was sent."""
+        self.result: Any = None
+        """What was sent last."""
         self.deferred = False
         """True once the handler has promised a reply by `later`."""
 
@@ -153,6 +177,7 @@ class Reply:
             text = "A second reply to one RPC was dropped; call the reply function once."
             logger.warning(text, extra=counted())
             return
+        self.result = result
         self._deliver(result)
         self.sent = True
 
@@ -200,6 +225,7 @@ def dispatch(
     """
     outcome = Outcome(body["name"], len(found))
     if reply is not None:
+        outcome.reply = reply
         _serve(body, found, reply, outcome, answer_unknown=answer_unknown)
         return outcome
     last = len(found)
@@ -216,6 +242,7 @@ def dispatch(
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
             outcome.record(exc, handler)
+            outcome.found = found
     return outcome
 
 
@@ -282,7 +309,8 @@ def disclosed(exc: BaseException, exposure: str) -> tuple[MessageResultException
     id must be in the log beside the traceback.  Exceptions of a kind from the same place have the
     same id in this process, because the log has only the first of them.
     """
-    if exposure == "text":
+    # What is said of parameters is about the caller's own values, unless the handler has called.
+    if exposure == "text" or (isinstance(exc, BadParameters) and not exc.call):
         return MessageResultException(type(exc).__name__, _text_of(exc)), ""
     if exposure == "name":
         return MessageResultException(type(exc).__name__, _HIDDEN), ""

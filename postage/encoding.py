@@ -107,7 +107,10 @@ class JsonEncoder(Encoder):
                 value = _decode_large(data.removeprefix(codecs.BOM_UTF8), None)
         except (ValueError, RecursionError) as exc:
             what = _form_of(data) or str(exc)[:200]
-            raise DecodingError(f"not JSON in UTF-8: {what}") from exc
+            error = DecodingError(f"not JSON in UTF-8: {what}")
+            if isinstance(exc, RecursionError) and cls._is_too_deep(data):  # before Python 3.12
+                error = DecodingError(f"nested deeper than {cls.max_depth} levels")
+            raise error from exc
         if size >= 2 * cls.max_depth and cls._is_too_deep(data):
             raise DecodingError(f"nested deeper than {cls.max_depth} levels")
         return value

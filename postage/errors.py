@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import builtins
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from postage.foreign_text import one_line
 
 # fmt: off
 __all__ = [
-    "AckAndRestart", "AuthenticationFailed", "BrokerUnreachable", "ChannelRefused",
+    "AckAndRestart", "AuthenticationFailed", "BadParameters", "BrokerUnreachable", "ChannelRefused",
     "ConnectionClosed", "ConnectionFailed", "ConnectionLost", "ConsumerCancelled", "DecodingError",
-    "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "HandlerError", "IdentityTaken",
-    "MalformedMessage", "NoFreeChannel", "NoRoute", "NotAcknowledged", "OperationTimeout",
-    "PostageError",
-    "PublishFailed", "RejectMessage", "RemoteError", "SettingsError", "TemporarilyRefused",
-    "TimeoutError", "TlsFailed", "TopologyMismatch", "VhostRefused",
+    "EncodingError", "ExitScheduler", "FilterError", "GaveUp", "GiveUp", "HandlerError",
+    "IdentityTaken", "LookRefused", "MalformedMessage", "NoFreeChannel", "NoRoute", "NoSuchMessage",
+    "NotAcknowledged", "NotHandling", "OperationTimeout", "PostageError", "PublishFailed",
+    "RejectMessage", "RemoteError", "ReplayStopped", "RetryLater", "SettingsError",
+    "TemporarilyRefused", "TimeoutError", "TlsFailed", "TopologyMismatch", "VhostRefused",
 ]
 # fmt: on
 
@@ -112,15 +112,17 @@ class ChannelRefused(PostageError):
 
     def __init__(self, code: int, text: str, *, what: str = "", remedy: str = "") -> None:
         reason = one_line(" ".join(text.split()))  # RabbitMQ's may have several lines
-        advice = f".  {remedy}." if remedy else ""
+        remedy = _remedy(code, text) or remedy
+        reason, advice = (reason.removesuffix("."), f".  {remedy}.") if remedy else (reason, "")
         super().__init__(f"the broker refused {what or 'it'} ({code}): {reason}{advice}")
         self.code, self.text, self.what, self.remedy = code, text, what, remedy
 
     @property
     def is_final(self) -> bool:
         """Whether to ask again later is of no use: no permission, or nothing this broker does."""
-        # RabbitMQ denies deprecated features by 541, which otherwise is an error of its own.
-        return self.code in _FINAL or "is deprecated" in self.text
+        # RabbitMQ denies features by 541, which otherwise is an error of its own.
+        denied = "is deprecated" in self.text or "feature flag is disabled" in self.text
+        return denied or self.code in _FINAL
 
     def concerns(self, name: str, kind: str = "") -> bool:
         """Tell whether the broker names *name* as the reason.
@@ -180,6 +182,27 @@ class NoFreeChannel(ChannelRefused):
             f"use on this connection, and it needs one more.  Raise {self.name} on the broker, or "
             f"share the work among several processes."
         )
+
+
+_REMEDIES = (
+    (403, "reserved prefix", "Choose a name that does not begin with amq"),
+    (
+        403,
+        "refused for user",
+        "Grant this permission (rabbitmqctl set_permissions), or use another name",
+    ),
+    (405, "", "Another connection has it for itself: wait until that ends, or use another name"),
+    (406, "queue limit", "Delete unused queues, or raise max-queues of the virtual host"),
+    (406, "of queue type", "Leave it out, or name a queue type that has it (x-queue-type)"),
+    (406, "invalid arg", "Correct the argument"),
+    (541, "feature flag is disabled", "Enable it: rabbitmqctl enable_feature_flag all"),
+)
+"""What to do, by code and by words of RabbitMQ's text."""
+
+
+def _remedy(code: int, text: str) -> str:
+    found = (remedy for known, words, remedy in _REMEDIES if known == code and words in text)
+    return next(found, "")
 
 
 _FINAL = frozenset({403, 406, 501, 502, 503, 504, 505, 530, 540})
@@ -308,6 +331,17 @@ class MalformedMessage(PostageError, ValueError):
     """A decoded body is not a Postage message."""
 
 
+class BadParameters(MalformedMessage):
+    """What a typed handler was sent does not fit at *path*, for the *reason*; it has not run.
+
+    *call* is the name of the call, if a typed client has raised the error.
+    """
+
+    def __init__(self, path: str, reason: str, *, call: str = "") -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason, self.call = path, reason, call
+
+
 # --- handlers, filters and microthreads
 
 
@@ -322,6 +356,17 @@ class HandlerError(SettingsError, TypeError):
         self.where, self.reason = where, reason
 
 
+class NotHandling(PostageError, LookupError):
+    """The message in hand was asked for where no handler runs."""
+
+    def __str__(self) -> str:
+        """Say where there is a message."""
+        return (
+            "no message is being handled here: green.message() works in handlers, and in greenlets "
+            "that they spawn; green.message(None) returns None elsewhere"
+        )
+
+
 class FilterError(PostageError):
     """Raised by a filter: the message is discarded for its handler."""
 
@@ -330,6 +375,32 @@ class FilterError(PostageError):
 # programs may rely on that.  So a handler that catches ValueError must raise these again.
 class RejectMessage(PostageError, ValueError):
     """Raised by a handler: the message is rejected, not requeued; no traceback is logged."""
+
+
+class GiveUp(PostageError):
+    """Raised by a handler: no further try can help, so the message is parked with *why*."""
+
+    def __init__(self, why: str = "the handler gave it up") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class RetryLater(PostageError):
+    """Raised by a handler: the message is handled again after *seconds*, however often that is.
+
+    Raises `SettingsError` for seconds that are negative, not finite, or more than 49 days.
+    """
+
+    MAX: ClassVar[float] = 2**32 / 1000
+    """Seconds of the longest delay: brokers count a time to live in 32 bits of milliseconds."""
+
+    def __init__(self, seconds: float) -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise SettingsError(f"RetryLater takes seconds, not {seconds!r:.80}")
+        if not 0 <= seconds <= self.MAX:  # never true of NaN
+            raise SettingsError(f"RetryLater takes 0 to {self.MAX:.0f} seconds, not {seconds!r}")
+        super().__init__(f"again in {seconds:g} s")
+        self.seconds = float(seconds)
 
 
 class AckAndRestart(PostageError, ValueError):
@@ -344,10 +415,8 @@ class GaveUp(PostageError):
 
     def __init__(self, processor: str, restarts: int, period: float) -> None:
         times = "once" if restarts == 1 else f"{restarts} times"
-        super().__init__(
-            f"{processor} was started again {times} within {period:g} s, and has ended "
-            f"again; the log says each time why"
-        )
+        began = f"{processor} was started again {times} within {period:g} s, and has ended again"
+        super().__init__(f"{began}; the log says each time why")
         self.processor, self.restarts, self.period = processor, restarts, period
 
 
@@ -380,3 +449,51 @@ class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the cla
     def __init__(self, text: str = "", results: tuple[Any, ...] = ()) -> None:
         super().__init__(text)
         self.results = results
+
+
+# --- the bench for dead letters
+
+
+class LookRefused(PostageError):
+    """To look at *queue* would count as a delivery, of which it allows each message *limit*."""
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(queue, limit)
+        self.queue, self.limit = queue, limit
+
+    def __str__(self) -> str:
+        """Say what a look would do, and how to look without it."""
+        return (
+            f"the queue {self.queue!r} allows each message {self.limit} returns, and on this "
+            f"broker, older than RabbitMQ 4.3, each look is one: then the message is dropped or "
+            f"dead-lettered.  Set the policy delivery-limit of the queue to -1 (RabbitMQ 4.0 or "
+            f"later; before, to a large number), and say that looking is fine: anyway=True, "
+            f"or --anyway"
+        )
+
+
+class NoSuchMessage(PostageError, LookupError):
+    """No message of *queue*, or more than one, has the id *id*."""
+
+    def __init__(self, queue: str, id: str, why: str = "no message has it") -> None:  # noqa: A002 - what it is
+        super().__init__(f"{one_line(id, 100)!r} in the queue {queue!r}: {why}")
+        self.queue, self.id, self.why = queue, id, why
+
+
+class ReplayStopped(PostageError):
+    """A replay from *queue* ended early, after *count* messages; the cause says why.
+
+    Those that were not replayed are still there.  One message more than *count* may have reached
+    its queue: it is in both then.
+    """
+
+    def __init__(self, queue: str, count: int, why: str) -> None:
+        super().__init__(queue, count, why)
+        self.queue, self.count, self.why = queue, count, why
+
+    def __str__(self) -> str:
+        """Say how far it came, and why it went no further."""
+        return (
+            f"{self.count} messages of {self.queue!r} were replayed, the others are still there, "
+            f"and one of these may have been replayed, too: {self.why}"
+        )

@@ -16,7 +16,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["LONGEST", "LONGEST_TRACEBACK", "MOST_CAUSES", "brief", "one_line", "traceback_text"]
+# fmt: off
+__all__ = [
+    "LONGEST", "LONGEST_TRACEBACK", "MOST_CAUSES", "brief", "one_line", "string_literal",
+    "traceback_text",
+]
+# fmt: on
 
 LONGEST = 1000
 """Characters that are left of a text that a peer wrote."""
@@ -51,6 +56,12 @@ def _escaped(char: str) -> str:
         return char
     code = ascii(char)[1:-1]
     return code if code.startswith("\\") else f"\\u{ord(char):04x}"
+
+
+def string_literal(text: str) -> str:
+    """Return *text*, whole, as a literal of Python on one line, in which nothing is invisible."""
+    # `repr` leaves what counts as printable, and never puts a backslash of its own before it.
+    return _UNSEEN.sub(lambda found: _escaped(found[0]), repr(text))
 
 
 def _text_of(value: object) -> str:

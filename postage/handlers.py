@@ -25,9 +25,9 @@ from postage.values import seconds as duration
 
 # fmt: off
 __all__ = [
-    "ROUTES", "Found", "FoundHandlers", "Handler", "HandlerOwner", "MessageFilter",
+    "MARKS", "ROUTES", "Found", "FoundHandlers", "Handler", "HandlerOwner", "MessageFilter",
     "MessageHandler", "MessageHandlerFullBody", "MessageHandlerType", "Route", "RouteTable",
-    "RpcHandler", "check_name", "every", "is_handler", "jobs_of",
+    "RpcHandler", "check_name", "every", "is_handler", "is_typed", "jobs_of",
 ]
 # fmt: on
 
@@ -35,6 +35,8 @@ T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
 ROUTES = "_postage_routes"
 """The attribute in which a handler has its routes."""
+MARKS = "_postage_marks"
+"""The attribute in which a typed handler has its marks: see `postage.services.decorators`."""
 _SECONDS = "_postage_every"
 _check_interval = duration()
 
@@ -166,6 +168,16 @@ def is_handler(value: Any) -> bool:
     """Tell whether *value* was decorated as a handler."""
     return isinstance(getattr(value, ROUTES, None), list)  # a Mock has every attribute
 
+
+def is_typed(value: Any) -> bool:
+    """Tell whether *value* was decorated as a typed handler."""
+    return isinstance(getattr(value, MARKS, None), tuple)
+
+
+_TOO_LATE = (
+    "is a typed handler that is set after its class was made, so no message would reach it: define "
+    "it in the class, or set a classic handler, with @RpcHandler or @MessageHandler"
+)
 
 # --- periodic jobs
 
@@ -319,6 +331,8 @@ class MessageHandlerType(type):
     """Metaclass of processors: keeps the route table of a class up to date."""
 
     _route_table: RouteTable = _NO_HANDLERS  # each class has its own; read for every message
+    _typed: Mapping[str, Any] | None = None
+    """The methods that are typed handlers, by name; None for a class that does not serve them."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
@@ -329,6 +343,8 @@ class MessageHandlerType(type):
         _rebuild_table(cls)
 
     def __setattr__(cls, name: str, value: Any) -> None:
+        if is_typed(value) and (cls._typed or {}).get(name) is not value:  # mocks are taken back
+            raise HandlerError(f"{cls.__qualname__}.{name}", _TOO_LATE)
         is_route = is_handler(value) or is_handler(getattr(cls, name, None))
         if is_route or _is_job(value):
             check_name(cls, name)
@@ -347,9 +363,9 @@ class MessageHandlerType(type):
         return cls._route_table
 
 
-_CALLED_BY_CLASS = frozenset({"start", "stop", "join"})
-"""Methods of processors that the runtime calls by their class, so that a handler may hide them: in
-1.2.1 processors could have handlers of these names."""
+_MAY_BE_HIDDEN = frozenset({"start", "stop", "join", "pause", "resume"})
+"""Methods of processors that the runtime calls by their class, or not at all, so that a handler may
+hide them: in 1.2.1 processors could have handlers of these names."""
 
 
 def check_name(cls: type, name: str) -> None:
@@ -364,7 +380,7 @@ def check_name(cls: type, name: str) -> None:
     )
     if name.startswith("__") and name.endswith("__"):
         raise HandlerError(where, f"has a name that Python itself uses: {way_out}")
-    if name in _CALLED_BY_CLASS:
+    if name in _MAY_BE_HIDDEN:
         return
     for base in cls.__mro__:
         if str(base.__module__).partition(".")[0] != "postage":
@@ -375,9 +391,12 @@ def check_name(cls: type, name: str) -> None:
             raise HandlerError(where, f"{what}: {way_out}")
 
 
-def _refuse_hidden_marks(cls: type) -> None:
+def _refuse_hidden_marks(cls: MessageHandlerType) -> None:
     """Raise `HandlerError` if a decorator above that of a handler hides it: it would be dead."""
     for name, value in vars(cls).items():
+        if cls._typed is None and is_typed(value):
+            reason = "is a typed handler, which only a Service has: inherit postage.Service"
+            raise HandlerError(f"{cls.__qualname__}.{name}", reason)
         if isinstance(value, (staticmethod, classmethod)):
             inner: Any = value.__func__
         elif isinstance(value, (property, cached_property)):
@@ -437,9 +456,13 @@ class HandlerOwner(metaclass=MessageHandlerType):
             where = f"{type(self).__name__}.{name}"
             if name in self._rules:
                 self._rules[name](where, value)
-            elif not callable(value) and is_handler(getattr(type(self), name, None)):
-                text = f"is a handler, and cannot be set to {value!r}: rename one of the two"
-                raise HandlerError(where, text)
+            elif not callable(value):
+                current = getattr(type(self), name, None)
+                if is_handler(current) or is_typed(current):
+                    text = f"is a handler, and cannot be set to {value!r}: rename one of the two"
+                    raise HandlerError(where, text)
+            elif isinstance(value, types.FunctionType) and is_typed(value):
+                raise HandlerError(where, _TOO_LATE)
             super().__setattr__(name, value)
             return
         check_name(type(self), name)
@@ -452,6 +475,8 @@ class HandlerOwner(metaclass=MessageHandlerType):
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
         """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""
+        if is_typed(handler):
+            raise HandlerError(name_of(handler), _TOO_LATE)
         if not is_handler(handler):
             raise TypeError(f"{handler!r} must be decorated with MessageHandler or its kin")
         setattr(self, handler.__name__, handler)

@@ -33,6 +33,7 @@ MOST_SORTS = 1000
 LONGEST_AT_DEBUG = 10 * LONGEST
 """Characters that are left of each argument of a debug record, which may be a whole message."""
 
+_LARGEST = (1 << 64) - 1
 _SORT = "postage_sort"
 
 
@@ -67,7 +68,11 @@ def place_of(error: BaseException) -> tuple[str, str, int]:
 
 
 class Shown:
-    """An argument of a record, cut and escaped when a handler formats the record."""
+    """An argument of a record, cut and escaped when a handler formats the record.
+
+    An integer with more than 64 bits is for ``%d`` the nearest one that has no more: pika makes
+    integers of up to 309 digits of the floats in headers.
+    """
 
     __slots__ = ("_longest", "_value")
 
@@ -79,6 +84,11 @@ class Shown:
 
     def __repr__(self) -> str:
         return brief(self._value, self._longest)
+
+    def __index__(self) -> int:
+        if not isinstance(self._value, int):
+            raise TypeError(f"{type(self._value).__name__} is no integer")
+        return max(-_LARGEST, min(self._value, _LARGEST))
 
 
 class Sorts:
@@ -125,7 +135,7 @@ sorts = Sorts()
 
 def _is_number(value: object) -> bool:
     """Tell whether *value* is a number of ordinary size, which ``%d`` needs as it is."""
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 64)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST)
 
 
 def _prepare(record: logging.LogRecord) -> bool:

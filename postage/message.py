@@ -18,7 +18,7 @@ __all__ = [
     "CATEGORIES", "CONNECTION_LOST", "ERROR", "EXCEPTION", "NO_REPLY", "NO_ROUTE", "SERVER_ERROR",
     "SUCCESS", "TIMEOUT", "UNKNOWN_COMMAND", "VERSION", "Message", "MessageCommand",
     "MessageResult", "MessageResultError", "MessageResultException", "MessageStatus", "ResultKind",
-    "RpcCommand", "check_body", "message_types", "result_from",
+    "RpcCommand", "check_body", "command_from", "message_types", "result_from",
 ]
 # fmt: on
 
@@ -117,6 +117,19 @@ class RpcCommand(MessageCommand):
     category = "rpc"
 
 
+def command_from(
+    command: type[MessageCommand], name: str, /, *args: Any, **kwds: Any
+) -> MessageCommand:
+    """Build the command *name*, with the arguments of a call as its parameters."""
+    if not args and not kwds:
+        return command(name)
+    if not args:
+        return command(name, kwds["parameters"] if kwds.keys() == {"parameters"} else kwds)
+    if kwds:
+        return command(name, {"args": list(args), "kwds": kwds})
+    return command(name, args[0] if len(args) == 1 else list(args))
+
+
 class MessageStatus(Message):
     """The status of a component: any value; its text is the name of the message."""
 
@@ -203,7 +216,10 @@ def result_from(reply: Any) -> MessageResult:
     if kind == ERROR:
         return MessageResultError(text)
     if kind == EXCEPTION:
-        return MessageResultException(value, text)
+        result = MessageResultException(value, text)
+        if isinstance(reply, dict) and isinstance(reply.get("_reserved"), dict):
+            result.body["_reserved"] = reply["_reserved"]  # for typed clients
+        return result
     content = reply.get("content", reply) if isinstance(reply, Mapping) else reply
     return MessageResultError(f"Malformed reply {brief(content, 500)}")
 

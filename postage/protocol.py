@@ -11,10 +11,32 @@ import struct
 
 # fmt: off
 __all__ = [
-    "ACCESS_REFUSED", "ACK", "BASIC", "BODY", "CONTENT_HEAD", "DELIVER", "FRAME_END",
-    "FRAME_END_BYTE", "FRAME_HEAD", "FRAME_MIN_SIZE", "FRAME_OVERHEAD", "FRAME_TYPES", "HEADER",
-    "HEARTBEAT", "HEARTBEAT_FRAME", "METHOD", "NACK", "NOT_FOUND", "PROPERTIES", "PROPERTY_FLAGS",
-    "PUBLISH", "REJECT", "RESOURCE_LOCKED", "method_id",
+    "ACCESS_REFUSED",
+    "ACK",
+    "BASIC",
+    "BODY",
+    "CONTENT_HEAD",
+    "DELIVER",
+    "FRAME_END",
+    "FRAME_END_BYTE",
+    "FRAME_HEAD",
+    "FRAME_MIN_SIZE",
+    "FRAME_OVERHEAD",
+    "FRAME_TYPES",
+    "HEADER",
+    "HEARTBEAT",
+    "HEARTBEAT_FRAME",
+    "METHOD",
+    "NACK",
+    "NOT_FOUND",
+    "OWN_HEADERS",
+    "PROPERTIES",
+    "PROPERTY_FLAGS",
+    "PUBLISH",
+    "REJECT",
+    "RESOURCE_LOCKED",
+    "SEND_ID",
+    "method_id",
 ]
 # fmt: on
 
@@ -69,6 +91,12 @@ PROPERTIES = (
 """Names and types, in the order of the flags and of the values in a header frame."""
 PROPERTY_FLAGS = {name: 1 << (15 - place) for place, (name, _) in enumerate(PROPERTIES)}
 """The bit of each property in the flags, two bytes that precede the values."""
+
+OWN_HEADERS = "x-postage-"
+"""How the names of headers begin that only Postage writes."""
+SEND_ID = f"{OWN_HEADERS}send-id"
+"""The header with an id of Postage's own, for a message whose ``message_id`` the program has given:
+only Postage's ids are never the same for two messages."""
 
 # --- reply codes (section 1.1 of the reference)
 

@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-__all__ = ["CountedDelivery", "Redeliveries"]
+__all__ = ["CountedDelivery", "Redeliveries", "attempt_of", "marks_of"]
 
 KEPT = 10_000
 """The deliveries whose numbers are kept; one more replaces the oldest one."""
@@ -61,7 +61,7 @@ class Redeliveries:
         if not times:
             return
         delivery.times = 0
-        marks = _marks(delivery)
+        marks = marks_of(delivery)
         heapq.heappush(self._left.setdefault(marks, []), times)
         self._left.move_to_end(marks)
         self._size += 1
@@ -80,7 +80,7 @@ class Redeliveries:
             for each in begun:
                 if not each.channel.alive:
                     self.leave(each)
-        before = self._take(_marks(delivery))
+        before = self._take(marks_of(delivery))
         counted = _counted_by_queue(delivery)
         if counted is not None:
             before = counted  # it knows of other processes, too
@@ -99,18 +99,33 @@ class Redeliveries:
         return lowest
 
 
+def attempt_of(delivery: Any) -> int:
+    """Return which attempt to handle its message *delivery* is, from 1, as far as is known.
+
+    A quorum queue counts the deliveries.  Of other queues only this process knows how often it lost
+    one, so the attempt may be a later one.
+    """
+    if not delivery.redelivered:
+        return 1  # what a header says then, its publisher has written
+    times: int = getattr(delivery, "times", 0)  # not set by a processor without `max_deliveries`
+    counted = _counted_by_queue(delivery) if times < 2 else times - 1  # noqa: PLR2004 - the second
+    return 2 if counted is None else max(counted, 1) + 1
+
+
 def _counted_by_queue(delivery: CountedDelivery) -> int | None:
     """Return how often a quorum queue has delivered the message before; None: it does not tell."""
     try:
         counted = (delivery.properties.headers or {}).get("x-delivery-count")
     except Exception:  # a publisher may write headers that nobody can read
         return None
-    # In other queues the header is the publisher's own: a negative one would never be too much.
-    is_count = isinstance(counted, int) and not isinstance(counted, bool) and counted >= 0
-    return counted if is_count else None
+    # In other queues the header is the publisher's own: a negative one would never be too much, and
+    # pika makes integers of up to 309 digits of floats.
+    if isinstance(counted, int) and not isinstance(counted, bool) and 0 <= counted < 1 << 63:
+        return counted
+    return None
 
 
-def _marks(delivery: CountedDelivery) -> int:
+def marks_of(delivery: CountedDelivery) -> int:
     """Return one number for all marks, because their texts would take a kilobyte each."""
     destination = delivery.exchange, delivery.routing_key
     return hash((*destination, delivery.properties.message_id, delivery.body))

@@ -38,7 +38,16 @@ from postage.values import (
     value_error,
 )
 
-__all__ = ["MECHANISMS", "ClassicGlobals", "Hup", "Settings", "enable_debug_log", "live", "origins"]
+__all__ = [
+    "MECHANISMS",
+    "ClassicGlobals",
+    "Hup",
+    "Settings",
+    "enable_debug_log",
+    "live",
+    "origins",
+    "truth",
+]
 
 Hup = Mapping[str, Any]
 """Host, user and password as a dictionary ("host-user-password"), with the optional key ``port``.
@@ -199,7 +208,7 @@ class LiveSettings:
     def tls(self) -> bool:
         """True if the URL or ``POSTAGE_TLS`` asks for TLS."""
         wanted = self.environment.get("POSTAGE_TLS", "")
-        return self.url.scheme == "amqps" or _truth("POSTAGE_TLS", wanted)
+        return self.url.scheme == "amqps" or truth("POSTAGE_TLS", wanted)
 
     def lookup(self, name: str) -> str:
         """Return the host, port, user, password or vhost of components that do not name one."""
@@ -413,7 +422,8 @@ _TRUTHS = {
 }
 
 
-def _truth(name: str, text: str) -> bool:
+def truth(name: str, text: str) -> bool:
+    """Return the truth that *text*, the value of an option, means; raise `SettingsError`."""
     if text.lower() not in _TRUTHS:
         raise SettingsError(f"{name} must be true or false")
     return _TRUTHS[text.lower()]
@@ -445,7 +455,7 @@ def _options() -> dict[str, Any]:
 def _typed(source: str, text: str, default: Any) -> Any:
     """Return *text* as a value of the type of *default*; as it is if that is impossible."""
     if isinstance(default, bool):
-        return _truth(source, text)
+        return truth(source, text)
     if isinstance(default, str):
         # RabbitMQ's URIs write it in lower case.
         return text.upper() if default == Settings.auth_mechanism else text

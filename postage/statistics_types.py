@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from postage.message import ERROR, EXCEPTION, SUCCESS
 
 __all__ = [
     "ChannelStatistics",
@@ -34,6 +37,19 @@ class ProducerStatistics:
     excepted: int
     """Calls that ended with an exception, of the server or of Postage, such as ``TimeoutError``."""
 
+    @classmethod
+    def of(cls, name: str, counts: Mapping[str, int]) -> ProducerStatistics:
+        """Return the statistics of the producer *name* with these *counts*."""
+        return cls(
+            name=name,
+            sent=counts["sent"],
+            failed=counts["failed"],
+            calling=counts["calling"],
+            succeeded=counts[SUCCESS],
+            erred=counts[ERROR],
+            excepted=counts[EXCEPTION],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorStatistics:
@@ -42,27 +58,38 @@ class ProcessorStatistics:
     name: str
     """The name in its fingerprint."""
     state: str
-    """``idle``, ``consuming``, ``restoring`` (after a loss) or ``draining`` (before its end)."""
+    """``idle``, ``consuming``, ``restoring`` (after a loss), ``paused``, ``tripped`` (by its kill
+    switch) or ``draining`` (before its end)."""
     queues: tuple[str, ...]
     """The queues that it consumes from."""
     busy: int
     """Messages whose handlers run now."""
     waiting: int
-    """Messages that were delivered and wait for a free slot."""
+    """Messages that were delivered and wait for a free slot, a limit, or the kill switch."""
     handled: int
     """Messages that had a handler."""
     unhandled: int
     """Messages that had no handler."""
     failed: int
-    """Messages that were rejected because a handler raised an error."""
+    """Messages whose handler raised an error, after all tries at once."""
     malformed: int
-    """Messages that were rejected because their bodies were malformed."""
+    """Messages whose bodies were malformed."""
     filtered: int
     """Messages that a filter discarded for a handler."""
     expired: int
     """Requests that were dropped because their callers had stopped waiting."""
     poisonous: int
-    """Messages that were rejected because they were delivered over ``max_deliveries`` times."""
+    """Messages that were delivered over ``max_deliveries`` times and never settled."""
+    duplicates: int
+    """Messages that it had handled before, and acknowledged without another run."""
+    retried: int
+    """How many times handlers ran at once again, by a `Retry`."""
+    delayed: int
+    """Messages that were given to the broker, to be handled again later."""
+    parked: int
+    """Messages that were put into a parking queue."""
+    trips: int
+    """How many times its kill switch has opened."""
     stale: int
     """Messages whose channel had ended before they were handled: the broker redelivers them."""
     lost_replies: int

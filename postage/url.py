@@ -22,6 +22,9 @@ Address = tuple[str, int]
 EMBEDDED = "embedded://"
 """The prefix of a host that is the name of a broker inside this process."""
 
+EMBEDDED_OPTIONS = ("like", "transient_queues")
+"""Options of a URL that describe the broker inside this process; they stay with its name."""
+
 _port = number(1, 65535)
 
 SCHEMES = ("amqp", "amqps", "embedded")
@@ -36,7 +39,8 @@ class Url:
     scheme: str = ""
     parts: dict[str, str] = field(default_factory=dict, repr=False)
     """The host, port, user, password and vhost, if the URL has them.  Several hosts are one text in
-    *host*, as in the URL, each with its port; there is no *port* then."""
+    *host*, as in the URL, each with its port; there is no *port* then.  The host of an embedded
+    broker includes the options that describe it."""
     options: dict[str, str] = field(default_factory=dict)
     """The options after the question mark."""
 
@@ -68,6 +72,9 @@ class Url:
         for name, value in options.items():
             if not value:
                 raise SettingsError(f"{source}: option {name!r} has no value: write {name}=...")
+        if scheme == "embedded":
+            own = {name: options.pop(name) for name in EMBEDDED_OPTIONS if name in options}
+            parts["host"] += f"?{urllib.parse.urlencode(own)}" if own else ""
         return cls(scheme, parts, options)
 
 

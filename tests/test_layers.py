@@ -23,13 +23,15 @@ FLOORS = {
     "postage.broker": 4,
     "postage.green.amqp": 5,
     "postage.green": 6,
-    "postage.messaging": 7,  # the façades
-    "postage.microthreads": 7,
-    "postage.generic_application": 7,
-    "postage": 7,
-    "postage.cli": 8,  # the edges
-    "postage.testing": 8,
-    "postage.__main__": 8,
+    "postage.parking": 7,
+    "postage.services": 7,
+    "postage.messaging": 8,  # the façades
+    "postage.microthreads": 8,
+    "postage.generic_application": 8,
+    "postage": 8,
+    "postage.cli": 9,  # the edges
+    "postage.testing": 9,
+    "postage.__main__": 9,
 }
 #: What a floor may import besides the standard library and lower floors.
 FOREIGN = {
@@ -40,8 +42,9 @@ FOREIGN = {
     4: {"gevent", "greenlet"},
     5: {"gevent", "greenlet", "pika"},
     6: {"gevent", "greenlet"},
-    7: set(),
-    8: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles"},
+    7: {"gevent", "greenlet", "msgspec"},
+    8: set(),
+    9: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles", "yaml"},
 }
 LONGEST = 500
 

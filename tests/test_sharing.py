@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.support.definitions import VHOSTS
 from tests.support.programs import run_program
 
 TESTS = """
@@ -36,3 +39,11 @@ def test_reports_travel_whatever_is_in_them(tmp_path: Path) -> None:
     assert "1 failed, 2 passed, 1 skipped" in finished.stdout
     assert ": not here" in finished.stdout
     assert all(f"run {number}" in finished.stdout for number in range(2))
+
+
+def test_one_process_can_run_all_modules(request: pytest.FixtureRequest) -> None:
+    """Each module takes a virtual host; of two processes, one may run far more than half."""
+    names = ((each.path, getattr(each, "fixturenames", ())) for each in request.session.items)
+    modules = {path for path, fixtures in names if "vhost" in fixtures}
+
+    assert len(modules) < len(VHOSTS)

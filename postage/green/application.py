@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import gevent.lock
@@ -17,11 +20,14 @@ from postage.attributes import APPLICATION
 from postage.errors import ChannelRefused, IdentityTaken, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
+from postage.green.handling.time_limits import TIME_LIMIT
 from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
+from postage.handler_limits import limit_of
 from postage.handlers import MessageHandler, RpcHandler
 from postage.message import MessageResult
 from postage.protocol import RESOURCE_LOCKED
+from postage.recoverability import RETRY, Retry
 from postage.settings import Hup, Settings
 from postage.values import check_values, value_error
 
@@ -83,8 +89,9 @@ class GenericApplication(MessageProcessor):
     logging_producer: Any = LoggingProducerStub
     """The producer class by which ``self.logger.log(text)`` sends messages."""
     max_remote_groups: int = 50
-    """How many groups remote commands can make this application join until the end of its program.
-    The durable queue of each of them stays on the broker, because it may hold messages."""
+    """How many groups remote commands can make this application join until the end of its process,
+    which the command ``restart`` does not end.  The durable queue of each group stays on the
+    broker, because it may hold messages."""
 
     # The attributes of instances are declared here, so that no handler can have their names.
     vhost: str | None
@@ -98,7 +105,7 @@ class GenericApplication(MessageProcessor):
     """Held while a group is joined or left, because a command may come while another one is obeyed:
     otherwise a queue that was left could be consumed again."""
     _remote_groups: set[str]
-    """The groups that remote commands have made it join; it may have left them."""
+    """The groups that remote commands have made it join in this process; it may have left them."""
     _made: float
     _inquiries: int
 
@@ -120,7 +127,8 @@ class GenericApplication(MessageProcessor):
         self.vhost = self.consumer.vhost
         self.logger = self._make_logger(hup, vhost, settings)
         self._take_address()
-        self.groups, self._remote_groups, self._membership = [], set(), gevent.lock.RLock()
+        self.groups, self._membership = [], gevent.lock.RLock()
+        self._remote_groups = set(_remembered().get(self.address.unique_key, ()))
         try:
             self.add_eqk([(self.exchange_class, self.address.standard())])
         except ChannelRefused as exc:
@@ -202,7 +210,9 @@ class GenericApplication(MessageProcessor):
         }
         if not brief:
             described["doc"] = inspect.cleandoc(vars(type(self)).get("__doc__") or "")
-            described["queues"] = [{"queue": q, "key": key} for q, key in self.consumer.qk_list]
+            described["queues"] = [
+                {"queue": queue, "key": key and str(key)} for queue, key in self.consumer.qk_list
+            ]
             described["handlers"] = [
                 {
                     "category": route.category,
@@ -210,9 +220,17 @@ class GenericApplication(MessageProcessor):
                     "name": route.name,
                     "handler": attribute,
                     "doc": inspect.getdoc(getattr(self, attribute)) or "",
+                    **_policies(getattr(self, attribute)),
                 }
                 for route, attribute in self._routes.entries
             ]
+            described["failures"] = {
+                "retry": _told(self.retry),
+                "park": self.park or None,
+                "park_calls": bool(self.park_calls),
+                "max_deliveries": self.max_deliveries,
+                "kill_switch": self.kill_switch and asdict(self.kill_switch),
+            }
         return described
 
     @RpcHandler("command", "describe")
@@ -242,6 +260,7 @@ class GenericApplication(MessageProcessor):
                 mistake = f"commands have made it join {self.max_remote_groups} groups already"
             if self._obeys("join_group", mistake) and group not in self.groups:
                 self._remote_groups.add(group)
+                _remember(self.address.unique_key, self._remote_groups)
                 self.join_group(group)
 
     @MessageHandler("command", "leave_group")
@@ -250,6 +269,45 @@ class GenericApplication(MessageProcessor):
         group, mistake = _group_in(content)
         if self._obeys("leave_group", mistake):
             self.leave_group(group)
+
+
+def _told(policy: Retry | None) -> dict[str, Any] | None:
+    """Return what `describe` tells of *policy*; None if it tries nothing again."""
+    return policy.as_dict() if policy and (policy.now or policy.delays) else None
+
+
+def _policies(handler: Any) -> dict[str, Any]:
+    """Return what a handler has been given by decorators: its own policy, and its limits."""
+    found: dict[str, Any] = {}
+    if hasattr(handler, RETRY):
+        found["retry"] = _told(getattr(handler, RETRY))
+    limit = getattr(getattr(handler, "call", handler), TIME_LIMIT, None)
+    if limit is not None:
+        found["time_limit"] = limit
+    limits = limit_of(handler)
+    if limits is not None:
+        found["limit"] = limits._asdict()
+    return found
+
+
+# --- a restart of the program, which replaces all but the process and its environment
+
+_VARIABLE = "_POSTAGE_REMOTE_GROUPS"
+"""Groups that commands have made applications join, as JSON, by the unique key of each.  That has
+the id of the process, so the processes that this one starts do not take the groups for theirs."""
+_LONGEST = 100_000
+"""Characters of the variable; Linux starts no program with one of more than 131,072 bytes."""
+
+
+def _remember(application: str, groups: set[str]) -> None:
+    text = json.dumps(_remembered() | {application: sorted(groups)})
+    if len(text) <= _LONGEST:
+        os.environ[_VARIABLE] = text
+
+
+def _remembered() -> dict[str, list[str]]:
+    told: dict[str, list[str]] = json.loads(os.environ.get(_VARIABLE, "{}"))
+    return told
 
 
 def _group_in(content: dict[str, Any]) -> tuple[str, str]:

@@ -14,20 +14,22 @@ import gevent.queue
 from postage.addressing import (
     Binding,
     Eqk,
+    Key,
     QueueSpec,
     bindings_of,
     check_binding,
-    check_flags,
     queue_name_and_flags,
 )
 from postage.attributes import CONSUMER
 from postage.callables import refuse_lazy
+from postage.copies import TYPED, Copies
 from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder
-from postage.errors import ConnectionClosed, MalformedMessage, PostageError
+from postage.errors import ConnectionClosed, MalformedMessage, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.green.amqp.channel import OnDelivery
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.declared_queues import declare_queue
 from postage.green.amqp.delivery import Delivery, DeliveryChannel
 from postage.green.amqp.hub_door import HubDoor, hub_door, native_thread
 from postage.green.amqp.hub_logging import HubLogger
@@ -35,11 +37,16 @@ from postage.green.amqp.properties import Properties
 from postage.green.pipelining import current_pipeline
 from postage.green.rpc.replying import EncodedReply, encoded_reply, send_reply
 from postage.green.runtime import Runtime, runtime_of
-from postage.green.subscription import Subscription, declare_queue
-from postage.green.topology import QueueDeclaration, Topology
+from postage.green.subscription import Subscription
+from postage.green.topology import (
+    QueueDeclaration,
+    Topology,
+    declaration_of,
+    merged_options,
+)
 from postage.log_records import counted, place_of
-from postage.settings import Hup, Settings, enable_debug_log
-from postage.values import MAX_BODY, check_values
+from postage.settings import Hup, Settings, enable_debug_log, live
+from postage.values import MAX_BODY, MAX_SHORT_INT, check_values
 
 __all__ = ["GenericConsumer", "OnEnd"]
 
@@ -100,6 +107,8 @@ class GenericConsumer:
         watchdog, and ``restored``: how many times it consumed again after any of these."""
         self._topology = Topology()
         self._subscription: Subscription | None = None
+        self.spare = 0
+        """How many messages more than `prefetch` a processor may hold that it does not handle."""
         self.door: HubDoor | None = None
         """The way for other native threads into the hub in which it consumes; None before that."""
         self._ending: gevent.event.AsyncResult[None] = gevent.event.AsyncResult()
@@ -120,6 +129,10 @@ class GenericConsumer:
         """Set an attribute; raise `SettingsError` for a value that cannot be used."""
         if name in CONSUMER:
             CONSUMER[name](f"{type(self).__name__}.{name}", value)
+        if name == "prefetch":
+            for queue in self._topology:
+                if queue.options.is_stream:
+                    self._check_stream(queue.name, value)
         super().__setattr__(name, value)
 
     @property
@@ -143,7 +156,7 @@ class GenericConsumer:
         return self._ending
 
     @property
-    def qk_list(self) -> list[tuple[str, str | None]]:
+    def qk_list(self) -> list[tuple[str, Key]]:
         """The names of the bound queues, each with its key."""
         return self._topology.queues_and_keys
 
@@ -160,29 +173,69 @@ class GenericConsumer:
     def _runtime(self) -> Runtime:
         return runtime_of(self.settings)
 
+    @property
+    def copies(self) -> Copies:
+        """What recognises messages that this process handles, or has handled."""
+        return self._runtime.copies
+
+    def settles_copy(self, delivery: Delivery, resume: Callable[[], object] | None = None) -> bool:
+        """Acknowledge a message that this process has handled before; return whether it has.
+
+        If its handlers still run, calls *resume* later, in the hub, and returns True.  For
+        deliveries that are redelivered or `TYPED`.  Never switches.
+        """
+        if resume is not None and self.copies.put_off(delivery, resume):
+            return True
+        if not self.copies.take(delivery):
+            return False
+        self.counts["duplicates"] += 1
+        text, sort = "%r acknowledges messages that it has handled before.", counted(id(self))
+        logger.info(text, self, extra=sort)
+        delivery.ack()
+        return True
+
     # --- topology: these methods switch greenlets, and may be called while consuming
 
     def add_eqk(self, eqk: Eqk) -> None:
         """Declare and bind the queues in *eqk*; while consuming, consume from them, too."""
         queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
-            queue = _queue_of(binding.queue)
+            queue = self._declaration_of(binding.queue)
             identity = queue.requested_name, repr(queue.flags)
             # The broker chooses a name for each nameless queue, so they are different queues.
-            queue = queues.setdefault(identity if queue.requested_name else len(queues), queue)
+            key = identity if queue.requested_name else len(queues)
+            known = queues.setdefault(key, queue)
+            known.options = merged_options(known, queue)
             if binding.is_bound:
-                queue.bindings[binding.exchange, binding.key] = None
+                known.bindings[binding.exchange, binding.key] = None
         for queue in queues.values():
             self._declare(queue)
 
     def queue_bind(
-        self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None, **flags: Any
+        self, exchange_class: type[Exchange], queue: QueueSpec, key: Key, **flags: Any
     ) -> None:
         """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
         check_binding(exchange_class, key)
-        declared = _queue_of(queue, flags)
+        declared = self._declaration_of(queue, flags)
         declared.bindings[exchange_class, key] = None
         self._declare(declared)
+
+    def _declaration_of(
+        self, queue: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})
+    ) -> QueueDeclaration:
+        declared = declaration_of(queue, flags)
+        if declared.options.is_stream:
+            self._check_stream(declared.name, self.prefetch)
+            if live.sandbox is not None:  # the embedded broker has no streams
+                declared.flags = {"passive": True}
+        return declared
+
+    def _check_stream(self, name: str, prefetch: int) -> None:
+        if not prefetch:
+            raise SettingsError(
+                f"queue {name!r} is a stream, which needs a prefetch: set {type(self).__name__}."
+                f"prefetch, or that of its processor, to 1 or more"
+            )
 
     def _declare(self, queue: QueueDeclaration) -> None:
         runtime, pipeline = self._runtime, current_pipeline()
@@ -205,9 +258,7 @@ class GenericConsumer:
         if self._subscription is not None:
             self._subscription.add(known)
 
-    def queue_unbind(
-        self, exchange_class: type[Exchange], queue: QueueSpec, key: str | None
-    ) -> None:
+    def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: Key) -> None:
         """Remove a binding; messages that are already in the queue are still consumed."""
         check_binding(exchange_class, key)
         name, _ = queue_name_and_flags(queue)
@@ -253,17 +304,29 @@ class GenericConsumer:
         def receive(delivery: Delivery) -> None:
             if self.discard_all_messages:
                 delivery.reject(requeue=False)
+            elif self._ending.ready():
+                delivery.give_back()
             else:
                 inbox.put(delivery)
 
         try:
             self._start(receive, lambda _error: inbox.put(None), max_body=None)
-            while (delivery := inbox.get()) is not None and not self._ending.ready():
-                if delivery.channel.alive and self._is_readable(delivery):
-                    callback(delivery.channel, delivery, delivery.properties, delivery.body)
+            while not self._ending.ready() and (delivery := inbox.get()) is not None:
+                self._hand_over(delivery, callback)
             self._ending.get()
         finally:
+            while not inbox.empty():
+                if (delivery := inbox.get()) is not None:
+                    delivery.give_back()
             self.stop()
+
+    def _hand_over(self, delivery: Delivery, callback: Callback) -> None:
+        if self._ending.ready():
+            delivery.give_back()
+        elif delivery.channel.alive and self._is_readable(delivery):
+            may_be_copy = delivery.redelivered or delivery.header[1] & TYPED
+            if not (may_be_copy and self.settles_copy(delivery)):
+                callback(delivery.channel, delivery, delivery.properties, delivery.body)
 
     def _is_readable(self, delivery: Delivery) -> bool:
         """Reject a delivery that the callback could not read; return whether it can.
@@ -310,8 +373,36 @@ class GenericConsumer:
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
-        self._subscription.limits = {"prefetch": self.prefetch, "max_body": max_body}
+        note = self.copies.note
+        limits = {"prefetch": self._full_prefetch, "max_body": max_body, "note": note}
+        self._subscription.limits = limits
         self._subscription.start()
+
+    @property
+    def _full_prefetch(self) -> int:
+        return self.prefetch and min(MAX_SHORT_INT, self.prefetch + self.spare)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether `hold` was called, and `resume` not since then."""
+        return self._topology.is_held
+
+    def hold(self) -> None:
+        """Consume nothing until `resume`, except from queues that would end with their consumers.
+
+        Messages that were delivered can still be settled, and others may arrive for a moment.
+        Never switches, and may be called at any time, and twice.
+        """
+        self._topology.is_held = True
+        if self._subscription is not None:
+            self._subscription.hold()
+
+    def resume(self, prefetch: int | None = None) -> None:
+        """Consume again after `hold`, by default with the usual prefetch; never switches."""
+        self._topology.is_held = False
+        if self._subscription is not None:
+            full = self._full_prefetch
+            self._subscription.resume(full if prefetch is None else prefetch)
 
     def cancel_consumers(self) -> None:
         """Cancel the consumers on the broker; delivered messages can still be acknowledged.
@@ -345,8 +436,21 @@ class GenericConsumer:
         subscription = self._subscription
         return "" if subscription is None else subscription.queue_of(method.consumer_tag)
 
+    @property
+    def declarations(self) -> list[QueueDeclaration]:
+        """The queues as they were declared."""
+        return [*self._topology]
+
+    def declaration_of(self, method: Delivery) -> QueueDeclaration | None:
+        """Return how the queue of a message was declared; None if its consumer has ended."""
+        # A consumer that is held has ended, but handlers may still have its messages.
+        name = self.queue_of(method) or getattr(method, "origin", "")
+        return self._topology.get(name) if name else None
+
     def ack(self, method: Delivery) -> None:
         """Acknowledge a message; never switches.  If its channel has ended, only counts the ack."""
+        if method.channel.withdrawn:
+            self.copies.leave(method)
         method.ack()
 
     def reject(self, method: Delivery, requeue: bool) -> None:  # noqa: FBT001 - the classic signature
@@ -392,13 +496,3 @@ def _reply_as_overridden(
     consumer: GenericConsumer, header: Properties, message: Any, _deadline: Deadline | None
 ) -> None:
     consumer.rpc_reply(header, message)
-
-
-def _queue_of(spec: QueueSpec, flags: Mapping[str, Any] = MappingProxyType({})) -> QueueDeclaration:
-    """Return the declaration of the queue *spec*; *flags* override its own flags."""
-    name, own_flags = queue_name_and_flags(spec)
-    check_flags(name, flags)
-    flags = {**own_flags, **flags}
-    # RabbitMQ 4 refuses shared queues that do not survive a restart of the broker.
-    flags.setdefault("durable", not flags.get("exclusive", False))
-    return QueueDeclaration(name, name, flags)

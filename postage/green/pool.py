@@ -24,7 +24,7 @@ import gevent.hub
 from postage.dispatch import HandlerKilled
 from postage.log_records import counted, logger_of, place_of
 
-__all__ = ["KILL_LIMIT", "Pool"]
+__all__ = ["HELD", "KILL_LIMIT", "Pool"]
 
 logger = logger_of(__name__)
 
@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 KILL_LIMIT = 0.25
 """Seconds that `Pool.kill` waits for handlers that catch `HandlerKilled` and go on."""
+HELD = "postage.held"
+"""The key of gevent's ``spawn_tree_locals`` under which the greenlet of an item, and all greenlets
+that it spawns, find the owner of the pool and the item."""
 
 
 class _Worker(gevent.Greenlet):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -50,13 +53,20 @@ class Pool(Generic[T]):
         "_is_killed",
         "_is_start_due",
         "_name",
+        "_owner",
         "_size",
         "_waiting",
         "_workers",
     )
 
-    def __init__(self, size: int, handle: Callable[[T], object], name: str = "postage") -> None:
-        self._size, self._handle, self._name = size, handle, name
+    def __init__(
+        self,
+        size: int,
+        handle: Callable[[T], object],
+        name: str = "postage",
+        owner: object = None,
+    ) -> None:
+        self._size, self._handle, self._name, self._owner = size, handle, name, owner
         self._hub = gevent.hub.get_hub()
         self._waiting: list[T] = []  # an empty deque would take 600 bytes of each processor
         self._workers: set[Any] = set()
@@ -83,6 +93,16 @@ class Pool(Generic[T]):
     def running(self) -> Iterator[T]:
         """The items that are being handled, for use without a switch."""
         return (worker.args[0] for worker in self._workers)
+
+    def after(self, is_it: Callable[[T], bool], callback: Callable[[], object]) -> bool:
+        """Call *callback* in the hub when the first item that *is_it* accepts has been handled.
+
+        Returns False if no such item is being handled.  Never switches.
+        """
+        worker = next((each for each in self._workers if is_it(each.args[0])), None)
+        if worker is not None:
+            worker.rawlink(lambda _worker: callback())
+        return worker is not None
 
     def submit(self, item: T) -> None:
         """Handle *item* in a greenlet as soon as the pool has room; never switches."""
@@ -134,8 +154,10 @@ class Pool(Generic[T]):
     def _start(self) -> None:
         """Start a greenlet for each item that waits, as far as there is room; in the hub."""
         while self._waiting and len(self._workers) < self._size and not self._is_killed:
-            worker = _Worker(self._run, self._waiting.pop(0))
-            worker.spawn_tree_locals = {}  # gevent shares those of the hub
+            item = self._waiting.pop(0)
+            worker = _Worker(self._run, item)
+            # Otherwise gevent shares those of the hub.
+            worker.spawn_tree_locals = {HELD: (self._owner, item)}
             self._workers.add(worker)
             worker.switch()  # returns when the handler waits for something, or has ended
         self._is_start_due = False

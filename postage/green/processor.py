@@ -5,33 +5,41 @@ from __future__ import annotations
 import logging
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
 
-from postage.addressing import Eqk
+from postage.addressing import Eqk, with_limits
+from postage.around import Around
 from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
-from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch, perform
-from postage.errors import AckAndRestart, MalformedMessage, RejectMessage
+from postage.copies import TYPED
+from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch
+from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.foreign_text import one_line
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.consumer import GenericConsumer, OnEnd
-from postage.green.jobs import Job, Jobs
+from postage.green.handling.admission import Admission, needs_admission
+from postage.green.handling.current import propagation
+from postage.green.handling.jobs import Job, Jobs
+from postage.green.handling.pausing import Pausing
+from postage.green.handling.recovery import Recovery, check_policies
+from postage.green.handling.watching import watched_handling
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import refuse, serve
-from postage.handlers import HandlerOwner, MessageHandlerFullBody
+from postage.handlers import HandlerOwner
+from postage.kill_switch import KillSwitch
 from postage.log_records import counted, place_of
 from postage.message import check_body
-from postage.redelivery import Redeliveries
-from postage.remote_control import RemoteRule, objection, spoken, user_of
+from postage.recoverability import Retry
+from postage.remote_control import spoken
 from postage.settings import Hup, Settings
 from postage.statistics_types import ProcessorStatistics
 from postage.values import check_arguments, check_values
@@ -45,7 +53,8 @@ logger = HubLogger(__name__)
 
 _COUNTED = (
     *("handled", "unhandled", "failed", "malformed", "filtered"),
-    *("expired", "poisonous", "stale", "restored"),
+    *("expired", "poisonous", "duplicates", "stale", "restored"),
+    *("retried", "delayed", "parked", "trips"),
     *("jobs", "failed_jobs", "restarts"),
 )
 
@@ -55,7 +64,7 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
 
 
-class MessageProcessor(MicroThread, HandlerOwner):
+class MessageProcessor(MicroThread, HandlerOwner, Pausing):
     """Handles the messages of its queues with its decorated methods.
 
     Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
@@ -83,18 +92,27 @@ class MessageProcessor(MicroThread, HandlerOwner):
     """What a caller learns of an exception: ``"text"``: its name and text; ``"name"``: its name;
     ``"id"``: only an id, which the log has beside the traceback."""
     max_deliveries: int | None = 20
-    """How often a message may be delivered without being acknowledged or rejected.  After that it
-    is rejected to the dead letters, because it probably kills the process that handles it.
-    None: no limit.  Only quorum queues count the deliveries to other processes, and to those that
-    died."""
-    remote_control: RemoteRule = True
-    """From whom it takes remote commands, such as ``quit`` and ``restart``.  True or ``"on"``: from
-    everybody that can publish to its queues; False or ``"off"``: from nobody; ``"own-user"``: from
-    those that are logged in to the broker as its own user; or a list of users.  See
-    `GenericProducer.send_user_id`."""
+    """How often a message may be delivered and not settled.  Then it is parked, because it probably
+    kills its process.  None: no limit.  Only quorum queues count for all processes."""
+    propagate: Collection[str] = ()
+    """Names of headers, such as ``("x-tenant",)``.  If a message has them, all messages and calls
+    that its handlers send have them, too, also from greenlets that the handlers spawn, unless the
+    sender gives other values (``_headers``)."""
+    around: Sequence[Around] = ()
+    """Hooks around the handling of each message, the outermost first: see `Around`."""
     shutdown_timeout: float = 30.0
     """Seconds that running handlers get to finish when the processor stops.  Handlers that have not
     finished then are killed, and their messages are requeued."""
+    retry: Retry | None = None
+    """When messages whose handler has failed are handled again; ``@retry`` on a handler goes first.
+    None: never."""
+    park: str | None = "{queue}.parked"
+    """The queue for messages that failed for good, declared when it is first needed; see
+    docs/failures.md.  None: they are rejected."""
+    park_calls: bool = False
+    """Whether requests are parked, too, although their callers learn of the failure."""
+    kill_switch: KillSwitch | None = None
+    """When to stop taking messages, because they all fail by errors of one kind.  None: never."""
     restart: str = "transient"
     """When a scheduler restarts it: ``"transient"``: after a crash; ``"permanent"``: also after a
     handler has ended it by `StopIteration`; ``"temporary"``: never."""
@@ -112,14 +130,17 @@ class MessageProcessor(MicroThread, HandlerOwner):
     consumer: GenericConsumer
     counts: Counter[str]
     """``handled``, ``unhandled``, ``malformed``, ``failed``, ``filtered``, ``second_reply``,
-    ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``, ``jobs``,
-    ``failed_jobs``, ``restarts``, and the counts of the consumer."""
+    ``lost_reply``, ``expired``, ``stale``, ``stale_acks``, ``poisonous``,
+    ``duplicates``, ``retried``, ``delayed``, ``parked``, ``trips``, ``jobs``, ``failed_jobs``,
+    ``restarts``, and the counts of the consumer."""
     _pool: Pool[Delivery | Job] | None
     _jobs: Jobs
     _ended: gevent.event.Event
     _error: Exception | None
     _on_end: OnEnd | None
 
+    _screens = True
+    """Whether a delivery that arrives may have to go back."""
     _is_draining = False
     _timers: Group | None = None
     _rules = PROCESSOR
@@ -139,10 +160,13 @@ class MessageProcessor(MicroThread, HandlerOwner):
         renew_after_forks(self)
         # A user's consumer class may have the classic signature, without settings.
         given = {} if settings is None else {"settings": settings}
-        self.consumer = self.consumer_class(eqk or self.eqk or eqk, hup, vhost, **given)
+        eqk = eqk or self.eqk or eqk
+        eqk = eqk and with_limits(eqk, self.max_deliveries)
+        self.consumer = self.consumer_class(eqk, hup, vhost, **given)
         self.counts = self.consumer.counts
         self.consumer.prefetch = self.concurrency if self.prefetch is None else self.prefetch
-        self._pool = None
+        check_policies(self)
+        self._pool = self._admission = None  # on the instance, where each message finds it sooner
         self._ended = gevent.event.Event()
         self._ended.set()
         self._error = None
@@ -162,7 +186,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
             state=self._state,
             queues=tuple(dict.fromkeys(queue for queue, _ in self.consumer.qk_list)),
             busy=0 if pool is None else pool.busy,
-            waiting=0 if pool is None else pool.waiting,
+            waiting=0 if pool is None else pool.waiting + self._set_aside,
             lost_replies=counts["lost_reply"],
             **{name: counts[name] for name in _COUNTED},
         )
@@ -171,50 +195,21 @@ class MessageProcessor(MicroThread, HandlerOwner):
     def _state(self) -> str:
         if self._pool is None:
             return "idle"
-        if self.consumer.consuming:
-            return "consuming"
-        return "draining" if self.consumer.stopping else "restoring"
+        if self._is_draining or self.consumer.stopping:
+            return "draining"
+        if self._screens:
+            return "paused" if self.is_paused else "tripped"
+        return "consuming" if self.consumer.consuming else "restoring"
 
-    # --- remote control
-
-    @MessageHandlerFullBody("command", "quit")
-    def msg_quit(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - the classic signature
-        """Stop this processor.  After the last one has stopped, the scheduler returns."""
-        if self._obeys("quit"):
-            self._request_stop(NextAction.QUIT)
-
-    @MessageHandlerFullBody("command", "restart")
-    def msg_restart(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - as above
-        """Replace the process by a new run of the same program, after all handlers have ended."""
-        if self._obeys("restart"):
-            raise AckAndRestart
-
-    def _obeys(self, command: str, mistake: str = "") -> bool:
-        """Tell whether to obey the remote command of the message in hand; log it and its sender.
-
-        Every method that obeys a remote command asks here first.  *mistake*: why no sender can be
-        obeyed, because the command itself is wrong.
-        """
-        user, fingerprint = None, {}
-        # The pool runs each delivery in a greenlet of its own, which has the delivery as argument.
-        item = next(iter(getattr(gevent.getcurrent(), "args", ())), None)
-        if isinstance(item, Delivery):  # else our own program has called the method
-            user, fingerprint = item.properties.user_id, self._decoded(item)["fingerprint"]
-        own = user_of(self.consumer.settings)
-        why = mistake or objection(self.remote_control, user, own)
-        told, sort = (self, command, user, fingerprint), counted(id(self), command)
-        if why:
-            text = "%r refused the command %s of user %r, %r: %s."
-            logger.warning(text, *told, why, extra=sort)
-        else:
-            logger.warning("%r obeys the command %s of user %r, %r.", *told, extra=sort)
-        return not why
+    @property
+    def _set_aside(self) -> int:
+        return 0 if self._admission is None else self._admission.waiting
 
     # --- running
 
     def add_eqk(self, eqk: Eqk) -> None:
         """Listen to more queues; see `GenericConsumer.add_eqk`."""
-        self.consumer.add_eqk(eqk)
+        self.consumer.add_eqk(with_limits(eqk, self.max_deliveries))
 
     def add_timeout(self, seconds: float, callback: Callable[[], object] | None = None) -> None:
         """Call *callback* after *seconds* in a greenlet of this processor; without one, sleep."""
@@ -251,9 +246,17 @@ class MessageProcessor(MicroThread, HandlerOwner):
             logger.warning("%r: %s", self, remark)
         said = type(self).__qualname__, spoken(self.remote_control)
         logger.info("%s: remote control is %s.", *said, extra=counted(*said))
-        pool: Pool[Delivery | Job] = Pool(self.concurrency, self._handle, name)
+        if self._admission is None and needs_admission(self):
+            self._admission = Admission(self)
+        handle = self._handle if self._admission is None else self._admission.handle
+        pool: Pool[Delivery | Job] = Pool(self.concurrency, handle, name, self)
+        self._pool, self._screens, self._is_draining = pool, False, False
+        if self._admission is not None:
+            self._admission.start()
         self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
-        self._pool, self._jobs, self._is_draining = pool, Jobs(self, pool.submit), False
+        self.consumer.copies.running.add(pool)
+        propagation.used = propagation.used or bool(self.propagate)
+        self._jobs = Jobs(self, pool.submit)
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
         self._ended.clear()
 
@@ -324,26 +327,26 @@ class MessageProcessor(MicroThread, HandlerOwner):
         except Exception as exc:
             error = error or exc
         finally:
+            self.consumer.copies.running.discard(pool)
             self._pool, self._error = None, error
             self._ended.set()
             if self._on_end is not None:
                 self._on_end(error)
 
     def _drain(self, pool: Pool[Delivery | Job]) -> None:
-        """Stop in an order that lets running handlers acknowledge their messages.
-
-        First the consumers are cancelled, and messages that wait are requeued for other processors.
-        Then running handlers finish.  The channel, on which they acknowledge, is closed last.
-        """
+        """Stop in an order that lets running handlers acknowledge on the channel, closed last."""
         with ExitStack() as last:  # in reverse order, even if this greenlet is killed meanwhile
             last.callback(self._end_timers)
             last.callback(pool.kill)
             last.callback(self.consumer.stop, CLOSE_LIMIT)
-            self._is_draining = True  # messages that arrive from now on are requeued
+            # Messages that arrive from now on are requeued.
+            self._is_draining = self._screens = True
             self.consumer.cancel_consumers()
             for item in pool.withdraw():
                 if isinstance(item, Delivery):
-                    item.reject(requeue=True)
+                    item.give_back()
+            if self._admission is not None:
+                self._admission.stop()
             if not pool.join(self.shutdown_timeout):
                 logger.warning("%r: handlers did not finish in time; requeueing.", self)
 
@@ -358,10 +361,14 @@ class MessageProcessor(MicroThread, HandlerOwner):
         pool = self._pool
         if self.consumer.discard_all_messages:
             delivery.reject(requeue=False)
-        elif pool is None or self._is_draining:
-            delivery.reject(requeue=True)
+        elif pool is None or (self._screens and not self._takes(delivery)):
+            delivery.give_back()
         else:
             pool.submit(delivery)
+
+    def _takes(self, delivery: Delivery) -> bool:
+        is_taken = self._admission is None or self._admission.takes(delivery)
+        return is_taken and not self._is_draining
 
     def _handle(self, item: Delivery | Job) -> None:
         """Handle one delivery from its bytes to its ack, or one turn of a job.
@@ -374,18 +381,18 @@ class MessageProcessor(MicroThread, HandlerOwner):
         delivery, counts = item, self.counts
         if not delivery.channel.alive:
             counts["stale"] += 1  # the broker delivers it again
+            delivery.give_back()
             return
         try:
-            if delivery.redelivered and self._is_poisonous(delivery):
-                delivery.reject(requeue=False)
-                refuse(self, delivery, RejectMessage("it was delivered too often"))
+            if (delivery.redelivered or delivery.header[1] & TYPED) and self._is_spent(delivery):
                 return
             body = self._decoded(delivery)
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("<-- %s: %s", type(self).__name__, body)
             found = self._handlers_of(body)
-            if body["category"] == "rpc":
-                outcome = serve(self, delivery, body, found)
+            if self.around or body["category"] == "rpc":
+                carry_out = watched_handling if self.around else serve
+                outcome = carry_out(self, delivery, body, found)
             else:
                 outcome = dispatch(body, found)
             if outcome is None:
@@ -396,56 +403,56 @@ class MessageProcessor(MicroThread, HandlerOwner):
             counts["malformed"] += 1
             name, sort = type(self).__name__, counted(type(self).__name__, *place_of(exc))
             logger.error("%s rejected a malformed message: %s", name, exc, extra=sort)  # noqa: TRY400 - it is not our error
-            delivery.reject(requeue=False)
             refuse(self, delivery, exc)
+            self._recovery.give_up(delivery, "malformed", exc)
         except HandlerKilled:
-            self._redeliveries.leave(delivery)
+            self._recovery.redeliveries.leave(delivery)
             raise
         except Exception as exc:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
             sort = counted(type(self).__name__, *place_of(exc))
             logger.exception("%r could not handle a message.", self, extra=sort)
-            delivery.reject(requeue=False)
             refuse(self, delivery, exc)
+            self._recovery.give_up(delivery, "failed", exc)
+
+    @cached_property
+    def _recovery(self) -> Recovery:
+        return Recovery(self)  # most processors never need it
 
     def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
         """Count the outcome, acknowledge or reject the message, and stop if a handler asked to."""
         counts = self.counts
         counts["handled" if outcome.handlers else "unhandled"] += 1
+        if outcome.verdict is Verdict.REJECT:
+            outcome = self._recovery.again(delivery, outcome)
         if outcome.filtered:
             counts["filtered"] += outcome.filtered
         if not delivery.channel.alive:
             counts["stale_acks"] += 1
-            self._redeliveries.leave(delivery)
-        if outcome.verdict is Verdict.ACK:
-            delivery.ack()
-        else:
-            counts["failed"] += 1
-            delivery.reject(requeue=False)
+            self._recovery.redeliveries.leave(delivery)
+            if outcome.verdict is Verdict.ACK:
+                self.consumer.copies.leave(delivery)
         if outcome.next_action is not NextAction.CONTINUE:
             self._request_stop(outcome.next_action)
+        if self._admission is not None and self._admission.judge(delivery, outcome):
+            counts["handled"] -= 1  # it may be handled again
+        elif outcome.verdict is Verdict.ACK:
+            delivery.ack()
+        else:
+            self._settle(delivery, outcome)
 
-    @cached_property
-    def _redeliveries(self) -> Redeliveries:
-        return Redeliveries()  # most processors never need it
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        self.counts["failed"] += 1
+        self._recovery.settle(delivery, outcome)
 
-    def _is_poisonous(self, delivery: Delivery) -> bool:
-        """Tell whether a redelivered message has exceeded `max_deliveries`; if so, log it."""
-        if self.max_deliveries is None:
+    def _is_spent(self, delivery: Delivery) -> bool:
+        """Settle or put off a delivery that comes again and needs no handler now; tell if so."""
+        if self.consumer.settles_copy(delivery, partial(self._receive, delivery)):
+            return True
+        if self.max_deliveries is None or not delivery.redelivered:
             return False
         running = () if self._pool is None else self._pool.running
-        begun = (item for item in running if isinstance(item, Delivery))
-        times = self._redeliveries.count(delivery, begun)
-        if times <= self.max_deliveries:
-            return False
-        self.counts["poisonous"] += 1
-        text = (
-            "%s rejected a message of queue %r, id %r: it was delivered %d times and never "
-            "acknowledged or rejected."
-        )
-        queue, message_id = self.consumer.queue_of(delivery), delivery.properties.message_id
-        logger.error(text, type(self).__name__, queue, message_id, times, extra=counted(queue))
-        return True
+        return self._recovery.is_poisonous(delivery, running)
 
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         """Return the message in a delivery; raise `MalformedMessage`."""
@@ -485,10 +492,7 @@ class MessageProcessor(MicroThread, HandlerOwner):
             logger.warning("%s %s.", type(self).__name__, remark)
 
     def _run_job(self, job: Job) -> None:
-        try:
-            outcome = perform(job.method)
-        finally:
-            job.is_running = False
+        outcome = job.run()
         self.counts["jobs"] += 1
         self.counts["failed_jobs"] += bool(outcome.failures)
         if outcome.next_action is not NextAction.CONTINUE:

@@ -6,32 +6,36 @@ import contextvars
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import gevent
 
 from postage.addressing import Eks, check_eks, check_key
+from postage.around import Around, OutgoingMessage
 from postage.attributes import PRODUCER, REPLIES
-from postage.callables import close_unrun, name_of, refuse_lazy
+from postage.builders import PREFIXES, Builder, parsed, refuse_built
+from postage.callables import refuse_lazy
 from postage.encoding import Encoder, JsonEncoder, body_of, too_large
-from postage.errors import (
-    DecodingError,
-    EncodingError,
-    SettingsError,
-    TimeoutError,  # noqa: A004 - the classic name
-)
+from postage.errors import EncodingError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.publishing import declare_exchange, properties_of, publish, publish_confirmed
+from postage.green.handling.current import propagation
+from postage.green.handling.watching import watched_call, watched_sending
+from postage.green.publishing import (
+    declare_exchange,
+    properties_of,
+    properties_with,
+    publish,
+    publish_confirmed,
+)
 from postage.green.rpc.pending import CallRequest
-from postage.green.rpc.replies import collect
+from postage.green.rpc.replies import collect_results, result_of
 from postage.green.runtime import runtime_of
-from postage.log_records import counted
 from postage.message import (
     ERROR,
     EXCEPTION,
@@ -39,10 +43,18 @@ from postage.message import (
     Message,
     MessageCommand,
     MessageResult,
-    MessageResultError,
     MessageResultException,
     RpcCommand,
-    result_from,
+    command_from,
+)
+from postage.send_options import (
+    CALL_OPTIONS,
+    MESSAGE_OPTIONS,
+    MessageHeaders,
+    SendOptions,
+    given,
+    options_from,
+    split,
 )
 from postage.settings import Hup, Settings, enable_debug_log
 from postage.values import MAX_BODY, check_arguments, check_values
@@ -53,17 +65,6 @@ if TYPE_CHECKING:
 __all__ = ["GenericProducer", "RpcMethod"]
 
 logger = HubLogger(__name__)
-
-# The prefixes of the attributes that __getattr__ serves, each with the prefix of its builder.
-# rpc_queue_ must come before rpc_.
-_PREFIXES = {
-    "message_": "build_message_",
-    "rpc_queue_": "build_rpc_",
-    "rpc_": "build_rpc_",
-}
-
-Builder = Callable[..., Message]
-"""Makes a message from the arguments of ``message_X`` or ``rpc_X``."""
 
 PreparedCall = tuple[CallRequest, float, int, bool]
 """A call that is built and encoded: its request, timeout and retries, and whether the caller wants
@@ -92,7 +93,18 @@ class RpcMethod:
     def __call__(self, /, *args: Any, _queue_only: Literal[True], **kwds: Any) -> str: ...
 
     @overload
-    def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult: ...
+    def __call__(
+        self,
+        /,
+        *args: Any,
+        _headers: MessageHeaders | None = None,
+        _priority: int | None = None,
+        _expiration: float | None = None,
+        _message_id: str | None = None,
+        _delivery_mode: int | None = None,
+        _app_id: str | None = None,
+        **kwds: Any,
+    ) -> MessageResult: ...
 
     def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult | str:
         """Call and return the result; switches."""
@@ -132,7 +144,9 @@ class GenericProducer:
     - ``_key``: send to the first exchange of `eks` with this key;
     - ``_eks``: send to exactly these ``[(Exchange, key), ...]``; then ``_key`` is ignored.
 
-    Calls also take ``_timeout`` (see `rpc_timeout`) and ``_max_retry`` (see `max_retry`).
+    Calls also take ``_timeout`` (see `rpc_timeout`) and ``_max_retry`` (see `max_retry`).  Further
+    options are ``_headers``, ``_priority``, ``_expiration`` (seconds; not of calls),
+    ``_message_id``, ``_delivery_mode`` and ``_app_id``: see docs/producers.md.
 
     *settings* say where the broker is.  They replace *hup*, *vhost*, the class attributes and the
     environment.
@@ -171,6 +185,10 @@ class GenericProducer:
     larger ones.  Sending one raises `EncodingError`; a call ends with an exception result of that
     name."""
 
+    around: Sequence[Around] = ()
+    """Hooks around the sending of each message and call, the outermost first: see `Around`.  Set it
+    on the class before a producer is made, or on a producer."""
+
     def __init__(
         self,
         fingerprint: FingerprintLike | None = None,
@@ -181,6 +199,7 @@ class GenericProducer:
     ) -> None:
         enable_debug_log()
         check_values(self, PRODUCER)
+        propagation.used |= bool(self.around)
         if not self.eks:
             raise SettingsError(f"{type(self).__name__}.eks is empty: give an (Exchange, key)")
         hup = self.hup if hup in (None, {}) else hup
@@ -204,27 +223,19 @@ class GenericProducer:
         """Set an attribute; raise `SettingsError` for a value that cannot be used."""
         if name in PRODUCER:
             PRODUCER[name](f"{type(self).__name__}.{name}", value)
+            propagation.used |= name == "around"
         super().__setattr__(name, value)
 
     def statistics(self) -> ProducerStatistics:
         """Return a snapshot of what this producer has sent and called; never switches."""
         from postage.statistics_types import ProducerStatistics  # noqa: PLC0415 - rarely needed
 
-        counts = self._counts
-        return ProducerStatistics(
-            name=str(self.fingerprint["name"]),
-            sent=counts["sent"],
-            failed=counts["failed"],
-            calling=counts["calling"],
-            succeeded=counts[SUCCESS],
-            erred=counts[ERROR],
-            excepted=counts[EXCEPTION],
-        )
+        return ProducerStatistics.of(str(self.fingerprint["name"]), self._counts)
 
     # Declared as RpcMethod for type checkers and editors: a union with the type of message_X would
     # make the result of every rpc_X unusable without a cast.
     def __getattr__(self, name: str) -> RpcMethod:
-        prefix, builder, default = _parsed(name)
+        prefix, builder, default = parsed(name)
         if default is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         build = self._builder(builder, default)
@@ -239,7 +250,7 @@ class GenericProducer:
         """Return the names of all attributes, including those that builders add."""
         names = set(super().__dir__())
         yield from names
-        for attribute, builder in _PREFIXES.items():
+        for attribute, builder in PREFIXES.items():
             for name in names:
                 if name.startswith(builder) and name != builder:
                     yield attribute + name.removeprefix(builder)
@@ -264,19 +275,39 @@ class GenericProducer:
         *args: Any,
         _key: str | None = None,
         _eks: Eks | None = None,
+        _headers: MessageHeaders | None = None,
+        _priority: int | None = None,
+        _expiration: float | None = None,
+        _message_id: str | None = None,
+        _delivery_mode: int | None = None,
+        _app_id: str | None = None,
         **kwds: Any,
     ) -> None:
         """Send the message *name*, as ``message_X`` does; see the class for all arguments."""
-        build = self._builder(f"build_message_{name}", partial(_command, MessageCommand, name))
+        build = self._builder(f"build_message_{name}", partial(command_from, MessageCommand, name))
+        kwds |= given(_headers, _priority, _expiration, _message_id, _delivery_mode, _app_id)
         self._send_message(build, *args, _key=_key, _eks=_eks, **kwds)
 
     def message(self, /, *args: Any, **kwds: Any) -> None:
         """Send a generic message, type and name ``none``, with the arguments as they are."""
         self._send_message(Message, *args, **kwds)
 
-    def forward(self, body: Any, *, _key: str | None = None, _eks: Eks | None = None) -> None:
+    def forward(
+        self,
+        body: Any,
+        *,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        _headers: MessageHeaders | None = None,
+        _priority: int | None = None,
+        _expiration: float | None = None,
+        _message_id: str | None = None,
+        _delivery_mode: int | None = None,
+        _app_id: str | None = None,
+    ) -> None:
         """Send *body* as it is; no fingerprint is added."""
-        self._publish(body, self._targets(_key, _eks))
+        named = given(_headers, _priority, _expiration, _message_id, _delivery_mode, _app_id)
+        self._publish(body, self._targets(_key, _eks), options_from(named))
 
     def serialize_text_file(self, filepath: str | os.PathLike[str]) -> dict[str, Any]:
         """Return ``{"name": ..., "content": [lines]}`` of a UTF-8 text file, to be sent."""
@@ -292,23 +323,34 @@ class GenericProducer:
         _eks: Eks | None = None,
         **kwds: Any,
     ) -> None:
+        options = None
+        if kwds and min(kwds) < "`":  # as all names that begin with "_" are
+            kwds, options = split(build, kwds, MESSAGE_OPTIONS)
         message = build(*args, **kwds)
         try:
             message.fingerprint(self.fingerprint)
             body = message.body
         except AttributeError:
-            _refuse_built(build, message)
+            refuse_built(build, message)
         is_usual = _key is None and _eks is None
-        self._publish(body, self.eks if is_usual else self._targets(_key, _eks))
+        self._publish(body, self.eks if is_usual else self._targets(_key, _eks), options)
 
-    def _publish(self, body: Any, targets: Eks) -> None:
+    def _publish(self, body: Any, targets: Eks, options: SendOptions | None) -> None:
+        if propagation.used and not (options is not None and options.is_watched):
+            options = propagation.extended(options)
+            if self.around:
+                send = partial(self._publish, body, targets)
+                watched_sending(self, OutgoingMessage(body, tuple(targets)), options, send)
+                return
         encoded, pair = body_of(self.encoder, body), self._pair
         if (limit := self.max_body) is not None and len(encoded) > limit:
             self._counts["failed"] += 1
-            raise self._too_large(encoded)
+            raise too_large(encoded, type(self).__name__, limit)
         content_type, now = self.encoder.content_type, int(time.time())
         render = properties_of(self.settings, named=self.send_user_id)  # it cannot be pickled
         properties = render(pair.new_id(), content_type, self.delivery_mode, now)
+        if options is not None:
+            properties = properties_with(options, properties)
         publish_ = publish_confirmed if self.confirm else publish
         deadline = time.monotonic() + self.publish_timeout
         if pair.declaring:
@@ -337,9 +379,6 @@ class GenericProducer:
         check_key("_key", key)
         return [(self.default_exchange, key)]
 
-    def _too_large(self, body: bytes) -> EncodingError:
-        return too_large(body, type(self).__name__, self.max_body)
-
     # --- calls
 
     def call(
@@ -351,6 +390,11 @@ class GenericProducer:
         _eks: Eks | None = None,
         _timeout: float | None = None,
         _max_retry: int | None = None,
+        _headers: MessageHeaders | None = None,
+        _priority: int | None = None,
+        _message_id: str | None = None,
+        _delivery_mode: int | None = None,
+        _app_id: str | None = None,
         **kwds: Any,
     ) -> MessageResult:
         """Call *name*, as ``rpc_X`` does, and return the result; switches.
@@ -359,8 +403,9 @@ class GenericProducer:
         result is an exception result that says why; `MessageResult.unwrap` raises it.  See the
         class for all arguments.
         """
-        build = self._builder(f"build_rpc_{name}", partial(_command, RpcCommand, name))
+        build = self._builder(f"build_rpc_{name}", partial(command_from, RpcCommand, name))
         kwds |= {"_key": _key, "_eks": _eks, "_timeout": _timeout, "_max_retry": _max_retry}
+        kwds |= given(_headers, _priority, None, _message_id, _delivery_mode, _app_id)
         return cast("MessageResult", self._make_call(self._prepare_call(build, *args, **kwds)))
 
     def _prepare_call(
@@ -376,18 +421,23 @@ class GenericProducer:
         **kwds: Any,
     ) -> PreparedCall:
         """Build and encode a call; never switches."""
+        options = None
+        if kwds and min(kwds) < "`":  # as above
+            kwds, options = split(build, kwds, CALL_OPTIONS)
         message = build(*args, **kwds)
         try:
             message.fingerprint(self.fingerprint)
             body = body_of(self.encoder, message.body)
         except AttributeError:
-            _refuse_built(build, message)
+            refuse_built(build, message)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
         if logger.isEnabledFor(logging.DEBUG):
             name = type(self).__name__
             logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
-        request = CallRequest(exchange, key, body, self.encoder.content_type)
+        if propagation.used:
+            options = propagation.extended(options)
+        request = CallRequest(exchange, key, body, self.encoder.content_type, options)
         retries = self.max_retry
         if _max_retry is not None:
             PRODUCER["max_retry"]("_max_retry", _max_retry)
@@ -398,9 +448,11 @@ class GenericProducer:
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""
         request, timeout, retries, queue_only = call
+        if propagation.used and self.around and not request.is_watched:
+            return watched_call(self, request, partial(self._make_call, call))
         calls = runtime_of(self.settings).calls
         if (limit := self.max_body) is not None and len(request.body) > limit:
-            error = self._too_large(request.body)
+            error = too_large(request.body, type(self).__name__, limit)
             if queue_only:
                 raise error
             self._counts[EXCEPTION] += 1
@@ -412,7 +464,9 @@ class GenericProducer:
             reply = calls.call(request, timeout=timeout, max_retry=retries)
         finally:
             self._counts["calling"] -= 1
-        result = reply if isinstance(reply, MessageResult) else self._result(reply.body)[1]
+        result = (
+            reply if isinstance(reply, MessageResult) else result_of(self.encoder, reply.body)[1]
+        )
         self._counts[result.result_type] += 1
         return result
 
@@ -432,17 +486,8 @@ class GenericProducer:
         check_arguments(REPLIES, queue=queue, result_len=result_len, callback=callback)
         refuse_lazy(callback)
         timeout = self.rpc_timeout if timeout is None else self._timeout(timeout, "timeout")
-        replies, is_complete = collect(self._pair, queue, result_len, timeout=timeout)
-        results = []
-        for reply in replies:
-            decoded, result = self._result(reply.body)
-            results.append(result)
-            if callback is not None:
-                callback(decoded)
-        if not is_complete:
-            text = f"{len(results)} of {result_len} replies came within {timeout:g} s"
-            raise TimeoutError(text, tuple(results))
-        return results
+        at = self._pair, queue
+        return collect_results(*at, result_len, self.encoder, callback, timeout=timeout)
 
     def _timeout(self, given: float, name: str = "_timeout") -> float:
         with suppress(TypeError):  # of a text, for example: it is refused below
@@ -450,50 +495,3 @@ class GenericProducer:
                 return self.rpc_timeout  # as in 1.2.1
         PRODUCER["rpc_timeout"](name, given)
         return given
-
-    def _result(self, body: bytes) -> tuple[Any, MessageResult]:
-        """Return the decoded reply and the result message in it."""
-        try:
-            decoded = self.encoder.decode(body)
-        except Exception as exc:  # an encoder of the user's may raise anything
-            try:
-                decoded = JsonEncoder.decode(body)  # in which a server refuses other encodings
-            except DecodingError:
-                logger.warning("A reply could not be decoded: %s", exc, extra=counted())
-                return None, MessageResultError(f"Malformed reply {body[:200]!r}")
-        return decoded, result_from(decoded)
-
-
-@lru_cache(maxsize=1024)
-def _parsed(name: str) -> tuple[str, str, Builder | None]:
-    """Return the prefix of the attribute *name*, the name of its builder, and a default builder.
-
-    The default builder is None for an attribute that no producer has.
-    """
-    for prefix, builder in _PREFIXES.items():
-        message = name.removeprefix(prefix)
-        if message and message != name:
-            command = MessageCommand if prefix == "message_" else RpcCommand
-            return prefix, builder + message, partial(_command, command, message)
-    return "", "", None
-
-
-def _refuse_built(build: Builder, built: Any) -> NoReturn:
-    """Raise the error about what a builder has returned instead of a message."""
-    if isinstance(built, Message):
-        raise  # noqa: PLE0704 - called where an AttributeError is handled, which has another cause
-    close_unrun(built)
-    raise SettingsError(f"{name_of(build)} must return a message, not {repr(built)[:100]}")
-
-
-def _command(
-    command: type[MessageCommand], name: str, /, *args: Any, **kwds: Any
-) -> MessageCommand:
-    """Build the command *name*, with the arguments of a call as its parameters."""
-    if not args and not kwds:
-        return command(name)
-    if not args:
-        return command(name, kwds["parameters"] if kwds.keys() == {"parameters"} else kwds)
-    if kwds:
-        return command(name, {"args": list(args), "kwds": kwds})
-    return command(name, args[0] if len(args) == 1 else list(args))

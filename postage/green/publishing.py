@@ -6,11 +6,13 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 
+from postage.copies import AGAIN
 from postage.errors import (
+    AuthenticationFailed,
     ChannelRefused,
     ConnectionFailed,
     ConnectionLost,
@@ -20,7 +22,9 @@ from postage.errors import (
     OperationTimeout,
     PostageError,
     PublishFailed,
+    TlsFailed,
     TopologyMismatch,
+    VhostRefused,
 )
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
@@ -30,14 +34,16 @@ from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.waiting import SharedResource
-from postage.green.retry import RetryTimer
+from postage.green.tries import MIN_TRY_TIME, RetryTimer
+from postage.protocol import SEND_ID
 from postage.remote_control import user_of
+from postage.send_options import SendOptions
 from postage.settings import Settings
 
 # fmt: off
 __all__ = [
-    "Publication", "PublishArgs", "declare_exchange", "properties_of", "publish",
-    "publish_confirmed",
+    "Publication", "PublishArgs", "declare_exchange", "properties_of", "properties_with", "publish",
+    "publish_confirmed", "publish_patiently",
 ]
 # fmt: on
 
@@ -46,15 +52,24 @@ logger = HubLogger(__name__)
 MAX_BURST = 1 << 16
 """Bytes that publishes without confirms write in one turn of the hub.  After that the publisher
 switches once, so that timers, sockets and other greenlets run."""
+NO_LIMIT = 30 * 86400.0
+"""Seconds of a wait that only an answer, or the end of a connection, is to end."""
 ONE_LOOP_ITERATION = 1e-6
 """Seconds to sleep: any value > 0 makes ``gevent.sleep`` run one iteration of the event loop."""
 
 ChannelChooser = Callable[[Connection], SharedResource[Channel]]
 """Chooses the channel of a connection to publish on."""
 
+_CORRECT = "correct this here or on the broker; components try again until then"
 _RESTART = "is it running?  A longer publish_timeout outlasts its restart"
 _REMEDIES: tuple[tuple[type[PostageError], str], ...] = (
-    (NotAcknowledged, "is a queue full (x-overflow), or a quorum queue without its majority?"),
+    (AuthenticationFailed, _CORRECT),
+    (VhostRefused, _CORRECT),
+    (TlsFailed, _CORRECT),
+    (
+        NotAcknowledged,
+        "is a queue full (x-overflow), a quorum queue without its majority, or removed just then?",
+    ),
     (ConnectionFailed, _RESTART),
     (ConnectionLost, _RESTART),
     (ChannelRefused, "the broker keeps refusing messages of other publishers: correct those"),
@@ -76,6 +91,15 @@ def properties_of(settings: Settings, *, named: bool) -> Callable[..., Propertie
     if user is None:
         return _anonymous.render
     return lambda *values: _named.render(*values, user)
+
+
+def properties_with(options: SendOptions, usual: Properties) -> Properties:
+    """Return the properties *usual* of a message with *options*."""
+    values = usual.as_dict() | options.properties()
+    if options.message_id is not None:
+        # The broker tells by the message which one it returns, and peers tell copies by their ids.
+        values["headers"] = {**values.get("headers", {}), SEND_ID: usual.message_id}
+    return Properties.decode(Properties(**values).encode())  # encoded once for all tries
 
 
 PublishArgs = tuple[type[Exchange], str, Properties, bytes, bool]
@@ -153,8 +177,8 @@ def publish_confirmed(pair: Pair, message: PublishArgs, *, limit: float) -> None
     """Publish until the broker has confirmed the message, at most *limit* seconds; switches.
 
     After a nack, a lost connection, or a channel that another publish closed, the message is sent
-    again with the same ``message_id``, so it can arrive twice.  Raises `PublishFailed` at the
-    limit, and at once:
+    again with the same ``message_id`` and the ``type`` `AGAIN`, so it can arrive twice: see
+    `postage.copies`.  Raises `PublishFailed` at the limit, and at once:
 
     - `NoRoute` when the message is mandatory and reaches no queue, or when its exchange was
       deleted and no queue has been bound again;
@@ -166,6 +190,29 @@ def publish_confirmed(pair: Pair, message: PublishArgs, *, limit: float) -> None
     have the message.
     """
     _publish(pair, message, limit, _confirming, Channel.publish_confirmed)
+
+
+def publish_patiently(
+    pair: Pair, message: PublishArgs, *, limit: float, choose: ChannelChooser
+) -> None:
+    """Publish like `publish_confirmed`, but wait for the answer to each try without a limit.
+
+    For messages that must not arrive twice: after a timeout, the broker may still be about to
+    handle the first copy.  It answers unless the channel or the connection ends.  *limit* seconds
+    hold for everything else: for connecting, declaring, and the tries after a nack.  *choose*
+    returns the channel, on which others may have to wait as long.
+    """
+    _publish(pair, message, limit, choose, _publish_and_wait)
+
+
+def _publish_and_wait(channel: Channel, *message: Any, mandatory: bool, limit: float) -> None:  # noqa: ARG001 - it is for the rest
+    try:
+        channel.publish_confirmed(*message, mandatory=mandatory, limit=NO_LIMIT)
+    except NotAcknowledged:
+        if not channel.is_proven:
+            channel.give_up()  # the next try may reach more on another one
+        raise
+    channel.is_proven = True
 
 
 _plain = operator.attrgetter("plain")
@@ -193,17 +240,27 @@ def _publish(
                 timer = timer or RetryTimer(limit, started=started)
                 connection = _declare(pair, exchange, timer)
                 if not connection.trusts(exchange):
-                    return _publish_doubted(connection, Publication(*message), timer)
+                    return _publish_doubted(connection, Publication(*message), timer, choose)
                 channel, remaining = _open_channel(connection, choose, timer), timer.remaining
             write(
                 channel, exchange.name, key, properties, body, mandatory=mandatory, limit=remaining
             )
         except PostageError as exc:  # noqa: PERF203 - there is rarely a second turn
             timer = timer or RetryTimer(limit, started=started)
-            _wait_for_retry(pair, Publication(*message), timer, exc)
+            _wait_for_retry(pair, Publication(*message), timer, exc, choose)
             remaining = timer.remaining
+            if not isinstance(exc, ConnectionFailed):
+                properties = _marked(properties)
+                message = exchange, key, properties, body, mandatory
         else:
             return channel
+
+
+def _marked(properties: Properties) -> Properties:
+    """Return the *properties* of a message that is sent again: see `postage.copies`."""
+    marked = Properties.decode(properties.encode())
+    marked.type = AGAIN
+    return marked
 
 
 def _declare(pair: Pair, exchange: type[Exchange], timer: RetryTimer) -> Connection:
@@ -238,7 +295,7 @@ def _within(timer: RetryTimer, operation: str) -> Iterator[None]:
 
 
 def _publish_doubted(
-    connection: Connection, publication: Publication, timer: RetryTimer
+    connection: Connection, publication: Publication, timer: RetryTimer, choose: ChannelChooser
 ) -> Channel:
     """Publish to an exchange that was missing; return the channel.
 
@@ -247,27 +304,34 @@ def _publish_doubted(
     queue.  Raises `NoRoute` at the limit, or when the exchange is trusted again.
     """
     exchange, key, properties, body, _ = publication
-    was_returned = False
+    choose = _confirming if choose is _plain else choose
+    returned: NoRoute | None = None
     while True:
-        channel = _open_channel(connection, _confirming, timer)
+        if returned is not None and timer.remaining < MIN_TRY_TIME:
+            raise returned  # the pause was longer than it should be: this machine is busy
+        channel = _open_channel(connection, choose, timer)
         try:
             channel.publish_confirmed(
                 exchange.name, key, properties, body, mandatory=True, limit=timer.remaining
             )
-        except NoRoute:
-            was_returned = True
+        except NoRoute as exc:
+            returned = exc
             pause = timer.next_pause()
             if pause is None or not connection.alive or connection.trusts(exchange):
                 raise
             connection.wait_end(min(pause, POLL))
         else:
-            if was_returned:
+            if returned is not None:
                 connection.doubt(exchange)
             return channel
 
 
 def _wait_for_retry(
-    pair: Pair, publication: Publication, timer: RetryTimer, error: PostageError
+    pair: Pair,
+    publication: Publication,
+    timer: RetryTimer,
+    error: PostageError,
+    choose: ChannelChooser,
 ) -> None:
     """Pause before the next try; switches.
 
@@ -288,5 +352,5 @@ def _wait_for_retry(
     if isinstance(error, ChannelRefused) and error.misses(exchange.name, "exchange"):
         connection.note_missing(exchange)
     if isinstance(error, NotAcknowledged):
-        connection.replace_channel(connection.confirming)
+        connection.replace_channel(choose(connection))
     connection.wait_end(pause)

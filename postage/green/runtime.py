@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,9 @@ from typing import Any
 
 import gevent.hub
 import gevent.monkey
+from gevent.lock import Semaphore
 
+from postage.copies import Copies
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_door import hub_door, native_thread
 from postage.green.amqp.hub_logging import HubLogger
@@ -78,6 +81,14 @@ class Runtime:
         )
         """Starts components, so that ten thousand of them do not need ten thousand greenlets."""
         self.consumer_check = ConsumerCheck()
+        self.copies = Copies()
+        """Knows what the components handle, and have handled."""
+        self.first_in: defaultdict[str, Semaphore] = defaultdict(Semaphore)
+        """Held to put the first failed message into a queue, by the name of the queue."""
+        self.refused_at: dict[str, float] = {}
+        """When queues have refused failed messages, by `time.monotonic`."""
+        self.declared_at: dict[str, float] = {}
+        """When the young quorum queues of failed messages were declared, by `time.monotonic`."""
         self.calls = Calls(self.pair, self.declare_gate)
         self.pair.on_failure.append(partial(replying.on_failure, self.pair))
 
@@ -222,19 +233,20 @@ def open_connections() -> list[Connection]:
     return [] if runtimes is None else runtimes.connections()
 
 
-def close(limit: float = 5.0) -> None:
+def close(limit: float = 5.0, host: str | None = None) -> None:
     """Close all connections of this hub properly, in at most *limit* seconds each; switches.
 
-    Greenlets that wait on them get `ConnectionClosed`; the next use of a producer connects again.
+    *host*: only those of components whose settings have this host.  Greenlets that wait on them get
+    `ConnectionClosed`; the next use of a producer connects again.
     """
     runtimes = getattr(_local, "runtimes", None)
     if runtimes is None:
         return
-    pairs = [each.pair for each in runtimes.by_settings.values()]
-    runtimes.by_settings.clear()
+    known = runtimes.by_settings
+    ended = [known.pop(each) for each in list(known) if host in (None, each.host)]
     runtimes.last = None, None
-    for pair in pairs:
-        pair.close(limit)
+    for runtime in ended:
+        runtime.pair.close(limit)
 
 
 _registered_in = 0  # the process that has registered `_at_exit`

@@ -20,7 +20,8 @@ Each of them leads to FAILED, after an error that waiting does not cure, and to 
 * **Channels.**  All queues share one channel.  A broker does one operation of a channel after the
   other, so a queue that hangs would stop the consumers of all others.  Therefore the declaration
   first asks the queue itself, on a leased channel.  If ``basic.consume`` still gets no answer
-  within `PATIENCE`, the channel is abandoned, and this queue gets a channel of its own.
+  within `PATIENCE`, the channel is abandoned, and this queue gets a channel of its own.  So does
+  an exclusive consumer: while another one has the queue, each try costs its channel.
 * **Pausing.**  After a lost connection it does not pause, because reconnecting does.  After a
   channel or consumer that ended soon after its start, and after a refusal, it pauses by
   `Backoff`, so that a queue whose messages break the channel does not keep the broker busy.
@@ -34,11 +35,11 @@ The startup pool of the runtime makes the first try; the queues for which it fai
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,11 +53,10 @@ from postage.errors import (
     OperationTimeout,
     PostageError,
 )
-from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
+from postage.green.amqp.declared_queues import declare_queue, silence_reported
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.refusals import Declaration
 from postage.green.amqp.waiting import SharedResource
 from postage.green.runtime import Runtime
 from postage.green.subscription_states import (
@@ -64,46 +64,18 @@ from postage.green.subscription_states import (
     SubscriptionState,
     next_subscription_state,
 )
-from postage.green.topology import QueueDeclaration, Topology, may_pass
+from postage.green.topology import QueueDeclaration, Topology, in_use, may_pass
 
-__all__ = ["Subscription", "declare_queue"]
+__all__ = ["Subscription"]
 
 logger = HubLogger(__name__)
 
 LASTED = 5.0
 """Seconds after which consuming has lasted: the first recovery after it does not pause."""
+FAREWELL = 2.0
+"""Seconds for which a final refusal waits for the end of its connection, which would explain it."""
 PATIENCE = 2.0
 """Seconds without an answer after which a queue is reported, and no longer holds up others."""
-
-
-def declare_queue(connection: Connection, queue: QueueDeclaration, *, probe: bool = False) -> None:
-    """Declare *queue*, its exchanges and bindings on *connection*, and set its name; switches.
-
-    The caller has a place in the declare gate of the runtime.  With *probe*, also waits for an
-    answer of the queue itself.  Raises what `Channel` does.
-    """
-    try:
-        _declare_all(connection, queue, probe)
-    except ChannelRefused as exc:
-        deleted = [each for each, _ in queue.bindings if exc.misses(each.name, "exchange")]
-        if not deleted:
-            raise
-        # An exchange was deleted after this connection had declared it.
-        for exchange in deleted:
-            connection.note_missing(exchange)
-        _declare_all(connection, queue, probe)
-    queue.declared_on = connection
-
-
-def _declare_all(connection: Connection, queue: QueueDeclaration, probe: bool) -> None:  # noqa: FBT001 - private
-    exchanges: dict[type[Exchange], None] = dict.fromkeys(each for each, _ in queue.bindings)
-    for exchange in exchanges:
-        connection.declare(exchange)
-    bindings = [(exchange.name, key) for exchange, key in queue.bindings]
-    queue.name = connection.trials.carry_out(
-        Declaration.of_queue(queue.requested_name, queue.flags),
-        lambda to: to.queue_declare_bound(queue.requested_name, queue.flags, bindings, probe=probe),
-    )
 
 
 class Subscription:
@@ -160,7 +132,8 @@ class Subscription:
     @property
     def consuming(self) -> bool:
         """Whether the broker has a consumer for every queue, as far as is known here."""
-        return self._state is SubscriptionState.CONSUMING and self._is_complete()
+        is_complete = not self._topology.is_held and self._is_complete()
+        return self._state is SubscriptionState.CONSUMING and is_complete
 
     def queue_of(self, tag: str) -> str:
         """Return the name of the queue with the consumer *tag*, or an empty string."""
@@ -174,13 +147,36 @@ class Subscription:
         self._move(SubscriptionEvent.START)
         self._runtime.startup.submit(self._start)
 
+    def hold(self) -> None:
+        """End the consumers that a held `Topology` does not want; never switches.
+
+        What was delivered can still be settled.
+        """
+        for queue in self._topology:
+            if not queue.ends_with_consumer:
+                if (recovering := self._recovering.pop(queue, None)) is not None:
+                    recovering.kill(block=False)
+                self._end_consumer(queue)
+
+    def resume(self, prefetch: int) -> None:
+        """Consume from every queue again, with this prefetch; never switches."""
+        self.limits["prefetch"] = prefetch
+        self._move(SubscriptionEvent.RESUME)
+        self._recover_each(self._missing(), pauses=False)
+
+    def _end_consumer(self, queue: QueueDeclaration) -> None:
+        channel, tag = self._channel_of(queue), queue.consumer_tag
+        if self._queue_of_tag.pop(tag, None) is not None and channel is not None:
+            self._cancelled_tags.append(tag)
+            channel.cancel_nowait(tag)
+
     def add(self, queue: QueueDeclaration) -> None:
         """Also consume from *queue*, which is declared; switches.
 
         If the channel has ended, recovery does it later.  Raises `ChannelRefused`.
         """
         channel = self._channel
-        if queue.consumer_tag in self._queue_of_tag:
+        if queue.consumer_tag in self._queue_of_tag or not self._is_wanted(queue):
             return
         if channel is None or not channel.alive:
             if self._state is SubscriptionState.CONSUMING:  # it had no queue so far
@@ -231,7 +227,7 @@ class Subscription:
             each.on_end.clear()
             each.close_nowait()
         if channel is not None:
-            channel.release(tags, limit)
+            channel.release(tags, limit if channel.shared else channel.await_cancels(limit))
 
     # --- for `Rebinding`, which restores what others delete
 
@@ -292,11 +288,9 @@ class Subscription:
         queue.declared_on = None
         queue.was_cancelled = True
         self._counts["cancelled"] += 1
-        logger.warning(
-            "The broker ended the consumer of queue %r (was it deleted, or did its leader move?); "
-            "restoring it.",
-            queue.name,
-        )
+        channel = self._channel_of(queue)
+        text = "The broker ended the consumer of queue %r (%s); restoring it."
+        logger.warning(text, queue.name, "" if channel is None else channel.cancel_reason(tag))
         self._note_broken([queue])
 
     def _note_broken(self, missing: Iterable[QueueDeclaration], *, pauses: bool = True) -> None:
@@ -328,7 +322,8 @@ class Subscription:
             connection = self._runtime.pair.consuming.get(math.inf)
             self._channel_on(connection)
             for queue in self._topology:
-                if queue.declared_on is connection:  # declaring would hold up the pool
+                # Declaring would hold up the pool.
+                if queue.declared_on is connection and self._is_wanted(queue):
                     self._try(queue)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from %s: %s", self._names(), exc)
@@ -345,7 +340,7 @@ class Subscription:
             queue.backoff = None
         pause = queue.next_pause() if pauses and not lasted else 0.0
         try:
-            while queue in self._topology and not self._is_consumed(queue):
+            while self._is_wanted(queue) and not self._is_consumed(queue):
                 gevent.sleep(pause)
                 pause = self._try(queue)
         except Exception as exc:  # the component ends with it
@@ -361,45 +356,28 @@ class Subscription:
         was_declared = queue.declared_on is connection
         try:
             if not was_declared:
-                with self._runtime.declare_gate.acquire(), self._reporting(queue):
+                with self._runtime.declare_gate.acquire(), silence_reported(queue, PATIENCE):
                     declare_queue(connection, queue, probe=True)
             channel = self._channel_on(connection, queue)
-            if queue in self._topology:  # it may have been removed meanwhile
+            if self._is_wanted(queue):  # it may have been removed meanwhile
                 self._consume(channel, queue)
         except ChannelRefused as exc:
             queue.declared_on = None
             if not was_declared:
-                self._check_refusal(exc, queue)
+                self._check_refusal(exc, queue, connection)
         except (ConnectionLost, OperationTimeout) as exc:
             logger.debug("Not consuming yet from queue %r: %s", queue.name, exc)
             if not connection.alive:
                 return 0.0  # reconnecting makes the pauses
         return 0.0 if self._is_consumed(queue) else queue.next_pause()
 
-    @contextlib.contextmanager
-    def _reporting(self, queue: QueueDeclaration) -> Iterator[None]:
-        """Report *queue* if the block takes longer than `PATIENCE`."""
-        timer = gevent.get_hub().loop.timer(PATIENCE, ref=False)
-        timer.start(self._report_unanswered, queue, update=True)
-        try:
-            yield
-        finally:
-            timer.close()
-
-    def _report_unanswered(self, queue: QueueDeclaration) -> None:
-        level, queue.was_reported = logging.DEBUG if queue.was_reported else logging.WARNING, True
-        logger.log(
-            level,
-            "The broker does not answer about queue %r (does the queue's node hang?); waiting for "
-            "it apart from all other queues.",
-            queue.name,
-        )
-
     def _channel_of(self, queue: QueueDeclaration) -> Channel | None:
         return self._own_channels.get(queue, self._channel)
 
     def _channel_on(self, connection: Connection, queue: QueueDeclaration | None = None) -> Channel:
         """Return an open channel, the own one of *queue* if it must have one; may switch."""
+        if queue is not None and queue.options.exclusive:
+            self._own_channels.setdefault(queue, None)
         if queue in self._own_channels:
             channel = self._own_channels[queue]
             if channel is None or not channel.alive:
@@ -429,11 +407,15 @@ class Subscription:
         tag = queue.consumer_tag = new_tag()
         self._queue_of_tag[tag] = queue
         asked = {"tag": tag, "may_vanish": queue.may_vanish, **self.limits}
+        receive, options = self._on_delivery, queue.options
+        if queue.reader is not None:
+            receive = partial(queue.reader.receive, receive)
+            options = replace(options, arguments=queue.reader.arguments(options))
         limit = None if queue in self._own_channels else PATIENCE
         unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
-            with channel.turn, self._reporting(queue), gevent.Timeout(limit, unanswered):
-                channel.consume(queue.name, self._on_delivery, **asked)
+            with channel.turn, silence_reported(queue, PATIENCE), gevent.Timeout(limit, unanswered):
+                channel.consume(queue.name, receive, options=options, **asked)
         except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:
                 self._cancelled_tags.append(tag)
@@ -444,14 +426,22 @@ class Subscription:
             raise
         queue.consuming_since, queue.was_reported = time.monotonic(), False
 
-    def _check_refusal(self, error: ChannelRefused, queue: QueueDeclaration) -> None:
-        """Raise *error* if it will not pass, or if there has never been a consumer."""
+    def _check_refusal(
+        self, error: ChannelRefused, queue: QueueDeclaration, connection: Connection
+    ) -> None:
+        """Raise *error* if it will not pass, or if there has never been a consumer; may switch."""
         if self._has_consumed and may_pass(error, queue):
             logger.warning("Queue %r is not available; trying again: %s", queue.name, error)
             return
+        if self._has_consumed:
+            # RabbitMQ 4.3 deletes a virtual host with its queues and permissions before it ends the
+            # connections to it.  The virtual host may be made again.
+            connection.wait_end(FAREWELL)
+            if not connection.alive:
+                return
         if queue.was_cancelled:
             raise error from ConsumerCancelled(queue.name)
-        raise error
+        raise in_use(error, queue)
 
     def _note_progress(self) -> None:
         """Note that everything is restored, if it is."""
@@ -472,15 +462,19 @@ class Subscription:
     def _move(self, event: SubscriptionEvent) -> None:
         self._state = next_subscription_state(self._state, event)
 
+    def _is_wanted(self, queue: QueueDeclaration) -> bool:
+        return queue in self._topology and (queue.ends_with_consumer or not self._topology.is_held)
+
     def _is_complete(self) -> bool:
-        return all(map(self._is_consumed, self._topology))
+        return not self._missing()
 
     def _is_consumed(self, queue: QueueDeclaration) -> bool:
         channel, tag = self._channel_of(queue), queue.consumer_tag
         return tag in self._queue_of_tag and channel is not None and channel.has_consumer(tag)
 
     def _missing(self) -> list[QueueDeclaration]:
-        return [queue for queue in self._topology if not self._is_consumed(queue)]
+        wanted = filter(self._is_wanted, self._topology)
+        return [queue for queue in wanted if not self._is_consumed(queue)]
 
     def _drop_channel(self) -> None:
         if self._channel is not None:

@@ -13,7 +13,7 @@ class SubscriptionState(enum.Enum):
 
     NEW = enum.auto()
     STARTING = enum.auto()
-    """It has never had all its consumers."""
+    """It has not had all its consumers since its start, or since it was told to consume again."""
     CONSUMING = enum.auto()
     """The broker has a consumer for every queue, as far as is known here."""
     RECOVERING = enum.auto()
@@ -28,6 +28,8 @@ class SubscriptionEvent(enum.Enum):
     START = enum.auto()
     RESTORED = enum.auto()
     """Every queue has its consumer."""
+    RESUME = enum.auto()
+    """It shall consume again from queues that it was told to hold."""
     BROKEN = enum.auto()
     """A consumer, the channel or the connection has ended."""
     FAIL = enum.auto()
@@ -37,23 +39,40 @@ class SubscriptionEvent(enum.Enum):
 _S, _E = SubscriptionState, SubscriptionEvent
 
 TRANSITIONS: Mapping[SubscriptionState, Mapping[SubscriptionEvent, SubscriptionState]] = {
-    _S.NEW: {_E.START: _S.STARTING, _E.STOP: _S.STOPPED},
+    _S.NEW: {_E.START: _S.STARTING, _E.STOP: _S.STOPPED, _E.RESUME: _S.NEW},
     _S.STARTING: {
         _E.RESTORED: _S.CONSUMING,
+        _E.RESUME: _S.STARTING,
         _E.BROKEN: _S.RECOVERING,
         _E.FAIL: _S.FAILED,
         _E.STOP: _S.STOPPED,
     },
-    _S.CONSUMING: {_E.BROKEN: _S.RECOVERING, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
+    _S.CONSUMING: {
+        _E.RESUME: _S.STARTING,
+        _E.BROKEN: _S.RECOVERING,
+        _E.FAIL: _S.FAILED,
+        _E.STOP: _S.STOPPED,
+    },
     _S.RECOVERING: {
         _E.RESTORED: _S.CONSUMING,
+        _E.RESUME: _S.RECOVERING,
         _E.BROKEN: _S.RECOVERING,
         _E.FAIL: _S.FAILED,
         _E.STOP: _S.STOPPED,
     },
     # Until the component stops it, the end of its channel or consumers may be reported.
-    _S.FAILED: {_E.BROKEN: _S.FAILED, _E.FAIL: _S.FAILED, _E.STOP: _S.STOPPED},
-    _S.STOPPED: {_E.BROKEN: _S.STOPPED, _E.FAIL: _S.STOPPED, _E.STOP: _S.STOPPED},
+    _S.FAILED: {
+        _E.RESUME: _S.FAILED,
+        _E.BROKEN: _S.FAILED,
+        _E.FAIL: _S.FAILED,
+        _E.STOP: _S.STOPPED,
+    },
+    _S.STOPPED: {
+        _E.RESUME: _S.STOPPED,
+        _E.BROKEN: _S.STOPPED,
+        _E.FAIL: _S.STOPPED,
+        _E.STOP: _S.STOPPED,
+    },
 }
 
 

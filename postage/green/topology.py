@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postage.errors import ChannelRefused, PostageError
+from postage.addressing import Key, QueueSpec, check_flags, queue_name_and_flags
+from postage.errors import ChannelRefused, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.green.amqp.backoff import Backoff
+from postage.green.amqp.stream_reader import StreamReader
 from postage.protocol import NOT_FOUND
+from postage.queues import limit_may_miss
+from postage.typed_queue import ConsumerOptions, TypedQueue, options_of
 
-__all__ = ["QueueDeclaration", "Topology", "may_pass"]
+__all__ = ["QueueDeclaration", "Topology", "declaration_of", "in_use", "may_pass", "merged_options"]
+
+_IN_USE = "in exclusive use"
+"""In the refusals of consumers (403) while another one has the queue for itself."""
 
 
 @dataclass(eq=False, slots=True)
@@ -24,8 +31,14 @@ class QueueDeclaration:
     requested_name: str
     """The name in the declaration; empty if the broker shall choose the name."""
     flags: dict[str, Any]
-    bindings: dict[tuple[type[Exchange], str | None], None] = field(default_factory=dict)
+    bindings: dict[tuple[type[Exchange], Key], None] = field(default_factory=dict)
     """Exchanges and keys, each once, in the order in which they were bound."""
+    options: ConsumerOptions = field(default_factory=ConsumerOptions)
+    """How to consume from it."""
+    limit_may_miss: bool = False
+    """Whether to use it as it is if it exists with another delivery limit."""
+    reader: StreamReader | None = None
+    """Where its consumer has arrived, if it is a stream."""
     declared_on: object = None
     """The connection that declared it last.  Another connection must declare it again."""
     consumer_tag: str = ""
@@ -44,6 +57,11 @@ class QueueDeclaration:
         """Whether the broker may delete it when its last consumer is cancelled."""
         return self.passive or bool(self.flags.get("auto_delete"))
 
+    @property
+    def ends_with_consumer(self) -> bool:
+        """Whether it is deleted with its consumer or connection, so that it must be consumed."""
+        return bool(self.flags.get("exclusive") or self.flags.get("auto_delete"))
+
     def next_pause(self) -> float:
         """Return the seconds to pause before the next try to consume from it."""
         if self.backoff is None:
@@ -59,9 +77,11 @@ class QueueDeclaration:
 class Topology:
     """The queues of one consumer in the order of their declaration."""
 
-    __slots__ = ("_by_requested_name", "_queues")
+    __slots__ = ("_by_requested_name", "_queues", "is_held")
 
     def __init__(self) -> None:
+        self.is_held = False
+        """Whether only the queues that end with their consumers are to be consumed from."""
         self._queues: dict[QueueDeclaration, None] = {}
         self._by_requested_name: dict[str, QueueDeclaration] = {}
 
@@ -73,7 +93,7 @@ class Topology:
         return queue in self._queues
 
     @property
-    def queues_and_keys(self) -> list[tuple[str, str | None]]:
+    def queues_and_keys(self) -> list[tuple[str, Key]]:
         """The name of the queue and the key of each binding."""
         return [(queue.name, key) for queue in self for _, key in queue.bindings]
 
@@ -89,7 +109,7 @@ class Topology:
         """Add a declared queue, or its bindings to the known queue of that name; return the queue.
 
         If the known queue is `passive` and the new declaration is not, its flags replace those of
-        the known queue.
+        the known queue.  Raises `SettingsError` if both say how to consume, and not the same.
         """
         known = self.get(declared.name)
         if known is None:
@@ -98,11 +118,12 @@ class Topology:
                 self._by_requested_name[declared.requested_name] = declared
             return declared
         if known.passive and not declared.passive:
-            known.flags = declared.flags
+            known.flags, known.limit_may_miss = declared.flags, declared.limit_may_miss
+        known.options = merged_options(known, declared)
         known.bindings |= declared.bindings
         return known
 
-    def discard_binding(self, exchange: type[Exchange], name: str, key: str | None) -> None:
+    def discard_binding(self, exchange: type[Exchange], name: str, key: Key) -> None:
         """Remove one binding of the queue *name*; the queue stays."""
         queue = self.get(name)
         if queue is not None:
@@ -126,18 +147,69 @@ class Topology:
         return queue
 
 
+def merged_options(known: QueueDeclaration, declared: QueueDeclaration) -> ConsumerOptions:
+    """Return the options that either of two declarations of one queue has.
+
+    Raises `SettingsError` if both have some, and not the same.
+    """
+    for first, second in ((known.options, declared.options), (declared.options, known.options)):
+        if first == second or not (first.exclusive or first.arguments):
+            return second
+    raise SettingsError(
+        f"queue {known.name!r} is listed twice, to consume from it by {known.options} and by "
+        f"{declared.options}: write the same value of the queue beside each of its keys"
+    )
+
+
+def declaration_of(spec: QueueSpec, flags: Mapping[str, Any]) -> QueueDeclaration:
+    """Return the declaration of the queue *spec*; *flags* override the flags of a dictionary.
+
+    Raises `SettingsError`.
+    """
+    name, own_flags = queue_name_and_flags(spec)
+    check_flags(name, flags)
+    if flags and isinstance(spec, TypedQueue):
+        raise SettingsError(f"{spec!r} has its flags as fields: leave {sorted(flags)} out")
+    flags = {**own_flags, **flags}
+    # RabbitMQ 4 refuses shared queues that do not survive a restart of the broker.
+    flags.setdefault("durable", not flags.get("exclusive", False))
+    options = options_of(spec, flags)
+    return QueueDeclaration(
+        name,
+        name,
+        flags,
+        options=options,
+        limit_may_miss=limit_may_miss(spec, flags),
+        reader=StreamReader() if options.is_stream else None,
+    )
+
+
 def may_pass(error: PostageError, queue: QueueDeclaration) -> bool:
     """Return whether a later try to use *queue* may succeed although *error* refused this one.
 
-    Another connection may release an exclusive queue (405) or channels of the user, and the node of
-    a queue may start again (404).  Missing permissions, a queue with other flags, and what the
-    broker does not know, stay as they are.
+    Another consumer may end that has the queue for itself (403), such as our own of a lost
+    connection.  Another connection may release an exclusive queue (405) or channels of the user,
+    and the node of a queue may start again (404).  Missing permissions, a queue with other flags,
+    and what the broker does not know, stay as they are.
     """
-    if not isinstance(error, ChannelRefused):
+    if not isinstance(error, ChannelRefused) or _IN_USE in error.text:
         return True
     if error.code == NOT_FOUND:
         return not _is_made_by_others(error, queue)
     return not error.is_final
+
+
+def in_use(error: ChannelRefused, queue: QueueDeclaration) -> ChannelRefused:
+    """Return *error* with what to do, if another consumer has *queue* for itself."""
+    if _IN_USE not in error.text:
+        return error
+    remedy = (
+        "Stop the other consumer; or let both have single_active_consumer=True in place of "
+        "exclusive_consumer, and one of them waits for its turn"
+    )
+    return ChannelRefused(
+        error.code, error.text, what=f"a consumer of queue {queue.name!r}", remedy=remedy
+    )
 
 
 def _is_made_by_others(error: ChannelRefused, queue: QueueDeclaration) -> bool:

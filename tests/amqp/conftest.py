@@ -37,13 +37,12 @@ def settings(broker_env: Any) -> Settings:
 
 
 @pytest.fixture
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Connection]]:
+def connect() -> Iterator[Callable[[Settings], Connection]]:
     """Make connections that are closed when the test ends."""
     made: list[Connection] = []
 
-    def make(settings: Settings | None = None) -> Connection:
-        known = settings or request.getfixturevalue("settings")
-        made.append(Connection(known, "a test", lambda *_: None))
+    def make(settings: Settings) -> Connection:
+        made.append(Connection(settings, "a test", lambda *_: None))
         return made[-1]
 
     yield make
@@ -52,6 +51,6 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Connection
 
 
 @pytest.fixture
-def connection(connect: Callable[..., Connection]) -> Connection:
+def connection(connect: Callable[[Settings], Connection], settings: Settings) -> Connection:
     """A connection to the broker of the module."""
-    return connect()
+    return connect(settings)

@@ -7,11 +7,13 @@ from typing import Any
 import hypothesis.stateful
 from hypothesis import strategies as st
 
-from postage.green.amqp.delivery import Acks, Delivery
+from postage.green.amqp.delivery import NO_PROPERTIES, Acks, Delivery
 
 
 def delivery_of(consumer: str) -> Delivery:
-    return Delivery(consumer, 1, False, "", "", 0.0)
+    delivery = Delivery(consumer, 1, False, "", "", 0.0)
+    delivery.origin, delivery.header = "queue", NO_PROPERTIES
+    return delivery
 
 
 def holding(*tags: int) -> Acks:
@@ -39,7 +41,7 @@ def test_deliveries_in_progress_are_never_acknowledged() -> None:
 
 def test_a_rejected_delivery_does_not_split_an_ack() -> None:
     acks = holding(1, 2, 3)
-    assert acks.discard(2)
+    assert acks.discard(2, requeued=False)
     acks.finish(3)
     acks.finish(1)
     assert acks.flush() == [(3, True)]
@@ -48,10 +50,9 @@ def test_a_rejected_delivery_does_not_split_an_ack() -> None:
 def test_no_delivery_is_acknowledged_twice() -> None:
     acks = holding(1, 2)
     assert acks.finish(1)
-    assert acks.discard(2)
-    assert not any(
-        (acks.finish(1), acks.discard(1), acks.finish(2), acks.discard(2), acks.finish(9))
-    )
+    assert acks.discard(2, requeued=True)
+    assert not any(acks.finish(tag) for tag in (1, 2, 9))
+    assert not any(acks.discard(tag, requeued=False) for tag in (1, 2, 9))
     assert acks.flush() == [(1, False)]
 
 
@@ -104,7 +105,7 @@ class Broker(hypothesis.stateful.RuleBasedStateMachine):
         tag = data.draw(st.sampled_from(sorted(self.running)))
         self.running.remove(tag)
         self.unsettled.remove(tag)
-        assert self.acks.discard(tag)
+        assert self.acks.discard(tag, requeued=data.draw(st.booleans()))
 
     @hypothesis.stateful.rule()
     def flush(self) -> None:

@@ -158,9 +158,9 @@ def test_acks_never_cover_deliveries_of_another_consumer(
 
 @pytest.mark.parametrize("end", ["channel", "connection", "connection, at exit"])
 def test_finished_deliveries_are_acknowledged_before_the_end(
-    end: str, connect: Callable[..., Connection], connection: Connection
+    end: str, connect: Any, settings: Any, connection: Connection
 ) -> None:
-    ending = connect()
+    ending = connect(settings)
     channel = ending.open_channel()
     queue = f"acknowledged-before-{end}"
     connection.open_channel().queue_declare(queue, durable=True)
@@ -216,7 +216,7 @@ def test_acks_after_the_end_of_the_channel_are_counted(
     inbox.wait(2)
     with hub_monitor._lock:  # or its native thread might send the first ack
         inbox.got[0].ack()
-        connection.transport._lose(OSError("on purpose"))
+        connection.transport.lose(OSError("on purpose"))
     inbox.got[1].ack()
     assert channel.stale_acks == 2
 
@@ -457,9 +457,8 @@ def test_closing_a_channel_fails_its_waiters(connection: Connection) -> None:
     assert other.queue_declare("", exclusive=True)
 
 
-def test_work_while_the_connection_closes(connect: Any, rabbitmq: Any) -> None:
+def test_work_while_the_connection_closes(connection: Connection, rabbitmq: Any) -> None:
     before = len(rabbitmq.log_text())
-    connection = connect()
     channel = connection.open_channel()
     queue = channel.queue_declare("", exclusive=True)
     inbox = Inbox(settle=False)

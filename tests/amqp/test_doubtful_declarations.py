@@ -57,7 +57,7 @@ def test_usual_queues(flags: dict[str, Any]) -> None:
     [
         ({"durable": False}, "leave durable = False out"),
         ({"durable": False, "auto_delete": True}, "leave durable = False out"),
-        ({"arguments": {"x-queue-type": "stream"}}, "Correct"),
+        ({"arguments": {"x-queue-type": "stream"}}, "no streams: run what needs them on RabbitMQ"),
         ({"arguments": {"x-queue-type": 5}}, "Correct"),
         ({"arguments": {"x-queue-master-locator": "min-masters"}}, "Correct"),
         ({"exclusive": True, "arguments": {"x-unheard-of": 1}}, "Correct"),

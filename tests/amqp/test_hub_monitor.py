@@ -23,6 +23,7 @@ from postage.green.amqp.blocker import blocking_frame
 from postage.green.amqp.hub_monitor import HubMonitor
 from postage.testing.polling import wait_until
 from tests.support.programs import Finished, run_program
+from tests.support.stopwatch import Stopwatch
 
 SOON = 10.0
 LATE_AFTER = 0.2
@@ -163,9 +164,9 @@ def test_a_log_that_waits_does_not_hold_up_the_heartbeats(connection: Monitored)
     logger, handler = logging.getLogger("postage.green.amqp.hub_monitor"), Slow()
     logger.addHandler(handler)
     try:
-        hold(1.0)
-        assert entered.is_set()
-        assert len(connection.beats) >= 7
+        end = time.monotonic() + SOON
+        while not (entered.is_set() and len(connection.beats) >= 7):
+            assert time.monotonic() < end
     finally:
         release.set()
         logger.removeHandler(handler)
@@ -296,14 +297,16 @@ ENDINGS = {
 @pytest.mark.parametrize("patch", ["", "patch"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_it_never_delays_or_spoils_the_end_of_a_program(ending: str, patch: str) -> None:
-    began = time.monotonic()
+    watch = Stopwatch()
     finished: Finished = run_program("-c", PROGRAM + ENDINGS[ending], patch)
     assert finished.code == (3 if ending == "error" else 0)
     assert not finished.stderr
-    assert time.monotonic() - began < 5
+    assert watch.own < 5
     if ending == "held":
         assert "WARNING No other greenlet has run for" in finished.stdout
-        assert int(finished.stdout.split()[-1]) >= 4
+        # Another native thread writes the warning, before or after the number.
+        (beats,) = [int(line) for line in finished.stdout.splitlines() if line.isdigit()]
+        assert beats >= 4
 
 
 def test_a_greenlet_may_hold_the_lock_of_the_log() -> None:

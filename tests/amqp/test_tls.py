@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.background_thread import repeated_in_thread
 from tests.support.certificates import Certificates
-from tests.support.definitions import LARGE_MESSAGES
+from tests.support.definitions import CERTIFIED
 from tests.support.raw import listen, raw_to
 from tests.support.running import running
 
@@ -35,29 +35,14 @@ pytestmark = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
 SOON = 10.0
 MB = 1 << 20
 BIG = os.urandom(MB) * 20
-USER = "tls-client"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """The certificates for all tests of this module."""
-    return Certificates(tmp_path_factory.mktemp("certificates"), USER)
-
-
-@pytest.fixture(scope="module")
-def node(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[RabbitMQNode]:
-    """A node that speaks TLS; the node of the suite says whether there can be one."""
-    logins = {USER: ("no password", ["/"])}
-    with RabbitMQNode(logins=logins, tls=certificates.broker, configuration=LARGE_MESSAGES) as node:
-        yield node
 
 
 @pytest.fixture
-def where(node: RabbitMQNode, certificates: Certificates) -> Callable[..., Settings]:
+def where(rabbitmq: RabbitMQNode, certificates: Certificates) -> Callable[..., Settings]:
     """Make settings for the node, with the changes of a test."""
 
     def settings(**values: Any) -> Settings:
-        base = {"host": "localhost", "port": node.tls_port, "tls": True}
+        base = {"host": "localhost", "port": rabbitmq.tls_port, "tls": True}
         return Settings(**base | {"cacertfile": str(certificates.ca)} | values)
 
     return settings
@@ -112,9 +97,9 @@ def test_without_verify_any_certificate_is_accepted(where: Any) -> None:
     connected(where(verify=False, cacertfile="", server_name_indication="other")).close()
 
 
-def test_a_port_that_speaks_no_tls(where: Any, node: RabbitMQNode) -> None:
+def test_a_port_that_speaks_no_tls(where: Any, rabbitmq: RabbitMQNode) -> None:
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        connected(where(port=node.port))
+        connected(where(port=rabbitmq.port))
 
 
 @pytest.mark.parametrize("name", ["cacertfile", "certfile"])
@@ -169,7 +154,7 @@ def test_a_limit_ends_the_handshake_and_leaves_no_socket(limit: type[BaseExcepti
 
 
 def test_a_client_is_known_by_its_certificate(
-    where: Any, certificates: Certificates, node: RabbitMQNode, connect: Any
+    where: Any, certificates: Certificates, rabbitmq: RabbitMQNode, connect: Any
 ) -> None:
     connect(
         where(
@@ -179,8 +164,8 @@ def test_a_client_is_known_by_its_certificate(
             password="ignored",
         )
     )
-    rows = node.connections("user", "ssl", "auth_mechanism")
-    assert {"user": USER, "ssl": True, "auth_mechanism": "EXTERNAL"} in rows
+    rows = rabbitmq.connections("user", "ssl", "auth_mechanism")
+    assert {"user": CERTIFIED, "ssl": True, "auth_mechanism": "EXTERNAL"} in rows
 
 
 def test_without_a_certificate_external_is_refused(where: Any) -> None:
@@ -189,7 +174,7 @@ def test_without_a_certificate_external_is_refused(where: Any) -> None:
 
 
 def test_the_url_can_hold_all_tls_settings(
-    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+    rabbitmq: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
 ) -> None:
     query = "&".join(
         (
@@ -200,7 +185,7 @@ def test_the_url_can_hold_all_tls_settings(
             "server_name_indication=localhost",
         )
     )
-    env(f"amqps://127.0.0.1:{node.tls_port}?{query}")
+    env(f"amqps://127.0.0.1:{rabbitmq.tls_port}?{query}")
     settings = Settings.resolve()
     sock = connected(settings)
     sock.close()
@@ -251,7 +236,7 @@ def test_two_threads_may_write_while_one_reads(where: Any, connect: Any, sender:
     got: list[bytes] = []
     # Without acks: the budget of bytes in hand would let the rest of the messages wait.
     channel.consume(name, lambda delivery: got.append(delivery.body), no_ack=True)
-    bodies = [BIG[: MB * (number % 5) + number] for number in range(60)]
+    bodies = [BIG[: MB * (number % 5) + number] for number in range(30)]
     with repeated_in_thread(getattr(connection.transport, sender)):
         for body in bodies:
             confirming.publish_confirmed("", name, Properties(), body, limit=60)
@@ -274,9 +259,9 @@ class Client(messaging.GenericProducer):
 
 
 def test_a_call_over_tls(
-    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+    rabbitmq: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
 ) -> None:
-    env(f"amqps://localhost:{node.tls_port}?cacertfile={certificates.ca}")
+    env(f"amqps://localhost:{rabbitmq.tls_port}?cacertfile={certificates.ca}")
     try:
         with running(Echo(eqk=[(Exchange, [("tls-queue", "echo")])])):
             assert Client().rpc_echo("hello").value == "hello"
@@ -285,11 +270,11 @@ def test_a_call_over_tls(
 
 
 def test_what_is_written_leaves_while_the_hub_is_held(
-    node: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
+    rabbitmq: RabbitMQNode, certificates: Certificates, env: Callable[[str], None]
 ) -> None:
-    env(f"amqps://localhost:{node.tls_port}?cacertfile={certificates.ca}")
+    env(f"amqps://localhost:{rabbitmq.tls_port}?cacertfile={certificates.ca}")
     user, password, vhost = "guest", "guest", "/"
-    hup = {"host": "localhost", "port": node.port, "user": user, "password": password}
+    hup = {"host": "localhost", "port": rabbitmq.port, "user": user, "password": password}
     try:
         with raw_to(hup, vhost) as raw:
             producer = Client()
@@ -325,9 +310,11 @@ def test_a_connection_that_is_cut_is_noticed(where: Any, connect: Any) -> None:
     wait_until(lambda: not connection.alive, SOON)
 
 
-def test_a_close_is_announced_to_the_broker(where: Any, node: RabbitMQNode, connect: Any) -> None:
-    before = node.log_text()
+def test_a_close_is_announced_to_the_broker(
+    where: Any, rabbitmq: RabbitMQNode, connect: Any
+) -> None:
+    before = rabbitmq.log_text()
     connect(where()).close()
 
-    wait_until(lambda: "closing AMQP connection" in node.log_text()[len(before) :], SOON)
-    assert "closed unexpectedly" not in node.log_text()[len(before) :]
+    wait_until(lambda: "closing AMQP connection" in rabbitmq.log_text()[len(before) :], SOON)
+    assert "closed unexpectedly" not in rabbitmq.log_text()[len(before) :]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -57,17 +56,10 @@ def failing(settings: Settings) -> ConnectionFailed:
 on_a_node = pytest.mark.needs_rabbitmq("TLS and EXTERNAL")
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("trouble"), "somebody")
-
-
-@pytest.fixture(scope="module")
-def where(rabbitmq: Any, certificates: Certificates) -> Any:
-    with RabbitMQNode(tls=certificates.broker) as node:
-        yield Settings(
-            host="localhost", port=node.tls_port, tls=True, cacertfile=str(certificates.ca)
-        )
+@pytest.fixture
+def where(rabbitmq: RabbitMQNode, certificates: Certificates) -> Settings:
+    port = rabbitmq.tls_port
+    return Settings(host="localhost", port=port, tls=True, cacertfile=str(certificates.ca))
 
 
 @on_a_node
@@ -82,14 +74,8 @@ def test_a_stranger_and_a_wrong_name(where: Settings, certificates: Certificates
 
 @on_a_node
 def test_a_certificate_that_is_no_user(where: Settings, certificates: Certificates) -> None:
-    nobody = failing(
-        replace(
-            where,
-            auth_mechanism="EXTERNAL",
-            certfile=str(certificates.client),
-            keyfile=str(certificates.client_key),
-        )
-    )
+    certfile = str(certificates.nobody_both)
+    nobody = failing(replace(where, auth_mechanism="EXTERNAL", certfile=certfile))
     assert "rabbitmq_auth_mechanism_ssl" in str(nobody)
 
 

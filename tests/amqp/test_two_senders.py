@@ -28,8 +28,7 @@ def _nervous() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("prefetch", [1, 40, 0])
-def test_messages_and_acks_of_two_senders_stay_whole(connect: Any, prefetch: int) -> None:
-    connection = connect()
+def test_messages_and_acks_of_two_senders_stay_whole(connection: Any, prefetch: int) -> None:
     channel, rng = connection.open_channel(), random.Random(prefetch)
     name = channel.queue_declare("", exclusive=True)
     got: list[int] = []

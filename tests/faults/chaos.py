@@ -14,7 +14,7 @@ from functools import partial
 import gevent
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.fault_env import FaultEnv, on_rabbitmq
+from tests.faults.fault_env import FaultEnv, add_broker_option, on_rabbitmq
 from tests.faults.fault_run import Injection, fault_run, inject
 from tests.faults.load import Load
 from tests.faults.report import Limits, report, violations
@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    add_broker_option(parser)
     options = parser.parse_args()
     say(f"seed {options.seed}")
     with on_rabbitmq() as env:

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 import pytest
 
 from postage.testing.rabbitmq import RabbitMQNode
-from postage.testing.vhosts import chosen_broker
 from tests.faults.fault_env import FaultEnv, node_for, on_brokers, on_embedded
 from tests.faults.journal import Journal
 from tests.faults.password_leaks import fail_if_leaking
@@ -19,9 +18,9 @@ VHOSTS = [f"f{number}" for number in range(60)]
 
 
 @pytest.fixture(scope="session")
-def node_and_vhosts(request: pytest.FixtureRequest) -> Iterator[tuple[RabbitMQNode, Iterator[str]]]:
+def node_and_vhosts(_postage_chosen: str) -> Iterator[tuple[RabbitMQNode, Iterator[str]]]:
     """A private node that tests may kill, and its vhosts; each test takes the next one."""
-    if chosen_broker(request.config) != "rabbitmq":
+    if _postage_chosen != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself")
     with node_for(*VHOSTS) as node:
         yield node, iter(VHOSTS)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
 from postage import green
 from postage.broker import BrokerThread
+from postage.testing.installations import VARIABLE, RabbitMQMissing, programs_of
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.broker_commands import control
 from tests.support.proxy import Proxy
@@ -60,9 +63,10 @@ class FaultEnv:
         return control(self.broker, *arguments)
 
     @contextmanager
-    def raw(self) -> Iterator[Raw]:
-        """Open a connection of plain pika directly to the broker."""
-        hup = {"host": "127.0.0.1", "port": self.broker.port, "user": USER, "password": PASSWORD}
+    def raw(self, broker: Any = None) -> Iterator[Raw]:
+        """Open a connection of plain pika directly to *broker*, by default the first one."""
+        port = (broker or self.broker).port
+        hup = {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD}
         with raw_to(hup, self.vhost) as raw:
             yield raw
 
@@ -97,3 +101,25 @@ def on_embedded(*, direct: bool = False) -> Iterator[FaultEnv]:
     users = {USER: PASSWORD, "guest": "guest"}  # as a node has
     with BrokerThread(users=users) as broker, on_brokers(broker, direct=direct) as env:
         yield env
+
+
+def add_broker_option(parser: argparse.ArgumentParser, *others: str) -> None:
+    """Add ``--broker``: rabbitmq, a version of it such as rabbitmq-4.3, or one of *others*.
+
+    The value has no version: all nodes of this process, and of its children, are of that version.
+    """
+    kinds = ["rabbitmq", *others]
+    text = f"{', '.join(kinds)}, or rabbitmq-VERSION such as rabbitmq-4.3; default: rabbitmq"
+    parser.add_argument("--broker", type=partial(_broker, kinds), default="rabbitmq", help=text)
+
+
+def _broker(kinds: list[str], text: str) -> str:
+    kind, _, version = text.partition("-")
+    if kind not in kinds or (version and kind != "rabbitmq"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(kinds)}")
+    try:
+        if version:
+            os.environ[VARIABLE] = str(programs_of(version))
+    except RabbitMQMissing as missing:
+        raise argparse.ArgumentTypeError(str(missing)) from None
+    return kind

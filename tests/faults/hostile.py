@@ -33,7 +33,14 @@ import gevent
 
 from benchmarks.table import markdown
 from postage import messaging
-from tests.faults.fault_env import PASSWORD, USER, FaultEnv, on_brokers, on_rabbitmq
+from tests.faults.fault_env import (
+    PASSWORD,
+    USER,
+    FaultEnv,
+    add_broker_option,
+    on_brokers,
+    on_rabbitmq,
+)
 from tests.faults.fault_run import fault_run
 from tests.faults.load import Load, LoadProcessor, LoadSettings
 from tests.faults.report import ANSWERED, HARMLESS, report, violations
@@ -293,7 +300,7 @@ def on_broker_process(log: Path) -> Iterator[FaultEnv]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.hostile", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each of the three parts")
-    parser.add_argument("--broker", choices=["rabbitmq", "embedded"], default="rabbitmq")
+    add_broker_option(parser, "embedded")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two calls")
     parser.add_argument("--messages", nargs="*", default=[], help="only these of the client")
     parser.add_argument("--rude", nargs="*", default=[], help="only this by the rude peer")

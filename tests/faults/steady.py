@@ -14,7 +14,7 @@ from statistics import fmean
 
 import gevent
 
-from tests.faults.fault_env import FaultEnv, on_embedded, on_rabbitmq
+from tests.faults.fault_env import FaultEnv, add_broker_option, on_embedded, on_rabbitmq
 from tests.faults.fault_run import fault_run
 from tests.faults.growth import growth_of
 from tests.faults.load import Load, LoadSettings
@@ -123,7 +123,7 @@ def run_steady(env: FaultEnv, minutes: float, settings: LoadSettings) -> list[st
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.steady", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--broker", choices=["rabbitmq", "embedded"], default="rabbitmq")
+    add_broker_option(parser, "embedded")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two messages")
     options = parser.parse_args()
     opened = on_rabbitmq if options.broker == "rabbitmq" else on_embedded

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import gevent
 import pytest
 
 from postage.testing.polling import wait_until
 from tests.faults.catalogue import ONE_SOON, PROGRAMS
 from tests.faults.fault_env import FaultEnv
+from tests.faults.fault_run import reached
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.raw import Raw
+from tests.support.stopwatch import Stopwatch
 
 KEYS = ("a", "b")
 LIMIT = 5.0
@@ -24,6 +24,10 @@ LIMIT = 5.0
 IN_FLIGHT = 40
 """Notes that may reach a queue that is being deleted, a fifth of a second's load.  RabbitMQ deletes
 the queue first and its bindings a moment later, and confirms what it routes there meanwhile."""
+MORE = IN_FLIGHT + 200
+"""Lines of a receiver that tell of a restored queue: more than what was on its way."""
+MOST_LOGGED = 10_000
+"""Characters of the log of one process in the report of a failure."""
 _numbers = itertools.count()
 
 
@@ -58,6 +62,24 @@ class Processes:
         """Tell whether all processes are at work."""
         return all(each.stdout.count("\n") > 100 for each in (*self.senders, *self.receivers))
 
+    def written(self) -> list[int]:
+        """Return the number of lines that each receiver has written."""
+        return [each.stdout.count("\n") for each in self.receivers]
+
+    def go_on(self) -> bool:
+        """Wait until each receiver has written `MORE` lines; return False if that takes long."""
+        before = self.written()
+
+        def all_have() -> bool:
+            return all(new > old + MORE for old, new in zip(before, self.written(), strict=True))
+
+        return reached(all_have, 4 * LIMIT)
+
+    def logs(self) -> str:
+        """Return what the processes have logged, for the report of a failure."""
+        programs = (*self.receivers, *self.senders)
+        return "\n".join(f"{each!r} (...)\n{each.stderr[-MOST_LOGGED:]}" for each in programs)
+
     def calls(self) -> list[tuple[str, float]]:
         """Return the outcome of each call, and how many seconds it took."""
         lines = [line.split() for each in self.senders for line in each.stdout.splitlines()]
@@ -90,21 +112,19 @@ def test_what_is_deleted_under_load_is_restored(
             raw.channel.queue_unbind(endpoint.sub("a"), endpoint.queue, "a")
         else:
             deleted = raw.channel.queue_delete(endpoint.sub("a")).method.message_count + IN_FLIGHT
-        gevent.sleep(LIMIT)
-        before = [each.stdout.count("\n") for each in processes.receivers]
-        gevent.sleep(1.0)
-        after = [each.stdout.count("\n") for each in processes.receivers]
-        began = time.monotonic()
+        watch = Stopwatch()
+        assert processes.go_on(), processes.logs()
+        restored, watch = watch.own, Stopwatch()
         for each in processes.senders:
             each.terminate(within=20.0)
-        ended = time.monotonic() - began
+        ended = watch.own
         wait_until(lambda: len(processes.lost()) <= deleted, LIMIT, "nothing is lost")
-        calls = processes.calls()
+        calls, logs = processes.calls(), processes.logs()
 
-    assert all(new - old > 100 for old, new in zip(before, after, strict=True)), (before, after)
-    assert ended < LIMIT
+    assert restored < LIMIT, logs
+    assert ended < LIMIT, logs
     outcomes = Counter(outcome for outcome, _ in calls)
     assert outcomes["answered"] > 0.5 * len(calls)
     if what == "exchange":
-        assert outcomes.keys() == {"answered"}, outcomes
-        assert max(seconds for _, seconds in calls) < LIMIT
+        assert outcomes.keys() == {"answered"}, (outcomes, logs)
+        assert max(seconds for _, seconds in calls) < LIMIT, logs

@@ -21,14 +21,19 @@ from postage.message import MessageResult
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.vhosts import chosen_broker
-from tests.faults.catalogue import ONE_SOON
 from tests.faults.fault_env import PASSWORD, USER, FaultEnv, node_for, on_brokers
 from tests.faults.mistakes import BIG, MISTAKES, Mistake, Server, new_name
 from tests.support.endpoints import exchange
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 
-SECONDS = 60
+LONG, SHORT = 60.0, 10.0
+"""Seconds of a run: `make soak` has the long ones."""
+RUNS = [
+    pytest.param("rabbitmq", SHORT, marks=pytest.mark.slow),
+    pytest.param("rabbitmq", LONG, marks=pytest.mark.soak),
+    pytest.param("embedded", LONG, marks=pytest.mark.soak),
+]
 PROCESSORS, CALLERS = 20, 50
 CHANNELS = 40
 """Channels that the broker allows: fewer than the processors and callers would like to have."""
@@ -64,14 +69,14 @@ class Healthy(messaging.MessageProcessor):
 class Load:
     """The healthy callers, and those who make mistakes."""
 
-    def __init__(self, victims: list[Healthy]) -> None:
-        self.victims = victims
+    def __init__(self, victims: list[Healthy], seconds: float) -> None:
+        self.victims, self.seconds = victims, seconds
         self.calls: Counter[str] = Counter()
         self.slowest = 0.0
         self.mistakes: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.late: Counter[str] = Counter()
-        self.ends = time.monotonic() + SECONDS
+        self.ends = time.monotonic() + seconds
 
     def call(self, number: int) -> None:
         """Call the processors in turn."""
@@ -115,7 +120,9 @@ class Load:
             for number, each in enumerate(MISTAKES)
         ]
         try:
-            gevent.joinall([*callers, *makers], timeout=SECONDS + 2 * MISTAKE, raise_error=True)
+            gevent.joinall(
+                [*callers, *makers], timeout=self.seconds + 2 * MISTAKE, raise_error=True
+            )
         finally:
             gevent.killall([*callers, *makers])
 
@@ -137,10 +144,10 @@ def lost(caplog: pytest.LogCaptureFixture) -> Iterator[Counter[str]]:
     logger.removeHandler(handler)
 
 
-@pytest.mark.limit(2 * SECONDS + 30)
-@pytest.mark.parametrize("kind", ONE_SOON)
+@pytest.mark.limit(2 * LONG + 30)
+@pytest.mark.parametrize(("kind", "seconds"), RUNS)
 def test_the_mistakes_of_some_hit_no_others(
-    kind: str, lost: Counter[str], request: pytest.FixtureRequest
+    kind: str, seconds: float, lost: Counter[str], request: pytest.FixtureRequest
 ) -> None:
     if kind == "rabbitmq" and chosen_broker(request.config) != kind:
         pytest.skip("it needs RabbitMQ itself")
@@ -150,7 +157,7 @@ def test_the_mistakes_of_some_hit_no_others(
         server = Server({}, [(exchange("mistakes"), [("server", "server")])])
         with running(*victims, server):
             wait_until(lambda: all(each.consumer.consuming for each in victims), SOON)
-            load = Load(victims)
+            load = Load(victims, seconds)
             load.run()
             pair = runtime_of(Settings.resolve()).pair
             losses = pair.publishing.losses + pair.consuming.losses
@@ -169,4 +176,4 @@ def test_the_mistakes_of_some_hit_no_others(
     assert losses <= kinds
     assert ended <= 2 * kinds, "a refusal is remembered for a minute"
     assert restored <= losses * PROCESSORS
-    assert min(load.mistakes.values()) > SECONDS / 6
+    assert min(load.mistakes.values()) > seconds / 6

@@ -37,11 +37,12 @@ from postage.broker.wire.methods import encode
 from postage.encoding import JsonEncoder
 from postage.errors import DecodingError, PostageError
 from postage.green.amqp.channel import Channel
-from postage.green.amqp.codec import Codec
-from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.codec import FRAME_MAX, Codec
+from postage.green.amqp.delivery import NO_PROPERTIES, Delivery
 from postage.green.amqp.properties import Properties
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer
+from postage.green.handling.keeping import copied_properties
 from postage.green.rpc.replying import encoded_reply
 from postage.handlers import Handler
 from postage.log_records import sorts
@@ -199,7 +200,7 @@ class _Client:
     def close(self) -> None:
         """Lose the connection, so that all waiters get to know."""
         self._ends[1].close()
-        self._turns.take(self.transport._lose, EOFError("the input has ended"))
+        self._turns.take(self.transport.lose, EOFError("the input has ended"))
         gevent.sleep(0)
         self._ends[0].close()
 
@@ -321,6 +322,7 @@ class _Settled:
     """A channel that notes how each delivery was settled."""
 
     alive = True
+    withdrawn = False
 
     def __init__(self) -> None:
         self.verdicts: list[str] = []
@@ -383,16 +385,27 @@ _CALL = message_body(category="rpc", name="echo")
 
 def _handle(turns: _Turns, header: bytes, body: bytes, *, redelivered: bool) -> None:
     """Let each processor handle a message, which must be settled once, without any error."""
+    if len(header) < len(NO_PROPERTIES):
+        return  # the codec refuses such a message
     for processor in _processors:
         delivery = Delivery("tag", 1, redelivered, "exchange", "key", time.monotonic())
         channel = delivery.channel = _Settled()
-        delivery.header, delivery.body = header, body
+        delivery.header, delivery.body, delivery.origin = header, body, "queue"
         processor.counts.clear()
         turns.take(processor._handle, delivery)
         if len(channel.verdicts) != 1:
             raise Fault(f"a message was settled {channel.verdicts}")
         if processor.counts["failed"]:
             raise Fault(f"a message counts as failed: {processor.counts}")
+
+
+def _copy(header: bytes) -> None:
+    """Make the properties of a copy that is parked, which has to fit into a frame."""
+    delivery = Delivery("tag", 1, False, "exchange", "key", time.monotonic())
+    delivery.header = header
+    copied = copied_properties(delivery, {"x-postage-why": "failed"}, FRAME_MAX)
+    if len(copied.encode()) > FRAME_MAX:
+        raise Fault("a copy does not fit into a frame")
 
 
 def bodies(data: bytes) -> float:
@@ -413,6 +426,7 @@ def properties(data: bytes) -> float:
     with _watched() as turns:
         _handle(turns, data, _CALL, redelivered=True)
         _handle(turns, data, b"no message", redelivered=False)
+        turns.take(_copy, data)
         for header in _routed(turns, data):
             _handle(turns, header, _CALL, redelivered=True)
     return turns.longest
@@ -430,7 +444,7 @@ _QUEUES = [
     _LOGIN,
     encode(1, "exchange.declare", exchange="dead", type="fanout"),
     encode(1, "exchange.declare", exchange="headers", type="headers"),
-    encode(1, "queue.declare", queue="work", arguments=_WORK),
+    encode(1, "queue.declare", queue="work", durable=True, arguments=_WORK),
     encode(1, "queue.declare", queue="dead", durable=True, arguments=_DEAD),
     encode(1, "queue.bind", queue="dead", exchange="dead"),
     encode(1, "queue.bind", queue="work", exchange="headers", arguments=_MATCH),

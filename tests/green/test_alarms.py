@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import gevent
 import pytest
 
-from postage import green, messaging
+from postage import Retry, green, messaging
 from postage.broker import BrokerThread
 from postage.errors import OperationTimeout, PublishFailed
 from postage.green.runtime import runtime_of
 from postage.testing.polling import wait_until
-from postage.testing.vhosts import chosen_broker
 from tests.support.attempts import outcomes, spawned
+from tests.support.broker_commands import control
 from tests.support.endpoints import Endpoint
 from tests.support.measures import memory
 from tests.support.raw import Raw, listen, raw_to
@@ -34,13 +34,13 @@ class Alarm(NamedTuple):
     vhost: str
     begin: Callable[[], object]
     end: Callable[[], object]
+    """Does nothing if the alarm has ended."""
 
 
 @pytest.fixture
-def alarm(request: pytest.FixtureRequest) -> Iterator[Alarm]:
+def alarm(request: pytest.FixtureRequest, _postage_chosen: str) -> Iterator[Alarm]:
     """An alarm on the broker that the run is about; ended with the test."""
-    kind = chosen_broker(request.config)
-    made = request.getfixturevalue(f"_alarm_on_{kind}")
+    made = request.getfixturevalue(f"_alarm_on_{_postage_chosen}")
     yield made
     made.end()
     green.close(1.0)
@@ -55,9 +55,12 @@ def _alarm_on_embedded() -> Iterator[Alarm]:
 
 @pytest.fixture
 def _alarm_on_rabbitmq(rabbitmq: Any, broker_env: Any) -> Alarm:
+    marked = ["0.4"]
+
     def mark(fraction: str) -> None:
-        command = ("set_vm_memory_high_watermark", fraction)
-        gevent.get_hub().threadpool.apply(rabbitmq.ctl, command)
+        if marked[-1] != fraction:  # the command takes a second
+            marked.append(fraction)
+            control(rabbitmq, "set_vm_memory_high_watermark", fraction)
 
     return Alarm(broker_env.hup, broker_env.vhost, lambda: mark("0"), lambda: mark("0.4"))
 
@@ -195,3 +198,78 @@ def test_statistics_show_the_alarm(alarm: Alarm, endpoint: Endpoint) -> None:
     assert reasons["consuming"] is None
     alarm.end()
     wait_until(lambda: all(each.blocked is None for each in green.statistics()), SOON)
+
+
+# --- messages that fail meanwhile
+
+
+class Failing(Worker):
+    """Fails at the first try of each message, or at each one."""
+
+    shutdown_timeout = 1.0
+
+    def __init__(self, *args: Any) -> None:
+        self.tries: list[tuple[int, int]] = []
+        super().__init__(*args)
+
+    @messaging.MessageHandler("command", "work")
+    def work(self, content: Any) -> None:
+        attempt = green.message().attempt
+        self.tries.append((content["parameters"], attempt))
+        if self.retry is None or attempt == 1:
+            raise ConnectionError
+
+
+FEW = 20
+
+
+def failing_at(endpoint: Endpoint, alarm: Alarm, raw: Raw, *, delays: tuple[float, ...]) -> Any:
+    """Return a processor whose `FEW` messages wait in its queue, and raise the alarm."""
+    retry = Retry(delays=delays, jitter=0) if delays else None
+    kind = type("Failing", (Failing,), {"retry": retry})
+    processor = kind({}, endpoint.eqk, alarm.hup, alarm.vhost)
+    raw.declare(f"{endpoint.queue}.parked")
+    producer = producer_at(endpoint, alarm)
+    for number in range(FEW):
+        producer.message_work(number)
+    blocked_by(producer, alarm)
+    return processor
+
+
+@pytest.mark.parametrize("delays", [(), (0.1,)], ids=["parked", "delayed"])
+def test_what_fails_under_an_alarm_is_kept_once(
+    alarm: Alarm, endpoint: Endpoint, raw: Raw, delays: Any
+) -> None:
+    processor = failing_at(endpoint, alarm, raw, delays=delays)
+    what = "delayed" if delays else "parked"
+    with running(processor):
+        wait_until(lambda: processor.counts["failed"] == FEW, SOON)
+        assert_stays(lambda: not processor.counts[what], GRACE)
+        alarm.end()
+        wait_until(lambda: processor.counts[what] == FEW, SOON)
+        tries = [(number, n + 1) for n in range(len(delays) + 1) for number in range(FEW)]
+        wait_until(lambda: len(processor.tries) >= len(tries), SOON)
+        assert_stays(lambda: len(processor.tries) == len(tries), GRACE)
+    assert sorted(processor.tries) == sorted(tries)
+    parked = [raw.take(f"{endpoint.queue}.parked") for _ in range(0 if delays else FEW)]
+    numbers = [each.value["content"]["parameters"] for each in parked]
+    assert sorted(numbers) == ([] if delays else [*range(FEW)])
+    assert (raw.count(endpoint.queue), raw.count(f"{endpoint.queue}.parked")) == (0, 0)
+
+
+@pytest.mark.parametrize("delays", [(), (0.1,)], ids=["parked", "delayed"])
+def test_what_fails_under_an_alarm_returns_at_a_stop(
+    alarm: Alarm, endpoint: Endpoint, raw: Raw, delays: Any
+) -> None:
+    """Nothing of what was to be copied is written after the alarm."""
+    processor = failing_at(endpoint, alarm, raw, delays=delays)
+    with running(processor):
+        wait_until(lambda: processor.counts["failed"] == FEW, SOON)
+        watch = Stopwatch()
+        processor.stop()
+        assert watch.own < processor.shutdown_timeout + 1.0
+    alarm.end()
+    producer_at(endpoint, alarm)  # the connection publishes again
+    wait_until(lambda: raw.count(endpoint.queue) == FEW, SOON)
+    assert_stays(lambda: raw.count(endpoint.queue) == FEW, GRACE)
+    assert raw.count(f"{endpoint.queue}.parked") == 0

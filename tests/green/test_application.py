@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postage import generic_application, messaging
+from postage import generic_application, green, messaging
 from postage.errors import IdentityTaken
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.testing.polling import wait_until
@@ -334,11 +334,60 @@ def test_describe_reports_statistics_and_counts_inquiries(endpoint):
         asking.message_mark(1, _key=endpoint.queue)
         brief = asking.rpc_describe(brief=True, _key=endpoint.queue).value
 
-    assert full.keys() - brief.keys() == {"handlers", "queues", "doc"}
+    assert full.keys() - brief.keys() == {"handlers", "queues", "doc", "failures"}
     assert full["statistics"]["state"] == brief["statistics"]["state"] == "consuming"
     assert [each["statistics"]["handled"] for each in (full, brief)] == [0, 3]
     assert [each["inquiries"] for each in (full, brief)] == [0, 2]
     assert brief["uptime"] > full["uptime"]
+
+
+class Payer(GenericApplication):
+    retry = green.Retry(now=1, delays=(5, 30), on=ConnectionError)
+    park_calls = True
+    kill_switch = green.KillSwitch(after=5)
+
+    @messaging.MessageHandler("command", "pay")
+    @green.retry(None)
+    @green.time_limit(2.5)
+    def pay(self, content: Any) -> None:
+        """Pay."""
+
+    @messaging.MessageHandler("command", "cancel")
+    @green.time_limit(1)
+    @green.limit(5)
+    @green.retry(now=3, on=(OSError, ValueError))
+    def cancel(self, content: Any) -> None:
+        """Cancel."""
+
+    @messaging.MessageHandler("command", "refund")
+    @green.time_limit(3)
+    class Refund(messaging.Handler):
+        def call(self, content: Any) -> None:
+            """Refund."""
+
+
+def test_describe_tells_what_becomes_of_failed_messages(endpoint):
+    application = Payer(messaging.Fingerprint(endpoint.queue, "application").as_dict())
+    with running(application):
+        told = Marker().rpc_describe(_key=endpoint.queue).value
+
+    handlers = {each["name"]: each for each in told["handlers"]}
+    usual = {"now": 1, "delays": [5.0, 30.0], "jitter": 0.2, "on": ["ConnectionError"]}
+    own = {"now": 3, "delays": [], "jitter": 0.2, "on": ["OSError", "ValueError"]}
+    assert told["failures"] == {
+        "retry": usual,
+        "park": "{queue}.parked",
+        "park_calls": True,
+        "max_deliveries": 20,
+        "kill_switch": {"after": 5, "probe": 30.0},
+    }
+    assert handlers["cancel"]["limit"] == {"concurrency": 5, "rate": None}
+    assert (handlers["pay"]["retry"], handlers["pay"]["time_limit"]) == (None, 2.5)
+    assert (handlers["cancel"]["retry"], handlers["cancel"]["time_limit"]) == (own, 1)
+    assert (handlers["refund"].get("retry", "usual"), handlers["refund"]["time_limit"]) == (
+        *("usual", 3),
+    )
+    assert not {"retry", "time_limit", "limit"} & handlers["ping"].keys()
 
 
 @pytest.mark.behaviour("application-ping-and-log")

@@ -15,10 +15,17 @@ from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
 from tests.support.raw import Raw
-from tests.support.recovery import error_of, fail_channel, run_to_end, wait_for_recovery, worker
+from tests.support.recovery import (
+    OneByOne,
+    error_of,
+    fail_channel,
+    run_to_end,
+    wait_for_recovery,
+    worker,
+)
 from tests.support.running import SOON, running
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = pytest.mark.usefixtures("quick_restoring", "broker_env")
 
 
 def consumer_tags(processor: Any, producer: Any, *keys: str) -> list[str]:
@@ -49,6 +56,24 @@ def test_a_queue_that_somebody_deletes_is_made_anew(
     (record,) = [r for r in caplog.records if "ended the consumer" in r.getMessage()]
     assert record.levelname == "WARNING"
     assert repr(endpoint.queue) in record.getMessage()
+
+
+def test_what_waits_is_handled_although_its_queue_is_deleted(
+    endpoint: Endpoint, raw: Raw, hup: Any
+) -> None:
+    """Nothing of it would come again, unlike after the consumer timeout of RabbitMQ 4.3."""
+    processor = worker(endpoint, hup, OneByOne)
+    producer = endpoint.producer()
+    for number in range(5):
+        producer.message_work(number)
+    with running(processor):
+        wait_until(lambda: "4 waiting" in repr(processor), SOON)
+        raw.channel.queue_delete(endpoint.queue)
+        wait_for_recovery(processor)
+        processor.gate.set()
+        wait_until(lambda: len(processor.ended) == 5, SOON)
+
+    assert (processor.begun, processor.counts["stale"]) == ([0, 1, 2, 3, 4], 0)
 
 
 @pytest.mark.behaviour("consumer-operations")

@@ -13,6 +13,7 @@ import gevent.event
 import pytest
 
 from postage import deadline, messaging
+from postage.green.amqp import connection
 from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
@@ -56,10 +57,10 @@ def caller(endpoint: Endpoint) -> Any:
     return endpoint.producer()
 
 
-def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[str, float]:
-    """Return the outcome of a call, and how long it took."""
+def timed(call: Callable[..., Any], *args: Any, **kwds: Any) -> tuple[str, float, float]:
+    """Return the outcome of a call, and how long it took: by the clock, and of its own."""
     watch = Stopwatch()
-    return call(*args, **kwds).value, watch.own
+    return call(*args, **kwds).value, watch.seconds, watch.own
 
 
 # --- calls made by a handler
@@ -70,10 +71,11 @@ def test_a_nested_call_ends_before_its_own_caller_gives_up(endpoint: Endpoint, c
     with running(server), consuming(server.mute) as requests:
         call = gevent.spawn(caller.rpc_ask, _timeout=0.6, _max_retry=1)
         wait_until(lambda: len(requests) == 1, SOON)
-        outcome, took = call.get(timeout=SOON).value  # of the first try, during the second
+        outcome, took, own = call.get(timeout=SOON).value  # of the first try, during the second
 
     assert outcome == "TimeoutError"
-    assert 0.3 < took < 0.6 + GRACE
+    assert took > 0.3
+    assert own < 0.6 + GRACE
     assert 0 < int(requests[0][2].expiration) <= 600
     assert 0.3 < server.left[0] <= 0.6
 
@@ -140,13 +142,13 @@ def test_messages_and_private_queues_are_not_bounded(endpoint: Endpoint, caller:
 def test_greenlets_of_a_handler(endpoint: Endpoint, caller: Any, spawn: Any, bounded: bool) -> None:
     def gather(self: Server) -> Any:
         watch = Stopwatch()
-        return [spawn(self).get().value, watch.seconds]
+        return [spawn(self).get().value, watch.seconds, watch.own]
 
     with running(Server(endpoint, gather)):
-        outcome, took = caller.rpc_ask(_timeout=0.4, _max_retry=9).value
+        outcome, took, own = caller.rpc_ask(_timeout=0.4, _max_retry=9).value
 
     assert outcome == "TimeoutError"
-    assert (took < 0.4 + GRACE) is bounded
+    assert own < 0.4 + GRACE if bounded else took >= 1.0
 
 
 def in_context(call: Callable[..., Any]) -> Any:
@@ -234,6 +236,24 @@ def test_a_server_drops_requests_that_expired_in_the_process(
     lines = [record for record in caplog.records if "have given up" in record.getMessage()]
     assert [record.levelname for record in lines] == ["INFO"]
     assert repr(server).split(",")[0] in lines[0].getMessage()
+
+
+def test_the_timeout_of_one_call_costs_no_other_call(
+    endpoint: Endpoint, caller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it, requests use another channel: what the old one has carried is with the broker."""
+    monkeypatch.setattr(connection, "MIN_CHANNEL_AGE", 0.0)
+    gate = gevent.event.Event()
+    server = Server(endpoint, lambda _: gate.wait(), concurrency=1)
+    server.consumer.prefetch = 50
+    with running(server):
+        first = gevent.spawn(caller.rpc_ask)
+        wait_until(lambda: len(server.left) == 1, SOON)
+        hasty = gevent.spawn(caller.rpc_ask, _timeout=0.1)
+        patient = [gevent.spawn(caller.rpc_ask) for _ in range(5)]
+        assert hasty.get(timeout=SOON).value == "TimeoutError"
+        gate.set()
+        assert [each.get(timeout=SOON).value for each in (first, *patient)] == [True] * 6
 
 
 def test_a_message_that_is_no_request_is_handled_however_late(endpoint: Endpoint, raw: Raw) -> None:

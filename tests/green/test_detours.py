@@ -94,7 +94,7 @@ def test_a_caller_leaves_as_well(
     caller = caller_at(endpoint, broker)
     assert caller.rpc_ask("warm").value == "warm"
     left = silence(caller, broker)
-    unread = gevent.spawn(caller.rpc_ask, "unread", _timeout=4.0, _max_retry=1)
+    unread = gevent.spawn(caller.rpc_ask, "unread", _timeout=2.5, _max_retry=1)
     wait_until(lambda: pair_of(caller).publishing.current is not left, SOON)
     watch = Stopwatch()
 
@@ -109,6 +109,7 @@ def test_a_connection_that_was_left_is_given_up_in_the_end(
     endpoint: Endpoint, hup: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postage.green.amqp.silence.PATIENCE", 2)
+    monkeypatch.setattr("postage.green.amqp.transport.LOOK_INTERVAL", 0.25)
     server = GatedServer({"name": "server"}, endpoint.eqk, hup)
     server.gate.set()
     caller = endpoint.producer(rpc_timeout=SOON)
@@ -130,7 +131,7 @@ def test_a_slow_network_is_no_reason_to_leave(endpoint: Endpoint, hup: Any, prox
         assert caller.rpc_ask(0).value == 0
         publishing = pair_of(server.consumer).publishing.get()
         proxy.slow(delay=0.7)
-        for n in range(3):
+        for n in range(2):
             assert caller.rpc_ask(n).value == n
         assert_stays(lambda: pair_of(server.consumer).publishing.current is publishing, 2.0)
         proxy.slow()

@@ -16,6 +16,7 @@ from postage.green.runtime import runtime_of
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes, spawned
+from tests.support.broker_commands import control
 from tests.support.endpoints import Endpoint
 from tests.support.raw import parameters
 from tests.support.running import SOON, running
@@ -126,9 +127,15 @@ def test_exclusive_queues_need_channels_of_the_connection(
 
 def limited(rabbitmq: Any, broker_env: Any, name: str, channels: int) -> dict[str, Any]:
     """Add a user with so many channels; return its hup."""
-    rabbitmq.ctl("add_user", name, "secret")
-    rabbitmq.ctl("set_permissions", "-p", broker_env.vhost, name, ".*", ".*", ".*")
-    rabbitmq.ctl("set_user_limits", name, f'{{"max-channels": {channels}}}')
+    all_rights = ", ".join(['<<".*">>'] * 3)
+    calls = (
+        f'add_user(<<"{name}">>, <<"secret">>, <<"test">>)',
+        f'set_permissions(<<"{name}">>, <<"{broker_env.vhost}">>, {all_rights}, <<"test">>)',
+        f'set_user_limits(<<"{name}">>, #{{<<"max-channels">> => {channels}}}, <<"test">>)',
+    )
+    # One command: each takes a second.
+    made = ", ".join(f"rabbit_auth_backend_internal:{call}" for call in calls)
+    control(rabbitmq, "eval", f"{made}.")
     return {**broker_env.hup, "user": name, "password": "secret"}
 
 

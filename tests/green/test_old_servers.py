@@ -89,9 +89,9 @@ def test_many_replies_without_ids_take_linear_time(endpoint, old_server, monkeyp
     monkeypatch.setattr(PeerTable, "record", lambda *a: recorded.append(a) or record(*a))
     old_server(200, batch=100)
 
-    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=1.0, _max_retry=1) for n in range(100)]
+    calls = [gevent.spawn(producer.rpc_echo, n, _timeout=2.5, _max_retry=1) for n in range(100)]
     gevent.joinall(calls, timeout=SOON)
 
     assert [call.get(block=False).value for call in calls] == list(range(100))
     assert len(recorded) <= 200, "once for each call, and once for its reply"
-    assert caplog.text.count("A reply without correlation id") == 1
+    assert caplog.text.count("A reply without correlation id") == 3, "the 1st, 10th and 100th"

@@ -13,7 +13,7 @@ from pika import spec
 from postage import green, messaging
 from postage.errors import TopologyMismatch
 from postage.testing.polling import wait_until
-from tests.support.attempts import outcomes, spawned
+from tests.support.attempts import BUSY, outcomes, spawned
 from tests.support.endpoints import Endpoint
 from tests.support.method_recorder import MethodRecorder, recording_methods
 from tests.support.raw import Raw
@@ -133,7 +133,7 @@ def test_what_is_sent_in_the_block_reaches_who_was_made_before(
     with green.pipelined():
         named(endpoint, None, names_of("x"))
         producer.message_hello(_key="x19")
-        assert raw.count(endpoint.sub("x19")) == 1
+        wait_until(lambda: raw.count(endpoint.sub("x19")) == 1, SOON)
 
 
 def test_who_was_made_in_the_block_can_be_called_there(endpoint: Endpoint) -> None:
@@ -168,7 +168,7 @@ def test_300_processors_share_two_connections_without_greenlets(
     herd = pipelined(endpoint, {**broker_env.hup, "port": recorder.port}, names_of("x", MANY))
     run = spawned(green.run, *herd)
     wait_until(lambda: all(each.consumer.consuming for each in herd), SOON)
-    producer = endpoint.producer()
+    producer = endpoint.producer(rpc_timeout=BUSY)
     calls = [spawned(producer.rpc_name, _key=name) for name in names_of("x", MANY)]
     assert [result.value for result in outcomes(calls, SOON)] == names_of("x", MANY)
     assert alive() - before < MANY / 2

@@ -49,7 +49,7 @@ def test_on_a_quorum_queue_it_kills_as_many_processes_as_it_may(
 
     assert deaths == [-signal.SIGKILL] * 3
     assert json.loads(raw.take(endpoint.dead).body)["name"] == "die"
-    assert f"rejected a message of queue {endpoint.queue!r}" in log
+    assert f"gives up a message of queue {endpoint.queue!r}" in log
 
 
 class Stuck(messaging.MessageProcessor):

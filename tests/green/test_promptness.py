@@ -42,13 +42,11 @@ def plain(broker_env: Any) -> Settings:
 
 
 @pytest.fixture
-def tls(rabbitmq: RabbitMQNode, tmp_path: Path) -> Iterator[Settings]:
+def tls(rabbitmq: RabbitMQNode, certificates: Certificates) -> Iterator[Settings]:
     """Settings for a node that speaks TLS."""
-    certificates = Certificates(tmp_path, "a client")
-    with RabbitMQNode(tls=certificates.broker) as node:
-        where = {"host": "localhost", "port": node.tls_port, "tls": True}
-        yield Settings(**where, cacertfile=str(certificates.ca))
-        green.close(1.0)
+    where = {"host": "localhost", "port": rabbitmq.tls_port, "tls": True}
+    yield Settings(**where, cacertfile=str(certificates.ca))
+    green.close(1.0)
 
 
 both = pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from pika import spec
 
 from postage import green, messaging
+from postage.copies import AGAIN
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
@@ -31,6 +32,7 @@ from tests.support.scripted_broker import (
     ScriptedBroker,
     ack,
     close_channel,
+    close_connection,
     hang_up,
     ignore,
     nack,
@@ -45,8 +47,18 @@ FORCED = method(0, spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
 # --- sent again
 
 
-@pytest.mark.parametrize("trouble", [nack, hang_up, close_channel(404, "no exchange 'other'")])
-def test_it_is_sent_again_with_the_same_id(trouble: Answer) -> None:
+# RabbitMQ 4.3 says so if it routes a message to a queue that it has just removed.
+GONE = close_connection(
+    506, "RESOURCE_ERROR - failed to deliver message: {not_found,{resource,..}}"
+)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [nack, hang_up, close_channel(404, "no exchange 'other'"), GONE],
+    ids=["nack", "hang up", "404", "506"],
+)
+def test_it_is_sent_again_with_the_same_id_and_a_mark(trouble: Answer) -> None:
     done = False
 
     def once(broker: ScriptedBroker, peer: Peer, channel: int, tag: int) -> None:
@@ -59,6 +71,7 @@ def test_it_is_sent_again_with_the_same_id(trouble: Answer) -> None:
         publish_confirmed(pair, message(7), limit=SOON)
 
     assert broker.published == ["7", "7"]
+    assert broker.types == [None, AGAIN]
 
 
 def test_waiting_messages_arrive_on_the_next_connection() -> None:

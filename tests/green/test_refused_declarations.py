@@ -21,7 +21,10 @@ from tests.support.stopwatch import Stopwatch
 from tests.support.undisturbed import Bystander, Undisturbed
 
 # A proxy refuses what the broker itself accepts.
-pytestmark = [pytest.mark.transient_queues, pytest.mark.usefixtures("broker_env")]
+pytestmark = [
+    pytest.mark.transient_queues,
+    pytest.mark.usefixtures("quick_restoring", "broker_env"),
+]
 
 #: Exchange types that the broker does not have, and answers by ending the connection.
 UNKNOWN_TYPES = ["x-delayed-message", "x", "x-random", "Direct", "fan out", "caf\u00e9"]
@@ -281,6 +284,28 @@ def test_an_unforeseen_refusal_costs_one_connection(endpoint: Endpoint, broker_e
             wait_until(lambda: good.consumer.counts["restored"] == 1, SOON)
             assert producer.rpc_echo(1).value == 1
             assert losses(producer) == 1
+
+
+def test_a_type_that_is_switched_off_costs_one_connection(
+    endpoint: Endpoint, broker_env: Any
+) -> None:
+    """RabbitMQ 3 has feature flags for its types of queues, and denies by ending connections."""
+
+    def refuse(method: Any) -> bool:
+        return isinstance(method, spec.Queue.Declare) and "x-queue-type" in method.arguments
+
+    text = "INTERNAL_ERROR - Cannot declare a queue: the corresponding feature flag is disabled"
+    with refusing(broker_env.port, refuse, 541, text) as network:
+        hup = {**broker_env.hup, "port": network.port}
+        producer = behind(network, broker_env, endpoint)
+        for more in ({}, {"x-delivery-limit": 5}, {"x-max-length": 5}, {}):
+            flags = {"arguments": {"x-queue-type": "quorum", **more}}
+            queue = {"name": endpoint.sub("quorum"), "flags": flags}
+            with pytest.raises(ChannelRefused, match="enable_feature_flag") as caught:
+                messaging.GenericConsumer(endpoint.at((queue, "rk")), hup=hup)
+            assert caught.value.is_final
+        assert network.refused == 4, "one that nobody foresaw, and one trial of each"
+        assert losses(producer) == 1
 
 
 def test_declarations_beside_an_unforeseen_refusal_succeed(

@@ -17,7 +17,7 @@ from tests.support.raw import Raw
 from tests.support.recorder import Recorder
 from tests.support.running import SOON
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = pytest.mark.usefixtures("quick_restoring", "broker_env")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from postage import messaging
 from postage.errors import SettingsError
 from postage.generic_application import GenericApplication, GenericApplicationExchange
 from postage.testing.polling import wait_until
+from tests.support.programs import Program
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -182,6 +183,22 @@ def test_leaving_makes_no_room_for_other_groups(endpoint, raw):
     ]
 
 
+def test_a_restart_makes_no_room_for_other_groups(endpoint, raw):
+    marker, key = Anonymous(), endpoint.queue
+    with Program("tests/green/programs/restarting_member.py", key) as program:
+        for run in range(3):
+            wait_until(lambda run=run: program.stdout.count("runs") == run + 1, SOON)
+            for name in ("mine", f"g{run}"):  # the first one may be joined again: its queue exists
+                marker.message_join_group(group_name=name, _key=key)
+            groups = marker.rpc_describe(_key=key).value["groups"]
+            assert groups == (["mine"] if run else ["mine", "g0"])
+            (marker.message_restart if run < 2 else marker.message_quit)(_key=key)
+        assert program.wait(SOON).code == 0, program.stderr
+
+    found = [raw.exists(queue(endpoint, name)) for name in ("mine", "g0", "g1", "g2")]
+    assert found == [True, True, False, False]
+
+
 def test_a_program_joins_as_many_groups_as_it_likes(endpoint):
     class Careful(GenericApplication):
         max_remote_groups = 0
@@ -212,7 +229,7 @@ def test_a_group_keeps_its_messages_when_all_have_left(endpoint, raw):
 
     member.leave_group("g")
 
-    assert raw.count(queue(endpoint, "g")) == 1
+    wait_until(lambda: raw.count(queue(endpoint, "g")) == 1, SOON)
 
 
 def test_a_message_returns_after_the_last_member_has_left(endpoint, raw):

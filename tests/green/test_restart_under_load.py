@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.running import SOON
+from tests.support.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("broker_env")]
 
@@ -49,9 +49,9 @@ class Traffic:
     def _call(self, number: int) -> None:
         producer = self._endpoint.producer(rpc_timeout=30, max_retry=4)  # as they are by default
         for turn, key in self._turns(number):
-            began = time.monotonic()
+            watch = Stopwatch()
             answer = producer.rpc_double(turn, _key=key)
-            self.longest = max(self.longest, time.monotonic() - began)
+            self.longest = max(self.longest, watch.own)
             if answer and answer.value == 2 * turn:
                 self.right += 1
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import gevent
@@ -200,9 +199,9 @@ def test_two_hundred_processors_are_restored_together(
     producer = endpoint.producer()
     with running(*processors):
         proxy.cut()
-        began = time.monotonic()
+        watch = Stopwatch()
         wait_until(lambda: all(each.counts["restored"] for each in processors), SOON)
-        took = time.monotonic() - began
+        took = watch.own
         calls = [gevent.spawn(producer.rpc_echo, key, _key=key) for key in keys]
         gevent.joinall(calls, timeout=SOON)
 

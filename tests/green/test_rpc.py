@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import time
 from typing import Any
 
 import gevent
+import pika.exceptions
 import pytest
 
 from postage import messaging
@@ -17,8 +17,9 @@ from postage.testing.polling import wait_until
 from tests.support.broker_commands import close_connection, close_connections
 from tests.support.endpoints import exchange
 from tests.support.running import SOON, consuming, running, warm
+from tests.support.stopwatch import Stopwatch
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = pytest.mark.usefixtures("quick_restoring", "broker_env")
 
 #: Seconds that no test lasts, not even where rabbitmqctl takes half a minute.
 AGES = 300.0
@@ -183,13 +184,14 @@ def test_an_unanswered_call_is_retried_with_one_id(endpoint):
 @pytest.mark.behaviour("rpc-retries")
 def test_arguments_beat_the_attributes_for_timeout_and_retries(endpoint):
     producer = endpoint.producer(rpc_timeout=30, max_retry=4)
-    began = time.monotonic()
+    watch = Stopwatch()
 
     sent = requests_of(lambda: producer.rpc_echo("x", _timeout=0.15, _max_retry=1), endpoint)
 
     first, second = (int(header.expiration) for _, _, header, _ in sent)
     assert first == 150 >= second  # less if this machine was slow
-    assert 0.3 <= time.monotonic() - began < 5
+    assert watch.seconds >= 0.3
+    assert watch.own < 5
 
 
 @pytest.mark.behaviour("rpc-retries")
@@ -401,25 +403,56 @@ def test_a_malformed_reply_to_a_waiting_call_is_an_error(endpoint, raw, warmed):
 
 @pytest.mark.behaviour("rpc-immediate-failures")
 def test_a_key_without_a_binding_is_no_route_at_once(endpoint):
-    began = time.monotonic()
+    watch = Stopwatch()
 
     result = endpoint.producer().rpc_echo("x", _timeout=30)
 
-    assert time.monotonic() - began < 5
+    assert watch.own < 5
     assert isinstance(result, messaging.MessageResultException)
     assert result.value == "NoRoute"
     assert repr(endpoint.key) in result.message
     assert repr(endpoint.exchange.name) in result.message
 
 
-@pytest.mark.behaviour("rpc-immediate-failures")
-def test_calls_to_a_server_that_stopped_are_no_route(endpoint):
+@pytest.fixture
+def stopped(endpoint) -> Any:
+    """A producer whose server has just stopped; its queue goes with it."""
     queue = {"name": endpoint.queue, "flags": {"auto_delete": True}}
     producer = endpoint.producer()
     with running(server(endpoint.at((queue, endpoint.key)))):
         warm(producer)
+    return producer
+
+
+def is_returned(raw, endpoint) -> bool:
+    """Tell whether the broker returns what is sent to *endpoint*.
+
+    For some ms after a queue has gone, RabbitMQ 4.1 and later routes messages to it and drops them.
+    """
+    try:
+        raw.channel.basic_publish(endpoint.exchange.name, endpoint.key, b"", mandatory=True)
+    except pika.exceptions.UnroutableError:
+        return True
+    except pika.exceptions.NackError:
+        pass
+    return False
+
+
+@pytest.mark.behaviour("rpc-immediate-failures")
+def test_calls_to_a_server_that_stopped_are_no_route(endpoint, raw, stopped):
+    producer = stopped
+    wait_until(lambda: is_returned(raw, endpoint), SOON)
 
     calls = [gevent.spawn(producer.rpc_echo, n) for n in range(10)]
+    gevent.joinall(calls, timeout=SOON)
+
+    assert [call.get(block=False).value for call in calls] == ["NoRoute"] * 10
+
+
+@pytest.mark.behaviour("rpc-immediate-failures")
+def test_calls_just_after_a_stop_are_no_route_if_sent_again(stopped):
+    """RabbitMQ may drop the first request of each unseen, but returns the second one."""
+    calls = [gevent.spawn(stopped.rpc_echo, n, _timeout=0.5, _max_retry=1) for n in range(10)]
     gevent.joinall(calls, timeout=SOON)
 
     assert [call.get(block=False).value for call in calls] == ["NoRoute"] * 10

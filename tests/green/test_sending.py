@@ -15,7 +15,7 @@ from tests.support.endpoints import exchange, producer_at
 from tests.support.json_library import by_the_standard_library
 from tests.support.raw import exchange_exists, listen, take, take_all
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = pytest.mark.usefixtures("quick_restoring", "broker_env")
 
 
 class Builders(messaging.GenericProducer):

@@ -79,13 +79,23 @@ from postage import messaging
 import asyncio.queues
 import pika, pika.adapters.asyncio_connection
 assert type(asyncio) is type(sys)
-assert pika.adapters.asyncio_connection.asyncio is asyncio
+assert pika.adapters.asyncio_connection.asyncio.sleep is asyncio.sleep
 assert asyncio.run(asyncio.sleep(0, "done")) == "done"
 """
 
 
 def test_asyncio_is_there_for_whoever_uses_it():
     assert "asyncio.events" in loaded(ASYNCIO)
+
+
+def test_a_log_record_does_not_load_asyncio():
+    """From Python 3.12 on, a record asks the asyncio that is loaded for the current task."""
+    code = """
+from postage import green, messaging
+import logging
+logging.getLogger("x").makeRecord("x", logging.INFO, "", 0, "", (), None)
+"""
+    assert "asyncio.events" not in loaded(code)
 
 
 def test_asyncio_is_there_for_pika_as_well():

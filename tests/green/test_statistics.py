@@ -60,6 +60,8 @@ def test_what_a_processor_does(endpoint: Endpoint) -> None:
         producer.message_unheard()
         producer.forward("no message")
         wait_until(lambda: worker.statistics().malformed == 1, SOON)
+        wait_until(lambda: worker.statistics().parked == 2, SOON)
+        wait_until(lambda: worker.statistics().busy == 0, SOON)
         done = worker.statistics()
         assert (done.handled, done.failed, done.unhandled) == (5, 1, 1)
         assert (done.busy, done.waiting, done.expired, done.poisonous) == (0, 0, 0, 0)

@@ -146,7 +146,7 @@ def test_a_stopping_processor_requeues_waiting_messages(endpoint, raw):
     wait_until(lambda: "idle" in repr(processor), SOON)
 
     assert processor.seen == ["began", "ended"]
-    assert raw.count(endpoint.queue) == 4
+    wait_until(lambda: raw.count(endpoint.queue) == 4, SOON)
     loop.kill()
 
 

@@ -114,7 +114,7 @@ def test_a_message_is_acknowledged_after_its_handlers(endpoint, raw):
         wait_until(lambda: processor.seen == ["began"], SOON)
         assert raw.count(endpoint.queue) == 0
 
-    assert raw.count(endpoint.queue) == 1
+    wait_until(lambda: raw.count(endpoint.queue) == 1, SOON)
     processor.gate.set()
     with running(processor):
         wait_until(lambda: processor.counts["handled"] == 1, SOON)

@@ -10,6 +10,7 @@ import pytest
 
 from postage import messaging
 from postage.broker import BrokerThread
+from postage.green.rpc.replying import MARKS
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes
 from tests.support.endpoints import Endpoint
@@ -138,8 +139,12 @@ class Cutting(Replying):
     @messaging.RpcHandler("command", "cut")
     def cut(self, content: Any, reply: Any) -> None:
         self.asked.append(content["parameters"])
+        self.gate.wait()
         reply(content["parameters"])
-        pair_of(self.consumer).publishing.current.transport.cut()
+        publishing = pair_of(self.consumer).publishing
+        connection = publishing.current
+        connection.transport.cut()
+        wait_until(lambda: publishing.current is not connection, SOON)
 
 
 @pytest.mark.parametrize("calls", [1, 20])
@@ -151,11 +156,30 @@ def test_a_reply_that_its_connection_loses_is_sent_again(
     with running(server):
         server.gate.set()
         assert caller.rpc_say("warm").value == "warm"
+        server.gate.clear()
         server.forget()
         runs = [gevent.spawn(caller.rpc_cut, n) for n in range(calls)]
+        wait_until(lambda: len(server.asked) == calls, SOON)
+        server.gate.set()  # all reply in one turn, and lose one connection
 
         assert [each.value for each in outcomes(runs, SOON)] == list(range(calls))
         assert sorted(server.asked) == list(range(calls))
+
+
+def test_a_reply_that_is_lost_again_is_sent_again(endpoint: Endpoint, hup: Any) -> None:
+    caller = endpoint.producer(rpc_timeout=AGES)
+    server = Cutting({"name": "server"}, endpoint.eqk, hup)
+    server.concurrency = 1  # each reply waits for a new connection, and cuts it
+    most = len(MARKS) - 1
+    with running(server):
+        server.gate.set()
+        assert caller.rpc_say("warm").value == "warm"
+        publishing = pair_of(server.consumer).publishing
+        losses = publishing.losses
+        runs = [gevent.spawn(caller.rpc_cut, n) for n in range(most)]
+
+        assert [each.value for each in outcomes(runs, SOON)] == list(range(most))
+        wait_until(lambda: publishing.losses == losses + most, SOON)
 
 
 def test_a_stop_under_an_alarm_does_not_wait_for_a_reply(endpoint: Endpoint) -> None:

@@ -32,7 +32,7 @@ def _classes() -> Iterator[type[BaseException]]:
 
 
 CLASSES = sorted(_classes(), key=lambda cls: (cls.__module__, cls.__name__))
-VALUES = {"code": 404, "port": 5672, "seconds": 1.5, "restarts": 3, "period": 60.0}
+VALUES = {"code": 404, "limit": 2.5, "port": 5672, "seconds": 1.5, "restarts": 3, "period": 60.0}
 
 
 def made(cls: type[BaseException]) -> BaseException:

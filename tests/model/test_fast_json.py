@@ -124,7 +124,7 @@ def test_the_extra_is_installed_if_it_is_required():
 
 
 @with_it
-@settings(max_examples=2000)
+@settings(max_examples=400)
 @given(values)
 def test_both_send_the_same_value_or_the_same_error(value: Any):
     fast = outcome(sent, value)
@@ -134,7 +134,7 @@ def test_both_send_the_same_value_or_the_same_error(value: Any):
 
 
 @with_it
-@settings(max_examples=2000)
+@settings(max_examples=400)
 @given(bodies)
 def test_both_read_the_same_value_or_the_same_error(body: str | bytes):
     fast = outcome(JsonEncoder.decode, body)

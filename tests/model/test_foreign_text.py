@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -88,23 +89,25 @@ def looped() -> list[Any]:
     return value
 
 
-OBJECTS = {
-    "long text": "\u0378" * 4_000_000,
-    "long bytes": b"\xff" * 8_000_000,
-    "large integer": 10**10_000,
-    "many items": list(range(1_000_000)),
-    "many keys": {str(n): {"x": n} for n in range(100_000)},
-    "wide and deep": [[["x" * 100] * 100] * 100] * 100,
-    "deep": deep(100_000),
-    "a loop": looped(),
-    "an odd object": Odd(),
-    "odd items": {"x": [Odd()]},
-    "an error": KeyError("x" * 1_000_000),
+#: Made when they are needed: together, they would take 100 MB until the end of the run.
+OBJECTS: dict[str, Callable[[], object]] = {
+    "long text": lambda: "\u0378" * 4_000_000,
+    "long bytes": lambda: b"\xff" * 8_000_000,
+    "large integer": lambda: 10**10_000,
+    "many items": lambda: list(range(1_000_000)),
+    "many keys": lambda: {str(n): {"x": n} for n in range(100_000)},
+    "wide and deep": lambda: [[["x" * 100] * 100] * 100] * 100,
+    "deep": lambda: deep(100_000),
+    "a loop": looped,
+    "an odd object": Odd,
+    "odd items": lambda: {"x": [Odd()]},
+    "an error": lambda: KeyError("x" * 1_000_000),
 }
 
 
-@pytest.mark.parametrize("value", OBJECTS.values(), ids=list(OBJECTS))
-def test_any_object_is_bounded(value: object) -> None:
+@pytest.mark.parametrize("make", OBJECTS.values(), ids=list(OBJECTS))
+def test_any_object_is_bounded(make: Callable[[], object]) -> None:
+    value = make()
     for show in (one_line, brief):
         assert len(show(value)) <= LONGEST + MARK
         assert is_plain(show(value))

@@ -290,7 +290,7 @@ ATTRIBUTES = sorted(
     {name for name in dir(GenericApplication) if not name.startswith("__")}
     | {"address", "fingerprint", "consumer", "counts", "_pool"}
 )
-FREE = HANDLERS | {"start", "stop", "join"}
+FREE = HANDLERS | {"start", "stop", "join", "pause", "resume"}
 
 
 @pytest.mark.parametrize("name", [name for name in ATTRIBUTES if name not in FREE])
@@ -339,7 +339,8 @@ def test_a_refused_class_leaves_its_base_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "name", ["start", "stop", "join", "begin", "kill", "mro", "route_table", "msg_quit"]
+    "name",
+    ["start", "stop", "join", "pause", "resume", "begin", "kill", "mro", "route_table", "msg_quit"],
 )
 def test_names_without_which_processors_work_are_free(name):
     method = MessageHandler("command", "x")(lambda self, content: None)

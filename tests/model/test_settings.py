@@ -78,6 +78,7 @@ def test_each_variable_is_read_on_use_and_not_at_import(env, variable, value, ex
         ("AMQP://rabbit", ("rabbit", *DEFAULTS[1:])),
         ("Amqps://rabbit/Lab", ("rabbit", 5671, "guest", "guest", "Lab")),
         ("EMBEDDED://Lab", ("embedded://Lab", *DEFAULTS[1:])),
+        ("embedded://a?like=3.10&heartbeat=5", ("embedded://a?like=3.10", *DEFAULTS[1:])),
         ("amqp://rabbit", ("rabbit", *DEFAULTS[1:])),
         ("amqp://rabbit:5673/lab", ("rabbit", 5673, "guest", "guest", "lab")),
         ("amqp://al%40ice:h%2Fush@rabbit/%2Flab", ("rabbit", 5672, "al@ice", "h/ush", "/lab")),

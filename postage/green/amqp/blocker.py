@@ -29,13 +29,19 @@ _DISPATCH = dispatch.__file__
 _thread_id = gevent.monkey.get_original("_thread", "get_native_id")
 _TIMES = slice(11, 13)
 """The fields utime and stime of /proc/PID/task/TID/stat, after the name of the thread (proc(5))."""
+_WAITED = 1
+"""The field of /proc/PID/task/TID/schedstat with the nanoseconds of waiting for a processor."""
 
 
 class ThreadClock:
-    """Measures the processor time of the native thread that made it; for any native thread."""
+    """Measures how long the native thread that made it wants to run; for any native thread.
+
+    That is its processor time, and the time for which it waits for a processor: on a busy machine,
+    code that computes has little of the first.  Code that waits for something else has neither.
+    """
 
     def __init__(self) -> None:
-        self._path = f"/proc/self/task/{_thread_id()}/stat"
+        self._task = f"/proc/self/task/{_thread_id()}"
         self._began = 0.0
 
     def start(self) -> None:
@@ -48,11 +54,18 @@ class ThreadClock:
 
     def _read(self) -> float:
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123 - as above: pathlib is slow to import
-                times = file.read().rpartition(b")")[2].split()[_TIMES]
+            ticks = sum(map(int, self._text("stat").rpartition(b")")[2].split()[_TIMES]))
         except OSError:
             return math.inf
-        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+        try:
+            waited = int(self._text("schedstat").split()[_WAITED])
+        except OSError:  # the kernel does not count it
+            waited = 0
+        return ticks / os.sysconf("SC_CLK_TCK") + waited / 1e9
+
+    def _text(self, name: str) -> bytes:
+        with open(f"{self._task}/{name}", "rb") as file:  # noqa: PTH123 - as above: pathlib is slow to import
+            return file.read()
 
 
 def blocking_frame(thread: int) -> str | None:

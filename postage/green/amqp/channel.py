@@ -20,7 +20,6 @@ calls the functions in `on_end`.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -29,6 +28,7 @@ import pika.channel
 import pika.exceptions
 from gevent.lock import Semaphore
 
+from postage.copies import Marks
 from postage.errors import (
     ChannelRefused,
     ConnectionClosed,
@@ -57,7 +57,9 @@ from postage.green.amqp.publish_record import (
 from postage.green.amqp.topology_operations import TopologyOperations, check_short
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
+from postage.log_records import counted
 from postage.statistics_types import ChannelStatistics
+from postage.typed_queue import PLAIN, ConsumerOptions
 
 __all__ = ["DIRECT", "Channel", "OnDelivery", "OnReturn", "new_tag"]
 
@@ -112,6 +114,10 @@ class Channel(TopologyOperations, ConsumerCancels):
     Without it, such publishes fail with `ConnectionLost`."""
     acks_only: Collection[str] = ()
     """Queues whose deliveries cannot be rejected, and are acknowledged instead."""
+    withdrawn = False
+    """Whether the broker has ended it after the consumer timeout, and taken its deliveries back."""
+    is_proven = False
+    """Whether the broker has confirmed what `publish_patiently` has sent here."""
     _ending: BaseException | None = None
     _is_given_up = False
 
@@ -128,7 +134,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.windows = {}
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False
-        self._record = PublishRecord(transport, self._send_barrier, lambda: self.on_behind(self))
+        self._record = PublishRecord(transport, self.send_barrier, lambda: self.on_behind(self))
         self.on_behind: Callable[[Channel], None] = lambda _channel: None
         """Called in the hub, repeatedly, while the broker seems to have stopped reading."""
         self.on_failure: OnFailure = log_failure
@@ -179,7 +185,10 @@ class Channel(TopologyOperations, ConsumerCancels):
         return bool(self._confirms) or any(not each.is_set for each in list(self._waiting))
 
     def ask(self) -> None:
-        """Ask the broker for an answer that changes nothing, on a channel without consumers."""
+        """Ask the broker for an answer that changes nothing.
+
+        Only on a channel without consumers and publishes: their barriers have the same answer.
+        """
         self._ask("basic.qos", self._pika.basic_qos)
 
     # --- consuming
@@ -194,6 +203,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         tag: str = "",
         max_body: int | None = None,
         may_vanish: bool = True,
+        options: ConsumerOptions = PLAIN,
+        note: Callable[[Marks], object] | None = None,
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 
@@ -201,24 +212,25 @@ class Channel(TopologyOperations, ConsumerCancels):
         that must know the tag before the broker can end the consumer passes one from `new_tag`.
         A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.  A body over
         *max_body* bytes is dropped as it arrives: see `UnreadableDelivery`.  *may_vanish* tells
-        that the queue may end with its last consumer.
+        that the queue may end with its last consumer; *options* are those of the queue.  *note* is
+        called for each delivery of the channel that is acknowledged or rejected for good.
         """
         tag = tag or new_tag()
-        add = self._acks.add
+        add, self._acks.note = self._acks.add, note or self._acks.note
 
         def to_acknowledge(delivery: Delivery) -> None:
             add(delivery.delivery_tag, delivery)
-            delivery.channel = self
+            delivery.channel, delivery.origin = self, queue
             on_delivery(delivery)
 
         self._check_alive()
         check_short((queue, tag))
         receive = on_delivery if no_ack else to_acknowledge
         window = Window(self.codec, self._pika, queue, receive, tag, prefetch, max_body)
-        window.no_ack, window.may_vanish = no_ack, may_vanish
-        if queue in self.acks_only:
+        window.no_ack, window.may_vanish, window.options = no_ack, may_vanish, options
+        if options.is_stream or queue in self.acks_only:
             self._not_rejecting.add(tag)
-        elif not no_ack:
+        elif not (no_ack or options.keeps_turn):
             self.windows[tag] = window
         self._consumers.add(tag)
         self._ask("basic.consume", window.start)
@@ -276,7 +288,7 @@ class Channel(TopologyOperations, ConsumerCancels):
             self.stale_acks += not self.transport.door.call(self.reject, tag, requeue=requeue)
         elif self._not_rejecting and tag in self._acks.of_consumers(self._not_rejecting):
             self.ack(tag)
-        elif self.alive and self._acks.discard(tag):
+        elif self.alive and self._acks.discard(tag, requeued=requeue):
             self.codec.reject(self.number, tag, requeue=requeue)
         else:
             self.stale_acks += 1
@@ -330,7 +342,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         answer: Answer[bool] = Answer()
         self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
         # After the write: the broker does not count a message that could not be encoded.
-        self._confirms.expect(answer, properties.message_id if mandatory else None)
+        self._confirms.expect(answer, properties.send_id if mandatory else None)
         self.transport.send_early(CHUNK)
         if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")
@@ -349,7 +361,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         """Return the publishes without confirms that the broker may not have handled, once."""
         return self._record.take()
 
-    def _send_barrier(self, on_answer: Callable[[], None]) -> None:
+    def send_barrier(self, on_answer: Callable[[], None]) -> None:
         """Ask what the broker answers after it has handled all publishes before; never switches."""
         if self._pika.is_open:
             self.codec.send_barrier(self.number, on_answer)
@@ -367,13 +379,11 @@ class Channel(TopologyOperations, ConsumerCancels):
             self.on_return(message.reply_text, message.properties)
             return
         error = NoRoute(message.exchange, message.routing_key)
-        answer = self._confirms.pop_returned(message.properties.message_id)
+        answer = self._confirms.pop_returned(message.properties.send_id)
         if answer is not None:
             answer.set_exception(error)
             return
-        # Warn of the 1st, 10th, 100th and so on, so that the log does not fill the disk.
-        level = logging.WARNING if str(self.returned).rstrip("0") == "1" else logging.DEBUG
-        logger.log(level, "A message is lost, number %d here: %s", self.returned, error)
+        logger.warning("A message is lost: %s", error, extra=counted(message.exchange))
 
     def _wait_writable(self, limit: float) -> float:
         """Wait until messages can be written; return the rest of *limit* then."""
@@ -431,7 +441,11 @@ class Channel(TopologyOperations, ConsumerCancels):
         self.close_nowait()
 
     def close_when_confirmed(self) -> None:
-        """Close the channel once all its publishes are confirmed; never switches."""
+        """Close the channel once all its publishes are confirmed; never switches.
+
+        Users that have not published yet open another one.
+        """
+        self._is_given_up = True
         self._closes_when_confirmed = True
         if not self._confirms:
             self.close_nowait()
@@ -459,6 +473,7 @@ class Channel(TopologyOperations, ConsumerCancels):
 
     def _on_close(self, _channel: pika.channel.Channel, reason: BaseException) -> None:
         self.alive, self._ending = False, reason
+        self.withdrawn = error_translation.is_consumer_timeout(str(reason))
         self.codec.discard_channel(self.number)
         self.stale_acks += self._acks.clear()
         self.windows.clear()
@@ -466,7 +481,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         for answer in (*self._waiting, *self._confirms.clear()):
             answer.set_exception(self._ended())
         self._waiting.clear()
-        error = self._ended()
+        error = error_translation.ended(reason)  # not `_ended`: given up is not lost
         if isinstance(error, ChannelRefused) and error.largest_body is not None:
             self.codec.max_body = error.largest_body
         self._record.end(error, self.on_failure, self.republish)
@@ -478,7 +493,7 @@ class Channel(TopologyOperations, ConsumerCancels):
 
     def _ended(self) -> PostageError:
         if self._is_given_up:
-            return ConnectionLost("the channel was given up, as the broker allows only few")
+            return ConnectionLost("the channel was given up: its users open another")
         if self._ending is None:
             return ConnectionClosed("the channel is closed")
         return error_translation.ended(self._ending)

@@ -34,7 +34,7 @@ from typing import Any
 import pika.exceptions
 import pika.frame
 
-from postage.errors import ChannelRefused, MalformedMessage
+from postage.errors import ChannelRefused, MalformedMessage, SettingsError
 from postage.green.amqp.delivery import (
     LEAST_HEADER,
     Delivery,
@@ -79,6 +79,8 @@ FRAME_MAX = 131072
 """Bytes of the largest frame if the broker sets no limit; RabbitMQ's default."""
 SMALL = FRAME_MIN_SIZE - FRAME_OVERHEAD
 """Bytes of a payload that every peer accepts; only a larger one needs a look at the limit."""
+SMALL_HEADER = SMALL - 12
+"""Bytes of properties, with their flags, that fit into such a payload (4.2.6.1)."""
 LARGEST_BODY = 1 << 29
 """Bytes of the largest body for a consumer without a limit: the most that RabbitMQ can be set to
 take (max_message_size)."""
@@ -93,6 +95,7 @@ _BARRIER = method_id(BASIC, 10) + bytes(7)
 """basic.qos with its default for all arguments: no limit for the consumers started later."""
 _QOS_OK = method_id(BASIC, 11)
 _RETURN = method_id(BASIC, 50)
+_GOT = method_id(BASIC, 71), method_id(BASIC, 72)
 _ACK_FRAME = struct.Struct(">BHI4sQBc")
 _TAG_AND_BITS = struct.Struct(">QB")
 _CONFIRM_SIZE = FRAME_OVERHEAD + 4 + _TAG_AND_BITS.size
@@ -114,6 +117,8 @@ class Codec:
         self._contents: dict[int, UnfinishedMessage] = {}  # by channel
         self._consumers: dict[tuple[int, str], tuple[OnMessage, int, bool]] = {}
         self._returns: dict[int, Callable[[Returned], None]] = {}
+        self.on_got: dict[int, Callable[[bytes, float], UnfinishedMessage | None]] = {}
+        """By channel, what takes an answer to basic.get: see `getting`."""
         self.dropped = 0
         """Messages that could not be handed over."""
         self.delivered: dict[int, int] = {}
@@ -144,9 +149,21 @@ class Codec:
         """
         method = publish_frame(channel, exchange, key, mandatory)
         frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max_for(len(body))
-        frames = method + content_frames(channel, properties.encode(), body, frame_max)
+        header = properties.encode()
+        if len(header) > SMALL_HEADER:
+            self._check_header(header)
+        frames = method + content_frames(channel, header, body, frame_max)
         self._write(frames)
         return frames
+
+    def _check_header(self, header: bytes) -> None:
+        """Refuse properties that do not fit into a frame; the broker would end the connection."""
+        size = len(header) + FRAME_MIN_SIZE - SMALL_HEADER
+        if size > self.frame_max:
+            raise SettingsError(
+                f"its headers and other properties take a frame of {size} bytes, and this broker "
+                f"takes {self.frame_max} (frame_max): send less in headers, more in the body"
+            )
 
     def ack(self, channel: int, tag: int, *, multiple: bool) -> None:
         """Write a basic.ack."""
@@ -169,10 +186,11 @@ class Codec:
             raise ChannelRefused(
                 406, f"message size {size} is larger than configured max size {self.max_body}"
             )
-        return self._frame_max
+        return self.frame_max
 
     @property
-    def _frame_max(self) -> int:
+    def frame_max(self) -> int:
+        """Bytes of the largest frame that the broker takes, with its beginning and its end."""
         return self._transport.params.frame_max or FRAME_MAX
 
     def send_barrier(self, channel: int, on_answer: Callable[[], None]) -> None:
@@ -218,7 +236,7 @@ class Codec:
     def discard_channel(self, channel: int) -> None:
         """Drop all state of *channel*, which has ended."""
         by_channels = self._contents, self.delivered, self._confirms, self._barriers, self._returns
-        for by_channel in by_channels:
+        for by_channel in (*by_channels, self.on_got):
             by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
@@ -270,6 +288,10 @@ class Codec:
             self._barriers.pop(channel)()
         elif method == _RETURN and channel in self._returns:
             self._on_return(channel, data[at + 11 : after - 1])
+        elif method in _GOT and channel in self.on_got:
+            content = self.on_got[channel](data[at + 7 : after - 1], self._now)
+            if content is not None:
+                self._contents[channel] = content
         else:
             self._transport.handle_frame(_decoded(data[at:after]))
 

@@ -13,6 +13,7 @@ channel       made                        set up with
 `confirming`  once, at first use          confirms
 `plain`       once, at first use          what is lost by a refusal is written again
 `calling`     once, at first use          the same, and the handler of returned requests
+`keeping`     one for each queue          confirms; see `Connection.keeping`
 consuming     one for each consumer       nothing; it is closed with its consumer
 shared        for consumers beyond the    ``shared``: the end of a consumer leaves it open
               number in `ChannelPlan`
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +61,7 @@ from postage.green.amqp.refusals import Refusals
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.trials import Trials
 from postage.green.amqp.waiting import Answer, SharedResource, WaitQueue
+from postage.queues import Version
 from postage.settings import Settings
 
 __all__ = ["PUBLISHING", "Connection"]
@@ -67,6 +70,9 @@ logger = HubLogger(__name__)
 
 PUBLISHING = "publishing"
 """The role of the connection that publishes."""
+MOST_KEEPING = 32
+"""Channels of queues that keep failed messages; beyond that the one that was used first is closed.
+"""
 MIN_CHANNEL_AGE = 1.0
 """Seconds for which `replace_channel` keeps a new channel."""
 
@@ -115,6 +121,7 @@ class Connection(DeclaredExchanges):
         """The channel for messages without confirms."""
         self.confirming = SharedResource(partial(open_channel, confirms=True))
         """The channel for messages with confirms."""
+        self._keeping: dict[str, SharedResource[Channel]] = {}
         self.open_calling: Callable[[], Channel] = partial(
             self._open_calling, on_return, on_failure
         )
@@ -241,6 +248,20 @@ class Connection(DeclaredExchanges):
         return channel
 
     @property
+    def version(self) -> Version:
+        """The version of RabbitMQ that the broker is, or is like; empty for another broker."""
+        told = self.transport.server_properties or {}
+        found = re.match(r"\d+(\.\d+)*", str(told.get("version")))
+        if found is None or told.get("product") not in ("RabbitMQ", "postage-embedded"):
+            return ()
+        return tuple(map(int, found[0].split(".")))
+
+    @property
+    def keeps_on_disk(self) -> bool:
+        """Whether the broker may have messages after its end, unlike the embedded one."""
+        return (self.transport.server_properties or {}).get("product") != "postage-embedded"
+
+    @property
     def _limit(self) -> int:
         """How many channels it may have."""
         limit: int = self.transport.params.channel_max or MAX_CHANNELS
@@ -332,6 +353,26 @@ class Connection(DeclaredExchanges):
         while len(self._shared) < count:
             self._shared.append(SharedResource(partial(self.open_channel, shared=True)))
         return self._shared[next(self._turns) % count]
+
+    def keeping(self, queue: str) -> SharedResource[Channel]:
+        """Return the channel for copies of failed messages that go into *queue*; never switches.
+
+        RabbitMQ carries out what a channel asks in its order.  A quorum queue without a leader lets
+        it wait for a minute, so what goes into other queues must not stand behind.  If the broker
+        allows only few channels, this is `confirming`.
+        """
+        if ChannelPlan.of(self._limit).is_tight:
+            return self.confirming
+        known = self._keeping
+        resource = known.pop(queue, None) or SharedResource(
+            partial(self.open_channel, confirms=True)
+        )
+        known[queue] = resource  # at the end: the first is that which was not used for longest
+        if len(known) > MOST_KEEPING:
+            channel = known.pop(next(iter(known))).current
+            if channel is not None:
+                channel.close_when_confirmed()
+        return resource
 
     def replace_channel(self, resource: SharedResource[Channel]) -> Channel | None:
         """Publish on a new channel from now on; return the old one, or None.  Never switches.

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from postage.errors import PostageError
+import gevent
+
+from postage.errors import OperationTimeout, PostageError
 from postage.green.amqp.codec import Codec
+from postage.green.amqp.delivery import Acks, Delivery, WithdrawnChannel
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.intake import Window
-from postage.green.amqp.waiting import Callbacks
+from postage.green.amqp.waiting import Answer, Callbacks
 
 __all__ = ["ConsumerCancels"]
 
 logger = HubLogger(__name__)
+
+SHORTEST_TIMEOUT = 5.0
+"""Seconds of the shortest consumer timeout that is thought of when the broker ends a consumer."""
+
+MANY, RETURNING = 30, 0.05
+"""A channel of RabbitMQ 4 has 32 deliveries at a time returned by a quorum queue.  If it ends soon
+after more were given back, the others count as delivered; so we wait for so many
+seconds."""
 
 
 class ConsumerCancels:
@@ -25,15 +38,29 @@ class ConsumerCancels:
     number: int
     codec: Codec
     _pika: Any
+    _acks: Acks
+    _not_rejecting: Collection[str]
+    _given_back = 0
     _consumers: set[str]
     _cancelling: set[str]
     windows: dict[str, Window]
     """The consumers that acknowledge, by their tags."""
     on_cancel: Callbacks[Callable[[str], None]]
     """Called in the hub with the tag of a consumer that the broker ends."""
+    on_end: Callbacks[Callable[[PostageError], None]]
+    """Called in the hub when the channel ends."""
 
     def _ask(self, operation: str, method: Callable[..., Any], **arguments: Any) -> Any:
         """Call a method of pika's channel; wait for the broker's answer, and return it."""
+        raise NotImplementedError
+
+    @property
+    def in_progress(self) -> Collection[Delivery]:
+        """The deliveries that are not settled."""
+        raise NotImplementedError
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject a delivery."""
         raise NotImplementedError
 
     def has_consumer(self, tag: str) -> bool:
@@ -80,10 +107,53 @@ class ConsumerCancels:
             self._pika.basic_cancel(on_wire)
             self._consumers.discard(tag)
 
+    def give_back(self, tag: int) -> None:
+        """Return a delivery that no handler has begun; for the hub.  Never switches or raises."""
+        if self._not_rejecting:
+            self.reject(tag, requeue=True)
+        elif self.alive and self._acks.discard(tag, requeued=True):
+            self._given_back += 1
+            self.codec.give_back(self.number, tag)
+
+    def await_cancels(self, limit: float) -> float:
+        """Wait until all that the broker sent before `cancel_nowait` was given back; switches.
+
+        What is in flight when the channel is closed counts as delivered (``x-delivery-count``).
+        Waits at most *limit* seconds, and returns the rest of them.
+        """
+        if not (self.alive and self._pika.is_open):
+            return limit
+        answer: Answer[Any] = Answer()
+        deadline = time.monotonic() + limit
+        self.on_end.append(answer.set_result)
+        self.codec.send_barrier(self.number, partial(answer.set_result, None))
+        with contextlib.suppress(OperationTimeout):
+            answer.get("basic.qos", limit)
+            if self._given_back > MANY:
+                gevent.sleep(min(RETURNING, limit))
+        return max(0.0, deadline - time.monotonic())
+
     def _end_window(self, tag: str) -> str | None:
         """Return the tag to cancel for the consumer *tag*; None if it is being cancelled anyway."""
         window = self.windows.get(tag)
         return tag if window is None else window.end()
+
+    def cancel_reason(self, tag: str) -> str:
+        """Return the likely reason for which the broker has ended the consumer *tag*, for a log."""
+        seconds = self._longest_held(tag)
+        usual = "was the queue deleted, or did its leader move?"
+        if seconds < SHORTEST_TIMEOUT:
+            return usual
+        return (
+            f"a handler has had a message for {seconds:.0f} s: is that over the consumer timeout?  "
+            f"The message will be acknowledged after its handler, and is not handled twice here; "
+            f"raise x-consumer-timeout of the queue, or take less time for a message.  Or {usual}"
+        )
+
+    def _longest_held(self, tag: str) -> float:
+        """Return the seconds since the earliest delivery of the consumer *tag* not yet settled."""
+        held = [each.received for each in self.in_progress if each.consumer_tag == tag]
+        return time.monotonic() - min(held) if held else 0.0
 
     def _on_cancelled(self, tag: str, _frame: Any) -> None:
         self._cancelling.discard(tag)
@@ -94,6 +164,11 @@ class ConsumerCancels:
         known = (tag for tag, window in self.windows.items() if window.on_wire == on_wire)
         tag = next(known, on_wire)
         self._remove_consumer(tag)
+        # Sooner it can only be that the queue was deleted: nothing that we hold would come again.
+        if self._longest_held(tag) >= SHORTEST_TIMEOUT:
+            for each in self.in_progress:
+                if each.consumer_tag == tag:
+                    each.channel = WithdrawnChannel(each.channel)
         for callback in self.on_cancel.copy():
             callback(tag)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import gevent
 
-from postage.errors import ChannelRefused, NoFreeChannel, TopologyMismatch
+from postage.errors import ChannelRefused
 from postage.exchange import Exchange
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.deleted_exchanges import POLL, DeletedExchanges
@@ -58,6 +58,9 @@ class DeclaredExchanges:
     def _declare(self, exchange: type[Exchange]) -> DeclaredExchanges:
         """Declare *exchange*; return the connection, whose end ends the declaration, too."""
         parameters = exchange.parameters
+        if not parameters["exchange"]:  # the default exchange: always there, and never declared
+            self.declared.add(exchange)
+            return self
         declaration = Declaration.of_exchange(parameters)
         while self._deleted.must_wait(exchange) and not self._exists(exchange):
             gevent.sleep(POLL)
@@ -65,12 +68,10 @@ class DeclaredExchanges:
             self.trials.carry_out(
                 declaration, lambda channel: channel.exchange_declare(**parameters)
             )
-        except (NoFreeChannel, TopologyMismatch):
-            raise
         except ChannelRefused as exc:
             # A user without the permission to configure can still use what is there.
             if not (exc.code == ACCESS_REFUSED and self._exists(exchange)):
-                raise declaration.refused(exc.code, exc.text) from exc.__cause__
+                raise
         self.declared.add(exchange)
         self._deleted.doubt(exchange)
         return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from postage.budget import weight
+from postage.copies import HEADER_END, Marks, marks
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 
@@ -18,6 +20,7 @@ __all__ = [
     "Returned",
     "UnfinishedMessage",
     "UnreadableDelivery",
+    "WithdrawnChannel",
 ]
 
 NO_PROPERTIES = bytes(2)
@@ -32,14 +35,39 @@ what publishers wrote (x-death, x-delivery-count), and RabbitMQ does not check t
 class DeliveryChannel(Protocol):
     """The methods of a channel that a delivery on it needs."""
 
-    alive: bool
-    """False from the moment that the channel begins to close; the broker then redelivers."""
+    @property
+    def alive(self) -> bool:
+        """False from the moment that the channel begins to close; the broker then redelivers."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the broker has taken its deliveries back, although the connection is open."""
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery."""
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery."""
+
+    def give_back(self, tag: int) -> None:
+        """Return a delivery that no handler has begun."""
+
+
+class WithdrawnChannel:
+    """The channel of a delivery whose consumer the broker has ended: it counts as lost.
+
+    RabbitMQ 4.3 does so after the consumer timeout, and delivers them again, although the channel
+    stays open.  It ignores an ack of the first delivery then.
+    """
+
+    alive, withdrawn = False, True
+
+    def __init__(self, channel: DeliveryChannel) -> None:
+        self.ack, self.give_back = channel.ack, channel.give_back
+
+    def reject(self, tag: int, *, requeue: bool) -> None:  # noqa: ARG002 - as of any channel
+        """Return the delivery: the message comes again, and may not be lost before that."""
+        self.give_back(tag)
 
 
 class Delivery:
@@ -53,9 +81,11 @@ class Delivery:
         "body",
         "channel",
         "consumer_tag",
+        "copy",
         "delivery_tag",
         "exchange",
         "header",
+        "origin",
         "received",
         "redelivered",
         "routing_key",
@@ -67,6 +97,10 @@ class Delivery:
     header: bytes
     """The properties as they stand in the header frame."""
     body: bytes
+    copy: Delivery
+    """See `postage.copies`; rarely set."""
+    origin: str
+    """The name of its queue; set only if it must be acknowledged."""
     weight_known: int
     """See `weight`; set when it is first asked for, as it is not for most deliveries."""
     times: int
@@ -116,6 +150,10 @@ class Delivery:
     def reject(self, *, requeue: bool) -> None:
         """Return the message to its queue, or dead-letter it.  Never switches."""
         self.channel.reject(self.delivery_tag, requeue=requeue)
+
+    def give_back(self) -> None:
+        """Return the message, which no handler has begun, to its queue.  Never switches."""
+        self.channel.give_back(self.delivery_tag)
 
     def __repr__(self) -> str:
         return (
@@ -249,6 +287,8 @@ class Acks:
     def __init__(self) -> None:
         self._in_progress: dict[int, Delivery] = {}  # by their tags, in their order
         self._finished: list[int] = []
+        self.note: Callable[[Marks], object] = deque[Marks](maxlen=0).append
+        """Takes the `marks` of each delivery that is acknowledged or rejected for good."""
         self.add: Callable[[int, Delivery], None] = self._in_progress.__setitem__
         """Takes the tag of a delivery, and the delivery."""
 
@@ -257,14 +297,20 @@ class Acks:
 
     def finish(self, tag: int) -> bool:
         """Acknowledge *tag* at the next `flush`; return False if it is not in progress."""
-        if self._in_progress.pop(tag, None) is None:
+        done = self._in_progress.pop(tag, None)
+        if done is None:
             return False
+        # `marks`, without a call for each message
+        self.note((done.origin, done.exchange, done.routing_key, done.header[HEADER_END]))
         self._finished.append(tag)
         return True
 
-    def discard(self, tag: int) -> bool:
+    def discard(self, tag: int, *, requeued: bool) -> bool:
         """Remove *tag*, which is rejected now; return False if it is not in progress."""
-        return self._in_progress.pop(tag, None) is not None
+        discarded = self._in_progress.pop(tag, None)
+        if discarded is not None and not requeued:
+            self.note(marks(discarded))
+        return discarded is not None
 
     def of_consumers(self, consumers: Collection[str]) -> list[int]:
         """Return the tags that *consumers* have in progress."""

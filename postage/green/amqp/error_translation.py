@@ -31,6 +31,7 @@ __all__ = [
     "connecting_failed",
     "declaring",
     "ended",
+    "is_consumer_timeout",
     "refusal_in",
     "stream_in",
     "tls_advice",
@@ -41,14 +42,26 @@ _MISMATCH = re.compile(
     r"'[^']*': received (?P<ours>.+?) but current is (?P<theirs>.+)",
     re.DOTALL,
 )
-# While a connection opens, pika keeps of the broker's connection.close only this `repr`.
-_CLOSED = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<text>.+)", re.DOTALL)
+# While a connection opens, pika 1.4 keeps of the broker's connection.close only this `repr`; pika
+# 1.5 appends host and port.
+_CLOSED = re.compile(
+    r"ConnectionClosedByBroker: \((?P<code>\d+)\) "
+    r"""(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""",
+)
 # RabbitMQ 3.10 and 4.3, rabbit_reader.erl: limits of the vhost, the user and the node (530), and a
 # vhost that is down (541).
 _PASSES = re.compile(r"limit \(\d+\) is reached$|is down$")
 _PASSING = (320, 506, 541)  # connection-forced (a broker that stops), resource- and internal-error
+_ACK_TIMEOUT = re.compile(r"delivery acknowledgement on channel \d+ timed out")
+_IN_TIME = (
+    "A handler took longer than the consumer timeout; its message is acknowledged after it, and is "
+    "not handled twice here.  Raise consumer_timeout of the broker (x-consumer-timeout of a queue "
+    "since RabbitMQ 3.12), or take less time for a message"
+)
 _TYPED_VALUE = re.compile(r"the value '?(?P<value>[^']*)'? of type '[^']*'")
-_NO_REJECT = re.compile(r"basic.reject not supported by stream queues queue '(?P<queue>[^']*)'")
+_NO_REJECT = re.compile(
+    r"basic.(?:reject|nack) not supported by stream queues queue '(?P<queue>[^']*)'"
+)
 _CHANNEL_LIMIT = re.compile(r"number of channels opened for user .* limit of \(?(?P<limit>\d+)")
 # The hard errors of AMQP 0-9-1, without 320 and 506: these are no answers to a request.
 _REFUSALS = (501, 502, 503, 504, 505, 530, 540, 541)
@@ -215,6 +228,11 @@ def refusal_in(error: ConnectionLost) -> ChannelRefused | None:
     return ChannelRefused(cause.reply_code, cause.reply_text) if is_refusal else None
 
 
+def is_consumer_timeout(text: str) -> bool:
+    """Tell whether the broker ends a channel because a delivery was not acknowledged in time."""
+    return _ACK_TIMEOUT.search(text) is not None
+
+
 def stream_in(error: PostageError) -> str | None:
     """Return the queue over whose rejected delivery the broker ended the connection, or None."""
     match = _NO_REJECT.search(str(error.__cause__))
@@ -246,7 +264,7 @@ def declaring(kind: str, name: str) -> Iterator[None]:
 def _refused(code: int, text: str) -> ChannelRefused:
     match = _MISMATCH.search(text)
     if match is None:
-        return ChannelRefused(code, text)
+        return ChannelRefused(code, text, remedy=_IN_TIME if is_consumer_timeout(text) else "")
     return TopologyMismatch(
         code,
         text,

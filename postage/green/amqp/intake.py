@@ -35,6 +35,7 @@ from postage.green.amqp.codec import Codec, not_called
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.transport import Transport
+from postage.typed_queue import PLAIN
 
 __all__ = ["Intake", "Window", "new_tag"]
 
@@ -62,7 +63,7 @@ class Window:
 
     __slots__ = (
         "_channel", "_codec", "_max_body", "_receive", "_state", "_tag", "full",
-        "heaviest", "may_vanish", "no_ack", "on_wire", "queue", "size",
+        "heaviest", "may_vanish", "no_ack", "on_wire", "options", "queue", "size",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - the arguments of a consumer
@@ -81,6 +82,8 @@ class Window:
         """Whether its deliveries need no ack; its size cannot be changed then."""
         self.may_vanish = True
         """Whether the queue may end with its last consumer."""
+        self.options = PLAIN
+        """The arguments of basic.consume that the queue asks for."""
         self.full = self.size = prefetch
         self.heaviest = 0
         """Bytes of its heaviest message of late."""
@@ -104,6 +107,8 @@ class Window:
             on_message_callback=not_called,
             auto_ack=self.no_ack,
             consumer_tag=tag,
+            exclusive=self.options.exclusive,
+            arguments=dict(self.options.arguments) or None,
             callback=callback,
         )
 

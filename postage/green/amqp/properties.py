@@ -6,7 +6,7 @@ Property tests compare both directions byte for byte with pika's codec.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -15,10 +15,17 @@ import pika.data
 
 from postage.errors import MalformedMessage, SettingsError
 from postage.foreign_text import brief
-from postage.protocol import PROPERTIES, PROPERTY_FLAGS
+from postage.protocol import PROPERTIES, PROPERTY_FLAGS, SEND_ID
 from postage.values import value_error
 
-__all__ = ["Properties", "PropertiesTemplate", "short_string", "short_string_at"]
+__all__ = [
+    "Properties",
+    "PropertiesTemplate",
+    "encoded_fields",
+    "encoded_table",
+    "short_string",
+    "short_string_at",
+]
 
 
 class Properties:
@@ -80,6 +87,15 @@ class Properties:
     @headers.setter
     def headers(self, table: dict[str, Any] | None) -> None:
         self._table = table
+
+    @property
+    def send_id(self) -> str | None:
+        """An id that all tries to send this message have, and no other message: see `SEND_ID`."""
+        if self._table is not None:
+            id_ = (self.headers or {}).get(SEND_ID)
+            if isinstance(id_, str):
+                return id_
+        return self.message_id
 
     def as_dict(self) -> dict[str, Any]:
         """Return the properties that are present."""
@@ -184,6 +200,43 @@ def _table_at(data: bytes, at: int) -> tuple[bytes, int]:
     if end > len(data):
         raise ValueError("the table is cut short")
     return data[at:end], end
+
+
+_SIZES = {
+    **dict.fromkeys("btB", 1),
+    **dict.fromkeys("suU", 2),
+    **dict.fromkeys("iIf", 4),
+    **dict.fromkeys("lLdT", 8),
+    "D": 5,
+    "V": 0,
+}
+"""The bytes of the values of a table that have no length before them, by their type."""
+
+
+def encoded_fields(wire: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the name of each header in the properties *wire*, and its bytes as the sender wrote it.
+
+    pika cannot be asked: it decodes a float as an integer, and forgets the sizes of integers.
+    Raises `MalformedMessage`.
+    """
+    with _refusing("headers"):
+        data, at = Properties.decode(wire)._table or bytes(4), 4  # noqa: SLF001 - it is ours
+        assert isinstance(data, bytes)
+        while at < len(data):
+            begin = at
+            name, at = short_string_at(data, at)
+            size = _SIZES.get(chr(data[at]))
+            at += 1
+            if size is None:  # a text, bytes, a table or a list
+                size = 4 + int.from_bytes(data[at : at + 4], "big")
+            at += size
+            yield name, data[begin:at]
+
+
+def encoded_table(fields: Iterable[bytes], more: dict[str, Any]) -> bytes:
+    """Return a table with the encoded *fields*, and with *more*."""
+    data = b"".join(fields) + _encode_table(more)[4:]
+    return struct.pack(">I", len(data)) + data
 
 
 def _malformed(what: str, error: Exception) -> MalformedMessage:

@@ -37,9 +37,14 @@ TYPES = ("direct", "fanout", "topic", "headers")
 QUEUE_TYPES = ("classic", "quorum")
 # Where these have wrong values, every known version of RabbitMQ ends only the channel.
 QUEUE_ARGUMENTS = {
+    "x-consumer-disconnected-timeout",
+    "x-consumer-timeout",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-dead-letter-strategy",
+    "x-delayed-retry-max",
+    "x-delayed-retry-min",
+    "x-delayed-retry-type",
     "x-delivery-limit",
     "x-expires",
     "x-max-length",
@@ -47,8 +52,11 @@ QUEUE_ARGUMENTS = {
     "x-max-priority",
     "x-message-ttl",
     "x-overflow",
+    "x-queue-leader-locator",
     "x-queue-mode",
     "x-queue-type",
+    "x-queue-version",
+    "x-quorum-initial-group-size",
     "x-single-active-consumer",
 }
 LONGEST_ARGUMENTS = 4096
@@ -57,7 +65,13 @@ LONGEST_ARGUMENTS = 4096
 _CORRECT = "Correct the declaration, or enable the feature or plugin of the broker that it needs"
 _DURABLE = (
     "RabbitMQ 4 denies queues that are neither durable nor exclusive: leave durable = False out, "
-    "or set deprecated_features.permit.transient_nonexcl_queues = true on the broker"
+    "and write green.Classic(name, auto_delete=True) or Classic(name, expires=seconds) for a queue "
+    "that shall not stay; or set deprecated_features.permit.transient_nonexcl_queues = true on the "
+    "broker"
+)
+_STREAM = (
+    "The embedded broker has no streams: run what needs them on RabbitMQ, or declare another type "
+    "of queue for this broker"
 )
 
 
@@ -67,7 +81,7 @@ class Declaration:
 
     what: str
     """The exchange or queue with its name and the flags that may be refused, for people."""
-    sort: Hashable
+    sort: tuple[Hashable, ...]
     """All of it that may be refused by ending the connection: not the name, and of the arguments
     only the names."""
     is_usual: bool
@@ -106,13 +120,20 @@ class Declaration:
             ("queue", type_, durable, exclusive, bool(flags.get("auto_delete")), _names(arguments)),
             bool(flags.get("passive")) or (is_known and (durable or exclusive)),
             exclusive,
-            remedy=_CORRECT if durable or exclusive or not is_known else _DURABLE,
+            remedy=_remedy(type_, is_shared_and_transient=not (durable or exclusive)),
         )
 
     def refused(self, code: int, text: str) -> ChannelRefused:
         """Return the error for this declaration, which the broker has refused."""
         remedy = "" if self.is_usual else self.remedy
         return ChannelRefused(code, text, what=self.what, remedy=remedy)
+
+
+def _remedy(type_: str, *, is_shared_and_transient: bool) -> str:
+    """Return what to do if a queue of this type is refused by ending the connection."""
+    if type_ == "stream" and not is_shared_and_transient:
+        return _STREAM
+    return _DURABLE if is_shared_and_transient and type_ in QUEUE_TYPES else _CORRECT
 
 
 def _names(arguments: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,17 +183,17 @@ class Refusals:
 
     def is_suspect(self, declaration: Declaration) -> bool:
         """Return whether *declaration* may have ended a connection."""
-        return not self._suspects.isdisjoint((declaration, declaration.sort))
+        return not self._suspects.isdisjoint(_marks(declaration))
 
     def suspect(self, declaration: Declaration) -> None:
         """Note that *declaration* was under way when a refusal ended its connection."""
         if len(self._suspects) >= MOST_REMEMBERED:
             self._suspects.clear()
-        self._suspects |= {declaration, declaration.sort}
+        self._suspects |= _marks(declaration)
 
     def accept(self, declaration: Declaration) -> None:
         """Note that the broker has carried out *declaration*."""
-        self._suspects -= {declaration, declaration.sort}
+        self._suspects -= _marks(declaration)
 
     def refuse(self, declaration: Declaration, error: ChannelRefused) -> ChannelRefused:
         """Remember *error*, which is about *declaration*; return the error to raise."""
@@ -182,6 +203,11 @@ class Refusals:
             until = self._clock() + REMEMBERED
             self._refused[_culprit(declaration)] = until, error.code, error.text
         return declaration.refused(error.code, error.text)
+
+
+def _marks(declaration: Declaration) -> set[Hashable]:
+    """Return what is suspect with *declaration*: itself, its sort, and its type."""
+    return {declaration, declaration.sort, declaration.sort[:2]}
 
 
 def _culprit(declaration: Declaration) -> Hashable:

@@ -14,7 +14,7 @@ import gevent.monkey
 import gevent.socket
 import gevent.ssl
 
-__all__ = ["READ_SIZE", "Stream", "stream_of"]
+__all__ = ["READ_SIZE", "ByteStream", "stream_of"]
 
 READ_SIZE = 65536
 """Bytes that are read at a time."""
@@ -25,7 +25,7 @@ WRITE_SIZE = 65536
 _allocate_lock = gevent.monkey.get_original("_thread", "allocate_lock")
 
 
-class Stream:
+class ByteStream:
     """A connected socket; reading and writing raise `BlockingIOError` instead of waiting."""
 
     def __init__(self, sock: gevent.socket.socket) -> None:
@@ -56,15 +56,16 @@ class Stream:
 
     def cut(self) -> None:
         """Break the connection without a close of TLS or AMQP, as a failing network does."""
-        gevent.socket.socket.shutdown(self._sock, gevent.socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it is broken already
+            gevent.socket.socket.shutdown(self._sock, gevent.socket.SHUT_RDWR)
 
     def close(self, *, silently: bool) -> None:  # noqa: ARG002 - see SecureStream
         """Close the socket; with *silently*, without telling the peer, as a forked child must."""
         self._sock.close()
 
 
-class SecureStream(Stream):
-    """A `Stream` over TLS.  OpenSSL allows one thread at a time, so reads take the lock, too."""
+class SecureStream(ByteStream):
+    """A `ByteStream` over TLS.  OpenSSL allows one thread at a time: reads take the lock, too."""
 
     _sock: gevent.ssl.SSLSocket
 
@@ -110,6 +111,6 @@ class SecureStream(Stream):
         self._sock.close()
 
 
-def stream_of(sock: gevent.socket.socket) -> Stream:
+def stream_of(sock: gevent.socket.socket) -> ByteStream:
     """Return the stream of a socket that is connected and, with TLS, has done the handshake."""
-    return SecureStream(sock) if isinstance(sock, gevent.ssl.SSLSocket) else Stream(sock)
+    return SecureStream(sock) if isinstance(sock, gevent.ssl.SSLSocket) else ByteStream(sock)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from postage.addressing import Headers, Key
 from postage.green.amqp import error_translation
 from postage.green.amqp.properties import short_string
 
@@ -40,16 +41,21 @@ class TopologyOperations:
         name: str = frame.method.queue
         return name
 
-    def queue_bind(self, queue: str, exchange: str, key: str | None) -> None:
+    def queue_counts(self, queue: str) -> tuple[int, int]:
+        """Return how many messages of *queue* are ready, and how many consumers it has."""
+        frame = self._ask("queue.declare", self._pika.queue_declare, queue=queue, passive=True)
+        return frame.method.message_count, frame.method.consumer_count
+
+    def queue_bind(self, queue: str, exchange: str, key: Key) -> None:
         """Bind *queue* to *exchange* by *key*; binding twice is fine."""
-        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
+        binding = {"queue": queue, "exchange": exchange, **_bound_by(key)}
         self._ask("queue.bind", self._pika.queue_bind, **binding)
 
     def queue_declare_bound(
         self,
         queue: str,
         flags: Mapping[str, Any],
-        bindings: Sequence[tuple[str, str | None]],
+        bindings: Sequence[tuple[str, Key]],
         *,
         probe: bool = False,
     ) -> str:
@@ -67,7 +73,7 @@ class TopologyOperations:
             queue = self.queue_declare(queue, **flags)
         with error_translation.declaring("queue", queue):
             for exchange, key in bindings[:-1]:
-                self._pika.queue_bind(queue, exchange, key)
+                self._pika.queue_bind(queue, exchange, **_bound_by(key))
             for exchange, key in bindings[-1:]:  # its answer says that all before it went well
                 self.queue_bind(queue, exchange, key)
         if probe:
@@ -77,27 +83,42 @@ class TopologyOperations:
     def repeat(
         self,
         exchanges: Iterable[Mapping[str, Any]],
-        bindings: Iterable[tuple[str, str, str | None]],
+        bindings: Collection[tuple[str, str, Key]],
+        *,
+        anew: bool = False,
     ) -> None:
         """Declare *exchanges* and make *bindings* again, all in one round trip.
 
-        An exchange is given by its parameters; a binding by queue, exchange and key.
+        An exchange is given by its parameters; a binding by queue, exchange and key.  With *anew*,
+        each binding is removed before, which takes a round trip each.  Raises `ChannelRefused` also
+        if an exchange was deleted meanwhile.
         """
         self._check_alive()
         for parameters in exchanges:
             self._pika.exchange_declare(**parameters)  # without a callback: nowait
-        for binding in bindings:
-            self._pika.queue_bind(*binding)
+        for queue, exchange, key in bindings:
+            if anew:  # pika writes nothing more before the unbind-ok
+                self._pika.queue_unbind(queue, exchange, **_bound_by(key))
+            self._pika.queue_bind(queue, exchange, **_bound_by(key))
+        for exchange in {exchange for _, exchange, _ in bindings}:
+            self._pika.exchange_declare(exchange, passive=True)
         self._ask("basic.qos", self._pika.basic_qos)  # its answer says that all went well
 
-    def queue_unbind(self, queue: str, exchange: str, key: str | None) -> None:
+    def queue_unbind(self, queue: str, exchange: str, key: Key) -> None:
         """Remove a binding; one that does not exist is fine."""
-        binding = {"queue": queue, "exchange": exchange, "routing_key": key}
+        binding = {"queue": queue, "exchange": exchange, **_bound_by(key)}
         self._ask("queue.unbind", self._pika.queue_unbind, **binding)
 
     def queue_delete(self, queue: str) -> None:
         """Delete a queue with its messages; one that does not exist is fine."""
         self._ask("queue.delete", self._pika.queue_delete, queue=queue)
+
+
+def _bound_by(key: Key) -> dict[str, Any]:
+    """Return the arguments of queue.bind and queue.unbind for *key*."""
+    if isinstance(key, Headers):
+        return {"routing_key": "", "arguments": key.arguments}
+    return {"routing_key": key}
 
 
 def check_short(arguments: Iterable[object]) -> None:

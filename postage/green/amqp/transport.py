@@ -17,7 +17,7 @@ socket and nothing here blocks: watchers of the hub call it.
   written (`send_waiting`), acks included, and heartbeats (`beat`).  So the socket, ``_sending`` and
   ``_sent`` are used under `lock`, and frames are taken from ``_out`` under it.  Appending to
   ``_out`` needs no lock.  It always holds whole frames, so a heartbeat may precede it.
-* **The end.**  `_lose` handles a broken stream, ``close`` is pika's proper AMQP close, `disconnect`
+* **The end.**  `lose` handles a broken stream, ``close`` is pika's proper AMQP close, `disconnect`
   gives up a close that takes too long, `close_socket` is for a forked child, and
   `close_without_hub` for the end of the program.  Each of them calls `_tear_down`, which runs once.
 
@@ -171,14 +171,14 @@ class Transport(pika.connection.Connection):
         except BlockingIOError:
             return
         except OSError as exc:
-            self._lose(exc)
+            self.lose(exc)
             return
         self._written_when_heard = self.written
         if not data:
-            self._lose(EOFError("the broker closed the connection"))
+            self.lose(EOFError("the broker closed the connection"))
             return
         if not self.bytes_received and data[0] not in FIRST_BYTES:
-            self._lose(pika.exceptions.ProtocolVersionMismatch(data[:40]))
+            self.lose(pika.exceptions.ProtocolVersionMismatch(data[:40]))
             return
         self._feeding = True
         try:
@@ -191,7 +191,7 @@ class Transport(pika.connection.Connection):
                 exc_info=True,
                 extra=counted(*place_of(exc)),
             )
-            self._lose(exc)
+            self.lose(exc)
         finally:
             self._feeding = False
 
@@ -199,12 +199,12 @@ class Transport(pika.connection.Connection):
         """Let pika handle a frame that `pika.frame` has decoded."""
         self._process_frame(frame)
 
-    def _lose(self, exc: BaseException) -> None:
+    def lose(self, exc: BaseException) -> None:
+        """End the connection as lost, because of *exc*; never switches."""
         if not self._torn_down:
             self._tear_down()
-            self._on_stream_terminated(
-                pika.exceptions.StreamLostError(f"{type(exc).__name__}: {exc}")
-            )
+            error = pika.exceptions.StreamLostError(f"{type(exc).__name__}: {exc}")
+            self._on_stream_terminated(error)
 
     def watch(self, is_owed: Callable[[], bool], ask: Callable[[], None]) -> None:
         """Give up the connection from now on when it is half-open: see `Silence`.
@@ -228,7 +228,7 @@ class Transport(pika.connection.Connection):
         if verdict is SilenceVerdict.ASK:
             ask()
         if verdict is SilenceVerdict.GIVE_UP:
-            self._lose(TimeoutError("the broker answers nothing; the connection is half-open"))
+            self.lose(TimeoutError("the broker answers nothing; the connection is half-open"))
         else:
             self.watch(is_owed, ask)
 
@@ -279,7 +279,7 @@ class Transport(pika.connection.Connection):
             self._full = True
             self._writer.start(self._flush)
         except OSError as exc:
-            self._lose(exc)
+            self.lose(exc)
         else:
             self._flush_due = False
             if self._full:

@@ -61,6 +61,14 @@ class Trials:
         `ChannelRefused` or `TopologyMismatch`, and this connection goes on: a declaration that may
         end it is tried first on another connection, as `refusals` says.
         """
+        try:
+            return self._carry_out(declaration, operation)
+        except ChannelRefused as exc:
+            if exc.what or type(exc) is not ChannelRefused:  # it says already what was refused
+                raise
+            raise declaration.refused(exc.code, exc.text) from exc.__cause__
+
+    def _carry_out(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
         self._refusals.check(declaration)
         if not self._is_doubtful(declaration):
             return self._carry_out_here(declaration, operation)
@@ -96,7 +104,7 @@ class Trials:
                 raise
             self._refusals.suspect(declaration)
         # Once more, as a trial, which shows whether this was the declaration that was refused.
-        return self.carry_out(declaration, operation)
+        return self._carry_out(declaration, operation)
 
     def _try(self, declaration: Declaration, operation: Callable[[Channel], T]) -> T:
         """Carry out *declaration* on a connection of its own, whose end says what was refused."""

@@ -37,7 +37,6 @@ missing.  Methods that begin with ``_on_`` run in the hub.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import Counter, deque
@@ -68,10 +67,10 @@ from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
 from postage.green.amqp.publish_record import PublishEntry
 from postage.green.amqp.waiting import Gate, SharedResource
-from postage.green.retry import CallBudget, expiration
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
+from postage.green.tries import CallBudget, expiration
 from postage.log_records import counted
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
 from postage.protocol import ACCESS_REFUSED
@@ -136,26 +135,34 @@ class Calls:
         its connection, channel or reply queue is lost.  All tries have the same correlation id, and
         each expires in its queue when the caller has stopped waiting for it.
         """
+        call = PendingCall(self._pair.new_id(), request)
+        try:
+            return self.open(call, timeout=timeout, max_retry=max_retry)
+        finally:
+            self.end(call)
+
+    def open(self, call: PendingCall, *, timeout: float, max_retry: int) -> CallOutcome:
+        """Do what `call` does for *call*, which stays in flight until `end`; switches."""
         limit = math.inf if deadline.current() is None else deadline.remaining()
         budget = CallBudget(timeout, max_retry + 1, limit)
-        call = PendingCall(self._pair.new_id(), request)
         self._pending[call.id] = call
-        try:
-            while call.outcome is None and not budget.expired:
-                route = self._ready_route(call)
-                if route is None:
-                    self._prepare(call, budget)
-                else:
-                    self._try(call, budget, *route)
-            # An exception result is false in a condition, but it is an outcome.
-            return self._failure(call, budget) if call.outcome is None else call.outcome
-        finally:
-            del self._pending[call.id]
-            if self._probes and self._is_probe(call):
-                self._record(call.destination, PeerEvent.PROBE_ENDED)
-            if call.own_queue is not None:
-                call.own_queue.close()
-                call.own_queue = None  # breaks a reference cycle: the queue refers to the call
+        while call.outcome is None and not budget.expired:
+            route = self._ready_route(call)
+            if route is None:
+                self._prepare(call, budget)
+            else:
+                self._try(call, budget, *route)
+        # An exception result is false in a condition, but it is an outcome.
+        return self._failure(call, budget) if call.outcome is None else call.outcome
+
+    def end(self, call: PendingCall) -> None:
+        """End *call* and its reply queue; never switches, and may be called twice."""
+        self._pending.pop(call.id, None)
+        if self._probes and self._is_probe(call):
+            self._record(call.destination, PeerEvent.PROBE_ENDED)
+        if call.own_queue is not None:
+            call.own_queue.close()
+            call.own_queue = None  # breaks a reference cycle: the queue refers to the call
 
     def send_only(self, request: CallRequest, *, timeout: float) -> str:
         """Send *request*; return the name of a new private queue for its reply; switches."""
@@ -164,6 +171,7 @@ class Calls:
         id_ = self._pair.new_id()
         self._unwatched.append(id_)
         properties = _REQUEST.render(id_, request.content_type, queue, expiration(timeout))
+        request.add_options(properties)
         destination = request.exchange.name, request.key
         channel.publish(*destination, properties, request.body, mandatory=True, limit=timeout)
         return queue
@@ -198,6 +206,8 @@ class Calls:
             self.counts["repeated"] += 1
         request = call.request
         properties = _REQUEST.render(call.id, request.content_type, queue.name, expiration(seconds))
+        if request.options is not None:
+            request.add_options(properties)
         if queue is call.own_queue and self._is_probe(call):
             properties.type = RECEIPT
         call.start_try(self._connection)
@@ -296,7 +306,7 @@ class Calls:
             # Thousands of first calls at once would declare all their queues before the first of
             # them gets its consumer, and so its reply.
             with self._declare_gate.acquire():
-                call.own_queue = self._open_queue(
+                call.own_queue = self.open_queue(
                     lambda reply: self._on_own_reply(call, reply), call.end_try
                 )
 
@@ -304,13 +314,19 @@ class Calls:
         return self._pair.consuming.get().open_channel()
 
     def _open_shared_queue(self) -> ReplyQueue:
-        self._shared_queue = self._open_queue(self._on_reply, self._on_replies_lost)
+        self._shared_queue = self.open_queue(self._on_reply, self._on_replies_lost)
         return self._shared_queue
 
-    def _open_queue(
-        self, on_reply: Callable[[Delivery], None], on_loss: Callable[[PostageError], None]
+    def open_queue(
+        self,
+        on_reply: Callable[[Delivery], None],
+        on_loss: Callable[[PostageError], None],
+        own: Channel | None = None,
     ) -> ReplyQueue:
-        """Return a new reply queue, of the kind that our user may use; switches."""
+        """Return a new reply queue, of the kind that our user may use; switches.
+
+        *own* is the channel for direct replies, by default a new one.
+        """
         if not self._replies_directly:
             try:
                 return ReplyQueue(self._reply_channel.get(), on_reply, on_loss)
@@ -320,7 +336,7 @@ class Calls:
                 if not self._replies_directly:
                     logger.info("Calls use direct reply-to; reply queues are refused: %s", exc)
                 self._replies_directly = True
-        channel = self._pair.publishing.get().open_calling()
+        channel = own or self._pair.publishing.get().open_calling()
         channel.republish = None  # another channel would get no replies
         return DirectReplyQueue(channel, on_reply, on_loss)
 
@@ -387,8 +403,8 @@ class Calls:
             for destination in {c.destination for c in self._pending.values() if not c.own_queue}:
                 self._record(destination, PeerEvent.DOUBTED)
         self.counts["unmatched"] += 1
-        level = logging.WARNING if self.counts["unmatched"] == 1 else logging.DEBUG
-        logger.log(level, "A reply without correlation id was dropped; its call is sent again.")
+        text = "A reply without correlation id was dropped; its call is sent again."
+        logger.warning(text, extra=counted())
 
     def _on_own_reply(self, call: PendingCall, delivery: Delivery) -> None:
         """Take a message from the own queue of *call*: a reply, or a receipt."""

@@ -12,9 +12,11 @@ from postage.exchange import Exchange
 from postage.green.amqp.waiting import Wakeup
 from postage.green.rpc.peers import Destination
 from postage.message import MessageResultException
+from postage.send_options import SendOptions
 
 if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
+    from postage.green.amqp.properties import Properties
     from postage.green.rpc.replies import ReplyQueue
 
 __all__ = ["CallEvent", "CallOutcome", "CallRequest", "CallState", "PendingCall", "next_call_state"]
@@ -75,6 +77,15 @@ class CallRequest:
     key: str
     body: bytes
     content_type: str
+    options: SendOptions | None = None
+    is_watched: bool = False
+    """Whether hooks watch it already."""
+
+    def add_options(self, properties: Properties) -> None:
+        """Add the options of the call to *properties*, if it has any."""
+        if self.options is not None:
+            for name, value in self.options.properties().items():
+                setattr(properties, name, value)
 
 
 class PendingCall(Wakeup):

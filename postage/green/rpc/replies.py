@@ -1,21 +1,31 @@
-"""Reply queues: shared by many calls, owned by one call, or read later by `collect`."""
+"""Reply queues: shared by many calls, owned by one call, or read later by `collect_results`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from gevent.event import AsyncResult
 
-from postage.errors import ChannelRefused, ConnectionLost, ConsumerCancelled, PostageError
+from postage.encoding import Encoder, JsonEncoder
+from postage.errors import (
+    ChannelRefused,
+    ConnectionLost,
+    ConsumerCancelled,
+    DecodingError,
+    PostageError,
+    TimeoutError,  # noqa: A004 - the classic name
+)
 from postage.green.amqp.channel import DIRECT, Channel, new_tag
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.log_records import counted
+from postage.message import MessageResult, MessageResultError, result_from
 from postage.protocol import NOT_FOUND
 
-__all__ = ["DirectReplyQueue", "ReplyQueue", "collect", "private_queue"]
+__all__ = ["DirectReplyQueue", "ReplyQueue", "collect_results", "private_queue", "result_of"]
 
 logger = HubLogger(__name__)
 
@@ -101,7 +111,7 @@ def private_queue(channel: Channel) -> str:
     return _declare(channel, EXPIRES_UNREAD)
 
 
-def collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
+def _collect(pair: Pair, queue: str, count: int, *, timeout: float) -> tuple[list[Delivery], bool]:
     """Wait for *count* replies on *queue*, at most *timeout* seconds; switches.
 
     Returns the replies that arrived, and whether there are *count* of them.  Afterwards
@@ -164,3 +174,42 @@ def _declare(channel: Channel, expires: int) -> str:
     """Declare an exclusive queue that expires after *expires* milliseconds; return its name."""
     arguments = {"x-expires": expires}
     return channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
+
+
+def result_of(encoder: Encoder, body: bytes) -> tuple[Any, MessageResult]:
+    """Return the decoded *body* of a reply, and the result message in it."""
+    try:
+        decoded = encoder.decode(body)
+    except Exception as exc:  # an encoder of the user's may raise anything
+        try:
+            decoded = JsonEncoder.decode(body)  # in which a server refuses other encodings
+        except DecodingError:
+            logger.warning("A reply could not be decoded: %s", exc, extra=counted())
+            return None, MessageResultError(f"Malformed reply {body[:200]!r}")
+    return decoded, result_from(decoded)
+
+
+def collect_results(  # noqa: PLR0913 - a producer gives what only it has
+    pair: Pair,
+    queue: str,
+    count: int,
+    encoder: Encoder,
+    callback: Callable[[Any], object] | None,
+    *,
+    timeout: float,
+) -> list[MessageResult]:
+    """Return the results in *count* replies on *queue*; give *callback* each decoded reply.
+
+    Switches.  After *timeout* seconds raises `TimeoutError` with the results that have arrived.
+    """
+    replies, is_complete = _collect(pair, queue, count, timeout=timeout)
+    results = []
+    for reply in replies:
+        decoded, result = result_of(encoder, reply.body)
+        results.append(result)
+        if callback is not None:
+            callback(decoded)
+    if not is_complete:
+        text = f"{len(results)} of {count} replies came within {timeout:g} s"
+        raise TimeoutError(text, tuple(results))
+    return results

@@ -14,6 +14,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from postage.addressing import PRIVATE_QUEUES, matches_any
+from postage.copies import AGAIN
 from postage.deadline import Deadline
 from postage.encoding import Encoder, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
@@ -27,9 +28,9 @@ from postage.log_records import counted
 from postage.message import Message, MessageResult, MessageResultException
 
 __all__ = [
-    "AGAIN",
     "EncodedReply",
     "encoded_reply",
+    "is_routing_key",
     "on_failure",
     "send_receipt",
     "send_reply",
@@ -37,13 +38,14 @@ __all__ = [
 
 logger = HubLogger(__name__)
 
+MARKS = (None, AGAIN, f"{AGAIN}.2", f"{AGAIN}.3")
+"""The ``type`` of a reply at its first try and at the next ones.  There is a last one, because a
+reply may itself be what ends its connection."""
+
 _TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 
 EncodedReply = tuple[str | None, Properties, bytes]
 """The reply queue, the properties and the body of a reply."""
-
-AGAIN = "postage.again"
-"""The property ``type`` of a reply that is sent again, or replaces a refused one."""
 
 _encoders: dict[str, Encoder] = {}
 """The encoders that replies have used, by content type; only those other than JSON."""
@@ -139,7 +141,7 @@ def send_reply(
     publishing, such as `ConnectionLost`.
     """
     queue, properties, body = reply
-    if not _is_routing_key(queue):
+    if not is_routing_key(queue):
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue, extra=counted())
         return
     connection = pair.publishing.current
@@ -166,13 +168,14 @@ def send_reply(
 def on_failure(pair: Pair, entries: list[PublishEntry], error: PostageError) -> None:
     """Handle replies that the broker has refused or lost; never switches.
 
-    The caller of a refused reply gets an exception result.  A lost reply is sent again, once: its
-    caller drops a second one.
+    The caller of a refused reply gets an exception result.  A lost reply is sent again while there
+    is another one of `MARKS`: its caller drops a second one.
     """
     replies = [each for each in entries if each.properties.reply_to is None]
-    again = [each for each in replies if each.properties.type is None]
+    marks = MARKS[:1] if isinstance(error, ChannelRefused) else MARKS[:-1]
+    again = [each for each in replies if each.properties.type in marks]
     if len(replies) > len(again):
-        logger.debug("Receipts, or replies sent again, were lost: %s", error)
+        logger.debug("Receipts, or replies after their last try, were lost: %s", error)
     if again and isinstance(error, ChannelRefused):
         text = "The broker refused a reply; its caller gets an exception result: %s"
         logger.warning(text, error, extra=counted(error.code))
@@ -198,14 +201,15 @@ def _send_again(pair: Pair, entries: list[PublishEntry]) -> None:
     for each in sorted(entries, key=lambda each: counts[each.key]):
         header = each.properties
         content_type, id_ = header.content_type, header.correlation_id
-        properties = Properties(content_type=content_type, correlation_id=id_, type=AGAIN)
+        mark = MARKS[MARKS.index(header.type) + 1]
+        properties = Properties(content_type=content_type, correlation_id=id_, type=mark)
         try:
             send_reply(pair, (each.key, properties, each.body))
         except PostageError as exc:
             logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
 
 
-def _is_routing_key(queue: object) -> TypeGuard[str]:
+def is_routing_key(queue: object) -> TypeGuard[str]:
     """Tell whether *queue* is text that UTF-8 can hold, and not empty.
 
     For any other key, a broker may close the channel, which other replies use, too.

@@ -24,7 +24,6 @@ properties.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -46,7 +45,7 @@ from postage.green.runtime import runtime_of
 from postage.log_records import counted, place_of
 from postage.message import MessageResult, MessageResultException
 
-__all__ = ["refuse", "serve"]
+__all__ = ["check_reply_to", "refuse", "serve"]
 
 logger = HubLogger(__name__)
 
@@ -68,20 +67,20 @@ class RpcServer(Protocol):
         """The `GenericConsumer` that the request came to; that module imports this one."""
 
 
-class _RequestReply(Reply):
+class RequestReply(Reply):
     """The reply function of a request.  Closures for `Reply` would be a cycle for each request."""
 
-    __slots__ = ("_deadline", "_header", "_server")
+    __slots__ = ("_deadline", "_server", "header")
 
     def __init__(self, server: RpcServer, header: Properties, deadline: Deadline | None) -> None:
-        self._server, self._header, self._deadline = server, header, deadline
+        self._server, self.header, self._deadline = server, header, deadline
         self.exposure = server.expose_exceptions
-        self.sent = self.deferred = False
+        self.result, self.sent, self.deferred = None, False, False
 
     def _deliver(self, result: Any) -> None:
         server = self._server
         try:
-            server.consumer.reply(self._header, result, self._deadline)
+            server.consumer.reply(self.header, result, self._deadline)
         except Exception as exc:  # an encoder of users may raise anything
             if not isinstance(exc, PostageError) or isinstance(exc, ValueError):
                 # The result cannot be encoded: an error of the handler, sent to its caller.
@@ -106,7 +105,7 @@ class _RequestReply(Reply):
             self.sent = True
             close_unrun(result.value if isinstance(result, MessageResult) else result)
             consumer = self._server.consumer
-            refusal = encoded_reply(consumer.encoder, self._header, _told(self._server, error))
+            refusal = encoded_reply(consumer.encoder, self.header, _told(self._server, error))
             consumer.send_reply(refusal, self._deadline)
 
 
@@ -120,7 +119,7 @@ def serve(
     """
     properties = delivery.properties
     if server.reply_to is not None:
-        _check_reply_to(server, properties)
+        check_reply_to(server, properties)
     if properties.type == RECEIPT:
         send_receipt(runtime_of(server.consumer.settings).pair, properties)
     deadline = None
@@ -130,7 +129,7 @@ def serve(
             _count_expired(server)
             return None
 
-    reply = _RequestReply(server, properties, deadline)
+    reply = RequestReply(server, properties, deadline)
     if deadline is None:  # a with statement on a null context would cost each such request time
         return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
     with deadline:
@@ -139,8 +138,8 @@ def serve(
 
 def _count_expired(server: RpcServer) -> None:
     server.counts["expired"] += 1
-    level = logging.INFO if server.counts["expired"] == 1 else logging.DEBUG
-    logger.log(level, "%r drops requests whose callers have given up, and counts them.", server)
+    text, sort = "%r drops requests whose callers have given up.", counted(id(server))
+    logger.info(text, server, extra=sort)
 
 
 def _may_answer(server: RpcServer, properties: Properties) -> bool:
@@ -149,7 +148,8 @@ def _may_answer(server: RpcServer, properties: Properties) -> bool:
     return not queue or patterns is None or matches_any(queue, patterns)
 
 
-def _check_reply_to(server: RpcServer, properties: Properties) -> None:
+def check_reply_to(server: RpcServer, properties: Properties) -> None:
+    """Raise `MalformedMessage` if a request names a reply queue that *server* does not allow."""
     if not _may_answer(server, properties):
         raise MalformedMessage(
             f"its reply_to {properties.reply_to!r} is not among the queues that may get replies: "

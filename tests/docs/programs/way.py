@@ -142,7 +142,7 @@ def publishes() -> list[Trace]:
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            channel.queue_declare("items")
+            channel.queue_declare("items", durable=True)
             while (done := orders.get()) is not None:
                 channel.basic_publish("", "items", b"{}")
                 done.set()

@@ -5,6 +5,7 @@ It prints the notes that it has handled.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -30,4 +31,6 @@ class Receiver(messaging.MessageProcessor):
         reply(content["parameters"])
 
 
+logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+logging.getLogger("postage").setLevel(logging.DEBUG)
 green.run(Receiver({"name": "receiver"}, ENDPOINT.at(*((ENDPOINT.sub(k), k) for k in KEYS))))

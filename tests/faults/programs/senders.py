@@ -7,10 +7,10 @@ and the outcome of each call.
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 import signal
 import sys
-import time
 from typing import Any
 
 from postage import green
@@ -21,6 +21,7 @@ import gevent  # noqa: E402 - after patching
 
 from postage.errors import PublishFailed  # noqa: E402 - after patching
 from tests.support.endpoints import Endpoint  # noqa: E402 - after patching
+from tests.support.stopwatch import Stopwatch  # noqa: E402 - after patching
 
 ENDPOINT, PUBLISHER, MANDATORY = Endpoint(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "mandatory"
 KEYS, NOTERS, CALLERS = sys.argv[4:], 20, 5
@@ -30,10 +31,10 @@ numbers = itertools.count()
 def repeat(step: Any) -> None:
     gevent.sleep(random.uniform(0, 0.1))
     while not stopping:
-        began = time.monotonic()
-        sys.stdout.write(step(producer()) + f" {time.monotonic() - began:.2f}\n")
+        watch = Stopwatch()
+        sys.stdout.write(step(producer()) + f" {watch.own:.2f}\n")
         sys.stdout.flush()
-        gevent.sleep(max(0.0, began + 0.1 - time.monotonic()))
+        gevent.sleep(max(0.0, 0.1 - watch.seconds))
 
 
 def producer() -> Any:
@@ -55,6 +56,8 @@ def call(to: Any) -> str:
     return f"called {'answered' if value == number else value}"
 
 
+logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+logging.getLogger("postage").setLevel(logging.DEBUG)
 stopping: list[int] = []
 signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
 steps = [publish] * NOTERS + [call] * CALLERS

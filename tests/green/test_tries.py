@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.green.retry import (
+from postage.green.tries import (
     MAX_EXPIRATION,
     MAX_PAUSE,
     MIN_TRY_TIME,

@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent.hub
 
+from postage.dispatch import Outcome, perform
 from postage.handlers import jobs_of
 
 __all__ = ["Job", "Jobs"]
@@ -19,6 +20,13 @@ class Job:
         self.method, self.seconds = method, seconds
         self.is_running = False
         """True from the start of a turn, which may wait for a free slot first, until its end."""
+
+    def run(self) -> Outcome:
+        """Run one turn; switches if the method does."""
+        try:
+            return perform(self.method)
+        finally:
+            self.is_running = False
 
     def __repr__(self) -> str:
         return f"<Job {self.method.__qualname__}, every {self.seconds:g} s>"

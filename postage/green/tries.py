@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-__all__ = ["CallBudget", "RetryTimer", "expiration"]
+__all__ = ["MIN_TRY_TIME", "CallBudget", "RetryTimer", "expiration"]
 
 MIN_TRY_TIME = 0.01
 """Seconds that must remain for another try.  A shorter one would send a message and give up before

@@ -1,0 +1,218 @@
+"""Recognises copies of messages that this process handles, or has handled.  Pure.
+
+How it works
+------------
+The broker may have a message twice, or deliver it twice:
+
+* **Sent again.**  A publisher sends a message again if it does not know whether each queue has it,
+  such as after a nack.  RabbitMQ 4.1 and later answer with a nack if a queue ends at that moment,
+  so all other queues get a copy.  The publisher *marks* the copy: its property ``type`` is `AGAIN`.
+* **Delivered again.**  A handler takes longer than the consumer timeout.  The broker then ends the
+  channel (RabbitMQ 3) or the consumer (4.3): it *withdraws* the message, and delivers it again
+  while the handler still runs, or after the handler has ended.
+
+Neither can be told from another message by its id alone, because programs may give many messages
+the same one.  So only marked deliveries and redelivered ones are compared, and
+
+* a marked one is a copy of a delivery with its id that came from the same queue, by the same
+  exchange and key, and was acknowledged or rejected for good.  The last `KEPT` of these are known.
+  Postage gives each message an id of its own, so a forged mark harms nobody but its forger.  If a
+  program has given the ``message_id``, Postage's id is not at the end of the header, so such a
+  copy is known only while the first one is handled.
+* a redelivered one is a copy of a delivery that was withdrawn, and then handled.  Each of these is
+  the reason for one copy only.  So of many equal messages, as many are handled as there are.
+* a copy of a delivery whose handler still runs is put off until this handler has ended.  This also
+  holds for any redelivered one with its id: it may be here before the news that the delivery was
+  withdrawn.
+
+A delivery that was returned to its queue, or withdrawn before its handler failed, leaves nothing,
+so its copy is handled.  A message that was dead-lettered (``x-death``) is no copy: a queue for
+retries, or a person, has sent it once more on purpose.
+
+What is redelivered after a lost connection or channel is handled again at once.  A handler that
+still runs may hang for the same reason, and the message shall not wait for that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from postage.errors import MalformedMessage
+from postage.protocol import PROPERTY_FLAGS
+
+__all__ = ["AGAIN", "HEADER_END", "TYPED", "CopiedDelivery", "Copies", "Marks", "Running", "marks"]
+
+AGAIN = "postage.again"
+"""The property ``type`` of a message or reply that is sent again."""
+TYPED = PROPERTY_FLAGS["type"]
+"""The bit for ``type`` in the second byte of a header: a quick test for what may be marked."""
+KEPT = 10_000
+"""The deliveries that are known after their end, of all queues together: about 2 MB.  A publisher
+pauses a second at most before it sends again, in which a process handles hardly more."""
+HEADER_END = slice(-96, None)
+"""The end of a header, which is kept: it has the message id.  A header can be large, and decoding
+each one would cost too much, as would making this slice for each."""
+
+_MARK = bytes((len(AGAIN),)) + AGAIN.encode()
+_DEATH = b"\x07x-death"
+
+Marks = tuple[str, str, str, bytes]
+"""The queue, the exchange, the key and the end of the header of a delivery."""
+
+
+class CopiedDelivery(Protocol):
+    """What must be known of a delivery."""
+
+    channel: Any
+    """Has the attributes ``alive`` and ``withdrawn``."""
+    origin: str
+    """The name of its queue."""
+    exchange: str
+    routing_key: str
+    header: bytes
+    """The properties as they came."""
+    redelivered: bool
+    copy: Any
+    """The delivery that waits for the end of this one; not set: there is none."""
+
+    @property
+    def body(self) -> bytes:
+        """May raise `MalformedMessage`."""
+
+    @property
+    def properties(self) -> Any:
+        """Has ``send_id`` and ``correlation_id``; may raise `MalformedMessage`."""
+
+
+class Running(Protocol):
+    """What runs the handlers of a component."""
+
+    def after(self, is_it: Callable[[Any], bool], callback: Callable[[], object]) -> bool:
+        """Call *callback* when the first item that *is_it* accepts has ended; False: none does."""
+
+
+def marks(delivery: CopiedDelivery) -> Marks:
+    """Return what is kept of *delivery* after its end."""
+    return (*_address(delivery), delivery.header[HEADER_END])
+
+
+class Copies:
+    """What one hub has handled of late, and what its components are handling."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._settled: deque[Marks] = deque(maxlen=kept)
+        self.note: Callable[[Marks], object] = self._settled.append
+        """Takes the `marks` of a delivery that is acknowledged, or rejected for good."""
+        self._kept, self._size = kept, 0
+        self._unsettled: OrderedDict[int, int] = OrderedDict()
+        self.running: set[Running] = set()
+        """The pools of all components."""
+
+    def leave(self, delivery: CopiedDelivery) -> None:
+        """Note that *delivery* was handled; called if it could not be acknowledged."""
+        id_ = _id_of(delivery)
+        if id_ is None or not delivery.channel.withdrawn:
+            return  # without an id it cannot be told from others
+        self.note(marks(delivery))
+        key = _key(delivery, id_)
+        self._unsettled[key] = self._unsettled.pop(key, 0) + 1
+        self._size += 1
+        if self._size > self._kept:
+            self._take(next(iter(self._unsettled)))
+
+    def take(self, delivery: CopiedDelivery) -> bool:
+        """Return whether the message of *delivery* was handled before, and needs no handler.
+
+        Call this once for each delivery that is redelivered, or `TYPED`.
+        """
+        id_ = _id_of(delivery)
+        if id_ is None:
+            return False
+        if delivery.redelivered and self._take(_key(delivery, id_)):
+            return True
+        address = _address(delivery)
+        return _is_marked(delivery) and any(
+            id_ in each[3] and each[:3] == address for each in self._settled
+        )
+
+    def put_off(self, delivery: CopiedDelivery, resume: Callable[[], object]) -> bool:
+        """Call *resume* later if the message of *delivery* is being handled; return whether it is.
+
+        *resume* is called in the hub, when the handlers have ended.
+        """
+        id_ = _id_of(delivery)
+        by_id = id_ is not None and _is_marked(delivery)
+
+        def is_it(each: Any) -> bool:
+            # A job has no origin.
+            if each is delivery or getattr(each, "origin", None) != delivery.origin:
+                return False
+            if _address(each) != _address(delivery) or (id_ is not None and id_ not in each.header):
+                return False
+            if by_id:
+                return True
+            is_known = id_ is not None and delivery.redelivered
+            if _is_expected(each, is_known=is_known) and _body_of(each) == delivery.body:
+                each.copy = delivery
+                return True
+            return False
+
+        return any(each.after(is_it, resume) for each in self.running)
+
+    def _take(self, key: int) -> bool:
+        count = self._unsettled.pop(key, 0)
+        if count > 1:
+            self._unsettled[key] = count - 1
+        self._size -= count > 0
+        return count > 0
+
+
+def _is_expected(running: CopiedDelivery, *, is_known: bool) -> bool:
+    """Tell whether a message that is being handled comes again, and no copy of it waits.
+
+    *is_known*: a message with its id has been redelivered.  That may come on another channel before
+    we are told that the broker has withdrawn the running one.
+    """
+    waiting = getattr(running, "copy", None)
+    comes = running.channel.withdrawn or (is_known and running.channel.alive)
+    return comes and (waiting is None or not waiting.channel.alive)
+
+
+def _body_of(delivery: CopiedDelivery) -> bytes | None:
+    try:
+        return delivery.body
+    except MalformedMessage:
+        return None
+
+
+def _address(delivery: CopiedDelivery) -> tuple[str, str, str]:
+    return delivery.origin, delivery.exchange, delivery.routing_key
+
+
+def _is_marked(delivery: CopiedDelivery) -> bool:
+    header = delivery.header
+    return bool(header[1] & TYPED) and _MARK in header and _DEATH not in header
+
+
+def _id_of(delivery: CopiedDelivery) -> bytes | None:
+    """Return the id of a message as it is in a header, with its length before it; or None.
+
+    It is the id of Postage's own: programs may give two messages the same one (`SEND_ID`).  A
+    request of a call has only a correlation id.
+    """
+    try:
+        properties = delivery.properties
+        id_ = properties.send_id or properties.correlation_id
+    except MalformedMessage:
+        return None
+    if not isinstance(id_, str) or not id_:
+        return None
+    data = id_.encode("utf-8", "surrogateescape")
+    return bytes((len(data),)) + data
+
+
+def _key(delivery: CopiedDelivery, id_: bytes) -> int:
+    """Return one number for all by which a message is known, because a body can be large."""
+    return hash((*_address(delivery), id_, delivery.body))

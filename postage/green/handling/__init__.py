@@ -1,0 +1,1 @@
+"""What runs beside the handlers of a processor: the message in hand, and periodic jobs."""
