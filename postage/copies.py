@@ -23,7 +23,8 @@ the same one.  So only marked deliveries and redelivered ones are compared, and
   the reason for one copy only.  So of many equal messages, as many are handled as there are.
 * a copy of a delivery whose handler still runs is put off until this handler has ended.  This also
   holds for any redelivered one with its id: it may be here before the news that the delivery was
-  withdrawn.
+  withdrawn.  One copy waits for each delivery; another one does if the first was withdrawn, or
+  has waited for so long (`SHORTEST_TIMEOUT`) that this news may be on its way.
 
 A delivery that was returned to its queue, or withdrawn before its handler failed, leaves nothing,
 so its copy is handled.  A message that was dead-lettered (``x-death``) is no copy: a queue for
@@ -42,7 +43,17 @@ from typing import Any, Protocol
 from postage.errors import MalformedMessage
 from postage.protocol import PROPERTY_FLAGS
 
-__all__ = ["AGAIN", "HEADER_END", "TYPED", "CopiedDelivery", "Copies", "Marks", "Running", "marks"]
+__all__ = [
+    "AGAIN",
+    "HEADER_END",
+    "SHORTEST_TIMEOUT",
+    "TYPED",
+    "CopiedDelivery",
+    "Copies",
+    "Marks",
+    "Running",
+    "marks",
+]
 
 AGAIN = "postage.again"
 """The property ``type`` of a message or reply that is sent again."""
@@ -51,6 +62,8 @@ TYPED = PROPERTY_FLAGS["type"]
 KEPT = 10_000
 """The deliveries that are known after their end, of all queues together: about 2 MB.  A publisher
 pauses a second at most before it sends again, in which a process handles hardly more."""
+SHORTEST_TIMEOUT = 5.0
+"""Seconds of the shortest consumer timeout that is thought of."""
 HEADER_END = slice(-96, None)
 """The end of a header, which is kept: it has the message id.  A header can be large, and decoding
 each one would cost too much, as would making this slice for each."""
@@ -74,6 +87,8 @@ class CopiedDelivery(Protocol):
     header: bytes
     """The properties as they came."""
     redelivered: bool
+    received: float
+    """When it arrived, in seconds."""
     copy: Any
     """The delivery that waits for the end of this one; not set: there is none."""
 
@@ -154,10 +169,10 @@ class Copies:
             if by_id:
                 return True
             is_known = id_ is not None and delivery.redelivered
-            if _is_expected(each, is_known=is_known) and _body_of(each) == delivery.body:
-                each.copy = delivery
-                return True
-            return False
+            comes = each.channel.withdrawn or (is_known and each.channel.alive)
+            if not comes or _body_of(each) != delivery.body:
+                return False
+            return _takes_place(delivery, each, is_known=is_known)
 
         return any(each.after(is_it, resume) for each in self.running)
 
@@ -169,15 +184,19 @@ class Copies:
         return count > 0
 
 
-def _is_expected(running: CopiedDelivery, *, is_known: bool) -> bool:
-    """Tell whether a message that is being handled comes again, and no copy of it waits.
+def _takes_place(copy: CopiedDelivery, running: CopiedDelivery, *, is_known: bool) -> bool:
+    """Make *copy* the one that waits for *running*; return False if another one waits rightly.
 
-    *is_known*: a message with its id has been redelivered.  That may come on another channel before
-    we are told that the broker has withdrawn the running one.
+    *is_known*: it is known by its id.  Then it may come on another channel before we are told that
+    the broker has withdrawn the one that waits.
     """
-    waiting = getattr(running, "copy", None)
-    comes = running.channel.withdrawn or (is_known and running.channel.alive)
-    return comes and (waiting is None or not waiting.channel.alive)
+    waiting: CopiedDelivery | None = getattr(running, "copy", None)
+    if waiting is not None and waiting.channel.alive:
+        waited = copy.received - waiting.received
+        if not is_known or waited < SHORTEST_TIMEOUT:
+            return False
+    running.copy = copy
+    return True
 
 
 def _body_of(delivery: CopiedDelivery) -> bytes | None:

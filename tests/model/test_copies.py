@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postage.copies import AGAIN, HEADER_END, Copies, marks
+from postage.copies import AGAIN, HEADER_END, SHORTEST_TIMEOUT, Copies, marks
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 from postage.protocol import SEND_ID
@@ -39,10 +39,12 @@ class CopiedMessage:
         origin: str = "jobs",
         routing_key: str = "rk",
         body: bytes = b"{}",
+        received: float = 0.0,
         **properties: Any,
     ) -> None:
         self.channel, self.origin, self.routing_key, self.body = channel, origin, routing_key, body
         self.exchange, self.redelivered = "depot", redelivered
+        self.received = received
         type_ = AGAIN if again else None
         properties = {"content_type": "application/json", "timestamp": 1, **properties}
         self.header = Properties(message_id=message_id, type=type_, **properties).encode()
@@ -212,6 +214,9 @@ def test_a_copy_may_come_before_the_news_of_its_timeout() -> None:
 
     assert copies.put_off(CopiedMessage(Wire(), redelivered=True), list)
     assert not copies.put_off(CopiedMessage(Wire(), redelivered=True), list), "one copy waits"
+    late = CopiedMessage(Wire(), redelivered=True, received=SHORTEST_TIMEOUT)
+    assert copies.put_off(late, list), "the first copy has timed out, too"
+    assert first.copy is late
     nameless = Copies()
     nameless.running.add(Handlers(CopiedMessage(Wire(), message_id=None)))
     assert not nameless.put_off(CopiedMessage(Wire(), message_id=None, redelivered=True), list)

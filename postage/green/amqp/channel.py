@@ -131,6 +131,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._consumers = set()  # pika's own set is copied for each access
         self._cancelling = set()
+        self._cancelled_ones = []
         self.windows = {}
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False

@@ -221,6 +221,11 @@ class Codec:
         limit = LARGEST_BODY if max_body is None else max_body
         self._consumers[channel, tag] = callback, limit, no_ack
 
+    def must_settle(self, channel: int, tag: str) -> bool:
+        """Return whether the deliveries of the consumer *tag* must be acknowledged or returned."""
+        consumer = self._consumers.get((channel, tag))
+        return consumer is not None and not consumer[2]
+
     def discard_consumer(self, channel: int, tag: str) -> None:
         """Drop further deliveries for the consumer *tag*."""
         self._consumers.pop((channel, tag), None)
@@ -307,7 +312,7 @@ class Codec:
         self.delivered[channel] = delivery.delivery_tag
         consumer = self._consumers.get((channel, delivery.consumer_tag))
         if consumer is None:
-            # Sent before the broker saw our cancel; the broker requeues it, as it gets no ack.
+            # Our cancel got no answer: the channel will end, and the broker requeues the message.
             logger.debug("A delivery for a consumer that has ended was dropped.")
             return after
         callback, max_body, no_ack = consumer

@@ -9,21 +9,24 @@ from functools import partial
 from typing import Any
 
 import gevent
+import pika.frame
+import pika.spec
 
+from postage import copies
 from postage.errors import OperationTimeout, PostageError
 from postage.green.amqp.codec import Codec
-from postage.green.amqp.delivery import Acks, Delivery, WithdrawnChannel
+from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.intake import Window
+from postage.green.amqp.intake import NOTHING, Window
+from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
 
 __all__ = ["ConsumerCancels"]
 
 logger = HubLogger(__name__)
 
-SHORTEST_TIMEOUT = 5.0
-"""Seconds of the shortest consumer timeout that is thought of when the broker ends a consumer."""
-
+ENDED = 100
+"""How many consumers that the broker has ended a channel remembers."""
 MANY, RETURNING = 30, 0.05
 """A channel of RabbitMQ 4 has 32 deliveries at a time returned by a quorum queue.  If it ends soon
 after more were given back, the others count as delivered; so we wait for so many
@@ -37,12 +40,15 @@ class ConsumerCancels:
     shared: bool
     number: int
     codec: Codec
+    transport: Transport
     _pika: Any
     _acks: Acks
     _not_rejecting: Collection[str]
     _given_back = 0
     _consumers: set[str]
     _cancelling: set[str]
+    _cancelled_ones: list[str]
+    """The consumers that the broker has ended, of late: see `_cancel_in_return`."""
     windows: dict[str, Window]
     """The consumers that acknowledge, by their tags."""
     on_cancel: Callbacks[Callable[[str], None]]
@@ -142,7 +148,7 @@ class ConsumerCancels:
         """Return the likely reason for which the broker has ended the consumer *tag*, for a log."""
         seconds = self._longest_held(tag)
         usual = "was the queue deleted, or did its leader move?"
-        if seconds < SHORTEST_TIMEOUT:
+        if seconds < copies.SHORTEST_TIMEOUT:
             return usual
         return (
             f"a handler has had a message for {seconds:.0f} s: is that over the consumer timeout?  "
@@ -163,14 +169,35 @@ class ConsumerCancels:
         on_wire: str = frame.method.consumer_tag
         known = (tag for tag, window in self.windows.items() if window.on_wire == on_wire)
         tag = next(known, on_wire)
+        must_settle = self.codec.must_settle(self.number, on_wire)
         self._remove_consumer(tag)
+        if must_settle and tag not in self._not_rejecting:
+            self._cancel_in_return(on_wire)
         # Sooner it can only be that the queue was deleted: nothing that we hold would come again.
-        if self._longest_held(tag) >= SHORTEST_TIMEOUT:
+        if self._longest_held(tag) >= copies.SHORTEST_TIMEOUT:
             for each in self.in_progress:
                 if each.consumer_tag == tag:
-                    each.channel = WithdrawnChannel(each.channel)
+                    each.mark_withdrawn()
         for callback in self.on_cancel.copy():
             callback(tag)
+
+    def _cancel_in_return(self, on_wire: str) -> None:
+        """Cancel a consumer that the broker has ended, and give back what still comes for it.
+
+        After a consumer timeout RabbitMQ 4.3 only stops the consumer: it sends to that consumer
+        again as soon as the late ack comes (measured with 4.3.6), and nobody would handle that.
+        Brokers ignore the cancel of a consumer that they do not know.
+        """
+        cancel = pika.spec.Basic.Cancel(on_wire, nowait=True)
+        self.transport.write(pika.frame.Method(self.number, cancel).marshal())
+        if len(self._cancelled_ones) == ENDED:
+            self.codec.discard_consumer(self.number, self._cancelled_ones.pop(0))
+        self._cancelled_ones.append(on_wire)
+        self.codec.add_consumer(self.number, on_wire, self._give_back_late, NOTHING)
+
+    def _give_back_late(self, delivery: Delivery) -> None:
+        if self.alive:
+            self.codec.give_back(self.number, delivery.delivery_tag)
 
     def _remove_consumer(self, tag: str) -> None:
         self._consumers.discard(tag)

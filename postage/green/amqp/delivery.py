@@ -57,7 +57,8 @@ class WithdrawnChannel:
     """The channel of a delivery whose consumer the broker has ended: it counts as lost.
 
     RabbitMQ 4.3 does so after the consumer timeout, and delivers them again, although the channel
-    stays open.  It ignores an ack of the first delivery then.
+    stays open.  It ignores an ack of the first delivery, once its consumer is gone
+    (`ConsumerCancels`).
     """
 
     alive, withdrawn = False, True
@@ -154,6 +155,10 @@ class Delivery:
     def give_back(self) -> None:
         """Return the message, which no handler has begun, to its queue.  Never switches."""
         self.channel.give_back(self.delivery_tag)
+
+    def mark_withdrawn(self) -> None:
+        """Note that the broker delivers the message again: see `WithdrawnChannel`."""
+        self.channel = WithdrawnChannel(self.channel)
 
     def __repr__(self) -> str:
         return (
