@@ -124,14 +124,12 @@ class Channel(TopologyOperations, ConsumerCancels):
     def __init__(
         self, transport: Transport, codec: Codec, opened: Answer[Any], limit: float, owner: object
     ) -> None:
-        self.transport, self._thread = transport, native_thread()
-        self.codec = codec
+        self.transport, self.codec, self._thread = transport, codec, native_thread()
         self._limit, self._owner = limit, owner
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
         self._consumers = set()  # pika's own set is copied for each access
         self._cancelling = set()
-        self._cancelled_ones = []
         self.windows = {}
         self._acks = Acks()
         self._flush_due = self._closes_when_confirmed = False
@@ -227,6 +225,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._check_alive()
         check_short((queue, tag))
         receive = on_delivery if no_ack else to_acknowledge
+        if not no_ack:
+            self.codec.set_strays(self.number, self._on_stray)
         window = Window(self.codec, self._pika, queue, receive, tag, prefetch, max_body)
         window.no_ack, window.may_vanish, window.options = no_ack, may_vanish, options
         if options.is_stream or queue in self.acks_only:

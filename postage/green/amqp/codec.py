@@ -125,6 +125,7 @@ class Codec:
         """The last delivery tag of each channel, which counts its deliveries."""
         self._confirms: dict[int, OnConfirm] = {}
         self._barriers: dict[int, Callable[[], None]] = {}
+        self._strays: dict[int, Callable[[Delivery], None]] = {}
         self.max_body = math.inf
         """Bytes of the largest body that the broker takes.  It tells when it refuses one, at the
         price of the channel, so further ones are refused here."""
@@ -221,14 +222,13 @@ class Codec:
         limit = LARGEST_BODY if max_body is None else max_body
         self._consumers[channel, tag] = callback, limit, no_ack
 
-    def must_settle(self, channel: int, tag: str) -> bool:
-        """Return whether the deliveries of the consumer *tag* must be acknowledged or returned."""
-        consumer = self._consumers.get((channel, tag))
-        return consumer is not None and not consumer[2]
-
     def discard_consumer(self, channel: int, tag: str) -> None:
-        """Drop further deliveries for the consumer *tag*."""
+        """Drop further deliveries for the consumer *tag*: see `set_strays`."""
         self._consumers.pop((channel, tag), None)
+
+    def set_strays(self, channel: int, callback: Callable[[Delivery], None]) -> None:
+        """Pass the deliveries of consumers that are not known, without content, to *callback*."""
+        self._strays[channel] = callback
 
     def set_confirms(self, channel: int, callback: OnConfirm) -> None:
         """Pass the confirms on *channel* to *callback*."""
@@ -241,7 +241,7 @@ class Codec:
     def discard_channel(self, channel: int) -> None:
         """Drop all state of *channel*, which has ended."""
         by_channels = self._contents, self.delivered, self._confirms, self._barriers, self._returns
-        for by_channel in (*by_channels, self.on_got):
+        for by_channel in (*by_channels, self._strays, self.on_got):
             by_channel.pop(channel, None)
         for key in [key for key in self._consumers if key[0] == channel]:
             del self._consumers[key]
@@ -312,8 +312,9 @@ class Codec:
         self.delivered[channel] = delivery.delivery_tag
         consumer = self._consumers.get((channel, delivery.consumer_tag))
         if consumer is None:
-            # Our cancel got no answer: the channel will end, and the broker requeues the message.
             logger.debug("A delivery for a consumer that has ended was dropped.")
+            if channel in self._strays:
+                self._strays[channel](delivery)
             return after
         callback, max_body, no_ack = consumer
         try:  # Nearly always the header and the whole body are the next two frames.

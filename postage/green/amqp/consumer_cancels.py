@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from postage.errors import OperationTimeout, PostageError
 from postage.green.amqp.codec import Codec
 from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.intake import NOTHING, Window
+from postage.green.amqp.intake import Window
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
 
@@ -47,8 +47,8 @@ class ConsumerCancels:
     _given_back = 0
     _consumers: set[str]
     _cancelling: set[str]
-    _cancelled_ones: list[str]
-    """The consumers that the broker has ended, of late: see `_cancel_in_return`."""
+    _ended_by_broker: Sequence[str] = ()
+    """The latest consumers that the broker has ended."""
     windows: dict[str, Window]
     """The consumers that acknowledge, by their tags."""
     on_cancel: Callbacks[Callable[[str], None]]
@@ -169,9 +169,8 @@ class ConsumerCancels:
         on_wire: str = frame.method.consumer_tag
         known = (tag for tag, window in self.windows.items() if window.on_wire == on_wire)
         tag = next(known, on_wire)
-        must_settle = self.codec.must_settle(self.number, on_wire)
         self._remove_consumer(tag)
-        if must_settle and tag not in self._not_rejecting:
+        if tag not in self._not_rejecting:
             self._cancel_in_return(on_wire)
         # Sooner it can only be that the queue was deleted: nothing that we hold would come again.
         if self._longest_held(tag) >= copies.SHORTEST_TIMEOUT:
@@ -182,7 +181,7 @@ class ConsumerCancels:
             callback(tag)
 
     def _cancel_in_return(self, on_wire: str) -> None:
-        """Cancel a consumer that the broker has ended, and give back what still comes for it.
+        """Cancel a consumer that the broker has ended.
 
         After a consumer timeout RabbitMQ 4.3 only stops the consumer: it sends to that consumer
         again as soon as the late ack comes (measured with 4.3.6), and nobody would handle that.
@@ -190,14 +189,21 @@ class ConsumerCancels:
         """
         cancel = pika.spec.Basic.Cancel(on_wire, nowait=True)
         self.transport.write(pika.frame.Method(self.number, cancel).marshal())
-        if len(self._cancelled_ones) == ENDED:
-            self.codec.discard_consumer(self.number, self._cancelled_ones.pop(0))
-        self._cancelled_ones.append(on_wire)
-        self.codec.add_consumer(self.number, on_wire, self._give_back_late, NOTHING)
+        self._ended_by_broker = [*self._ended_by_broker[-ENDED:], on_wire]
 
-    def _give_back_late(self, delivery: Delivery) -> None:
-        if self.alive:
+    def _on_stray(self, delivery: Delivery) -> None:
+        """Take a delivery of a consumer that has ended, on a channel with acks.
+
+        It goes back if the broker has ended that consumer.  If our own cancel got no answer, the
+        consumer may still be there and get the delivery again and again, so the delivery is kept
+        until the channel ends.  It counts as in progress: an ack of others (``multiple``) must not
+        cover it.
+        """
+        if delivery.consumer_tag in self._ended_by_broker:
             self.codec.give_back(self.number, delivery.delivery_tag)
+        else:
+            delivery.weight_known = 0
+            self._acks.add(delivery.delivery_tag, delivery)
 
     def _remove_consumer(self, tag: str) -> None:
         self._consumers.discard(tag)
