@@ -9,6 +9,7 @@ import gevent
 import gevent.hub
 import pytest
 
+from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.settings import Settings
 
@@ -54,3 +55,15 @@ def connect() -> Iterator[Callable[[Settings], Connection]]:
 def connection(connect: Callable[[Settings], Connection], settings: Settings) -> Connection:
     """A connection to the broker of the module."""
     return connect(settings)
+
+
+@pytest.fixture
+def channel(connection: Connection) -> Channel:
+    """A channel of its own for one test."""
+    return connection.open_channel()
+
+
+@pytest.fixture
+def queue(channel: Channel) -> str:
+    """A queue for one test, which ends with its connection."""
+    return channel.queue_declare("", exclusive=True)

@@ -31,17 +31,6 @@ SOON = 10.0
 MB = 1 << 20
 
 
-@pytest.fixture
-def channel(connection: Connection) -> Channel:
-    return connection.open_channel()
-
-
-@pytest.fixture
-def queue(channel: Channel) -> str:
-    """A queue for one test, which ends with its connection."""
-    return channel.queue_declare("", exclusive=True)
-
-
 # --- the ordinary way
 
 

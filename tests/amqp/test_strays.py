@@ -6,7 +6,6 @@ from typing import Any
 
 import pika.frame
 import pika.spec
-import pytest
 
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
@@ -15,17 +14,6 @@ from tests.support.deliveries import Inbox, send
 from tests.support.waiting import assert_stays
 
 SOON = 10.0
-
-
-@pytest.fixture
-def channel(connection: Connection) -> Channel:
-    return connection.open_channel()
-
-
-@pytest.fixture
-def queue(channel: Channel) -> str:
-    """A queue for one test, which ends with its connection."""
-    return channel.queue_declare("", exclusive=True)
 
 
 def left_in(connection: Connection, queue: str) -> list[bytes]:
