@@ -11,8 +11,6 @@ import gzip
 import json
 import lzma
 import math
-import time
-import timeit
 import uuid
 import zlib
 
@@ -22,6 +20,7 @@ from hypothesis import strategies as st
 
 from postage.encoding import Encoder, JsonEncoder, _depth_of_text
 from postage.errors import DecodingError, EncodingError, PostageError
+from tests.support.instructions import instructions
 from tests.support.json_library import by_the_standard_library
 
 scalars = (
@@ -258,12 +257,9 @@ MANY = {
 
 
 @pytest.mark.parametrize("body", MANY.values(), ids=MANY)
-def test_large_bodies_take_little_more_than_json_does(body):
-    def least(decode):
-        return min(timeit.repeat(lambda: decode(body), timer=time.process_time, number=1, repeat=3))
-
-    # Twice as long.  When each value got a name, to find the depth, 20 times: 19 s for 15 MB.
-    assert least(JsonEncoder.decode) < 6 * least(json.loads)
+def test_large_bodies_are_decoded_by_libraries_alone(body):
+    # One instruction for each value is too many: with a few for each, 15 MB took 19 s.
+    assert instructions(lambda: JsonEncoder.decode(body)) < 100_000
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"[", MANY["objects"], MANY["objects"][:-1]], ids=len)
