@@ -252,6 +252,21 @@ def test_a_prefetch_for_the_whole_channel(like: str, delivered: list[int]) -> No
     assert counts == delivered
 
 
+def test_a_prefetch_of_consumers_lifts_that_of_the_channel() -> None:
+    """So RabbitMQ 3.10 does, also for consumers that run."""
+    client = FrameClient(Node(ManualTimers(), likeness=likeness_of("3.10"))).open(1)
+    client.call("basic.qos", 1, prefetch_count=2, global_=True)
+    client.call("queue.declare", 1, queue="a")
+    for _ in range(3):
+        client.publish("a")
+    client.send_method("basic.consume", 1, queue="a")
+    deliveries = client.receive()
+    client.send_method("basic.qos", 1, prefetch_count=1)
+    deliveries += client.receive()
+
+    assert sum(each.method.name == "basic.deliver" for each in deliveries) == 3
+
+
 @pytest.mark.parametrize(
     ("like", "name", "type_", "is_refused"),
     [

@@ -393,6 +393,15 @@ def test_no_prefetch_by_channel_in_3_10() -> None:
     closed_with(client, 540, "queue 'q' in vhost '/' does not support global qos")
 
 
+def test_a_prefetch_of_consumers_permits_them_in_3_10() -> None:
+    client = Consumer("3.10").client
+    client.call("basic.qos", 1, prefetch_count=1, global_=True)
+    client.call("basic.qos", 1, prefetch_count=1)
+    client.send_method("basic.consume", 1, queue="q", consumer_tag="c")
+
+    assert client.receive()[0].method.name == "basic.consume_ok"
+
+
 @pytest.mark.parametrize("like", LIKENESSES)
 def test_no_consumer_is_exclusive(like: str) -> None:
     client = Consumer(like).client

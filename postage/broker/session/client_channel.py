@@ -172,11 +172,12 @@ class ClientChannel(BaseChannel):
     def _on_basic_qos(self, call: MethodCall) -> None:
         if call.prefetch_size:
             raise ConnectionFault(540, f"prefetch_size!=0 ({call.prefetch_size})")
-        if call.global_ and self.vhost.likeness.global_qos:
-            self.prefetch = call.prefetch_count
-            self._dispatch()
-        else:
+        is_global = call.global_ and self.vhost.likeness.global_qos
+        if not is_global:
             self._consumer_prefetch = call.prefetch_count
+        if is_global or self.prefetch:  # as in RabbitMQ, the limit of a consumer lifts that one
+            self.prefetch = call.prefetch_count if is_global else 0
+            self._dispatch()
         self.send("basic.qos_ok")
 
     def _dispatch(self) -> None:
