@@ -8,6 +8,7 @@ that other processes import, which must therefore do nothing when it is imported
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_the_code_of_a_page_runs(broker_env, tmp_path: Path, name: str):
 
     assert (ended.code, ended.stderr) == (0, ""), ended
     assert ended.stdout.splitlines() == PRINTS.findall(script)
+
+
+def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path):
+    """A script only defines them."""
+    (tmp_path / "test_page.py").write_text(SCRIPTS["testing.md"])
+    known = entry_points(group="pytest11", name="postage")
+    plugin = () if known else ("-p", "postage.testing.plugin")
+    options = (*plugin, "-p", "no:cacheprovider", "--postage-broker=embedded")
+
+    ended = run_program("-m", "pytest", *options, "test_page.py", cwd=tmp_path)
+
+    assert ended.code == 0, ended.stdout
 
 
 @pytest.mark.parametrize("name", STAYING)
