@@ -48,7 +48,7 @@ class Dossier:
     host: str = ""
     pid: str = ""
     queue: str = ""
-    """The queue in which it failed: there it is replayed to."""
+    """The queue in which the message failed, and to which it is replayed."""
     exchange: str = ""
     routing_key: str = ""
     attempts: int = 0
@@ -123,10 +123,10 @@ def _of_broker(headers: Mapping[str, Any]) -> Dossier:
 
 @dataclass(frozen=True, slots=True)
 class FailedMessage:
-    """One message in a queue of dead letters, as it was when somebody looked."""
+    """One message in a queue of dead letters, as it was at the time of the look."""
 
     id: str
-    """Twelve hexadecimal digits; the same each time, as long as the message lies there."""
+    """Twelve hexadecimal digits; the same at each look, as long as the message is in the queue."""
     number: int
     """Its place in the queue, from 1."""
     queue: str
@@ -134,18 +134,18 @@ class FailedMessage:
     body: bytes = field(repr=False)
     properties: Properties
     exchange: str
-    """Where it was published last: the exchange, and the key."""
+    """The exchange that the message was published to last; `routing_key` is the key."""
     routing_key: str
     redelivered: bool
     dossier: Dossier
     header: bytes = field(default=NO_PROPERTIES, repr=False)
     """The properties as they came."""
     damaged: str = ""
-    """What is wrong with its properties, if nobody can decode them; they are empty then."""
+    """What is wrong with the properties, if they cannot be decoded; `properties` is empty then."""
 
     @classmethod
     def of(cls, queue: str, number: int, delivery: Delivery) -> FailedMessage:
-        """Return what *delivery*, the message at place *number* of *queue*, tells; never raises."""
+        """Return the message *delivery*, at place *number* of *queue*; never raises."""
         body, damaged = b"", ""
         try:
             body = delivery.body
@@ -173,12 +173,12 @@ class FailedMessage:
 
     @property
     def group(self) -> str:
-        """The id of its group: six hexadecimal digits, the same for the same `kind`."""
+        """The id of the group of the message: six hexadecimal digits, the same for each `kind`."""
         return _digest(GROUP_DIGITS, *self.kind)
 
     @property
     def kind(self) -> tuple[str, str, str]:
-        """Exception, place and handler; for a foreign message reason, queue and nothing."""
+        """Exception, place and handler; for a foreign message reason, queue and an empty text."""
         about = self.dossier
         if about.exception or about.handler:
             return about.exception, about.place, about.handler
@@ -197,7 +197,7 @@ class FailedMessage:
         return " ".join(map(str, named)) if all(isinstance(each, str) for each in named) else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain data, fit for JSON."""
+        """Return everything as plain data that JSON can hold."""
         return {
             "id": self.id,
             "number": self.number,
@@ -286,7 +286,7 @@ class Group:
     """When the first of them was parked, in seconds since 1970; None: not known."""
     newest: float | None
     first: str
-    """The id of the one that is first in the queue."""
+    """The id of the message of the group that is first in the queue."""
 
 
 def groups(messages: Iterable[FailedMessage]) -> list[Group]:

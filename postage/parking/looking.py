@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class Look(list[FailedMessage]):
-    """The messages that a look has found, in the order of the queue, and what it has not."""
+    """The messages that a look has found, in the order of the queue, and what it has left out."""
 
     more = 0
-    """How many messages are behind them in the queue."""
+    """How many messages are behind the last one that was found."""
     consumers = 0
-    """How many consumers the queue has: messages that they hold cannot be seen."""
+    """How many consumers the queue has: messages that consumers hold cannot be seen."""
 
 
 def look(
@@ -34,12 +34,14 @@ def look(
 ) -> Look:
     """Return the first *limit* messages of *queue*, and leave the queue as it was; switches.
 
-    *limit* None: all.  It ends earlier after 64 MiB of bodies; `Look.more` tells how many messages
-    it has left out.  *url* is that of the broker; None: the usual one.
+    *limit* None: all.  A look ends earlier after 64 MiB of bodies; `Look.more` is the number of
+    messages that it has left out.  *url* is that of the broker; None: that of the settings.
 
     Raises `LookRefused` where each look counts as a delivery, of which the queue allows only some;
-    *anyway* looks nevertheless.  Raises `ChannelRefused` (404) if there is no such queue, and what
-    connecting raises.
+    *anyway* looks nevertheless.  Raises `ChannelRefused` (404) if there is no such queue,
+    `OperationTimeout` if the broker does not answer within ``operation_timeout``, and what
+    connecting raises.  After an exception, or if the greenlet is killed, the messages return to the
+    queue, too.
     """
     found, size = Look(), 0
     with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
@@ -57,9 +59,9 @@ def look(
 def find(queue: str, id: str, *, url: str | None = None, anyway: bool = False) -> FailedMessage:  # noqa: A002 - what it is
     """Return the message of *queue* with this *id*; switches.
 
-    *id* is the id or the beginning of one, or the number of the place in the queue, which comes
-    first if both fit.  Raises `NoSuchMessage`, and what `look` does.  Of the messages before, only
-    one at a time is in memory.
+    *id* is an id, the beginning of an id, or the number of a place in the queue; if a number fits
+    both, it is taken as a place.  Raises `NoSuchMessage` if no message fits, or if the beginning
+    fits several, and what `look` does.  Only one message at a time is in memory.
     """
     number = int(id) if id.isascii() and id.isdigit() and len(id) < ID_DIGITS else 0
     found: list[FailedMessage] = []
@@ -105,7 +107,7 @@ def whole_ids(
 def existing_queue(name: str, *, url: str | None = None) -> str:
     """Return the parking queue of the queue *name* if it exists, else *name*, if that exists.
 
-    Switches.  Raises `ChannelRefused` (404) if there is neither.
+    Switches.  Raises `ChannelRefused` (404) if neither queue exists, and what `look` does.
     """
     connection = connection_to(url)
     candidates = [name] if name.endswith(SUFFIX) else [f"{name}{SUFFIX}", name]

@@ -18,9 +18,9 @@ The copy has the body, the properties and the headers of the message, except
 * our headers, which tell of the failure.  Those with the first exchange and key stay, so the
   handler sees where the message was sent first;
 * headers that brokers write or act on, as when it was parked (`keeping.NOT_COPIED`);
-* ``expiration``, which has mostly passed: a person asks for the message to be handled now, and with
-  the old time to live it could vanish again before;
-* ``user_id``, which the broker compares with our own user, and refuses.
+* ``expiration``: a person asks for the message to be handled now, and with its old time to live it
+  could expire before that;
+* ``user_id``: the broker accepts only the name of our own user.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class Replayed:
     count: int = 0
     """How many messages were replayed."""
     left: int = 0
-    """How many of the messages that were there at its beginning are still there."""
+    """How many messages that were in the queue at the beginning are still in it."""
     targets: Counter[str] = field(default_factory=Counter)
-    """How many messages each queue has got."""
+    """How many messages were sent to each queue."""
     refused: int = 0
-    """How many of the chosen ones could not be replayed.  They are still there."""
+    """How many of the chosen messages could not be replayed, and are still in the queue."""
     refusals: dict[str, PostageError] = field(default_factory=dict)
-    """Why, by the ids of the first hundred of these."""
+    """The reasons, by the ids of the first hundred messages that could not be replayed."""
 
     def refuse(self, message: FailedMessage, error: PostageError) -> None:
         """Note that *message* could not be replayed because of *error*."""
@@ -98,14 +98,21 @@ def replay(  # noqa: PLR0913 - its options
 ) -> Replayed:
     """Send the *chosen* messages of *queue* back to the queues in which they failed; switches.
 
-    *to* names another queue for all.  At most *rate* are sent in a second, and *limit* in all.
-    With *dry_run* nothing is changed, and what would be done is returned.  *progress* is called
-    with the number of messages that it has come to, and the number that it will come to; what it
-    raises ends the replay in order.  *url* and *anyway* are those of `look`.
+    *chosen* is a function that returns whether a `FailedMessage` is replayed, an id, several ids,
+    or None for all.  *to* names another queue for all.  At most *rate* messages are sent in a
+    second, and *limit* in all.  With *dry_run* nothing is changed; the return value says what would
+    be done.  After each message, *progress* is called with the number of messages that were looked
+    at, and the number of all; what *progress* raises ends the replay in order.  *url* and *anyway*
+    are those of `look`.
 
-    A message is acknowledged when the broker has confirmed its copy.  Those that cannot be sent
-    (their queue is gone or full, or not known) stay, and `Replayed.refusals` says why.  Raises
-    `ReplayStopped` if it has to end early, `NoSuchMessage` for an id, and what `look` does.
+    A message is acknowledged when the broker has confirmed its copy.  Messages that cannot be sent
+    (their queue is gone, full, or not known) stay, and `Replayed.refusals` says why.  If the
+    greenlet or the process is killed, no message is lost, and at most one is in both queues.
+
+    Raises `ReplayStopped` if the replay has to end early, for instance because a confirm does not
+    arrive within ``operation_timeout`` or the connection is lost; `NoSuchMessage` for an id that
+    does not name one message; `SettingsError` for a *rate*, *limit* or *to* that cannot be used;
+    and what `look` does.
     """
     _check(queue, to, rate, limit)
     wanted = _predicate(queue, chosen, url=url, anyway=anyway)
@@ -287,10 +294,14 @@ def replace(  # noqa: PLR0913 - its options
 ) -> str:
     """Put a copy with *body* in the place of the message *id* of *queue*; return the copy's id.
 
-    Switches.  The copy has the properties and the dossier of the message, and is the last in the
-    queue.  When the broker has confirmed the copy, the message itself goes to the queue *kept_in*,
-    if one is named, which must exist; then it is acknowledged.  So if this is interrupted, there
-    are both.  Raises `NoSuchMessage`, `NoRoute` if *kept_in* is missing, and what `look` does.
+    Switches.  The copy has the properties and the dossier of the message, and becomes the last in
+    the queue.  If *kept_in* is given, which must be an existing queue, the message itself is copied
+    there first.  The message is acknowledged when the broker has confirmed both copies.  So if the
+    greenlet or the process is killed before that, the message is still there, maybe beside its
+    copies.
+
+    Raises `NoSuchMessage`, `NoRoute` if *kept_in* does not exist, `NotAcknowledged` if a queue is
+    full, `SettingsError` for properties that cannot be copied, and what `look` does.
     """
     (known,) = whole_ids(queue, [id], url=url, anyway=anyway)
     connection = connection_to(url, publishing=True)

@@ -24,8 +24,8 @@ SUFFIX = ".edited"
 def queue_of_versions(queue: str, *, url: str | None = None) -> str:
     """Return the name of the queue for old versions of messages of *queue*; switches.
 
-    Declares it if it is missing: durable, of the type of *queue*, and of 64 MiB at most, as parking
-    queues are.  Raises what a declaration does, such as `AccessRefused`.
+    Declares the queue if it is missing: durable, of the type of *queue*, and of 64 MiB at most, as
+    parking queues are.  Raises what connecting and declaring raise, such as `AccessRefused`.
     """
     name = parking_queue(f"{{queue}}{SUFFIX}", queue)
     connection = connection_to(url, publishing=True)

@@ -79,7 +79,8 @@ def settings_for(url: str | None) -> Settings:
 def connection_to(url: str | None, *, publishing: bool = False) -> Connection:
     """Return the open connection of this hub to *url*; connecting switches.
 
-    A broker that is short of memory stops reading from connections that publish.
+    *publishing*: return the connection that publishes, from which a broker that is short of memory
+    does not read; else the one that consumes.  Raises what connecting raises.
     """
     pair = runtime_of(settings_for(url)).pair
     return (pair.publishing if publishing else pair.consuming).get()
@@ -88,10 +89,10 @@ def connection_to(url: str | None, *, publishing: bool = False) -> Connection:
 class Walk:
     """A walk along *queue* on a channel of its own; `close` leaves the queue as it was.
 
-    Making one switches.  It raises `LookRefused` if to give a message back could drop it, and
-    *anyway* is false, and otherwise what a channel does: `ChannelRefused` (404) if there is no such
-    queue.  It takes at most as many messages as were there at its beginning, so it ends although
-    others are added.
+    Making one switches.  It raises `LookRefused` if a message that is given back could be dropped
+    and *anyway* is false, `ChannelRefused` (404) if there is no such queue, and what opening a
+    channel raises.  A walk takes at most as many messages as were in the queue at its beginning, so
+    it ends even if others are added.
     """
 
     def __init__(
@@ -122,7 +123,10 @@ class Walk:
         """How many of them were acknowledged."""
 
     def __iter__(self) -> Iterator[FailedMessage]:
-        """Take one message after the other; one is always on its way while another is handled."""
+        """Take one message after the other; each step may switch.
+
+        While one message is handled, the next one is on its way.
+        """
         while self.taken < self.size:
             delivery = self._next(ahead=True)
             if delivery is None:
@@ -157,13 +161,20 @@ class Walk:
         self._asked.append(self._gets[-1])
 
     def ack(self, number: int) -> None:
-        """Acknowledge the message *number*, before anything is written later; never switches."""
+        """Acknowledge the message *number*; never switches.
+
+        The broker gets the ack before everything that is written later.
+        """
         channel, tag = self._held.pop(number)
         self.acked += 1
         channel.codec.ack(channel.number, tag, multiple=False)
 
     def close(self) -> None:
-        """Give back what was not acknowledged; closing twice is fine.  Switches; raises nothing."""
+        """Give back the messages that were not acknowledged; may be called twice.
+
+        Switches, and waits a moment until the messages are back.  Raises nothing: without a
+        connection, the broker has got the messages back already.
+        """
         if not self.channel.alive:
             return  # the broker has got everything back
         with suppress(PostageError):  # then the end of the channel gives it back
@@ -219,10 +230,10 @@ def limit_of(connection: Connection, arguments: Mapping[str, Any]) -> int | None
 def arguments_of(connection: Connection, queue: str, *, anyway: bool = False) -> dict[str, Any]:
     """Return what refusals tell of the type and the delivery limit of *queue*; switches.
 
-    The queue exists: it is declared as a quorum queue with a limit that no queue has.  Each refusal
-    names one difference, which the next try takes over, until all are known.  Needs the
-    permission to configure the queue: without it raises `ChannelRefused` (403), or with *anyway*
-    tells nothing.
+    The queue must exist: it is declared as a quorum queue with a limit that no queue has.  Each
+    refusal names one difference, which the next try takes over, until the type and the limit are
+    known.  This needs the permission to configure the queue: without it, raises `ChannelRefused`
+    (403), or returns nothing with *anyway*.
     """
     unlikely = (1 << 31) - 2
     arguments: dict[str, Any] = {_QUEUE_TYPE: "quorum", LIMIT: unlikely}

@@ -1,10 +1,10 @@
 """Conversion between Python objects and what an encoder sends, by type hints.
 
-msgspec does the work, and is loaded when the first typed handler or client is made.  What it cannot
-check is refused then, so that each hint that is used later is checked as a whole.
+msgspec does the work, and is loaded when the first typed handler or client is made.  Hints that
+msgspec cannot check are refused then, so each hint that is used later is checked as a whole.
 
 Models of pydantic validate themselves.  Nothing here imports pydantic: a program that has a model
-has done so.
+has imported pydantic itself.  No function here switches greenlets, unless code of the user does.
 """
 
 from __future__ import annotations
@@ -198,11 +198,11 @@ def record_type(name: str, fields: Iterable[tuple[Any, ...]]) -> Any:
 
 
 def converter(kind: Any) -> Callable[[Any], Any]:
-    """Return a function that makes an instance of *kind* of a value that an encoder has decoded.
+    """Return a function that converts a value, which an encoder has decoded, to a *kind*.
 
     *kind*: see `record_type`.  The function raises `BadParameters` with the place of what does not
-    fit; and whatever the user's code in *kind* raises (``__post_init__``, a validator of pydantic),
-    except ValueError and TypeError.
+    fit.  If code of the user in *kind* (``__post_init__``, a validator of pydantic) raises
+    ValueError or TypeError, that is `BadParameters`, too; any other exception is raised as it is.
     """
     msgspec = library()
     convert, unfit = msgspec.convert, msgspec.ValidationError
@@ -288,7 +288,10 @@ def as_builtins(value: Any) -> Any:
 
 
 def dumper(kind: Any) -> Callable[[Any], Any]:
-    """Return `as_builtins`, or a function that does the same for what *kind* allows, and faster."""
+    """Return a function that does what `as_builtins` does for values of *kind*, faster if it can.
+
+    The function raises TypeError as `as_builtins` does.
+    """
     if _needs_options(kind):
         return as_builtins
     to_builtins = library().to_builtins

@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 
     kind: Kind
     name: str | None = None
-    """The name of the messages; None: the name of the method."""
+    """The name of the messages; None: that of the method."""
     event: Any = None
     """The type of an event."""
     raises: tuple[type[Exception], ...] = ()
@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 class PlainFunction(staticmethod):  # type: ignore[type-arg]  # no [...] on Python 3.10
     """A function without ``self``, as a handler of a service: see `functions`.
 
-    It has the marks, and the function itself has none.
+    This object has the marks; the function itself has none.
     """
 
     def marked_as(self, other: PlainFunction | None) -> PlainFunction:
@@ -72,10 +72,12 @@ def rpc(
     A generator with the hint ``Iterator[Part]`` replies with a stream of the parts that it yields.
 
     *name*: the name of the call, by default that of the method.  *raises*: exception classes that
-    belong to the interface.  They reach the caller with their text, whatever ``expose_exceptions``
-    says, and do not count as failures of the handler.
+    belong to the interface.  Such an exception reaches the caller with its text, whatever
+    ``expose_exceptions`` says, and does not count as a failure of the handler.
 
-    Raises `HandlerError` or `SettingsError` for what can be no handler.
+    Returns the method itself, or, with arguments, a decorator that does.  Raises `HandlerError` if
+    the method is no plain method or the *name* no text, and `SettingsError` if *raises* is no tuple
+    of exception classes, or has two of one name.  Never switches.
     """
     given: Any = raises
     if not isinstance(given, tuple) or not all(map(_is_exception, given)):
@@ -99,7 +101,9 @@ def command(*, name: str | None = None) -> Callable[[Method], Method]: ...
 def command(method: Any = None, /, *, name: str | None = None) -> Any:
     """Mark a method of a `Service` as the handler of a command, which is not answered.
 
-    *name*: the name of the command, by default that of the method.
+    *name*: the name of the command, by default that of the method.  Returns the method itself, or,
+    with arguments, a decorator that does.  Raises `HandlerError` if the method is no plain method
+    or the *name* no text.  Never switches.
     """
     return _marking("@command", method, Mark(Kind.COMMAND, name))
 
@@ -112,6 +116,9 @@ def event(
     An event is a status message whose content is the event itself.  *type_* is a dataclass, a
     ``msgspec.Struct``, a TypedDict or a pydantic model.  *name*: the name of the message, by
     default that of the class.
+
+    Returns a decorator that returns the method itself.  Raises `HandlerError` if *type_* is no
+    class, the method no plain method, or the *name* no text.  Never switches.
     """
     if not isinstance(type_, type):
         raise HandlerError("@event", f"takes the class of the event, not {name_of(type_)}")

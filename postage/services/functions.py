@@ -41,15 +41,16 @@ _check_name = short_text(1)
 class Application:
     """A service of plain functions, whose decorators leave the functions as they are.
 
-    ``shop = Application("shop", exchange=Shop)``, and then ``@shop.rpc``, ``@shop.command`` and
+    After ``shop = Application("shop", exchange=Shop)``, write ``@shop.rpc``, ``@shop.command`` or
     ``@shop.event(Ordered)`` above functions, as their namesakes above the methods of a `Service`.
-    ``shop()`` makes the processor, as calling a class does, and ``shop.run()`` runs it;
-    ``postage run MODULE:shop`` does both.
+    ``shop()`` makes a processor, as calling a class does; ``shop.run()`` and
+    ``postage run MODULE:shop`` make and run one.
 
     *queue*: by default *name*.  *exchange*, *keys* and *attributes* are those of a `Service`, such
     as ``concurrency=10``.  *settings*: for processors and clients; None: those of the environment.
 
-    Raises `SettingsError` for what a service cannot have.  Does no I/O.
+    Raises `SettingsError` for an attribute or a value that a service cannot have.  Does no I/O, and
+    never switches; neither do the decorators.
     """
 
     def __init__(
@@ -98,7 +99,11 @@ class Application:
         name: str | None = None,
         raises: tuple[type[Exception], ...] = (),
     ) -> Any:
-        """Make a function the handler of a call; see `postage.rpc`.  Raises `HandlerError`."""
+        """Make a function the handler of a call: see `postage.rpc`.
+
+        Also raises `HandlerError` if a type hint cannot be served, if another function has the same
+        name or takes the same call, and once the `service` has been made.
+        """
         return self._adding(function, decorators.rpc(name=name, raises=raises))
 
     @overload
@@ -108,13 +113,16 @@ class Application:
     def command(self, /, *, name: str | None = None) -> Callable[[Function], Function]: ...
 
     def command(self, function: Any = None, /, *, name: str | None = None) -> Any:
-        """Make a function the handler of a command; see `postage.command`."""
+        """Make a function the handler of a command: see `postage.command`, and `rpc` for errors."""
         return self._adding(function, decorators.command(name=name))
 
     def event(
         self, type_: type[Event], /, *, name: str | None = None
     ) -> Callable[[Callable[[Event], None]], Callable[[Event], None]]:
-        """Make a function a handler of the events of *type_*; see `postage.event`."""
+        """Make a function a handler of the events of *type_*: see `postage.event`.
+
+        For errors see `rpc`.
+        """
         add: Callable[[Callable[[Event], None]], Callable[[Event], None]] = self._adding(
             None, decorators.event(type_, name=name)
         )
@@ -164,9 +172,9 @@ class Application:
 
     @property
     def service(self) -> type[Service]:
-        """The class of the service; no function can be added once it has been made.
+        """The class of the service, made at first use; after that, no function can be added.
 
-        Raises `SettingsError` if there are no functions.
+        Raises `SettingsError` if there are no functions.  Never switches.
         """
         if not self._functions:
             text = "has no functions: decorate some, and import their modules before it is made"
@@ -175,18 +183,23 @@ class Application:
         return self._service
 
     def __call__(self, fingerprint: FingerprintLike | None = None) -> Service:
-        """Return a new processor, which connects.  Its name is that of the service."""
+        """Return a new processor; connecting and declaring switch.
+
+        *fingerprint*: by default, its name is that of the service.  Raises what making any
+        processor raises, such as `ConnectionFailed`, and `SettingsError` if there are no functions.
+        """
         return self.service(fingerprint or {"name": self.name}, settings=self.settings)
 
     def run(self) -> None:
-        """Make a processor and run it until it is told to stop, as `postage.run` does."""
+        """Make a processor and run it until it is told to stop, as `postage.run` does; switches."""
         run(self())
 
     def client(self, function: Callable[P, R], /) -> Callable[P, R]:
-        """Return *function* as a call of the service, wherever that runs; connects.
+        """Return a function that calls *function* where the service runs; connecting switches.
 
-        It has the signature of *function*, and does what a method of a `client` does: it may be
-        given to `later` and `options`.  Raises `SettingsError` if the service has no such call.
+        The returned function has the signature of *function*, and does what a method of a `client`
+        does; `later` and `options` take it.  Raises `SettingsError` if the service has no such
+        function, and what connecting raises.
         """
         name = getattr(function, "__name__", "")
         known = self._functions.get(name)

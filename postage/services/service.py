@@ -3,14 +3,14 @@
 How it works
 ------------
 When the class is made, each typed handler gets an *adapter*, which is a classic handler: a function
-with the route of the messages, that takes their content, checks the parameters, calls the method
-and returns its result.  Adapters are attributes of the class with names such as ``reserve (rpc)``,
-which no method can have.  So a typed handler passes the same way as every other one, and messages
-for classic handlers cost what they cost in other processors.
+with the route of the messages.  It takes their content, checks the parameters, calls the method and
+returns its result.  Adapters are attributes of the class with names such as ``reserve (rpc)``,
+which no method can have.  So the runtime knows classic handlers only, and messages for classic
+handlers cost what they cost in other processors.
 
-An adapter looks the method up on the service for each message.  A subclass that overrides the
-method replaces the handler, as it does with classic ones: the override keeps the decorators of what
-it overrides, unless it has decorators of its own, and its own signature counts.
+An adapter looks the method up on the service for each message.  So a subclass that overrides the
+method replaces the handler, as with classic handlers.  The override keeps the decorators of the
+method, unless it has decorators of its own, and the signature is that of the override.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ SERVICE = {**PROCESSOR, "stream_timeout": _check_stream_timeout}
 class Service(MessageProcessor):
     """A `MessageProcessor` with typed handlers: methods with ``@rpc``, ``@command``, ``@event``.
 
-    The parameters of each message are checked and converted by the type hints of its handler.  What
-    does not fit is `BadParameters`, and the handler does not run.  Classic handlers may stand
-    beside typed ones.  See docs/services.md.
+    The parameters of each message are checked and converted by the type hints of its handler.  If
+    they do not fit, the handler does not run: a caller gets `BadParameters`, and any other message
+    is parked.  Classic handlers may stand beside typed ones.  See docs/services.md.
 
     Making the class raises `HandlerError` for a method that can be no typed handler, and
     `SettingsError` if msgspec (the extra ``typed``) is not installed.
@@ -65,15 +65,16 @@ class Service(MessageProcessor):
     exchange: type[Exchange] = Exchange
     """The exchange that the requests and commands for the service are sent to."""
     queue: QueueSpec | None = None
-    """The queue of the service, bound to its `exchange` with its own name, and with the name of
-    each event.  None: `eqk` says it all."""
+    """The queue of the service.  It is bound to the `exchange` by its own name, by the name of each
+    event, and by `keys`.  None: `eqk` says where the service listens."""
     keys: Sequence[str] = ()
     """Further keys of the queue."""
     publishes: Sequence[type] = ()
-    """The classes of the events that the service publishes to its `exchange`.  They are told in its
-    contract, see docs/contract.md, and have no other effect."""
+    """The classes of the events that the service publishes to its `exchange`.  The contract names
+    them, see docs/contract.md; they have no other effect."""
     stream_timeout: float = 300.0
-    """The seconds that a handler which yields waits for a caller that takes no parts."""
+    """How many seconds a handler that yields waits for a caller that takes no parts.  Then the
+    handler is stopped."""
 
     signatures: ClassVar[dict[str, Signature]] = {}
     """The signatures of the typed handlers, by the name of the method."""
@@ -106,9 +107,10 @@ class Service(MessageProcessor):
         _bind(cls, [mark for marks in marked.values() for mark in marks])
 
     def description(self, *, brief: bool = False) -> dict[str, Any]:
-        """Return the reply of the RPC ``describe``: who it is, and its contract unless *brief*.
+        """Return the reply to the call ``describe``: fingerprint, class, version, contract.
 
-        The contract is an AsyncAPI document, see docs/contract.md.
+        *brief* leaves the contract out.  It is an AsyncAPI document, see docs/contract.md, and is
+        made once, at first use.  Never switches.
         """
         inherited = getattr(super(), "description", None)
         if inherited is not None:  # of a generic application
@@ -127,7 +129,7 @@ class Service(MessageProcessor):
 
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:
-        """Reply with the description: fingerprint, class, contract; ``brief``: no contract."""
+        """Reply with the `description`; the parameter ``brief`` leaves the contract out."""
         inherited = getattr(super(), "msg_describe", None)
         if inherited is not None:
             inherited(content, reply_func)

@@ -69,21 +69,21 @@ class Parameter:
     hint: Any
     default: Any = _EMPTY
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    """How the handler takes it: one of the kinds of `inspect.Parameter`."""
+    """How the handler takes the parameter: one of the kinds of `inspect.Parameter`."""
 
     @property
     def is_keyword(self) -> bool:
-        """Whether the handler takes it by its name only."""
+        """Whether the handler takes the parameter by its name only."""
         return self.kind is inspect.Parameter.KEYWORD_ONLY
 
     @property
     def is_required(self) -> bool:
-        """Whether each message must have a value for it."""
+        """Whether each message must have a value for the parameter."""
         return self.default is _EMPTY
 
     @property
     def field(self) -> tuple[Any, ...]:
-        """The field of a record type for it."""
+        """The field that a record type has for the parameter."""
         return (self.name, self.hint, *(() if self.is_required else (self.default,)))
 
 
@@ -95,7 +95,7 @@ class Signature:
     ) -> None:
         self.where, self.parameters, self.returns = where, parameters, returns
         self.streams = streams
-        """Whether it sends a stream of parts; then `returns` is the type of each part."""
+        """Whether the handler sends a stream of parts; then `returns` is the type of each part."""
         self.names = tuple(each.name for each in parameters)
         self._known = frozenset(self.names)
         self._required = frozenset(each.name for each in parameters if each.is_required)
@@ -112,7 +112,11 @@ class Signature:
 
     @classmethod
     def of(cls, owner: type, name: str, function: Any) -> Signature:
-        """Return the signature of the method *name* of *owner*; raise `HandlerError`."""
+        """Return the signature of *function*, the method *name* of *owner*.
+
+        Raises `HandlerError` for a function that can be no typed handler, and `SettingsError` if
+        msgspec is not installed.
+        """
         where = f"{owner.__qualname__}.{name}"
         is_plain = isinstance(function, PlainFunction)
         function = function.__func__ if is_plain else function
@@ -140,7 +144,8 @@ class Signature:
     def arguments(self, given: Any) -> Arguments:
         """Return the arguments for the handler in *given*, the parameters of a command or call.
 
-        Raises `BadParameters`.
+        Raises `BadParameters` if no reading of them fits, and what code of the user raises: see
+        `conversion.converter`.
         """
         if type(given) is dict:  # as in nearly all messages, at less cost than by the readings
             try:
@@ -162,7 +167,10 @@ class Signature:
         return self._first(readings, given)
 
     def only(self, value: Any) -> Arguments:
-        """Return the arguments for a handler of events, which has one parameter."""
+        """Return the arguments for a handler of events, which has one parameter.
+
+        Raises what `arguments` does.
+        """
         return self._first((self._one_value,), value)
 
     def _first(self, readings: tuple[Reading, ...], given: Any) -> Arguments:
@@ -293,7 +301,7 @@ class Signature:
         return "yielded" if self.streams else "returned"
 
     def received(self, value: Any) -> Any:
-        """Return the *value* of a result as the hint says; raise `BadParameters`."""
+        """Return the *value* of a result as the hint says; raise `BadParameters` if it is unfit."""
         if type(value) is self._plain:
             return value
         return self._result_of({"value": value}).value

@@ -14,10 +14,10 @@ of the types below, and a number in the header `NUMBER`:
 4. The server ends with a result message, such as an exception (`END`: the number of parts before
    it); or the caller stops (`STOP`).
 
-Numbers are totals, so a credit that is lost or repeated does no harm, and a part that is lost shows
-at once.  All messages are mandatory: one that the broker returns tells that the other side is gone,
-whether it has ended, was killed, or has lost its connection.  A side that has heard nothing for
-`PULSE` seconds repeats what it said last, to learn that.
+Numbers are totals, so a credit that is lost or repeated does no harm, and the loss of a part is
+noticed with the next one.  All messages are mandatory: if the broker returns one, the other side is
+gone, because it has ended, was killed, or has lost its connection.  To learn that, a side repeats
+its last message after `PULSE` seconds without a part.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ WINDOW = 100
 SHARE = 8
 """The parts on their way may take the 8th part of the setting ``memory``."""
 PULSE = 1.0
-"""Seconds without a message after which a side asks whether the other one is still there."""
+"""Seconds without a part after which a side asks whether the other side still exists."""
 
 
 def number_in(headers: Mapping[str, Any] | None) -> int | None:
@@ -79,11 +79,11 @@ class StreamEvent(enum.Enum):
     """What can happen to a stream."""
 
     ACCEPTED = enum.auto()
-    """By the first server or, if the request was delivered twice, by another one."""
+    """The first server has accepted it or, if the request was delivered twice, another one."""
     RETURNED = enum.auto()
     """A credit was returned."""
     ENDED = enum.auto()
-    """By the server, by a failure, or by its caller."""
+    """The server, a failure, or the caller has ended it."""
 
 
 _OPENING, _FLOWING, _LEFT, _ENDED = StreamState

@@ -2,11 +2,11 @@
 
 How it works
 ------------
-A stream begins as a call: `Calls` sends its request, again if necessary, and gives it what arrives
-on its reply queue.  Unlike a call, a stream always has a reply queue of its own, and stays among
-the calls in flight when the server has accepted it.  `PartStream` takes what happens to it there,
-in the hub.  `Parts` is what the program iterates over.  The stream does not refer to it, so
-that an iterator which nobody uses is deleted, and thereby closed.
+A stream begins as a call: `Calls` sends the request, again if necessary, and hands the messages of
+the reply queue to the stream.  Unlike a call, a stream always has a reply queue of its own, and
+stays among the calls in flight when the server has accepted it.  `PartStream` notes, in the hub,
+what happens to the stream.  The program iterates over `Parts`.  A `PartStream` does not refer to
+its `Parts`, so Python deletes an iterator that is no longer used, which closes the stream.
 
 Each stream ends in one of these ways: the end that the server sends; an exception, also from the
 server; a timeout; the loss of the reply queue, of a part, or of the server; or `Parts.close`.
@@ -84,7 +84,10 @@ class _NoQueueYet:
 
 
 class PartStream(PendingCall):
-    """A call whose reply is a stream; for the hub of *pair*, and for one greenlet that waits."""
+    """A call whose reply is a stream; used by the hub of *pair*, and by one greenlet that waits.
+
+    Of its own methods, only `next_part` switches.
+    """
 
     __slots__ = ("_beats", "_pair", "_timer", "ending", "flow", "parts", "source", "stream_state")
 
@@ -107,7 +110,10 @@ class PartStream(PendingCall):
     # --- what happens to it; in the hub
 
     def finish(self, outcome: CallOutcome) -> bool:
-        """Take a message of the stream, or the failure of its request; return if it was due."""
+        """Take a message of the stream, or the failure of its request; return whether it was due.
+
+        A message that is late, forged, or of another server is not due, and is dropped.
+        """
         if isinstance(outcome, MessageResultException):
             return self._end(outcome)
         properties = outcome.properties
@@ -156,7 +162,10 @@ class PartStream(PendingCall):
         return True
 
     def fail(self, name: str, why: object) -> None:
-        """End the stream with the exception result *name*; a returned credit does so soon."""
+        """End the stream with the exception result *name*; after a returned credit, not at once.
+
+        Parts may still be on their way then: see `LINGER`.
+        """
         if name == NO_ROUTE and self.stream_state is not StreamState.OPENING:
             self._step(StreamEvent.RETURNED)
             self.set()
@@ -223,7 +232,10 @@ class PartStream(PendingCall):
         return f"{count} part{'s' * (count != 1)}"
 
     def next_part(self, seconds: float) -> Delivery | None:
-        """Wait at most *seconds* for the next part; return None when the stream has ended."""
+        """Return the next part, or None when the stream has ended; switches if none has arrived.
+
+        If no part arrives within *seconds*, the stream ends with a timeout, and the server is told.
+        """
         until, lingers = time.monotonic() + seconds, False
         while not self.parts:
             if self.ending is not None:
@@ -265,10 +277,15 @@ def _send(pair: Pair, queue: str, properties: Properties) -> None:
 class Parts(Generator[T, None, None]):
     """The parts of a streamed reply, in their order: what the call of a streaming handler returns.
 
-    Iterating switches.  Each step waits at most the timeout of the call, and raises what a call
-    raises; `ConnectionLost` also when a part was lost, or the server is gone.  After an exception
-    the stream has ended.  ``close()`` tells the server to stop, and never switches; so does
-    deleting the last reference.  For one greenlet at a time.
+    Iterating switches.  Each step waits for at most the timeout of the call, and no longer than the
+    deadline of the message in hand.  It returns a part, or raises what a call raises: after the
+    timeout `TimeoutError`; `ConnectionLost` also if a part was lost, the server is gone, or our own
+    side has closed the connection.  After an exception, or if the greenlet is killed in a step, the
+    stream has ended, and the server is told to stop.
+
+    ``close()`` ends the stream and tells the server to stop.  It never switches, and may be called
+    twice; deleting the last reference has the same effect.  For one greenlet at a time: a step in a
+    second one raises ValueError.
     """
 
     def __init__(
@@ -285,7 +302,10 @@ class Parts(Generator[T, None, None]):
         self._is_running = self._is_closed = False
 
     def open(self, max_retry: int) -> None:
-        """Send the request, until a server accepts it; switches, and raises what a call raises."""
+        """Send the request, with *max_retry* more tries, until a server accepts it; switches.
+
+        Raises what a call raises.  After an exception the stream is closed.
+        """
         try:
             outcome = self._calls.open(self._stream, timeout=self._timeout, max_retry=max_retry)
             if not self._stream.source:
@@ -296,7 +316,7 @@ class Parts(Generator[T, None, None]):
             raise
 
     def send(self, value: None, /) -> T:
-        """Return the next part; *value* must be None."""
+        """Return the next part; switches.  *value* must be None, else raises TypeError."""
         if value is not None:
             raise TypeError("nothing can be sent to the server of a stream")
         if self._is_running:
@@ -332,7 +352,7 @@ class Parts(Generator[T, None, None]):
             raise RemoteError(EXCEPTION, "BadReply", "the server has sent a reply, and no stream")
 
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> T:
-        """Close the stream, and raise the exception, as a generator does."""
+        """Close the stream, and raise the exception, as a generator does; never switches."""
         self._close()
         return super().throw(typ, val, tb)
 

@@ -2,15 +2,15 @@
 
 How it works
 ------------
-A stream is handled as any call is, in the greenlet of its handler: this greenlet asks the handler's
-iterator for a part, sends it, and waits while the caller allows no more.  A `PartSender` has
-a channel of its own, so that its messages keep their order, and a part which the broker refuses
-ends no other stream; and a queue of its own for credits.
+A stream is handled in the greenlet of its handler, as any call is.  This greenlet asks the
+handler's iterator for a part, sends the part, and waits while the caller allows no more.  A
+`PartSender` has a channel of its own, so that its messages keep their order, and a part that the
+broker refuses ends no other stream.  It also has a queue of its own, for credits.
 
-The stream ends when the iterator does, or by `StopSending`, which is raised in the greenlet: the
-caller has stopped or is gone, it takes no parts, or the channel is lost.  If the handler is running
-meanwhile, it is interrupted where it waits, as by a time limit.  In any case the iterator is
-closed, so that a ``finally`` in the handler runs.
+The stream ends when the iterator does, or by `StopSending`, which is raised in the greenlet when
+the caller has stopped, is gone, or takes no parts, or when the channel is lost.  If the handler is
+running meanwhile, it is interrupted where it waits, as by a time limit.  In each case the iterator
+is closed, so a ``finally`` in the handler runs.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ _DONE: Any = object()
 class StopSending(BaseException):
     """Raised in the greenlet of a handler whose stream has to end.
 
-    No `Exception`, so that ``except Exception`` in the handler does not catch it.
+    It is no `Exception`, so ``except Exception`` in the handler does not catch it.
     """
 
     def __init__(self, why: str, told: str | None = None) -> None:
         super().__init__(why)
         self.told = told
-        """The name of the exception that the caller gets; None: it does not wait for any."""
+        """The name of the exception that the caller gets; None: the caller waits for none."""
 
 
 def asks_for_parts(reply: Any) -> bool:
@@ -93,7 +93,8 @@ def refusal(name: str) -> MessageResultException:
 class PartSender:
     """Sends one stream to the caller that *reply* belongs to; for the greenlet of the handler.
 
-    *limit*: the seconds that it waits for a caller that takes no parts.
+    *limit*: the seconds that it waits for a caller that takes no parts.  A context manager: the end
+    of the block releases its channel and its queue, and never switches.
     """
 
     def __init__(self, processor: Any, reply: Reply, limit: float) -> None:
@@ -145,9 +146,11 @@ class PartSender:
     # --- in the greenlet of the handler
 
     def send_all(self, make: Callable[[], Any], signature: Signature) -> None:
-        """Send what the iterator that *make* returns yields, and the end; switches.
+        """Send all parts that the iterator of *make* yields, and then the end; switches.
 
-        Raises what the iterator raises.
+        Returns also if the stream ends early because of its caller or its channel; then tells the
+        caller, if it waits.  Raises what the iterator raises, and what opening the channel and the
+        queue raises.
         """
         try:
             self._open()
@@ -199,10 +202,11 @@ class PartSender:
             raise self._stopped
 
     def end(self, result: MessageResult) -> None:
-        """Send *result* as the end of the stream; raise, and send nothing, if it has no form.
+        """Send *result* as the end of the stream; switches while the broker takes no data.
 
-        If the channel is lost, parts may be lost, too: then the caller gets an exception result, as
-        a reply to any call is sent.
+        If *result* cannot be encoded, raises what the encoder does, and sends nothing.  If the
+        channel is lost, parts may be lost, too: the caller then gets an exception result, which is
+        sent as the reply to any call is.
         """
         body = body_of(self._encoder, result.body)
         if self._timer is not None:
@@ -218,7 +222,10 @@ class PartSender:
         self._reply(result)
 
     def fail(self, error: BaseException) -> bool:
-        """End the stream with *error*; return whether that is all that has to be done about it."""
+        """End the stream with *error*; return whether nothing else has to be done about *error*.
+
+        Switches while the broker takes no data.
+        """
         if self._timer is None or self._reply.sent:
             return False
         if not isinstance(error, HandlerKilled):
@@ -329,7 +336,10 @@ class _PartKeeper:
 
 
 def sender_of(processor: Any, reply: Any) -> PartSender | _PartKeeper:
-    """Return what sends the parts that a handler of *processor* yields, as a context manager."""
+    """Return the sender of the parts that a handler of *processor* yields, a context manager.
+
+    Without a broker (`KeptReply`), it keeps the parts for the reply.
+    """
     if isinstance(reply, KeptReply):
         return _PartKeeper(reply)
     return PartSender(processor, reply, processor.stream_timeout)

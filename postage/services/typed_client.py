@@ -274,18 +274,25 @@ def client(
 ) -> Interface:
     """Return a client of the service *interface*: an object with its calls and its commands.
 
-    For type checkers it is an *interface*.  ``stock.reserve("bolt", count=3)`` sends a call and
-    returns its value, or raises: `BadParameters`; an exception class that the handler declares by
-    ``raises``; `TimeoutError`, `NoRoute` or `ConnectionLost`; `RemoteError` for everything else.  A
-    command returns when the broker has confirmed it.  Methods switch greenlets.
+    For type checkers the client is an *interface*.  Its methods switch greenlets:
+
+    * A call, such as ``stock.reserve("bolt", count=3)``, returns the value of the reply, or raises
+      `BadParameters`; an exception class that the handler declares by ``raises``; `RemoteError` for
+      any other failure of the handler; `NoRoute`; `TimeoutError` after all tries (see
+      ``GenericProducer.rpc_timeout`` and ``max_retry``); or `ConnectionLost`, also if our own side
+      has closed the connection.  Without a reply, and if the greenlet is killed, the service may
+      have carried out the call.  A call with a stream returns `Parts`.
+    * A command returns when the broker has confirmed it, and raises what ``GenericProducer.send``
+      does.
 
     *interface* is the class of the service, or any other class whose methods have the same
-    decorators and signatures, such as a ``typing.Protocol``: it is never made, nor its code run.
-    (Its hint is a callable because type checkers refuse a Protocol where a class is expected.)
-    *exchange* and *queue*: where the service listens, by default as the class says.  Making a
-    client connects, as making a producer does.
+    decorators and signatures, such as a ``typing.Protocol``.  No instance of it is made, and none
+    of its code runs.  (Its hint is a callable because type checkers refuse a Protocol where a class
+    is expected.)  *exchange* and *queue*: where the service listens, by default as the class says.
+    Making a client connects, as making a producer does.
 
-    Raises `SettingsError` for what is no such class, and `HandlerError` for its signatures.
+    Raises `SettingsError` for what is no such class, `HandlerError` for its signatures, and what
+    connecting raises.
     """
     return cast("Interface", _Client(_Calls.of(interface, exchange, queue), settings, fingerprint))
 
@@ -302,9 +309,11 @@ def options(
     """Give options to what a client sends in a ``with`` block, in this greenlet.
 
     *of*: the client, or one of its calls or commands, whose options replace those of the client.
-    *timeout*: the seconds that each try of a call waits.  *max_retry*: how often it is sent again.
-    See docs/producers.md for all of them.  Blocks may be nested: an inner one replaces the options
-    that it names.
+    *timeout*: the seconds that each try of a call waits.  *max_retry*: how often a call is sent
+    again.  *headers* and *priority*: those of calls and commands; see docs/producers.md.  Blocks
+    may be nested: an inner one replaces the options that it names.
+
+    Raises `SettingsError` if *of* is neither.  Never switches.
     """
     if not isinstance(of, (_Client, _Remote)):
         raise SettingsError(f"options() takes a client or a call of one, not {of!r:.80}")
@@ -324,7 +333,7 @@ def options(
 
 
 class Later(Generic[R]):
-    """A call in the background: see `later`."""
+    """A call of a client in the background: see `later`."""
 
     __slots__ = ("_value", "greenlet")
 
@@ -335,14 +344,18 @@ class Later(Generic[R]):
     ) -> None:
         self._value = value
         self.greenlet = greenlet
-        """The greenlet that calls, for ``gevent.wait``."""
+        """The greenlet that calls, for ``gevent.wait``; ``kill()`` gives the call up."""
 
     def ready(self) -> bool:
-        """Return whether the call has ended."""
+        """Return whether the call has ended; never switches."""
         return self.greenlet.ready()
 
     def get(self) -> R:
-        """Wait for the end of the call; return or raise what the call would.  Switches."""
+        """Wait until the call has ended; return or raise what the call would.  Switches.
+
+        The timeout of the call limits the wait.  If the greenlet that waits is killed, the call
+        goes on.
+        """
         return self._value(self.greenlet.get())
 
 
@@ -350,7 +363,9 @@ def later(method: Callable[P, R]) -> Callable[P, Later[R]]:
     """Return a function that makes the call *method* of a client in the background.
 
     ``later(stock.reserve)("bolt")`` returns a `Later` at once and never switches; its ``get()``
-    waits for the value.
+    waits for the value.  Arguments that do not fit raise `BadParameters` at once.
+
+    Raises `SettingsError` for what is no call of a client, and for a call with a stream.
     """
     if not isinstance(method, _RemoteCall) or isinstance(method, _RemoteStream):
         raise SettingsError(
@@ -382,8 +397,14 @@ class Events:
     ) -> None:
         """Publish *event*, an object of any class that ``@event`` takes.  Switches.
 
-        *name*: the name of the message, by default that of the class; *key*: the routing key, by
-        default the name.  Raises as ``GenericProducer.send`` does.
+        Returns when the broker has confirmed the message; if no queue is bound to its key, the
+        broker drops the message without an error.  *name*: the name of the message, by default that
+        of the class.  *key*: the routing key, by default the name.
+
+        Raises `SettingsError` for a dictionary without a *name* and for an event that is no object
+        with fields, TypeError for values that cannot be sent, and what ``GenericProducer.send``
+        does, such as `PublishFailed` after its ``publish_timeout``.  If the greenlet is killed, the
+        event may have been published.
         """
         if name is None and type(event) is dict:
             raise SettingsError("an event that is a dictionary needs its name: publish(..., name=)")
@@ -400,6 +421,9 @@ def events(
     settings: Settings | None = None,
     fingerprint: FingerprintLike | None = None,
 ) -> Events:
-    """Return a publisher of events to *exchange*; connects, as making a producer does."""
+    """Return a publisher of events to *exchange*.
+
+    Connects and declares the exchange, which switches, and raises what making a producer does.
+    """
     kind = type(f"{exchange.__name__}Events", (_EventProducer,), {"eks": [(exchange, "")]})
     return Events(kind(fingerprint, settings=settings))

@@ -28,11 +28,9 @@ MEANINGS: dict[Code, str] = {
     Code.CLEAN: "success, or stopped as requested",
     Code.UNHANDLED: "an unexpected error; its traceback is printed before the last line",
     Code.USAGE: "a mistake in the command line or a setting, or a module that cannot be imported",
-    Code.UNREACHABLE: "the broker is unreachable, silent, or refuses us; `health`: no answer",
-    Code.ERROR_RESULT: "`call`: the answer is an error; `send --mandatory`: no queue; "
-    "`health`: not ready; `check`: faults found; `contract check`: breaking changes; "
-    "`dlq run`: the handler failed, or nothing takes "
-    "the message; `dlq edit`: the editor failed, or its text cannot be sent",
+    Code.UNREACHABLE: "the broker is unreachable or silent, refuses the login, or has not taken a "
+    "message; `health`: no answer",
+    Code.ERROR_RESULT: "the command has done its work, and the result is bad; see below",
     Code.TOPOLOGY: "an exchange or a queue was refused, deleted, or exists with other parameters",
     Code.GAVE_UP: "supervision gave up: a component or a worker crashed again and again",
     Code.QUIT: "`run`: the remote command `quit` has ended a component, and with the last one the "

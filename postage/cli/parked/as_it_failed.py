@@ -24,8 +24,7 @@ class AsItFailed:
     properties: dict[str, Any]
     """By name; without the headers."""
     headers: dict[str, Any]
-    """Also with the number of earlier tries, so that `green.message` shows the attempt that failed.
-    """
+    """With the number of earlier tries, so that `green.message` shows the attempt that failed."""
     queue: str
     exchange: str
     routing_key: str

@@ -21,10 +21,10 @@ COLOURS = {"---": "bold", "+++": "bold", "@@ ": "cyan", "-": "red", "+": "green"
 @click.argument("one")
 @click.argument("other")
 def command(*, queue: str, one: str, other: str, anyway: bool) -> None:
-    """Show in what two messages of QUEUE differ: bodies, properties, headers and dossiers.
+    """Show the differences of two messages of QUEUE: bodies, properties, headers and dossiers.
 
     ONE and OTHER are ids, beginnings of ids, or numbers of places in the queue.  Bodies in JSON are
-    compared by what they mean.
+    compared by their values, whatever the order of keys.
     """
     from postage.parking import find  # noqa: PLC0415 - `--help` does not wait for gevent
 
@@ -36,7 +36,7 @@ def command(*, queue: str, one: str, other: str, anyway: bool) -> None:
 
 
 def coloured(lines: Iterable[str]) -> Iterator[str]:
-    """Yield *lines* of a diff, each in the colour that its beginning has."""
+    """Yield *lines* of a diff, each in the colour for its first characters: see `COLOURS`."""
     for line in lines:
         colour = next((COLOURS[each] for each in COLOURS if line.startswith(each)), "")
         if colour == "bold":

@@ -31,7 +31,7 @@ def differences(one: FailedMessage, other: FailedMessage) -> Iterator[str]:
     """Yield the lines that show in what *one* and *other* differ, as a unified diff.
 
     Bodies are compared as sorted, indented JSON if both are JSON, else as text if both are UTF-8,
-    else as bytes.  Each line is escaped and cut, and each part is.
+    else as bytes.  Lines are escaped, and long lines and parts are cut.
     """
     yield f"--- {_where(one)}"
     yield f"+++ {_where(other)}"

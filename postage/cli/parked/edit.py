@@ -30,10 +30,10 @@ def command(*, queue: str, id: str, anyway: bool) -> None:  # noqa: A002 - what 
     """Edit the body of one message of QUEUE in $VISUAL or $EDITOR, and keep the old one.
 
     ID is the id of a message, the beginning of one, or the number of its place in the queue.  A
-    body in JSON is edited as such, another one as text or base64.  Its properties and headers stay
-    as they are.  The new version becomes the last message of QUEUE, and the old one goes to the
-    queue QUEUE.edited.  Nothing is changed if the text is not, or if the editor fails (:cq in vi).
-    Exit code 4: nothing was changed, because the text or the editor did not permit it.
+    body in JSON is edited as JSON, another one as text or base64.  The properties and headers of
+    the message stay as they are.  The new version becomes the last message of QUEUE, and the old
+    one goes to the queue QUEUE.edited.  The message stays as it is if you do not change the text,
+    or if the editor fails (:cq in vi).  Exit code 4: the editor failed, or its text cannot be sent.
     """
     from postage.green import close  # noqa: PLC0415 - `--help` does not wait for gevent
     from postage.parking import find  # noqa: PLC0415 - as above
@@ -57,9 +57,9 @@ def command(*, queue: str, id: str, anyway: bool) -> None:  # noqa: A002 - what 
 
 
 def edited(editable: Editable, file: EditedFile) -> bytes | None:
-    """Let the user edit until the text can be sent, or the user gives up: raises `CommandFailed`.
+    """Let the user edit until the text can be sent; return the body, or None if it is the same.
 
-    Returns the body; None if nothing has changed.
+    Raises `CommandFailed` if the user gives up, or if the editor fails.  Blocks the thread.
     """
     while True:
         text = file.edit()
@@ -75,7 +75,7 @@ def edited(editable: Editable, file: EditedFile) -> bytes | None:
 
 
 def replaced(queue: str, message: FailedMessage, body: bytes, *, anyway: bool) -> None:
-    """Put *body* in the place of that of *message*, and keep the old version; print where it is."""
+    """Give *message* another *body*, keep the old version, and print where both are; switches."""
     from postage.parking import replace  # noqa: PLC0415 - as in `command`
     from postage.parking.versions import queue_of_versions  # noqa: PLC0415 - as above
 

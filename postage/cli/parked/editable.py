@@ -47,10 +47,10 @@ class Editable:
 
     @classmethod
     def of(cls, body: bytes) -> Editable:
-        """Return *body* as indented JSON if it is JSON, else as text if it is that, else as base64.
+        """Return *body* as indented JSON if it is JSON, as text if it is UTF-8, else as base64.
 
-        Never raises.  What an editor could not show is escaped in JSON; a text with such characters
-        is edited as base64.
+        Never raises.  Characters that an editor may not show are escaped in JSON; a text with such
+        characters is edited as base64.
         """
         try:
             value = JsonEncoder.decode(body)
@@ -71,9 +71,9 @@ class Editable:
         return cls(Form.BASE64, "".join(f"{line}\n" for line in lines))
 
     def body_from(self, text: str) -> bytes | None:
-        """Return the body that *text*, the edited one, means; None if nothing has changed.
+        """Return the body that *text*, the edited one, stands for; None if nothing has changed.
 
-        Raises `EditRefused`.
+        Raises `EditRefused` with the reason if *text* cannot be the body.
         """
         if self.form is Form.JSON:
             return self._json_from(text)

@@ -20,7 +20,7 @@ __all__ = ["EditedFile"]
 class EditedFile:
     """A file with *text* in a folder of its own, which only this user can enter.
 
-    At the end of its block it is removed, unless it is `kept`.
+    The end of the ``with`` block removes file and folder, unless the file is `kept`.
     """
 
     def __init__(self, text: str, ending: str) -> None:
@@ -28,7 +28,7 @@ class EditedFile:
         self.path = Path(self._folder, f"message{ending}")
         self._before: Handlers = {}
         self.kept = False
-        """Whether the file stays: it holds work of the user that is nowhere else."""
+        """Whether the file stays, because it holds work of the user that exists nowhere else."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(self.path, flags, 0o600), "w", encoding="utf-8", newline="\n") as f:
             f.write(text)
@@ -49,7 +49,7 @@ class EditedFile:
     def edit(self) -> str:
         """Let the user edit the file, and return its text; blocks the thread.
 
-        Raises `CommandFailed` if the editor fails, or leaves what is no UTF-8.
+        Raises `CommandFailed` if the editor cannot run or fails, or if its text is not UTF-8.
         """
         command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
         try:

@@ -36,11 +36,12 @@ def command(
     output: Path | None,
     anyway: bool,
 ) -> None:
-    """Write a test that lets a processor handle one message of QUEUE, and so fails as it did.
+    """Write a test that lets a processor handle one message of QUEUE, and fails as the message did.
 
     ID is the id of a message, the beginning of one, or the number of its place in the queue.  NAME
     is a processor class, or a function that makes a processor; without NAME it is the class in
-    MODULE that has failed.  The test needs Postage and pytest, and no broker.
+    MODULE in which the message failed, or the only one.  The test needs Postage and pytest, and no
+    broker.
     """
     prepare_imports()
     from postage.cli.parked.processor_for import processor_for  # noqa: PLC0415 - after patching

@@ -59,10 +59,10 @@ def command(  # noqa: PLR0913 - its options
 ) -> None:
     """List the messages in queues of dead letters, in groups.
 
-    QUEUE is any queue of dead letters, or a queue whose messages fail: then its parking queue
-    QUEUE.parked is taken, if that exists.  A group has one exception, place and handler; messages
-    that a broker has dead-lettered have one reason and queue.  AMQP cannot list queues, so name
-    them, or the modules of their processors.  Nothing is changed.
+    QUEUE is any queue of dead letters, or a queue whose messages fail: it stands for its parking
+    queue QUEUE.parked, if that exists.  The messages of a group have the same exception, place and
+    handler; if a broker has dead-lettered them, the same reason and queue.  AMQP cannot list
+    queues, so name the queues, or the modules of their processors.  Nothing is changed.
     """
     names = [existing(each) for each in queues]
     if targets:
@@ -83,7 +83,7 @@ def command(  # noqa: PLR0913 - its options
 
 
 def as_dict(name: str, found: Look, group: str | None) -> dict[str, Any]:
-    """Return what is found in the queue *name* as plain data; of the bodies, nothing."""
+    """Return what was found in the queue *name* as plain data, without the bodies."""
     from dataclasses import asdict  # noqa: PLC0415 - rarely used
 
     from postage.parking import groups  # noqa: PLC0415 - as above

@@ -47,7 +47,10 @@ def parked_arguments(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def existing(queue: str) -> str:
-    """Return the parking queue of *queue*, or *queue* itself; raises `CommandFailed`."""
+    """Return the parking queue of *queue* if it exists, else *queue* itself; switches.
+
+    Raises `CommandFailed` if neither exists, and what connecting raises.
+    """
     from postage.cli.remote import check_reachable  # noqa: PLC0415 - `--help` does not wait for gevent
     from postage.errors import ChannelRefused  # noqa: PLC0415 - as above
     from postage.parking import existing_queue  # noqa: PLC0415 - as above
@@ -63,7 +66,10 @@ def existing(queue: str) -> str:
 
 
 def moment(seconds: float | None) -> str:
-    """Return the time *seconds* after 1970, which a peer may have written, by the local clock."""
+    """Return the local time that is *seconds* after 1970, ``?`` if there is no such time.
+
+    A peer may have written *seconds*.
+    """
     if seconds is None:
         return ""
     try:

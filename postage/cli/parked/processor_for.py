@@ -14,11 +14,11 @@ __all__ = ["processor_for"]
 
 
 def processor_for(target: Target, told: str) -> tuple[str, Any]:
-    """Import what *target* names; return its name, and what it is: a processor, or what makes one.
+    """Import *target*; return the name and the object of a processor, or of what makes one.
 
-    If *target* is a module, it is the processor class there that is called *told*, or the only one.
-    *told* comes from the dossier of a message, which any peer may have written: so it chooses among
-    these classes, and nothing else is looked up by it.  Raises `CommandFailed`.
+    If *target* is a module, the object is the processor class there that is called *told*, or the
+    only one.  *told* comes from the dossier of a message, which any peer may have written, so it
+    only chooses among these classes.  Raises `CommandFailed` if there is not exactly one.
     """
     loaded = target.load()
     if not isinstance(loaded, ModuleType):

@@ -33,9 +33,10 @@ _LARGEST_JSON = 1 << 17
 def pytest_file(message: FailedMessage, module: str, name: str, *, as_json: bool = True) -> str:
     """Return the source of a test that lets *name* of *module* handle *message*.
 
-    *module* and *name* are names that the user has given.  All else comes from peers: it stands in
-    comments, each on one line, or is written by `python_source`.  *as_json*: a body in JSON is
-    written as what it means; else as its bytes, for a processor with another encoder.
+    *module* and *name* are names that the user has given.  Everything else comes from peers: it
+    stands in comments, each on one line, or is written by `python_source`.  *as_json*: write a body
+    in JSON as the value that it stands for; otherwise as bytes, for a processor with another
+    encoder.
     """
     then = AsItFailed.of(message)
     body = list(_body(then.body, as_json=as_json))

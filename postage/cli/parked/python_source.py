@@ -30,8 +30,9 @@ class Unwritable(Exception):
 def python_source(value: Any) -> str:
     """Return an expression of Python, of one or several lines, that evaluates to *value*.
 
-    It is made of literals, and for what has none, of calls of ``float``, ``datetime.datetime`` and
-    ``decimal.Decimal``.  Raises `Unwritable`.
+    The expression has literals, and calls of ``float``, ``datetime.datetime`` and
+    ``decimal.Decimal`` for values without a literal.  Raises `Unwritable` with the reason for any
+    other value, and for one that is too large or too deep.
     """
     return _Writer().written(value, 0)
 

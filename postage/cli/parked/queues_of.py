@@ -17,7 +17,8 @@ __all__ = ["parking_queues_of"]
 def parking_queues_of(targets: Sequence[Target]) -> list[str]:
     """Return the parking queues of the processors in *targets* that exist on the broker.
 
-    A queue in which nothing has failed has none.  Raises `CommandFailed` if no processor parks.
+    A queue in which no message has failed has no parking queue.  Switches.  Raises `CommandFailed`
+    if no processor parks its messages, and what connecting raises.
     """
     expected = _expected(targets)
     if not expected:

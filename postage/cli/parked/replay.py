@@ -59,8 +59,9 @@ def command(
 
     ID is the id of a message, or at least six digits of its beginning.  Each message goes to the
     queue in which it failed, and to no other.  It is removed from QUEUE when the broker has
-    confirmed the copy, so none is lost, and if this is interrupted, at most one is in both.
-    Messages that are added meanwhile are not replayed.  Exit code 5: a queue is gone.
+    confirmed the copy.  So no message is lost, and if the command is killed, at most one message is
+    in both queues.  Messages that are added meanwhile are not replayed.  Exit code, if messages
+    stay: 5, their queue is gone; 3, it is full; 2, it is not known.
     """
     if sum((bool(ids), group is not None, everything)) != 1:
         raise CommandFailed("say which messages: their IDs, or --group GROUP, or --all")
@@ -82,7 +83,11 @@ def command(
 
 
 def carried_out(queue: str, chosen: Chosen, options: dict[str, Any]) -> Replayed:
-    """Replay, with a progress bar, until a signal asks to stop; return what was done."""
+    """Replay with a progress bar, until a signal asks to stop; return what was done.  Switches.
+
+    Raises `CommandFailed` if the replay ends early, ``click.Abort`` after a signal, and what
+    `postage.parking.replay` raises before it begins.
+    """
     from postage.parking import replay  # noqa: PLC0415 - `--help` does not wait for gevent
 
     try:
@@ -94,7 +99,10 @@ def carried_out(queue: str, chosen: Chosen, options: dict[str, Any]) -> Replayed
 
 @contextmanager
 def progress_bar(queue: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar, if stderr is a terminal; what it yields ends the replay at a signal."""
+    """Show a progress bar if stderr is a terminal; yield the function that moves it.
+
+    After a signal, the function raises ``click.Abort``, which ends the replay.
+    """
     import gevent  # noqa: PLC0415 - `--help` does not wait for gevent
 
     signals: list[int] = []

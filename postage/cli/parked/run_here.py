@@ -52,8 +52,9 @@ def command(  # noqa: PLR0913 - its options
 
     ID is the id of a message, the beginning of one, or the number of its place in the queue.  NAME
     is a processor class, or a function that makes a processor; without NAME it is the class in
-    MODULE that has failed.  What a handler does besides sending messages, it does.  Exit code 4: it
-    failed again, or nothing takes the message.
+    MODULE in which the message failed, or the only one.  Without --live, messages that handlers
+    send go nowhere; everything else that handlers do is real.  Exit code 4: a handler failed, or
+    none takes the message.
     """
     prepare_imports()
     from postage.green import close  # noqa: PLC0415 - after patching

@@ -6,15 +6,16 @@ Most processors have no `Admission`, and pay nothing for it.  One that is paused
 kill switch or a handler with a limit, asks it three questions:
 
 * **May this delivery be taken** (`takes`)?  Not while the processor is paused or its kill switch is
-  open.  Then the consumers are cancelled as well (`GenericConsumer.hold`), and what has not begun
-  is given back.  Queues that would end with their consumers are left alone, by all of this.
-* **May it begin** (`handle`)?  It passes a `Turnstile` for each limit of its handlers, and one for
-  a kill switch that doubts.
-* **What becomes of it** (`judge`)?  While a kill switch has not decided whether a failed message is
-  to blame, the message is held: it stays unacknowledged, and counts neither as handled nor failed.
+  open.  The consumers are then cancelled as well (`GenericConsumer.hold`), and messages that no
+  handler has begun are given back.  None of this applies to queues that end with their consumers.
+* **May the delivery begin** (`handle`)?  It passes a `Turnstile` for each limit of its handlers,
+  and one for a kill switch that doubts.
+* **What becomes of the message** (`judge`)?  While a kill switch has not decided whether a failed
+  message is to blame, the message is held: it stays unacknowledged, and counts neither as handled
+  nor as failed.
 
-While the switch is open, a timer tries one message after the other (`_probe_one`).  It takes turns
-between a message that is held and one from the queue, so no message can keep the switch open alone.
+While the switch is open, a timer tries one message after the other (`_probe_one`): in turns one
+that is held and one from the queue, so no message can keep the switch open alone.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ __all__ = ["Admission", "needs_admission"]
 logger = HubLogger(__name__)
 
 Held = tuple[Delivery, Outcome, int]
-"""What has failed, how, and the number of this failure."""
+"""A message that has failed, its outcome, and the number of this failure."""
 
 LONGEST_HELD = 1200.0
-"""Seconds for which a failed message is held while a switch is open.  RabbitMQ ends the channel of
-one that is held for half an hour (its consumer timeout)."""
+"""Seconds for which a failed message is held while a switch is open.  If a message is held for half
+an hour (the consumer timeout), RabbitMQ takes it back, and before 4.3 ends the channel."""
 
 
 def needs_admission(processor: Any) -> bool:
@@ -58,7 +59,10 @@ def needs_admission(processor: Any) -> bool:
 
 
 class Admission:
-    """What one processor may take and begin; for the thread of its hub."""
+    """What one processor may take and begin; for the thread of its hub.
+
+    Only `handle` switches.
+    """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
@@ -91,7 +95,7 @@ class Admission:
     # --- for the processor
 
     def start(self) -> None:
-        """Begin a run of the processor."""
+        """Begin a run of the processor, with a kill switch that has counted nothing yet."""
         self._forget()
         settings = self._processor.kill_switch
         self.switch = None if settings is None else Switch(settings)
@@ -101,7 +105,7 @@ class Admission:
         self._take()
 
     def stop(self) -> None:
-        """Give back all that has not begun, and what is held, at the end of the run."""
+        """Give back the messages that have not begun or are held, at the end of the run."""
         self._stop_timer()
         self._give_back_all()
 
@@ -122,14 +126,17 @@ class Admission:
         return limits + len(self._room) + len(self._held)
 
     def pause(self) -> None:
-        """Take nothing until `resume`, and give back what has not begun."""
+        """Take nothing until `resume`, and give back the messages that have not begun or are held.
+
+        May be called twice.
+        """
         if not self.is_paused:
             self.is_paused = True
             self._take()
             self._give_back_all()
 
     def resume(self) -> None:
-        """Take messages again, unless the kill switch is open."""
+        """Take messages again, unless the kill switch is open; may be called twice."""
         if self.is_paused:
             self.is_paused = False
             self._take()
@@ -146,7 +153,10 @@ class Admission:
         return True
 
     def handle(self, item: Delivery | Job) -> None:
-        """Handle *item* if it may begin now; runs in a greenlet of the pool."""
+        """Handle *item* if it may begin now; otherwise put it in the line of a turnstile.
+
+        Runs in a greenlet of the pool, and switches if a handler does.
+        """
         if isinstance(item, Job):
             self._processor._handle(item)  # noqa: SLF001 - it belongs to this class
         elif item in self._decided:
@@ -160,7 +170,7 @@ class Admission:
                 self._leave(item)
 
     def judge(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Learn how *delivery* ended; return whether it is held, and shall not be settled now."""
+        """Note how *delivery* ended; return whether it is held, so that nobody settles it now."""
         switch = self.switch
         if switch is None or not self._is_watched(delivery):
             return False

@@ -41,11 +41,11 @@ def message(default: T, /) -> ReceivedMessage | T: ...
 def message(default: Any = _REQUIRED, /) -> Any:
     """Return the message that the handler running here handles; never switches.
 
-    Works in handlers, filters and functions that they call, and in greenlets that they spawn, also
-    after the handler has ended.  Not in a native thread, in a periodic job, or in the callback of a
-    `GenericConsumer`, which gets all of it as arguments.
+    Works in handlers, in filters, in functions that they call, and in greenlets that they spawn,
+    also after the handler has ended.  Does not work in a native thread, in a periodic job, or in
+    the callback of a `GenericConsumer`, which gets the parts of the message as arguments.
 
-    Outside of a handler, returns *default*, or raises `NotHandling` if there is none.
+    Where no message is handled, returns *default*, or raises `NotHandling` if there is none.
     """
     in_hand = _in_hand()
     if in_hand is None:
@@ -111,12 +111,12 @@ propagation = Propagation()
 
 
 class MessageIds(logging.Filter):
-    """Gives each log record the ids of the message that is handled where it is made.
+    """Adds the ids of the message in hand to log records.
 
-    Add it to a handler of `logging`, in the thread that makes the records.  Records get the
-    attributes ``message_id`` and ``correlation_id``, which are empty where no message is handled,
-    or where the message has no such id.  ``postage run`` adds it.  Never switches, and raises
-    nothing.
+    Add this filter to a handler of `logging` that runs in the thread which makes the records;
+    ``postage run`` does so.  Each record gets the attributes ``message_id`` and ``correlation_id``.
+    They are empty where no message is handled, or if the message has no such id.  Never switches,
+    and raises nothing.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -33,7 +33,10 @@ class Job:
 
 
 class Jobs:
-    """The jobs of *processor*; *submit* is called in the hub for each turn."""
+    """The timers of the jobs of *processor*, which start at once, and call *submit* for each turn.
+
+    A job whose last turn has not ended misses the next one.  *submit* is called in the hub.
+    """
 
     __slots__ = ("_submit", "_timers")
 

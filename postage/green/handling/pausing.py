@@ -22,29 +22,32 @@ class Pausing(RemoteCommands):
     """Says which messages are taken and begin now; None: all."""
 
     def pause(self) -> None:
-        """Take no messages until `resume`; never switches, and may be called anywhere, and twice.
+        """Take no messages until `resume`.
 
-        Running handlers end, jobs go on, and what no handler has begun is given back.  Queues that
-        would end with their consumers (exclusive or auto-delete) are still consumed.  A processor
-        stays paused when its connection or its run ends and another one begins.
+        Running handlers finish, jobs go on, and messages that no handler has begun return to their
+        queues.  Queues that would end with their consumers (exclusive or auto-delete) are still
+        consumed.  A processor stays paused when its connection or its run ends and another one
+        begins.
+
+        Never switches.  May be called at any time, in any native thread, and twice.
         """
         self._set_paused(to=True)
 
     def resume(self) -> None:
-        """Take messages again after `pause`; never switches, and may be called anywhere, and twice.
+        """Take messages again after `pause`; an open kill switch stays open.
 
-        If its kill switch is open, it stays so.
+        Never switches.  May be called at any time, in any native thread, and twice.
         """
         self._set_paused(to=False)
 
     @property
     def is_paused(self) -> bool:
-        """Whether it was paused, and not told to go on since then."""
+        """Whether the processor was paused, and not resumed since then."""
         return self._admission is not None and self._admission.is_paused
 
     @property
     def is_tripped(self) -> bool:
-        """Whether its kill switch is open: see `KillSwitch`."""
+        """Whether the kill switch of the processor is open: see `KillSwitch`."""
         return self._admission is not None and self._admission.is_open
 
     def _set_paused(self, *, to: bool) -> None:
@@ -63,7 +66,7 @@ class Pausing(RemoteCommands):
 
     @MessageHandlerFullBody("command", "pause_consuming")
     def msg_pause(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - the classic signature
-        """Pause this processor, if it has a queue of its own by which it can be told to go on."""
+        """Pause this processor, if it has a queue by which it can be told to resume."""
         is_reachable = any(each.ends_with_consumer for each in self.consumer.declarations)
         mistake = "" if is_reachable else "it has no queue by which it could be told to resume"
         if self._obeys("pause", mistake):
@@ -71,6 +74,6 @@ class Pausing(RemoteCommands):
 
     @MessageHandlerFullBody("command", "resume_consuming")
     def msg_resume(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - as above
-        """Let this processor go on after a pause."""
+        """Let this processor take messages again after a pause."""
         if self._obeys("resume"):
             self._set_paused(to=False)

@@ -63,9 +63,9 @@ class Recovery:
         """How often each message came that was never settled."""
 
     def is_poisonous(self, delivery: Delivery, running: Iterable[Any]) -> bool:
-        """Settle a redelivered message that has exceeded `max_deliveries`; tell whether it has.
+        """Return whether *delivery* has exceeded `max_deliveries`, and settle it if so.
 
-        *running* are the items whose handlers have not ended.  Switches if it has.
+        *running* are the items whose handlers have not ended.  Settling switches.
         """
         processor = self._processor
         begun = (item for item in running if isinstance(item, Delivery))
@@ -82,9 +82,10 @@ class Recovery:
         return True
 
     def again(self, delivery: Delivery, outcome: Outcome) -> Outcome:
-        """Run the handlers at once again, as often as their policies say; return the last outcome.
+        """Run the handlers again at once, as often as their policies say; return the last outcome.
 
-        Switches if the handlers do.  They get the message as it was delivered, at a later attempt.
+        The handlers get the message as it was delivered, with a higher ``attempt``.  Ends early if
+        the channel is lost.  Switches if the handlers do.
         """
         processor, found, tries = self._processor, outcome.found, 1
         while found and delivery.channel.alive:
@@ -108,7 +109,11 @@ class Recovery:
         return outcome
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Settle a message that its handlers have failed on, after all tries at once; switches."""
+        """Delay, park or reject a message whose handlers have failed, after all tries at once.
+
+        Switches.  While the broker does not take the copy, waits, at most until the processor stops
+        or the channel is lost; the message then returns to its queue.
+        """
         why, error = reason_for(outcome.failures)
         handlers = ", ".join(map(name_of, outcome.failed_handlers))
         decision = PARK
@@ -121,7 +126,7 @@ class Recovery:
             self._park(delivery, queue, Failure(why, error, handlers), outcome.tries)
 
     def give_up(self, delivery: Delivery, why: str, error: BaseException) -> None:
-        """Settle a message that no handler has got; switches."""
+        """Park or reject a message that no handler gets, because of *error*; waits as `settle`."""
         self._park(delivery, self._queue_of(delivery), Failure(why, error), 0)
 
     def _decide(self, delivery: Delivery, outcome: Outcome, tries: int) -> Decision:

@@ -22,10 +22,10 @@ class RemoteCommands:
 
     consumer: Any
     remote_control: RemoteRule = True
-    """From whom it takes remote commands, such as ``quit`` and ``restart``.  True or ``"on"``: from
-    everybody that can publish to its queues; False or ``"off"``: from nobody; ``"own-user"``: from
-    those that are logged in to the broker as its own user; or a list of users.  See
-    `GenericProducer.send_user_id`."""
+    """From whom the processor takes remote commands, such as ``quit`` and ``restart``.  True or
+    ``"on"``: from every program that can publish to its queues; False or ``"off"``: from none;
+    ``"own-user"``: from programs that are logged in to the broker as the user of the processor; or
+    a list of users.  See `GenericProducer.send_user_id`."""
 
     @MessageHandlerFullBody("command", "quit")
     def msg_quit(self, body: dict[str, Any]) -> None:  # noqa: ARG002 - the classic signature
@@ -40,10 +40,10 @@ class RemoteCommands:
             raise AckAndRestart
 
     def _obeys(self, command: str, mistake: str = "") -> bool:
-        """Tell whether to obey the remote command of the message in hand; log it and its sender.
+        """Return whether to obey the remote command in hand, and log the command and its sender.
 
-        Every method that obeys a remote command asks here first.  *mistake*: why no sender can be
-        obeyed, because the command itself is wrong.
+        Every method that obeys a remote command asks here first.  *mistake*: the reason if the
+        command cannot be obeyed, whoever sends it.
         """
         user, fingerprint = None, {}
         received = message(None)

@@ -28,7 +28,7 @@ _check = duration()
 class TimeLimit(BaseException):
     """Raised in a handler that takes longer than its `time_limit`.
 
-    Like `gevent.Timeout` it is no `Exception`, so ``except Exception`` does not catch it.
+    `TimeLimit` is no `Exception`, as `gevent.Timeout`, so ``except Exception`` does not catch it.
     """
 
     def __init__(self, limit: float) -> None:
@@ -44,14 +44,16 @@ class TimeLimit(BaseException):
 def time_limit(seconds: float) -> Callable[[T], T]:
     """Decorate a handler, a `Handler` class or a job: it fails if it takes longer than *seconds*.
 
-    `TimeLimit` is then raised in its greenlet, where it waits, as any exception of the handler: the
-    message has failed, and a caller gets an exception result.  A handler that catches it and goes
-    on gets it once more, a second later.  The time in which it waits counts, also for calls and
-    confirms; that of filters does not.  Code that computes without waiting ends first, and
-    greenlets that the handler has spawned go on.  For a stream, all its parts have this time.
+    `TimeLimit` is then raised in the handler, where it waits, and has the effect of any exception:
+    the message has failed, and a caller gets an exception result.  If the handler catches
+    `TimeLimit` and goes on, it is raised once more, a second later.
 
-    May stand above or below the decorator of the handler.  Raises `SettingsError` if *seconds* is
-    not a positive, finite number, and `HandlerError` for what is no handler.
+    The limit includes the time in which the handler waits, also for calls and confirms, but not the
+    time of filters.  It holds for a stream as a whole.  Code that computes without waiting is not
+    interrupted before it waits, and greenlets that the handler has spawned go on.
+
+    Write it above or below the decorator of the handler.  Raises `SettingsError` if *seconds* is
+    not a positive, finite number, and `HandlerError` for what is no handler.  Never switches.
     """
     if callable(seconds):
         raise HandlerError(name_of(seconds), "needs a limit: write @time_limit(seconds)")

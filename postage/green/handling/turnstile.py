@@ -1,7 +1,7 @@
-"""Lets messages begin, only so many at a time and so many per second.
+"""Limits how many messages are handled at a time, and how many begin per second.
 
-A message that has to wait stands in a line, without a greenlet.  Those that leave it keep their
-order: a place that becomes free belongs to the first one in the line before it has begun again.
+A message that has to wait stands in a line, without a greenlet.  Messages leave the line in order:
+a place that becomes free belongs at once to the first message in the line.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Turnstile:
     """A line of deliveries; *size* of them may run at a time (None: any number).
 
     *bucket* limits how many begin per second.  *admit* is called for a delivery that has left the
-    line, with True if it has a place here, or with False if *is_over* says that it needs none.  All
-    of it is for the hub's thread, and never switches.
+    line, with True if the delivery has a place, or with False if *is_over* says that it needs none.
+    For the thread of the hub.  No method switches.
     """
 
     __slots__ = ("_admit", "_bucket", "_is_over", "_line", "_size", "_timer", "busy")
@@ -45,7 +45,7 @@ class Turnstile:
         return len(self._line)
 
     def enter(self, delivery: Delivery) -> bool:
-        """Give *delivery* a place; return False if it stands in the line now."""
+        """Give *delivery* a place and return True; or put it in the line and return False."""
         if not self._line and self._is_free():
             self.busy += 1
             return True
@@ -54,7 +54,7 @@ class Turnstile:
         return False
 
     def leave(self) -> None:
-        """Free a place."""
+        """Free a place, which the first delivery in the line gets."""
         self.busy -= 1
         self._advance()
 
@@ -64,7 +64,7 @@ class Turnstile:
         self._advance()
 
     def withdraw(self) -> list[Delivery]:
-        """Empty the line, and return who stood in it, in its order."""
+        """Empty the line, and return the deliveries that stood in it, in their order."""
         line, self._line = self._line, deque()
         self._stop_timer()
         return [*line]

@@ -28,7 +28,10 @@ T = TypeVar("T")
 def watched_handling(
     processor: Any, delivery: Delivery, body: dict[str, Any], found: Sequence[Bound]
 ) -> Outcome | None:
-    """Let the hooks of *processor* watch how *delivery* is handled; return what `serve` returns."""
+    """Let the hooks of *processor* watch how *delivery* is handled; return the outcome.
+
+    None: it was a call whose caller has given up.  Switches if hooks or handlers do.
+    """
 
     def handle() -> Outcome | None:
         if body["category"] == "rpc":
@@ -49,7 +52,7 @@ def watched(processor: Any, handle: Callable[[], Outcome | None]) -> Outcome | N
 
 
 def handled_of(outcome: Outcome | None) -> Handled:
-    """Return what came of a message, by its *outcome*, which is None if it was dropped."""
+    """Return what hooks get of a message with this *outcome*; None: the message was dropped."""
     if outcome is None:
         return Handled(0, ())
     reply = outcome.reply

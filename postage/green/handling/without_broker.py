@@ -51,7 +51,7 @@ def made_delivery(  # noqa: PLR0913 - a message has so many parts
 
 
 class KeptReply(Reply):
-    """The reply function of a request whose caller is not there: checks the reply, and keeps it."""
+    """The reply function of a request without a caller: checks the reply, and keeps it."""
 
     __slots__ = ("_encoder", "header")
 
@@ -64,12 +64,12 @@ class KeptReply(Reply):
 
 
 def handle_without_broker(processor: Any, delivery: Delivery, within: float = 5.0) -> Handled:
-    """Run the handlers of *processor* for *delivery*, once, in this greenlet; return what came.
+    """Run the handlers of *processor* for *delivery*, once, in this greenlet; return the result.
 
-    *within*: the seconds for a reply that a handler has promised by `Reply.later`; if there is none
-    then, raises AssertionError.  Raises the exception of a handler as the handler has raised it,
-    with a traceback that begins in the user's code; `MalformedMessage` for a message that no
-    handler gets.  Switches if a handler does.
+    *within*: the seconds to wait for a reply that a handler has promised by `Reply.later`.  Then
+    raises AssertionError.  Raises the exception of a handler unchanged, with a traceback that
+    begins in the user's code, and `MalformedMessage` for a body that is no message.  Switches if a
+    handler does, and to wait for a promised reply.
     """
     __tracebackhide__ = True
     with _in_hand(processor, delivery):

@@ -1,7 +1,8 @@
 """The breaking changes between two contracts.  Pure.
 
-What a service *takes* may become wider, and what it *sends* may become narrower: results, and the
-events that it publishes.  Every other change breaks a peer that knows only the old contract.
+What a service *takes* (parameters, and events that it handles) may become wider.  What it *sends*
+(results, and events that it publishes) may become narrower.  Every other change breaks a peer that
+knows only the old contract.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ class Change(NamedTuple):
     """A change that breaks a peer of a service."""
 
     where: str
-    """The service, or its handler."""
+    """The name of the service, or of its handler."""
     text: str
+    """What has changed, as the rest of a sentence that begins with `where`."""
 
 
 def breaking_changes(old: Contract, new: Contract) -> list[Change]:
     """Return the changes from *old* to *new* that break a peer, in the order of *old*.
 
-    Raises `SettingsError` if the contracts are too large to be compared.
+    If it is not sure that a change is harmless, it reports the change.  Raises `SettingsError` if
+    the contracts are too large, or their types too deep, to be compared.
     """
     try:
         found = [Change(one_line(where), one_line(text)) for where, text in _all(old, new)]

@@ -2,13 +2,13 @@
 
 How it works
 ------------
-A document is made of the classes alone, or of the processors that were made of them.  Each handler
-is an *operation*, with the message that it takes and, for a call, the messages that it may answer.
-The payload of a message is the whole body, as it is on the wire (docs/messages.md), not only the
-arguments: a program in another language can send it as it is described.
+A document is made from classes, or from processors.  Each handler is an *operation*, with the
+message that it takes and, for a call, the messages that may answer it.  The payload of a message is
+the whole body, as it is on the wire (docs/messages.md), not only the arguments, so that a program
+in another language can send it.
 
-What AsyncAPI has no place for, and what stubs and checks need, is in keys ``x-postage``: the names
-of services and messages, the order of parameters, and the bindings of queues.
+Stubs and checks also need what AsyncAPI has no place for.  Keys ``x-postage`` have it: the names of
+services and messages, the order of parameters, and the bindings of queues.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Served:
 
     @classmethod
     def of(cls, component: MessageProcessor | type[MessageProcessor]) -> Served:
-        """Return what is known of *component*, which is a class, or an instance that was made."""
+        """Return what is known of *component*, which is a class or an instance."""
         is_class = isinstance(component, type)
         kind = component if isinstance(component, type) else type(component)
         found: Any = bindings_of(kind.eqk) if is_class else component.consumer.bindings
@@ -97,7 +97,7 @@ class Served:
         yield from self.publishes
 
     def classic(self) -> Iterator[tuple[Route, str]]:
-        """Yield the handlers without types, except those that Postage gives to every processor."""
+        """Yield the classic handlers, except those that Postage gives to every processor."""
         for route, attribute in self.kind.route_table.entries:
             owner = getattr(getattr(self.kind, attribute), "__module__", "")
             is_adapter = " (" in attribute  # see `service`
@@ -108,9 +108,9 @@ class Served:
 def document_of(
     components: Iterable[Served], *, title: str, version: str = "0.0.0", description: str = ""
 ) -> Json:
-    """Return the AsyncAPI document of *components*.
+    """Return the AsyncAPI document of *components*, with their *version* and *description*.
 
-    Raises `SettingsError` if two of them have one name.
+    Raises `SettingsError` if two components have the same name, or msgspec is not installed.
     """
     served = list(components)
     for name, count in Counter(each.name for each in served).items():

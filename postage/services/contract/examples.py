@@ -29,9 +29,10 @@ class _NoExample(Exception):
 
 
 def example_of(schema: Json, named: Mapping[str, Json]) -> Any:
-    """Return a value that fits *schema*; None if none can be made.
+    """Return a value that fits *schema*; None if no such value can be found.
 
-    *named*: the schemas to which others refer.  An example or a default that a schema has is taken.
+    *named*: the schemas to which others refer.  If a schema has an example or a default, that is
+    the value.
     """
     try:
         return _Maker(named).value(schema, 0)

@@ -44,7 +44,7 @@ _TAKEN = frozenset(
 
 
 def identifier(text: str) -> str:
-    """Return *text* as a name in Python; letters that no name may have become ``_``."""
+    """Return *text* as a name in Python, with ``_`` for characters that no name may have."""
     name = re.sub(r"[^A-Za-z0-9_]+", "_", text) or "_"
     if name[0].isdigit() or name.startswith("__"):
         return f"x{name}"
@@ -52,7 +52,7 @@ def identifier(text: str) -> str:
 
 
 class HintTexts:
-    """Makes the texts of hints, and notes which classes these name."""
+    """Makes the texts of hints, and notes which classes the hints name."""
 
     def __init__(self, schemas: Mapping[str, Json]) -> None:
         self._schemas = schemas
@@ -210,7 +210,7 @@ class HintTexts:
     # --- classes
 
     def classes(self) -> Iterator[str]:
-        """Yield the texts of all classes that hints have named, those that they name included."""
+        """Yield the texts of all classes that hints name, and of all that these classes name."""
         aliases = []
         for key in self._wanted:  # it grows meanwhile
             schema, name = self._schemas[key], self._name("type", key)

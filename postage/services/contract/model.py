@@ -1,7 +1,7 @@
 """A contract, read from a document: services, and what they take, answer and publish.  Pure.
 
-A document may come from another program, or from an editor.  `Contract.of` checks all that others
-use, so nothing that it returns surprises them.
+A document may come from another program, or from an editor.  `Contract.of` checks everything that
+other modules use of a document, so they need not check it again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Operation:
     parameters: list[ToldParameter] | None = None
     """None: a classic handler, or an event."""
     schema: str = ""
-    """Where the schemas have the parameters."""
+    """The key of the parameters in `Contract.schemas`."""
     result: Any = None
     """The type of the result of a call, or of each part of a stream."""
     streams: bool = False
@@ -87,7 +87,7 @@ class Operation:
 
     @property
     def key(self) -> OperationKey:
-        """What the messages of the operation are known by."""
+        """What tells the messages of the operation from others of the service."""
         if self.kind == "publishes":
             return (self.service, "publishes", "status", self.name)
         category = "rpc" if self.kind == "rpc" else "message"
@@ -95,12 +95,12 @@ class Operation:
 
     @property
     def is_typed(self) -> bool:
-        """Whether the types of what it takes are known."""
+        """Whether the types of what the operation takes are known."""
         return self.parameters is not None or self.event is not None
 
     @property
     def where(self) -> str:
-        """The name by which people know it."""
+        """The name of the operation for people."""
         return f"{self.service}.{self.name or self.method}"
 
 
@@ -115,7 +115,7 @@ class _Told:
 
 @dataclass
 class Contract:
-    """What a document says, in our terms."""
+    """What a document says about services, checked."""
 
     title: str
     version: str
@@ -126,7 +126,7 @@ class Contract:
 
     @classmethod
     def of(cls, document: Any) -> Contract:
-        """Return the contract in *document*; raise `SettingsError` with what is wrong with it."""
+        """Return the contract in *document*; raise `SettingsError` with the fault if it has one."""
         _check_head(document)
         told: _Told = _as(_Told, document["x-postage"], "x-postage")
         schemas = _mapping(document, "components", "schemas")

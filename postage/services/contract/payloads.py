@@ -37,7 +37,7 @@ FINGERPRINT_KEY = "postage.fingerprint"
 
 @dataclass(frozen=True)
 class ContractParameter:
-    """One parameter of a handler, as contracts tell it."""
+    """One parameter of a handler, as a contract describes it."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ class ContractParameter:
     is_required: bool
 
     def told(self) -> Json:
-        """Return it as a contract has it."""
+        """Return the parameter as a contract has it."""
         return {"name": self.name, "kind": self.kind, "required": self.is_required}
 
 
@@ -57,7 +57,7 @@ class Parameters:
     record: Json
     """The schema of the arguments by name."""
     one_value: bool
-    """Whether they may be a single value that is no list and no object."""
+    """Whether the parameters may be a single value that is no list and no object."""
     one_object: bool
     """Whether an object may be the first argument."""
     one_array: bool
@@ -65,7 +65,7 @@ class Parameters:
 
 
 def parameters_of(signature: Signature, types: JsonSchemas) -> Parameters:
-    """Return the parameters of *signature*, and which shapes it understands; see `Signature`."""
+    """Return the parameters of *signature*, and the shapes that it accepts: see `Signature`."""
     given = signature.parameters
     properties = {each.name: _with_default(types.of(each.hint), each) for each in given}
     record: Json = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -178,7 +178,7 @@ def result_payload(value: Json) -> Json:
 def exception_payload(name: str | None, kind: str = EXCEPTION, others: Any = ()) -> Json:
     """Return the schema of the reply of a call that has failed with the exception *name*.
 
-    None: any name, except *others*.  *kind*: ``exception``, or ``error``, which has no name.
+    *name* None: any name, except *others*.  *kind*: ``exception``, or ``error``, which has no name.
     """
     value: Json = {"type": "null"} if kind == ERROR else {"type": "string"}
     if name is not None:

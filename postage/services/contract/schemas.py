@@ -1,9 +1,9 @@
 """JSON Schemas of type hints: what a service accepts, and what it sends.  Pure.
 
-msgspec has such schemas, too, but they leave out what a contract has to say: that a Decimal may be
-a number, which zone a time has, what the keys of a dictionary are.  So they are made here, from
-msgspec's description of each type.  The dialect is draft-07, which AsyncAPI 3.0 builds upon.  What
-JSON Schema cannot say is in keys that begin with ``x-``:
+msgspec makes such schemas, too, but leaves out what a contract has to say: that a Decimal may be a
+number, which zone a time has, what the keys of a dictionary are.  So this module makes the schemas,
+from msgspec's description of each type.  The dialect is draft-07, on which AsyncAPI 3.0 is based.
+What JSON Schema cannot say is in keys that begin with ``x-``:
 
 * ``x-python-type``: the type in Python, where JSON has only text or a list;
 * ``x-timezone``: whether a time must, or must not, have a zone; either, if the key is absent;
@@ -307,7 +307,7 @@ def _title_of_argument(kind: Any) -> str:
 
 
 def plain_key(name: str) -> str:
-    """Return *name* with the letters only that AsyncAPI allows in keys."""
+    """Return *name* with ``_`` for characters that AsyncAPI does not allow in keys."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
 
 

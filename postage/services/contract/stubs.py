@@ -1,8 +1,8 @@
 """Stubs: a Python module with the interfaces of services, by which clients call them.  Pure.
 
 The module has a ``Protocol`` for each service that has calls or commands with types, which `client`
-takes, and the classes of what they take and return.  All classes are Structs of msgspec, whatever
-they are in the service: on the wire there is no difference.
+takes, and the classes of their parameters and results.  These classes are Structs of msgspec,
+whatever they are in the service: on the wire there is no difference.
 
 Names and texts come from a document that anybody may have written, so each name is made fit for
 Python, and each text is a literal.

@@ -7,11 +7,12 @@ their values, references into what they name.  Each alternative of the one must 
 of the other.  A pair of schemas that is met again inside of itself is taken to fit, as recursive
 types need it; if the pair turns out not to fit, what was concluded from it is taken back.
 
-The answer "fits" is certain, for what msgspec accepts.  The answer "does not" is not: a pattern is
-only compared as text, and a value that fits two alternatives in part is taken to fit none.
+The answer "fits" is certain, for values that msgspec accepts.  The answer "does not fit" is not
+certain: a pattern is only compared as text, and a value that fits two alternatives in part is taken
+to fit none.
 
-Fields that a schema does not name are taken not to be sent, though it may allow them: otherwise
-each new field with a default could break somebody.
+It is assumed that nobody sends fields that a schema does not name, even if the schema allows them.
+Otherwise each new field with a default could break a peer.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Comparison:
         self._steps = 0
 
     def misfits(self, given: Any, wanted: Any, path: str = "") -> list[Misfit]:
-        """Return why values of *given* do not fit *wanted*; empty if all of them do.
+        """Return why values of *given* do not fit *wanted*; empty if all values do.
 
-        Raises `SettingsError` if that would take too long.
+        Raises `SettingsError` if the comparison would take too long.
         """
         pair = (id(given), id(wanted))
         if pair in self._fitting:
