@@ -80,10 +80,8 @@ def _cut(lines: Iterable[str]) -> list[str]:
 def _bodies(one: bytes, other: bytes) -> tuple[Iterable[str], Iterable[str]]:
     values = _meaning(one), _meaning(other)
     if _UNREADABLE not in values:
-        first, second = (
-            json.dumps(v, indent=2, sort_keys=True, ensure_ascii=False) for v in values
-        )
-        return first.split("\n"), second.split("\n")
+        first, second = map(_indented, values)
+        return first, second
     try:
         return one.decode().split("\n"), other.decode().split("\n")
     except UnicodeDecodeError:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import pdb  # noqa: T100 - the user asks for it
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -92,6 +92,7 @@ def _made(target: Target, told: str) -> MessageProcessor:
 def _handled(message: FailedMessage, processor: MessageProcessor, *, debug: bool) -> Handled:
     """Let *processor* handle *message*; if it fails, show where and raise `CommandFailed`."""
     from postage.cli.parked.as_it_failed import AsItFailed  # noqa: PLC0415 - after patching
+    from postage.green.handling.without_broker import users_part  # noqa: PLC0415 - as above
     from postage.testing import handle  # noqa: PLC0415 - as above
 
     then = AsItFailed.of(message)
@@ -110,24 +111,12 @@ def _handled(message: FailedMessage, processor: MessageProcessor, *, debug: bool
         raise
     except BaseException as exc:  # a handler may raise anything
         error = exc
-    error.__traceback__ = _users_part(error)
+    error.__traceback__ = users_part(error.__traceback__)
     print_error(traceback_text(error))
     if debug:
         pdb.post_mortem(error.__traceback__)
     text = f"the handler failed: {type(error).__name__}: {one_line(error)}"
     raise CommandFailed(text, Code.ERROR_RESULT) from None
-
-
-def _users_part(error: BaseException) -> Any:
-    """Return the traceback of *error* from the first function outside of Postage on."""
-    whole = part = error.__traceback__
-    while part is not None and _module(part).partition(".")[0] == "postage":
-        part = part.tb_next
-    return part or whole
-
-
-def _module(part: Any) -> str:
-    return str(part.tb_frame.f_globals.get("__name__", ""))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from postage.green.rpc.replying import encoded_reply
 from postage.green.rpc.serving import check_reply_to
 from postage.recoverability import reason_for
 
-__all__ = ["KeptReply", "handle_without_broker", "made_delivery"]
+__all__ = ["KeptReply", "handle_without_broker", "made_delivery", "users_part"]
 
 TREE = "spawn_tree_locals"
 """The attribute in which gevent keeps what a greenlet shares with those that it spawns."""
@@ -79,7 +79,7 @@ def handle_without_broker(processor: Any, delivery: Delivery, within: float = 5.
             _wait(reply, within)
     _, error = reason_for(outcome.failures)
     if error is not None:
-        raise error.with_traceback(_users_part(error.__traceback__))
+        raise error.with_traceback(users_part(error.__traceback__))
     return handled_of(outcome)
 
 
@@ -125,7 +125,7 @@ def _wait(reply: Reply, within: float) -> None:
         gevent.sleep(POLL_INTERVAL)
 
 
-def _users_part(traceback: TracebackType | None) -> TracebackType | None:
+def users_part(traceback: TracebackType | None) -> TracebackType | None:
     """Return the part of *traceback* from the first function outside of Postage on; else all."""
     part = traceback
     while part is not None and _is_ours(part):
