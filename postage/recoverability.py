@@ -29,7 +29,7 @@ from postage.values import MAX_SHORT, number, rule, seconds
 
 # fmt: off
 __all__ = [
-    "ATTEMPT", "DELAY_STEPS", "RETRY", "TEXT", "TRACEBACK", "Decision", "Failure", "History",
+    "ATTEMPT", "DELAY_STEPS", "DUE", "RETRY", "TEXT", "TRACEBACK", "Decision", "Failure", "History",
     "Remedy", "Retry", "check_queue", "decide", "delay_steps", "dossier", "encodable",
     "headers_of", "is_kept", "is_stream", "keeping_type", "origin_headers", "origin_of",
     "parking_queue", "reason_for", "retry",
@@ -45,6 +45,8 @@ TEXT = f"{PREFIX}text"
 _ROUND = f"{PREFIX}round"
 _FIRST_FAILED = f"{PREFIX}first-failed-ms"
 
+DUE = "postage.delay.due"
+"""The exchange from which a message comes that has waited for its delay."""
 RETRY = "_postage_retry"
 """The attribute in which a handler has its own policy."""
 
@@ -179,7 +181,7 @@ def headers_of(delivery: Any) -> Mapping[str, Any] | None:
 
 def origin_of(exchange: str, key: str, headers: Mapping[str, Any] | None) -> tuple[str, str]:
     """Return where a message was sent: by its *headers* if it comes from a delay queue."""
-    if exchange or not headers:
+    if exchange not in ("", DUE) or not headers:
         return exchange, key
     told = headers.get(_EXCHANGE), headers.get(_ROUTING_KEY)
     return told if all(isinstance(each, str) for each in told) else (exchange, key)  # type: ignore[return-value]

@@ -14,6 +14,7 @@ import gevent
 from postage import Retry, green, messaging
 from postage.broker import BrokerThread
 from postage.green.handling.keeping import Delays
+from postage.green.handling.way_back import UNBOUND
 from postage.testing.polling import wait_until
 from tests.faults.fault_env import FaultEnv, add_broker_option, on_embedded, on_rabbitmq
 from tests.faults.steady import end_program, say
@@ -47,7 +48,7 @@ def delay_queues(env: FaultEnv) -> set[str]:
         names = [queue.name for queue in env.broker.statistics().queues]
     else:
         names = env.control("list_queues", "--vhost", env.vhost, "name").split()
-    return {name for name in names if name.startswith(f"{Delays.name}.")}
+    return {name for name in names if name.startswith(f"{Delays.name}.")} - {UNBOUND}
 
 
 def run_processors(env: FaultEnv, count: int) -> set[str]:

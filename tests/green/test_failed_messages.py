@@ -371,7 +371,7 @@ def test_delay_queues_are_shared_and_stay(endpoint, raw):
             arguments={
                 "x-queue-type": "quorum",
                 "x-message-ttl": 280,
-                "x-dead-letter-exchange": "",
+                "x-dead-letter-exchange": "postage.delay.due",
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
                 "x-expires": 60_000,

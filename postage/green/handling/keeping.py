@@ -7,11 +7,11 @@ each moment the broker has it, at worst twice.
 
 **Later.**  The headers exchange `Delays` leads to one queue for each of `DELAY_STEPS`, which all
 processors of a virtual host share.  Nobody consumes from these queues: when a message has waited
-for the queue's time to live, the broker sends it by the default exchange to the queue that its
-routing key names.  All of them are quorum queues, because only these can hand on a message *at
-least once*: a delay queue keeps the message until the other queue has it.  A classic queue drops
-the message as it sends it, so a broker that is killed then loses it (RabbitMQ, "Safety" of dead
-letter exchanges).
+for the queue's time to live, the broker sends it to the queue that its routing key names (see
+`way_back`).  All of them are quorum queues, because only these can hand on a message *at least
+once*: a delay queue keeps the message until the other queue has it.  A classic queue drops the
+message as it sends it, so a broker that is killed then loses it (RabbitMQ, "Safety" of dead letter
+exchanges).
 
 Delay queues have no ``x-expires``, because a quorum queue that expires is deleted with the messages
 in it.  Neither a publish nor another declaration counts as use of a quorum queue, and RabbitMQ 4.3
@@ -52,6 +52,7 @@ import gevent
 from postage.addressing import Headers
 from postage.copies import AGAIN
 from postage.errors import (
+    ChannelRefused,
     ConnectionClosed,
     MalformedMessage,
     NoRoute,
@@ -63,16 +64,21 @@ from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.declared_queues import declare_queue, silence_reported
 from postage.green.amqp.delivery import Delivery
+from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.properties import Properties, encoded_fields, encoded_table
 from postage.green.amqp.waiting import SharedResource
+from postage.green.handling.way_back import Due, bind_to_due, declare_way_back, handing_on
 from postage.green.publishing import publish_patiently
 from postage.green.runtime import Runtime
 from postage.green.topology import QueueDeclaration
+from postage.log_records import counted
 from postage.protocol import OWN_HEADERS, SEND_ID
 from postage.queues import LIMIT as DELIVERY_LIMIT
 from postage.recoverability import TEXT, TRACEBACK, delay_steps, encodable
 
 __all__ = ["NOT_COPIED", "Delays", "Parking", "copied_properties"]
+
+logger = HubLogger(__name__)
 
 LIMIT = 5.0
 """Seconds within which a publish is tried again at once; then the caller pauses, and says so.  The
@@ -113,37 +119,49 @@ class Parking:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._queues: dict[str, QueueDeclaration] = {}
+        self._bound: dict[str, float] = {}  # when the consumers of queues that are bound started
 
     def delay(
-        self, delivery: Delivery, queue: str, headers: Mapping[str, Any], delay: float
+        self, delivery: Delivery, queue: QueueDeclaration, headers: Mapping[str, Any], delay: float
     ) -> None:
         """Let the broker bring a copy of *delivery* to *queue* after *delay* seconds; switches.
 
         Raises what `publish_patiently` does; then the caller still has the message.
         """
+        self._bind(queue)
         queues = [self._delay_queue(step) for step in delay_steps(delay)]
         since = time.monotonic() - REFUSING
         queues = [each for each in queues if not self._has_refused(each.name, since)] or queues[:1]
         for kept_in in queues:
             headers = {**headers, SELECTED: kept_in.name.removeprefix(f"{Delays.name}.")}
             try:
-                self._put(Delays, queue, delivery, headers, kept_in)
+                self._put(Delays, queue.name, delivery, headers, kept_in)
             except NotAcknowledged:
                 if kept_in is queues[-1]:
                     raise
             else:
                 return
 
+    def _bind(self, queue: QueueDeclaration) -> None:
+        """Bind *queue* to `Due`, once for each of its consumers: it may be a new queue then.
+
+        A refusal is only logged, because the messages come back nevertheless.
+        """
+        if self._bound.get(queue.name) == queue.consuming_since:
+            return
+        self._bound[queue.name] = queue.consuming_since
+        # Only the connection that consumes may bind an exclusive queue.
+        consuming = self._runtime.pair.consuming
+        try:
+            with self._runtime.declare_gate.acquire():
+                consuming.carry_out(partial(bind_to_due, queue=queue.name))
+        except ChannelRefused as exc:
+            text = "Queue %r is not bound to %r, so deleted queues may hold up what is delayed: %s"
+            logger.warning(text, queue.name, Due.name, exc, extra=counted(queue.name))
+
     def _delay_queue(self, step: int) -> QueueDeclaration:
         selected = f"{step / 1000:g}s"
-        arguments = {
-            "x-queue-type": "quorum",
-            "x-message-ttl": step,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",  # which that strategy needs
-        }
-        queue = self._queue(f"{Delays.name}.{selected}", arguments)
+        queue = self._queue(f"{Delays.name}.{selected}", handing_on(step, Due))
         queue.bindings[Delays, Headers({SELECTED: selected})] = None
         return queue
 
@@ -253,6 +271,8 @@ def _declare_on(connection: Connection, queue: QueueDeclaration) -> None:
     # Delays goes with its last queue.  Finding it missing would take seconds, for which a
     # connection waits for the owners of other bindings; those of Delays are made with each queue.
     connection.discard_declaration(Delays)
+    if any(exchange is Delays for exchange, _ in queue.bindings):
+        declare_way_back(connection)
     declare_queue(connection, queue)
 
 

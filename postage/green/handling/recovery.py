@@ -142,7 +142,7 @@ class Recovery:
         headers = headers_of(delivery)
         history = History.of(headers).failed(time.time(), tries)
         origin = origin_headers(*origin_of(delivery.exchange, delivery.routing_key, headers))
-        put = partial(self._parking.delay, delivery, queue.name, history.later() | origin, seconds)
+        put = partial(self._parking.delay, delivery, queue, history.later() | origin, seconds)
         self._keep(delivery, "delayed", put)
 
     def _park(
