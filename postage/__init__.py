@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from postage.statistics_types import (
         ChannelStatistics, ConnectionStatistics, ProcessorStatistics, ProducerStatistics,
     )
+    from postage.tracing import Tracing
 
 __all__ = [
     "__version__",
@@ -71,7 +72,7 @@ __all__ = [
     # Handlers
     "MessageHandler", "MessageHandlerFullBody", "RpcHandler", "MessageFilter", "Handler", "every",
     "Reply", "Delivery", "Properties", "ReceivedMessage", "MessageHeaders",
-    "Around", "Handled", "OutgoingMessage", "time_limit", "TimeLimit", "Retry", "retry",
+    "Around", "Handled", "OutgoingMessage", "Tracing", "time_limit", "TimeLimit", "Retry", "retry",
     "limit", "KillSwitch",
     # Services: handlers and clients with types
     "Service", "Application", "rpc", "command", "event",
@@ -107,7 +108,7 @@ _HOMES = (
     *("queues", "fingerprint", "settings", "statistics_types", "green.amqp.delivery"),
     "green.amqp.properties",
     *("received", "recoverability", "send_options", "around", "kill_switch"),
-    *("handler_limits", "services"),
+    *("handler_limits", "services", "tracing"),
 )
 
 

@@ -33,7 +33,7 @@ class ReceivedMessage:
     `MalformedMessage` if the sender has written what cannot be decoded.
     """
 
-    __slots__ = ("_body", "_decode", "_delivery", "_headers", "_tries")
+    __slots__ = ("_body", "_decode", "_delivery", "_headers", "_tries", "_words")
 
     def __init__(
         self, delivery: HandledDelivery, decode: Callable[[Any], dict[str, Any]], tries: int = 0
@@ -42,6 +42,14 @@ class ReceivedMessage:
         self._delivery, self._decode, self._tries = delivery, decode, tries
         self._body: dict[str, Any] | None = None
         self._headers: Mapping[str, Any] | None = None
+        self._words: tuple[str, str, str] | None = None
+
+    def note_body(self, body: Mapping[str, Any]) -> None:
+        """Take type, name and category from *body*, the decoded one, which no handler has got yet.
+
+        Hooks often ask for them, and need not have a large body decoded once more.
+        """
+        self._words = str(body["type"]), str(body["name"]), str(body["category"])
 
     def __repr__(self) -> str:
         delivery = self._delivery
@@ -141,28 +149,36 @@ class ReceivedMessage:
         earlier = History.of(headers_of(self._delivery)).attempts
         return attempt_of(self._delivery) + earlier + self._tries
 
-    # --- the keys of its body, decoded once more, because handlers may have changed theirs
+    # --- the keys of its body; decoded once more, unless hooks have made `note_body` keep them,
+    # --- because handlers may have changed theirs
 
     @property
     def type(self) -> str:
         """The type of the message, such as ``command``."""
-        return str(self._decoded["type"])
+        return self._known[0]
 
     @property
     def name(self) -> str:
         """The name of the message, such as that of the command."""
-        return str(self._decoded["name"])
+        return self._known[1]
 
     @property
     def category(self) -> str:
         """``message``, or ``rpc`` for a call."""
-        return str(self._decoded["category"])
+        return self._known[2]
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """The fingerprint of the sender, as the sender has written it."""
         fingerprint: Mapping[str, Any] = self._decoded["fingerprint"]
         return fingerprint
+
+    @property
+    def _known(self) -> tuple[str, str, str]:
+        if self._words is None:
+            self.note_body(self._decoded)
+        assert self._words is not None
+        return self._words
 
     @property
     def _decoded(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from postage.addressing import QueueSpec
+from postage.around import Around
 from postage.callables import name_of
 from postage.errors import HandlerError, SettingsError
 from postage.exchange import Exchange
@@ -194,18 +195,21 @@ class Application:
         """Make a processor and run it until it is told to stop, as `postage.run` does; switches."""
         run(self())
 
-    def client(self, function: Callable[P, R], /) -> Callable[P, R]:
+    def client(
+        self, function: Callable[P, R], /, *, around: Sequence[Around] = ()
+    ) -> Callable[P, R]:
         """Return a function that calls *function* where the service runs; connecting switches.
 
         The returned function has the signature of *function*, and does what a method of a `client`
-        does; `later` and `options` take it.  Raises `SettingsError` if the service has no such
-        function, and what connecting raises.
+        does; `later` and `options` take it.  *around*: hooks, as `GenericProducer.around`.  Raises
+        `SettingsError` if the service has no such function, and what connecting raises.
         """
         name = getattr(function, "__name__", "")
         known = self._functions.get(name)
         if known is None or known.__func__ is not function:
             raise SettingsError(f"{self!r} has no function {name_of(function)}")
-        method: Callable[P, R] = getattr(client(self._services[name], settings=self.settings), name)
+        made = client(self._services[name], settings=self.settings, around=around)
+        method: Callable[P, R] = getattr(made, name)
         return method
 
 

@@ -11,7 +11,7 @@ is returned that the caller has to look into first.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 import gevent
 
 from postage.addressing import QueueSpec, queue_name_and_flags
+from postage.around import Around
 from postage.encoding import too_large
 from postage.errors import (
     BadParameters,
@@ -148,9 +149,10 @@ class _Client:
         calls: _Calls,
         settings: Settings | None,
         fingerprint: FingerprintLike | None,
+        around: Sequence[Around],
     ) -> None:
         self._calls = calls
-        attributes = {"eks": [(calls.exchange, calls.key)]}
+        attributes = {"eks": [(calls.exchange, calls.key)], "around": around}
         kind = type(f"{calls.name}Client", (_ClientProducer,), attributes)
         self._producer: _ClientProducer = kind(fingerprint, settings=settings)
 
@@ -264,13 +266,14 @@ class _RemoteStream(_RemoteCall):
 _KINDS = {Kind.RPC: _RemoteCall, Kind.COMMAND: _RemoteCommand}
 
 
-def client(
+def client(  # noqa: PLR0913 - its options
     interface: Callable[..., Interface],
     *,
     exchange: type[Exchange] | None = None,
     queue: QueueSpec | None = None,
     settings: Settings | None = None,
     fingerprint: FingerprintLike | None = None,
+    around: Sequence[Around] = (),
 ) -> Interface:
     """Return a client of the service *interface*: an object with its calls and its commands.
 
@@ -289,12 +292,14 @@ def client(
     decorators and signatures, such as a ``typing.Protocol``.  No instance of it is made, and none
     of its code runs.  (Its hint is a callable because type checkers refuse a Protocol where a class
     is expected.)  *exchange* and *queue*: where the service listens, by default as the class says.
-    Making a client connects, as making a producer does.
+    *around*: hooks, as `GenericProducer.around`.  Making a client connects, as making a producer
+    does.
 
     Raises `SettingsError` for what is no such class, `HandlerError` for its signatures, and what
     connecting raises.
     """
-    return cast("Interface", _Client(_Calls.of(interface, exchange, queue), settings, fingerprint))
+    calls = _Calls.of(interface, exchange, queue)
+    return cast("Interface", _Client(calls, settings, fingerprint, around))
 
 
 @contextmanager
@@ -420,10 +425,13 @@ def events(
     *,
     settings: Settings | None = None,
     fingerprint: FingerprintLike | None = None,
+    around: Sequence[Around] = (),
 ) -> Events:
     """Return a publisher of events to *exchange*.
 
-    Connects and declares the exchange, which switches, and raises what making a producer does.
+    *around*: hooks, as `GenericProducer.around`.  Connects and declares the exchange, which
+    switches, and raises what making a producer does.
     """
-    kind = type(f"{exchange.__name__}Events", (_EventProducer,), {"eks": [(exchange, "")]})
+    attributes = {"eks": [(exchange, "")], "around": around}
+    kind = type(f"{exchange.__name__}Events", (_EventProducer,), attributes)
     return Events(kind(fingerprint, settings=settings))

@@ -38,15 +38,18 @@ def watched_handling(
             return serve(processor, delivery, body, found)
         return dispatch(body, found)
 
-    return watched(processor, handle)
+    return watched(processor, body, handle)
 
 
-def watched(processor: Any, handle: Callable[[], Outcome | None]) -> Outcome | None:
+def watched(
+    processor: Any, body: dict[str, Any], handle: Callable[[], Outcome | None]
+) -> Outcome | None:
     """Let the hooks of *processor* watch how *handle* handles the message in hand.
 
-    Returns what *handle* returns.
+    *body* is that of the message, before any handler has got it.  Returns what *handle* returns.
     """
     view = message()
+    view.note_body(body)
     hooks = [partial(hook.handle, view) for hook in hooks_of(processor.around, "handle")]
     return Watch(HandlerKilled).run(hooks, handle, handled_of)
 

@@ -111,7 +111,7 @@ def _outcome(processor: Any, delivery: Delivery) -> Outcome:
     def handle() -> Outcome:
         return dispatch(body, found, reply=reply, answer_unknown=processor.answer_unknown)
 
-    outcome = watched(processor, handle) if processor.around else handle()
+    outcome = watched(processor, body, handle) if processor.around else handle()
     assert outcome is not None  # only the deadline of a caller drops a message
     return outcome
 
