@@ -417,7 +417,8 @@ def test_a_schema_of_nothing_but_itself_is_refused():
         breaking_changes(odd, odd)
 
 
-@pytest.mark.parametrize(("count", "text"), [(8, "too large"), (60, "too deep")], ids=str)
+# Which limit is met first by many types depends on the version of Python.
+@pytest.mark.parametrize(("count", "text"), [(8, "large"), (60, "deep|large")], ids=str)
 def test_types_that_explode_are_given_up(count: int, text: str):
     """Unions of types that all name each other, in which every member must be tried."""
     old, new = (
@@ -447,5 +448,5 @@ def test_types_that_explode_are_given_up(count: int, text: str):
         for schemas in (old, new)
     )
 
-    with pytest.raises(SettingsError, match=text):
+    with pytest.raises(SettingsError, match=f"too ({text})"):
         breaking_changes(before, after)
