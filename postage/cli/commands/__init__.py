@@ -18,6 +18,7 @@ COMMANDS = {
     "dlq": "Look at messages that failed, and do them again.",
     "health": "Ask whether a running process is alive and ready.",
     "check": "Find faults in the components of a module.",
+    "doctor": "Find what is wrong here or on the broker.",
     "contract": "Write the contracts of services, and check changes of them.",
     "broker": "Run an embedded broker.",
     "completion": "Print the script that completes commands in a shell.",

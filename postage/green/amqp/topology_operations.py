@@ -113,6 +113,10 @@ class TopologyOperations:
         """Delete a queue with its messages; one that does not exist is fine."""
         self._ask("queue.delete", self._pika.queue_delete, queue=queue)
 
+    def exchange_delete(self, exchange: str) -> None:
+        """Delete an exchange with its bindings; one that does not exist is fine."""
+        self._ask("exchange.delete", self._pika.exchange_delete, exchange=exchange)
+
 
 def _bound_by(key: Key) -> dict[str, Any]:
     """Return the arguments of queue.bind and queue.unbind for *key*."""
