@@ -284,10 +284,15 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)
 held = Monitored()
 monitor.add(held, 0.1)
 gevent.sleep(0.01)
+
+def hold():
+    end = time.monotonic() + 10
+    while held.beats < 4 and time.monotonic() < end:
+        pass
 """
 ENDINGS = {
     "idle": "",
-    "held": "end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint(held.beats)",
+    "held": "hold()\nprint(held.beats)",
     "error": "raise SystemExit(3)",
     "forgotten": "monitor.discard(held)",
     "in a greenlet": "gevent.spawn(time.monotonic).join()",
@@ -313,8 +318,7 @@ def test_a_greenlet_may_hold_the_lock_of_the_log() -> None:
     code = PROGRAM + (
         "root = logging.getLogger().handlers[0]\n"
         "root.acquire()\n"  # as a greenlet that waits in the middle of writing to the log
-        "end = time.monotonic() + 0.5\n"
-        "while time.monotonic() < end: pass\n"
+        "hold()\n"
         "beats = held.beats\n"
         "root.release()\n"
         "gevent.sleep(0.3)\n"
