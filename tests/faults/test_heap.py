@@ -32,6 +32,6 @@ def test_blocks_are_counted_one_by_one() -> None:
     gc.collect()
     before = blocks()
     held = [object() for _ in range(10_000)]
-    assert 10_000 <= blocks() - before < 10_100
+    assert abs(blocks() - before - 10_000) < 100  # others come and go meanwhile
     del held
     assert blocks() - before < 100
