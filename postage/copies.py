@@ -23,8 +23,8 @@ the same one.  So only marked deliveries and redelivered ones are compared, and
   the reason for one copy only.  So of many equal messages, as many are handled as there are.
 * a copy of a delivery whose handler still runs is put off until this handler has ended.  This also
   holds for any redelivered one with its id: it may be here before the news that the delivery was
-  withdrawn.  One copy waits for each delivery; another one does if the first was withdrawn, or
-  has waited for so long (`SHORTEST_TIMEOUT`) that this news may be on its way.
+  withdrawn.  One copy waits for each delivery.  A second copy waits, too, if the first copy was
+  withdrawn, or has waited so long (`SHORTEST_TIMEOUT`) that the broker may have withdrawn it.
 
 A delivery that was returned to its queue, or withdrawn before its handler failed, leaves nothing,
 so its copy is handled.  A message that was dead-lettered (``x-death``) is no copy: a queue for
@@ -185,10 +185,10 @@ class Copies:
 
 
 def _takes_place(copy: CopiedDelivery, running: CopiedDelivery, *, is_known: bool) -> bool:
-    """Make *copy* the one that waits for *running*; return False if another one waits rightly.
+    """Let *copy* wait for *running*, unless another copy waits already; return whether it does.
 
-    *is_known*: it is known by its id.  Then it may come on another channel before we are told that
-    the broker has withdrawn the one that waits.
+    *is_known*: *copy* is known by its id.  Then it may come on another channel before the news that
+    the broker has withdrawn the copy that waits.
     """
     waiting: CopiedDelivery | None = getattr(running, "copy", None)
     if waiting is not None and waiting.channel.alive:

@@ -194,10 +194,10 @@ class ConsumerCancels:
     def _on_stray(self, delivery: Delivery) -> None:
         """Take a delivery of a consumer that has ended, on a channel with acks.
 
-        It goes back if the broker has ended that consumer.  If our own cancel got no answer, the
-        consumer may still be there and get the delivery again and again, so the delivery is kept
-        until the channel ends.  It counts as in progress: an ack of others (``multiple``) must not
-        cover it.
+        The delivery goes back if the broker has ended that consumer.  If our own cancel got no
+        answer, the consumer may still be there, and would get the delivery again and again; so the
+        delivery is kept until the channel ends.  The delivery counts as in progress, because an ack
+        of other deliveries (``multiple``) must not cover it.
         """
         if delivery.consumer_tag in self._ended_by_broker:
             self.codec.give_back(self.number, delivery.delivery_tag)
