@@ -12,9 +12,14 @@ from postage.broker.core.clock import Timers
 from postage.broker.core.likeness import Likeness
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
 from postage.broker.core.routing import BrokerExchange
-from postage.broker.wire.content import MessageHeader, PublishedMessage, encode_properties
+from postage.broker.wire.content import (
+    MessageHeader,
+    PublishedMessage,
+    encode_properties,
+    encoded_headers,
+)
 from postage.broker.wire.exceptions import ChannelFault
-from postage.broker.wire.fields import Timestamp
+from postage.broker.wire.fields import Long, Timestamp
 from postage.log_records import counted, logger_of
 
 __all__ = ["MOST_LETTERS", "DeadLetters", "Lineage", "dead_letter"]
@@ -31,6 +36,8 @@ RabbitMQ lets N queues that pass their dead letters to each other make N! letter
 _OF_FIRST = ("x-first-death-reason", "x-first-death-queue", "x-first-death-exchange")
 _OF_LAST = ("x-last-death-reason", "x-last-death-queue", "x-last-death-exchange")
 _OF_DEATHS = ("x-death", *_OF_FIRST, *_OF_LAST)
+_READ = ("x-death", "CC")
+"""The headers that the next entry of x-death depends on."""
 
 
 class Lineage:
@@ -122,14 +129,15 @@ def dead_letter(
     message: PublishedMessage, death: Death, wall: float, lineage: Lineage, *, likeness: Likeness
 ) -> PublishedMessage:
     """Return *message* as it is published after its *death*."""
-    values = message.properties
-    headers = dict(values.get("headers") or {})
+    values, came = encoded_headers(message.header.data)
+    headers: dict[str, Any] = dict(came)
     if likeness.own_deaths_only:
         if message.header.lineage is None:
             headers = {name: headers[name] for name in headers if name not in _OF_DEATHS}
         headers |= dict(zip(_OF_LAST, (death.reason, death.queue, message.exchange), strict=True))
     expiration = values.pop("expiration", None)
-    headers["x-death"] = _deaths(message, headers, death.queue, death.reason, wall, expiration)
+    known = {name: each.decoded for name, each in came.items() if name in headers and name in _READ}
+    headers["x-death"] = _deaths(message, known, death.queue, death.reason, wall, expiration)
     for name, value in zip(_OF_FIRST, (death.reason, death.queue, message.exchange), strict=True):
         headers.setdefault(name, value)
     values["headers"] = headers
@@ -164,7 +172,7 @@ def _deaths(  # noqa: PLR0913 - the contents of an entry of x-death
     copies = copies if isinstance(copies, list) else []
     keys = [message.key, *(each for each in copies if isinstance(each, str))]
     newest: dict[str, Any] = {
-        "count": known.get("count", 0) + 1,
+        "count": Long(known.get("count", 0) + 1),
         "reason": reason,
         "queue": queue,
         "time": known.get("time", Timestamp(wall)),
@@ -183,8 +191,8 @@ def _is_death(entry: dict[str, Any], queue: str, reason: str) -> bool:
 def _is_sound(entry: dict[str, Any]) -> bool:
     """Tell whether a broker may have written *entry*; a publisher can write anything there."""
     return all(
-        name not in entry or (type(entry[name]) is type_ and fits(entry[name]))
-        for name, (type_, fits) in _ENTRY.items()
+        name not in entry or (type(entry[name]) in types and fits(entry[name]))
+        for name, (types, fits) in _ENTRY.items()
     )
 
 
@@ -198,11 +206,11 @@ def _are_keys(values: list[Any]) -> bool:
 
 _MOST_DEATHS = (1 << 63) - 1
 """One more than this fits into no field of a table."""
-_ENTRY: dict[str, tuple[type, Callable[[Any], bool]]] = {
-    "count": (int, _is_count),
-    "time": (Timestamp, bool),
-    "exchange": (str, lambda _: True),
-    "routing-keys": (list, _are_keys),
+_ENTRY: dict[str, tuple[set[type], Callable[[Any], bool]]] = {
+    "count": ({int, Long}, _is_count),
+    "time": ({Timestamp}, bool),
+    "exchange": ({str}, lambda _: True),
+    "routing-keys": ({list}, _are_keys),
 }
 """The types of the fields of an entry of x-death that the broker takes over, and their check."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 from postage.broker.core.likeness import Likeness
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
-from postage.broker.wire.fields import Timestamp
+from postage.broker.wire.fields import Long, Timestamp
 
 __all__ = [
     "DEFAULT_TYPE",
@@ -342,9 +342,10 @@ def _shown(value: Any) -> str:
 
 
 _SIGNED = 1 << 31
-# The first match wins: bool and Timestamp are subclasses of int.
+# The first match wins: bool, Long and Timestamp are subclasses of int.
 _TYPE_NAMES: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
+    (Long, "long"),
     (Timestamp, "timestamp"),
     (float, "double"),
     (str, "longstr"),

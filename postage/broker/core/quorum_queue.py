@@ -17,7 +17,8 @@ from postage.broker.core.backlog import AT_ONCE
 from postage.broker.core.clock import Timer
 from postage.broker.core.likeness import Likeness
 from postage.broker.core.queue import BrokerQueue, QueuedMessage, Return
-from postage.broker.wire.content import PublishedMessage, decode_properties, encode_properties
+from postage.broker.wire.content import PublishedMessage, encode_properties, encoded_headers
+from postage.broker.wire.fields import Long
 from postage.protocol import PROPERTY_FLAGS
 
 __all__ = ["QuorumQueue"]
@@ -51,15 +52,15 @@ class QuorumQueue(BrokerQueue):
     def header_of(self, queued: QueuedMessage, *, is_got: bool = False) -> bytes:
         """Return the encoded header of *queued* with the counts of RabbitMQ."""
         if self._likeness.counts_every_return and (is_got or queued.failures):
-            counts = {"x-delivery-count": queued.failures}
+            counts = {"x-delivery-count": Long(queued.failures)}
         elif queued.redelivered:
-            counts = {"x-acquired-count": queued.deliveries - 1}
+            counts = {"x-acquired-count": Long(queued.deliveries - 1)}
             if queued.failures:
-                counts["x-delivery-count"] = queued.failures
+                counts["x-delivery-count"] = Long(queued.failures)
         else:
             return queued.header.data
-        values = decode_properties(queued.header.data)
-        return encode_properties({**values, "headers": {**(values.get("headers") or {}), **counts}})
+        values, headers = encoded_headers(queued.header.data)
+        return encode_properties({**values, "headers": {**headers, **counts}})
 
     def _mark_delivered(self, queued: QueuedMessage) -> QueuedMessage:
         self._left = self._count

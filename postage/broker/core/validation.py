@@ -8,7 +8,13 @@ from typing import Any
 
 from postage.broker.core.costs import value_cost
 from postage.broker.core.queue_arguments import LONGEST_TTL, type_name
-from postage.broker.wire.content import UNIQUE, MessageHeader, decode_properties, encode_properties
+from postage.broker.wire.content import (
+    UNIQUE,
+    MessageHeader,
+    decode_properties,
+    encode_properties,
+    encoded_headers,
+)
 from postage.broker.wire.exceptions import ChannelFault
 
 __all__ = ["REPLY_TO", "validate"]
@@ -48,8 +54,9 @@ def _validated(data: bytes, user: str) -> MessageHeader:
         headers = get("headers") or {}
         keys = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
         if "BCC" in headers:  # consumers must not see it
-            visible = {name: value for name, value in headers.items() if name != "BCC"}
-            data = encode_properties({**values, "headers": visible})
+            others, visible = encoded_headers(data)
+            del visible["BCC"]
+            data = encode_properties({**others, "headers": visible})
     mode = get("delivery_mode")
     if mode not in _DELIVERY_MODES:
         raise ChannelFault(406, f"invalid message: {{delivery_mode_unknown,{mode}}}")

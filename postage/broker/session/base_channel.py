@@ -20,7 +20,7 @@ from postage.broker.wire.content import (
     encode_properties,
 )
 from postage.broker.wire.exceptions import ChannelFault, ConnectionFault
-from postage.broker.wire.fields import short_string
+from postage.broker.wire.fields import encoded_values, short_string
 from postage.broker.wire.framing import message_frames, method_start
 from postage.broker.wire.methods import MethodCall, encode
 from postage.protocol import BASIC, method_id
@@ -283,7 +283,7 @@ class BaseChannel:
         """Return *header* with the key of this channel's consumer of direct replies."""
         if self.reply_key is None:
             raise ChannelFault(406, "fast reply consumer does not exist")
-        values = {**decode_properties(header.data), "reply_to": self.reply_key}
+        values = {**decode_properties(header.data, encoded_values), "reply_to": self.reply_key}
         return header._replace(data=encode_properties(values), wants_direct_reply=False)
 
     def _put_held(self, held: HeldPublish) -> None:

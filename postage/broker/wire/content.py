@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from postage.broker.wire.exceptions import SyntaxFault
 from postage.broker.wire.fields import (
+    EncodedValue,
     decode_table,
     encode_table,
+    encoded_values,
     long_long_at,
     octet_at,
     short_at,
@@ -30,6 +32,7 @@ __all__ = [
     "address_parts",
     "decode_properties",
     "encode_properties",
+    "encoded_headers",
     "shortened",
 ]
 
@@ -51,20 +54,33 @@ _TYPES: dict[str, tuple[Reader, Writer]] = {
 
 
 @lru_cache(maxsize=512)
-def _readers(flags: int) -> tuple[tuple[str, Reader], ...]:
+def _readers(flags: int, read_table: Reader) -> tuple[tuple[str, Reader], ...]:
     """Return names and readers of the properties that *flags* announce."""
+    readers = {type_: read for type_, (read, _) in _TYPES.items()} | {"table": read_table}
     announced = (each for place, each in enumerate(PROPERTIES) if flags >> (15 - place) & 1)
-    return tuple((name, _TYPES[type_][0]) for name, type_ in announced)
+    return tuple((name, readers[type_]) for name, type_ in announced)
 
 
-def decode_properties(data: bytes) -> dict[str, Any]:
-    """Return the properties in *data*, which starts with the flags; raise `SyntaxFault`."""
+def decode_properties(data: bytes, read_table: Reader = decode_table) -> dict[str, Any]:
+    """Return the properties in *data*, which starts with the flags; raise `SyntaxFault`.
+
+    *read_table* reads the headers.
+    """
     if len(data) < 2:  # noqa: PLR2004 - the flags
         raise SyntaxFault("a header without property flags")
     at, values = 2, {}
-    for name, read in _readers(data[0] << 8 | data[1]):
+    for name, read in _readers(data[0] << 8 | data[1], read_table):
         values[name], at = read(data, at)
     return values
+
+
+def encoded_headers(data: bytes) -> tuple[dict[str, Any], dict[str, EncodedValue]]:
+    """Return the properties in *data*, and its headers, encoded as they came.
+
+    For a header that is changed: what nobody changes keeps its bytes.  Raises `SyntaxFault`.
+    """
+    values = decode_properties(data, encoded_values)
+    return values, values.pop("headers", {})
 
 
 def encode_properties(values: dict[str, Any]) -> bytes:
@@ -100,8 +116,7 @@ def shortened(data: bytes, room: int) -> bytes:
     its frames.  First those that brokers add are left out, then all of them.
     """
     logger.warning("A message is sent without some headers: they exceed a frame.", extra=counted())
-    values = decode_properties(data)
-    headers = values.pop("headers", None) or {}
+    values, headers = encoded_headers(data)
     own = {name: value for name, value in headers.items() if name not in _ADDED}
     shorter = encode_properties({**values, "headers": own})
     return shorter if len(shorter) <= room else encode_properties(values)

@@ -14,9 +14,12 @@ from typing import Any
 from postage.broker.wire.exceptions import SyntaxFault
 
 __all__ = [
+    "EncodedValue",
+    "Long",
     "Timestamp",
     "decode_table",
     "encode_table",
+    "encoded_values",
     "long_at",
     "long_long_at",
     "long_string",
@@ -31,6 +34,27 @@ MAX_DEPTH = 16
 
 class Timestamp(int):
     """Seconds since the epoch, in a table."""
+
+
+class Long(int):
+    """An integer that takes 8 bytes in a table, however small it is, as RabbitMQ's counts do."""
+
+    __slots__ = ()
+
+
+class EncodedValue(bytes):
+    """A value of a table as it came: the letter of its type, and its bytes.
+
+    It is encoded as it is.  A decoded value forgets the size of an integer and whether a string was
+    text or bytes.
+    """
+
+    __slots__ = ()
+
+    @property
+    def decoded(self) -> Any:
+        """The value itself."""
+        return _decode(self, 0, 0)[0]
 
 
 def short_string(value: str | bytes) -> bytes:
@@ -57,6 +81,22 @@ def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], 
     while at < end:
         name, at = short_at(data, at)
         table[name], at = _decode(data, at, depth)
+    if at != end:
+        raise SyntaxFault("a field of a table runs over its end")
+    return table, end
+
+
+def encoded_values(data: bytes, at: int) -> tuple[dict[str, EncodedValue], int]:
+    """Return names and encoded values of the table at offset *at* of *data*, and its end.
+
+    Raises `SyntaxFault` where `decode_table` does.
+    """
+    end = _end_of_block(data, at, 0)
+    at, table = at + 4, {}
+    while at < end:
+        name, start = short_at(data, at)
+        at = _decode(data, start, 0)[1]
+        table[name] = EncodedValue(data[start:at])
     if at != end:
         raise SyntaxFault("a field of a table runs over its end")
     return table, end
@@ -114,7 +154,6 @@ _NUMBERS = {
     "u": struct.Struct(">H"),
     "I": struct.Struct(">i"),
     "i": struct.Struct(">I"),
-    "l": struct.Struct(">q"),
     "L": struct.Struct(">q"),
     "f": struct.Struct(">f"),
     "d": struct.Struct(">d"),
@@ -164,10 +203,15 @@ def _decode_timestamp(data: bytes, at: int, _depth: int) -> tuple[Timestamp, int
     return Timestamp(int.from_bytes(data[at : at + 8], "big")), at + 8
 
 
+def _decode_long(data: bytes, at: int, _depth: int) -> tuple[Long, int]:
+    return Long(_NUMBERS["L"].unpack_from(data, at)[0]), at + 8
+
+
 _DECODERS: dict[str, Callable[[bytes, int, int], tuple[Any, int]]] = {
     "t": lambda data, at, _: (struct.unpack_from(">?", data, at)[0], at + 1),
     "V": lambda _data, at, _: (None, at),
     "S": _decode_string,
+    "l": _decode_long,
     "x": lambda data, at, _: long_at(data, at),
     "A": _decode_array,
     "F": lambda data, at, depth: decode_table(data, at, depth + 1),
@@ -194,9 +238,11 @@ def _encode_decimal(value: Decimal) -> bytes:
     return b"D" + _DECIMAL.pack(scale, int(value.scaleb(scale)))
 
 
-# The first match wins: bool and Timestamp are subclasses of int.
+# The first match wins: bool, Timestamp and Long are subclasses of int, EncodedValue of bytes.
 _ENCODERS: list[tuple[type | tuple[type, ...], Callable[[Any], bytes]]] = [
+    (EncodedValue, bytes),
     (bool, lambda value: b"t" + bytes((value,))),
+    (Long, lambda value: b"l" + int(value).to_bytes(8, "big", signed=True)),
     (Timestamp, lambda value: b"T" + int(value).to_bytes(8, "big")),
     (int, _encode_int),
     (float, lambda value: b"d" + struct.pack(">d", value)),
