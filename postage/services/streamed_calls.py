@@ -89,6 +89,8 @@ class PartStream(PendingCall):
     Of its own methods, only `next_part` switches.
     """
 
+    takes_direct_replies = False  # a queue that is gone tells the server that its caller is gone
+
     __slots__ = ("_beats", "_pair", "_timer", "ending", "flow", "parts", "source", "stream_state")
 
     def __init__(self, pair: Pair, request: CallRequest) -> None:

@@ -65,6 +65,12 @@ def endpoint(broker_env: Any, request: pytest.FixtureRequest) -> Endpoint:
 
 
 @pytest.fixture
+def queues_for_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No channels are lent to calls, so first calls have reply queues of their own everywhere."""
+    monkeypatch.setattr("postage.green.rpc.reply_channels.MOST_LENT", 0)
+
+
+@pytest.fixture
 def proxy(broker_env: Any) -> Iterator[Proxy]:
     """The network between the broker and those components that a test leads through it."""
     with Proxy(broker_env.port) as opened:

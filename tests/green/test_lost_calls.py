@@ -26,7 +26,7 @@ from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays
 
-pytestmark = pytest.mark.usefixtures("broker_env")
+pytestmark = pytest.mark.usefixtures("broker_env", "queues_for_replies")
 
 AGES = 300.0
 ROLES = ["publishing", "consuming", "both"]

@@ -180,6 +180,7 @@ def test_a_body_over_max_body_is_not_collected(raw: Raw, endpoint: Endpoint) -> 
         assert endpoint.producer().rpc_echo("alive").value == "alive"
 
 
+@pytest.mark.usefixtures("queues_for_replies")
 def test_a_reply_that_is_too_long_reaches_its_call(raw: Raw, endpoint: Endpoint) -> None:
     producer = endpoint.producer()
     server = raw.declare(endpoint.queue)

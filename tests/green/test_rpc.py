@@ -265,6 +265,7 @@ def test_a_late_reply_never_reaches_another_call(endpoint, warmed):
     assert [result.value for result in again] == [f"mine {n}" for n in range(5)]
 
 
+@pytest.mark.usefixtures("queues_for_replies")
 def test_many_first_calls_are_answered_while_others_wait(endpoint, monkeypatch):
     keys = [f"key-{number}" for number in range(3 * DECLARED_AT_ONCE)]
     making: list[int] = []

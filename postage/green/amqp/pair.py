@@ -57,7 +57,8 @@ class Pair:
         self.consuming = self._reconnecting("consuming")
         self.answering = self._reconnecting("answering")
         """Carries direct replies: a key that begins with `channel.DIRECT`, but is not genuine,
-        makes RabbitMQ 3 end the whole connection (541), and the key comes from the caller."""
+        makes RabbitMQ before 4.2 end the whole connection (541), and the key comes from the
+        caller."""
         self.rebinding = Rebinding(self.consuming)
         """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []
@@ -115,12 +116,15 @@ class Pair:
 
     def for_direct_replies(self) -> Connection:
         """Return the connection for direct replies; if there is none, wait, which switches."""
+        publishing = self.publishing.get()
+        if publishing.survives_wrong_keys:
+            return publishing
         try:
             return self.answering.get(None if self.answering.was_open else FIRST_ANSWERING)
         except (ConnectionFailed, OperationTimeout):
             if self.answering.was_open:
                 raise
-            return self.publishing.get()  # the broker allows us no third connection
+            return publishing  # the broker allows us no third connection
 
     @property
     def has_settled(self) -> bool:

@@ -9,10 +9,11 @@ request, which tells whose call it answers.
 Three things complicate this:
 
 * **Servers that do not return the correlation id.**  Postage 1.2.1 does not.  The first call to a
-  destination is the *probe*.  It gets a reply queue of its own, so that its reply needs no id, and
-  asks for a receipt, which shows whether the id comes back.  Other calls to this destination wait
-  up to 50 ms for that.  If the id comes back, all later calls share one reply queue; if not, each
-  of them has a queue of its own.  The states of a destination are a table in `peers`.
+  destination is the *probe*.  It gets a reply queue of its own, or a lent channel that serves as
+  one (`reply_channels`), so that its reply needs no id.  It asks for a receipt, which shows whether
+  the id comes back; other calls to this destination wait up to 50 ms for that.  If the id comes
+  back, all later calls share one reply queue; if not, each of them has its own.  The states of a
+  destination are a table in `peers`.
 * **Servers that are replaced by older ones.**  If a reply without an id arrives on the shared
   queue, its call cannot be known, and it may be forged: each server that was ever called knows the
   name of the queue.  The reply is dropped, and a call that it was meant for is sent again when its
@@ -70,6 +71,7 @@ from postage.green.amqp.waiting import Gate, SharedResource
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
+from postage.green.rpc.reply_channels import ReplyChannels
 from postage.green.tries import CallBudget, expiration
 from postage.log_records import counted
 from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
@@ -112,6 +114,7 @@ class Calls:
         self._reply_channel: SharedResource[Channel] = SharedResource(self._open_reply_channel)
         self._shared_queue: ReplyQueue | None = None
         self._shared: SharedResource[ReplyQueue] = SharedResource(self._open_shared_queue)
+        self._reply_channels = ReplyChannels()
         self._replies_directly = False  # whether the broker has refused us a reply queue
         self.counts: Counter[str] = Counter()
         """``late`` or second replies, ``unmatched`` ones without an id, ``returned`` requests, and
@@ -306,9 +309,15 @@ class Calls:
             # Thousands of first calls at once would declare all their queues before the first of
             # them gets its consumer, and so its reply.
             with self._declare_gate.acquire():
-                call.own_queue = self.open_queue(
-                    lambda reply: self._on_own_reply(call, reply), call.end_try
-                )
+                call.own_queue = self._open_own_queue(call)
+
+    def _open_own_queue(self, call: PendingCall) -> ReplyQueue:
+        callbacks = (lambda reply: self._on_own_reply(call, reply)), call.end_try
+        if call.takes_direct_replies and self._connection is not None:
+            lent = self._reply_channels.lend(self._connection, *callbacks)
+            if lent is not None:
+                return lent
+        return self.open_queue(*callbacks)
 
     def _open_reply_channel(self) -> Channel:
         return self._pair.consuming.get().open_channel()

@@ -94,6 +94,9 @@ class PendingCall(Wakeup):
     It wakes its caller when the call has an outcome, and when the try in flight is lost.
     """
 
+    takes_direct_replies = True
+    """Whether its replies may come on a channel that is lent to it: see `ReplyChannels`."""
+
     __slots__ = ("destination", "id", "loss", "outcome", "own_queue", "request", "state", "way")
 
     def __init__(self, id_: str, request: CallRequest) -> None:
