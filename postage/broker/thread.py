@@ -10,6 +10,7 @@ import atexit
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl
@@ -51,8 +52,9 @@ class BrokerThread:
         self._hub: Any = None
         self._stop_requested: gevent.event.Event | None = None
         self._ended: Any = None
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         self._wakeup: Any = None
+        self._takes_calls = False
 
     def __repr__(self) -> str:
         return f"<BrokerThread {'stopped' if self._broker is None else self.broker.port}>"
@@ -119,6 +121,7 @@ class BrokerThread:
         Blocks the calling thread.
         """
         started = _ThreadResult()
+        self._takes_calls = True
         self._ended = _allocate_lock()
         self._ended.acquire()
         _start_new_thread(self._main, (started, self._ended))
@@ -127,30 +130,36 @@ class BrokerThread:
         atexit.register(self.stop)
 
     def _main(self, started: _ThreadResult, ended: Any) -> None:
+        stop_requested = gevent.event.Event()
         try:
-            started.run(self._open)
-            if self._stop_requested is not None:
-                self._stop_requested.wait()
+            # Another thread may call `stop` before this one goes on.
+            if started.run(partial(self._open, stop_requested)):
+                stop_requested.wait()
                 self.broker.stop()
         finally:
+            self._takes_calls = False
+            self._run_calls()  # those of threads that have not seen it
             gevent.hub.get_hub().destroy()
             ended.release()
 
-    def _open(self) -> None:
+    def _open(self, stop_requested: gevent.event.Event) -> None:
         broker = Broker(*self._address, **self.options)
         broker.start()
         self._broker, self._hub = broker, gevent.hub.get_hub()
         self._wakeup = self._hub.loop.async_()
         self._wakeup.start(self._run_calls)
-        self._stop_requested = gevent.event.Event()
+        self._stop_requested = stop_requested
 
     def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Run *function* in the thread of the broker; return its result, raise its error.
 
-        Blocks the calling thread.  *function* must not switch greenlets.
+        Blocks the calling thread.  *function* must not switch greenlets.  Raises `ConnectionClosed`
+        if the broker has stopped.
         """
         result = _ThreadResult()
         self._calls.append(lambda: result.run(lambda: function(*arguments, **options)))
+        if not self._takes_calls:
+            raise ConnectionClosed("the embedded broker has stopped")
         # run_callback_threadsafe would change the reference count of the loop without a lock.
         self._wakeup.send()
         value: T = result.get()
@@ -165,7 +174,8 @@ class BrokerThread:
         atexit.unregister(self.stop)
         requested, self._stop_requested = self._stop_requested, None
         if requested is not None:
-            self.call(requested.set)
+            with suppress(ConnectionClosed):  # it has ended by an error
+                self.call(requested.set)
             self._ended.acquire(timeout=within)
             self._broker = None
 
@@ -195,13 +205,14 @@ class _ThreadResult:
         self._value: Any = None
         self._error: BaseException | None = None
 
-    def run(self, function: Callable[[], Any]) -> None:
-        """Run *function*, and keep what it returns or raises."""
+    def run(self, function: Callable[[], Any]) -> bool:
+        """Run *function*, and keep what it returns or raises; return whether it has returned."""
         try:
             self._value = function()
         except BaseException as exc:  # `get` raises it in the thread that waits
             self._error = exc
         self._lock.release()
+        return self._error is None
 
     def get(self) -> Any:
         """Block the thread until the function has run; return or raise its result."""

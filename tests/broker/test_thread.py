@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pika
@@ -13,7 +14,7 @@ import pytest
 
 from postage import green, messaging
 from postage.broker import BrokerThread, embedded
-from postage.errors import BrokerUnreachable, SettingsError
+from postage.errors import BrokerUnreachable, ConnectionClosed, SettingsError
 from postage.settings import Settings
 from postage.testing.rabbitmq import free_ports
 from tests.support.endpoints import Endpoint
@@ -183,6 +184,28 @@ def test_a_broker_thread_can_be_started_and_stopped_again() -> None:
         with pytest.raises(pika.exceptions.AMQPError):
             connection.process_data_events(time_limit=5)
     assert set(threading.enumerate()) <= before
+
+
+def test_it_may_be_stopped_before_its_thread_goes_on() -> None:
+    class Slow(BrokerThread):
+        def _main(self, started: Any, ended: Any) -> None:
+            run = started.run
+            started.run = lambda function: (run(function), time.sleep(0.1))[0]
+            super()._main(started, ended)
+
+    broker = Slow()
+    broker.start()
+    broker.stop()
+    assert broker.has_ended
+
+
+def test_calls_after_its_end_raise() -> None:
+    broker = BrokerThread()
+    broker.start()
+    call = broker.call
+    broker.stop()
+    with pytest.raises(ConnectionClosed, match="has stopped"):
+        call(print)
 
 
 def test_an_error_in_the_thread_is_raised_in_the_caller() -> None:
