@@ -12,7 +12,7 @@ kill fell between the first outcome and its ack: then the broker cannot know of 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -217,10 +217,22 @@ def _explain(
     records: tuple[list[Try], list[Put], list[Copy]],
 ) -> None:
     """Look for the kill that explains each second outcome of a copy, and each second delivery."""
-    for outcomes in _outcomes(*records).values():
+    tries, puts, copies = records
+    began = {each.id: each.began for each in reversed(puts)}
+    arrivals = Counter(each.copy for each in tries if each.copy and each.is_fresh)
+    arrivals.update(each.id for each in copies)
+    more = {copy: count - 1 for copy, count in arrivals.items() if count > 1}
+    for copy in more:
+        account.handed_on_twice += 1
+        if not any(not kill.worker and began[copy] <= kill.at for kill in kills):
+            account.wrong.append(f"message {number}: copy {copy} arrived more than once")
+    for copy, outcomes in _outcomes(*records).items():
         outcomes.sort(key=lambda each: each.began)
         for outcome in outcomes[:-1]:
             kill = next((each for each in kills if each.cuts(outcome)), None)
+            if kill is None and more.get(copy):
+                more[copy] -= 1  # each delivery of the broker has its outcome
+                continue
             if kill is None:
                 account.wrong.append(f"message {number}: no kill cut {outcome} from its ack")
                 continue
@@ -228,14 +240,6 @@ def _explain(
             account.cut_when_parked += outcome.is_parked
             gap = 0.0 if outcome.ended is None else kill.at - outcome.ended
             account.latest_cut = max(account.latest_cut, gap)
-    tries, puts, copies = records
-    began = {each.id: each.began for each in reversed(puts)}
-    arrivals = [each.copy for each in tries if each.copy and each.is_fresh]
-    arrivals += [each.id for each in copies]
-    for copy in {each for each in arrivals if arrivals.count(each) > 1}:
-        account.handed_on_twice += 1
-        if not any(not kill.worker and began[copy] <= kill.at for kill in kills):
-            account.wrong.append(f"message {number}: copy {copy} arrived more than once")
 
 
 def _outcomes(tries: list[Try], puts: list[Put], copies: list[Copy]) -> Mapping[str, list[Outcome]]:

@@ -142,6 +142,24 @@ def test_delays_are_measured_copy_by_copy(
     assert (found.off, found.off_since_confirm, found.off_alone) == off
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "outcomes", "kill", "is_wrong"),
+    [
+        (2, 2, OF_BROKER, False),
+        (2, 3, OF_BROKER, True),
+        (1, 2, OF_BROKER, True),
+        (2, 2, OF_WORKER, True),
+    ],
+    ids=["two", "three-of-two", "two-of-one", "no-broker-died"],
+)
+def test_each_copy_that_a_dead_broker_handed_on_has_its_outcome(
+    arrivals: int, outcomes: int, kill: Kill, is_wrong: bool
+) -> None:
+    tries = [tried(20.0 + n, is_fresh=n < arrivals) for n in range(outcomes)]
+    found = wrong(ASKS, delayed(9.0, 0.5), *tries, kills=[kill])
+    assert bool(found) is is_wrong
+
+
 @pytest.mark.parametrize(("at", "alone"), [(1.6, 0), (5.0, 1)])
 def test_what_is_late_without_postage_is_the_machine_s(at: float, alone: int) -> None:
     found = account(delayed(1.0, 0.5), tried(2.0), probes=[(at, 0.4)])
