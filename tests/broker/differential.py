@@ -24,8 +24,9 @@ from postage.broker.core.likeness import DEFAULT, LIKENESSES, Likeness, likeness
 from postage.broker.session.node import Node
 from postage.testing.installations import VARIABLE, programs_of
 from postage.testing.rabbitmq import RabbitMQNode
-from tests.broker.operations import CHANNELS, Step, closing, example
+from tests.broker.operations import example
 from tests.broker.peer import Peer
+from tests.broker.steps import CHANNELS, Step, closing
 from tests.support.sync_client import ConnectionWire, Silent, SocketWire, SyncClient
 
 VHOST = "t01"

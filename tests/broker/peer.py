@@ -12,7 +12,7 @@ from typing import Any
 
 from pika import spec
 
-from tests.broker.operations import QUEUES, Step
+from tests.broker.steps import QUEUES, Step
 from tests.support.sync_client import Event, SyncClient, Wire
 
 CONTROL = 9
