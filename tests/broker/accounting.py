@@ -37,7 +37,8 @@ from postage.broker.session.node import Node
 from postage.broker.wire.fields import Timestamp
 from postage.broker.wire.framing import FrameParser
 from postage.log_records import sorts
-from tests.broker.hostile_clients import Client, HostileClients
+from tests.broker.hostile_clients import HostileClients
+from tests.broker.simulated_client import Client
 
 LENGTH = 40
 """Steps of a sequence."""
