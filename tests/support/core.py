@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from postage.broker.core.queue import BrokerQueue, QueuedMessage
+from postage.broker.core.routing import BrokerBinding
 from postage.broker.core.validation import validate
 from postage.broker.core.vhost import VHost
 from postage.broker.wire.content import PublishedMessage, encode_properties
@@ -29,6 +30,15 @@ def new_queue(
     call = {"passive": False, "durable": True, "auto_delete": False, **flags}
     call |= {"queue": name, "exclusive": owner is not None, "arguments": arguments or {}}
     return virtual_host.declare_queue(SimpleNamespace(**call), owner)
+
+
+def new_fanout_queue(
+    virtual_host: VHost, name: str, arguments: dict[str, Any] | None = None
+) -> BrokerQueue:
+    """Declare a queue, and bind it to amq.fanout."""
+    queue = new_queue(virtual_host, name, arguments)
+    virtual_host.bind("amq.fanout", BrokerBinding("queue", name, ""), None)
+    return queue
 
 
 def message(
