@@ -1,4 +1,4 @@
-"""The floors of the package: imports point down only, and importing does nothing else."""
+"""The shape of the code: imports point down only and do nothing else, and modules are short."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 
 from tests.support.programs import run_program
-from tests.support.sources import PACKAGE, Import, Module, modules
+from tests.support.sources import PACKAGE, ROOT, Import, Module, modules
 
 MODULES = modules()
 NAMES = frozenset(module.name for module in MODULES)
@@ -48,6 +48,14 @@ FOREIGN = {
     9: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles", "yaml"},
 }
 LONGEST = 500
+#: The folders beside the package; their modules can be read in one sitting as well.
+BESIDE = ("tests", "benchmarks", "tools", "demos")
+#: Longer modules, and why each is allowed.
+LONGER = {
+    "tests/cli/test_run.py": "to be split",
+    "tests/green/test_rpc.py": "to be split",
+    "tests/model/test_dispatch.py": "to be split",
+}
 
 every_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 
@@ -113,6 +121,16 @@ def test_a_folder_can_be_taken_in_at_a_glance(folder: str, most: int) -> None:
 @every_module
 def test_module_can_be_read_in_one_sitting(module: Module) -> None:
     assert len(module.text.splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("folder", BESIDE)
+def test_other_modules_can_be_read_in_one_sitting(folder: str) -> None:
+    files = {str(path.relative_to(ROOT)): path for path in (ROOT / folder).rglob("*.py")}
+    lengths = {name: len(path.read_text().splitlines()) for name, path in files.items()}
+    too_long = {name for name, length in lengths.items() if length > LONGEST}
+
+    assert lengths, f"there is no module in {folder}"
+    assert not too_long - LONGER.keys()
 
 
 @every_module
