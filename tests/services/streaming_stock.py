@@ -1,4 +1,4 @@
-"""A service whose handlers stream, at the place that a test gives it."""
+"""A service whose handlers stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gevent.event
 
 from postage import MessageResult, Service, green, rpc
 from postage.settings import Settings
-from tests.support.endpoints import Endpoint
+from tests.services.shop import OutOfStock
 from tests.support.running import SOON
 
 
@@ -19,10 +19,6 @@ from tests.support.running import SOON
 class Line:
     number: int
     text: str
-
-
-class OutOfStock(Exception):
-    """A part of the interface."""
 
 
 class Stock(Service):
@@ -89,12 +85,6 @@ class Stock(Service):
     @rpc
     def one(self) -> int:
         return 1
-
-
-def placed(endpoint: Endpoint, kind: Any = Stock, **attributes: Any) -> Any:
-    """Return a class like *kind* whose queue is that of *endpoint*."""
-    known = {"exchange": endpoint.exchange, "queue": endpoint.queue}
-    return type("Stock", (kind,), known | attributes)
 
 
 def apart() -> Settings:

@@ -9,13 +9,10 @@ import pytest
 
 from postage import Application, Service, command, rpc
 from postage.testing.polling import wait_until
+from tests.services.shop import OutOfStock, placed
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Finished, run_program
 from tests.support.running import SOON, running
-
-
-class OutOfStock(Exception):
-    """The interface names it."""
 
 
 class Stock(Service):
@@ -35,8 +32,7 @@ class Stock(Service):
 
 
 def as_class(endpoint: Endpoint) -> Any:
-    places = {"exchange": endpoint.exchange, "queue": endpoint.queue}
-    return type("Stock", (Stock,), places)({"name": "stock"})
+    return placed(Stock, endpoint)({"name": "stock"})
 
 
 def as_functions(endpoint: Endpoint) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -34,24 +33,10 @@ from postage.cli.running import targets
 from postage.cli.running.targets import Target, load_objects, make_components
 from postage.testing import handle
 from postage.testing.polling import wait_until
+from tests.services.shop import Ordered, OutOfStock, Reservation, shouted
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.running import SOON, running
-
-
-@dataclass
-class Reservation:
-    item: str
-    count: int
-
-
-@dataclass
-class Ordered:
-    item: str
-
-
-class OutOfStock(Exception):
-    """The caller foresees it."""
 
 
 class Shelves(Protocol):
@@ -60,11 +45,6 @@ class Shelves(Protocol):
 
     @command
     def restock(self, item: str) -> None: ...
-
-
-def shouted(content: Any) -> Any:
-    content["parameters"]["item"] = content["parameters"]["item"].upper()
-    return content
 
 
 class Shop:
@@ -282,7 +262,7 @@ def test_functions_are_called_by_typed_and_classic_clients(shop, endpoint):
         Caller().message_either("screw")
         events(endpoint.exchange).publish(Ordered("bolt"))
         wait_until(lambda: len(shop.seen) == 4, SOON)
-    assert sorted(map(str, shop.seen)) == ["Ordered(item='bolt')", "nail", "nut", "screw"]
+    assert sorted(map(str, shop.seen)) == ["Ordered(item='bolt', count=1)", "nail", "nut", "screw"]
 
 
 def test_a_function_is_called_where_the_service_runs(shop):

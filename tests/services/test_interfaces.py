@@ -25,19 +25,10 @@ from postage import (
     rpc,
 )
 from postage.testing.polling import wait_until
-from tests.support.endpoints import Endpoint
+from tests.services.shop import OutOfStock, Reservation, placed
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
-
-
-class Reservation(msgspec.Struct):
-    item: str
-    count: int
-
-
-class OutOfStock(Exception):
-    """Both sides know it."""
 
 
 class Stock(Service):
@@ -104,15 +95,10 @@ class Simple:
         raise AssertionError("the code of an interface never runs")
 
 
-def served(endpoint: Endpoint, kind: Any = Stock) -> Any:
-    attributes = {"exchange": endpoint.exchange, "queue": endpoint.queue}
-    return type(kind.__name__, (kind,), attributes)({"name": "stock"})
-
-
 @pytest.mark.parametrize("interface", [Shelves, Abstract, Simple])
 def test_a_client_needs_no_code_of_the_server(endpoint, interface):
     stock = client(interface, exchange=endpoint.exchange, queue=endpoint.queue)
-    server = served(endpoint)
+    server = placed(Stock, endpoint)({"name": "stock"})
     with running(server):
         assert stock.reserve("bolt", count=3) == Reservation("bolt", 3)
         assert later(stock.reserve)("nut").get() == Reservation("nut", 1)
@@ -132,10 +118,10 @@ def test_a_client_needs_no_code_of_the_server(endpoint, interface):
 
 def test_an_interface_may_say_where_the_service_is(endpoint):
     where = {"exchange": endpoint.exchange, "queue": Quorum(endpoint.queue)}
-    placed = type("Placed", (), {**where, "reserve": Simple.reserve})
-    with running(served(endpoint)):
-        assert client(placed).reserve("bolt").count == 1
-        elsewhere = client(placed, queue="nobody-listens")
+    located = type("Located", (), {**where, "reserve": Simple.reserve})
+    with running(placed(Stock, endpoint)({"name": "stock"})):
+        assert client(located).reserve("bolt").count == 1
+        elsewhere = client(located, queue="nobody-listens")
         with options(elsewhere, timeout=0.5, max_retry=0), pytest.raises(NoRoute, match="nobody"):
             elsewhere.reserve("bolt")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pytest
 
 from postage import (
@@ -25,6 +23,7 @@ from postage import (
     rpc,
 )
 from postage.testing.polling import wait_until
+from tests.services.shop import Ordered, OutOfStock, Reservation, placed, shouted
 from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
 from tests.support.running import SOON, running
@@ -32,28 +31,8 @@ from tests.support.running import SOON, running
 pytestmark = pytest.mark.usefixtures("broker_env")
 
 
-class Reservation(msgspec.Struct):
-    item: str
-    count: int
-
-
-@dataclass
-class Ordered:
-    item: str
-    count: int = 1
-
-
-class OutOfStock(Exception):
-    """The caller foresees it."""
-
-
 class Gone(OutOfStock):
     """The interface does not name it, but its base."""
-
-
-def shouted(content: Any) -> Any:
-    content["parameters"]["item"] = content["parameters"]["item"].upper()
-    return content
 
 
 class Stock(Service):
@@ -124,12 +103,6 @@ class Stock(Service):
         self.seen.append(content)
 
 
-def at(endpoint: Endpoint, **attributes: Any) -> Any:
-    """Return a `Stock` of a class with *attributes* that listens at *endpoint*."""
-    attributes = {"exchange": endpoint.exchange, "queue": endpoint.queue, **attributes}
-    return type("Stock", (Stock,), attributes)({"name": "stock"})
-
-
 def caller(endpoint: Endpoint, **attributes: Any) -> Any:
     known = {"eks": [(endpoint.exchange, endpoint.queue)], "rpc_timeout": 10, "max_retry": 0}
     return type("Caller", (GenericProducer,), known | attributes)()
@@ -140,7 +113,7 @@ def content(result: Any) -> tuple[str, Any, str]:
 
 
 def test_a_classic_caller_sends_its_three_shapes(endpoint):
-    stock, classic = at(endpoint), caller(endpoint)
+    stock, classic = placed(Stock, endpoint)({"name": "stock"}), caller(endpoint)
     with running(stock):
         value = {"item": "bolt", "count": 1}
         assert content(classic.rpc_reserve("bolt")) == ("success", value, "")
@@ -157,7 +130,7 @@ def test_a_classic_caller_sends_its_three_shapes(endpoint):
 
 
 def test_results_of_typed_handlers_are_classic_results(endpoint):
-    stock, classic = at(endpoint), caller(endpoint)
+    stock, classic = placed(Stock, endpoint)({"name": "stock"}), caller(endpoint)
     with running(stock):
         assert content(classic.rpc_nothing()) == ("success", None, "")
         assert content(classic.rpc_classic_result("error")) == ("error", None, "no")
@@ -179,7 +152,8 @@ def test_results_of_typed_handlers_are_classic_results(endpoint):
 
 @pytest.mark.parametrize("exposure", ["text", "name", "id"])
 def test_what_belongs_to_the_interface_is_told_in_full(endpoint, exposure):
-    stock, classic = at(endpoint, expose_exceptions=exposure), caller(endpoint)
+    stock = placed(Stock, endpoint, expose_exceptions=exposure)({"name": "stock"})
+    classic = caller(endpoint)
     with running(stock):
         gone = classic.rpc_reserve("bolt", 11)
         assert content(gone) == ("exception", "OutOfStock", "('only', 10)")
@@ -193,7 +167,7 @@ def test_what_belongs_to_the_interface_is_told_in_full(endpoint, exposure):
 
 
 def test_commands_that_do_not_fit_are_parked_as_malformed(endpoint, raw: Raw):
-    stock, classic = at(endpoint), caller(endpoint)
+    stock, classic = placed(Stock, endpoint)({"name": "stock"}), caller(endpoint)
     parked = f"{endpoint.queue}.parked"
     with running(stock):
         classic.message_restock("bolt", 5)
@@ -212,7 +186,7 @@ def test_commands_that_do_not_fit_are_parked_as_malformed(endpoint, raw: Raw):
 
 
 def test_a_policy_of_a_typed_handler_counts(endpoint, raw: Raw):
-    stock = at(endpoint)
+    stock = placed(Stock, endpoint)({"name": "stock"})
     with running(stock):
         caller(endpoint).message_restock("bolt", 13)
         wait_until(lambda: stock.counts["parked"] == 1, SOON)
@@ -228,7 +202,7 @@ def test_events_arrive_by_their_type(endpoint, raw: Raw):
             message.body["content"] = content
             return message
 
-    stock = at(endpoint, concurrency=1)
+    stock = placed(Stock, endpoint, concurrency=1)({"name": "stock"})
     with running(stock):
         events(endpoint.exchange).publish(Ordered("bolt", 2))
         wait_until(lambda: len(stock.seen) == 2, SOON)
@@ -245,7 +219,7 @@ def test_events_arrive_by_their_type(endpoint, raw: Raw):
 
 
 def test_one_method_may_be_a_call_and_a_command(endpoint):
-    stock, classic = at(endpoint), caller(endpoint)
+    stock, classic = placed(Stock, endpoint)({"name": "stock"}), caller(endpoint)
     with running(stock):
         classic.message_both("bolt")
         assert classic.rpc_both("nut").value == "nut"
@@ -254,14 +228,14 @@ def test_one_method_may_be_a_call_and_a_command(endpoint):
 
 
 def test_a_method_of_a_service_stays_a_method(endpoint):
-    stock = at(endpoint)
+    stock = placed(Stock, endpoint)({"name": "stock"})
     assert stock.reserve("bolt", count=2) == Reservation("bolt", 2)
     assert Stock.reserve.__name__ == "reserve"
 
 
 def test_failures_name_the_method_of_the_user(endpoint, caplog):
     caplog.set_level("INFO", "postage.dispatch")
-    stock, classic = at(endpoint), caller(endpoint)
+    stock, classic = placed(Stock, endpoint)({"name": "stock"}), caller(endpoint)
     with running(stock):
         classic.rpc_reserve("bolt", 0)
         classic.rpc_reserve("bolt", "3")
@@ -271,7 +245,7 @@ def test_failures_name_the_method_of_the_user(endpoint, caplog):
 
 
 def test_a_retry_does_not_repeat_what_cannot_fit(endpoint):
-    stock = at(endpoint, retry=Retry(now=3, delays=(0.1,)))
+    stock = placed(Stock, endpoint, retry=Retry(now=3, delays=(0.1,)))({"name": "stock"})
     with running(stock):
         caller(endpoint).message_both(5)
         wait_until(lambda: stock.counts["parked"] == 1, SOON)

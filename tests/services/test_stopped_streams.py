@@ -19,7 +19,8 @@ from postage.services import stream_protocol
 from postage.services.stream_protocol import FIRST_WINDOW
 from postage.settings import Settings
 from postage.testing.polling import wait_until
-from tests.services.streaming_stock import apart, placed
+from tests.services.shop import placed
+from tests.services.streaming_stock import Stock, apart
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
@@ -35,7 +36,7 @@ STOPS: dict[str, Any] = {
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("call", ["lines", "feed"])
 def test_a_client_that_stops_early_ends_the_handler(endpoint, stop, call):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts = getattr(stock, call)(10**9 if call == "lines" else 10)
@@ -50,7 +51,7 @@ def test_a_client_that_stops_early_ends_the_handler(endpoint, stop, call):
 
 @pytest.mark.parametrize("where", ["in a step", "between steps", "timeout"])
 def test_a_client_that_is_killed_ends_the_handler(endpoint, where):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     seen = []
 
@@ -70,7 +71,7 @@ def test_a_client_that_is_killed_ends_the_handler(endpoint, where):
 
 
 def test_a_step_ends_at_its_limit(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts: Any = stock.feed(2)
@@ -82,7 +83,7 @@ def test_a_step_ends_at_its_limit(endpoint):
 
 
 def test_the_handler_gives_up_an_idle_client(endpoint):
-    interface = placed(endpoint, stream_timeout=0.2)
+    interface = placed(Stock, endpoint, stream_timeout=0.2)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts = stock.lines(10**6)
@@ -93,7 +94,7 @@ def test_the_handler_gives_up_an_idle_client(endpoint):
 
 
 def test_a_server_that_stops_tells_its_clients(endpoint):
-    interface = placed(endpoint, shutdown_timeout=0.1)
+    interface = placed(Stock, endpoint, shutdown_timeout=0.1)
     server, stock = interface({"name": "stock"}), client(interface, settings=apart())
     with running(server):
         parts = stock.feed(3)
@@ -111,7 +112,7 @@ def test_a_server_that_stops_tells_its_clients(endpoint):
 def test_a_lost_connection_ends_the_stream_on_both_sides(endpoint, side, monkeypatch):
     monkeypatch.setattr(stream_protocol, "PULSE", 0.1)
     settings = apart()
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface, settings=settings)
     with running(server):
         parts = stock.feed(1)

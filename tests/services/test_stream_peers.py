@@ -27,6 +27,7 @@ from postage.message import RpcCommand
 from postage.services import stream_protocol, streamed_calls
 from postage.services.stream_protocol import ACCEPTED, CREDIT, END, FIRST_WINDOW, NUMBER, PART, STOP
 from postage.testing.polling import wait_until
+from tests.services.shop import placed
 from tests.support.endpoints import Endpoint
 from tests.support.programs import Program
 from tests.support.raw import Raw, Taken
@@ -56,12 +57,6 @@ class Counting(Service):
             self.ends.append("count")
 
 
-def placed(endpoint: Endpoint, **attributes: Any) -> Any:
-    """Return the service at the queue of *endpoint*."""
-    known = {"exchange": endpoint.exchange, "queue": endpoint.queue}
-    return type("Counting", (Counting,), known | attributes)
-
-
 def encoded(message: Any) -> bytes:
     return json.dumps(message.body).encode()
 
@@ -73,7 +68,7 @@ class RawServer:
     """Answers one stream with what the test says."""
 
     def __init__(self, raw: Raw, endpoint: Endpoint) -> None:
-        self.raw, self.stock = raw, client(placed(endpoint))
+        self.raw, self.stock = raw, client(placed(Counting, endpoint))
         raw.declare(endpoint.queue)
         raw.channel.queue_bind(endpoint.queue, endpoint.exchange.name, endpoint.queue)
         self.credits = raw.declare("", durable=False, exclusive=True)
@@ -298,7 +293,7 @@ class RawClient:
 
 
 def test_a_client_in_another_language_reads_by_its_window(raw, endpoint):
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with running(service):
         caller = RawClient(raw, endpoint)
         taken = [caller.take() for _ in range(4)]
@@ -325,7 +320,7 @@ def test_a_client_in_another_language_reads_by_its_window(raw, endpoint):
 
 @pytest.mark.parametrize("credit", [10**12, 2**63 - 1])
 def test_a_credit_allows_a_thousand_parts_at_most(raw, endpoint, credit):
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with running(service):
         caller = RawClient(raw, endpoint, credit)
         wait_until(lambda: len(service.sent) == 1000, SOON)
@@ -340,7 +335,7 @@ def test_a_credit_allows_a_thousand_parts_at_most(raw, endpoint, credit):
 
 @pytest.mark.parametrize("window", [0, -1, True, "3", None])
 def test_what_is_no_window_asks_for_no_stream(raw, endpoint, window):
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with running(service):
         caller = RawClient(raw, endpoint, window)
         result = raw.take(caller.queue).value["content"]
@@ -349,7 +344,7 @@ def test_what_is_no_window_asks_for_no_stream(raw, endpoint, window):
 
 
 def test_a_request_without_an_id_gets_no_stream(raw, endpoint):
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with running(service):
         caller = RawClient(raw, endpoint, correlation_id=None)
         assert raw.take(caller.queue).value["content"]["value"] == stream_protocol.STREAMS
@@ -359,7 +354,7 @@ def test_a_request_without_an_id_gets_no_stream(raw, endpoint):
 
 
 def test_streams_go_only_to_the_queues_that_are_allowed(raw, endpoint):
-    service = placed(endpoint, reply_to=PRIVATE_QUEUES)({"name": "counting"})
+    service = placed(Counting, endpoint, reply_to=PRIVATE_QUEUES)({"name": "counting"})
     victim = raw.declare(endpoint.sub("victim"))
     with running(service):
         RawClient(raw, endpoint, reply_to=victim)
@@ -370,7 +365,7 @@ def test_streams_go_only_to_the_queues_that_are_allowed(raw, endpoint):
 @pytest.mark.parametrize("taken", [0, 3])
 def test_the_handler_ends_when_the_queue_of_its_caller_does(raw, endpoint, taken, monkeypatch):
     monkeypatch.setattr(stream_protocol, "PULSE", 0.05)
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with running(service):
         caller = RawClient(raw, endpoint)
         for _ in range(taken):
@@ -413,7 +408,8 @@ else:
 def test_a_server_that_is_killed_is_an_error_in_time(endpoint, successor, monkeypatch):
     monkeypatch.setattr(stream_protocol, "PULSE", 0.1)
     monkeypatch.setattr(streamed_calls, "LINGER", SHORT)
-    service = placed(endpoint)({"name": "counting"})  # declares the queue, and has no consumer
+    # It declares the queue, and has no consumer.
+    service = placed(Counting, endpoint)({"name": "counting"})
     counting, got = client(type(service)), []
     with Program("-c", PROGRAM, endpoint.exchange.name, endpoint.queue, "server") as program:
         with options(counting, timeout=SOON):
@@ -437,7 +433,7 @@ def test_a_server_that_is_killed_is_an_error_in_time(endpoint, successor, monkey
 
 def test_a_client_that_is_killed_ends_the_handler(endpoint, monkeypatch):
     monkeypatch.setattr(stream_protocol, "PULSE", 0.1)
-    service = placed(endpoint)({"name": "counting"})
+    service = placed(Counting, endpoint)({"name": "counting"})
     with (
         running(service),
         Program("-c", PROGRAM, endpoint.exchange.name, endpoint.queue, "client") as program,

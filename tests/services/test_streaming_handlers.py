@@ -10,13 +10,14 @@ import pytest
 from postage import Application, HandlerError, Service, SettingsError, command, rpc
 from postage.message import RpcCommand
 from postage.testing import handle
-from tests.services.streaming_stock import Line, Stock, placed
+from tests.services.shop import placed
+from tests.services.streaming_stock import Line, Stock
 from tests.support.running import running
 
 
 @pytest.mark.parametrize("function", ["lines", "failing"])
 def test_a_streaming_handler_is_tested_without_a_broker(endpoint, function):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     if function == "lines":
         handled = handle(interface, RpcCommand("lines", {"count": 2}))
         assert handled.result is not None
@@ -98,7 +99,7 @@ def test_the_signature_says_that_a_handler_streams():
 @pytest.mark.parametrize("value", [0, -1, "5", None])
 def test_a_stream_timeout_is_a_number_of_seconds(endpoint, value):
     with pytest.raises(SettingsError, match="stream_timeout"):
-        placed(endpoint, stream_timeout=value)
-    service = placed(endpoint)({"name": "stock"})
+        placed(Stock, endpoint, stream_timeout=value)
+    service = placed(Stock, endpoint)({"name": "stock"})
     with pytest.raises(SettingsError, match="stream_timeout"):
         service.stream_timeout = value

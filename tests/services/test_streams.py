@@ -28,7 +28,8 @@ from postage.green.handling.time_limits import TimeLimit
 from postage.services.stream_protocol import FIRST_WINDOW, WINDOW
 from postage.services.streamed_calls import PartStream
 from postage.testing.polling import wait_until
-from tests.services.streaming_stock import Line, OutOfStock, Stock, apart, placed
+from tests.services.shop import OutOfStock, placed
+from tests.services.streaming_stock import Line, Stock, apart
 from tests.support.recorder import Recorder
 from tests.support.running import SOON, running
 from tests.support.waiting import assert_stays
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 @pytest.mark.parametrize("count", [0, 1, FIRST_WINDOW, WINDOW + 1, 1000])
 def test_all_parts_arrive_in_their_order(endpoint, count):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts = stock.lines(count)
@@ -49,7 +50,7 @@ def test_all_parts_arrive_in_their_order(endpoint, count):
 
 
 def test_streams_run_side_by_side_and_beside_calls(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface, settings=apart())
     with running(server):
         reading = [gevent.spawn(lambda: [each.number for each in stock.lines(300)]) for _ in "abc"]
@@ -59,7 +60,7 @@ def test_streams_run_side_by_side_and_beside_calls(endpoint):
 
 
 def test_a_slow_client_holds_the_handler(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts = stock.lines(10**9)
@@ -84,7 +85,7 @@ def test_a_slow_client_holds_the_handler(endpoint):
     ],
 )
 def test_an_error_comes_after_the_parts_before_it(endpoint, after, how, error, text):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     got = []
     with running(server):
@@ -100,7 +101,7 @@ def test_an_error_comes_after_the_parts_before_it(endpoint, after, how, error, t
 
 
 def test_the_call_itself_tells_what_is_wrong_with_it(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     stock: Any = client(interface)
     with options(stock, timeout=0.3, max_retry=0):
         with pytest.raises(NoRoute):
@@ -113,7 +114,7 @@ def test_the_call_itself_tells_what_is_wrong_with_it(endpoint):
         def lines(self, count: str) -> Iterator[Line]:  # type: ignore[override]
             raise AssertionError
 
-    with running(placed(endpoint, Newer)({"name": "stock"})):
+    with running(placed(Newer, endpoint)({"name": "stock"})):
         with pytest.raises(BadParameters, match="Expected `str`"):
             stock.lines(1)
         with pytest.raises(RemoteError, match="must return an iterator"):
@@ -134,7 +135,7 @@ def test_each_step_has_the_whole_time_of_a_call(endpoint, monkeypatch):
                 yield deadline.remaining() == math.inf  # for the calls of the handler
 
     monkeypatch.setattr(PartStream, "next_part", noted)
-    interface = placed(endpoint, Patient)
+    interface = placed(Patient, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server), options(stock, timeout=7):
         assert list(stock.feed(3)) == [True] * 3
@@ -142,7 +143,7 @@ def test_each_step_has_the_whole_time_of_a_call(endpoint, monkeypatch):
 
 
 def test_classic_callers_get_an_error_and_nothing_runs(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server = interface({"name": "stock"})
     producer = type("P", (green.GenericProducer,), {"eks": [(endpoint.exchange, endpoint.queue)]})()
     with running(server):
@@ -158,7 +159,7 @@ def test_a_server_that_does_not_stream_is_a_bad_reply(endpoint):
         def lines(self, content, reply):
             return 5
 
-    stock = client(placed(endpoint))
+    stock = client(placed(Stock, endpoint))
     eqk = [(endpoint.exchange, [(endpoint.queue, endpoint.queue)])]
     with running(Classic({"name": "classic"}, eqk)):
         with pytest.raises(RemoteError, match="no stream") as raised:
@@ -179,7 +180,7 @@ def test_hooks_limits_and_the_message_hold_for_streams(endpoint):
             yield
 
     results: list[Any] = []
-    interface = placed(endpoint, around=[Watching()])
+    interface = placed(Stock, endpoint, around=[Watching()])
     server, stock = interface({"name": "stock"}), client(interface)
     stock._producer.around = [Watching()]
     with running(server):
@@ -192,7 +193,7 @@ def test_hooks_limits_and_the_message_hold_for_streams(endpoint):
 
 
 def test_a_running_stream_is_one_handling(endpoint):
-    interface = placed(endpoint, concurrency=1)
+    interface = placed(Stock, endpoint, concurrency=1)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts = stock.feed(1)
@@ -204,7 +205,7 @@ def test_a_running_stream_is_one_handling(endpoint):
 
 
 def test_an_unusual_use_of_the_iterator_is_told(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, stock = interface({"name": "stock"}), client(interface)
     with running(server):
         parts: Any = stock.feed(1)

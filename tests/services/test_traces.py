@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from postage import Application, Service, client, command, event, events, rpc
 from postage.services import later
+from tests.services.shop import OutOfStock, placed
 from tests.support.endpoints import Endpoint
 from tests.support.running import running
 from tests.support.spans import Spans
 
 pytestmark = pytest.mark.usefixtures("broker_env")
-
-
-class OutOfStock(Exception):
-    """Is declared."""
 
 
 @dataclass
@@ -55,13 +51,8 @@ def spans() -> Spans:
     return Spans()
 
 
-def placed(endpoint: Endpoint, **attributes: Any) -> Any:
-    known = {"exchange": endpoint.exchange, "queue": endpoint.queue}
-    return type("Stock", (Stock,), known | attributes)
-
-
 def test_calls_and_commands_of_a_client_are_traced(endpoint: Endpoint, spans: Spans):
-    kind = placed(endpoint, around=[spans.hook])
+    kind = placed(Stock, endpoint, around=[spans.hook])
     stock = client(kind, around=[spans.hook])
     name = endpoint.queue
     with running(kind()):
@@ -96,7 +87,7 @@ def test_functions_are_traced(endpoint: Endpoint, spans: Spans):
 
 def test_events_are_traced(endpoint: Endpoint, spans: Spans):
     endpoint.exchange.exchange_type = "topic"
-    with running(placed(endpoint, around=[spans.hook])()):
+    with running(placed(Stock, endpoint, around=[spans.hook])()):
         events(endpoint.exchange, around=[spans.hook]).publish(Sold(1))
         spans.wait(2)
 
@@ -106,7 +97,7 @@ def test_events_are_traced(endpoint: Endpoint, spans: Spans):
 
 def test_a_stream_is_one_span_of_its_server(endpoint: Endpoint, spans: Spans):
     """The span of the caller ends when the stream is open."""
-    kind = placed(endpoint, around=[spans.hook])
+    kind = placed(Stock, endpoint, around=[spans.hook])
     stock = client(kind, around=[spans.hook])
     with running(kind()):
         assert list(stock.numbers(3)) == [0, 1, 2]

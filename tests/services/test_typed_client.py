@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
-import msgspec
 import pytest
 
 from postage import (
@@ -29,21 +27,11 @@ from postage import (
     rpc,
 )
 from postage.testing.polling import wait_until
-from tests.support.endpoints import Endpoint
+from tests.services.shop import Ordered, Reservation, placed
 from tests.support.recorder import Recorder
 from tests.support.running import SOON, running
 
 pytestmark = pytest.mark.usefixtures("broker_env")
-
-
-class Reservation(msgspec.Struct):
-    item: str
-    count: int
-
-
-@dataclass
-class Ordered:
-    item: str
 
 
 class OutOfStock(Exception):
@@ -141,13 +129,8 @@ class Classic(Recorder):
         self.seen.append(content["parameters"])
 
 
-def placed(endpoint: Endpoint, kind: Any = Stock) -> Any:
-    """Return a class like *kind* whose queue is that of *endpoint*."""
-    return type("Stock", (kind,), {"exchange": endpoint.exchange, "queue": endpoint.queue})
-
-
 def test_a_call_returns_its_value_or_raises(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     stock = client(interface)
     with running(interface({"name": "stock"})):
         assert stock.reserve("bolt", count=3) == Reservation("bolt", 3)
@@ -179,7 +162,7 @@ def test_a_call_returns_its_value_or_raises(endpoint):
     ],
 )
 def test_wrong_arguments_are_not_sent(endpoint, args, kwds, path):
-    stock: Any = client(placed(endpoint))  # nobody serves it
+    stock: Any = client(placed(Stock, endpoint))  # nobody serves it
     for call in (stock.reserve, later(stock.reserve)):
         with pytest.raises(BadParameters) as raised:
             call(*args, **kwds)
@@ -194,15 +177,15 @@ def test_bad_parameters_of_a_server_are_raised(endpoint):
         def reserve(self, item: str, count: str = "1") -> Reservation:  # type: ignore[override]
             raise AssertionError
 
-    stock = client(placed(endpoint))
-    server = placed(endpoint, Newer)({"name": "stock"})
+    stock = client(placed(Stock, endpoint))
+    server = placed(Newer, endpoint)({"name": "stock"})
     with running(server), pytest.raises(BadParameters) as raised:
         stock.reserve("bolt", 3)
     assert (raised.value.path, raised.value.reason) == ("count", "Expected `str`, got `int`")
 
 
 def test_options_hold_in_their_block_and_greenlet(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     stock, other = client(interface), client(interface)
     server = interface({"name": "stock"})
     with running(server):
@@ -220,14 +203,14 @@ def test_options_hold_in_their_block_and_greenlet(endpoint):
 
 
 def test_a_service_that_is_not_there_is_no_route(endpoint):
-    stock = client(placed(endpoint))
+    stock = client(placed(Stock, endpoint))
     stock._producer.max_retry = 0
     with options(stock, timeout=0.5), pytest.raises(NoRoute):
         stock.reserve("bolt")
 
 
 def test_calls_in_the_background_are_gathered(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     stock = client(interface)
     with running(interface({"name": "stock"})):
         calls = [later(stock.reserve)("bolt", count) for count in range(1, 12)]
@@ -258,7 +241,8 @@ def test_calls_of_a_handler_are_not_those_of_its_caller(endpoint):
             behind: Any = stock
             behind.reserve(5)
 
-    stock, middle, server = client(placed(endpoint)), client(Middle), Middle({"name": "middle"})
+    stock = client(placed(Stock, endpoint))
+    middle, server = client(Middle), Middle({"name": "middle"})
     with running(server):
         for how, text in {
             "builtin": "TimeoutError",
@@ -275,7 +259,7 @@ def test_calls_of_a_handler_are_not_those_of_its_caller(endpoint):
 
 
 def test_events_are_published_by_their_type(endpoint):
-    interface = placed(endpoint)
+    interface = placed(Stock, endpoint)
     server, shop = interface({"name": "stock"}), events(endpoint.exchange)
     with running(server):
         shop.publish(Ordered("bolt"))
@@ -288,7 +272,7 @@ def test_events_are_published_by_their_type(endpoint):
 
 
 def test_a_classic_processor_is_called_by_an_interface(endpoint):
-    shelf = client(placed(endpoint, Shelf))
+    shelf = client(placed(Shelf, endpoint))
     eqk = [(endpoint.exchange, [(endpoint.queue, endpoint.queue)])]
     server = Classic({"name": "classic"}, eqk)
     with running(server):
@@ -304,7 +288,7 @@ def test_a_classic_processor_is_called_by_an_interface(endpoint):
 
 
 def test_a_client_has_only_calls_and_commands(endpoint):
-    stock: Any = client(placed(endpoint))
+    stock: Any = client(placed(Stock, endpoint))
     assert {"reserve", "total_of", "restock"} <= set(dir(stock))
     for name in ("on_ordered", "start", "rserve"):
         with pytest.raises(AttributeError, match="has no call or command"):
@@ -316,7 +300,7 @@ def test_odd_arguments_of_the_tools_are_refused(endpoint):
         @rpc
         def call(self) -> None: ...
 
-    stock = client(placed(endpoint))
+    stock = client(placed(Stock, endpoint))
     with pytest.raises(SettingsError, match="Nowhere has no exchange and queue"):
         client(Nowhere)
     with pytest.raises(SettingsError, match=r"later\(\) takes a call of a client"):
