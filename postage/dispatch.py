@@ -27,6 +27,7 @@ from postage.errors import (
     RejectMessage,
     RetryLater,
 )
+from postage.handler_statistics import HandlerTally
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
 from postage.message import (
@@ -47,8 +48,8 @@ __all__ = [
 
 logger = logger_of(__name__)
 
-Bound = tuple[Callable[..., Any], str | None]
-"""A bound method, and the part of the body that it gets (None: all of it)."""
+Bound = tuple[Callable[..., Any], str | None, HandlerTally]
+"""A bound method, the part of the body that it gets (None: all of it), and what counts its runs."""
 
 
 class Verdict(enum.Enum):
@@ -106,6 +107,8 @@ class Outcome:
     """The handlers that may run again, because one of them has failed."""
     failed_handlers: tuple[Any, ...] = ()
     """The handlers that have raised `failures`, in the same order."""
+    tallies: tuple[HandlerTally, ...] = ()
+    """What counts the runs of `failed_handlers`, in the same order."""
 
     def __init__(self, name: str, handlers: int) -> None:
         self.name = name
@@ -115,10 +118,13 @@ class Outcome:
         self.failures: list[BaseException] = []
         """The exceptions of handlers, `RejectMessage` included."""
 
-    def record(self, exc: BaseException, handler: Any, id_: str = "") -> None:
+    def record(
+        self, exc: BaseException, handler: Any, tally: HandlerTally | None = None, id_: str = ""
+    ) -> None:
         """Record and log an exception of *handler*; raise it again if the handler was killed.
 
-        *id_* is all that the caller of an RPC gets to know of the exception, if not empty.
+        *tally* counts the runs of the handler; None: it is a job.  *id_* is all that the caller of
+        an RPC gets to know of the exception, if not empty.
         """
         if isinstance(exc, HandlerKilled):
             raise exc
@@ -129,6 +135,9 @@ class Outcome:
         self.verdict = Verdict.REJECT
         self.failures.append(exc)
         self.failed_handlers += (handler,)
+        if tally is not None:
+            self.tallies += (tally,)
+            tally.note_error(exc)
         subject = f"the message {self.name!r}" if self.name else "one of its turns"
         said = next((verb for kind, verb in _SAID.items() if isinstance(exc, kind)), "")
         if said:
@@ -229,7 +238,8 @@ def dispatch(
         _serve(body, found, reply, outcome, answer_unknown=answer_unknown)
         return outcome
     last = len(found)
-    for place, (handler, part) in enumerate(found, 1):
+    for place, (handler, part, tally) in enumerate(found, 1):
+        began = tally.begin(body)
         try:
             message = body if part is None else body[part]
             if place < last:  # the last handler can have the original
@@ -238,11 +248,13 @@ def dispatch(
             returned = handler(_filtered(handler, filters, message) if filters else message)
             if returned is not None:
                 _refuse_unrun(handler, returned)
-        except _Filtered:  # noqa: PERF203 - each handler fails on its own
+        except _Filtered:
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
-            outcome.record(exc, handler)
+            outcome.record(exc, handler, tally)
             outcome.found = found
+        finally:
+            tally.end(began)
     return outcome
 
 
@@ -259,7 +271,8 @@ def _serve(
         if answer_unknown:
             reply(MessageResultException(UNKNOWN_COMMAND, f"nobody here handles {outcome.name!r}"))
         return
-    handler, part = found[-1]
+    handler, part, tally = found[-1]
+    began = tally.begin(body)
     try:
         message = body if part is None else body[part]
         filters = getattr(handler, "filters", None)
@@ -283,8 +296,10 @@ def _serve(
         _send_exception(reply, result)
     except BaseException as exc:
         result, id_ = disclosed(exc, reply.exposure)
-        outcome.record(exc, handler, id_)
+        outcome.record(exc, handler, tally, id_)
         _send_exception(reply, result)
+    finally:
+        tally.end(began)
 
 
 def _send_exception(reply: Reply, result: MessageResultException) -> None:

@@ -28,6 +28,7 @@ from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.handling.admission import Admission, needs_admission
 from postage.green.handling.current import propagation
 from postage.green.handling.jobs import Job, Jobs
+from postage.green.handling.measuring import Measuring
 from postage.green.handling.pausing import Pausing
 from postage.green.handling.recovery import Recovery, check_policies
 from postage.green.handling.watching import watched_handling
@@ -64,7 +65,7 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
 
 
-class MessageProcessor(MicroThread, HandlerOwner, Pausing):
+class MessageProcessor(MicroThread, HandlerOwner, Pausing, Measuring):
     """Handles the messages of its queues with its decorated methods.
 
     Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
@@ -473,12 +474,12 @@ class MessageProcessor(MicroThread, HandlerOwner, Pausing):
         """Return the handlers of a message, bound to this processor."""
         # Nearly every processor has the handlers of its class only: this saves it a call.
         table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
-        found = []
+        tallies, found = self._tallies, []
         for attribute, part in table.found[body["category"], body["type"], body["name"]]:
             handler = getattr(self, attribute)
             if isinstance(handler, type):  # a `Handler` class
                 handler = types.MethodType(handler, self)
-            found.append((handler, part))
+            found.append((handler, part, tallies[attribute]))
         if not found:
             self._warn_of_unhandled(body)
         return found

@@ -15,6 +15,7 @@ from postage.encoding import JsonEncoder
 from postage.errors import AckAndRestart, EncodingError, ExitScheduler, FilterError, RejectMessage
 from postage.handlers import Handler, MessageFilter
 from postage.message import Message, MessageCommand, MessageResult, MessageResultException
+from tests.support.bound import bound
 
 CONTENT = {"parameters": {"list": [1, 2]}}
 
@@ -35,7 +36,7 @@ def raising(exc):
 
 def on_content(*handlers):
     """Return *handlers* as dispatch takes them, for the content of a message."""
-    return [(handler, "content") for handler in handlers]
+    return [bound(handler) for handler in handlers]
 
 
 class Speechless(Exception):
@@ -171,7 +172,7 @@ def test_each_handler_gets_its_own_deep_copy(part):
         content["parameters"]["list"].append("spoiled")
         content.clear()
 
-    outcome = dispatch(command(), [(spoil, part)] * 3)
+    outcome = dispatch(command(), [bound(spoil, part)] * 3)
 
     assert outcome.failures == []
     assert len({id(message) for message in got}) == 3
@@ -180,7 +181,7 @@ def test_each_handler_gets_its_own_deep_copy(part):
 @pytest.mark.behaviour("several-handlers")
 def test_a_content_handler_cannot_change_the_body_of_another():
     got = []
-    dispatch(command(), [(dict.clear, "content"), (got.append, None)])
+    dispatch(command(), [bound(dict.clear), bound(got.append, None)])
 
     assert got == [command()]
 

@@ -13,6 +13,7 @@ from postage.dispatch import Reply, Verdict, dispatch, perform
 from postage.errors import HandlerError
 from postage.handlers import Handler, MessageFilter
 from postage.message import MessageCommand, MessageResult
+from tests.support.bound import bound
 
 
 def command():
@@ -22,7 +23,7 @@ def command():
 
 def on_content(*handlers):
     """Return *handlers* as dispatch takes them, for the content of a message."""
-    return [(handler, "content") for handler in handlers]
+    return [bound(handler) for handler in handlers]
 
 
 class Later:
@@ -60,7 +61,7 @@ TEXT = r"returned code that has not run \(\w+\)"
 @pytest.mark.parametrize("part", ["content", None])
 def test_returned_code_is_a_failure_and_the_others_run(handler, part):
     got = []
-    outcome = dispatch(command(), [(handler, part), (got.append, part)])
+    outcome = dispatch(command(), [bound(handler, part), bound(got.append, part)])
 
     assert (outcome.verdict, len(got)) == (Verdict.REJECT, 1)
     (failure,) = outcome.failures

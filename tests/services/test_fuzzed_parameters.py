@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from postage import JsonEncoder, RpcCommand, Service, rpc
 from postage.dispatch import Reply, dispatch
 from postage.message import MessageResultException, check_body
+from tests.support.bound import bound
 
 BODIES = 100
 """For each of the 20 signatures."""
@@ -330,7 +331,7 @@ def test_no_handler_runs_on_what_its_hints_refuse(name, sent):
     body = check_body(JsonEncoder.decode(JsonEncoder.encode(RpcCommand(name, sent).body)))
     answer = Answer()
     ran.clear()
-    dispatch(body, [(getattr(service, f"{name} (rpc)"), "content")], reply=answer.reply)
+    dispatch(body, [bound(getattr(service, f"{name} (rpc)"))], reply=answer.reply)
     (result,) = answer.replies
     if ran:
         (got,) = ran
@@ -360,7 +361,7 @@ def test_each_handler_runs_on_what_fits(name, sent):
     service, answer = object.__new__(Fuzzed), Answer()
     ran.clear()
     body = RpcCommand(name, sent).body
-    dispatch(body, [(getattr(service, f"{name} (rpc)"), "content")], reply=answer.reply)
+    dispatch(body, [bound(getattr(service, f"{name} (rpc)"))], reply=answer.reply)
     assert len(ran) == 1
     assert may_run(name, sent)
 

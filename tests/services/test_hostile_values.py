@@ -18,6 +18,7 @@ from postage.dispatch import Reply, dispatch
 from postage.errors import MalformedMessage
 from postage.message import MessageResultException, check_body
 from postage.services.signatures import Signature
+from tests.support.bound import bound
 
 LONG = 1_000_000
 Number = NewType("Number", int)
@@ -264,7 +265,7 @@ class Server(Service):
 def answer(server: Server, name: str, parameters: Any) -> Any:
     replies: list[Any] = []
     body = check_body(JsonEncoder.decode(JsonEncoder.encode(RpcCommand(name, parameters).body)))
-    handlers = [(getattr(server, f"{name} (rpc)"), "content")]
+    handlers = [bound(getattr(server, f"{name} (rpc)"))]
     dispatch(body, handlers, reply=Reply(replies.append))
     (result,) = replies
     assert isinstance(result, MessageResultException)

@@ -21,6 +21,7 @@ from postage.green.handling.watching import watched_handling
 from postage.green.rpc.serving import refuse
 from postage.green.runtime import runtime_of
 from postage.green.topology import QueueDeclaration
+from postage.handler_statistics import HandlerTally
 from postage.log_records import counted
 from postage.recoverability import (
     RETRY,
@@ -92,6 +93,8 @@ class Recovery:
             if self._decide(delivery, outcome, tries).remedy is not Remedy.AT_ONCE:
                 break
             processor.counts["retried"] += 1
+            for *_, tally in found:
+                tally.count("retried")
             note_tries(tries)
             outcome, tries = self._run(delivery, found), tries + 1
             if outcome.verdict is Verdict.ACK:
@@ -114,6 +117,8 @@ class Recovery:
         Switches.  While the broker does not take the copy, waits, at most until the processor stops
         or the channel is lost; the message then returns to its queue.
         """
+        for tally in outcome.tallies:
+            tally.count("failed")
         why, error = reason_for(outcome.failures)
         handlers = ", ".join(map(name_of, outcome.failed_handlers))
         decision = PARK
@@ -121,9 +126,10 @@ class Recovery:
             decision = self._decide(delivery, outcome, outcome.tries)
         queue = self._queue_of(delivery)
         if decision.remedy is Remedy.LATER and queue is not None and not is_stream(queue.flags):
-            self._delay(delivery, queue, decision.delay, outcome.tries)
+            self._delay(delivery, queue, decision.delay, outcome)
         else:
-            self._park(delivery, queue, Failure(why, error, handlers), outcome.tries)
+            failure = Failure(why, error, handlers)
+            self._park(delivery, queue, failure, outcome.tries, outcome.tallies)
 
     def give_up(self, delivery: Delivery, why: str, error: BaseException) -> None:
         """Park or reject a message that no handler gets, because of *error*; waits as `settle`."""
@@ -136,19 +142,27 @@ class Recovery:
         return decide(zip(outcome.failures, policies, strict=True), history, tries=tries)
 
     def _delay(
-        self, delivery: Delivery, queue: QueueDeclaration, seconds: float, tries: int
+        self, delivery: Delivery, queue: QueueDeclaration, seconds: float, outcome: Outcome
     ) -> None:
         """Let the broker deliver the message again after *seconds*."""
         headers = headers_of(delivery)
-        history = History.of(headers).failed(time.time(), tries)
+        history = History.of(headers).failed(time.time(), outcome.tries)
         origin = origin_headers(*origin_of(delivery.exchange, delivery.routing_key, headers))
         put = partial(self._parking.delay, delivery, queue, history.later() | origin, seconds)
-        self._keep(delivery, "delayed", put)
+        self._keep(delivery, "delayed", put, outcome.tallies)
 
     def _park(
-        self, delivery: Delivery, queue: QueueDeclaration | None, failure: Failure, tries: int
+        self,
+        delivery: Delivery,
+        queue: QueueDeclaration | None,
+        failure: Failure,
+        tries: int,
+        tallies: Sequence[HandlerTally] = (),
     ) -> None:
-        """Park the message, or reject it if its queue or its processor says so."""
+        """Park the message, or reject it if its queue or its processor says so.
+
+        *tallies* are those of the handlers that have failed.
+        """
         processor = self._processor
         if queue is None:  # it was removed meanwhile
             delivery.reject(requeue=True)
@@ -173,9 +187,15 @@ class Recovery:
         about = dossier(failure, History.of(headers).failed(now, tries), now)
         name = parking_queue(processor.park, queue.name)
         put = partial(self._parking.park, delivery, name, keeping_type(queue.flags), about)
-        self._keep(delivery, "parked", put)
+        self._keep(delivery, "parked", put, tallies)
 
-    def _keep(self, delivery: Delivery, what: str, put: Callable[[], None]) -> None:
+    def _keep(
+        self,
+        delivery: Delivery,
+        what: str,
+        put: Callable[[], None],
+        tallies: Sequence[HandlerTally],
+    ) -> None:
         """Let the broker keep a copy of the message, and acknowledge it only then.
 
         If the broker does not, tries again, with growing pauses.  Meanwhile the message keeps its
@@ -183,20 +203,26 @@ class Recovery:
         Messages that the broker has not kept take turns, of which the pauses are a part: 250 that
         tried each for itself kept a processor core busy.
         """
-        if self._try_to_keep(delivery, what, put):
+        if self._try_to_keep(delivery, what, put, tallies):
             return
         consumer = self._processor.consumer
         while True:
             with self._turn:
                 if not delivery.channel.alive or consumer.stopping:
                     break
-                if self._try_to_keep(delivery, what, put):
+                if self._try_to_keep(delivery, what, put, tallies):
                     self._backoff.reset()
                     return
                 consumer.ending.wait(self._backoff.pause())
         delivery.reject(requeue=True)
 
-    def _try_to_keep(self, delivery: Delivery, what: str, put: Callable[[], None]) -> bool:
+    def _try_to_keep(
+        self,
+        delivery: Delivery,
+        what: str,
+        put: Callable[[], None],
+        tallies: Sequence[HandlerTally],
+    ) -> bool:
         """Try once to let the broker keep the message; tell whether it does."""
         if not delivery.channel.alive:
             return False
@@ -208,6 +234,8 @@ class Recovery:
             self._complain(delivery, what, exc)
             return False
         self._processor.counts[what] += 1
+        for tally in tallies:
+            tally.count(what)
         self._processor.consumer.ack(delivery)  # knows it again, if the broker has withdrawn it
         return True
 

@@ -1,0 +1,221 @@
+"""What the handlers of one processor have done: how often, how fast, for whom, with what errors.
+
+How it works
+------------
+A processor has a `HandlerTally` for each of its handlers that has run.  `HandlerTally.begin` is
+called before each run, and `HandlerTally.end` after it, for every message: so both do as little as
+possible.  How long a run took is only put into a list.  When the list is full, or when somebody
+asks (`HandlerTally.statistics`), it is sorted into the histogram, which then costs a tenth of what
+each run for itself would cost.
+
+The memory of a tally is bounded, whatever peers send: a histogram has a fixed number of buckets,
+and only the first `MOST_SENDERS` senders are counted by their names.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from postage.foreign_text import one_line
+
+__all__ = [
+    "BOUNDS",
+    "LONGEST_ERROR",
+    "LONGEST_SENDER",
+    "MOST_SENDERS",
+    "HandlerStatistics",
+    "HandlerTallies",
+    "HandlerTally",
+    "quantile",
+]
+
+BOUNDS: Sequence[float] = tuple(
+    float(f"{step}e{power}") for power in range(-5, 3) for step in (1, 1.5, 2, 3, 5, 7)
+)
+"""The upper bounds of the buckets of a histogram, in seconds: 10 µs to 700 s, six for each power of
+ten.  One more bucket has what took longer."""
+MOST_SENDERS = 20
+"""How many senders are counted by name."""
+LONGEST_SENDER = 100
+"""Characters of the longest name that is counted."""
+LONGEST_ERROR = 200
+"""Characters that are kept of the text of an error."""
+
+_MOST_RECENT = 128
+_clock = time.perf_counter
+
+
+class HandlerTally:
+    """Counts the runs of one handler of one processor; for the thread of its hub."""
+
+    __slots__ = (
+        "_buckets",
+        "_recent",
+        "_runs",
+        "_seconds",
+        "delayed",
+        "failed",
+        "last_error",
+        "last_error_at",
+        "parked",
+        "retried",
+    )
+
+    def __init__(self) -> None:
+        self._runs: dict[Any, int] = {None: 0}
+        """The runs that have begun, by the name of the sender; None: of all other senders."""
+        self._recent: list[float] = []
+        """How long the last runs took, which are not in the next two yet."""
+        self._seconds, self._buckets = 0.0, [0] * (len(BOUNDS) + 1)
+        self.failed = self.retried = self.delayed = self.parked = 0
+        """See `HandlerStatistics`."""
+        self.last_error, self.last_error_at = "", 0.0
+
+    def begin(self, body: dict[str, Any]) -> float:
+        """Note that a run for the message *body* begins; return the time, for `end`."""
+        try:
+            self._runs[body["fingerprint"].get("name")] += 1
+        except (KeyError, TypeError, AttributeError):  # a new name, or none
+            self._runs[self._name_in(body.get("fingerprint"))] += 1
+        return _clock()
+
+    def end(self, began: float) -> None:
+        """Note that the run which began at *began* has ended, in whatever way."""
+        recent = self._recent
+        recent.append(_clock() - began)
+        if len(recent) >= _MOST_RECENT:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Sort the last runs into the histogram."""
+        recent, buckets, before = self._recent, self._buckets, 0
+        recent.sort()
+        for place, bound in enumerate(BOUNDS):
+            after = bisect_right(recent, bound, before)
+            buckets[place] += after - before
+            before = after
+            if before == len(recent):
+                break
+        buckets[-1] += len(recent) - before
+        self._seconds += sum(recent)
+        recent.clear()
+
+    def _name_in(self, fingerprint: Any) -> str | None:
+        """Return the name under which the sender with this *fingerprint* is counted from now on."""
+        name = fingerprint.get("name") if isinstance(fingerprint, dict) else None
+        is_name = isinstance(name, str) and 0 < len(name) <= LONGEST_SENDER
+        if not is_name or len(self._runs) > MOST_SENDERS:
+            return None
+        self._runs[name] = 0
+        return str(name)
+
+    def count(self, what: str) -> None:
+        """Count a message as ``failed``, ``delayed`` or ``parked``, or a run as ``retried``."""
+        setattr(self, what, getattr(self, what) + 1)
+
+    def note_error(self, error: BaseException) -> None:
+        """Keep the kind and the text of *error*, which the handler has raised."""
+        text = one_line(error, LONGEST_ERROR)
+        self.last_error = f"{type(error).__name__}{text and f': {text}'}"
+        self.last_error_at = time.time()
+
+    def statistics(self, handler: str) -> HandlerStatistics:
+        """Return a snapshot, for the handler of this name."""
+        self._sort_in()
+        begun, ended = sum(self._runs.values()), sum(self._buckets)
+        senders = {name: count for name, count in self._runs.items() if name is not None}
+        return HandlerStatistics(
+            handler=handler,
+            received=begun - self.retried,
+            in_flight=begun - ended,
+            failed=self.failed,
+            retried=self.retried,
+            delayed=self.delayed,
+            parked=self.parked,
+            seconds=self._seconds,
+            buckets=tuple(self._buckets),
+            senders=senders,
+            other_senders=self._runs[None],
+            last_error=self.last_error,
+            last_error_at=self.last_error_at,
+        )
+
+
+class HandlerTallies(dict[str, HandlerTally]):
+    """The tallies of a processor, by the attribute of the handler; made at the first run."""
+
+    def __missing__(self, handler: str) -> HandlerTally:
+        tally = self[handler] = HandlerTally()
+        return tally
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """Return a snapshot of each handler that has run, in the order of their first runs."""
+        return tuple(tally.statistics(handler) for handler, tally in self.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerStatistics:
+    """One handler of one processor, since the processor was made."""
+
+    handler: str
+    """The attribute of the processor that is the handler."""
+    received: int
+    """Messages that it has begun to handle."""
+    in_flight: int
+    """Runs that have not ended."""
+    failed: int
+    """Messages for which it has raised an error, after all tries at once."""
+    retried: int
+    """Runs that were tries at once, for messages that had failed before."""
+    delayed: int
+    """Messages that failed and were given to the broker, to be handled again later."""
+    parked: int
+    """Messages that failed and were put into a parking queue."""
+    seconds: float
+    """How long all its runs that have ended took together.  Filters are a part of a run, and so is
+    the time in which the handler waits."""
+    buckets: tuple[int, ...]
+    """How many runs have ended within each of `BOUNDS` and not within the one before it; the last
+    one: how many took longer."""
+    senders: dict[str, int]
+    """Its runs by the name in the fingerprint of the sender, for the first `MOST_SENDERS`."""
+    other_senders: int
+    """Its runs for all other senders, and for messages that name none."""
+    last_error: str
+    """The last error that it has raised, on one line, or an empty text."""
+    last_error_at: float
+    """When, by `time.time`; 0 if there was none."""
+
+    @property
+    def mean(self) -> float | None:
+        """How many seconds a run took on average; None before the end of the first one."""
+        ended = sum(self.buckets)
+        return self.seconds / ended if ended else None
+
+    def quantile(self, share: float) -> float | None:
+        """Return within how many seconds this *share* of the runs has ended, about; see below."""
+        return quantile(self.buckets, share)
+
+
+def quantile(buckets: Iterable[int], share: float) -> float | None:
+    """Return the time within which *share* of the runs in these *buckets* have ended, in seconds.
+
+    It is interpolated in its bucket, so it is wrong by a third at most.  A run that took longer
+    than the last of `BOUNDS` counts as this one.  None if the buckets are empty.
+    """
+    sums = list(accumulate(buckets))
+    if not sums or not sums[-1]:
+        return None
+    rank = share * sums[-1]
+    place = bisect_left(sums, rank)
+    if place >= len(BOUNDS):
+        return BOUNDS[-1]
+    before = sums[place - 1] if place else 0
+    low = BOUNDS[place - 1] if place else 0.0
+    part = (rank - before) / (sums[place] - before)
+    return low + (BOUNDS[place] - low) * part

@@ -1,0 +1,138 @@
+"""What is counted for each handler: exact counts, a bounded histogram, bounded names."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from postage.handler_statistics import (
+    BOUNDS,
+    LONGEST_ERROR,
+    LONGEST_SENDER,
+    MOST_SENDERS,
+    HandlerTallies,
+    HandlerTally,
+    quantile,
+)
+
+
+def body(name: object = "caller") -> dict[str, object]:
+    return {"fingerprint": {"name": name}}
+
+
+def test_a_run_is_in_flight_until_it_ends() -> None:
+    tally = HandlerTally()
+
+    first, second = tally.begin(body()), tally.begin(body())
+    tally.end(first)
+    during = tally.statistics("handler")
+    tally.end(second)
+    after = tally.statistics("handler")
+
+    assert (during.received, during.in_flight, sum(during.buckets)) == (2, 1, 1)
+    assert (after.received, after.in_flight, sum(after.buckets)) == (2, 0, 2)
+
+
+def test_tries_at_once_are_no_further_messages() -> None:
+    tally = HandlerTally()
+
+    for _ in range(3):
+        tally.end(tally.begin(body()))
+    tally.retried = 2
+
+    assert tally.statistics("handler").received == 1
+
+
+def test_many_runs_are_counted_exactly() -> None:
+    tally = HandlerTally()
+
+    for _ in range(1000):
+        tally.end(tally.begin(body()))
+    found = tally.statistics("handler")
+
+    assert found.received == sum(found.buckets) == found.senders["caller"] == 1000
+    assert found.mean is not None
+    assert math.isclose(found.mean, found.seconds / 1000)
+
+
+def test_only_so_many_senders_are_counted_by_name() -> None:
+    tally = HandlerTally()
+
+    for number in range(MOST_SENDERS + 5):
+        tally.end(tally.begin(body(f"sender {number}")))
+        tally.end(tally.begin(body("sender 0")))
+    found = tally.statistics("handler")
+
+    assert len(found.senders) == MOST_SENDERS
+    assert found.senders["sender 0"] == MOST_SENDERS + 5 + 1
+    assert found.other_senders == 5
+
+
+@pytest.mark.parametrize("name", ["x" * (LONGEST_SENDER + 1), "", None, 5, ["list"], {}])
+def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
+    tally = HandlerTally()
+
+    tally.end(tally.begin(body(name)))
+    found = tally.statistics("handler")
+
+    assert (found.senders, found.other_senders) == ({}, 1)
+
+
+@pytest.mark.parametrize("message", [{}, {"fingerprint": {}}, {"fingerprint": None}])
+def test_a_message_without_a_fingerprint_is_counted(message: dict[str, object]) -> None:
+    tally = HandlerTally()
+
+    tally.end(tally.begin(message))
+
+    assert tally.statistics("handler").other_senders == 1
+
+
+def test_the_last_error_is_short_and_on_one_line() -> None:
+    tally = HandlerTally()
+
+    tally.note_error(ValueError("first"))
+    tally.note_error(OSError("\x1b[2Jline\n" + "x" * 10_000))
+    found = tally.statistics("handler")
+
+    assert found.last_error.startswith(r"OSError: \x1b[2Jline\n")
+    assert len(found.last_error) < LONGEST_ERROR + 50
+    assert found.last_error.isprintable()
+    assert found.last_error_at > 0
+
+
+def test_tallies_are_made_at_the_first_run() -> None:
+    tallies = HandlerTallies()
+
+    tallies["take"].end(tallies["take"].begin(body()))
+
+    assert [each.handler for each in tallies.statistics()] == ["take"]
+
+
+def test_the_bounds_grow_by_the_same_steps() -> None:
+    ratios = [above / below for below, above in pairwise(BOUNDS)]
+
+    assert (BOUNDS[0], BOUNDS[-1]) == (1e-05, 700.0)
+    assert all(1.3 < ratio < 1.7 for ratio in ratios)
+
+
+@pytest.mark.parametrize("seconds", [0.00002, 0.004, 0.9, 45.0])
+def test_a_quantile_is_right_by_a_third(seconds: float) -> None:
+    buckets = [0] * (len(BOUNDS) + 1)
+    place = next(i for i, bound in enumerate(BOUNDS) if bound >= seconds)
+    buckets[place] = 1000
+
+    for share in (0.01, 0.5, 0.99):
+        found = quantile(buckets, share)
+        assert found is not None
+        assert 0.6 < found / seconds < 1.7
+
+
+def test_quantiles_at_the_ends() -> None:
+    empty = [0] * (len(BOUNDS) + 1)
+    endless = [*empty[:-1], 5]
+
+    assert quantile(empty, 0.5) is None
+    assert quantile([], 0.5) is None
+    assert quantile(endless, 0.5) == BOUNDS[-1]
