@@ -27,7 +27,7 @@ from postage.errors import (
     RejectMessage,
     RetryLater,
 )
-from postage.handler_statistics import HandlerTally
+from postage.handler_statistics import HandlerTally, clock
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
 from postage.message import (
@@ -254,7 +254,7 @@ def dispatch(
             outcome.record(exc, handler, tally)
             outcome.found = found
         finally:
-            tally.end(began)
+            tally.took(clock() - began)
     return outcome
 
 
@@ -299,7 +299,7 @@ def _serve(
         outcome.record(exc, handler, tally, id_)
         _send_exception(reply, result)
     finally:
-        tally.end(began)
+        tally.took(clock() - began)
 
 
 def _send_exception(reply: Reply, result: MessageResultException) -> None:

@@ -3,9 +3,9 @@
 How it works
 ------------
 A processor has a `HandlerTally` for each of its handlers that has run.  `HandlerTally.begin` is
-called before each run, and `HandlerTally.end` after it, for every message: so both do as little as
-possible.  How long a run took is only put into a list.  When the list is full, or when somebody
-asks (`HandlerTally.statistics`), it is sorted into the histogram, which then costs a tenth of what
+called before each run, and `HandlerTally.took` after it, for every message: so both do as little as
+possible.  How long a run took is only put into a list.  After a hundred runs, or when somebody asks
+(`HandlerTally.statistics`), the list is sorted into the histogram, which then costs a tenth of what
 each run for itself would cost.
 
 The memory of a tally is bounded, whatever peers send: a histogram has a fixed number of buckets,
@@ -14,6 +14,7 @@ and only the first `MOST_SENDERS` senders are counted by their names.
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,9 @@ from typing import Any
 
 from postage.foreign_text import one_line
 
+clock = time.perf_counter
+"""The clock by which runs are timed."""
+
 __all__ = [
     "BOUNDS",
     "LONGEST_ERROR",
@@ -31,6 +35,7 @@ __all__ = [
     "HandlerStatistics",
     "HandlerTallies",
     "HandlerTally",
+    "clock",
     "quantile",
 ]
 
@@ -46,8 +51,8 @@ LONGEST_SENDER = 100
 LONGEST_ERROR = 200
 """Characters that are kept of the text of an error."""
 
-_MOST_RECENT = 128
-_clock = time.perf_counter
+_SELDOM = 127
+"""A sender's run with a number that has none of these bits lets the last runs be sorted in."""
 
 
 class HandlerTally:
@@ -64,6 +69,7 @@ class HandlerTally:
         "last_error_at",
         "parked",
         "retried",
+        "took",
     )
 
     def __init__(self) -> None:
@@ -71,37 +77,38 @@ class HandlerTally:
         """The runs that have begun, by the name of the sender; None: of all other senders."""
         self._recent: list[float] = []
         """How long the last runs took, which are not in the next two yet."""
+        self.took = self._recent.append
+        """Notes how many seconds a run took that has ended."""
         self._seconds, self._buckets = 0.0, [0] * (len(BOUNDS) + 1)
         self.failed = self.retried = self.delayed = self.parked = 0
         """See `HandlerStatistics`."""
         self.last_error, self.last_error_at = "", 0.0
 
     def begin(self, body: dict[str, Any]) -> float:
-        """Note that a run for the message *body* begins; return the time, for `end`."""
-        try:
-            self._runs[body["fingerprint"].get("name")] += 1
-        except (KeyError, TypeError, AttributeError):  # a new name, or none
-            self._runs[self._name_in(body.get("fingerprint"))] += 1
-        return _clock()
+        """Note that a run for the message *body* begins; return the time.
 
-    def end(self, began: float) -> None:
-        """Note that the run which began at *began* has ended, in whatever way."""
-        recent = self._recent
-        recent.append(_clock() - began)
-        if len(recent) >= _MOST_RECENT:
+        When it has ended, in whatever way, call `took` with the seconds that it took.
+        """
+        runs = self._runs
+        try:
+            name = body["fingerprint"].get("name")
+            runs[name] = number = runs[name] + 1
+        except (KeyError, TypeError, AttributeError):  # a new name, or none
+            name = self._name_in(body.get("fingerprint"))
+            runs[name] = number = runs.get(name, 0) + 1
+        if not number & _SELDOM:
             self._sort_in()
+        return clock()
 
     def _sort_in(self) -> None:
         """Sort the last runs into the histogram."""
-        recent, buckets, before = self._recent, self._buckets, 0
+        recent, buckets, after = self._recent, self._buckets, 0
         recent.sort()
-        for place, bound in enumerate(BOUNDS):
-            after = bisect_right(recent, bound, before)
+        while after < len(recent):  # once for each bucket that has any of them
+            before, place = after, bisect_left(BOUNDS, recent[after])
+            within = BOUNDS[place] if place < len(BOUNDS) else math.inf
+            after = bisect_right(recent, within, before)
             buckets[place] += after - before
-            before = after
-            if before == len(recent):
-                break
-        buckets[-1] += len(recent) - before
         self._seconds += sum(recent)
         recent.clear()
 
@@ -109,9 +116,8 @@ class HandlerTally:
         """Return the name under which the sender with this *fingerprint* is counted from now on."""
         name = fingerprint.get("name") if isinstance(fingerprint, dict) else None
         is_name = isinstance(name, str) and 0 < len(name) <= LONGEST_SENDER
-        if not is_name or len(self._runs) > MOST_SENDERS:
+        if not is_name or (name not in self._runs and len(self._runs) > MOST_SENDERS):
             return None
-        self._runs[name] = 0
         return str(name)
 
     def count(self, what: str) -> None:

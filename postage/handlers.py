@@ -444,6 +444,8 @@ class HandlerOwner(metaclass=MessageHandlerType):
     """The rules that the values of attributes must follow."""
     _own_handlers: dict[str, Any] | None = None
     _own_routes: tuple[RouteTable, RouteTable] | None = None
+    _bound_handlers: Any = None
+    """The handlers, bound to this object; made again when one of them has been replaced."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a decorated function or class becomes a handler of this instance.
@@ -463,6 +465,8 @@ class HandlerOwner(metaclass=MessageHandlerType):
                     raise HandlerError(where, text)
             elif isinstance(value, types.FunctionType) and is_typed(value):
                 raise HandlerError(where, _TOO_LATE)
+            if callable(value):  # it may replace a handler
+                super().__setattr__("_bound_handlers", None)
             super().__setattr__(name, value)
             return
         check_name(type(self), name)
@@ -472,6 +476,10 @@ class HandlerOwner(metaclass=MessageHandlerType):
         super().__setattr__(name, value)
         super().__setattr__("_own_handlers", {**(self._own_handlers or {}), name: value})
         super().__setattr__("_own_routes", None)
+
+    def __delattr__(self, name: str) -> None:
+        super().__setattr__("_bound_handlers", None)
+        super().__delattr__(name)
 
     def add_handler(self, handler: Callable[..., Any]) -> None:
         """Add a decorated function or `Handler` class to this instance; see `__setattr__`."""

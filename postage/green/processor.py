@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import types
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from postage.around import Around
 from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.copies import TYPED
-from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch
+from postage.dispatch import HandlerKilled, NextAction, Outcome, Verdict, dispatch
 from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.foreign_text import one_line
@@ -27,15 +26,14 @@ from postage.green.amqp.hub_logging import HubLogger
 from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.handling.admission import Admission, needs_admission
 from postage.green.handling.current import propagation
+from postage.green.handling.finding import HandlerFinder
 from postage.green.handling.jobs import Job, Jobs
-from postage.green.handling.measuring import Measuring
 from postage.green.handling.pausing import Pausing
 from postage.green.handling.recovery import Recovery, check_policies
 from postage.green.handling.watching import watched_handling
 from postage.green.microthread import MicroThread
 from postage.green.pool import KILL_LIMIT, Pool
 from postage.green.rpc.serving import refuse, serve
-from postage.handlers import HandlerOwner
 from postage.kill_switch import KillSwitch
 from postage.log_records import counted, place_of
 from postage.message import check_body
@@ -65,7 +63,7 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 """Seconds that a processor takes to end, at most, after its handlers were killed."""
 
 
-class MessageProcessor(MicroThread, HandlerOwner, Pausing, Measuring):
+class MessageProcessor(MicroThread, HandlerFinder, Pausing):
     """Handles the messages of its queues with its decorated methods.
 
     Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
@@ -329,7 +327,7 @@ class MessageProcessor(MicroThread, HandlerOwner, Pausing, Measuring):
             error = error or exc
         finally:
             self.consumer.copies.running.discard(pool)
-            self._pool, self._error = None, error
+            self._pool, self._error, self._bound_handlers = None, error, None
             self._ended.set()
             if self._on_end is not None:
                 self._on_end(error)
@@ -469,28 +467,6 @@ class MessageProcessor(MicroThread, HandlerOwner, Pausing, Measuring):
             encoding = str(delivery.properties.content_encoding or "")
             named = f" (its content_encoding is {encoding[:40]!r})" if encoding else ""
             raise MalformedMessage(f"{one_line(exc)}{named}") from exc
-
-    def _handlers_of(self, body: dict[str, Any]) -> list[Bound]:
-        """Return the handlers of a message, bound to this processor."""
-        # Nearly every processor has the handlers of its class only: this saves it a call.
-        table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
-        tallies, found = self._tallies, []
-        for attribute, part in table.found[body["category"], body["type"], body["name"]]:
-            handler = getattr(self, attribute)
-            if isinstance(handler, type):  # a `Handler` class
-                handler = types.MethodType(handler, self)
-            found.append((handler, part, tallies[attribute]))
-        if not found:
-            self._warn_of_unhandled(body)
-        return found
-
-    def _warn_of_unhandled(self, body: dict[str, Any]) -> None:
-        category = body["category"]
-        if category == "rpc" and not self.answer_unknown:
-            return  # another processor on this key handles it
-        remark = self._routes.remark_on(category, body["type"], body["name"])
-        if remark is not None:
-            logger.warning("%s %s.", type(self).__name__, remark)
 
     def _run_job(self, job: Job) -> None:
         outcome = job.run()

@@ -25,10 +25,11 @@ def body(name: object = "caller") -> dict[str, object]:
 def test_a_run_is_in_flight_until_it_ends() -> None:
     tally = HandlerTally()
 
-    first, second = tally.begin(body()), tally.begin(body())
-    tally.end(first)
+    tally.begin(body())
+    tally.begin(body())
+    tally.took(0.001)
     during = tally.statistics("handler")
-    tally.end(second)
+    tally.took(0.001)
     after = tally.statistics("handler")
 
     assert (during.received, during.in_flight, sum(during.buckets)) == (2, 1, 1)
@@ -39,7 +40,8 @@ def test_tries_at_once_are_no_further_messages() -> None:
     tally = HandlerTally()
 
     for _ in range(3):
-        tally.end(tally.begin(body()))
+        tally.begin(body())
+        tally.took(0.001)
     tally.retried = 2
 
     assert tally.statistics("handler").received == 1
@@ -49,7 +51,8 @@ def test_many_runs_are_counted_exactly() -> None:
     tally = HandlerTally()
 
     for _ in range(1000):
-        tally.end(tally.begin(body()))
+        tally.begin(body())
+        tally.took(0.001)
     found = tally.statistics("handler")
 
     assert found.received == sum(found.buckets) == found.senders["caller"] == 1000
@@ -61,8 +64,10 @@ def test_only_so_many_senders_are_counted_by_name() -> None:
     tally = HandlerTally()
 
     for number in range(MOST_SENDERS + 5):
-        tally.end(tally.begin(body(f"sender {number}")))
-        tally.end(tally.begin(body("sender 0")))
+        tally.begin(body(f"sender {number}"))
+        tally.took(0.001)
+        tally.begin(body("sender 0"))
+        tally.took(0.001)
     found = tally.statistics("handler")
 
     assert len(found.senders) == MOST_SENDERS
@@ -74,7 +79,8 @@ def test_only_so_many_senders_are_counted_by_name() -> None:
 def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
     tally = HandlerTally()
 
-    tally.end(tally.begin(body(name)))
+    tally.begin(body(name))
+    tally.took(0.001)
     found = tally.statistics("handler")
 
     assert (found.senders, found.other_senders) == ({}, 1)
@@ -84,7 +90,8 @@ def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
 def test_a_message_without_a_fingerprint_is_counted(message: dict[str, object]) -> None:
     tally = HandlerTally()
 
-    tally.end(tally.begin(message))
+    tally.begin(message)
+    tally.took(0.001)
 
     assert tally.statistics("handler").other_senders == 1
 
@@ -105,7 +112,8 @@ def test_the_last_error_is_short_and_on_one_line() -> None:
 def test_tallies_are_made_at_the_first_run() -> None:
     tallies = HandlerTallies()
 
-    tallies["take"].end(tallies["take"].begin(body()))
+    tallies["take"].begin(body())
+    tallies["take"].took(0.001)
 
     assert [each.handler for each in tallies.statistics()] == ["take"]
 
