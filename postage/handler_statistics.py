@@ -20,6 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from random import random
 from typing import Any
 
 from postage.foreign_text import one_line
@@ -29,6 +30,7 @@ clock = time.perf_counter
 
 __all__ = [
     "BOUNDS",
+    "EXACT",
     "LONGEST_ERROR",
     "LONGEST_SENDER",
     "MOST_SENDERS",
@@ -51,8 +53,11 @@ LONGEST_SENDER = 100
 LONGEST_ERROR = 200
 """Characters that are kept of the text of an error."""
 
-_SELDOM = 127
-"""A sender's run with a number that has none of these bits lets the last runs be sorted in."""
+EXACT = 50
+"""Runs whose senders are all looked at.  Later it is one of `PAUSE`, because to look at the sender
+of every message cost a busy process two percent."""
+PAUSE = 16
+_MOST_RECENT = 100
 
 
 class HandlerTally:
@@ -60,10 +65,13 @@ class HandlerTally:
 
     __slots__ = (
         "_buckets",
+        "_looked_at",
         "_recent",
-        "_runs",
         "_seconds",
+        "_senders",
+        "begun",
         "delayed",
+        "due",
         "failed",
         "last_error",
         "last_error_at",
@@ -73,8 +81,12 @@ class HandlerTally:
     )
 
     def __init__(self) -> None:
-        self._runs: dict[Any, int] = {None: 0}
-        """The runs that have begun, by the name of the sender; None: of all other senders."""
+        self.begun = 0
+        """How many runs have begun."""
+        self.due, self._looked_at = 1, 0
+        """At which run `look` is called next, and at which it was last."""
+        self._senders: dict[str | None, int] = {None: 0}
+        """The runs up to the last look, by the name of the sender; None: of all others."""
         self._recent: list[float] = []
         """How long the last runs took, which are not in the next two yet."""
         self.took = self._recent.append
@@ -89,16 +101,29 @@ class HandlerTally:
 
         When it has ended, in whatever way, call `took` with the seconds that it took.
         """
-        runs = self._runs
-        try:
-            name = body["fingerprint"].get("name")
-            runs[name] = number = runs[name] + 1
-        except (KeyError, TypeError, AttributeError):  # a new name, or none
-            name = self._name_in(body.get("fingerprint"))
-            runs[name] = number = runs.get(name, 0) + 1
-        if not number & _SELDOM:
-            self._sort_in()
+        self.begun = begun = self.begun + 1
+        if begun >= self.due:
+            self.look(body)
         return clock()
+
+    def look(self, body: dict[str, Any]) -> None:
+        """Count the sender of *body*, also for the runs since the last look; sort runs in.
+
+        The pauses are random, because senders may take turns.
+        """
+        fingerprint = body.get("fingerprint")
+        sender = fingerprint.get("name") if isinstance(fingerprint, dict) else None
+        is_name = isinstance(sender, str) and 0 < len(sender) <= LONGEST_SENDER
+        is_known = is_name and sender in self._senders
+        if not (is_known or (is_name and len(self._senders) <= MOST_SENDERS)):
+            sender = None
+        self._senders[sender] = self._senders.get(sender, 0) + self.begun - self._looked_at
+        self._looked_at = self.begun
+        # random() costs a fifth of randrange().
+        pause = 1 if self.begun < EXACT else 1 + int(random() * (2 * PAUSE - 1))  # noqa: S311 - no secret
+        self.due = self.begun + pause
+        if len(self._recent) > _MOST_RECENT:
+            self._sort_in()
 
     def _sort_in(self) -> None:
         """Sort the last runs into the histogram."""
@@ -111,14 +136,6 @@ class HandlerTally:
             buckets[place] += after - before
         self._seconds += sum(recent)
         recent.clear()
-
-    def _name_in(self, fingerprint: Any) -> str | None:
-        """Return the name under which the sender with this *fingerprint* is counted from now on."""
-        name = fingerprint.get("name") if isinstance(fingerprint, dict) else None
-        is_name = isinstance(name, str) and 0 < len(name) <= LONGEST_SENDER
-        if not is_name or (name not in self._runs and len(self._runs) > MOST_SENDERS):
-            return None
-        return str(name)
 
     def count(self, what: str) -> None:
         """Count a message as ``failed``, ``delayed`` or ``parked``, or a run as ``retried``."""
@@ -133,8 +150,8 @@ class HandlerTally:
     def statistics(self, handler: str) -> HandlerStatistics:
         """Return a snapshot, for the handler of this name."""
         self._sort_in()
-        begun, ended = sum(self._runs.values()), sum(self._buckets)
-        senders = {name: count for name, count in self._runs.items() if name is not None}
+        begun, ended = self.begun, sum(self._buckets)
+        senders = {name: count for name, count in self._senders.items() if name is not None}
         return HandlerStatistics(
             handler=handler,
             received=begun - self.retried,
@@ -146,7 +163,7 @@ class HandlerTally:
             seconds=self._seconds,
             buckets=tuple(self._buckets),
             senders=senders,
-            other_senders=self._runs[None],
+            other_senders=self._senders[None],
             last_error=self.last_error,
             last_error_at=self.last_error_at,
         )
@@ -189,7 +206,8 @@ class HandlerStatistics:
     """How many runs have ended within each of `BOUNDS` and not within the one before it; the last
     one: how many took longer."""
     senders: dict[str, int]
-    """Its runs by the name in the fingerprint of the sender, for the first `MOST_SENDERS`."""
+    """Its runs by the name in the fingerprint of the sender, for the first `MOST_SENDERS`: exact up
+    to `EXACT` runs, later about."""
     other_senders: int
     """Its runs for all other senders, and for messages that name none."""
     last_error: str
