@@ -12,9 +12,13 @@ from typing import Protocol
 
 from benchmarks.actor import Actor
 
-STEADY = ("PYTHONHASHSEED=0", "POSTAGE_LATE_AFTER=60", "PYTHONDONTWRITEBYTECODE=")
+STEADY = (
+    *("PYTHONHASHSEED=0", "POSTAGE_LATE_AFTER=60", "POSTAGE_DISCOVERY=0"),
+    "PYTHONDONTWRITEBYTECODE=",
+)
 """valgrind runs at a fiftieth of the speed.  So sets have the same order each time, the hub monitor
-keeps quiet, and modules are not compiled again."""
+keeps quiet, no station opens in the midst of a count, which it does once for each process, and
+modules are not compiled again."""
 
 
 class Clock(Protocol):

@@ -57,7 +57,7 @@ TLS_PORT = "5671"
 MECHANISMS = ("PLAIN", "EXTERNAL")
 """The ways to log in that we know."""
 _FILES = ("cacertfile", "certfile", "keyfile")
-_FLAGS = ("wait_for_broker", "tls", "verify")
+_FLAGS = ("wait_for_broker", "discovery", "tls", "verify")
 
 
 def _are_addresses(value: object) -> bool:
@@ -115,6 +115,8 @@ class Settings:
     """Bytes of messages that the process may have in hand, received but not yet acknowledged or
     rejected.  The decoded form counts, too, by an estimate.  Beyond it, consumers with many bytes
     in hand take one message at a time."""
+    discovery: bool = True
+    """Let `postage ps`, `top` and `describe` find the processors: see docs/discovery.md."""
     tls: bool = False
     """Speak TLS, as an ``amqps://`` URL asks for."""
     cacertfile: str = ""

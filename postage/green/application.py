@@ -17,6 +17,7 @@ import gevent.lock
 from postage._version import __version__
 from postage.addressing import Address, check_group
 from postage.attributes import APPLICATION
+from postage.discovery import GenericApplicationExchange
 from postage.errors import ChannelRefused, IdentityTaken, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
@@ -32,12 +33,6 @@ from postage.settings import Hup, Settings
 from postage.values import check_values, value_error
 
 __all__ = ["GenericApplication", "GenericApplicationExchange", "LoggingProducerStub"]
-
-
-class GenericApplicationExchange(Exchange):
-    """The exchange of generic applications."""
-
-    name = "generic-application-exchange"
 
 
 class LoggingProducerStub:

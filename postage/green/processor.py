@@ -17,7 +17,7 @@ from postage.around import Around
 from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.copies import TYPED
-from postage.dispatch import HandlerKilled, NextAction, Outcome, Verdict, dispatch
+from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch
 from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.foreign_text import one_line
@@ -26,9 +26,10 @@ from postage.green.amqp.hub_logging import HubLogger
 from postage.green.consumer import GenericConsumer, OnEnd
 from postage.green.handling.admission import Admission, needs_admission
 from postage.green.handling.current import propagation
-from postage.green.handling.finding import HandlerFinder
+from postage.green.handling.finding import BoundHandlers, HandlerFinder
 from postage.green.handling.jobs import Job, Jobs
 from postage.green.handling.pausing import Pausing
+from postage.green.handling.presence import enter
 from postage.green.handling.recovery import Recovery, check_policies
 from postage.green.handling.watching import watched_handling
 from postage.green.microthread import MicroThread
@@ -142,6 +143,7 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
     """Whether a delivery that arrives may have to go back."""
     _is_draining = False
     _timers: Group | None = None
+    _station: Any = None
     _rules = PROCESSOR
 
     def __init__(
@@ -258,6 +260,7 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         self._jobs = Jobs(self, pool.submit)
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
         self._ended.clear()
+        self._station = enter(self)
 
     def _remarks(self) -> Iterator[str]:
         if not self.consumer.listens:
@@ -328,6 +331,8 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         finally:
             self.consumer.copies.running.discard(pool)
             self._pool, self._error, self._bound_handlers = None, error, None
+            if self._station is not None:
+                self._station.remove(self)
             self._ended.set()
             if self._on_end is not None:
                 self._on_end(error)
@@ -467,6 +472,18 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
             encoding = str(delivery.properties.content_encoding or "")
             named = f" (its content_encoding is {encoding[:40]!r})" if encoding else ""
             raise MalformedMessage(f"{one_line(exc)}{named}") from exc
+
+    def _handlers_of(self, body: dict[str, Any]) -> Sequence[Bound]:
+        """Return the handlers of a message, bound to this processor."""
+        # Nearly every processor has the handlers of its class only: this saves it a call.
+        table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
+        known: BoundHandlers | None = self._bound_handlers
+        if known is None or known.table is not table:
+            known = self._bound_handlers = BoundHandlers(self, table, self._tallies)
+        found = known[body["category"], body["type"], body["name"]]
+        if not found:
+            self._warn_of_unhandled(body)
+        return found
 
     def _run_job(self, job: Job) -> None:
         outcome = job.run()

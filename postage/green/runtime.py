@@ -89,6 +89,8 @@ class Runtime:
         """When queues have refused failed messages, by `time.monotonic`."""
         self.declared_at: dict[str, float] = {}
         """When the young quorum queues of failed messages were declared, by `time.monotonic`."""
+        self.station: Any = None
+        """Answers queries for the processors: see `handling.presence`."""
         self.calls = Calls(self.pair, self.declare_gate)
         self.pair.on_failure.append(partial(replying.on_failure, self.pair))
 

@@ -110,6 +110,15 @@ class Signature:
         self._values = _getter(self._in_order) if self._keywords else library().structs.astuple
         self._of_object, self._of_array = self._readings()
 
+    def __str__(self) -> str:
+        """Return the parameters and the result as a reader of the contract knows them."""
+        parts = []
+        for each in self.parameters:
+            default = "" if each.is_required else f" = {each.default!r}"
+            parts.append(f"{each.name}: {inspect.formatannotation(each.hint)}{default}")
+        returns = inspect.formatannotation(self.returns)
+        return f"({', '.join(parts)}) -> {f'stream of {returns}' if self.streams else returns}"
+
     @classmethod
     def of(cls, owner: type, name: str, function: Any) -> Signature:
         """Return the signature of *function*, the method *name* of *owner*.

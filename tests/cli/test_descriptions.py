@@ -93,12 +93,12 @@ def test_a_value_that_is_no_number_shows_as_none(value):
 
     assert number_at(odd, "uptime") is None
     assert handled(odd) is None
-    assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 10)
+    assert row(odd | {"rate": value}) == ("one", "1.0@h", *["-"] * 12)
 
 
 @pytest.mark.parametrize("statistics", [None, 7, "text", [1]])
 def test_statistics_may_be_anything(statistics):
-    assert row(described(statistics=statistics))[3:8] == ("-",) * 5
+    assert row(described(statistics=statistics))[3:9] == ("-",) * 6
 
 
 def test_a_row_tells_what_became_of_failed_messages():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from postage import generic_application, messaging
 from postage.cli.fleet.descriptions import COLUMNS
 from postage.cli.output import as_json, table
 from postage.cli.running.probes import readiness
+from postage.settings import Settings
 from postage.statistics_types import ConnectionStatistics
 from postage.testing.polling import wait_until
 from postage.testing.processors import RunProcessor
@@ -41,7 +43,7 @@ def port_of(program: Program) -> str:
 
 
 def test_ps_lists_all_applications_that_a_key_reaches(fleet: Program):
-    keys = [(), ("monitor",), (f"monitor@{HOST}",), ("monitor#blue",)]
+    keys = [("monitor",), (f"monitor@{HOST}",), ("monitor#blue",)]
     pids = sorted([*children(fleet.pid)] * 2)
 
     for ended in together(*(("ps", "--json", "--wait", "2", *key) for key in keys)):
@@ -51,26 +53,45 @@ def test_ps_lists_all_applications_that_a_key_reaches(fleet: Program):
         assert all(each["groups"] == ["blue"] and each["uptime"] > 0 for each in found)
 
 
+def test_ps_lists_all_processors_of_a_machine(fleet: Program):
+    asked = ((), ("*",), ("echo",))
+    here, everywhere, echo = (
+        json.loads(ended.stdout)
+        for ended in together(*(("ps", "--json", "--wait", "2", *key) for key in asked))
+    )
+
+    for found in (here, everywhere):
+        kinds = sorted(each["kind"] for each in found)
+        assert kinds == ["application"] * 4 + ["processor"] * 2
+    assert [each["class"] for each in echo] == ["fleet.Echo"] * 2
+    assert {each["fingerprint"]["pid"] for each in echo} == set(map(str, children(fleet.pid)))
+
+
 def test_ps_prints_a_table(fleet: Program):
     pid = min(children(fleet.pid))
 
     ended = postage("ps", f"{pid}@{HOST}")
 
     assert (ended.code, ended.stderr) == (0, "")
-    head, *rows = ended.stdout.splitlines()
+    head, echo, *rows = ended.stdout.splitlines()
+    assert re.match(rf"echo +{pid}-\d+@{HOST}  0\.0 ", echo)
     assert " ".join(head.split()) == " ".join(COLUMNS)
     # Messages that only ask for this are not counted.
     assert [row.split()[:5] for row in rows] == [
         ["monitor", f"{pid}.{number}@{HOST}", "0.0", "0", "0"] for number in (0, 1)
     ]
-    assert [row.split()[5:8] for row in rows] == [["0", "0", "0"]] * 2
-    assert [row.split()[9:] for row in rows] == [["consuming", "blue", "fleet.Monitor"]] * 2
+    assert [row.split()[5:10] for row in rows] == [["0", "0", "0", "0", "-"]] * 2
+    assert [row.split()[11:] for row in rows] == [["consuming", "blue", "fleet.Monitor"]] * 2
 
 
 class Old(generic_application.GenericApplication):
     """Answers only ``ping``, as applications of Postage 1.2.1 do."""
 
     answer_unknown = False
+
+    def __init__(self, fingerprint):
+        settings = dataclasses.replace(Settings.resolve(), discovery=False)
+        super().__init__(fingerprint, settings=settings)
 
 
 Old.msg_describe = None

@@ -29,7 +29,7 @@ from tests.support.terminal import OnTerminal
 HOST = socket.gethostname()
 ALTERNATE, CURSOR = "?1049", "?25"
 """The private modes by which a program gets a screen of its own, and a cursor."""
-WIDE = 140
+WIDE = 160
 """Columns in which the whole table fits."""
 
 
@@ -134,11 +134,11 @@ def test_it_survives_a_resize(fleet: Program):
         shows(terminal, r"fleet\.Monitor$")
         terminal.resize(20, 4)
         shows(terminal, r"^NAME  KEY .*…\n\.\.\. and 2 more$")
-        terminal.resize(120, 30)
+        terminal.resize(WIDE, 30)
         shows(terminal, r"fleet\.Monitor$")
         terminal.resize(10, 1)
         shows(terminal, r"^postage t…$")
-        terminal.resize(120, 30)
+        terminal.resize(WIDE, 30)
         shows(terminal, r"fleet\.Monitor$")
 
 

@@ -50,7 +50,8 @@ def consumers() -> int:
 
 
 @pytest.mark.behaviour("rpc-call")
-def test_concurrent_first_calls_share_a_reply_queue(endpoint):
+def test_concurrent_first_calls_share_a_reply_queue(endpoint, monkeypatch):
+    monkeypatch.setenv("POSTAGE_DISCOVERY", "0")  # the station would have a consumer, too
     server, producer = Server(endpoint.eqk), endpoint.producer()
     with running(server):
         before = consumers()

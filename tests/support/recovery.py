@@ -152,8 +152,8 @@ def assert_nothing_is_left(caller: Any) -> None:
     def consumers() -> int:
         return sum(channel.consumers for channel in consuming.statistics().channels)
 
-    wait_until(lambda: consumers() <= 1, SOON)
+    wait_until(lambda: consumers() <= 2, SOON)  # one may be that of the station
     for channel in (each for each in gc.get_objects() if isinstance(each, Channel)):
         if channel.alive and repr(consuming.current) in repr(channel):
-            assert len(channel.on_cancel) <= 1
-            assert len(channel.on_end) <= 2
+            assert len(channel.on_cancel) <= 2
+            assert len(channel.on_end) <= 3  # one may be that of the station

@@ -1,9 +1,10 @@
-"""``postage describe``: the handlers and queues of an application."""
+"""``postage describe``: the handlers and queues of a processor."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -21,10 +22,10 @@ TITLES = {"rpc": "Calls", "message": "Messages"}
 @json_option
 @seconds_option("--wait", 1.0, "How long the answer may take.")
 def command(name: str, *, as_json: bool, wait: float) -> None:
-    """Show the handlers of a generic application, with their docstrings, and its queues.
+    """Show the handlers of a processor, service or application, and its queues.
 
-    NAME is any key that reaches it: a name, name@host, pid@host, pid.n@host.  If several
-    applications answer, the first answer is shown.
+    NAME says which: a name, name@host, pid@host, or the KEY that `postage ps` shows.  If several
+    answer, the first answer is shown.
     """
     from postage.cli.fleet.query import one  # noqa: PLC0415 - `--help` does not wait for gevent
 
@@ -35,10 +36,14 @@ def command(name: str, *, as_json: bool, wait: float) -> None:
     # Else the user's own handler has answered, not Postage's of the same name.
     known = {"fingerprint", "class", "doc", "version", "handlers", "queues"}
     is_built_in = isinstance(description, dict) and known <= description.keys()
-    if as_json or not is_built_in:
+    lines = None
+    if is_built_in and not as_json:
+        with suppress(TypeError, KeyError, AttributeError):  # else a value has an unknown form
+            lines = "\n".join(page(description))
+    if lines is None:
         print_json(description)
     else:
-        print_text("\n".join(page(description)))
+        print_text(lines)
 
 
 def page(description: dict[str, Any]) -> Iterator[str]:
@@ -51,7 +56,7 @@ def page(description: dict[str, Any]) -> Iterator[str]:
         for handler in description["handlers"]:
             if handler["category"] == category:
                 suffix = "" if handler["type"] == "command" else f" ({handler['type']})"
-                yield sanitized(f"  {handler['name'] or '*'}{suffix}")
+                yield sanitized(f"  {handler['name'] or '*'}{suffix}{handler.get('signature', '')}")
                 yield from _indented(handler["doc"], "      ")
                 yield from (f"      [{each}]" for each in policies(handler))
     if isinstance(failures := description.get("failures"), dict):
@@ -59,6 +64,8 @@ def page(description: dict[str, Any]) -> Iterator[str]:
         yield from (f"  {each}" for each in policies(failures))
     yield "\nQueues"
     yield from (sanitized(f"  {each['queue']} by {each['key']}") for each in description["queues"])
+    if left_out := description.get("left_out"):
+        yield sanitized(f"\n{left_out} more queues or handlers did not fit into the answer.")
 
 
 def policies(found: dict[str, Any]) -> Iterator[str]:

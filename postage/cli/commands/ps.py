@@ -1,4 +1,4 @@
-"""``postage ps``: the generic applications that answer."""
+"""``postage ps``: the processors, services and applications that answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from postage.fingerprint import Fingerprint
     epilog=examples(
         "postage ps                    all on this machine",
         "postage ps @otherhost         all on another one",
+        "postage ps '*'                all, anywhere",
         "postage ps monitor            all with this name, anywhere",
         "postage ps 'monitor#blue'     the members of a group",
         "postage ps --json | jq '.[].fingerprint.pid'",
@@ -24,9 +25,9 @@ from postage.fingerprint import Fingerprint
 @json_option
 @seconds_option("--wait", 1.0, "How long to collect answers.")
 def command(name: str | None, *, as_json: bool, wait: float) -> None:
-    """List the generic applications that answer within a second.
+    """List the processors, services and applications that answer within a second.
 
-    NAME is any key that reaches all of them: a name, @host, name@host, pid@host, name#group.  MSG/S
+    NAME says which: a name, @host, name@host, pid@host, name#group, or '*' for everything.  MSG/S
     is the number of messages per second that each handled in the last half of that time.
     """
     from postage.cli.fleet.query import everybody  # noqa: PLC0415 - `--help` does not wait for gevent

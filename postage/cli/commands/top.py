@@ -1,4 +1,4 @@
-"""``postage top``: the generic applications that answer, live."""
+"""``postage top``: the processors, services and applications that answer, live."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from postage.fingerprint import Fingerprint
 @url_option
 @seconds_option("--interval", 2.0, "The time between refreshes.")
 def command(name: str | None, *, interval: float) -> None:
-    """Show the generic applications that answer, live, the busiest first.
+    """Show the processors, services and applications that answer, live, the busiest first.
 
     The table is that of `postage ps`; MSG/S is the number of messages per second that each handled
-    since the last refresh.  NAME is any key that reaches all of them: a name, @host, name@host,
-    pid@host, name#group.  Continues when the broker is restarted.  q or Ctrl-C ends it.
+    since the last refresh.  NAME says which: a name, @host, name@host, pid@host, name#group, or '*'
+    for everything.  Continues when the broker is restarted.  q or Ctrl-C ends it.
     """
     if importlib.util.find_spec("rich") is None:
         raise ExtraMissing("`postage top`", "rich", "top")

@@ -1,1 +1,1 @@
-"""``ps``, ``top`` and ``describe``: the answers of running generic applications."""
+"""``ps``, ``top`` and ``describe``: what running processors tell."""

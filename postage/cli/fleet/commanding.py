@@ -33,7 +33,9 @@ def tell_all(target: str, command: str, wait: float, *, as_json: bool, is_paused
     except NoRoute:
         text = f"no generic application listens to the key {target!r}"
         raise CommandFailed(text, Code.ERROR_RESULT) from None
-    found = everybody(target, wait)
+    # Only applications listen to commands that are sent to such keys.
+    kinds = {"application", None}
+    found = [each for each in everybody(target, wait) if each.get("kind") in kinds]
     if as_json:
         print_json(found)
     else:

@@ -1,4 +1,4 @@
-"""What applications answer to ``describe`` and ``ping``, merged, rated, and as rows of a table.
+"""What processors answer to queries, merged, rated, and as rows of a table.
 
 Pure: no input or output.  The answers come from other programs, so every value may be of any type.
 """
@@ -13,14 +13,47 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from postage.discovery import LONGEST, size
+
 Description = dict[str, Any]
-"""An answer to ``describe``; of an application that only answers ``ping``, its fingerprint."""
+"""What is told of a processor by the station of its process, or by an application that was asked to
+``describe`` itself; of an application that only answers ``ping``, its fingerprint."""
 
 Identity = tuple[str, ...]
 """What distinguishes an application from all others."""
 
 LARGEST = 1e13
 """A larger number is taken for a mistake: not even a time in seconds is that large."""
+
+
+MOST_TOLD = 100
+"""Descriptions that are taken from one answer."""
+
+
+def told(answers: Iterable[Any]) -> list[Description]:
+    """Return the descriptions in the answers of stations, with the ``instance`` of each process.
+
+    What is no description, or is larger than one may be, is left out.
+    """
+    found = []
+    for answer in filter(_is_answer, answers):
+        instance = str(answer.get("instance"))[:40]
+        found += [
+            {**each, "instance": instance}
+            for each in answer["processors"][:MOST_TOLD]
+            if _is_description(each) and size(each) < 2 * LONGEST
+        ]
+    return found
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("processors"), list)
+
+
+def without_known(described: Iterable[Any], known: Iterable[Description]) -> list[Any]:
+    """Return the descriptions of applications for which no station has told anything."""
+    seen = {_identity(each) for each in known}
+    return [each for each in described if not _is_description(each) or _identity(each) not in seen]
 
 
 def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Description]:
@@ -31,7 +64,7 @@ def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Descriptio
     fingerprint, so only the number of pings tells how many descriptions are missing.  Answers
     without a fingerprint are left out.
     """
-    latest = {_identity(each): each for each in filter(_is_description, descriptions)}
+    latest = {_distinct(each): each for each in filter(_is_description, descriptions)}
     known = list(latest.values())
     described = Counter(_process(each["fingerprint"]) for each in known)
     for fingerprint in filter(_is_fingerprint, pings):
@@ -39,7 +72,7 @@ def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Descriptio
             described[_process(fingerprint)] -= 1
         else:
             known.append({"fingerprint": fingerprint})
-    return sorted(known, key=_identity)
+    return sorted(known, key=_distinct)
 
 
 def identified(descriptions: Iterable[Description]) -> Iterator[tuple[Identity, Description]]:
@@ -53,6 +86,11 @@ def identified(descriptions: Iterable[Description]) -> Iterator[tuple[Identity, 
 
 def _identity(description: Description) -> Identity:
     return (*_process(description["fingerprint"]), str(description.get("key")))
+
+
+def _distinct(description: Description) -> Identity:
+    """Return what also tells two processes from each other that claim the same host and pid."""
+    return (*_identity(description), str(description.get("instance")))
 
 
 def _process(fingerprint: dict[str, Any]) -> Identity:
@@ -118,8 +156,8 @@ def rated(
 COUNTED = ("failed", "retried", "delayed", "parked")
 """The statistics that have a column of their own, of the same name."""
 COLUMNS = (
-    *("NAME", "KEY", "MSG/S", "HANDLED", *map(str.upper, COUNTED)),
-    *("UPTIME", "STATE", "GROUPS", "CLASS"),
+    *("NAME", "KEY", "MSG/S", "HANDLED", "FLIGHT", *map(str.upper, COUNTED)),
+    *("P99", "UPTIME", "STATE", "GROUPS", "CLASS"),
 )
 """Least important last: a narrow terminal cuts lines off."""
 
@@ -136,13 +174,22 @@ def row(description: Description) -> tuple[object, ...]:
         description.get("key") or process_key,
         None if per_second is None else f"{per_second:.1f}",
         handled(description),
+        number_at(description, "in_flight"),
         *(number_at(description, "statistics", name) for name in COUNTED),
+        _duration(number_at(description, "p99")),
         None if uptime is None else timedelta(seconds=int(uptime)),
         state if isinstance(state, str) else None,
         ",".join(map(str, groups)) if isinstance(groups, list) and groups else None,
         description.get("class"),
     )
     return tuple("-" if cell is None else cell for cell in cells)
+
+
+def _duration(seconds: float | None) -> str | None:
+    """Return *seconds* in three digits, such as ``1.5ms``."""
+    if seconds is None or seconds < 0:
+        return None
+    return f"{seconds * 1000:.3g}ms" if seconds < 1 else f"{seconds:.3g}s"
 
 
 # --- the same applications, asked again and again
@@ -184,6 +231,14 @@ class AppList:
             since = now if old.gone_since is None else old.gone_since
             if now - since < KEPT:
                 self._rows[identity] = AppRow({**old.description, "rate": None}, since)
+
+    def end(self, instance: object, key: object) -> None:
+        """Record that the processor *key* of the process *instance* has said good-bye."""
+        for identity, app in self._rows.items():
+            known = app.description
+            is_it = (known.get("instance"), known.get("key")) == (instance, key)
+            if is_it and app.gone_since is None:
+                self._rows[identity] = AppRow({**known, "rate": None}, self._clock())
 
     @property
     def present(self) -> list[AppRow]:

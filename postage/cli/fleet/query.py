@@ -1,34 +1,53 @@
-"""Asking generic applications: all of them at once, again and again, or one of them."""
+"""Asking processors: all of them at once, again and again, or one of them.
+
+The station of each process answers for all its processors: see `postage.discovery`.  Applications
+of Postage 1.2.1, and those whose processes have no station, answer for themselves.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import gevent
 import gevent.event
 
 from postage import green
 from postage.cli.arguments import exchange_named
-from postage.cli.fleet.descriptions import AppList, Description, identified, merged, rated
+from postage.cli.fleet.descriptions import (
+    AppList,
+    Description,
+    identified,
+    merged,
+    rated,
+    told,
+    without_known,
+)
 from postage.cli.remote import Remote
+from postage.discovery import ASK, GOODBYE
+from postage.encoding import JsonEncoder
 from postage.errors import (
     PostageError,
     TimeoutError,  # noqa: A004 - the classic name
     TopologyMismatch,
 )
 from postage.exchange import Exchange
-from postage.green import GenericApplicationExchange
+from postage.green import GenericApplicationExchange, GenericConsumer
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
-NO_LIMIT = 1_000_000
+NO_LIMIT = 20_000
 """More answers than there will be: a query waits until its time is over."""
 BRIEF = {"brief": True}
 """Parameters of ``describe`` that leave out the handlers: hundreds of applications may answer."""
 WAIT = 1.0
 """Seconds for which `FleetPoller` waits for answers, as ``postage ps`` does by default."""
 
+GOODBYES = {
+    "name": "",
+    "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 10_000}},
+}
 Answers = list[Any] | PostageError
 
 EXCHANGE: type[Exchange] = exchange_named(GenericApplicationExchange.name, passive=True)
@@ -36,24 +55,62 @@ EXCHANGE: type[Exchange] = exchange_named(GenericApplicationExchange.name, passi
 
 
 def everybody(key: str, wait: float) -> list[Description]:
-    """Return the descriptions of the applications behind *key* that answer within *wait* seconds.
+    """Return the descriptions of the processors behind *key* that answer within *wait* seconds.
 
     They are asked again in the middle of that time, so each description has the ``rate`` of
     messages handled in between.  Applications of Postage 1.2.1 only answer ``ping``; of them there
     is only the fingerprint.  Switches.
     """
-    remote = remote_to(key)
-    if remote is None:
+    fleet = _Fleet.at(key)
+    if fleet is None:
         return []
     half = wait / 2
-    queries = [
-        gevent.spawn(_answers, remote, "ping", wait),
-        gevent.spawn(_answers, remote, "describe", wait),
-        gevent.spawn_later(half, _answers, remote, "describe", half),
-    ]
-    pings, first, second = _gathered(queries)
-    before, after = merged([], first), merged(pings, first + second)
+    later = gevent.spawn_later(half, fleet.ask, half)
+    first = fleet.ask(wait)
+    second = later.get()
+    for each in (first, second):
+        if isinstance(each, PostageError):
+            raise each
+    before = merged([], first.descriptions)
+    after = merged(first.pings, first.descriptions + second.descriptions)
     return list(rated(dict(identified(before)), after).values())
+
+
+class _Round(NamedTuple):
+    """The answers to one round of queries."""
+
+    pings: list[Any]
+    descriptions: list[Any]
+
+
+class _Fleet(NamedTuple):
+    """The way to all processors behind one key."""
+
+    applications: Remote
+    stations: Remote
+    key: str
+
+    @classmethod
+    def at(cls, key: str) -> _Fleet | None:
+        """Return the way to *key*; None if nothing has ever listened.  Switches."""
+        applications, stations = remote_to(key), remote_to(ASK)
+        if applications is None or stations is None:
+            return None
+        return cls(applications, stations, key)
+
+    def ask(self, wait: float) -> Any:
+        """Return what is answered within *wait* seconds, or a `PostageError`; switches."""
+        queries = [
+            gevent.spawn(_answers, self.applications, "ping", wait),
+            gevent.spawn(_answers, self.applications, "describe", wait),
+            gevent.spawn(_answers, self.stations, "stats", wait, {"to": self.key}),
+        ]
+        try:
+            pings, described, answers = _gathered(queries)
+        except PostageError as exc:
+            return exc
+        known = told(answers)
+        return _Round(pings, without_known(described, known) + known)
 
 
 def one(key: str, wait: float) -> MessageResult:
@@ -62,7 +119,12 @@ def one(key: str, wait: float) -> MessageResult:
     if remote is None:
         return MessageResultException(NO_ROUTE, f"there are no applications here, nor {key!r}")
     result: MessageResult = remote.rpc_command("describe", {}, _timeout=wait, _max_retry=0)
-    return result
+    if result:
+        return result
+    stations = Remote(EXCHANGE, ASK)
+    answer = stations.rpc_command("info", {"to": key}, _timeout=wait, _max_retry=0)
+    found = told([answer.value]) if answer else []
+    return MessageResult(found[0]) if found else result
 
 
 def remote_to(key: str) -> Remote | None:
@@ -76,14 +138,14 @@ def remote_to(key: str) -> Remote | None:
         return None
 
 
-def _answers(remote: Remote, command: str, wait: float) -> Answers:
+def _answers(remote: Remote, command: str, wait: float, parameters: Any = BRIEF) -> Answers:
     """Return the answers to *command* within *wait* seconds, or the error that prevents them.
 
     An error is returned, not raised: gevent would print the traceback of the greenlet.
     """
     try:
         results = remote.consume_rpc(
-            remote.rpc_command(command, BRIEF, _queue_only=True), NO_LIMIT, timeout=wait
+            remote.rpc_command(command, parameters, _queue_only=True), NO_LIMIT, timeout=wait
         )
     except TimeoutError as exc:
         results = list(exc.results)
@@ -112,6 +174,7 @@ class FleetPoller:
         self.changed = gevent.event.Event()
         """Set when there is something new to show."""
         self._error = ""
+        self._goodbyes: GenericConsumer | None = None
 
     def run(self) -> None:
         """Ask until this greenlet is killed; switches."""
@@ -124,17 +187,33 @@ class FleetPoller:
     def _ask(self) -> None:
         wait = min(self.interval, WAIT)
         try:
-            remote = remote_to(self.key)
-            if remote is None:
+            fleet = _Fleet.at(self.key)
+            if fleet is None:
                 self.apps.update([])
             else:
-                commands = ("ping", "describe")
-                queries = [gevent.spawn(_answers, remote, each, wait) for each in commands]
-                self.apps.update(merged(*_gathered(queries)))
+                self._hear_goodbyes()
+                found = fleet.ask(wait)
+                if isinstance(found, PostageError):
+                    raise found
+                self.apps.update(merged(*found))
         except PostageError as exc:
             self._error = f"{type(exc).__name__}: {exc}"
         else:
             self.as_of, self._error = time.strftime("%H:%M:%S"), ""
+
+    def _hear_goodbyes(self) -> None:
+        if self._goodbyes is None:
+            self._goodbyes = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
+            self._goodbyes.prefetch = 100
+            self._goodbyes.start(self._on_goodbye)
+
+    def _on_goodbye(self, delivery: Any) -> None:
+        """Note the end of a processor; runs in the hub."""
+        delivery.ack()
+        with suppress(Exception):  # any program may send anything
+            content = JsonEncoder.decode(delivery.body)["content"]
+            self.apps.end(content["instance"], content["key"])
+            self.changed.set()
 
     @property
     def problem(self) -> str:

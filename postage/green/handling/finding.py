@@ -12,7 +12,7 @@ from postage.green.amqp.hub_logging import HubLogger
 from postage.handler_statistics import HandlerStatistics, HandlerTallies
 from postage.handlers import HandlerOwner, RouteTable
 
-__all__ = ["HandlerFinder"]
+__all__ = ["BoundHandlers", "HandlerFinder"]
 
 logger = HubLogger(__name__)
 
@@ -30,19 +30,6 @@ class HandlerFinder(HandlerOwner):
         """Return a snapshot of each handler that has run; never switches."""
         return self._tallies.statistics()
 
-    def _handlers_of(self, body: dict[str, Any]) -> Sequence[Bound]:
-        """Return the handlers of a message, bound to this processor."""
-        # Nearly every processor has the handlers of its class only: this saves it a call.
-        table = type(self)._route_table if self._own_handlers is None else self._routes  # noqa: SLF001
-        known: _BoundHandlers | None = self._bound_handlers
-        if known is None or known.table is not table:
-            known = _BoundHandlers(self, table, self._tallies)
-            self._bound_handlers = known
-        found = known[body["category"], body["type"], body["name"]]
-        if not found:
-            self._warn_of_unhandled(body)
-        return found
-
     def _warn_of_unhandled(self, body: dict[str, Any]) -> None:
         category = body["category"]
         if category == "rpc" and not self.answer_unknown:
@@ -52,7 +39,7 @@ class HandlerFinder(HandlerOwner):
             logger.warning("%s %s.", type(self).__name__, remark)
 
 
-class _BoundHandlers(dict[tuple[str, str, str | None], Sequence[Bound]]):
+class BoundHandlers(dict[tuple[str, str, str | None], Sequence[Bound]]):
     """The handlers of one processor by the category, type and name of a message.
 
     They are bound when the first such message arrives, because that costs more than a short

@@ -1,0 +1,89 @@
+"""Discovery: how processes are asked which processors they run, and what they tell.  Pure.
+
+How it works
+------------
+A process that runs processors has one exclusive queue, which is bound to the exchange of generic
+applications by the key `ASK`.  A query is an RPC command with that key: ``ping``, ``info`` or
+``stats``.  Its parameter ``to`` says whom it is for: see `keys_of`.  A process with such processors
+answers with one or several results, each a list of descriptions; other processes do not answer.
+
+A description has at most `LONGEST` bytes as JSON, whatever names, docstrings and errors it has to
+tell: texts are cut, and lists end early (`fitted`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from postage.exchange import Exchange
+from postage.foreign_text import one_line
+
+# fmt: off
+__all__ = [
+    "ASK", "EVERYTHING", "GOODBYE", "LONGEST", "QUERIES", "GenericApplicationExchange", "cut",
+    "fitted", "keys_of", "short", "size",
+]
+# fmt: on
+
+
+class GenericApplicationExchange(Exchange):
+    """The exchange of generic applications, and of discovery."""
+
+    name = "generic-application-exchange"
+
+
+ASK, GOODBYE = "?", "!"
+"""The routing keys of queries, and of the messages that processors send when they end."""
+QUERIES = ("ping", "info", "stats")
+"""The names of queries: who is there; what they are; what they have done."""
+EVERYTHING = "*"
+"""The value of ``to`` that every processor answers to."""
+LONGEST = 2000
+"""Bytes of a description as JSON."""
+
+
+def keys_of(fingerprint: Mapping[str, Any], id_: str, groups: Iterable[str] = ()) -> set[str]:
+    """Return the values of ``to`` that a processor answers to; those of applications are the same.
+
+    They are ``*``, ``name``, ``@host``, ``name@host``, ``pid@host``, ``name#group`` and the id.
+    """
+    name, pid, host = (str(fingerprint.get(key)) for key in ("name", "pid", "host"))
+    keys = {EVERYTHING, name, f"@{host}", f"{name}@{host}", f"{pid}@{host}", id_}
+    return keys | {f"{name}#{group}" for group in groups}
+
+
+def size(value: object) -> int:
+    """Return the bytes of *value* as JSON, or a few more."""
+    return len(json.dumps(value, default=str))
+
+
+def short(text: object, longest: int) -> str:
+    """Return *text* on one line, cut so that it has at most *longest* bytes as JSON."""
+    return cut(one_line(text, longest), longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return the beginning of *text* that has at most *longest* bytes as JSON."""
+    text = text[: longest + 1]
+    while size(text) > longest + 2:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def fitted(description: dict[str, Any], **lists: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return *description* with these *lists*, each as long as `LONGEST` allows.
+
+    ``left_out`` says how many of their items are missing.
+    """
+    told: dict[str, Any] = {**description, **{name: [] for name in lists}, "left_out": 0}
+    room = LONGEST - size(told) - len(str(LONGEST))
+    for name, items in lists.items():
+        for item in items:
+            room -= size(item) + 2
+            if room < 0:
+                told["left_out"] += 1
+            else:
+                told[name].append(item)
+    return told

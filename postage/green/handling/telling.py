@@ -1,0 +1,143 @@
+"""What a processor tells of itself when a query asks: see `postage.discovery`."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from postage._version import __version__
+from postage.discovery import cut, fitted, short
+from postage.handler_statistics import HandlerStatistics, quantile
+
+__all__ = ["info", "ping", "stats"]
+
+MOST_GROUPS = 5
+MOST_SENDERS_TOLD = 5
+"""Senders of a handler that are told by name: those with the most runs."""
+_COUNTED = (
+    *("busy", "waiting", "handled", "unhandled", "failed", "malformed", "retried", "delayed"),
+    *("parked", "trips", "restarts"),
+)
+
+
+def ping(processor: Any, id_: str) -> dict[str, Any]:
+    """Return who *processor* is: its fingerprint, id, kind, class and version."""
+    cls = type(processor)
+    told = ("name", 120), ("type", 40), ("pid", 20), ("host", 80), ("user", 40), ("vhost", 40)
+    known = processor.fingerprint
+    return {
+        # Not escaped, because it identifies the processor.
+        "fingerprint": {key: cut(str(known[key]), most) for key, most in told if key in known},
+        "key": cut(id_, 160),
+        "kind": _kind(cls),
+        "class": short(f"{cls.__module__}.{cls.__qualname__}", 120),
+        "version": __version__,
+        "groups": [cut(group, 60) for group in groups_of(processor)[:MOST_GROUPS]],
+    }
+
+
+def groups_of(processor: Any) -> list[str]:
+    """Return the groups of *processor* if it is an application."""
+    groups = getattr(processor, "groups", ())
+    return list(groups) if isinstance(groups, list) else []
+
+
+def _kind(cls: type) -> str:
+    ours = {base.__name__ for base in cls.__mro__ if base.__module__.startswith("postage.")}
+    if "GenericApplication" in ours:
+        return "application"
+    return "service" if "Service" in ours else "processor"
+
+
+def info(processor: Any, id_: str) -> dict[str, Any]:
+    """Return what *processor* is: also its docstring's first line, its queues and its handlers."""
+    doc = vars(type(processor)).get("__doc__") or ""
+    described = ping(processor, id_) | {"doc": _first_line(doc)}
+    queues = (
+        {"queue": short(queue, 100), "key": key and short(key, 60)}
+        for queue, key in processor.consumer.qk_list
+    )
+    return fitted(described, queues=queues, handlers=_handlers(processor))
+
+
+def _handlers(processor: Any) -> Iterator[dict[str, Any]]:
+    """Yield the handlers of *processor*, those of Postage itself last."""
+    entries = processor._routes.entries  # noqa: SLF001 - no handler can hide it
+    signatures = getattr(type(processor), "signatures", {})
+    for route, attribute in sorted(entries, key=lambda entry: _is_ours(processor, entry[1])):
+        handler = getattr(processor, attribute)
+        told = {
+            "category": route.category,
+            "type": short(route.type, 40),
+            "name": route.name and short(route.name, 60),
+            "handler": short(attribute, 60),
+            "doc": _first_line(handler.__doc__ or ""),
+        }
+        signature = signatures.get(attribute.partition(" (")[0])
+        if signature is not None:
+            told["signature"] = short(signature, 200)
+        yield told
+
+
+def _is_ours(processor: Any, attribute: str) -> bool:
+    for base in type(processor).__mro__:
+        if attribute in vars(base):
+            return base.__module__.startswith("postage.")
+    return False
+
+
+def _first_line(doc: str) -> str:
+    return short(inspect.cleandoc(str(doc)).partition("\n")[0], 120)
+
+
+def stats(processor: Any, id_: str, uptime: float) -> dict[str, Any]:
+    """Return what *processor* has done: its counts, and those of the handlers that have run."""
+    statistics = processor.statistics()
+    handlers = sorted(processor.handler_statistics(), key=_importance)
+    users = [each for each in handlers if not _is_ours(processor, each.handler)]
+    buckets = [sum(column) for column in zip(*(each.buckets for each in users), strict=True)]
+    described = ping(processor, id_) | {
+        "statistics": {
+            "state": statistics.state,
+            **{name: getattr(statistics, name) for name in _COUNTED},
+        },
+        "inquiries": getattr(processor, "_inquiries", 0),
+        "uptime": round(uptime, 3),
+        "in_flight": sum(each.in_flight for each in users),
+        **_times(buckets, sum(each.seconds for each in users)),
+    }
+    return fitted(described, handlers=map(_told, handlers))
+
+
+def _importance(statistics: HandlerStatistics) -> tuple[int, int]:
+    return -statistics.failed, -statistics.received
+
+
+def _times(buckets: list[int] | tuple[int, ...], seconds: float) -> dict[str, float | None]:
+    ended = sum(buckets)
+    times = {"mean": seconds / ended if ended else None}
+    times |= {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)}
+    return {name: time and float(f"{time:.3g}") for name, time in times.items()}
+
+
+def _told(statistics: HandlerStatistics) -> dict[str, Any]:
+    """Return what is told of a handler; counts that are 0 are left out."""
+    senders = Counter(statistics.senders).most_common(MOST_SENDERS_TOLD)
+    named = {short(name, 60): count for name, count in senders}
+    counts = {
+        name: getattr(statistics, name)
+        for name in ("received", "in_flight", "failed", "retried", "delayed", "parked")
+    }
+    told: dict[str, Any] = {"handler": short(statistics.handler, 60)}
+    told |= {name: count for name, count in counts.items() if count}
+    told |= _times(statistics.buckets, statistics.seconds)
+    told["senders"] = named
+    others = sum(statistics.senders.values()) - sum(named.values()) + statistics.other_senders
+    if others:
+        told["other_senders"] = others
+    if statistics.last_error:
+        told["last_error"] = short(statistics.last_error, 200)
+        told["last_error_at"] = round(statistics.last_error_at, 3)
+    return told

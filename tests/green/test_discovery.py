@@ -1,0 +1,236 @@
+"""Discovery: each process answers for all its processors, in few bytes, and says good-bye."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+from postage import GenericProducer, messaging
+from postage.cli.fleet.descriptions import told
+from postage.discovery import ASK, GOODBYE, LONGEST, GenericApplicationExchange
+from postage.errors import RejectMessage, TimeoutError  # noqa: A004 - the classic name
+from postage.green.handling import presence
+from postage.green.runtime import runtime_of
+from postage.message import RpcCommand
+from postage.settings import Settings
+from postage.testing.polling import wait_until
+from postage.testing.processors import RunProcessor
+
+
+class Shop(messaging.Exchange):
+    name = "discovery-shop"
+
+
+class Clerk(messaging.MessageProcessor):
+    """Sells.
+
+    All day long.
+    """
+
+    park = None
+
+    def __init__(self, name: str, settings: Settings | None = None) -> None:
+        queue = {"name": f"discovery-{uuid.uuid4().hex}", "flags": {"exclusive": True}}
+        super().__init__({"name": name}, [(Shop, [(queue, name)])], settings=settings)
+
+    @messaging.MessageHandler("command", "sell")
+    def sell(self, content: Any) -> None:
+        """Sell one.
+
+        Or more.
+        """
+        if content["parameters"] == "bad":
+            raise RejectMessage("out \x1b[2J of stock" + 1000 * "!")
+
+
+class Asker(GenericProducer):
+    eks = ((GenericApplicationExchange, ASK),)
+
+    def build_rpc_query(self, name: str, parameters: Any) -> RpcCommand:
+        return RpcCommand(name, parameters)
+
+
+class Customer(GenericProducer):
+    eks = ((Shop, "clerk"),)
+
+
+def ask(query: str, to: Any = "*", wait: float = 0.5) -> list[dict[str, Any]]:
+    """Return the descriptions that are answered within *wait* seconds."""
+    asker = Asker()
+    queue = asker.rpc_query(query, {"to": to}, _queue_only=True)
+    try:
+        results = asker.consume_rpc(queue, 1000, timeout=wait)
+    except TimeoutError as exc:
+        results = list(exc.results)
+    return told(result.value for result in results if result)
+
+
+def found(query: str, to: str, enough: Callable[[list[dict[str, Any]]], bool]) -> list[Any]:
+    """Ask until the answers are *enough*; return them."""
+    answers: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        answers[:] = ask(query, to)
+        return enough(answers)
+
+    wait_until(look, 20)
+    return answers
+
+
+def test_a_plain_processor_answers_to_its_keys(run_processor: RunProcessor) -> None:
+    run_processor(Clerk, "clerk")
+    (known,) = found("ping", "clerk", lambda answers: len(answers) == 1)
+    pid, host = known["fingerprint"]["pid"], known["fingerprint"]["host"]
+
+    for key in (f"@{host}", f"clerk@{host}", f"{pid}@{host}", known["key"], "*"):
+        found("ping", key, lambda answers: known in answers)
+    assert (known["kind"], known["fingerprint"]["name"]) == ("processor", "clerk")
+    assert ask("ping", "nobody") == []
+
+
+def test_info_tells_handlers_and_queues(run_processor: RunProcessor) -> None:
+    run_processor(Clerk, "clerk")
+    (known,) = found("info", "clerk", lambda answers: len(answers) == 1)
+
+    assert known["doc"] == "Sells."
+    assert known["queues"][0]["key"] == "clerk"
+    assert known["handlers"][0] == {
+        "category": "message",
+        "type": "command",
+        "name": "sell",
+        "handler": "sell",
+        "doc": "Sell one.",
+    }
+
+
+def test_stats_tell_what_each_handler_has_done(run_processor: RunProcessor) -> None:
+    run_processor(Clerk, "clerk")
+    customer = Customer({"name": "customer"})
+    for parameters in ("good", "bad", "good"):
+        customer.message_sell(parameters)
+
+    (known,) = found(
+        "stats", "clerk", lambda answers: bool(answers and answers[0]["statistics"]["handled"] == 3)
+    )
+
+    (handler,) = known["handlers"]
+    assert (handler["received"], handler["failed"], known["in_flight"]) == (3, 1, 0)
+    assert handler["senders"] == {"customer": 3}
+    assert handler["last_error"].startswith("RejectMessage: out \\x1b[2J of stock!!!")
+    assert 0 < handler["p50"] <= handler["p99"] < 10
+    assert len(json.dumps(known)) <= LONGEST
+
+
+def test_there_is_one_queue_for_all_processors(run_processor: RunProcessor) -> None:
+    clerks = [run_processor(Clerk, f"clerk {number}") for number in range(45)]
+    answers = found("stats", "*", lambda answers: len(answers) >= 45)
+
+    stations = {runtime_of(each.consumer.settings).station for each in clerks}
+    assert len(stations) == 1
+    assert len({each["key"] for each in answers}) == 45
+    assert len({each["instance"] for each in answers}) == 1
+
+
+def test_a_processor_that_ends_says_goodbye(run_processor: RunProcessor) -> None:
+    clerk, _other = run_processor(Clerk, "clerk"), run_processor(Clerk, "other")
+    (known,) = found("ping", "clerk", lambda answers: len(answers) == 1)
+    heard: list[Any] = []
+    listener = messaging.GenericConsumer([(GenericApplicationExchange, [("", GOODBYE)])])
+    listener.start(lambda delivery: heard.append(json.loads(delivery.body)["content"]))
+
+    wait_until(lambda: listener.consuming, 20)
+    clerk.stop()
+    wait_until(lambda: heard, 20)
+    listener.stop()
+
+    assert (heard[0]["key"], heard[0]["instance"]) == (known["key"], known["instance"])
+    (left,) = found("ping", "*", lambda answers: len(answers) == 1)
+    assert left["fingerprint"]["name"] == "other"
+
+
+def test_the_last_processor_closes_the_station(run_processor: RunProcessor) -> None:
+    clerk = run_processor(Clerk, "clerk")
+    found("ping", "clerk", lambda answers: len(answers) == 1)
+
+    clerk.stop()
+
+    assert ask("ping") == []
+    run_processor(Clerk, "clerk")
+    found("ping", "clerk", lambda answers: len(answers) == 1)
+
+
+def test_a_setting_switches_discovery_off(run_processor: RunProcessor) -> None:
+    settings = dataclasses.replace(Settings.resolve(), discovery=False)
+    clerk = run_processor(Clerk, "hidden", settings)
+
+    assert runtime_of(clerk.consumer.settings).station is None
+
+
+@pytest.mark.parametrize("to", [None, 5, ["*"], {"a": 1}, "", "*/rr"])
+def test_an_odd_query_is_not_answered(run_processor: RunProcessor, to: Any) -> None:
+    run_processor(Clerk, "clerk")
+    found("ping", "clerk", lambda answers: len(answers) == 1)
+
+    assert ask("ping", to, wait=0.2) == []
+    assert ask("quit", "*", wait=0.2) == []
+    found("ping", "*", lambda answers: len(answers) == 1)
+
+
+def test_the_largest_description_fits(run_processor: RunProcessor) -> None:
+    name = "\U0001f600<script>\x1b[2J" * 1000
+    run_processor(Wordy, name)
+
+    for query in ("ping", "info", "stats"):
+        (known,) = found(query, "*", lambda answers: len(answers) == 1)
+        assert len(json.dumps(known)) - len(known["instance"]) - 20 <= LONGEST
+        assert name.startswith(known["fingerprint"]["name"])
+    assert found("info", "*", bool)[0]["left_out"] > 0
+
+
+class Wordy(Clerk):
+    __doc__ = "\U0001f600" * 5000
+
+    def __init__(self, name: str) -> None:
+        queue = {"name": f"discovery-{uuid.uuid4().hex}", "flags": {"exclusive": True}}
+        messaging.MessageProcessor.__init__(self, {"name": name}, [(Shop, [(queue, "wordy")])])
+
+
+for _number in range(40):
+
+    def _handler(self: Any, content: Any) -> None:
+        pass
+
+    _handler.__doc__ = "\U0001f600" * 5000
+    _name = f"handler_{_number}_{'x' * 50}"
+    setattr(Wordy, _name, messaging.MessageHandler("command", _name)(_handler))
+
+
+def test_a_refused_queue_is_logged_once(
+    run_processor: RunProcessor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Reserved(messaging.Exchange):
+        name = "amq.reserved"  # as a user without rights, nobody may declare it
+
+    class MissingExchange(Reserved):
+        passive = True
+
+    monkeypatch.setattr(presence, "GenericApplicationExchange", Reserved)
+    monkeypatch.setattr(presence, "PassiveApplicationExchange", MissingExchange)
+    caplog.set_level(logging.INFO, logger="postage")
+
+    clerks = [run_processor(Clerk, name) for name in ("clerk", "other")]
+    wait_until(lambda: "do not find the processors" in caplog.text, 20)
+    Customer().message_sell("good")
+
+    wait_until(lambda: clerks[0].counts["handled"] == 1, 20)
+    assert caplog.text.count("do not find the processors") == 1
+    for each in clerks:
+        each.stop()
+    gevent.sleep(0)
