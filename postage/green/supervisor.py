@@ -31,6 +31,7 @@ from postage.errors import (
     ExitScheduler,
     GaveUp,
 )
+from postage.flight_recorder import flight_recorder
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.microthread import MicroThread
 from postage.green.processor import MessageProcessor
@@ -40,6 +41,9 @@ from postage.values import check_values
 __all__ = ["MicrothreadRunner", "ProcessorRunner"]
 
 logger = HubLogger(__name__)
+
+REPORTED = 20
+"""Entries of the flight record that are logged after a crash: the last ones."""
 
 
 class MicrothreadRunner:
@@ -236,6 +240,8 @@ class ProcessorRunner(MicrothreadRunner):
             logger.info("%r has ended; %s.", self.microthread, consequence)
         else:
             logger.error("%r has crashed; %s.", self.microthread, consequence, exc_info=error)
+            for line in flight_recorder.lines()[-REPORTED:]:
+                logger.error("Before the crash: %s", line)
 
 
 def _is_permanent(error: Exception | None) -> bool:

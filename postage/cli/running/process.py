@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from postage.cli.exits import Code
 from postage.cli.options import HostPort
+from postage.cli.running.flight_print import print_record_at_signal
 from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
@@ -60,6 +61,7 @@ def run_here(plan: Plan, worker: ParentPipe | None) -> int:
     # Until components run there is nothing to finish.  An exception instead of the exit could be
     # caught by the user's modules.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(when_signalled))
+    print_record_at_signal()
     if worker is not None:
         worker.watch(plan.shutdown_timeout or SHUTDOWN_TIMEOUT)
     number, was_quit = _run(plan, worker.number if worker else 0)

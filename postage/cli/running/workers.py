@@ -7,8 +7,8 @@ starts one process for each worker, with its own command line and the hidden opt
 Then it waits for one of three events:
 
 * **A signal.**  SIGCHLD: a worker has ended.  SIGTERM, SIGINT or SIGHUP: the workers are told to
-  finish; a second one kills them.  All signals arrive as bytes in a pipe, so `select` waits for
-  them.
+  finish; a second one kills them.  SIGUSR1: each worker prints its flight record.  All signals
+  arrive as bytes in a pipe, so `select` waits for them.
 * **A changed file**, with ``--reload``: a thread writes the byte `CHANGED` to the same pipe.
 * **The clock**: a worker is due to be restarted, or the time to finish is over.
 
@@ -81,7 +81,7 @@ def _signal_pipe() -> Iterator[tuple[Wait, int]]:
     """Give a function that waits for signals, and the descriptor that wakes it when written to."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    numbers = (signal.SIGCHLD, *stopping_signals())
+    numbers = (signal.SIGCHLD, signal.SIGUSR1, *stopping_signals())
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
@@ -208,6 +208,11 @@ class WorkerProcess:
             self.process.terminate()
         self.record(Event.CHANGE)
 
+    def print_record(self) -> None:
+        """Let the process print its flight record, if there is one."""
+        if self.runs:
+            self.process.send_signal(signal.SIGUSR1)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process if there is one, and do not start it again."""
         if self.runs:
@@ -289,6 +294,9 @@ class WorkerPool:
             logger.info("A file has changed: all workers are restarted.")
             for worker in self._workers:
                 worker.replace()
+        if signal.SIGUSR1 in signals:
+            for worker in self._workers:
+                worker.print_record()
         for worker in self._workers:
             code = worker.process.poll() if worker.runs else None
             if code is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from dataclasses import dataclass
 from types import FrameType
 
 import gevent.hub
@@ -20,17 +21,17 @@ import gevent.monkey
 from postage import dispatch
 from postage.callables import name_of
 
-__all__ = ["ThreadClock", "blocking_frame"]
+__all__ = ["Holder", "ThreadClock", "blocking_frame", "holder_of"]
 
 # Without pathlib: importing it would slow down the start of every program.
 _OURS = tuple(str(each.__file__).rpartition(os.sep)[0] + os.sep for each in (dispatch, gevent.hub))
 _INSIDE = (*_OURS, "<frozen ")  # the interpreter's own frames at the start of a program
+_STDLIB = os.__file__.rpartition(os.sep)[0] + os.sep
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _DISPATCH = dispatch.__file__
 _thread_id = gevent.monkey.get_original("_thread", "get_native_id")
 _TIMES = slice(11, 13)
 """The fields utime and stime of /proc/PID/task/TID/stat, after the name of the thread (proc(5))."""
-_WAITED = 1
-"""The field of /proc/PID/task/TID/schedstat with the nanoseconds of waiting for a processor."""
 
 
 class ThreadClock:
@@ -54,18 +55,65 @@ class ThreadClock:
 
     def _read(self) -> float:
         try:
+            ran, waited, _ = self._text("schedstat").split()
+            if int(ran):  # else the kernel does not count it
+                return (int(ran) + int(waited)) / 1e9
+        except OSError:
+            pass
+        try:
             ticks = sum(map(int, self._text("stat").rpartition(b")")[2].split()[_TIMES]))
         except OSError:
             return math.inf
-        try:
-            waited = int(self._text("schedstat").split()[_WAITED])
-        except OSError:  # the kernel does not count it
-            waited = 0
-        return ticks / os.sysconf("SC_CLK_TCK") + waited / 1e9
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _text(self, name: str) -> bytes:
-        with open(f"{self._task}/{name}", "rb") as file:  # noqa: PTH123 - as above: pathlib is slow to import
-            return file.read()
+        # Without a file object, because the sampler reads this twenty times a second.
+        descriptor = os.open(f"{self._task}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, 1024)
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The code that holds a hub: the handler, if there is one, and the lines that run."""
+
+    handler: str
+    """The handler and its processor; empty outside of handlers."""
+    places: tuple[str, ...]
+    """File, line and function, without repetitions: of the handler, of the innermost code of the
+    program itself, and of the library that it has called.  Outside of handlers in reverse order,
+    and the last one is the outermost caller."""
+    place: str
+    """The innermost of them that is code of the program itself: the line to look at."""
+
+    def __str__(self) -> str:
+        if self.handler:
+            return f"handler {self.handler} at {', in '.join(self.places)}"
+        return ", called from ".join(self.places)
+
+
+def holder_of(frame: FrameType | None) -> Holder | None:
+    """Say which code runs in *frame*, the innermost of a native thread.
+
+    Returns None when only code of Postage and gevent is running: then no other code holds the hub.
+    """
+    stack = _stack(frame)
+    outside = [frame for frame in stack if not frame.f_code.co_filename.startswith(_INSIDE)]
+    if not outside:
+        return None
+    index = next((index for index, frame in enumerate(stack) if _calls_a_handler(frame)), None)
+    if index is None:
+        own = next((each for each in outside if _is_own(each)), outside[0])
+        return Holder("", _places(outside[0], own, outside[-1]), _place(own))
+    # The outermost frame below the dispatcher is the handler's, unless it has not begun yet.
+    below = [each for each in stack[:index] if each in outside] or outside[:1]
+    package = _package(below[-1])
+    own = next((each for each in below if _is_own(each, package)), below[-1])
+    name = name_of(stack[index].f_locals[dispatch.HANDLER_VARIABLE])
+    handler = f"{name}{_processor(stack[index:])}"
+    return Holder(handler, _places(below[-1], own, below[0]), _place(own))
 
 
 def blocking_frame(thread: int) -> str | None:
@@ -73,17 +121,19 @@ def blocking_frame(thread: int) -> str | None:
 
     Returns None when only code of Postage and gevent is running: then no other code holds the hub.
     """
-    stack = _stack(sys._current_frames().get(thread))  # noqa: SLF001 - it is documented
-    outside = [frame for frame in stack if not frame.f_code.co_filename.startswith(_INSIDE)]
-    if not outside:
-        return None
-    index = next((index for index, frame in enumerate(stack) if _calls_a_handler(frame)), None)
-    if index is None:
-        return _locations(outside[0], outside[-1], "called from")
-    # The frame called by the dispatcher is the handler's, unless the handler has not begun yet.
-    handler = stack[index - 1] if index and stack[index - 1] in outside else outside[0]
-    name = name_of(stack[index].f_locals[dispatch.HANDLER_VARIABLE])
-    return f"handler {name}{_processor(stack[index:])} at {_locations(handler, outside[0], 'in')}"
+    holder = holder_of(sys._current_frames().get(thread))  # noqa: SLF001 - it is documented
+    return None if holder is None else str(holder)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _is_own(frame: FrameType, package: str = "") -> bool:
+    """Tell whether *frame* runs code of the program itself, or of *package*, and no library."""
+    file = frame.f_code.co_filename
+    is_library = file.startswith(_STDLIB) or any(folder in file for folder in _INSTALLED)
+    return not is_library or _package(frame) == package
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:
@@ -111,10 +161,10 @@ def _processor(stack: list[FrameType]) -> str:
     return ""
 
 
-def _locations(frame: FrameType, other: FrameType, link: str) -> str:
-    return _location(frame) if frame is other else f"{_location(frame)}, {link} {_location(other)}"
+def _places(*frames: FrameType) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_place, frames)))
 
 
-def _location(frame: FrameType) -> str:
+def _place(frame: FrameType) -> str:
     code = frame.f_code
     return f"{code.co_filename}:{frame.f_lineno} ({code.co_name})"

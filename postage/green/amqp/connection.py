@@ -41,6 +41,7 @@ from gevent.event import Event
 from pika.channel import MAX_CHANNELS
 
 from postage.errors import ChannelRefused, ConnectionLost, NoFreeChannel, PostageError
+from postage.flight_recorder import Kind, flight_recorder
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
@@ -164,6 +165,8 @@ class Connection(DeclaredExchanges):
             self._step(ConnectionEvent.LOST)
             raise
         transport.watch(self.is_owed, self._ask)
+        transport.add_on_connection_blocked_callback(self._note_alarm)
+        transport.add_on_connection_unblocked_callback(self._note_end_of_alarm)
         self._intake = Intake(self.settings.memory, transport, codec, self._channels)
         self.on_end.append(self._intake.stop)
         return transport, codec
@@ -172,6 +175,13 @@ class Connection(DeclaredExchanges):
         # In the hub: the connection may be lost before the greenlet that connects runs again.
         self._step(ConnectionEvent.OPENED)
         self._refusals.on_limit.append(self._shrink)
+
+    def _note_alarm(self, _transport: object, frame: Any) -> None:
+        text = f"the broker takes no publishes: {frame.method.reason}"
+        flight_recorder.note(Kind.ALARM, text)
+
+    def _note_end_of_alarm(self, _transport: object, _frame: object) -> None:
+        flight_recorder.note(Kind.ALARM, "the broker takes publishes again")
 
     def suspect(self) -> None:
         """Check soon whether the connection is half-open; never switches."""
@@ -227,7 +237,7 @@ class Connection(DeclaredExchanges):
         self._refusals.channels_used += 1
         if lent:
             self._lent.add(channel)
-        channel.on_end.append(lambda _error: self._note_end(channel))
+        channel.on_end.append(partial(self._note_end, channel))
         try:
             opened.get("channel.open", limit)
         except ConnectionLost as exc:
@@ -296,7 +306,9 @@ class Connection(DeclaredExchanges):
                 raise NoFreeChannel(limit, len(self._channels), name="channel_max")
             raise NoFreeChannel(of_user, len(self._channels), name="max-channels")
 
-    def _note_end(self, channel: Channel) -> None:
+    def _note_end(self, channel: Channel, error: PostageError) -> None:
+        if isinstance(error, ChannelRefused):
+            flight_recorder.note(Kind.REFUSAL, error)
         if channel in self._channels:
             self._channels.remove(channel)
             self._refusals.channels_used -= 1

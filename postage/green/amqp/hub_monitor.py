@@ -39,6 +39,7 @@ import gevent.monkey
 
 from postage.green.amqp.blocker import ThreadClock, blocking_frame
 from postage.green.amqp.hub_door import native_thread
+from postage.green.amqp.hub_sampler import SAMPLE, HubSampler
 from postage.log_records import logger_of
 
 __all__ = ["HubMonitor", "MonitoredConnection", "MonitoredHub", "hub_monitor"]
@@ -114,6 +115,7 @@ class MonitoredHub:
         # Not run_callback_threadsafe: that counts references to the loop without a lock.
         self._ping = loop.async_(ref=False)
         self._ping.start(self._answer)
+        self.sampler = HubSampler(loop, thread, self._is_needed)
         self.connections: dict[MonitoredConnection, float] = {}
         """The connections, each with the seconds after which to report a hub that does not run."""
         self._beats: dict[MonitoredConnection, float] = {}  # when `_keep_alive` wrote the last one
@@ -143,8 +145,11 @@ class MonitoredHub:
         if held >= self.tick:
             self._keep_alive()
         late = held > min(self.connections.values()) and not self._held_by
-        if late and any(each.is_needed for each in self.connections):
+        if late and self._is_needed():
             self._report_late(held)
+
+    def _is_needed(self) -> bool:
+        return any(each.is_needed for each in self.connections)
 
     def _answer(self) -> None:
         self._answered = time.monotonic()
@@ -212,6 +217,7 @@ class HubMonitor:
         self._wake_lock: Any = None  # the thread waits in its acquire(); None: no thread
         self._connections: tuple[MonitoredConnection, ...] = ()
         self._written = 0  # bytes of all connections, when the thread last asked
+        self._sample_at = 0.0
         self.asleep = False
         """Whether the thread must be told by `wake` that something was written."""
         self._registered = False
@@ -290,6 +296,7 @@ class HubMonitor:
     def _send_until(self, planned: float, wake_lock: Any) -> None:
         """Send what the hubs do not send, until the time *planned* or the end of the thread."""
         while self._wake_lock is wake_lock:
+            self._sample()
             self.asleep = True  # before the question, so that no write remains unnoticed
             written = sum([each.written for each in self._connections])
             waits = self._look()
@@ -299,11 +306,22 @@ class HubMonitor:
             for _ in range(looks):
                 _wait(wake_lock, LOOK)
                 self._look()
+                self._sample()
             left = planned - time.monotonic()
             if left <= 0:
                 return
             if not looks:
-                _wait(wake_lock, left)
+                _wait(wake_lock, min(left, max(0.0, self._sample_at - time.monotonic())))
+
+    def _sample(self) -> None:
+        """Look at what each hub does, if `SAMPLE` seconds have passed since the last time."""
+        now = time.monotonic()
+        if now < self._sample_at:
+            return
+        self._sample_at = now + SAMPLE
+        with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
+            for each in self._hubs.values():
+                each.sampler.look()
 
     def _look(self) -> bool:
         """Send what hubs that do not turn have left; return whether anything else waits."""
