@@ -217,7 +217,7 @@ class HubMonitor:
         self._wake_lock: Any = None  # the thread waits in its acquire(); None: no thread
         self._connections: tuple[MonitoredConnection, ...] = ()
         self._written = 0  # bytes of all connections, when the thread last asked
-        self._sample_at = 0.0
+        self._sample_at, self._clock = 0.0, ThreadClock()
         self.asleep = False
         """Whether the thread must be told by `wake` that something was written."""
         self._registered = False
@@ -277,6 +277,7 @@ class HubMonitor:
 
     def _run(self, wake_lock: Any) -> None:
         planned = time.monotonic()
+        self._clock, self._sample_at = ThreadClock(), planned
         while True:
             with self._lock:
                 if self._wake_lock is not wake_lock:
@@ -318,10 +319,12 @@ class HubMonitor:
         now = time.monotonic()
         if now < self._sample_at:
             return
-        self._sample_at = now + SAMPLE
+        delay, self._sample_at = now - self._sample_at, now + SAMPLE
+        was_blocked = self._clock.elapsed() < delay / 2
+        self._clock.start()
         with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
             for each in self._hubs.values():
-                each.sampler.look()
+                each.sampler.look(delay, was_blocked=was_blocked)
 
     def _look(self) -> bool:
         """Send what hubs that do not turn have left; return whether anything else waits."""

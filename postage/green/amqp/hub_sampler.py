@@ -9,8 +9,8 @@ holds the hub.  Each look counts the line that runs.  After `HELD` seconds an en
 recorder names the line that was seen most often; the entry grows until the hub turns.
 
 C code that keeps the interpreter's lock also stops the looking thread.  Python gives the lock away
-when the C code returns to the line that has called it.  So a look that comes late, while the hub's
-thread wanted to run, finds this line, and counts the delay.
+when the C code returns to the line that has called it.  So a look that comes late because it waited
+for the lock finds this line, and counts the delay.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _IDLE = gevent.hub.Hub.run.__code__
 class HubSampler:
     """Samples the hub of *loop*, which runs in the native thread with the identity *thread*.
 
-    Made in that thread; `look` is for the monitor's native thread only.  *is_needed* tells whether anything waits for the hub.
+    Made in that thread; `look` is for the monitor's native thread only.  *is_needed* tells whether
+    anything waits for the hub.
     """
 
     def __init__(
@@ -55,22 +56,26 @@ class HubSampler:
         self._recorder = recorder
         self._clock = ThreadClock()
         self._turn, self._is_running = -1, False
-        self._looked = self._since = time.monotonic()
+        self._since = time.monotonic()
         self._seen: Counter[Holder] = Counter()
         self._entry: Entry | None = None
 
-    def look(self) -> None:
-        """Look once; never waits."""
+    def look(self, delay: float, *, was_blocked: bool) -> None:
+        """Look once; never waits.
+
+        The look is *delay* seconds late.  *was_blocked*: the calling thread waited for something
+        else than a processor, and that can only have been the interpreter's lock.
+        """
         now, turn = time.monotonic(), self._loop.iteration
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - it is documented
-        late = now - self._looked - SAMPLE
-        was_stopped = late >= HELD and self._clock.elapsed() >= late / 2
-        self._clock.start()
+        # Where many threads want a processor, the waiting for the lock is not seen so clearly.
+        was_stopped = delay >= HELD and (was_blocked or self._clock.elapsed() >= delay / 2)
         goes_on = self._is_running and turn == self._turn
-        self._looked, self._turn = now, turn
+        self._clock.start()
+        self._turn = turn
         self._is_running = frame is not None and frame.f_code is not _IDLE
         if not goes_on:
-            self._since = now - late if was_stopped else now
+            self._since = now - delay if was_stopped else now
             self._seen.clear()
             self._entry = None
         if self._is_running and (goes_on or was_stopped) and self._is_needed():
