@@ -27,6 +27,7 @@ from postage.errors import (
     RejectMessage,
     RetryLater,
 )
+from postage.flight_recorder import Kind, flight_recorder
 from postage.handler_statistics import HandlerTally, clock
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
@@ -86,6 +87,8 @@ _SAID: dict[type[BaseException], str] = {
 }
 
 
+SLOW = 1.0
+"""Seconds from which on the flight record has a run of a handler."""
 HANDLER_VARIABLE = "handler"
 """The local variable in which functions of this module hold the handler that they call.
 `green.amqp.blocker` looks for it to find the handler that blocks a hub."""
@@ -258,8 +261,17 @@ def dispatch(
             outcome.record(exc, handler, tally)
             outcome.found = found
         finally:
-            tally.took(clock() - began)
+            tally.took(seconds := clock() - began)
+            if seconds > SLOW:
+                _note_slow(handler, seconds)
     return outcome
+
+
+def _note_slow(handler: Any, seconds: float) -> None:
+    """Note in the flight record that a run of *handler* took *seconds*."""
+    fingerprint = getattr(getattr(handler, "__self__", None), "fingerprint", None) or {}
+    text = f"handler {name_of(handler)} of {fingerprint.get('name')!r}"
+    flight_recorder.note(Kind.SLOW, text, seconds)
 
 
 def _serve(
@@ -303,7 +315,9 @@ def _serve(
         outcome.record(exc, handler, tally, id_)
         _send_exception(reply, result)
     finally:
-        tally.took(clock() - began)
+        tally.took(seconds := clock() - began)
+        if seconds > SLOW:
+            _note_slow(handler, seconds)
 
 
 def _send_exception(reply: Reply, result: MessageResultException) -> None:

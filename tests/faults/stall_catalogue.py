@@ -40,7 +40,7 @@ filter_lambda    | n                              | list(filter(lambda i: i % 3,
 sort_by_key      | numbers(n)                     | sorted(d, key=lambda i: -i)
 max_by_key       | n                              | max(range(d), key=lambda i: -i)
 reduce           | n                              | functools.reduce(lambda a, b: a ^ b, range(d))
-recursion        | max(1, n.bit_length())         | fib(d)
+recursion | n.bit_length() + 1 | (f := lambda n: n if n < 2 else f(n - 1) + f(n - 2))(d)
 deepcopy         | [{"a": [i]} for i in range(n // 20 + 1)] | copy.deepcopy(d)
 pformat          | [{"a": i} for i in range(n // 50 + 1)] | pprint.pformat(d)
 ndiff            | lines(n // 2000 + 2)           | list(difflib.ndiff(d, d[::-1]))
@@ -57,7 +57,7 @@ json_in_python | json.dumps(numbers(n)) | json.decoder.JSONDecoder(object_pairs_
 templates | n // 20 + 1 | [string.Template("$a b").substitute(a=i) for i in range(d)]
 http_dates       | n // 20 + 1                    | [email.utils.formatdate(i) for i in range(d)]
 sha_loop         | n // 4 + 1                     | [hashlib.sha1(b"x").digest() for _ in range(d)]
-exceptions       | n // 4 + 1                     | [ignore_errors(int, "x") for _ in range(d)]
+attributes       | n // 4 + 1                     | [getattr(d, "nothing", None) for _ in range(d)]
 python_pickle    | numbers(n // 4 + 1)            | pickle._dumps(d)
 csv_reader       | lines(n)                       | list(csv.reader(d))
 """

@@ -8,8 +8,7 @@ import socket
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import suppress  # noqa: F401 - for the statements
 from typing import Any
 
 from gevent.monkey import get_original
@@ -33,17 +32,6 @@ def numbers(count: int) -> list[float]:
 def lines(count: int) -> list[str]:
     """Return short lines of random words."""
     return [f"{random.random()},{random.random()}\n" for _ in range(count)]
-
-
-def fib(n: int) -> int:
-    """Recur."""
-    return n if n < 2 else fib(n - 1) + fib(n - 2)
-
-
-def ignore_errors(function: Callable[..., Any], *args: Any) -> None:
-    """Call *function*."""
-    with suppress(Exception):
-        function(*args)
 
 
 def deaf_socket() -> Any:
