@@ -27,7 +27,7 @@ from postage.errors import (
     RejectMessage,
     RetryLater,
 )
-from postage.flight_recorder import Kind, flight_recorder
+from postage.flight_recorder import EventKind, flight_recorder
 from postage.handler_statistics import HandlerTally, clock
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
@@ -271,7 +271,7 @@ def _note_slow(handler: Any, seconds: float) -> None:
     """Note in the flight record that a run of *handler* took *seconds*."""
     fingerprint = getattr(getattr(handler, "__self__", None), "fingerprint", None) or {}
     text = f"handler {name_of(handler)} of {fingerprint.get('name')!r}"
-    flight_recorder.note(Kind.SLOW, text, seconds)
+    flight_recorder.note(EventKind.SLOW, text, seconds)
 
 
 def _serve(

@@ -2,8 +2,8 @@
 
 How it works
 ------------
-The runtime notes each event as an `Entry`.  Each `Kind` has a ring of the last `MOST` entries, so
-a flood of one kind does not push out the others.  An entry has at most `LONGEST` characters, so all
+The runtime notes each event as an `Entry`.  Each `EventKind` has a ring of the last `MOST` entries,
+so a flood of one kind does not push out the others.  An entry has at most `LONGEST` characters, so all
 rings together take at most 1 MB.  Entries older than `WINDOW` are not shown.
 
 An entry may still change: that of a hub which is held grows until the hub runs again.  So it also
@@ -24,7 +24,7 @@ from typing import Any
 
 from postage.foreign_text import one_line
 
-__all__ = ["WINDOW", "Entry", "FlightRecorder", "Kind", "flight_recorder"]
+__all__ = ["WINDOW", "Entry", "EventKind", "FlightRecorder", "flight_recorder"]
 
 WINDOW = 60.0
 """Seconds for which an entry is shown."""
@@ -34,7 +34,7 @@ LONGEST = 400
 """Characters that are kept of the text of an entry."""
 
 
-class Kind(enum.Enum):
+class EventKind(enum.Enum):
     """What an entry is about."""
 
     HELD = "held the hub"
@@ -53,7 +53,7 @@ class Kind(enum.Enum):
 class Entry:
     """One event; only the code that has noted it may change it."""
 
-    kind: Kind
+    kind: EventKind
     text: str
     """What has happened, on one line."""
     at: float
@@ -83,9 +83,13 @@ class FlightRecorder:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._rings: dict[Kind, deque[Entry]] = {kind: deque(maxlen=MOST) for kind in Kind}
+        self.held = 0.0
+        """Seconds for which hubs were held, since the process began; holds that are noted only."""
+        self._rings: dict[EventKind, deque[Entry]] = {
+            kind: deque(maxlen=MOST) for kind in EventKind
+        }
 
-    def note(self, kind: Kind, text: object, seconds: float = 0.0) -> Entry:
+    def note(self, kind: EventKind, text: object, seconds: float = 0.0) -> Entry:
         """Keep an event that ends now and has lasted *seconds*; return its entry."""
         entry = Entry(kind, one_line(text, LONGEST), self._clock(), seconds)
         self._rings[kind].append(entry)

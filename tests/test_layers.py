@@ -25,6 +25,7 @@ FLOORS = {
     "postage.green": 6,
     "postage.parking": 7,
     "postage.services": 7,
+    "postage.metrics": 7,
     "postage.tracing": 7,
     "postage.messaging": 8,  # the façades
     "postage.microthreads": 8,
@@ -43,7 +44,7 @@ FOREIGN = {
     4: {"gevent", "greenlet"},
     5: {"gevent", "greenlet", "pika"},
     6: {"gevent", "greenlet"},
-    7: {"gevent", "greenlet", "msgspec", "opentelemetry"},
+    7: {"gevent", "greenlet", "msgspec", "opentelemetry", "prometheus_client"},
     8: set(),
     9: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles", "yaml"},
 }

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.monkey import get_original
 
-from postage.flight_recorder import Entry, Kind, flight_recorder
+from postage.flight_recorder import Entry, EventKind, flight_recorder
 from postage.green.amqp.hub_monitor import HubMonitor
 from postage.testing.polling import wait_until
 from tests.amqp.test_hub_monitor import Monitored
@@ -33,7 +33,7 @@ def connection() -> Iterator[Monitored]:
 
 
 def held() -> list[Entry]:
-    return [each for each in flight_recorder.entries() if each.kind is Kind.HELD]
+    return [each for each in flight_recorder.entries() if each.kind is EventKind.HELD]
 
 
 def line_of(function: Any) -> str:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import gevent
 
 from postage import messaging
-from postage.flight_recorder import Kind, flight_recorder
+from postage.flight_recorder import EventKind, flight_recorder
 from postage.testing.polling import wait_until
 from tests.faults import stall_catalogue
 from tests.faults.stall_catalogue import PAUSE
@@ -165,7 +165,7 @@ def named(stall: Stall, sender: Sender, processor: Any) -> tuple[bool, str]:
     wait_until(lambda: processor.statistics().handled > before, 60)
     took = time.monotonic() - began
     gevent.sleep(0.2)
-    entries = [each for each in flight_recorder.entries() if each.kind is Kind.HELD]
+    entries = [each for each in flight_recorder.entries() if each.kind is EventKind.HELD]
     said = "; ".join(f"{each.seconds:.2f} s {each.text}" for each in entries)
     return any(each.text.startswith(stall.place) for each in entries), f"{took:.2f} s: {said}"
 

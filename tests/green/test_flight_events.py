@@ -11,7 +11,7 @@ import pytest
 from postage import green, messaging
 from postage.dispatch import SLOW
 from postage.errors import ChannelRefused, PostageError
-from postage.flight_recorder import Kind, flight_recorder
+from postage.flight_recorder import EventKind, flight_recorder
 from postage.green import runtime
 from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
@@ -24,7 +24,7 @@ def _empty() -> None:
     flight_recorder.clear()
 
 
-def texts(kind: Kind) -> list[str]:
+def texts(kind: EventKind) -> list[str]:
     return [each.text for each in flight_recorder.entries() if each.kind is kind]
 
 
@@ -41,8 +41,8 @@ def test_a_slow_handler_is_noted(endpoint: Endpoint, run_processor: Any) -> None
     assert producer.rpc_wait(0).value == "done"
     assert producer.rpc_wait(SLOW * 1.1).value == "done"
 
-    wait_until(lambda: texts(Kind.SLOW), SOON)
-    (entry,) = [each for each in flight_recorder.entries() if each.kind is Kind.SLOW]
+    wait_until(lambda: texts(EventKind.SLOW), SOON)
+    (entry,) = [each for each in flight_recorder.entries() if each.kind is EventKind.SLOW]
     assert entry.text == "handler Waits.waiting of 'sleeper'"
     assert entry.seconds >= SLOW
 
@@ -50,7 +50,7 @@ def test_a_slow_handler_is_noted(endpoint: Endpoint, run_processor: Any) -> None
 def test_a_refusal_is_noted(endpoint: Endpoint) -> None:
     with pytest.raises(PostageError):
         endpoint.producer(eks=[(missing(endpoint), "rk")]).message_x()
-    wait_until(lambda: any("NOT_FOUND" in each for each in texts(Kind.REFUSAL)), SOON)
+    wait_until(lambda: any("NOT_FOUND" in each for each in texts(EventKind.REFUSAL)), SOON)
 
 
 def missing(endpoint: Endpoint) -> Any:
@@ -62,7 +62,7 @@ def test_a_lost_connection_and_the_next_are_noted(endpoint: Endpoint) -> None:
     producer.message_x(_eks=[(endpoint.exchange, "nobody")])
     for each in runtime.open_connections():
         each.transport._stream._sock._sock.shutdown(socket.SHUT_RDWR)
-    wait_until(lambda: any("is lost" in each for each in texts(Kind.CONNECTION)), SOON)
+    wait_until(lambda: any("is lost" in each for each in texts(EventKind.CONNECTION)), SOON)
     producer.message_x(_eks=[(endpoint.exchange, "nobody")])
-    wait_until(lambda: any("re-established" in each for each in texts(Kind.CONNECTION)), SOON)
+    wait_until(lambda: any("re-established" in each for each in texts(EventKind.CONNECTION)), SOON)
     green.close(1.0)

@@ -1,4 +1,4 @@
-"""HTTP probes of a process: ``/livez`` (its event loop runs) and ``/readyz`` (it consumes).
+"""HTTP pages of a process: ``/livez`` (its event loop runs), ``/readyz`` (it consumes), `/metrics`.
 
 The port may be reachable by hostile programs, and is served by the process that does the work.  So
 each connection gets one answer and little time, its request has a limit, and so has the number of
@@ -19,9 +19,11 @@ import gevent
 from gevent.server import StreamServer
 
 from postage.cli.options import HostPort
+from postage.cli.running.metrics_page import OWN_PAGE, MetricsPage
 from postage.errors import SettingsError
 from postage.green import MessageProcessor, MicroThread, statistics
 from postage.log_records import logger_of
+from postage.metrics.exposition import CONTENT_TYPE
 from postage.statistics_types import ConnectionStatistics
 
 logger = logger_of(__name__)
@@ -34,7 +36,7 @@ LARGEST_REQUEST = 8192
 """Bytes of the request line and the header; what follows them is not read."""
 
 Answer = tuple[HTTPStatus, Any]
-"""The status, and what is sent as JSON."""
+"""The status, and what is sent: bytes for Prometheus as they are, everything else as JSON."""
 
 
 def readiness(
@@ -65,8 +67,13 @@ def readiness(
     }
 
 
-def answer_probe(running: list[MicroThread], request: bytes) -> Answer:
-    """Return the answer to one *request* about the components in *running*."""
+def answer_probe(
+    running: list[MicroThread], request: bytes, metrics: MetricsPage | None = None
+) -> Answer:
+    """Return the answer to one *request* about the components in *running*.
+
+    Switches if the request is for *metrics*.
+    """
     words = request.split(b"\r\n", 1)[0].split(b"\n", 1)[0].split()
     if len(words) != 3 or not words[2].startswith(b"HTTP/"):  # noqa: PLR2004 - method, target, version
         return HTTPStatus.BAD_REQUEST, {"error": "this is no request of HTTP"}
@@ -79,14 +86,16 @@ def answer_probe(running: list[MicroThread], request: bytes) -> Answer:
         processors = [each for each in running if isinstance(each, MessageProcessor)]
         answer = readiness(processors, statistics())
         return HTTPStatus.OK if answer["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, answer
-    return HTTPStatus.NOT_FOUND, {"error": "only /livez and /readyz"}
+    if metrics is not None and page in (b"/metrics", OWN_PAGE.encode()):
+        return HTTPStatus.OK, metrics.all() if page == b"/metrics" else metrics.own()
+    return HTTPStatus.NOT_FOUND, {"error": "only /livez, /readyz and /metrics"}
 
 
 class ProbeServer:
     """Answers requests about the components in *running*."""
 
-    def __init__(self, running: list[MicroThread]) -> None:
-        self._running = running
+    def __init__(self, running: list[MicroThread], metrics: MetricsPage | None = None) -> None:
+        self._running, self._metrics = running, metrics
         self._open: dict[Any, None] = {}  # the oldest first
 
     def serve(self, connection: Any, _address: object) -> None:
@@ -108,7 +117,7 @@ class ProbeServer:
         if len(request) > LARGEST_REQUEST:
             answer: Answer = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"error": "too large"}
         elif request:
-            answer = answer_probe(self._running, request)
+            answer = answer_probe(self._running, request, self._metrics)
         else:
             return  # a check of the port alone, as load balancers do
         connection.sendall(_response(*answer, has_body=not request.startswith(b"HEAD ")))
@@ -126,25 +135,31 @@ def _request_on(connection: Any) -> bytes:
 
 
 def _response(status: HTTPStatus, answer: Any, *, has_body: bool) -> bytes:
-    body = json.dumps(answer).encode() + b"\n"
+    is_page = isinstance(answer, bytes)
+    body = answer if is_page else json.dumps(answer).encode() + b"\n"
+    sort = CONTENT_TYPE if is_page else "application/json"
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {sort}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + (body if has_body else b"")
 
 
 @contextlib.contextmanager
-def serve_probes(where: HostPort | None, number: int, running: list[MicroThread]) -> Iterator[None]:
+def serve_probes(
+    where: HostPort | None, number: int, running: list[MicroThread], workers: int = 1
+) -> Iterator[None]:
     """Serve at *where*, on the port *number* above it, while the block lasts; None serves nothing.
 
-    Port 0 is any free port.  *running* is the list of the components; it may still grow.
+    *workers* is how many processes serve in this way.  Port 0 is any free port.  *running* is the
+    list of the components; it may still grow.
     """
     if where is None:
         yield
         return
+    metrics = MetricsPage(running, where, number, workers)
     where = replace(where, port=where.port + number if where.port else 0)
-    server = StreamServer((where.host, where.port), ProbeServer(running).serve)
+    server = StreamServer((where.host, where.port), ProbeServer(running, metrics).serve)
     server.max_accept = 8  # in one turn of the hub, before `serve` can end connections
     try:
         server.start()
@@ -152,7 +167,7 @@ def serve_probes(where: HostPort | None, number: int, running: list[MicroThread]
         why = getattr(exc, "strerror", None) or exc
         raise SettingsError(f"cannot serve --health on {where}: {why}") from None
     logger.info(
-        "Probes are at http://%s/livez and /readyz.",
+        "Probes are at http://%s/livez and /readyz, metrics at /metrics.",
         replace(where, port=int(server.server_port or 0)),
     )
     try:

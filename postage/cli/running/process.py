@@ -84,7 +84,7 @@ def _run(plan: Plan, number: int) -> tuple[int, bool]:
 
     add_ids()
     running: list[MicroThread] = []
-    with serve_probes(plan.health, number, running):
+    with serve_probes(plan.health, number, running, plan.workers or 1):
         with green.pipelined():
             running += make_all(plan.targets)
         _configure(running, plan)

@@ -396,7 +396,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         return limit
 
     def _on_confirm(self, tag: int, multiple: bool, nack: bool) -> None:  # noqa: FBT001 - see codec.OnConfirm
-        for answer in self._confirms.pop(tag, multiple=multiple):
+        for answer in self._confirms.pop(tag, multiple=multiple, nack=nack):
             answer.set_result(not nack)
         if self._closes_when_confirmed and not self._confirms:
             self.close_nowait()

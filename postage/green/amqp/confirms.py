@@ -5,9 +5,20 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-__all__ = ["Confirms"]
+__all__ = ["ConfirmTotals", "Confirms", "confirm_totals"]
 
 T = TypeVar("T")
+
+
+class ConfirmTotals:
+    """Counts the publishes that were answered, on all channels of this process."""
+
+    def __init__(self) -> None:
+        self.confirmed = self.nacked = 0
+
+
+confirm_totals = ConfirmTotals()
+"""The counts of this process."""
 
 
 class Confirms(Generic[T]):
@@ -45,13 +56,19 @@ class Confirms(Generic[T]):
             self._tags[mandatory], self._ids[self._last] = self._last, mandatory
         return self._last
 
-    def pop(self, tag: int, *, multiple: bool) -> list[T]:
-        """Remove and return the waiters, in order, that a confirm of *tag* answers."""
-        if not multiple:
+    def pop(self, tag: int, *, multiple: bool, nack: bool = False) -> list[T]:
+        """Remove and return the waiters, in order, that a confirm of *tag* answers; count them."""
+        if multiple:
+            tags = list(takewhile(lambda each: each <= tag, self._waiting))
+            found = [waiter for each in tags if (waiter := self._pop(each)) is not None]
+        else:
             waiter = self._pop(tag)
-            return [] if waiter is None else [waiter]
-        tags = list(takewhile(lambda each: each <= tag, self._waiting))
-        return [waiter for each in tags if (waiter := self._pop(each)) is not None]
+            found = [] if waiter is None else [waiter]
+        if nack:
+            confirm_totals.nacked += len(found)
+        else:
+            confirm_totals.confirmed += len(found)
+        return found
 
     def pop_returned(self, message_id: str | None) -> T | None:
         """Remove and return the waiter for the returned message *message_id*.

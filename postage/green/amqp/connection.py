@@ -41,7 +41,7 @@ from gevent.event import Event
 from pika.channel import MAX_CHANNELS
 
 from postage.errors import ChannelRefused, ConnectionLost, NoFreeChannel, PostageError
-from postage.flight_recorder import Kind, flight_recorder
+from postage.flight_recorder import EventKind, flight_recorder
 from postage.green.amqp import error_translation
 from postage.green.amqp.channel import Channel, OnReturn
 from postage.green.amqp.channel_plan import ChannelPlan, share_of
@@ -178,10 +178,10 @@ class Connection(DeclaredExchanges):
 
     def _note_alarm(self, _transport: object, frame: Any) -> None:
         text = f"the broker takes no publishes: {frame.method.reason}"
-        flight_recorder.note(Kind.ALARM, text)
+        flight_recorder.note(EventKind.ALARM, text)
 
     def _note_end_of_alarm(self, _transport: object, _frame: object) -> None:
-        flight_recorder.note(Kind.ALARM, "the broker takes publishes again")
+        flight_recorder.note(EventKind.ALARM, "the broker takes publishes again")
 
     def suspect(self) -> None:
         """Check soon whether the connection is half-open; never switches."""
@@ -308,7 +308,7 @@ class Connection(DeclaredExchanges):
 
     def _note_end(self, channel: Channel, error: PostageError) -> None:
         if isinstance(error, ChannelRefused):
-            flight_recorder.note(Kind.REFUSAL, error)
+            flight_recorder.note(EventKind.REFUSAL, error)
         if channel in self._channels:
             self._channels.remove(channel)
             self._refusals.channels_used -= 1

@@ -155,6 +155,11 @@ class MonitoredHub:
         self._answered = time.monotonic()
         self._answer_due = False
 
+    @property
+    def lateness(self) -> float:
+        """How long the last answer took, or has taken so far; for any native thread."""
+        return (time.monotonic() if self._answer_due else self._answered) - self._pinged
+
     def _keep_alive(self) -> None:
         now = time.monotonic()
         for each in self.connections:
@@ -226,6 +231,10 @@ class HubMonitor:
         state = "idle" if self._wake_lock is None else "running"
         return f"<HubMonitor of {len(self._hubs)} hubs, {state}>"
 
+    def lateness(self) -> float:
+        """Return how long the last answer took of the hub that took longest; 0 without a hub."""
+        return max((0.0, *(each.lateness for each in list(self._hubs.values()))))
+
     def add(self, connection: MonitoredConnection, late_after: float) -> None:
         """Monitor *connection*, of this thread's hub; report a hub held for *late_after* s."""
         with self._lock:
@@ -279,6 +288,7 @@ class HubMonitor:
         planned = time.monotonic()
         self._clock, self._sample_at = ThreadClock(), planned
         while True:
+            self._sample()
             with self._lock:
                 if self._wake_lock is not wake_lock:
                     return
@@ -306,8 +316,8 @@ class HubMonitor:
                 self.asleep = False
             for _ in range(looks):
                 _wait(wake_lock, LOOK)
-                self._look()
                 self._sample()
+                self._look()
             left = planned - time.monotonic()
             if left <= 0:
                 return
@@ -315,16 +325,18 @@ class HubMonitor:
                 _wait(wake_lock, min(left, max(0.0, self._sample_at - time.monotonic())))
 
     def _sample(self) -> None:
-        """Look at what each hub does, if `SAMPLE` seconds have passed since the last time."""
+        """Look at what each hub does, if `SAMPLE` seconds have passed since the last time.
+
+        After each wait this comes first: see `HubSampler.look`.
+        """
         now = time.monotonic()
         if now < self._sample_at:
             return
         delay, self._sample_at = now - self._sample_at, now + SAMPLE
-        was_blocked = self._clock.elapsed() < delay / 2
-        self._clock.start()
         with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
             for each in self._hubs.values():
-                each.sampler.look(delay, was_blocked=was_blocked)
+                each.sampler.look(delay, lambda: self._clock.elapsed() < delay / 2)
+        self._clock.start()
 
     def _look(self) -> bool:
         """Send what hubs that do not turn have left; return whether anything else waits."""

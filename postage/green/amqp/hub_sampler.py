@@ -23,7 +23,7 @@ from typing import Any
 
 import gevent.hub
 
-from postage.flight_recorder import Entry, FlightRecorder, Kind, flight_recorder
+from postage.flight_recorder import Entry, EventKind, FlightRecorder, flight_recorder
 from postage.green.amqp.blocker import Holder, ThreadClock, holder_of
 
 __all__ = ["HELD", "SAMPLE", "HubSampler"]
@@ -60,26 +60,29 @@ class HubSampler:
         self._seen: Counter[Holder] = Counter()
         self._entry: Entry | None = None
 
-    def look(self, delay: float, *, was_blocked: bool) -> None:
+    def look(self, delay: float, was_blocked: Callable[[], bool]) -> None:
         """Look once; never waits.
 
-        The look is *delay* seconds late.  *was_blocked*: the calling thread waited for something
-        else than a processor, and that can only have been the interpreter's lock.
+        The look is *delay* seconds late.  *was_blocked* tells whether the calling thread waited for
+        something else than a processor, and that can only have been the interpreter's lock.
         """
         now, turn = time.monotonic(), self._loop.iteration
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - it is documented
+        is_running = frame is not None and frame.f_code is not _IDLE
+        goes_on = is_running and self._is_running and turn == self._turn
+        is_late = delay >= HELD
+        # At once: all that reads a file gives the lock back to the hub's thread, which goes on.
+        holder = holder_of(frame) if is_running and (goes_on or is_late) else None
         # Where many threads want a processor, the waiting for the lock is not seen so clearly.
-        was_stopped = delay >= HELD and (was_blocked or self._clock.elapsed() >= delay / 2)
-        goes_on = self._is_running and turn == self._turn
+        was_stopped = is_late and (self._clock.elapsed() >= delay / 2 or was_blocked())
         self._clock.start()
-        self._turn = turn
-        self._is_running = frame is not None and frame.f_code is not _IDLE
+        self._turn, self._is_running = turn, is_running
         if not goes_on:
             self._since = now - delay if was_stopped else now
             self._seen.clear()
             self._entry = None
-        if self._is_running and (goes_on or was_stopped) and self._is_needed():
-            self._count(holder_of(frame), now)
+        if (goes_on or (is_running and was_stopped)) and self._is_needed():
+            self._count(holder, now)
 
     def _count(self, holder: Holder | None, now: float) -> None:
         if holder is not None and (holder in self._seen or len(self._seen) < MOST_LINES):
@@ -89,6 +92,7 @@ class HubSampler:
         ((most, count),) = self._seen.most_common(1)
         text = f"{most.place}: {most} ({count} of {sum(self._seen.values())} looks)"
         if self._entry is None:
-            self._entry = self._recorder.note(Kind.HELD, text)
+            self._entry = self._recorder.note(EventKind.HELD, text)
         self._entry.rename(text)
+        self._recorder.held += now - self._since - self._entry.seconds
         self._entry.at, self._entry.seconds = now, now - self._since

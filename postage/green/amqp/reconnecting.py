@@ -37,7 +37,7 @@ from postage.errors import (
     PostageError,
     TemporarilyRefused,
 )
-from postage.flight_recorder import Kind, flight_recorder
+from postage.flight_recorder import EventKind, flight_recorder
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.connection_states import (
@@ -261,7 +261,7 @@ class Reconnecting:
         except ConnectionFailed as exc:
             self._turn += 1
             self._error = exc
-            flight_recorder.note(Kind.CONNECTION, f"none for {self.role} yet: {exc}")
+            flight_recorder.note(EventKind.CONNECTION, f"none for {self.role} yet: {exc}")
             level = level if self._may_recover(exc) else logging.DEBUG  # `get` raises it
             logger.log_apart(level, "No connection for %s yet: %s", self.role, exc)
             return None
@@ -287,7 +287,7 @@ class Reconnecting:
         connection.on_end.append(self._ended)
         self._answer.set(connection)
         if again:
-            flight_recorder.note(Kind.CONNECTION, f"{connection!r} is re-established")
+            flight_recorder.note(EventKind.CONNECTION, f"{connection!r} is re-established")
         text = "%r is re-established." if again else "%r is open."
         logger.log_apart(logging.INFO if again else logging.DEBUG, text, connection)
 
@@ -311,7 +311,7 @@ class Reconnecting:
             self._reset_pauses()
         else:
             self._pause()
-        flight_recorder.note(Kind.CONNECTION, f"that for {self.role} is lost: {error}")
+        flight_recorder.note(EventKind.CONNECTION, f"that for {self.role} is lost: {error}")
         logger.warning("The connection for %s is lost; reconnecting: %s", self.role, error)
 
     def _step(self, event: ConnectionEvent) -> None:

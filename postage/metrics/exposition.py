@@ -1,0 +1,71 @@
+"""Prometheus' text format: families of samples, and the lines that a scrape gets.
+
+The format (version 0.0.4) wants all samples of a family in one block.  So pages of several
+processes cannot be put one behind the other: `merged` puts their blocks together.  Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["CONTENT_TYPE", "Family", "Labels", "labels_text", "merged"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, in the order in which they are shown."""
+
+_TO_ESCAPE = re.compile(r'[\\\n"]')
+_ESCAPED = {"\\": r"\\", "\n": r"\n", '"': r"\""}
+
+
+@dataclass
+class Family:
+    """One metric: its *name*, its *kind* as Prometheus calls it, and its samples.
+
+    A sample is what its name has behind that of the family (such as ``_bucket``), the text of its
+    labels (see `labels_text`), and its value, an int or a float.
+    """
+
+    name: str
+    kind: str
+    help: str
+    samples: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def add(self, value: float, labels: str = "", suffix: str = "") -> None:
+        """Add a sample."""
+        self.samples.append((suffix, labels, value))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the family; each ends with a newline."""
+        yield f"# HELP {self.name} {_escaped(self.help)}\n"
+        yield f"# TYPE {self.name} {self.kind}\n"
+        for suffix, labels, value in self.samples:
+            yield f"{self.name}{suffix}{{{labels}}} {value!r}\n"  # inf and nan are valid, too
+
+
+def labels_text(labels: Labels) -> str:
+    """Return *labels* as they stand between braces."""
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+
+
+def _escaped(text: str) -> str:
+    return _TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], text)
+
+
+def merged(pages: Iterable[str]) -> Iterator[str]:
+    """Yield the blocks of several *pages* of `Family.lines`, one for each family.
+
+    The first page that has a family says what it is; the samples of the others follow.
+    """
+    blocks: dict[str, list[str]] = {}
+    for page in pages:
+        for block in page.split("# HELP ")[1:]:
+            help_, _, rest = block.partition("\n")
+            type_, _, samples = rest.partition("\n")
+            head = f"# HELP {help_}\n{type_}\n"
+            blocks.setdefault(help_.partition(" ")[0], [head]).append(samples)
+    for parts in blocks.values():
+        yield "".join(parts)

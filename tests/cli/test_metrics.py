@@ -1,0 +1,144 @@
+"""The page ``/metrics`` of all workers equals what they have written down."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent.socket import create_connection
+
+from postage import messaging
+from postage.testing.polling import wait_until
+from postage.testing.rabbitmq import PORTS, reserve
+from tests.cli.support import SOON, running
+from tests.support.endpoints import exchange
+from tests.support.programs import Program
+
+WORKERS, EACH = 4, 100
+SENT = {"fine": 4 * EACH, "bad": EACH // 10, "late": EACH // 10, "again": EACH, "echo": EACH}
+LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
+
+
+class Sender(messaging.GenericProducer):
+    eks = ((exchange("cli-measured"), "rk"),)
+    rpc_timeout, max_retry = SOON, 0
+
+
+def free_run(count: int) -> int:
+    """Return the first of *count* free ports in a row."""
+    starts = iter(PORTS[::count])
+    return next(start for start in starts if all(reserve(start + n) for n in range(count)))
+
+
+def page(port: int, path: str = "/metrics") -> str:
+    """Return the page of the worker with this port; switches."""
+    received = b""
+    with create_connection(("127.0.0.1", port), SOON) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        while part := connection.recv(1 << 16):
+            received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b" 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8" in head, received
+    return body.decode()
+
+
+def sums(text: str) -> Counter[tuple[str, str]]:
+    """Return the sum over all workers of each series about handlers and outcomes."""
+    found: Counter[tuple[str, str]] = Counter()
+    for line in text.splitlines():
+        if match := LINE.fullmatch(line):
+            name, labels, value = match.groups()
+            which = re.search(r'(?:handler|outcome|result)="(\w+)"', labels)
+            found[name, which[1] if which else ""] += float(value)
+    return found
+
+
+@pytest.fixture
+def measured(broker_env: Any, tmp_path: Path, monkeypatch: Any) -> Iterator[tuple[Program, int]]:
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger"))
+    port = free_run(WORKERS)
+    options = ("--workers", str(WORKERS), "--health", str(port))
+    with running("run", "measured:Measured", *options) as program:
+        wait_until(lambda: program.stderr.count("Running 1 component") == WORKERS, SOON)
+        yield program, port
+
+
+def ledger(tmp_path: Path) -> Counter[str]:
+    lines = (tmp_path / "ledger").read_text().splitlines()
+    return Counter(line.split()[0] for line in lines)
+
+
+def test_four_workers_count_what_they_did(measured: Any, tmp_path: Path) -> None:
+    program, port = measured
+    sender = Sender()
+
+    def send(name: str) -> None:
+        for number in range(SENT[name]):
+            if name == "echo":
+                assert sender.rpc_echo(number).value == number
+            else:
+                sender.send(name, number)
+
+    gevent.joinall([gevent.spawn(send, name) for name in SENT], raise_error=True)
+    runs = SENT | {"late": 2 * SENT["late"], "again": 2 * SENT["again"]}
+    wait_until(lambda: ledger(tmp_path) == Counter(runs), SOON)
+    wait_until(lambda: sums(page(port))["postage_handler_parked_total", "bad"] == SENT["bad"], SOON)
+
+    for asked in range(WORKERS):
+        text = page(port + asked)
+        found = sums(text)
+        received = {name: found["postage_handler_received_total", name] for name in SENT}
+        assert received == runs | {"again": SENT["again"]}
+        assert found["postage_handler_retried_total", "again"] == SENT["again"]
+        assert found["postage_handler_seconds_count", "again"] == runs["again"]
+        assert found["postage_handler_delayed_total", "late"] == SENT["late"]
+        assert found["postage_handler_failed_total", "bad"] == SENT["bad"]
+        assert found["postage_handler_failed_total", "again"] == 0
+        assert found["postage_handler_in_flight", "fine"] == 0
+        handled = sum(SENT.values()) + SENT["late"]
+        assert found["postage_processor_messages_total", "handled"] == handled
+        # The copies of messages that failed are published by the workers, with confirms.
+        kept = SENT["bad"] + SENT["late"]
+        assert found["postage_publish_confirms_total", "ack"] == kept
+        assert found["postage_worker_up", ""] == WORKERS
+        for number in range(WORKERS):
+            assert f'postage_worker_up{{worker="{number}"}} 1' in text
+    assert program.terminate(SOON).code == 0
+
+
+def test_a_family_has_one_block_and_each_series_one_line(measured: Any) -> None:
+    _, port = measured
+    lines = page(port).splitlines()
+    heads = [line for line in lines if line.startswith("# TYPE")]
+    series = [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
+    assert len(heads) == len(set(heads))
+    assert len(series) == len(set(series))
+    current = ""
+    for line in lines:
+        if line.startswith("# TYPE"):
+            current = line.split()[2]
+        elif not line.startswith("#"):
+            assert line.startswith(current)
+
+
+def test_a_worker_that_does_not_answer_is_down(measured: Any) -> None:
+    program, port = measured
+    (pid,) = re.findall(r"Worker 1 is process (\d+)", program.stderr)
+    assert 'worker="1"' not in page(port, "/metrics/own")
+    os.kill(int(pid), signal.SIGSTOP)
+    try:
+        wait_until(lambda: 'postage_worker_up{worker="1"} 0' in page(port), SOON)
+        text = page(port)
+    finally:
+        os.kill(int(pid), signal.SIGCONT)
+    assert 'postage_info{worker="1"' not in text
+    for number in (0, 2, 3):
+        assert f'postage_info{{worker="{number}",version="' in text
+    wait_until(lambda: 'postage_worker_up{worker="1"} 1' in page(port), SOON)
