@@ -3,8 +3,8 @@
 How it works
 ------------
 The runtime notes each event as an `Entry`.  Each `EventKind` has a ring of the last `MOST` entries,
-so a flood of one kind does not push out the others.  An entry has at most `LONGEST` characters, so all
-rings together take at most 1 MB.  Entries older than `WINDOW` are not shown.
+so a flood of one kind does not push out the others.  An entry has at most `LONGEST` characters, so
+all rings together take at most 1 MB.  Entries older than `WINDOW` are not shown.
 
 An entry may still change: that of a hub which is held grows until the hub runs again.  So it also
 shows in a snapshot that is made meanwhile.

@@ -2,7 +2,8 @@
 
 Each row is a name, an expression that prepares ``d`` for a size ``n``, and the statement that holds
 the hub.  What depends on ``n`` is sized to take about `PAUSE` seconds; what waits takes so long by
-itself.
+itself.  The tables before `OPERATORS` have a hundred rows.  After an operator Python goes on with
+the interpreter's lock, so the recorder can name the handler, but not the line.
 """
 
 from __future__ import annotations
@@ -106,6 +107,19 @@ xml              | "<a>" + "<b/>" * n + "</a>"    | xml.etree.ElementTree.fromst
 sqlite           | sqlite3.connect(":memory:"), COUNT.format(n + 2) | d[0].execute(d[1]).fetchall()
 format           | list(range(n))                 | "{}".format(d)
 repr             | list(range(n))                 | repr(d)
+"""
+
+MORE_C_CODE = """
+bz2 | os.urandom(n // 4 + 1) | bz2.compress(d)
+heapify | numbers(n) | heapq.heapify(d)
+set_of | numbers(n) | set(d)
+upper | "stra\\u00dfe" * n | d.upper()
+regex_split | "a,b" * n | re.split("[,;]", d)
+sum_of_range | n | sum(range(d * 4))
+urls | n // 20 + 1 | [urllib.parse.quote(f"/{i} a") for i in range(d)]
+glob_patterns | [f"{i}.txt" for i in range(n)] | fnmatch.filter(d, "*1*")
+hex | bytes(n * 40) | d.hex()
+base85 | bytes(n) | base64.b85encode(d)
 """
 
 OPERATORS = """

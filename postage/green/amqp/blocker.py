@@ -21,7 +21,7 @@ import gevent.monkey
 from postage import dispatch
 from postage.callables import name_of
 
-__all__ = ["Holder", "ThreadClock", "blocking_frame", "holder_of"]
+__all__ = ["Holder", "ThreadClock", "blocking_frame", "holder_of", "last_handler"]
 
 # Without pathlib: importing it would slow down the start of every program.
 _OURS = tuple(str(each.__file__).rpartition(os.sep)[0] + os.sep for each in (dispatch, gevent.hub))
@@ -114,6 +114,23 @@ def holder_of(frame: FrameType | None) -> Holder | None:
     name = name_of(stack[index].f_locals[dispatch.HANDLER_VARIABLE])
     handler = f"{name}{_processor(stack[index:])}"
     return Holder(handler, _places(below[-1], own, below[0]), _place(own))
+
+
+def last_handler(frame: FrameType | None) -> Holder | None:
+    """Name the handler that has just ended in *frame*, by the line of its definition.
+
+    For a look that was late: the line that has held the hub has ended before.
+    """
+    stack = _stack(frame)
+    index = next((index for index, each in enumerate(stack) if _calls_a_handler(each)), None)
+    if index is None:
+        return None
+    handler = stack[index].f_locals[dispatch.HANDLER_VARIABLE]
+    code = getattr(getattr(handler, "__func__", handler), "__code__", None)
+    place = (
+        f"{code.co_filename}:{code.co_firstlineno} (somewhere in {code.co_name})" if code else ""
+    )
+    return Holder(f"{name_of(handler)}{_processor(stack[index:])}", (place,), place)
 
 
 def blocking_frame(thread: int) -> str | None:

@@ -33,6 +33,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import gevent.monkey
@@ -316,7 +317,6 @@ class HubMonitor:
                 self.asleep = False
             for _ in range(looks):
                 _wait(wake_lock, LOOK)
-                self._sample()
                 self._look()
             left = planned - time.monotonic()
             if left <= 0:
@@ -327,25 +327,30 @@ class HubMonitor:
     def _sample(self) -> None:
         """Look at what each hub does, if `SAMPLE` seconds have passed since the last time.
 
-        After each wait this comes first: see `HubSampler.look`.
+        After all that gives the interpreter's lock back this comes first: see `HubSampler.look`.
         """
-        now = time.monotonic()
-        if now < self._sample_at:
-            return
-        delay, self._sample_at = now - self._sample_at, now + SAMPLE
-        with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
-            for each in self._hubs.values():
-                each.sampler.look(delay, lambda: self._clock.elapsed() < delay / 2)
-        self._clock.start()
+        while (now := time.monotonic()) >= self._sample_at:
+            delay, self._sample_at = now - self._sample_at, now + SAMPLE
+            was_blocked = partial(self._has_waited, delay)
+            with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
+                for each in self._hubs.values():
+                    each.sampler.look(delay, was_blocked)
+            self._clock.start()
+
+    def _has_waited(self, delay: float) -> bool:
+        """Tell whether this thread waited for most of *delay*, and not for a processor."""
+        return self._clock.elapsed() < delay / 2
 
     def _look(self) -> bool:
         """Send what hubs that do not turn have left; return whether anything else waits."""
         waits = False
+        self._sample()
         for each in self._connections:
             # The lock: not while the process forks.  After any error, the hub sends, and finds
             # the same error; the thread must go on for the other connections.
             with self._lock, contextlib.suppress(Exception):
                 waits |= each.send_waiting()
+        self._sample()
         return waits
 
     def _check(self, loop: Any, hub: MonitoredHub, planned: float) -> None:

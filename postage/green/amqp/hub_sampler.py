@@ -10,7 +10,8 @@ recorder names the line that was seen most often; the entry grows until the hub 
 
 C code that keeps the interpreter's lock also stops the looking thread.  Python gives the lock away
 when the C code returns to the line that has called it.  So a look that comes late because it waited
-for the lock finds this line, and counts the delay.
+for the lock finds this line, and counts the delay.  After an operator, such as ``in`` or ``**``,
+Python goes on with the lock.  Then the look finds a later line, or only the handler that has ended.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import gevent.hub
 
 from postage.flight_recorder import Entry, EventKind, FlightRecorder, flight_recorder
-from postage.green.amqp.blocker import Holder, ThreadClock, holder_of
+from postage.green.amqp.blocker import Holder, ThreadClock, holder_of, last_handler
 
 __all__ = ["HELD", "SAMPLE", "HubSampler"]
 
@@ -73,6 +74,8 @@ class HubSampler:
         is_late = delay >= HELD
         # At once: all that reads a file gives the lock back to the hub's thread, which goes on.
         holder = holder_of(frame) if is_running and (goes_on or is_late) else None
+        if is_late and holder is None:
+            holder = last_handler(frame)
         # Where many threads want a processor, the waiting for the lock is not seen so clearly.
         was_stopped = is_late and (self._clock.elapsed() >= delay / 2 or was_blocked())
         self._clock.start()
