@@ -10,7 +10,7 @@ import pytest
 
 from postage import green, messaging
 from postage.dispatch import SLOW
-from postage.errors import ChannelRefused, PostageError
+from postage.errors import PostageError
 from postage.flight_recorder import EventKind, flight_recorder
 from postage.green import runtime
 from postage.testing.polling import wait_until
