@@ -24,12 +24,14 @@ from typing import Any
 
 from postage.foreign_text import one_line
 
-__all__ = ["WINDOW", "Entry", "EventKind", "FlightRecorder", "flight_recorder"]
+__all__ = ["MOST_TOLD", "WINDOW", "Entry", "EventKind", "FlightRecorder", "flight_recorder"]
 
 WINDOW = 60.0
 """Seconds for which an entry is shown."""
 MOST = 200
 """Entries that are kept of each kind."""
+MOST_TOLD = 100
+"""Entries that a process tells others at a time: the last ones."""
 LONGEST = 400
 """Characters that are kept of the text of an entry."""
 

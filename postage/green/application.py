@@ -21,6 +21,7 @@ from postage.discovery import GenericApplicationExchange
 from postage.errors import ChannelRefused, IdentityTaken, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
+from postage.flight_recorder import MOST_TOLD, flight_recorder
 from postage.green.handling.time_limits import TIME_LIMIT
 from postage.green.processor import MessageProcessor
 from postage.green.producer import GenericProducer
@@ -230,10 +231,16 @@ class GenericApplication(MessageProcessor):
 
     @RpcHandler("command", "describe")
     def msg_describe(self, content: Any, reply_func: Any) -> None:
-        """Reply with the description: handlers, queues, groups, statistics; ``brief``: fewer."""
+        """Reply with the description: handlers, queues, groups, statistics; ``brief``: fewer.
+
+        ``flight``: with the last entries of the flight record of the process, too.
+        """
         parameters = content.get("parameters")
-        brief = isinstance(parameters, dict) and bool(parameters.get("brief"))
-        reply_func(MessageResult(self.description(brief=brief)))
+        asked = parameters if isinstance(parameters, dict) else {}
+        described = self.description(brief=bool(asked.get("brief")))
+        if asked.get("flight"):
+            described["flight"] = flight_recorder.values()[-MOST_TOLD:]
+        reply_func(MessageResult(described))
         self._inquiries += 1  # after the reply, as this request is counted as handled
 
     @RpcHandler("command", "ping")

@@ -14,6 +14,7 @@ COMMANDS = {
     "pause": "Let applications take no messages.",
     "resume": "Let paused applications go on.",
     "describe": "Show what an application handles.",
+    "blame": "Show what has held or slowed down an application.",
     "tail": "Print the messages that pass an exchange.",
     "dlq": "Look at messages that failed, and do them again.",
     "health": "Ask whether a running process is alive and ready.",
