@@ -33,7 +33,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import gevent.monkey
@@ -223,7 +222,7 @@ class HubMonitor:
         self._wake_lock: Any = None  # the thread waits in its acquire(); None: no thread
         self._connections: tuple[MonitoredConnection, ...] = ()
         self._written = 0  # bytes of all connections, when the thread last asked
-        self._sample_at, self._clock = 0.0, ThreadClock()
+        self._sample_at = 0.0
         self.asleep = False
         """Whether the thread must be told by `wake` that something was written."""
         self._registered = False
@@ -287,7 +286,7 @@ class HubMonitor:
 
     def _run(self, wake_lock: Any) -> None:
         planned = time.monotonic()
-        self._clock, self._sample_at = ThreadClock(), planned
+        self._sample_at = planned
         while True:
             self._sample()
             with self._lock:
@@ -331,15 +330,9 @@ class HubMonitor:
         """
         while (now := time.monotonic()) >= self._sample_at:
             delay, self._sample_at = now - self._sample_at, now + SAMPLE
-            was_blocked = partial(self._has_waited, delay)
             with self._lock, contextlib.suppress(Exception):  # a loop was destroyed: see `_check`
                 for each in self._hubs.values():
-                    each.sampler.look(delay, was_blocked)
-            self._clock.start()
-
-    def _has_waited(self, delay: float) -> bool:
-        """Tell whether this thread waited for most of *delay*, and not for a processor."""
-        return self._clock.elapsed() < delay / 2
+                    each.sampler.look(delay)
 
     def _look(self) -> bool:
         """Send what hubs that do not turn have left; return whether anything else waits."""

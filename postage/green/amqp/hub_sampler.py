@@ -9,9 +9,10 @@ holds the hub.  Each look counts the line that runs.  After `HELD` seconds an en
 recorder names the line that was seen most often; the entry grows until the hub turns.
 
 C code that keeps the interpreter's lock also stops the looking thread.  Python gives the lock away
-when the C code returns to the line that has called it.  So a look that comes late because it waited
-for the lock finds this line, and counts the delay.  After an operator, such as ``in`` or ``**``,
-Python goes on with the lock.  Then the look finds a later line, or only the handler that has ended.
+when the C code returns to the line that has called it.  So a look that comes late, while the hub's
+thread wanted a processor, finds this line, and counts the delay.  After an operator, such as ``in``
+or ``**``, Python goes on with the lock.  Then the look finds a later line, or only the handler that
+has ended.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SAMPLE = 0.05
 """Seconds between two looks."""
 HELD = 0.1
 """Seconds from which on a held hub is noted."""
+MOST_IDLE = 0.5
+"""Seconds after which the processor time of an idle hub is read again: reading it takes as long as
+the rest of a look."""
 MOST_LINES = 50
 """Different lines of one hold that are counted."""
 
@@ -57,16 +61,12 @@ class HubSampler:
         self._recorder = recorder
         self._clock = ThreadClock()
         self._turn, self._is_running = -1, False
-        self._since = time.monotonic()
+        self._since = self._timed = time.monotonic()
         self._seen: Counter[Holder] = Counter()
         self._entry: Entry | None = None
 
-    def look(self, delay: float, was_blocked: Callable[[], bool]) -> None:
-        """Look once; never waits.
-
-        The look is *delay* seconds late.  *was_blocked* tells whether the calling thread waited for
-        something else than a processor, and that can only have been the interpreter's lock.
-        """
+    def look(self, delay: float) -> None:
+        """Look once, *delay* seconds late; never waits."""
         now, turn = time.monotonic(), self._loop.iteration
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - it is documented
         is_running = frame is not None and frame.f_code is not _IDLE
@@ -76,9 +76,11 @@ class HubSampler:
         holder = holder_of(frame) if is_running and (goes_on or is_late) else None
         if is_late and holder is None:
             holder = last_handler(frame)
-        # Where many threads want a processor, the waiting for the lock is not seen so clearly.
-        was_stopped = is_late and (self._clock.elapsed() >= delay / 2 or was_blocked())
-        self._clock.start()
+        # Otherwise the machine was busy, or stopped, and nothing has held the hub.
+        was_stopped = is_late and self._clock.elapsed() >= delay / 2
+        if is_running or now - self._timed >= MOST_IDLE:
+            self._clock.start()
+            self._timed = now
         self._turn, self._is_running = turn, is_running
         if not goes_on:
             self._since = now - delay if was_stopped else now
