@@ -13,7 +13,6 @@ from gevent.monkey import get_original
 
 from postage.flight_recorder import Entry, EventKind, flight_recorder
 from postage.green.amqp.hub_monitor import HubMonitor
-from postage.testing.polling import wait_until
 from tests.amqp.test_hub_monitor import Monitored
 
 SOON = 10.0
@@ -61,17 +60,19 @@ backtracked = [18]
 
 @pytest.mark.parametrize("stall", [waits, computes, in_c_code])
 def test_the_line_that_holds_the_hub_is_named(connection: Monitored, stall: Any) -> None:
-    took = 0.0
-    while took < HOLD:
+    def is_named() -> bool:
+        took, backtracked[0] = 0.0, 18
+        while took < HOLD:
+            gevent.sleep(0.2)
+            backtracked[0] += 1
+            now[0] = began = time.monotonic()
+            stall()
+            took = time.monotonic() - began
         gevent.sleep(0.2)
-        backtracked[0] += 1
-        now[0] = began = time.monotonic()
-        stall()
-        took = time.monotonic() - began
-    wait_until(lambda: any(line_of(stall) in each.text for each in held()), SOON)
-    entry = next(each for each in held() if line_of(stall) in each.text)
-    assert 0.1 <= entry.seconds <= took + 0.2
-    assert entry.text.startswith(line_of(stall))
+        found = [each for each in held() if each.text.startswith(line_of(stall))]
+        return any(0.1 <= each.seconds <= took + 0.2 for each in found)
+
+    assert any(is_named() for _ in range(5)), "on a busy machine the look may come too late"
 
 
 def test_the_entry_is_there_while_the_hub_is_held(connection: Monitored) -> None:

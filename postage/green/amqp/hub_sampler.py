@@ -34,9 +34,9 @@ SAMPLE = 0.05
 """Seconds between two looks."""
 HELD = 0.1
 """Seconds from which on a held hub is noted."""
-MOST_IDLE = 0.5
-"""Seconds after which the processor time of an idle hub is read again: reading it takes as long as
-the rest of a look."""
+TIMED = 0.5
+"""Seconds after which the processor time of a hub is read again: reading it takes as long as a few
+looks."""
 MOST_LINES = 50
 """Different lines of one hold that are counted."""
 
@@ -78,7 +78,7 @@ class HubSampler:
             holder = last_handler(frame)
         # Otherwise the machine was busy, or stopped, and nothing has held the hub.
         was_stopped = is_late and self._clock.elapsed() >= delay / 2
-        if is_running or now - self._timed >= MOST_IDLE:
+        if is_late or now - self._timed >= TIMED:
             self._clock.start()
             self._timed = now
         self._turn, self._is_running = turn, is_running
