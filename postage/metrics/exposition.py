@@ -23,27 +23,27 @@ _ESCAPED = {"\\": r"\\", "\n": r"\n", '"': r"\""}
 
 @dataclass
 class Family:
-    """One metric: its *name*, its *kind* as Prometheus calls it, and its samples.
-
-    A sample is what its name has behind that of the family (such as ``_bucket``), the text of its
-    labels (see `labels_text`), and its value, an int or a float.
-    """
+    """One metric: its *name*, its *kind* as Prometheus calls it, and the lines of its samples."""
 
     name: str
     kind: str
     help: str
-    samples: list[tuple[str, str, float]] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
+    """Lines, and no tuples: thousands of those would let Python collect garbage meanwhile."""
 
     def add(self, value: float, labels: str = "", suffix: str = "") -> None:
-        """Add a sample."""
-        self.samples.append((suffix, labels, value))
+        """Add a sample with the *labels* of `labels_text`.
+
+        *suffix* is what its name has behind that of the family, such as ``_bucket``.
+        """
+        # Infinity and NaN are valid as Python writes them.
+        self.samples.append(f"{self.name}{suffix}{{{labels}}} {value!r}\n")
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the family; each ends with a newline."""
         yield f"# HELP {self.name} {_escaped(self.help)}\n"
         yield f"# TYPE {self.name} {self.kind}\n"
-        for suffix, labels, value in self.samples:
-            yield f"{self.name}{suffix}{{{labels}}} {value!r}\n"  # inf and nan are valid, too
+        yield from self.samples
 
 
 def labels_text(labels: Labels) -> str:
