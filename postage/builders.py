@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NoReturn
+from typing import Any
 
 from postage.callables import close_unrun, name_of
 from postage.errors import SettingsError
 from postage.message import Message, MessageCommand, RpcCommand, command_from
 
-__all__ = ["PREFIXES", "Builder", "parsed", "refuse_built"]
+__all__ = ["PREFIXES", "Builder", "check_built", "parsed"]
 
 PREFIXES = {
     "message_": "build_message_",
@@ -37,12 +37,8 @@ def parsed(name: str) -> tuple[str, str, Builder | None]:
     return "", "", None
 
 
-def refuse_built(build: Builder, built: Any) -> NoReturn:
-    """Raise the error about what a builder has returned instead of a message.
-
-    Called where an AttributeError is handled, which is raised again if it has another cause.
-    """
-    if isinstance(built, Message):
-        raise  # noqa: PLE0704 - see above
-    close_unrun(built)
-    raise SettingsError(f"{name_of(build)} must return a message, not {repr(built)[:100]}")
+def check_built(build: Builder, built: Any) -> None:
+    """Raise `SettingsError` if what *build* has returned cannot be sent as a message."""
+    if isinstance(built, type) or not (hasattr(built, "fingerprint") and hasattr(built, "body")):
+        close_unrun(built)
+        raise SettingsError(f"{name_of(build)} must return a message, not {repr(built)[:100]}")

@@ -26,12 +26,18 @@ import marshal
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from postage.errors import DecodingError, EncodingError
+from postage.message import VERSION, Message
 
-__all__ = ["Encoder", "JsonEncoder", "body_of", "encode_fast", "fast_json", "too_large"]
+# fmt: off
+__all__ = [
+    "Encoder", "Envelopes", "Forwarded", "JsonEncoder", "body_of", "encode_fast", "fast_json",
+    "too_large",
+]
+# fmt: on
 
 
 _LARGE = 1 << 16
@@ -80,7 +86,7 @@ class JsonEncoder(Encoder):
         text = None if libraries is None else encode_fast(data, libraries)
         if text is None:
             text = _encode(data)
-        if len(text) >= 2 * cls.max_depth and cls._is_too_deep(text):
+        if cls.is_too_deep(text):
             key = _path_to_deepest(data)
             raise EncodingError(
                 f"cannot send {key} as JSON: it nests deeper than {cls.max_depth} levels", key=key
@@ -108,17 +114,20 @@ class JsonEncoder(Encoder):
         except (ValueError, RecursionError) as exc:
             what = _form_of(data) or str(exc)[:200]
             error = DecodingError(f"not JSON in UTF-8: {what}")
-            if isinstance(exc, RecursionError) and cls._is_too_deep(data):  # before Python 3.12
+            if isinstance(exc, RecursionError) and cls.is_too_deep(data):  # before Python 3.12
                 error = DecodingError(f"nested deeper than {cls.max_depth} levels")
             raise error from exc
-        if size >= 2 * cls.max_depth and cls._is_too_deep(data):
+        if cls.is_too_deep(data):
             raise DecodingError(f"nested deeper than {cls.max_depth} levels")
         return value
 
     @classmethod
-    def _is_too_deep(cls, text: bytes) -> bool:
+    def is_too_deep(cls, text: bytes, outside: int = 0) -> bool:
+        """Tell whether the JSON *text*, itself *outside* levels deep, nests over `max_depth`."""
+        limit = cls.max_depth - outside
+        if len(text) < 2 * limit:
+            return False
         # `replace` finds each by memchr, and stops at the limit; `count` would look at each byte.
-        limit = cls.max_depth
         others = len(text.replace(b"[", b"", limit)) + len(text.replace(b"{", b"", limit))
         return 2 * len(text) - others >= limit and _depth_of_text(text) > limit
 
@@ -161,6 +170,99 @@ def too_large(body: bytes, owner: str, max_body: int | None) -> EncodingError:
         f"less, or raise max_body here and in the processor's consumer class, and max_message_size "
         f"of the broker"
     )
+
+
+# --- messages with the same envelope: all of a body except its content
+
+MOST_ENVELOPES = 256
+"""The envelopes that a sender keeps.  Names may be made from data, so their number has no limit."""
+
+
+_Kind = tuple[str, str, str]
+"""The type, name and category of a message."""
+
+
+class Forwarded:
+    """A body that is sent as it is, in the place of a message."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    def fingerprint(self, values: Mapping[str, Any]) -> None:
+        """Add nothing."""
+
+
+class Envelopes:
+    """Encodes the messages of one sender; for any native thread.
+
+    The messages of a type and name differ only in their content.  So the JSON before and after it
+    is kept, and the content alone is encoded; the bytes are those of the whole body.  The whole
+    body is encoded if
+
+    * something has looked at it (`Message.body`), and so may have changed it;
+    * the encoder is not `JsonEncoder`, or a value of the fingerprint is not text;
+    * the usual library cannot encode the content, or it nests too deep: the whole body then goes to
+      the other library, or raises the error that names the value.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        # A copy of the fingerprint, which may change, and what stands before and after the content.
+        self._kept: tuple[dict[str, Any], dict[_Kind, tuple[bytes, bytes]]] = {}, {}
+
+    def encode(
+        self, encoder: Encoder, message: Message | Forwarded, fingerprint: dict[str, Any]
+    ) -> bytes:
+        """Return the body of *message*, with *fingerprint* in it; raise `EncodingError`."""
+        if type(encoder) is JsonEncoder and isinstance(message, Message) and message._built:  # noqa: SLF001 - it is ours
+            name, content = message._built  # noqa: SLF001
+            kind = message.type, name, message.category
+            of, ends = self._kept
+            if of != fingerprint:
+                of, ends = self._kept = dict(fingerprint), {}
+            before, after = ends.get(kind) or _add_envelope(kind, of, ends)
+            text = _encode_usual(content, 1) if before else None
+            if text is not None:
+                return before + text + after
+        message.fingerprint(fingerprint)
+        return body_of(encoder, message.body)
+
+
+def _add_envelope(
+    kind: _Kind, fingerprint: dict[str, Any], ends: dict[_Kind, tuple[bytes, bytes]]
+) -> tuple[bytes, bytes]:
+    """Return what stands before and after the content of messages of *kind*; keep it in *ends*.
+
+    Both are empty if that may differ between such messages.
+    """
+    # A number in it may be equal to another one that has another text, as 1 is to True.
+    is_text = all(type(value) is str for value in fingerprint.values())
+    head = {**dict(zip(("type", "name", "category"), kind, strict=True)), "version": VERSION}
+    text = _encode_usual({**head, "fingerprint": fingerprint}, 0) if is_text else None
+    if text is None:
+        return b"", b""
+    if len(ends) >= MOST_ENVELOPES:
+        ends.clear()
+    comma, colon = (b", ", b": ") if fast_json() is None else (b",", b":")
+    before = text[:-1] + comma + b'"content"' + colon
+    ends[kind] = before, comma + b'"_reserved"' + colon + b"{}}"
+    return ends[kind]
+
+
+def _encode_usual(data: Any, outside: int) -> bytes | None:
+    """Return *data* as `JsonEncoder` encodes it inside of *outside* levels of a message.
+
+    None if not the usual library encodes it, but the other one, or if it cannot be sent.
+    """
+    libraries = fast_json()
+    try:
+        text = _encode(data) if libraries is None else encode_fast(data, libraries)
+    except EncodingError:
+        return None
+    return None if text is None or JsonEncoder.is_too_deep(text, outside) else text
 
 
 # --- JSON by orjson and msgspec

@@ -7,7 +7,6 @@ A body can be read and written without Postage, in any language: ``type``, ``nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import Any, ClassVar, Final, Literal
 
 from postage.errors import MalformedMessage, RemoteError
@@ -57,7 +56,11 @@ class Message:
     name: ClassVar[str] = "none"
     category: ClassVar[str] = "message"
     boolean_value: ClassVar[bool] = True
-    body: dict[str, Any]
+    _built: tuple[str, dict[str, Any]] | None = None
+    """The name and the content, until something asks for the `body`, which has them from then on.
+
+    Most messages are encoded (`postage.envelope`), or read as results, without a look at it."""
+    _body: dict[str, Any]
 
     def __init__(self, /, *args: Any, **kwds: Any) -> None:
         content: dict[str, Any] = {}
@@ -65,18 +68,29 @@ class Message:
             content["args"] = list(args)
         if kwds:
             content["kwds"] = kwds
-        self._build(self.name, content)
+        self._built = self.name, content
 
-    def _build(self, name: str, content: dict[str, Any]) -> None:
-        self.body = {
-            "type": self.type,
-            "name": name,
-            "category": self.category,
-            "version": VERSION,
-            "fingerprint": {},
-            "content": content,
-            "_reserved": {},
-        }
+    @property
+    def body(self) -> dict[str, Any]:
+        """The dictionary with seven keys; it may be changed until it is sent."""
+        built = self._built
+        if built is not None:
+            name, content = built
+            self._body = {
+                "type": self.type,
+                "name": name,
+                "category": self.category,
+                "version": VERSION,
+                "fingerprint": {},
+                "content": content,
+                "_reserved": {},
+            }
+            self._built = None
+        return self._body
+
+    @body.setter
+    def body(self, body: dict[str, Any]) -> None:
+        self._body, self._built = body, None
 
     def fingerprint(self, values: Mapping[str, Any] | None = None, /, **kwds: Any) -> None:
         """Merge a dictionary, keywords, or both into the fingerprint of the message."""
@@ -108,7 +122,7 @@ class MessageCommand(Message):
     type = "command"
 
     def __init__(self, command: object, parameters: Any = _UNSET) -> None:
-        self._build(str(command), {"parameters": {} if parameters is _UNSET else parameters})
+        self._built = str(command), {"parameters": {} if parameters is _UNSET else parameters}
 
 
 class RpcCommand(MessageCommand):
@@ -136,7 +150,7 @@ class MessageStatus(Message):
     type = "status"
 
     def __init__(self, status: object) -> None:
-        self._build(str(status), {})
+        self._built = str(status), {}
 
 
 class MessageResult(Message):
@@ -146,23 +160,29 @@ class MessageResult(Message):
     result_type: ClassVar[ResultKind] = SUCCESS
 
     def __init__(self, value: Any, message: str = "") -> None:
-        self._build(self.name, {"type": self.result_type, "value": value, "message": message})
+        content = {"type": self.result_type, "value": value, "message": message}
+        self._built = self.name, content
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = self.body["content"] if self._built is None else self._built[1]
+        return content
 
     @property
     def value(self) -> Any:
         """The value of a success, None for an error, and the name of an exception."""
-        return self.body["content"]["value"]
+        return self._content["value"]
 
     @property
     def message(self) -> str:
         """The text for people; empty unless the server gave one."""
-        text: str = self.body["content"]["message"]
+        text: str = self._content["message"]
         return text
 
     @property
     def kind(self) -> ResultKind:
         """Whether the call succeeded: ``"success"``, ``"error"`` or ``"exception"``."""
-        kind: ResultKind = self.body["content"]["type"]
+        kind: ResultKind = self._content["type"]
         return kind
 
     def unwrap(self) -> Any:
@@ -236,8 +256,6 @@ _KEYS: dict[str, type] = {
     "content": dict,
     "_reserved": dict,
 }
-_values_of, _TYPES = itemgetter(*_KEYS), tuple(_KEYS.values())
-
 
 _FILLED_IN = ("version", "fingerprint", "_reserved")
 """The keys that a message may lack, as 1.2.1 does not read them: other languages leave them out."""
@@ -253,7 +271,11 @@ def check_body(body: Any) -> dict[str, Any]:
     try:  # one expression for nearly every message: a check key by key takes three times as long
         if (
             type(body) is dict
-            and tuple(map(type, _values_of(body))) == _TYPES
+            and type(body["type"]) is type(body["name"]) is str
+            and type(body["fingerprint"])
+            is type(body["content"])
+            is type(body["_reserved"])
+            is dict
             and body["version"] == VERSION
             and body["category"] in CATEGORIES
         ):

@@ -16,9 +16,9 @@ import gevent
 from postage.addressing import Eks, check_eks, check_key
 from postage.around import Around, OutgoingMessage
 from postage.attributes import PRODUCER, REPLIES
-from postage.builders import PREFIXES, Builder, parsed, refuse_built
+from postage.builders import PREFIXES, Builder, check_built, parsed
 from postage.callables import refuse_lazy
-from postage.encoding import Encoder, JsonEncoder, body_of, too_large
+from postage.encoding import Encoder, Envelopes, Forwarded, JsonEncoder, too_large
 from postage.errors import EncodingError, SettingsError
 from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
@@ -207,7 +207,7 @@ class GenericProducer:
         self.vhost = self.settings.vhost
         self.fingerprint = complete(fingerprint)
         renew_after_forks(self)
-        self.encoder = self.encoder_class()
+        self.encoder, self._envelopes = self.encoder_class(), Envelopes()
         self.default_exchange = self.eks[0][0]
         self._counts = dict.fromkeys(("sent", "failed", "calling", SUCCESS, ERROR, EXCEPTION), 0)
         for exchange, _ in self.eks:
@@ -307,7 +307,7 @@ class GenericProducer:
     ) -> None:
         """Send *body* as it is; no fingerprint is added."""
         named = given(_headers, _priority, _expiration, _message_id, _delivery_mode, _app_id)
-        self._publish(body, self._targets(_key, _eks), options_from(named))
+        self._publish(Forwarded(body), self._targets(_key, _eks), options_from(named))
 
     def serialize_text_file(self, filepath: str | os.PathLike[str]) -> dict[str, Any]:
         """Return ``{"name": ..., "content": [lines]}`` of a UTF-8 text file, to be sent."""
@@ -326,23 +326,24 @@ class GenericProducer:
         options = None
         if kwds and min(kwds) < "`":  # as all names that begin with "_" are
             kwds, options = split(build, kwds, MESSAGE_OPTIONS)
-        message = build(*args, **kwds)
-        try:
-            message.fingerprint(self.fingerprint)
-            body = message.body
-        except AttributeError:
-            refuse_built(build, message)
+        message: Any = build(*args, **kwds)
+        if not isinstance(message, Message):
+            check_built(build, message)
         is_usual = _key is None and _eks is None
-        self._publish(body, self.eks if is_usual else self._targets(_key, _eks), options)
+        self._publish(message, self.eks if is_usual else self._targets(_key, _eks), options)
 
-    def _publish(self, body: Any, targets: Eks, options: SendOptions | None) -> None:
+    def _publish(
+        self, message: Message | Forwarded, targets: Eks, options: SendOptions | None
+    ) -> None:
         if propagation.used and not (options is not None and options.is_watched):
             options = propagation.extended(options)
             if self.around:
-                send = partial(self._publish, body, targets)
-                watched_sending(self, OutgoingMessage(body, tuple(targets)), options, send)
+                send = partial(self._publish, message, targets)
+                message.fingerprint(self.fingerprint)
+                watched_sending(self, OutgoingMessage(message.body, tuple(targets)), options, send)
                 return
-        encoded, pair = body_of(self.encoder, body), self._pair
+        encoded = self._envelopes.encode(self.encoder, message, self.fingerprint)
+        pair = self._pair
         if (limit := self.max_body) is not None and len(encoded) > limit:
             self._counts["failed"] += 1
             raise too_large(encoded, type(self).__name__, limit)
@@ -358,10 +359,11 @@ class GenericProducer:
         for exchange, key in targets:
             if logger.isEnabledFor(logging.DEBUG):
                 name = type(self).__name__
-                logger.debug("--> %s: to (%s, %s): %s", name, exchange.name, key, body)
-            message = exchange, key, properties, encoded, self.mandatory
+                message.fingerprint(self.fingerprint)
+                logger.debug("--> %s: to (%s, %s): %s", name, exchange.name, key, message.body)
+            publication = exchange, key, properties, encoded, self.mandatory
             try:
-                publish_(pair, message, limit=deadline - time.monotonic())
+                publish_(pair, publication, limit=deadline - time.monotonic())
             except BaseException:
                 self._counts["failed"] += 1
                 raise
@@ -424,16 +426,15 @@ class GenericProducer:
         options = None
         if kwds and min(kwds) < "`":  # as above
             kwds, options = split(build, kwds, CALL_OPTIONS)
-        message = build(*args, **kwds)
-        try:
-            message.fingerprint(self.fingerprint)
-            body = body_of(self.encoder, message.body)
-        except AttributeError:
-            refuse_built(build, message)
+        message: Any = build(*args, **kwds)
+        if not isinstance(message, Message):
+            check_built(build, message)
+        body = self._envelopes.encode(self.encoder, message, self.fingerprint)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
         if logger.isEnabledFor(logging.DEBUG):
             name = type(self).__name__
+            message.fingerprint(self.fingerprint)
             logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
         if propagation.used:
             options = propagation.extended(options)

@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 from postage.addressing import PRIVATE_QUEUES, matches_any
 from postage.copies import AGAIN
 from postage.deadline import Deadline
-from postage.encoding import Encoder, JsonEncoder, body_of
+from postage.encoding import Encoder, Envelopes, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.channel import DIRECT
 from postage.green.amqp.hub_logging import HubLogger
@@ -47,6 +47,9 @@ _TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 EncodedReply = tuple[str | None, Properties, bytes]
 """The reply queue, the properties and the body of a reply."""
 
+_envelopes = Envelopes()
+NO_FINGERPRINT: dict[str, Any] = {}
+"""What results say of their sender: nothing, as in 1.2.1."""
 _encoders: dict[str, Encoder] = {}
 """The encoders that replies have used, by content type; only those other than JSON."""
 
@@ -57,7 +60,7 @@ def encoded_reply(encoder: Encoder, header: Properties, message: Any) -> Encoded
     May be called in any native thread.  Raises `EncodingError`.
     """
     result = message if isinstance(message, Message) else MessageResult(message)
-    body = body_of(encoder, result.body)
+    body = _envelopes.encode(encoder, result, NO_FINGERPRINT)
     content_type, id_ = encoder.content_type, header.correlation_id
     if isinstance(id_, str):
         properties = _TEMPLATE.render(id_, content_type)
