@@ -81,8 +81,8 @@ _anonymous = PropertiesTemplate(*_USUAL)
 _named = PropertiesTemplate(*_USUAL, "user_id")
 
 
-def properties_of(settings: Settings, *, named: bool) -> Callable[..., Properties]:
-    """Return a function that makes the properties of a message, of the values in `_USUAL`.
+def properties_of(settings: Settings, *, named: bool) -> Callable[..., bytes]:
+    """Return a function that encodes the properties of a message, of the values in `_USUAL`.
 
     *named*: they name our user, too.  If the broker knows a user that differs from that of
     *settings*, it refuses such a message (406).
@@ -93,16 +93,17 @@ def properties_of(settings: Settings, *, named: bool) -> Callable[..., Propertie
     return lambda *values: _named.render(*values, user)
 
 
-def properties_with(options: SendOptions, usual: Properties) -> Properties:
-    """Return the properties *usual* of a message with *options*."""
+def properties_with(options: SendOptions, encoded: bytes) -> bytes:
+    """Return the *encoded* properties of a message with *options*."""
+    usual = Properties.decode(encoded)
     values = usual.as_dict() | options.properties()
     if options.message_id is not None:
         # The broker tells by the message which one it returns, and peers tell copies by their ids.
         values["headers"] = {**values.get("headers", {}), SEND_ID: usual.message_id}
-    return Properties.decode(Properties(**values).encode())  # encoded once for all tries
+    return Properties(**values).encode()
 
 
-PublishArgs = tuple[type[Exchange], str, Properties, bytes, bool]
+PublishArgs = tuple[type[Exchange], str, Properties | bytes, bytes, bool]
 """The fields of a `Publication` as a plain tuple, which costs less.  A message becomes a
 `Publication` only after a publish has failed."""
 
@@ -112,7 +113,7 @@ class Publication(NamedTuple):
 
     exchange: type[Exchange]
     key: str
-    properties: Properties
+    properties: Properties | bytes
     body: bytes
     mandatory: bool = False
 
@@ -256,11 +257,12 @@ def _publish(
             return channel
 
 
-def _marked(properties: Properties) -> Properties:
+def _marked(properties: Properties | bytes) -> bytes:
     """Return the *properties* of a message that is sent again: see `postage.copies`."""
-    marked = Properties.decode(properties.encode())
+    encoded = properties if isinstance(properties, bytes) else properties.encode()
+    marked = Properties.decode(encoded)
     marked.type = AGAIN
-    return marked
+    return marked.encode()
 
 
 def _declare(pair: Pair, exchange: type[Exchange], timer: RetryTimer) -> Connection:

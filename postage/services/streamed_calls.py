@@ -271,7 +271,7 @@ class PartStream(PendingCall):
 
 def _send(pair: Pair, queue: str, properties: Properties) -> None:
     try:
-        send_reply(pair, (queue, properties, b""))
+        send_reply(pair, (queue, properties.encode(), b""))
     except PostageError as exc:
         logger.debug("A message to the server of a stream was lost: %s", exc)
 

@@ -342,7 +342,7 @@ class _Consumer(messaging.GenericConsumer):
 
     def send_reply(self, reply: Any, deadline: Any) -> None:
         _queue, properties, _body = reply
-        properties.encode()
+        Properties.decode_now(properties)
 
 
 class _Open(messaging.MessageProcessor):

@@ -46,7 +46,7 @@ from postage.green.amqp.delivery import Acks, Delivery, Returned
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.intake import Window, new_tag
-from postage.green.amqp.properties import Properties
+from postage.green.amqp.properties import Properties, send_id_of
 from postage.green.amqp.publish_record import (
     OnFailure,
     PublishEntry,
@@ -300,7 +300,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self,
         exchange: str,
         key: str,
-        properties: Properties,
+        properties: Properties | bytes,
         body: bytes,
         *,
         mandatory: bool = False,
@@ -326,7 +326,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         self,
         exchange: str,
         key: str,
-        properties: Properties,
+        properties: Properties | bytes,
         body: bytes,
         *,
         mandatory: bool = False,
@@ -343,7 +343,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         answer: Answer[bool] = Answer()
         self.codec.publish(self.number, exchange, key, properties, body, mandatory=mandatory)
         # After the write: the broker does not count a message that could not be encoded.
-        self._confirms.expect(answer, properties.send_id if mandatory else None)
+        self._confirms.expect(answer, send_id_of(properties) if mandatory else None)
         self.transport.send_early(CHUNK)
         if not answer.get("basic.publish", limit):
             raise NotAcknowledged("the broker answered with a nack: it could not take the message")

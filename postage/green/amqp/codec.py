@@ -115,7 +115,7 @@ class Codec:
         self.on_look: Callable[[], None] = lambda: None
         self._now = 0.0  # when the bytes that `feed` handles arrived
         self._contents: dict[int, UnfinishedMessage] = {}  # by channel
-        self._consumers: dict[tuple[int, str], tuple[OnMessage, int, bool]] = {}
+        self._consumers: dict[tuple[int, bytes], tuple[str, OnMessage, int, bool]] = {}
         self._returns: dict[int, Callable[[Returned], None]] = {}
         self.on_got: dict[int, Callable[[bytes, float], UnfinishedMessage | None]] = {}
         """By channel, what takes an answer to basic.get: see `getting`."""
@@ -138,22 +138,27 @@ class Codec:
         channel: int,
         exchange: str,
         key: str,
-        properties: Properties,
+        properties: Properties | bytes,
         body: bytes,
         *,
         mandatory: bool,
     ) -> bytes:
         """Write a basic.publish with its content, and return its frames.
 
-        Raises `SettingsError` for an overlong text, and `ChannelRefused` for a body that the broker
-        would refuse, as far as `max_body` tells.
+        *properties* may be encoded already.  Raises `SettingsError` for an overlong text, and
+        `ChannelRefused` for a body that the broker would refuse, as far as `max_body` tells.
         """
         method = publish_frame(channel, exchange, key, mandatory)
-        frame_max = FRAME_MIN_SIZE if len(body) < SMALL else self._frame_max_for(len(body))
-        header = properties.encode()
+        header = properties if isinstance(properties, bytes) else properties.encode()
         if len(header) > SMALL_HEADER:
             self._check_header(header)
-        frames = method + content_frames(channel, header, body, frame_max)
+        size = len(body)
+        if 0 < size < SMALL:  # as `content_frames`, without a call for each message
+            head = CONTENT_HEAD.pack(HEADER, channel, 12 + len(header), BASIC, 0, size)
+            body_head = FRAME_HEAD.pack(BODY, channel, size)
+            frames = b"".join((method, head, header, FRAME_END, body_head, body, FRAME_END))
+        else:
+            frames = method + content_frames(channel, header, body, self._frame_max_for(size))
         self._write(frames)
         return frames
 
@@ -220,11 +225,11 @@ class Codec:
         only logged, because it cannot be rejected.
         """
         limit = LARGEST_BODY if max_body is None else max_body
-        self._consumers[channel, tag] = callback, limit, no_ack
+        self._consumers[channel, _bytes(tag)] = tag, callback, limit, no_ack
 
     def discard_consumer(self, channel: int, tag: str) -> None:
         """Drop further deliveries for the consumer *tag*: see `set_strays`."""
-        self._consumers.pop((channel, tag), None)
+        self._consumers.pop((channel, _bytes(tag)), None)
 
     def set_strays(self, channel: int, callback: Callable[[Delivery], None]) -> None:
         """Pass the deliveries of consumers that are not known, without content, to *callback*."""
@@ -304,19 +309,25 @@ class Codec:
         """Handle a basic.deliver, and its content if that is here; return where the rest begins."""
         if channel in self._contents:
             self._give_up(channel, "its body is not complete")
+        tag_end = at + 12 + data[at + 11]
         try:
-            delivery = decode_deliver(data, at + 11, after - 1, self._now)
+            delivery_tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
+            exchange, key = _address(data[tag_end + 9 : after - 1])
         except (struct.error, ValueError, IndexError):
             self._on_cut_deliver(channel, data, at + 11, after - 1)
             return after
-        self.delivered[channel] = delivery.delivery_tag
-        consumer = self._consumers.get((channel, delivery.consumer_tag))
+        self.delivered[channel] = delivery_tag
+        tag = data[at + 12 : tag_end]
+        consumer = self._consumers.get((channel, tag))
         if consumer is None:
             logger.debug("A delivery for a consumer that has ended was dropped.")
             if channel in self._strays:
-                self._strays[channel](delivery)
+                name = tag.decode("utf-8", "surrogateescape")
+                stray = Delivery(name, delivery_tag, redelivered != 0, exchange, key, self._now)
+                self._strays[channel](stray)
             return after
-        callback, max_body, no_ack = consumer
+        name, callback, max_body, no_ack = consumer
+        delivery = Delivery(name, delivery_tag, redelivered != 0, exchange, key, self._now)
         try:  # Nearly always the header and the whole body are the next two frames.
             kind, number, header_size, size = _HEADER_START.unpack_from(data, after)
             body_at = after + header_size + FRAME_OVERHEAD
@@ -335,7 +346,10 @@ class Codec:
         ):
             delivery.header = data[after + 19 : body_at - 1]
             delivery.body = data[body_at + 7 : end - 1]
-            self._hand_over(delivery, callback)
+            try:  # as `_hand_over`
+                callback(delivery)
+            except Exception as exc:
+                self._drop(delivery, exc)
             return end
         self._contents[channel] = UnfinishedMessage(delivery, callback, max_body, no_ack)
         return after
@@ -343,23 +357,26 @@ class Codec:
     def _on_cut_deliver(self, channel: int, data: bytes, at: int, end: int) -> None:
         """Hand over a delivery whose arguments are damaged, if it can be rejected by its tag."""
         tag_end = at + 1 + data[at]
-        consumer = self._consumers.get((channel, _text(data[at + 1 : tag_end])))
+        consumer = self._consumers.get((channel, data[at + 1 : tag_end]))
         if consumer is None or tag_end + _TAG_AND_BITS.size > end:
             self._note_drop("its basic.deliver is cut short; the broker still has the message")
             return
         tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
         delivery = Delivery("", tag, redelivered != 0, "", "", self._now)
-        self._contents[channel] = UnfinishedMessage(delivery, *consumer)
+        self._contents[channel] = UnfinishedMessage(delivery, *consumer[1:])
         self._give_up(channel, "its exchange or routing key is damaged")
 
     def _on_return(self, channel: int, arguments: bytes) -> None:
         if channel in self._contents:
             self._give_up(channel, "its body is not complete")
         try:
-            returned = decode_return(arguments, self._now)
+            text, at = short_string_at(arguments, 2)
+            exchange, key = _address(arguments[at:])
         except (ValueError, IndexError):
             self._note_drop("its basic.return is damaged")
             return
+        returned = Returned("", 0, False, exchange, key, self._now)  # noqa: FBT003 - no delivery
+        returned.reply_text = text
         self._contents[channel] = UnfinishedMessage(
             returned, self._returns[channel], LARGEST_BODY, no_ack=True
         )
@@ -392,9 +409,12 @@ class Codec:
         try:
             callback(message)
         except Exception as exc:
-            self._note_drop(exc, exc_info=not isinstance(exc, MalformedMessage))
-            if hasattr(message, "channel"):  # its consumer acknowledges
-                message.reject(requeue=False)
+            self._drop(message, exc)
+
+    def _drop(self, message: Delivery, exc: Exception) -> None:
+        self._note_drop(exc, exc_info=not isinstance(exc, MalformedMessage))
+        if hasattr(message, "channel"):  # its consumer acknowledges
+            message.reject(requeue=False)
 
     def _note_drop(self, why: object, *, exc_info: bool = False) -> None:
         self.dropped += 1
@@ -462,19 +482,8 @@ def _body_frames(channel: int, body: bytes, room: int) -> Iterator[bytes]:
         yield FRAME_END
 
 
-def decode_deliver(data: bytes, at: int, end: int, now: float) -> Delivery:
-    """Return a delivery from the arguments ``data[at:end]`` of basic.deliver, without content."""
-    tag_end = at + 1 + data[at]
-    delivery_tag, redelivered = _TAG_AND_BITS.unpack_from(data, tag_end)
-    exchange, key = _address(data[tag_end + 9 : end])
-    consumer_tag = _text(data[at + 1 : tag_end])
-    return Delivery(consumer_tag, delivery_tag, redelivered != 0, exchange, key, now)
-
-
-@lru_cache(maxsize=1024)
-def _text(data: bytes) -> str:
-    """Return a consumer tag; few of them occur in many messages."""
-    return data.decode("utf-8", "surrogateescape")
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=1024)
@@ -485,12 +494,3 @@ def _address(data: bytes) -> tuple[str, str]:
     if at != len(data):
         raise ValueError("exchange and key do not end with their frame")
     return exchange, key
-
-
-def decode_return(data: bytes, now: float) -> Returned:
-    """Return a returned message from the arguments *data* of basic.return, without content."""
-    text, at = short_string_at(data, 2)
-    exchange, key = _address(data[at:])
-    returned = Returned("", 0, False, exchange, key, now)  # noqa: FBT003 - no delivery
-    returned.reply_text = text
-    return returned

@@ -23,6 +23,7 @@ __all__ = [
     "PropertiesTemplate",
     "encoded_fields",
     "encoded_table",
+    "send_id_of",
     "short_string",
     "short_string_at",
 ]
@@ -32,8 +33,7 @@ class Properties:
     """The properties of a message, as attributes; None where absent.
 
     *headers* is a table, *timestamp* is in seconds since the epoch, *expiration* is in milliseconds
-    as text.  Properties that were received, or rendered by a `PropertiesTemplate`, stay encoded
-    until one of them is read.
+    as text.  Properties that were received stay encoded until one of them is read.
     """
 
     NAMES = tuple(name for name, _ in PROPERTIES)
@@ -148,7 +148,7 @@ class Properties:
 
 
 class PropertiesTemplate:
-    """Makes properties of which only one, *own*, differs with each message.
+    """Encodes properties of which only one, *own*, differs with each message.
 
     The encoded values of the *common* ones are cached, which makes a publish cheaper by a sixth.
     """
@@ -158,10 +158,10 @@ class PropertiesTemplate:
         # This also pays with a timestamp among them, which changes only once a second.
         self._around = lru_cache(maxsize=32)(self._encode_around)
 
-    def render(self, own: str, *common: str | int) -> Properties:
-        """Return properties with these values, in the order of the template's names."""
+    def render(self, own: str, *common: str | int) -> bytes:
+        """Return encoded properties with these values, in the order of the template's names."""
         before, after = self._around(common)
-        return Properties.decode(before + short_string(own) + after)
+        return before + short_string(own) + after
 
     def _encode_around(self, common: tuple[Any, ...]) -> tuple[bytes, bytes]:
         """Return the bytes before and after the value that differs."""
@@ -171,6 +171,13 @@ class PropertiesTemplate:
         parts = [b"" if name == self._own else encode(values[name]) for name, encode in encoders]
         place = names.index(self._own)
         return flags + b"".join(parts[:place]), b"".join(parts[place:])
+
+
+def send_id_of(properties: Properties | bytes) -> str | None:
+    """Return the `Properties.send_id` of *properties*, encoded or not."""
+    if isinstance(properties, bytes):
+        properties = Properties.decode(properties)
+    return properties.send_id
 
 
 # --- values (4.2.5)

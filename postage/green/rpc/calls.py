@@ -173,9 +173,8 @@ class Calls:
         channel = self._open_request_channel(request.exchange, timeout).calling.get()
         id_ = self._pair.new_id()
         self._unwatched.append(id_)
-        properties = _REQUEST.render(id_, request.content_type, queue, expiration(timeout))
-        request.add_options(properties)
-        destination = request.exchange.name, request.key
+        usual = _REQUEST.render(id_, request.content_type, queue, expiration(timeout))
+        destination, properties = (request.exchange.name, request.key), request.extended(usual)
         channel.publish(*destination, properties, request.body, mandatory=True, limit=timeout)
         return queue
 
@@ -209,10 +208,9 @@ class Calls:
             self.counts["repeated"] += 1
         request = call.request
         properties = _REQUEST.render(call.id, request.content_type, queue.name, expiration(seconds))
-        if request.options is not None:
-            request.add_options(properties)
-        if queue is call.own_queue and self._is_probe(call):
-            properties.type = RECEIPT
+        asks = queue is call.own_queue and self._is_probe(call)
+        if asks or request.options is not None:
+            properties = request.extended(properties, RECEIPT if asks else None)
         call.start_try(self._connection)
         try:
             channel.publish(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Union
 
 from postage.errors import PostageError
 from postage.exchange import Exchange
+from postage.green.amqp.properties import Properties
 from postage.green.amqp.waiting import Wakeup
 from postage.green.rpc.peers import Destination
 from postage.message import MessageResultException
@@ -16,7 +17,6 @@ from postage.send_options import SendOptions
 
 if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
-    from postage.green.amqp.properties import Properties
     from postage.green.rpc.replies import ReplyQueue
 
 __all__ = ["CallEvent", "CallOutcome", "CallRequest", "CallState", "PendingCall", "next_call_state"]
@@ -81,11 +81,14 @@ class CallRequest:
     is_watched: bool = False
     """Whether hooks watch it already."""
 
-    def add_options(self, properties: Properties) -> None:
-        """Add the options of the call to *properties*, if it has any."""
+    def extended(self, encoded: bytes, type_: str | None = None) -> bytes:
+        """Return the *encoded* properties with the options of the call, if any, and a ``type``."""
+        properties = Properties.decode(encoded)
         if self.options is not None:
             for name, value in self.options.properties().items():
                 setattr(properties, name, value)
+        properties.type = type_
+        return properties.encode()
 
 
 class PendingCall(Wakeup):

@@ -44,7 +44,7 @@ reply may itself be what ends its connection."""
 
 _TEMPLATE = PropertiesTemplate("correlation_id", "content_type")
 
-EncodedReply = tuple[str | None, Properties, bytes]
+EncodedReply = tuple[str | None, bytes, bytes]
 """The reply queue, the properties and the body of a reply."""
 
 _envelopes = Envelopes()
@@ -65,7 +65,7 @@ def encoded_reply(encoder: Encoder, header: Properties, message: Any) -> Encoded
     if isinstance(id_, str):
         properties = _TEMPLATE.render(id_, content_type)
     else:  # None, or the bytes of an id that is not UTF-8
-        properties = Properties(content_type=content_type, correlation_id=id_)
+        properties = Properties(content_type=content_type, correlation_id=id_).encode()
     if type(encoder) is not JsonEncoder:
         _encoders[content_type] = encoder
     return header.reply_to, properties, body
@@ -124,7 +124,7 @@ def send_receipt(pair: Pair, header: Properties) -> None:
         return
     if _is_away(pair):
         return  # the handler need not wait for it
-    receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT)
+    receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT).encode()
     try:
         send_reply(pair, (header.reply_to, receipt, b""))
     except PostageError as exc:
@@ -164,7 +164,8 @@ def send_reply(
             if not exc.was_caused_by("", queue, len(body)):
                 connection = pair.publishing.get()
                 continue  # another message ended the channel while this one waited for room
-            on_failure(pair, [PublishEntry("", queue, properties, body, mandatory=True)], exc)
+            decoded = Properties.decode(properties)
+            on_failure(pair, [PublishEntry("", queue, decoded, body, mandatory=True)], exc)
         return
 
 
@@ -207,7 +208,7 @@ def _send_again(pair: Pair, entries: list[PublishEntry]) -> None:
         mark = MARKS[MARKS.index(header.type) + 1]
         properties = Properties(content_type=content_type, correlation_id=id_, type=mark)
         try:
-            send_reply(pair, (each.key, properties, each.body))
+            send_reply(pair, (each.key, properties.encode(), each.body))
         except PostageError as exc:
             logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
 
