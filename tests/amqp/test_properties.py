@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pika
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postage.green.amqp.properties import Properties, PropertiesTemplate
+from postage.errors import MalformedMessage
+from postage.green.amqp.properties import Properties, PropertiesTemplate, correlation_id_of
 from tests.support.wire import short_strings, some_properties
 
 
@@ -85,6 +87,32 @@ def test_what_was_received_is_sent_again_as_it_was(values: dict[str, Any]) -> No
     assert received.encode() == wire, "unread"
     received.as_dict()
     assert Properties.decode(received.encode()) == received, "read"
+
+
+@given(some_properties, st.data())
+def test_the_correlation_id_alone_is_that_of_all_properties(
+    values: dict[str, Any], data: Any
+) -> None:
+    wire = Properties(**values).encode()
+    assert correlation_id_of(wire) == values.get("correlation_id")
+    damaged = bytearray(wire)
+    damaged[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    for odd in (wire[: data.draw(st.integers(0, len(wire)))], bytes(damaged)):
+        assert_same_correlation_id(odd)
+
+
+def assert_same_correlation_id(wire: bytes) -> None:
+    """Read it alone and with the others; if one of the two ways fails, the other fails alike."""
+    alone = outcome(lambda: correlation_id_of(wire))
+    assert alone == outcome(lambda: Properties.decode_now(wire).correlation_id)
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """Return what *read* returns, or the text of its error."""
+    try:
+        return read()
+    except MalformedMessage as exc:
+        return str(exc)
 
 
 def test_bytes_that_are_no_utf8_survive_the_way_in_and_out() -> None:

@@ -21,6 +21,7 @@ from postage.values import value_error
 __all__ = [
     "Properties",
     "PropertiesTemplate",
+    "correlation_id_of",
     "encoded_fields",
     "encoded_table",
     "send_id_of",
@@ -171,6 +172,25 @@ class PropertiesTemplate:
         parts = [b"" if name == self._own else encode(values[name]) for name, encode in encoders]
         place = names.index(self._own)
         return flags + b"".join(parts[:place]), b"".join(parts[place:])
+
+
+def correlation_id_of(wire: bytes) -> str | None:
+    """Return the correlation id in the properties *wire*; costs half as much as to decode all.
+
+    Raises `MalformedMessage` if one of them cannot be decoded.
+    """
+    id_, at = None, 2
+    try:
+        for name, decode in _decoders(wire[0] << 8 | wire[1]):
+            if name == "correlation_id":
+                id_, at = short_string_at(wire, at)
+            elif decode is short_string_at:
+                at += 1 + wire[at]
+            else:
+                _, at = decode(wire, at)
+    except (IndexError, ValueError) as exc:
+        raise _malformed("properties", exc) from exc
+    return id_
 
 
 def send_id_of(properties: Properties | bytes) -> str | None:

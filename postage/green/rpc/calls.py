@@ -65,7 +65,7 @@ from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.properties import Properties, PropertiesTemplate
+from postage.green.amqp.properties import Properties, PropertiesTemplate, correlation_id_of
 from postage.green.amqp.publish_record import PublishEntry
 from postage.green.amqp.waiting import Gate, SharedResource
 from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
@@ -392,7 +392,7 @@ class Calls:
 
     def _on_reply(self, delivery: Delivery) -> None:
         """Give a reply from the shared queue to its caller."""
-        id_ = delivery.properties.correlation_id
+        id_ = correlation_id_of(delivery.header)
         if id_ is None:
             self._on_reply_without_id()
         else:
