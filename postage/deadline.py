@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from functools import lru_cache
 
 __all__ = ["Deadline", "current", "remaining"]
 
@@ -38,8 +39,7 @@ class Deadline:
 
         An *expiration* that is no number of milliseconds gives a deadline that never passes.
         """
-        is_number = expiration.isascii() and expiration.isdecimal()
-        return cls(received + int(expiration) / 1000 if is_number else math.inf, clock)
+        return cls(received + _seconds(expiration), clock)
 
     def __repr__(self) -> str:
         return f"<Deadline in {self.remaining():.3g} s>"
@@ -64,6 +64,12 @@ class Deadline:
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
+
+
+@lru_cache(maxsize=256)  # all calls of a producer have the same
+def _seconds(expiration: str) -> float:
+    is_number = expiration.isascii() and expiration.isdecimal()
+    return int(expiration) / 1000 if is_number else math.inf
 
 
 current = _current.get

@@ -128,8 +128,8 @@ class JsonEncoder(Encoder):
         if len(text) < 2 * limit:
             return False
         # `replace` finds each by memchr, and stops at the limit; `count` would look at each byte.
-        others = len(text.replace(b"[", b"", limit)) + len(text.replace(b"{", b"", limit))
-        return 2 * len(text) - others >= limit and _depth_of_text(text) > limit
+        others = text.replace(b"[", b"", limit).replace(b"{", b"", limit)
+        return len(text) - len(others) >= limit and _depth_of_text(text) > limit
 
 
 # Opening brackets are 1, closing ones -1 as a signed byte.
