@@ -429,7 +429,8 @@ class GenericProducer:
         message: Any = build(*args, **kwds)
         if not isinstance(message, Message):
             check_built(build, message)
-        body = self._envelopes.encode(self.encoder, message, self.fingerprint)
+        encoder = self.encoder
+        body = self._envelopes.encode(encoder, message, self.fingerprint)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
         if logger.isEnabledFor(logging.DEBUG):
@@ -438,7 +439,7 @@ class GenericProducer:
             logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
         if propagation.used:
             options = propagation.extended(options)
-        request = CallRequest(exchange, key, body, self.encoder.content_type, options)
+        request = CallRequest(exchange, key, body, encoder.content_type, options)
         retries = self.max_retry
         if _max_retry is not None:
             PRODUCER["max_retry"]("_max_retry", _max_retry)
@@ -448,7 +449,7 @@ class GenericProducer:
 
     def _make_call(self, call: PreparedCall) -> MessageResult | str:
         """Make a call; return its result, or the name of its reply queue; switches."""
-        request, timeout, retries, queue_only = call
+        (request, timeout, retries, queue_only), counts = call, self._counts
         if propagation.used and self.around and not request.is_watched:
             return watched_call(self, request, partial(self._make_call, call))
         calls = runtime_of(self.settings).calls
@@ -456,19 +457,19 @@ class GenericProducer:
             error = too_large(request.body, type(self).__name__, limit)
             if queue_only:
                 raise error
-            self._counts[EXCEPTION] += 1
+            counts[EXCEPTION] += 1
             return MessageResultException(EncodingError.__name__, str(error))
         if queue_only:
             return calls.send_only(request, timeout=timeout)
-        self._counts["calling"] += 1
+        counts["calling"] += 1
         try:
             reply = calls.call(request, timeout=timeout, max_retry=retries)
         finally:
-            self._counts["calling"] -= 1
+            counts["calling"] -= 1
         result = (
             reply if isinstance(reply, MessageResult) else result_of(self.encoder, reply.body)[1]
         )
-        self._counts[result.result_type] += 1
+        counts[result.result_type] += 1
         return result
 
     def consume_rpc(
