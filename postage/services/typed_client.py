@@ -214,7 +214,7 @@ class _RemoteCall(_Remote):
 
     def value(self, result: MessageResult) -> Any:
         """Return the value of *result*, or raise what it stands for."""
-        content = result.body["content"]
+        content = result._content  # noqa: SLF001 - it is ours
         if content["type"] != EXCEPTION:
             value = content["value"] if content["type"] == SUCCESS else result.unwrap()
             try:
