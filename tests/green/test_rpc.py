@@ -470,6 +470,7 @@ def test_an_exchange_that_was_deleted_is_declared_again(endpoint, raw, monkeypat
         assert producer.rpc_echo("x", _key="unbound").value == "NoRoute"
 
 
+@pytest.mark.usefixtures("queues_for_replies")
 @pytest.mark.behaviour("rpc-immediate-failures")
 @pytest.mark.parametrize("lost", ["publishing", "consuming", "both"])
 def test_a_lost_connection_answers_every_waiter_at_once(endpoint, rabbitmq, vhost, lost):
