@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -46,6 +46,7 @@ help:
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
 	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
 	@echo "make figures   measure the figures of docs/performance.md, and write them there"
+	@echo "make docs      build the site of the documentation in build/site/html; warnings are errors"
 	@echo "make clean     remove everything that the other targets have made"
 
 # Stamp files record what is installed; a changed pyproject.toml makes pip run again.
@@ -77,6 +78,12 @@ $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
 $(VENV)/.fuzz: pyproject.toml setup.cfg | $(VENV)/.quick
 	$(PIP) --only-binary atheris --editable '.[test,fuzz]' || \
 	  echo "Atheris cannot be installed here: Hypothesis will draw the inputs, blind to coverage."
+	@touch $@
+
+# The API reference is made of the docstrings of all modules, also of those that need an extra.
+$(VENV)/.docs: pyproject.toml setup.cfg | $(VENV)/.runtime
+	$(PIP) --upgrade 'pip>=25.1' # the first that knows --group
+	$(PIP) --group docs --editable '.[cli,otel,typed]'
 	@touch $@
 
 venv: $(VENV)/.all
@@ -177,6 +184,9 @@ figures: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg
 	$(BIN)/python -m benchmarks growth --broker embedded --write docs/performance.md \
 	  --plot docs/growth-embedded.svg
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.build_site
 
 clean:
 	rm -rf .venv .venv-* .cache build dist *.egg-info htmlcov .coverage .coverage.*

@@ -36,6 +36,7 @@ class CommandGroup(click.Group):
             return None
         module = f"{self.package}.{self.renamed.get(cmd_name, cmd_name)}"
         command: click.Command = importlib.import_module(module).command
+        command.name = cmd_name  # click names it after its function, and the reference by its name
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above

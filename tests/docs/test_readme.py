@@ -16,7 +16,7 @@ import pytest
 from postage.testing.processes import wait_blocking
 from tests.support.programs import ROOT, Program, run_program
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
 STAYS = re.compile(r"^(?:green\.)?run\(", re.MULTILINE)
@@ -29,11 +29,16 @@ def blocks(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text())
 
 
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT)).removeprefix("docs/")
+
+
 SCRIPTS = {
-    page.name: "\n".join(block for block in blocks(page) if not ALONE.search(block))
+    name_of(page): "\n".join(block for block in blocks(page) if not ALONE.search(block))
     for page in PAGES
-} | {f"{page.name}, a file": block for page in PAGES for block in blocks(page) if MAIN in block}
-STAYING = {page.name: block for page in PAGES for block in blocks(page) if STAYS.search(block)}
+    if page != ROOT / "docs" / "README.md"
+} | {f"{name_of(page)}, a file": block for page in PAGES for block in blocks(page) if MAIN in block}
+STAYING = {name_of(page): block for page in PAGES for block in blocks(page) if STAYS.search(block)}
 
 
 @pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script])
@@ -83,7 +88,7 @@ def test_the_readme_shows_the_echo_in_twelve_lines():
     assert len(echo.splitlines()) == 12
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "demos" / "README.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "demos" / "README.md"], ids=name_of)
 def test_links_lead_somewhere(page: Path):
     for target, section in LINK.findall(page.read_text()):
         linked = page.parent / target if target else page

@@ -1,0 +1,25 @@
+"""Sphinx's settings for the site; `make docs` builds it, see tools/build_site.py."""
+
+from postage import __version__
+
+project = "Postage"
+version = release = __version__
+root_doc = "docs/README"
+language = "en"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
+myst_heading_anchors = 4  # links to titles work as on forges
+suppress_warnings = ["ref.python"]  # hints such as `type` are also names of attributes of ours
+
+default_role = "py:obj"  # `name` in a docstring is a link if the name is in the reference
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+maximum_signature_line_length = 88
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"Postage {release}"
+html_copy_source = False
+html_show_copyright = False
