@@ -20,6 +20,7 @@ COMMANDS = {
     "health": "Ask whether a running process is alive and ready.",
     "check": "Find faults in the components of a module.",
     "doctor": "Find what is wrong here or on the broker.",
+    "explain": "Explain an error or a line of the log.",
     "contract": "Write the contracts of services, and check changes of them.",
     "broker": "Run an embedded broker.",
     "completion": "Print the script that completes commands in a shell.",
