@@ -17,6 +17,8 @@ from postage.testing.processes import wait_blocking
 from tests.support.programs import ROOT, Program, run_program
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: The list of the pages has no code; that of the tutorial is in files, see test_tutorial.py.
+OTHERS = [ROOT / "docs" / name for name in ("README.md", "tutorial.md")]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
 STAYS = re.compile(r"^(?:green\.)?run\(", re.MULTILINE)
@@ -36,7 +38,7 @@ def name_of(page: Path) -> str:
 SCRIPTS = {
     name_of(page): "\n".join(block for block in blocks(page) if not ALONE.search(block))
     for page in PAGES
-    if page != ROOT / "docs" / "README.md"
+    if page not in OTHERS
 } | {f"{name_of(page)}, a file": block for page in PAGES for block in blocks(page) if MAIN in block}
 STAYING = {name_of(page): block for page in PAGES for block in blocks(page) if STAYS.search(block)}
 
