@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -47,6 +47,7 @@ help:
 	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
 	@echo "make figures   measure the figures of docs/performance.md, and write them there"
 	@echo "make docs      build the site of the documentation in build/site/html; warnings are errors"
+	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
 	@echo "make clean     remove everything that the other targets have made"
 
 # Stamp files record what is installed; a changed pyproject.toml makes pip run again.
@@ -78,6 +79,11 @@ $(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
 $(VENV)/.fuzz: pyproject.toml setup.cfg | $(VENV)/.quick
 	$(PIP) --only-binary atheris --editable '.[test,fuzz]' || \
 	  echo "Atheris cannot be installed here: Hypothesis will draw the inputs, blind to coverage."
+	@touch $@
+
+$(VENV)/.guides: pyproject.toml setup.cfg | $(VENV)/.test
+	$(PIP) --upgrade 'pip>=25.1' # the first that knows --group
+	$(PIP) --group guides --editable '.[test]'
 	@touch $@
 
 # The API reference is made of the docstrings of all modules, also of those that need an extra.
@@ -184,6 +190,9 @@ figures: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg
 	$(BIN)/python -m benchmarks growth --broker embedded --write docs/performance.md \
 	  --plot docs/growth-embedded.svg
+
+guides: $(VENV)/.guides
+	POSTAGE_REQUIRE_GUIDES=1 $(BIN)/python -m pytest --postage-broker=embedded $(ARGS) tests/guides
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m tools.build_site

@@ -17,8 +17,12 @@ from postage.testing.processes import wait_blocking
 from tests.support.programs import ROOT, Program, run_program
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: The list of the pages has no code; that of the tutorial is in files, see test_tutorial.py.
-OTHERS = [ROOT / "docs" / name for name in ("README.md", "tutorial.md")]
+#: The list of the pages has no code.  The tutorial and the guides show files: see test_tutorial.py
+#: and tests/guides.
+OTHERS = [
+    *(ROOT / "docs" / name for name in ("README.md", "tutorial.md")),
+    *(ROOT / "docs" / "howto").glob("*.md"),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints: (.*)$", re.MULTILINE)
 STAYS = re.compile(r"^(?:green\.)?run\(", re.MULTILINE)
@@ -39,8 +43,20 @@ SCRIPTS = {
     name_of(page): "\n".join(block for block in blocks(page) if not ALONE.search(block))
     for page in PAGES
     if page not in OTHERS
-} | {f"{name_of(page)}, a file": block for page in PAGES for block in blocks(page) if MAIN in block}
-STAYING = {name_of(page): block for page in PAGES for block in blocks(page) if STAYS.search(block)}
+} | {
+    f"{name_of(page)}, a file": block
+    for page in PAGES
+    if page not in OTHERS
+    for block in blocks(page)
+    if MAIN in block
+}
+STAYING = {
+    name_of(page): block
+    for page in PAGES
+    if page not in OTHERS
+    for block in blocks(page)
+    if STAYS.search(block)
+}
 
 
 @pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script])
