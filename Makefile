@@ -18,12 +18,14 @@ BIN := $(VENV)/bin
 # the modules keep their order, in which the long ones do not come last (tests/conftest.py).
 SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What the suite runs with; without `fast`, whose absence is tested, too.
+EXTRAS := cli,demo,metrics,otel,reload,top,typed,yaml
 
 # Tests start hundreds of programs; without compiled modules each of them would compile Postage again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides package clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -48,11 +50,17 @@ help:
 	@echo "make figures   measure the figures of docs/performance.md, and write them there"
 	@echo "make docs      build the site of the documentation in build/site/html; warnings are errors"
 	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
+	@echo "make package   build sdist and wheel in dist, and try them in fresh environments"
 	@echo "make clean     remove everything that the other targets have made"
 
 # Stamp files record what is installed; a changed pyproject.toml makes pip run again.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+# The first pip that knows the dependency groups of pyproject.toml.
+$(VENV)/.pip: | $(BIN)/python
+	$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
 
 $(VENV)/.runtime: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable .
@@ -62,34 +70,36 @@ $(VENV)/.demo: pyproject.toml setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[demo]'
 	@touch $@ $(VENV)/.runtime
 
-$(VENV)/.quick: pyproject.toml setup.cfg | $(BIN)/python
-	$(PIP) --editable '.[test]'
+$(VENV)/.quick: pyproject.toml setup.cfg | $(VENV)/.pip
+	$(PIP) --editable '.[$(EXTRAS)]' --group test
 	@touch $@ $(VENV)/.demo $(VENV)/.runtime
 
-$(VENV)/.test: pyproject.toml setup.cfg | $(BIN)/python
-	$(PIP) --editable '.[test,peers]'
+$(VENV)/.test: pyproject.toml setup.cfg | $(VENV)/.pip
+	$(PIP) --editable '.[$(EXTRAS)]' --group test --group peers
 	@touch $@ $(VENV)/.quick $(VENV)/.runtime
 
-$(VENV)/.all: pyproject.toml setup.cfg | $(BIN)/python
+$(VENV)/.all: pyproject.toml setup.cfg | $(VENV)/.pip
 	$(PIP) --upgrade pip setuptools # those of the venv are old, and some have known vulnerabilities
-	$(PIP) --editable '.[test,peers,dev]'
+	$(PIP) --editable '.[$(EXTRAS),fast]' --group test --group peers --group dev
 	@touch $@ $(VENV)/.test $(VENV)/.quick $(VENV)/.runtime
 
 # Atheris has wheels for few systems and versions of Python; without it, Hypothesis draws the inputs.
 $(VENV)/.fuzz: pyproject.toml setup.cfg | $(VENV)/.quick
-	$(PIP) --only-binary atheris --editable '.[test,fuzz]' || \
+	$(PIP) --only-binary atheris --editable '.[$(EXTRAS)]' --group test --group fuzz || \
 	  echo "Atheris cannot be installed here: Hypothesis will draw the inputs, blind to coverage."
 	@touch $@
 
 $(VENV)/.guides: pyproject.toml setup.cfg | $(VENV)/.test
-	$(PIP) --upgrade 'pip>=25.1' # the first that knows --group
-	$(PIP) --group guides --editable '.[test]'
+	$(PIP) --group guides
 	@touch $@
 
 # The API reference is made of the docstrings of all modules, also of those that need an extra.
-$(VENV)/.docs: pyproject.toml setup.cfg | $(VENV)/.runtime
-	$(PIP) --upgrade 'pip>=25.1' # the first that knows --group
-	$(PIP) --group docs --editable '.[cli,otel,typed]'
+$(VENV)/.docs: pyproject.toml setup.cfg | $(VENV)/.pip
+	$(PIP) --editable '.[cli,otel,typed]' --group docs
+	@touch $@
+
+$(VENV)/.release: pyproject.toml | $(VENV)/.pip
+	$(PIP) --group release
 	@touch $@
 
 venv: $(VENV)/.all
@@ -193,6 +203,9 @@ figures: $(VENV)/.runtime
 
 guides: $(VENV)/.guides
 	POSTAGE_REQUIRE_GUIDES=1 $(BIN)/python -m pytest --postage-broker=embedded $(ARGS) tests/guides
+
+package: $(VENV)/.release
+	$(BIN)/python -m tools.package
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m tools.build_site

@@ -17,7 +17,7 @@ from typing import Any
 from tools.api_pages import MODULES, ROOT, pages, public_names
 
 BUILD = ROOT / "build" / "site"
-TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE")
+TOP = ("README.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE")
 FOLDERS = ("docs", "demos", "benchmarks")
 START = "docs/README"
 LINK = re.compile(r"^- \[([^\]]*)\]\(([^)#]*)\.md\)", re.MULTILINE)

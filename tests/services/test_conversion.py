@@ -124,7 +124,7 @@ def test_defaults_of_dataclasses_are_sent_on():
 
 
 def test_models_of_pydantic_check_themselves():
-    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the extra `dev`")
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the dependency group `dev`")
     namespace: dict[str, Any] = {"__annotations__": {"item": str, "count": int}}
     model = type("Model", (pydantic.BaseModel,), namespace)
 
@@ -144,7 +144,7 @@ def test_models_of_pydantic_check_themselves():
 
 
 def test_limits_that_only_pydantic_knows_are_refused():
-    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the extra `dev`")
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the dependency group `dev`")
     limited: Any = Annotated[int, pydantic.Field(gt=3)]
     namespace = {"__annotations__": {"count": limited}}
     record = dataclass(type("Record", (), dict(namespace)))

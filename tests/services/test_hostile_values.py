@@ -319,7 +319,7 @@ def test_a_command_whose_check_fails_has_failed():
 
 
 def test_a_model_of_pydantic_may_fail_otherwise():
-    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the extra `dev`")
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is in the dependency group `dev`")
 
     def check(value: Any) -> Any:
         raise ERRORS[value]("from the check")

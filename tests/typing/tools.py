@@ -1,4 +1,4 @@
-"""The tools of these tests, which the extra ``dev`` installs."""
+"""The tools of these tests, which the dependency group ``dev`` has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 def demand(tool: str) -> None:
     """Skip the test if *tool* is not installed; fail if ``POSTAGE_REQUIRE_CHECKERS=1``."""
     if find_spec(tool) is None:
-        reason = f"{tool} is in the extra `dev`"
+        reason = f"{tool} is in the dependency group `dev`"
         if os.environ.get("POSTAGE_REQUIRE_CHECKERS") == "1":
             pytest.fail(f"POSTAGE_REQUIRE_CHECKERS=1, but {reason}")
         pytest.skip(reason)

@@ -143,7 +143,7 @@ page: str = sink.nothing
 
 
 def test_mypy_accepts_stubs_and_finds_mistakes(tmp_path: Path):
-    pytest.importorskip("mypy", reason="mypy is in the extra `dev`")
+    pytest.importorskip("mypy", reason="mypy is in the dependency group `dev`")
     (tmp_path / "stubs.py").write_text(stubs_of(contract_of(Sink, Classic)))
     (tmp_path / "caller.py").write_text(CALLER)
     (tmp_path / "wrong.py").write_text(WRONG)
