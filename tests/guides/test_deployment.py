@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import getpass
+import os
 import re
 import shlex
 import shutil
@@ -24,6 +25,8 @@ from tests.support.programs import ROOT, Program
 require("kubernetes_validate", "msgspec")
 
 pytestmark = pytest.mark.slow
+#: Without the path of the checkout, in which pip would find Postage installed already.
+OUTSIDE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 NOWHERE = "amqp://127.0.0.1:1/?connect_timeout=2"
 
 
@@ -137,7 +140,7 @@ def test_the_steps_of_the_dockerfile_work(broker_env, tmp_path: Path) -> None:
         )
         if step.startswith("pip "):
             pip = f"{tmp_path}/image/bin/python -m pip --disable-pip-version-check "
-            run("sh", "-c", pip + step.removeprefix("pip "), cwd=tmp_path)
+            run("sh", "-c", pip + step.removeprefix("pip "), cwd=tmp_path, env=OUTSIDE)
     (port,) = free_ports(1)
     named = dict(steps)
     start = [

@@ -84,10 +84,14 @@ class Site:
 
 @contextmanager
 def service(target: str, folder: Path) -> Iterator[Program]:
-    """Run ``postage run`` *target* in *folder*."""
+    """Run ``postage run`` *target* in *folder*.
+
+    It ends in order: if it were killed, a message that it has just handled could come again.
+    """
     with Program("-m", "postage", "run", target, cwd=folder) as program:
         program.wait_for_line("Running 1 component", SOON)
         yield program
+        program.terminate(SOON)
 
 
 @contextmanager
