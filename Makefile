@@ -95,7 +95,7 @@ $(VENV)/.guides: pyproject.toml setup.cfg | $(VENV)/.test
 
 # The API reference is made of the docstrings of all modules, also of those that need an extra.
 $(VENV)/.docs: pyproject.toml setup.cfg | $(VENV)/.pip
-	$(PIP) --editable '.[cli,otel,typed]' --group docs
+	$(PIP) --editable '.[cli,metrics,otel,typed]' --group docs
 	@touch $@
 
 $(VENV)/.release: pyproject.toml | $(VENV)/.pip
