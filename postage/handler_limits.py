@@ -3,8 +3,8 @@
 How it works
 ------------
 The rate is kept by a *token bucket*: each start takes a token, and tokens come back at the rate.
-The bucket holds a twentieth of a second's tokens, at least one, so after a rest as many messages
-begin at once, and timers that come late by less than this cost nothing of the rate.
+The bucket holds one token, and those of a twentieth of a second besides.  So after a rest as many
+messages begin at once, and timers that come late by less than this cost nothing of the rate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["LIMIT", "HandlerLimit", "TokenBucket", "limit", "limit_of"]
 LIMIT = "_postage_limit"
 """The attribute in which a handler has its limit."""
 BURST = 0.05
-"""The seconds whose tokens a bucket holds."""
+"""The seconds whose tokens a bucket holds, besides one token."""
 SLACK = 1e-6
 LOWEST_RATE, HIGHEST_RATE = 1e-6, 1e6
 
@@ -88,7 +88,7 @@ class TokenBucket:
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._clock = rate, clock
-        self._capacity = self._tokens = max(1.0, rate * BURST)
+        self._capacity = self._tokens = 1 + rate * BURST
         self._seen = clock()
 
     def take(self) -> bool:
