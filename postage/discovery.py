@@ -3,9 +3,10 @@
 How it works
 ------------
 A process that runs processors has one exclusive queue, which is bound to the exchange of generic
-applications by the key `ASK`.  A query is an RPC command with that key: ``ping``, ``info`` or
-``stats``.  Its parameter ``to`` says whom it is for: see `keys_of`.  A process with such processors
-answers with one or several results, each a list of descriptions; other processes do not answer.
+applications by the key `ASK`.  A query is an RPC command with that key: ``ping``, ``info``,
+``stats`` or ``flight``.  Its parameter ``to`` says whom it is for: see `keys_of`.  A process with
+such processors answers with one or several results, each a list of descriptions; other processes do
+not answer.  To ``flight`` it answers once, with the end of its flight record (`latest`).
 
 A description has at most `LONGEST` bytes as JSON, whatever names, docstrings and errors it has to
 tell: texts are cut, and lists end early (`fitted`).
@@ -14,7 +15,7 @@ tell: texts are cut, and lists end early (`fitted`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from postage.exchange import Exchange
@@ -22,8 +23,8 @@ from postage.foreign_text import one_line
 
 # fmt: off
 __all__ = [
-    "ASK", "EVERYTHING", "GOODBYE", "LONGEST", "QUERIES", "GenericApplicationExchange", "cut",
-    "fitted", "keys_of", "short", "size",
+    "ASK", "EVERYTHING", "GOODBYE", "LONGEST", "LONGEST_RECORD", "QUERIES",
+    "GenericApplicationExchange", "cut", "fitted", "keys_of", "latest", "short", "size",
 ]
 # fmt: on
 
@@ -36,12 +37,14 @@ class GenericApplicationExchange(Exchange):
 
 ASK, GOODBYE = "?", "!"
 """The routing keys of queries, and of the messages that processors send when they end."""
-QUERIES = ("ping", "info", "stats")
-"""The names of queries: who is there; what they are; what they have done."""
+QUERIES = ("ping", "info", "stats", "flight")
+"""The names of queries: who is there; what they are; what they have done; what has gone wrong."""
 EVERYTHING = "*"
 """The value of ``to`` that every processor answers to."""
 LONGEST = 2000
 """Bytes of a description as JSON."""
+LONGEST_RECORD = 16_000
+"""Bytes of the end of a flight record as JSON."""
 
 
 def keys_of(fingerprint: Mapping[str, Any], id_: str, groups: Iterable[str] = ()) -> set[str]:
@@ -87,3 +90,11 @@ def fitted(description: dict[str, Any], **lists: Iterable[dict[str, Any]]) -> di
             else:
                 told[name].append(item)
     return told
+
+
+def latest(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last of *entries*, in their order: as many as `LONGEST_RECORD` allows."""
+    room, first = LONGEST_RECORD, len(entries)
+    while first and (room := room - size(entries[first - 1]) - 2) >= 0:
+        first -= 1
+    return list(entries[first:])

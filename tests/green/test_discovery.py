@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -14,8 +14,10 @@ import pytest
 
 from postage import GenericProducer, messaging
 from postage.cli.fleet.descriptions import told
-from postage.discovery import ASK, GOODBYE, LONGEST, GenericApplicationExchange
+from postage.cli.fleet.flights import processes
+from postage.discovery import ASK, GOODBYE, LONGEST, LONGEST_RECORD, GenericApplicationExchange
 from postage.errors import RejectMessage, TimeoutError  # noqa: A004 - the classic name
+from postage.flight_recorder import MOST, EventKind, flight_recorder
 from postage.green.handling import presence
 from postage.green.runtime import runtime_of
 from postage.message import RpcCommand
@@ -61,15 +63,20 @@ class Customer(GenericProducer):
     eks = ((Shop, "clerk"),)
 
 
-def ask(query: str, to: Any = "*", wait: float = 0.5) -> list[dict[str, Any]]:
-    """Return the descriptions that are answered within *wait* seconds."""
+def values(query: str, to: Any = "*", wait: float = 0.5) -> list[Any]:
+    """Return the values of the answers within *wait* seconds."""
     asker = Asker()
     queue = asker.rpc_query(query, {"to": to}, _queue_only=True)
     try:
         results = asker.consume_rpc(queue, 1000, timeout=wait)
     except TimeoutError as exc:
         results = list(exc.results)
-    return told(result.value for result in results if result)
+    return [result.value for result in results if result]
+
+
+def ask(query: str, to: Any = "*", wait: float = 0.5) -> list[dict[str, Any]]:
+    """Return the descriptions that are answered within *wait* seconds."""
+    return told(values(query, to, wait))
 
 
 def found(query: str, to: str, enough: Callable[[list[dict[str, Any]]], bool]) -> list[Any]:
@@ -136,6 +143,42 @@ def test_there_is_one_queue_for_all_processors(run_processor: RunProcessor) -> N
     assert len(stations) == 1
     assert len({each["key"] for each in answers}) == 45
     assert len({each["instance"] for each in answers}) == 1
+
+
+@pytest.fixture
+def empty_record() -> Iterator[None]:
+    yield
+    flight_recorder.clear()
+
+
+def test_a_process_tells_its_flight_record_once(
+    run_processor: RunProcessor, empty_record: None
+) -> None:
+    late = dataclasses.replace(Settings.resolve(), heartbeat=33)  # has a station of its own
+    for name, settings in (("clerk", None), ("other", None), ("late", late)):
+        run_processor(Clerk, name, settings)
+    found("ping", "*", lambda answers: len(answers) == 3)
+    for number in range(2 * MOST):
+        for kind in EventKind:
+            flight_recorder.note(kind, f"{number} " + 1000 * "\U0001f600")
+    flight_recorder.note(EventKind.ALARM, "the last one")
+
+    (record,), (late_record,), everybody = map(records_of, ("clerk", "late", "*"))
+
+    assert len(json.dumps(record["flight"])) <= LONGEST_RECORD
+    assert record["flight"][-1]["text"] == "the last one"
+    assert record["left_out"] > 0
+    assert record["fingerprint"]["name"] == "clerk"
+    assert record["instance"] == late_record["instance"]
+    assert len(list(processes(everybody, []))) == 1
+    assert values("flight", "nobody") == []
+
+
+def records_of(to: str) -> list[Any]:
+    """Ask for flight records until at least one is answered; return those answered together."""
+    answers: list[Any] = []
+    wait_until(lambda: bool(answers.extend(values("flight", to)) or answers), 20)
+    return answers
 
 
 def test_a_processor_that_ends_says_goodbye(run_processor: RunProcessor) -> None:

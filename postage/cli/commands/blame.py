@@ -1,4 +1,4 @@
-"""``postage blame``: what has held or slowed down an application in the last minute."""
+"""``postage blame``: what has held or slowed down a process in the last minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from postage.cli.output import print_json, print_text
 
 @click.command(
     epilog=examples(
-        "postage blame monitor             all with this name, anywhere",
+        "postage blame monitor             all processes with this name, anywhere",
         "postage blame 4711@myhost --wait 30",
     )
 )
@@ -20,12 +20,12 @@ from postage.cli.output import print_json, print_text
 @json_option
 @seconds_option("--wait", 1.0, "How long to collect answers.")
 def command(name: str, *, as_json: bool, wait: float) -> None:
-    """Show the flight records of the processes of generic applications.
+    """Show the flight records of the processes of processors, services and applications.
 
     A record names the lines that have held the event loop in the last minute, and for how long;
-    slow handlers, lost connections, refusals and alarms.  NAME is any key that reaches all of them:
-    a name, @host, name@host, pid@host, name#group.  A process whose event loop is held answers
-    afterwards: let --wait be long enough.  Exit code 4: no process has answered.
+    slow handlers, lost connections, refusals and alarms.  NAME says which: a name, @host,
+    name@host, pid@host, name#group, or '*' for everything.  A process whose event loop is held
+    answers afterwards: let --wait be long enough.  Exit code 4: no process has answered.
     """
     from postage.cli.fleet.flights import flights, page  # noqa: PLC0415 - `--help` does not wait for gevent
 

@@ -101,12 +101,12 @@ class _Fleet(NamedTuple):
     def ask(self, wait: float) -> Any:
         """Return what is answered within *wait* seconds, or a `PostageError`; switches."""
         queries = [
-            gevent.spawn(_answers, self.applications, "ping", wait),
-            gevent.spawn(_answers, self.applications, "describe", wait),
-            gevent.spawn(_answers, self.stations, "stats", wait, {"to": self.key}),
+            gevent.spawn(answers_to, self.applications, "ping", wait),
+            gevent.spawn(answers_to, self.applications, "describe", wait),
+            gevent.spawn(answers_to, self.stations, "stats", wait, {"to": self.key}),
         ]
         try:
-            pings, described, answers = _gathered(queries)
+            pings, described, answers = gathered(queries)
         except PostageError as exc:
             return exc
         known = told(answers)
@@ -138,7 +138,7 @@ def remote_to(key: str) -> Remote | None:
         return None
 
 
-def _answers(remote: Remote, command: str, wait: float, parameters: Any = BRIEF) -> Answers:
+def answers_to(remote: Remote, command: str, wait: float, parameters: Any = BRIEF) -> Answers:
     """Return the answers to *command* within *wait* seconds, or the error that prevents them.
 
     An error is returned, not raised: gevent would print the traceback of the greenlet.
@@ -154,7 +154,7 @@ def _answers(remote: Remote, command: str, wait: float, parameters: Any = BRIEF)
     return [result.value for result in results if result]
 
 
-def _gathered(queries: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
+def gathered(queries: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]]:
     """Wait for all *queries*; return their answers, or raise the first error."""
     found = [greenlet.get() for greenlet in queries]
     for each in found:

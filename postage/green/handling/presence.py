@@ -13,11 +13,13 @@ once, and the processor is not found.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -118,14 +120,22 @@ class _Member:
         return (telling.info if query == "info" else telling.ping)(self.processor, self.id)
 
 
+@functools.cache
+def _instance_of(_pid: int) -> str:
+    """Return what tells this process from another one that claims the same host and pid.
+
+    It is one text for all stations of a process; a forked child has another one.
+    """
+    return secrets.token_hex(4)
+
+
 class Station:
     """Answers for the processors of one hub with the same settings."""
 
     def __init__(self, runtime: Runtime, settings: Any) -> None:
         self.is_closed = False
         self._pair, self._settings = runtime.pair, settings
-        self._instance = secrets.token_hex(4)
-        """Tells this process from another one with the same host and pid."""
+        self._instance = _instance_of(os.getpid())
         self._members: dict[int, _Member] = {}  # by id: processors of users may not be hashable
         self._consumer: GenericConsumer | None = None
         self._queries: deque[Delivery] = deque()
@@ -229,9 +239,9 @@ class Station:
         query, to = _parsed(delivery)
         if consumer is None or not matches_any(header.reply_to, PRIVATE_QUEUES):
             return  # this process publishes to no queue that anybody names
-        for told in _portions(self._members, lambda each: each.answers(to), query):
-            answer = {"instance": self._instance, "processors": told}
-            consumer.reply(header, MessageResult(answer), None)
+        meant = [each for each in list(self._members.values()) if each.answers(to)]
+        for told in _record(meant) if query == "flight" else _portions(meant, query):
+            consumer.reply(header, MessageResult({"instance": self._instance, **told}), None)
             gevent.sleep(0)
 
     # --- good-bye
@@ -264,10 +274,13 @@ def _parsed(delivery: Delivery) -> tuple[str, str]:
     return query, to
 
 
-def _portions(
-    members: dict[int, _Member], is_meant: Callable[[_Member], bool], query: str
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield what the members that are meant tell, in lists of `TOLD_AT_ONCE`."""
-    meant = [each for each in list(members.values()) if is_meant(each)]
+def _portions(meant: list[_Member], query: str) -> Iterator[dict[str, Any]]:
+    """Yield what the members *meant* tell, in answers of `TOLD_AT_ONCE`."""
     for first in range(0, len(meant), TOLD_AT_ONCE):
-        yield [each.tell(query) for each in meant[first : first + TOLD_AT_ONCE]]
+        yield {"processors": [each.tell(query) for each in meant[first : first + TOLD_AT_ONCE]]}
+
+
+def _record(meant: list[_Member]) -> Iterator[dict[str, Any]]:
+    """Yield the end of the flight record: one answer, as the process has one record."""
+    for each in meant[:1]:
+        yield telling.flight(each.processor, each.id)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from postage._version import __version__
-from postage.discovery import cut, fitted, short
+from postage.discovery import cut, fitted, latest, short
+from postage.flight_recorder import flight_recorder
 from postage.handler_statistics import HandlerStatistics, quantile
 
-__all__ = ["info", "ping", "stats"]
+__all__ = ["flight", "info", "ping", "stats"]
 
 MOST_GROUPS = 5
 MOST_SENDERS_TOLD = 5
@@ -109,6 +110,14 @@ def stats(processor: Any, id_: str, uptime: float) -> dict[str, Any]:
         **_times(buckets, sum(each.seconds for each in users)),
     }
     return fitted(described, handlers=map(_told, handlers))
+
+
+def flight(processor: Any, id_: str) -> dict[str, Any]:
+    """Return the end of the flight record of this process, which *processor* stands for."""
+    record = flight_recorder.values()
+    told = latest(record)
+    fingerprint = ping(processor, id_)["fingerprint"]
+    return {"fingerprint": fingerprint, "flight": told, "left_out": len(record) - len(told)}
 
 
 def _importance(statistics: HandlerStatistics) -> tuple[int, int]:

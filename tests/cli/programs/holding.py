@@ -1,8 +1,8 @@
-"""An application that holds its hub when it is told to."""
+"""An application, a processor and a service that hold their hub when they are told to."""
 
 from gevent.monkey import get_original
 
-from postage import green, messaging
+from postage import Service, green, messaging, rpc
 
 wait = get_original("time", "sleep")
 
@@ -18,3 +18,39 @@ class Holding(green.GenericApplication):
         """Hold the hub."""
         wait(content["parameters"])  # the line to blame
         reply("done")
+
+
+class Desk(messaging.Exchange):
+    name = "cli-holding"
+    exchange_type = "direct"
+
+
+class Plain(messaging.MessageProcessor):
+    """Is no application."""
+
+    def __init__(self):
+        eqk = [(Desk, [("cli-holding-plain", "plain")])]
+        super().__init__(messaging.Fingerprint("plain", "processor").as_dict(), eqk)
+
+    @messaging.RpcHandler("command", "hold")
+    def hold(self, content, reply):
+        """Hold the hub."""
+        wait(content["parameters"])  # the line of the processor
+        reply("done")
+
+
+class Held(Service):
+    """Has handlers with types."""
+
+    exchange, queue = Desk, "held"
+
+    @rpc
+    def hold(self, seconds: float) -> str:
+        """Hold the hub."""
+        wait(seconds)  # the line of the service
+        return "done"
+
+
+def both():
+    """Return the two that are no applications."""
+    return [Plain, Held({"name": "held"})]
