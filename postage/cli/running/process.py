@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from postage.cli.exits import Code
 from postage.cli.options import HostPort
+from postage.cli.running.banner import log_start
 from postage.cli.running.flight_print import print_record_at_signal
-from postage.cli.running.inside import url_of_broker
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
 from postage.dispatch import NextAction
 from postage.log_records import logger_of
 from postage.remote_control import RemoteRule
-from postage.settings import Settings, live
+from postage.settings import live
 from postage.signals import stopping_signals
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ logger = logger_of(__name__)
 
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds: the shutdown timeout of processors that do not set one."""
-NAMES_SHOWN = 10
-"""How many components the log names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,7 @@ def _run(plan: Plan, number: int) -> tuple[int, bool]:
         _configure(running, plan)
         # Starts when the loop waits, and so after it has begun to handle signals: a parent that
         # reads the line may send SIGTERM at once.
-        gevent.spawn(_log_start, running)
+        gevent.spawn(log_start, running)
         signals: list[int] = []
         watchers = [
             gevent.signal_handler(number, signals.append, number) for number in stopping_signals()
@@ -120,20 +118,6 @@ def _configure(components: Iterable[MicroThread], plan: Plan) -> None:
         if plan.concurrency is not None and each.concurrency == MessageProcessor.concurrency:
             each.concurrency = plan.concurrency
             each.consumer.prefetch = each.prefetch or plan.concurrency
-
-
-def _log_start(components: list[MicroThread]) -> None:
-    names = ", ".join(type(each).__name__ for each in components[:NAMES_SHOWN])
-    more = ", ..." if len(components) > NAMES_SHOWN else ""
-    kind = "component" if len(components) == 1 else "components"
-    logger.info("Running %d %s: %s%s.", len(components), kind, names, more)
-    used = dict.fromkeys(each.consumer.settings for each in _processors(components))
-    for settings in used or [Settings.resolve()]:
-        if url := url_of_broker(settings):
-            logger.info("Others reach them with --url %s", url)
-        else:
-            hosts = ", ".join(f"{host}:{port}" for host, port in settings.addresses)
-            logger.info("Their broker is %s, virtual host %r.", hosts, settings.vhost)
 
 
 def _processors(components: Iterable[MicroThread]) -> Iterator[MessageProcessor]:

@@ -267,6 +267,12 @@ class Connection(DeclaredExchanges):
         return tuple(map(int, found[0].split(".")))
 
     @property
+    def product(self) -> str:
+        """The name and the version of the broker, as it tells them."""
+        told = self.transport.server_properties or {}
+        return f"{told.get('product', 'an unnamed product')} {told.get('version', 'no version')}"
+
+    @property
     def survives_wrong_keys(self) -> bool:
         """Whether a direct reply with a key that is not genuine leaves the connection open.
 
