@@ -128,6 +128,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 """Adds ``--json``, the argument *as_json*."""
 
 
+no_color_option = click.option(
+    "--no-color", is_flag=True, help="Use no colours; they need a terminal, without NO_COLOR."
+)
+"""Adds ``--no-color``, the argument *no_color*."""
+
+
 def seconds_option(flag: str, default: float, text: str) -> Callable[[Any], Any]:
     """Return a decorator that adds the option *flag*, a time in seconds, with the help *text*."""
     return click.option(flag, type=Seconds(), default=default, show_default=True, help=text)

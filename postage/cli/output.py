@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from postage.message import MessageResult
 
 
+def is_terminal() -> bool:
+    """Tell whether stdout is a terminal; Python has none if it was closed before the start."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def may_colour(*, refused: bool = False) -> bool:
+    """Tell whether stdout takes colours: a terminal, unless NO_COLOR or the user refuses them."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal() and not plain and not refused
+
+
 def print_text(text: str) -> None:
     """Print *text* and flush."""
     print(text, flush=True)

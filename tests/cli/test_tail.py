@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.cli.support import PROGRAMS, SOON, postage, running, together
 from tests.support.endpoints import exchange
 from tests.support.programs import ROOT, Program
 from tests.support.raw import Raw, raw_to
+from tests.support.terminal import OnTerminal
 
 
 @pytest.fixture
@@ -127,3 +129,64 @@ def test_an_exchange_that_cannot_be_listened_to(broker_env):
     for ended, (code, line) in zip(ends, UNHEARD.values(), strict=True):
         assert (ended.code, ended.stdout) == (code, "")
         assert ended.stderr.splitlines()[-1].startswith(line)
+
+
+# --- on a terminal
+
+
+def on_terminal(*arguments: str, env: dict[str, str] | None = None, columns: int) -> OnTerminal:
+    env = os.environ | {"TERM": "xterm-256color", "COLUMNS": "", "NO_COLOR": ""} | (env or {})
+    return OnTerminal("-m", "postage", "tail", *arguments, env=env, cwd=PROGRAMS, columns=columns)
+
+
+BODY = {
+    "type": "command",
+    "name": "sell",
+    "category": "message",
+    "version": "2",
+    "fingerprint": {"name": "clerk\x1b[2J", "host": "vm"},
+    "content": {"parameters": {"item": "x" * 500}},
+    "_reserved": {},
+}
+
+
+def test_on_a_terminal_a_message_is_one_line_in_colour(raw: Raw):
+    name = make(raw, "topic")
+    with on_terminal(name, "--count", "2", columns=100) as terminal:
+        terminal.wait_for_line("Listening", SOON)
+        raw.send(name, "orders.new", json.dumps(BODY).encode())
+        raw.send(name, "binary", b"\xff")
+        assert terminal.wait(SOON).code == 0
+
+    first, second = terminal.stdout.splitlines()[1:3]
+    where = rf"\d\d:\d\d:\d\d  {name} orders\.new  command sell"
+    assert re.fullmatch(rf"{where}  clerk\\x1b\[2J@vm  {{'item': 'x+\.\.\.", first)
+    assert len(first) == 100
+    assert second.endswith(f"  {name} binary  -  -  /w==")
+    assert b"\x1b[36m" in terminal.written
+    assert b"\x1b[2J" not in terminal.written
+
+
+@pytest.mark.parametrize(
+    ("options", "env"), [(["--no-color"], {}), ([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"})]
+)
+def test_colours_can_be_refused(raw: Raw, options: list[str], env: dict[str, str]):
+    name = make(raw, "topic")
+    with on_terminal(name, "--count", "1", *options, env=env, columns=60) as terminal:
+        terminal.wait_for_line("Listening", SOON)
+        raw.send(name, "key", "ä 漢字".encode())
+        assert terminal.wait(SOON).code == 0
+
+    assert b"\x1b[" not in terminal.written
+    assert f"  {name} key  -  -  ".encode() in terminal.written
+
+
+def test_a_terminal_shows_json_on_request(raw: Raw):
+    name = make(raw, "topic")
+    with on_terminal(name, "--json", "--count", "1", columns=200) as terminal:
+        terminal.wait_for_line("Listening", SOON)
+        raw.send(name, "key", b'{"x": 1}')
+        assert terminal.wait(SOON).code == 0
+
+    found = json.loads(terminal.stdout.splitlines()[1])
+    assert found == {"exchange": name, "key": "key", "body": {"x": 1}}

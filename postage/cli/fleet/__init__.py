@@ -1,1 +1,1 @@
-"""``ps``, ``top`` and ``describe``: what running processors tell."""
+"""``ps``, ``top``, ``describe`` and ``blame``: what running processors tell."""

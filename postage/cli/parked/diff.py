@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 
 import click
 
-from postage.cli.options import examples
-from postage.cli.output import print_text
+from postage.cli.options import examples, no_color_option
+from postage.cli.output import may_colour, print_text
 from postage.cli.parked.differences import differences
 from postage.cli.parked.pages import parked_arguments
 
@@ -20,7 +18,8 @@ COLOURS = {"---": "bold", "+++": "bold", "@@ ": "cyan", "-": "red", "+": "green"
 @parked_arguments
 @click.argument("one")
 @click.argument("other")
-def command(*, queue: str, one: str, other: str, anyway: bool) -> None:
+@no_color_option
+def command(*, queue: str, one: str, other: str, anyway: bool, no_color: bool) -> None:
     """Show the differences of two messages of QUEUE: bodies, properties, headers and dossiers.
 
     ONE and OTHER are ids, beginnings of ids, or numbers of places in the queue.  Bodies in JSON are
@@ -30,7 +29,7 @@ def command(*, queue: str, one: str, other: str, anyway: bool) -> None:
 
     found = [find(queue, each, anyway=anyway) for each in (one, other)]
     lines: Iterable[str] = differences(*found)
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+    if may_colour(refused=no_color):
         lines = coloured(lines)
     print_text("\n".join(lines))
 

@@ -1,7 +1,7 @@
 """Listening to an exchange: the program behind ``postage tail``.
 
 A private queue is bound to the exchange, so other consumers get no message less.  Each message is
-printed as a line of JSON.
+printed as a line: of JSON, or for readers on a terminal.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import base64
 import itertools
 import select
+import shutil
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 
 from postage.cli.arguments import exchange_named, explain_missing
 from postage.cli.exits import CommandFailed
-from postage.cli.output import print_json
+from postage.cli.output import print_json, print_text
 from postage.cli.remote import Remote
+from postage.cli.tailing.readable import readable
 from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
@@ -33,8 +37,10 @@ POLL_INTERVAL = 0.2
 PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "timestamp")
 
 
-def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None:
-    """Print the messages that pass *exchange* by *key* (None: all of them).
+def listen(
+    exchange: type[Exchange], key: str | None, count: int | None, show: Callable[[Any], None]
+) -> None:
+    """Call *show* with each delivery that passes *exchange* by *key* (None: all of them).
 
     Ends after *count* messages (None: no limit), at a signal that stops programs, or when the
     reader of the output closes it.
@@ -51,7 +57,7 @@ def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None
     numbers = itertools.count(1)
 
     def print_message(_channel: Any, method: Any, _header: Any, _body: bytes) -> None:
-        print_json(as_line(method))
+        show(method)
         stream.ack(method)
         if next(numbers) == count:
             stream.stop_consuming()
@@ -61,6 +67,24 @@ def listen(exchange: type[Exchange], key: str | None, count: int | None) -> None
         stream.start_consuming(print_message)
     finally:
         watching.kill()
+
+
+def print_as_json(delivery: Any) -> None:
+    """Print a delivery as a line of JSON."""
+    print_json(as_line(delivery))
+
+
+def printer_for_readers(*, coloured: bool) -> Callable[[Any], None]:
+    """Return a function that prints a delivery on one line of the terminal, whatever its width."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # the terminal may lack letters that others send
+
+    def print_readable(delivery: Any) -> None:
+        width = shutil.get_terminal_size().columns
+        at = time.strftime("%H:%M:%S")
+        print_text(readable(as_line(delivery), at, width, coloured=coloured))
+
+    return print_readable
 
 
 def as_line(delivery: Any) -> dict[str, Any]:

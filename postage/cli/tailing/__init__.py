@@ -1,0 +1,1 @@
+"""What ``postage tail`` does: it listens to an exchange, and shows each message as a line."""
