@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,9 @@ from postage.foreign_text import one_line
 LONGEST = 4000
 """Characters that are shown of a text that another process sent."""
 
+_MONOCHROME = re.compile(r"dumb|unknown|vt\d|.*-m(ono)?$")
+"""The values of TERM for terminals without colours."""
+
 if TYPE_CHECKING:
     from postage.message import MessageResult
 
@@ -27,7 +31,7 @@ def is_terminal() -> bool:
 
 def may_colour(*, refused: bool = False) -> bool:
     """Tell whether stdout takes colours: a terminal, unless NO_COLOR or the user refuses them."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    plain = os.environ.get("NO_COLOR") or _MONOCHROME.match(os.environ.get("TERM", ""))
     return is_terminal() and not plain and not refused
 
 

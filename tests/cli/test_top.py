@@ -109,6 +109,47 @@ def test_the_documentation_shows_such_a_screen():
     assert tuple(screen[1].split()) == COLUMNS
 
 
+def test_keys_sort_show_help_and_reverse(fleet: Program):
+    first, second = (rf"monitor  {fleet.pid}\.{number}@" for number in (0, 1))
+    with top("--sort", "key") as terminal:
+        shows(terminal, rf"^NAME .*\n{first}.*\n{second}")
+        terminal.type(b"r")
+        shows(terminal, rf"^NAME .*\n{second}.*\n{first}")
+        terminal.type(b"<>")  # by another column and back, which is not reversed
+        shows(terminal, rf"^NAME .*\n{first}.*\n{second}")
+        column = terminal.screen.display[2].index("KEY")
+        wait_until(lambda: terminal.screen.buffer[2][column].underscore, SOON)
+        assert not terminal.screen.buffer[2][0].underscore
+        terminal.type(b"?")
+        shows(terminal, r"^Keys$")
+        assert not any("monitor" in line for line in terminal.screen.display)
+        terminal.type(b"x")
+        shows(terminal, rf"^NAME .*\n{first}.*\n{second}")
+        terminal.type(b"?q")
+        assert terminal.wait(SOON).code == 0
+
+
+def test_an_unknown_column_is_exit_code_2(capsys: Any):
+    ended = in_process(capsys, "top", "--sort", "colour")
+
+    assert ended.code == 2
+    assert "--sort" in ended.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--no-color",)])
+def test_what_deserves_a_look_is_coloured(run_processor: RunProcessor, options: tuple[str, ...]):
+    app = run_processor(Odd, {"name": "coloured"})
+    app.counts["failed"] = 3
+    with top("coloured", *options, env={"NO_COLOR": "", "COLORTERM": ""}) as terminal:
+        shows(terminal, r"^coloured .* 3 ")
+        column = terminal.screen.display[2].index("FAILED")
+        assert terminal.screen.display[3][column] == "3"
+        colour = terminal.screen.buffer[3][column].fg
+
+    assert colour == ("default" if options else "red")
+    assert bool(re.findall(rb"\x1b\[31m", terminal.written)) is not bool(options)
+
+
 def test_it_takes_a_key(fleet: Program):
     with top("nobody") as terminal:
         shows(terminal, r"^postage top nobody: 0 here, 0 gone")
