@@ -46,6 +46,15 @@ def test_the_later_of_two_answers_of_one_application_counts():
     assert merged([ONE, ONE], [first, other, second]) == [second, other]
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "afterwards"])
+def test_a_station_counts_before_the_application_itself(is_first):
+    """Its process gets a station while it is asked, or loses it."""
+    of_itself, of_station = described(), described(instance="i")
+    answers = [of_station, of_itself] if is_first else [of_itself, of_station]
+
+    assert merged([ONE], [*answers, described(1)]) == [of_station, described(1)]
+
+
 def test_applications_without_a_key_are_numbered():
     identities = [identity for identity, _ in identified([{"fingerprint": ONE}] * 2 + [busy(1, 1)])]
 

@@ -18,7 +18,6 @@ from postage.cli.fleet.descriptions import (
     merged,
     row,
     told,
-    without_known,
 )
 from postage.cli.fleet.query import FleetPoller
 from postage.cli.output import table
@@ -62,9 +61,9 @@ def test_two_processes_with_the_same_id_are_two() -> None:
 def test_an_application_is_listed_once_although_it_answers_twice() -> None:
     found = told([answer(described("one"))])
 
-    rest = without_known([described("one"), described("two")], found)
+    both = [described("one"), described("two"), *found]
 
-    assert merged([], rest + found) == [described("one", instance="a"), described("two")]
+    assert merged([], both) == [described("one", instance="a"), described("two")]
 
 
 HOSTILE = ["<script>alert(1)</script>", "\x1b[2J\x1b]0;title\x07", "x" * 1500, "", "\u202e\n\r"]

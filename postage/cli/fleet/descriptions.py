@@ -50,22 +50,20 @@ def _is_answer(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("processors"), list)
 
 
-def without_known(described: Iterable[Any], known: Iterable[Description]) -> list[Any]:
-    """Return the descriptions of applications for which no station has told anything."""
-    seen = {_identity(each) for each in known}
-    return [each for each in described if not _is_description(each) or _identity(each) not in seen]
-
-
 def merged(pings: Iterable[Any], descriptions: Iterable[Any]) -> list[Description]:
     """Return the applications that have answered, each once, sorted by identity.
 
-    Of several descriptions of one application the last counts.  An application that has only
-    answered ``ping`` is listed with its fingerprint.  The applications of one process share one
-    fingerprint, so only the number of pings tells how many descriptions are missing.  Answers
+    Of several descriptions of one application the last counts, and that of a station before one of
+    the application itself: its process may have got a station in between.  An application that has
+    only answered ``ping`` is listed with its fingerprint.  The applications of one process share
+    one fingerprint, so only the number of pings tells how many descriptions are missing.  Answers
     without a fingerprint are left out.
     """
     latest = {_distinct(each): each for each in filter(_is_description, descriptions)}
-    known = list(latest.values())
+    of_stations = {_identity(each) for each in latest.values() if "instance" in each}
+    known = [
+        each for each in latest.values() if "instance" in each or _identity(each) not in of_stations
+    ]
     described = Counter(_process(each["fingerprint"]) for each in known)
     for fingerprint in filter(_is_fingerprint, pings):
         if described[_process(fingerprint)] > 0:

@@ -23,7 +23,6 @@ from postage.cli.fleet.descriptions import (
     merged,
     rated,
     told,
-    without_known,
 )
 from postage.cli.remote import Remote
 from postage.discovery import ASK, GOODBYE
@@ -109,8 +108,7 @@ class _Fleet(NamedTuple):
             pings, described, answers = gathered(queries)
         except PostageError as exc:
             return exc
-        known = told(answers)
-        return _Round(pings, without_known(described, known) + known)
+        return _Round(pings, described + told(answers))
 
 
 def one(key: str, wait: float) -> MessageResult:
