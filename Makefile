@@ -132,7 +132,7 @@ quick: $(VENV)/.quick
 prerelease: .venv-pre/.pika
 	.venv-pre/bin/python -c 'import pika; print("pika", pika.__version__)'
 	.venv-pre/bin/python -m pytest $(SHARED) --postage-broker=embedded -m "not slow and not soak" \
-	  tests/amqp tests/broker/test_clients.py tests/green/test_rpc.py $(ARGS)
+	  tests/amqp tests/broker/test_clients.py tests/green/test_rpc.py tests/green/test_missing_servers.py $(ARGS)
 
 soak: $(VENV)/.test
 	@tools/install_rabbitmq.sh

@@ -51,13 +51,6 @@ FOREIGN = {
 LONGEST = 500
 #: The folders beside the package; their modules can be read in one sitting as well.
 BESIDE = ("tests", "benchmarks", "tools", "demos")
-#: Longer modules, and why each is allowed.
-LONGER = {
-    "tests/cli/test_run.py": "to be split",
-    "tests/green/test_rpc.py": "to be split",
-    "tests/model/test_dispatch.py": "to be split",
-}
-
 every_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 
 
@@ -131,7 +124,7 @@ def test_other_modules_can_be_read_in_one_sitting(folder: str) -> None:
     too_long = {name for name, length in lengths.items() if length > LONGEST}
 
     assert lengths, f"there is no module in {folder}"
-    assert not too_long - LONGER.keys()
+    assert not too_long
 
 
 @every_module
