@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pika.exceptions
 import pytest
 
 from postage.testing.polling import wait_until
@@ -106,7 +108,9 @@ def test_it_ends_when_its_output_is_closed(raw: Raw, more: bool):
         tail.stdout.close()
         if more:
             for _ in range(10):
-                raw.send(name, "key", b"2")
+                # RabbitMQ 4.3 refuses what was routed to a queue that has just been deleted.
+                with contextlib.suppress(pika.exceptions.NackError):
+                    raw.send(name, "key", b"2")
         wait_until(lambda: tail.poll() is not None, SOON)
         assert (tail.returncode, tail.stderr.read()) == (0, "")
     finally:
