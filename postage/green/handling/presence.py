@@ -4,7 +4,7 @@ How it works
 ------------
 All processors of one hub with the same settings share a `Station`.  The first one that starts opens
 it, and the end of the last one closes it.  The station has one exclusive queue, which ends with the
-connection, so a process that is killed stops to answer at once.  It takes one query after the
+connection, so a process that is killed stops answering at once.  It takes one query after the
 other, and tells; no query changes anything.
 
 A processor never fails because of its station: if the broker refuses the queue, the log says so
