@@ -482,8 +482,9 @@ def _body_frames(channel: int, body: bytes, room: int) -> Iterator[bytes]:
         yield FRAME_END
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+def _bytes(text: str | bytes) -> bytes:
+    # pika leaves bytes that are no UTF-8, such as the tag in a damaged basic.cancel, as they are.
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=1024)
