@@ -57,8 +57,8 @@ class Pair:
         self.consuming = self._reconnecting("consuming")
         self.answering = self._reconnecting("answering")
         """Carries direct replies: a key that begins with `channel.DIRECT`, but is not genuine,
-        makes RabbitMQ before 4.2 end the whole connection (541), and the key comes from the
-        caller."""
+        makes some versions of RabbitMQ end the whole connection (541), and the key comes from the
+        caller: see `Connection.survives_wrong_keys`."""
         self.rebinding = Rebinding(self.consuming)
         """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []

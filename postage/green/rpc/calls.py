@@ -209,8 +209,7 @@ class Calls:
         request = call.request
         properties = _REQUEST.render(call.id, request.content_type, queue.name, expiration(seconds))
         asks = queue is call.own_queue and self._is_probe(call)
-        if asks or request.options is not None:
-            properties = request.extended(properties, RECEIPT if asks else None)
+        properties = request.extended(properties, RECEIPT if asks else None)
         call.start_try(self._connection)
         try:
             channel.publish(
@@ -312,9 +311,9 @@ class Calls:
     def _open_own_queue(self, call: PendingCall) -> ReplyQueue:
         callbacks = (lambda reply: self._on_own_reply(call, reply)), call.end_try
         if call.takes_direct_replies and self._connection is not None:
-            lent = self._reply_channels.lend(self._connection, *callbacks)
-            if lent is not None:
-                return lent
+            channel = self._reply_channels.lend(self._connection)
+            if channel is not None:
+                return DirectReplyQueue(channel, *callbacks, self._reply_channels.give_back)
         return self.open_queue(*callbacks)
 
     def _open_reply_channel(self) -> Channel:

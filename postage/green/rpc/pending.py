@@ -82,7 +82,9 @@ class CallRequest:
     """Whether hooks watch it already."""
 
     def extended(self, encoded: bytes, type_: str | None = None) -> bytes:
-        """Return the *encoded* properties with the options of the call, if any, and a ``type``."""
+        """Return the *encoded* properties with the options of the call and the ``type``, if any."""
+        if self.options is None and type_ is None:
+            return encoded
         properties = Properties.decode(encoded)
         if self.options is not None:
             for name, value in self.options.properties().items():

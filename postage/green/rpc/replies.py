@@ -71,8 +71,8 @@ class ReplyQueue:
     def close(self) -> None:
         """End the consumer, and with it the queue; never switches, and may be called twice."""
         if self.alive:
-            self._detach()
             self._channel.cancel_nowait(self._tag, drop=True)
+            self._detach()
 
     def _detach(self) -> None:
         self.alive = False
@@ -91,19 +91,31 @@ class ReplyQueue:
 class DirectReplyQueue(ReplyQueue):
     """The pseudo-queue of RabbitMQ's direct reply-to, which needs no permission to declare a queue.
 
-    Replies arrive on the very channel that the request was sent on, so *channel*, a new one,
-    belongs to this queue and is closed with it.
+    Replies arrive on the very channel that the request was sent on, so *channel* belongs to this
+    queue alone.  At its end, the channel is given to *release*, by default closed.
     """
+
+    def __init__(
+        self,
+        channel: Channel,
+        on_reply: Callable[[Delivery], None],
+        on_loss: Callable[[PostageError], None],
+        release: Callable[[Channel], None] = Channel.close_nowait,
+    ) -> None:
+        self._release = release
+        try:
+            super().__init__(channel, on_reply, on_loss)
+        except BaseException:
+            channel.close_nowait()  # it may have the consumer, and another one would be refused
+            raise
 
     def _declare(self, channel: Channel) -> str:
         self.request_channel = channel
         return DIRECT.removesuffix(".")
 
-    def close(self) -> None:
-        """Close the channel; never switches, and may be called twice."""
-        if self.alive:
-            self._detach()
-            self._channel.close_nowait()
+    def _detach(self) -> None:
+        super()._detach()
+        self._release(self._channel)
 
 
 def private_queue(channel: Channel) -> str:
