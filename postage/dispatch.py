@@ -243,10 +243,7 @@ def dispatch(
     left = len(found)
     for handler, part, tally in found:
         left -= 1
-        tally.begun = begun = tally.begun + 1  # as tally.begin() does, whose call would cost more
-        if begun >= tally.due:
-            tally.look(body)
-        began = clock()
+        began = tally.begin(body)
         try:
             message = body if part is None else body[part]
             if left:  # the last handler can have the original
@@ -261,14 +258,16 @@ def dispatch(
             outcome.record(exc, handler, tally)
             outcome.found = found
         finally:
-            tally.took(seconds := clock() - began)
-            if seconds > SLOW:
-                _note_slow(handler, seconds)
+            _end_run(handler, tally, began)
     return outcome
 
 
-def _note_slow(handler: Any, seconds: float) -> None:
-    """Note in the flight record that a run of *handler* took *seconds*."""
+def _end_run(handler: Any, tally: HandlerTally, began: float) -> None:
+    """Note how long the run of *handler* that *began* then took; in the flight record, if long."""
+    seconds = clock() - began
+    tally.took(seconds)
+    if seconds <= SLOW:
+        return
     fingerprint = getattr(getattr(handler, "__self__", None), "fingerprint", None) or {}
     text = f"handler {name_of(handler)} of {fingerprint.get('name')!r}"
     flight_recorder.note(EventKind.SLOW, text, seconds)
@@ -315,9 +314,7 @@ def _serve(
         outcome.record(exc, handler, tally, id_)
         _send_exception(reply, result)
     finally:
-        tally.took(seconds := clock() - began)
-        if seconds > SLOW:
-            _note_slow(handler, seconds)
+        _end_run(handler, tally, began)
 
 
 def _send_exception(reply: Reply, result: MessageResultException) -> None:

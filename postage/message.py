@@ -59,7 +59,7 @@ class Message:
     _built: tuple[str, dict[str, Any]] | None = None
     """The name and the content, until something asks for the `body`, which has them from then on.
 
-    Most messages are encoded (`postage.envelope`), or read as results, without a look at it."""
+    Most messages are encoded (`postage.encoding.Envelopes`), or read as results, without it."""
     _body: dict[str, Any]
 
     def __init__(self, /, *args: Any, **kwds: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from postage.cli.fleet.descriptions import KEPT, AppList, Description
+from postage.cli.fleet.ordering import Order
 from tests.support.clock import Clock
 
 
@@ -25,12 +26,13 @@ def apps(clock: Clock) -> AppList:
     return AppList(clock)
 
 
-def test_the_busiest_come_first_and_equals_are_sorted_by_name(apps: AppList):
+def test_they_are_sorted_by_name_and_have_rates(apps: AppList):
     apps.update([busy(name, 0, 1.0) for name in "abcd"])
     apps.update([busy(name, count, 3.0) for name, count in zip("abcd", (2, 0, 8, 2), strict=True)])
 
-    assert names(apps.present) == ["c", "a", "d", "b"]
-    assert [each.rate for each in apps.present] == [4.0, 1.0, 1.0, 0.0]
+    assert names(apps.present) == ["a", "b", "c", "d"]
+    assert [each.rate for each in apps.present] == [1.0, 0.0, 4.0, 1.0]
+    assert names(Order().of(apps.present)) == ["c", "a", "d", "b"]
 
 
 def test_an_app_that_stops_answering_shows_as_gone_for_a_while(apps: AppList, clock: Clock):

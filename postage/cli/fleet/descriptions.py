@@ -240,9 +240,8 @@ class AppList:
 
     @property
     def present(self) -> list[AppRow]:
-        """The applications that answer, the busiest first, equals by name."""
-        answering = [app for _, app in sorted(self._rows.items()) if app.gone_since is None]
-        return sorted(answering, key=lambda app: round(app.rate, 1), reverse=True)
+        """The applications that answer, by name."""
+        return [app for _, app in sorted(self._rows.items()) if app.gone_since is None]
 
     @property
     def gone(self) -> list[AppRow]:

@@ -17,18 +17,14 @@ from postage.cli.fleet.descriptions import number_at
 from postage.cli.fleet.query import answers_to, gathered, remote_to
 from postage.cli.output import sanitized
 from postage.discovery import ASK
+from postage.flight_recorder import EventKind
 
 ASKED = {"brief": True, "flight": True}
 """The parameters of ``describe``."""
 MOST_SHOWN = 300
 """Entries that are taken from one answer: the last ones."""
-KINDS = {
-    "held": "held the hub",
-    "slow": "slow",
-    "connection": "connection",
-    "refusal": "refused",
-    "alarm": "alarm",
-}
+KINDS = {kind.name.lower(): kind.value for kind in EventKind}
+"""The kinds of entries as answers name them, and as lines do."""
 
 
 def flights(key: str, wait: float) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ from postage.errors import (
     TopologyMismatch,
 )
 from postage.exchange import Exchange
-from postage.green import GenericApplicationExchange, GenericConsumer
+from postage.green import Classic, GenericApplicationExchange, GenericConsumer
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
 NO_LIMIT = 20_000
@@ -43,10 +43,7 @@ BRIEF = {"brief": True}
 WAIT = 1.0
 """Seconds for which `FleetPoller` waits for answers, as ``postage ps`` does by default."""
 
-GOODBYES = {
-    "name": "",
-    "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 10_000}},
-}
+GOODBYES = Classic("", exclusive=True, auto_delete=True, max_length=10_000)
 Answers = list[Any] | PostageError
 
 EXCHANGE: type[Exchange] = exchange_named(GenericApplicationExchange.name, passive=True)

@@ -1,4 +1,4 @@
-"""HTTP pages of a process: ``/livez`` (its event loop runs), ``/readyz`` (it consumes), `/metrics`.
+"""HTTP pages: ``/livez`` (the event loop runs), ``/readyz`` (it consumes), and ``/metrics``.
 
 The port may be reachable by hostile programs, and is served by the process that does the work.  So
 each connection gets one answer and little time, its request has a limit, and so has the number of

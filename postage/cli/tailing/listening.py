@@ -25,13 +25,10 @@ from postage.cli.tailing.readable import readable
 from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, DecodingError, TopologyMismatch
 from postage.exchange import Exchange
-from postage.green import GenericConsumer
+from postage.green import Classic, GenericConsumer
 from postage.signals import stopping_signals
 
-QUEUE = {
-    "name": "",
-    "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 10_000}},
-}
+QUEUE = Classic("", exclusive=True, auto_delete=True, max_length=10_000)
 POLL_INTERVAL = 0.2
 """Seconds between two checks whether the reader of our output has closed it."""
 PROPERTIES = ("content_type", "message_id", "correlation_id", "reply_to", "timestamp")

@@ -46,6 +46,7 @@ from postage.green.publishing import publish_confirmed
 from postage.green.runtime import Runtime, runtime_of
 from postage.log_records import counted
 from postage.message import MessageResult, MessageStatus, check_body
+from postage.queues import Classic
 
 __all__ = ["Station", "enter"]
 
@@ -59,10 +60,7 @@ to work first, and programs that end at once declare nothing."""
 FAREWELL_LIMIT = 0.25
 """Seconds that the good-bye of a processor may take."""
 CLOSE_LIMIT = 0.5
-QUEUE = {
-    "name": "",
-    "flags": {"exclusive": True, "auto_delete": True, "arguments": {"x-max-length": 100}},
-}
+QUEUE = Classic("", exclusive=True, auto_delete=True, max_length=100)
 
 
 class PassiveApplicationExchange(GenericApplicationExchange):
