@@ -4,12 +4,16 @@ How it works
 ------------
 A process that runs processors has one exclusive queue, which is bound to the exchange of generic
 applications by the key `ASK`.  A query is an RPC command with that key: ``ping``, ``info``,
-``stats`` or ``flight``.  Its parameter ``to`` says whom it is for: see `keys_of`.  A process with
-such processors answers with one or several results, each a list of descriptions; other processes do
-not answer.  To ``flight`` it answers once, with the end of its flight record (`latest`).
+``stats``, ``flows`` or ``flight``.  Its parameter ``to`` says whom it is for: see `keys_of`.  A
+process with such processors answers with one or several results, each a list of descriptions; other
+processes do not answer.  To ``flight`` it answers once, with the end of its flight record
+(`latest`).
 
-A description has at most `LONGEST` bytes as JSON, whatever names, docstrings and errors it has to
-tell: texts are cut, and lists end early (`fitted`).
+``flows`` is what the console asks every other second: ``stats`` with all senders of each handler.
+They are counted exactly for `WATCHED` seconds from then on, and about otherwise (`postage.flows`).
+
+A description has at most `LONGEST` bytes as JSON, or `LONGEST_FLOWS`, whatever names, docstrings
+and errors it has to tell: texts are cut, and lists end early (`fitted`).
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ from postage.foreign_text import one_line
 
 # fmt: off
 __all__ = [
-    "ASK", "EVERYTHING", "GOODBYE", "LONGEST", "LONGEST_RECORD", "QUERIES",
-    "GenericApplicationExchange", "cut", "fitted", "keys_of", "latest", "short", "size",
+    "ASK", "EVERYTHING", "GOODBYE", "LONGEST", "LONGEST_FLOWS", "LONGEST_RECORD", "QUERIES",
+    "WATCHED", "GenericApplicationExchange", "cut", "fitted", "keys_of", "latest", "short", "size",
 ]
 # fmt: on
 
@@ -37,12 +41,17 @@ class GenericApplicationExchange(Exchange):
 
 ASK, GOODBYE = "?", "!"
 """The routing keys of queries, and of the messages that processors send when they end."""
-QUERIES = ("ping", "info", "stats", "flight")
-"""The names of queries: who is there; what they are; what they have done; what has gone wrong."""
+QUERIES = ("ping", "info", "stats", "flows", "flight")
+"""The names of queries: who is there; what they are; what they have done, and for whom; what has
+gone wrong."""
 EVERYTHING = "*"
 """The value of ``to`` that every processor answers to."""
 LONGEST = 2000
 """Bytes of a description as JSON."""
+LONGEST_FLOWS = 8000
+"""Bytes of a description with flows as JSON."""
+WATCHED = 10.0
+"""Seconds for which flows are counted exactly after each query for them."""
 LONGEST_RECORD = 16_000
 """Bytes of the end of a flight record as JSON."""
 
@@ -75,13 +84,15 @@ def cut(text: str, longest: int) -> str:
     return text
 
 
-def fitted(description: dict[str, Any], **lists: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return *description* with these *lists*, each as long as `LONGEST` allows.
+def fitted(
+    description: dict[str, Any], longest: int = LONGEST, /, **lists: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return *description* with these *lists*, each as long as *longest* bytes in all allow.
 
     ``left_out`` says how many of their items are missing.
     """
     told: dict[str, Any] = {**description, **{name: [] for name in lists}, "left_out": 0}
-    room = LONGEST - size(told) - len(str(LONGEST))
+    room = longest - size(told) - len(str(longest))
     for name, items in lists.items():
         for item in items:
             room -= size(item) + 2

@@ -11,7 +11,8 @@ import enum
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from postage.callables import close_unrun, name_of
@@ -112,6 +113,8 @@ class Outcome:
     """The handlers that have raised `failures`, in the same order."""
     tallies: tuple[HandlerTally, ...] = ()
     """What counts the runs of `failed_handlers`, in the same order."""
+    body: Mapping[str, Any] = MappingProxyType({})
+    """The message, if a handler has failed."""
 
     def __init__(self, name: str, handlers: int) -> None:
         self.name = name
@@ -256,7 +259,7 @@ def dispatch(
             outcome.filtered += 1
         except BaseException as exc:  # a handler may raise anything
             outcome.record(exc, handler, tally)
-            outcome.found = found
+            outcome.found, outcome.body = found, body
         finally:
             _end_run(handler, tally, began)
     return outcome
@@ -312,6 +315,7 @@ def _serve(
     except BaseException as exc:
         result, id_ = disclosed(exc, reply.exposure)
         outcome.record(exc, handler, tally, id_)
+        outcome.body = body
         _send_exception(reply, result)
     finally:
         _end_run(handler, tally, began)

@@ -13,7 +13,10 @@ from typing import Any, Protocol
 from postage.errors import SettingsError
 from postage.settings import live
 
-__all__ = ["Fingerprint", "FingerprintLike", "complete", "renew_after_forks"]
+__all__ = ["NAMELESS", "Fingerprint", "FingerprintLike", "complete", "renew_after_forks"]
+
+NAMELESS = "None"
+"""The name of a component that has none, as 1.2.1 writes it."""
 
 
 class HasDict(Protocol):

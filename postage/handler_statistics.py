@@ -9,7 +9,7 @@ possible.  How long a run took is only put into a list.  After a hundred runs, o
 each run for itself would cost.
 
 The memory of a tally is bounded, whatever peers send: a histogram has a fixed number of buckets,
-and only the first `MOST_SENDERS` senders are counted by their names.
+and `postage.flows` counts by only so many senders.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import random
 from typing import Any
 
+from postage.flows import Flow, FlowCount, FlowCounts, flow_of, is_watched
 from postage.foreign_text import one_line
 
 clock = time.perf_counter
@@ -32,8 +34,7 @@ __all__ = [
     "BOUNDS",
     "EXACT",
     "LONGEST_ERROR",
-    "LONGEST_SENDER",
-    "MOST_SENDERS",
+    "Arrival",
     "HandlerStatistics",
     "HandlerTallies",
     "HandlerTally",
@@ -46,29 +47,33 @@ BOUNDS: Sequence[float] = tuple(
 )
 """The upper bounds of the buckets of a histogram, in seconds: 10 µs to 700 s, six for each power of
 ten.  One more bucket has what took longer."""
-MOST_SENDERS = 20
-"""How many senders are counted by name."""
-LONGEST_SENDER = 100
-"""Characters of the longest name that is counted."""
 LONGEST_ERROR = 200
 """Characters that are kept of the text of an error."""
 
 EXACT = 50
-"""Runs whose senders are all looked at.  Later it is one of `PAUSE`, because to look at the sender
-of every message cost a busy process two percent."""
+"""Runs whose senders are all looked at.  Later it is one of `PAUSE`, unless somebody watches."""
 PAUSE = 16
 _MOST_RECENT = 100
+
+Arrival = Callable[[], tuple[str, bool]]
+"""Returns where the message that is handled was published, and whether it was handled before."""
+
+
+def _unknown_arrival() -> tuple[str, bool]:
+    return "", False
 
 
 class HandlerTally:
     """Counts the runs of one handler of one processor; for the thread of its hub."""
 
     __slots__ = (
+        "_arrival",
         "_buckets",
+        "_flows",
+        "_last_flow",
         "_looked_at",
         "_recent",
         "_seconds",
-        "_senders",
         "begun",
         "delayed",
         "due",
@@ -80,13 +85,14 @@ class HandlerTally:
         "took",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, arrival: Arrival = _unknown_arrival) -> None:
+        self._arrival = arrival
         self.begun = 0
         """How many runs have begun."""
         self.due, self._looked_at = 1, 0
         """At which run `look` is called next, and at which it was last."""
-        self._senders: dict[str | None, int] = {None: 0}
-        """The runs up to the last look, by the name of the sender; None: of all others."""
+        self._flows = FlowCounts()
+        self._last_flow: Flow | None = None
         self._recent: list[float] = []
         """How long the last runs took, which are not in the next two yet."""
         self.took = self._recent.append
@@ -107,23 +113,28 @@ class HandlerTally:
         return clock()
 
     def look(self, body: dict[str, Any]) -> None:
-        """Count the sender of *body*, also for the runs since the last look; sort runs in.
+        """Count the flow of *body*, also for the runs since the last look; sort runs in.
 
         The pauses are random, because senders may take turns.
         """
-        fingerprint = body.get("fingerprint")
-        sender = fingerprint.get("name") if isinstance(fingerprint, dict) else None
-        is_name = isinstance(sender, str) and 0 < len(sender) <= LONGEST_SENDER
-        is_known = is_name and sender in self._senders
-        if not (is_known or (is_name and len(self._senders) <= MOST_SENDERS)):
-            sender = None
-        self._senders[sender] = self._senders.get(sender, 0) + self.begun - self._looked_at
+        exchange, is_again = self._arrival()
+        if not is_again:  # those since the last look are as often further tries as this one
+            self._last_flow = flow = flow_of(body, exchange)
+            self._flows.add(flow, self.begun - self._looked_at)
         self._looked_at = self.begun
+        is_exact = self.begun < EXACT or is_watched()
         # random() costs a fifth of randrange().
-        pause = 1 if self.begun < EXACT else 1 + int(random() * (2 * PAUSE - 1))  # noqa: S311 - no secret
+        pause = 1 if is_exact else 1 + int(random() * (2 * PAUSE - 1))  # noqa: S311 - no secret
         self.due = self.begun + pause
         if len(self._recent) > _MOST_RECENT:
             self._sort_in()
+
+    def watch(self) -> None:
+        """Look at the next run, and count all before it; see `postage.flows.watch`."""
+        if self.begun > self._looked_at:
+            self._flows.add(self._last_flow, self.begun - self._looked_at)
+            self._looked_at = self.begun
+        self.due = self.begun + 1
 
     def _sort_in(self) -> None:
         """Sort the last runs into the histogram."""
@@ -138,8 +149,13 @@ class HandlerTally:
         recent.clear()
 
     def count(self, what: str) -> None:
-        """Count a message as ``failed``, ``delayed`` or ``parked``, or a run as ``retried``."""
+        """Count a message as ``delayed`` or ``parked``, or a run as ``retried``."""
         setattr(self, what, getattr(self, what) + 1)
+
+    def count_failed(self, flow: Flow | None) -> None:
+        """Count a message of *flow* as failed."""
+        self.failed += 1
+        self._flows.fail(flow)
 
     def note_error(self, error: BaseException) -> None:
         """Keep the kind and the text of *error*, which the handler has raised."""
@@ -151,7 +167,6 @@ class HandlerTally:
         """Return a snapshot, for the handler of this name."""
         self._sort_in()
         begun, ended = self.begun, sum(self._buckets)
-        senders = {name: count for name, count in self._senders.items() if name is not None}
         return HandlerStatistics(
             handler=handler,
             received=begun - self.retried,
@@ -162,8 +177,8 @@ class HandlerTally:
             parked=self.parked,
             seconds=self._seconds,
             buckets=tuple(self._buckets),
-            senders=senders,
-            other_senders=self._senders[None],
+            flows=tuple(self._flows),
+            other_senders=self._flows.others,
             last_error=self.last_error,
             last_error_at=self.last_error_at,
         )
@@ -172,9 +187,18 @@ class HandlerTally:
 class HandlerTallies(dict[str, HandlerTally]):
     """The tallies of a processor, by the attribute of the handler; made at the first run."""
 
+    def __init__(self, arrival: Arrival = _unknown_arrival) -> None:
+        super().__init__()
+        self._arrival = arrival
+
     def __missing__(self, handler: str) -> HandlerTally:
-        tally = self[handler] = HandlerTally()
+        tally = self[handler] = HandlerTally(self._arrival)
         return tally
+
+    def watch(self) -> None:
+        """Look at the next run of each handler; see `HandlerTally.watch`."""
+        for tally in self.values():
+            tally.watch()
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """Return a snapshot of each handler that has run, in the order of their first runs."""
@@ -205,11 +229,11 @@ class HandlerStatistics:
     buckets: tuple[int, ...]
     """How many runs have ended within each of `BOUNDS` and not within the one before it; the last
     one: how many took longer."""
-    senders: dict[str, int]
-    """Its runs by the name in the fingerprint of the sender, for the first `MOST_SENDERS`: exact up
-    to `EXACT` runs, later about."""
+    flows: tuple[FlowCount, ...]
+    """Its messages by sender and exchange, for the first flows: exact up to `EXACT` runs, and while
+    somebody watches, else about."""
     other_senders: int
-    """Its runs for all other senders, and for messages that name none."""
+    """Its messages of all other flows, and those that name no sender."""
     last_error: str
     """The last error that it has raised, on one line, or an empty text."""
     last_error_at: float
@@ -220,6 +244,14 @@ class HandlerStatistics:
         """How many seconds a run took on average; None before the end of the first one."""
         ended = sum(self.buckets)
         return self.seconds / ended if ended else None
+
+    @property
+    def senders(self) -> dict[str, int]:
+        """The messages of `flows` by sender."""
+        found = Counter[str]()
+        for each in self.flows:
+            found[each.sender] += each.messages
+        return dict(found)
 
     def quantile(self, share: float) -> float | None:
         """Return within how many seconds this *share* of the runs has ended, about; see below."""

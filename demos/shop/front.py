@@ -11,13 +11,15 @@ from stock import OutOfStock, Stock
 
 from postage import BadParameters, PostageError, client
 
+WEB = {"name": "web", "type": "front"}  # so services know who calls: a front has no queue
 STATUS = {BadParameters: 400, NoSuchOrder: 404, OutOfStock: 409, PostageError: 503}
 
 
 def make_front() -> Flask:
     front = Flask("shop")
-    orders, stock = client(Orders), client(Stock)
-    trail_there, follow_there = audit.client(trail), audit.client(follow)
+    orders, stock = client(Orders, fingerprint=WEB), client(Stock, fingerprint=WEB)
+    trail_there = audit.client(trail, fingerprint=WEB)
+    follow_there = audit.client(follow, fingerprint=WEB)
 
     @front.post("/orders")
     def order() -> tuple[dict[str, Any], int]:

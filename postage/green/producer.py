@@ -24,7 +24,7 @@ from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.handling.current import propagation
+from postage.green.handling.current import propagation, sender_of
 from postage.green.handling.watching import watched_call, watched_sending
 from postage.green.publishing import (
     declare_exchange,
@@ -335,14 +335,15 @@ class GenericProducer:
     def _publish(
         self, message: Message | Forwarded, targets: Eks, options: SendOptions | None
     ) -> None:
+        sender = sender_of(self.fingerprint)
         if propagation.used and not (options is not None and options.is_watched):
             options = propagation.extended(options)
             if self.around:
                 send = partial(self._publish, message, targets)
-                message.fingerprint(self.fingerprint)
+                message.fingerprint(sender)
                 watched_sending(self, OutgoingMessage(message.body, tuple(targets)), options, send)
                 return
-        encoded = self._envelopes.encode(self.encoder, message, self.fingerprint)
+        encoded = self._envelopes.encode(self.encoder, message, sender)
         pair = self._pair
         if (limit := self.max_body) is not None and len(encoded) > limit:
             self._counts["failed"] += 1
@@ -359,7 +360,7 @@ class GenericProducer:
         for exchange, key in targets:
             if logger.isEnabledFor(logging.DEBUG):
                 name = type(self).__name__
-                message.fingerprint(self.fingerprint)
+                message.fingerprint(sender)
                 logger.debug("--> %s: to (%s, %s): %s", name, exchange.name, key, message.body)
             publication = exchange, key, properties, encoded, self.mandatory
             try:
@@ -429,17 +430,17 @@ class GenericProducer:
         message: Any = build(*args, **kwds)
         if not isinstance(message, Message):
             check_built(build, message)
-        encoder = self.encoder
-        body = self._envelopes.encode(encoder, message, self.fingerprint)
+        sender = sender_of(self.fingerprint)
+        body = self._envelopes.encode(self.encoder, message, sender)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]
         if logger.isEnabledFor(logging.DEBUG):
             name = type(self).__name__
-            message.fingerprint(self.fingerprint)
+            message.fingerprint(sender)
             logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
         if propagation.used:
             options = propagation.extended(options)
-        request = CallRequest(exchange, key, body, encoder.content_type, options)
+        request = CallRequest(exchange, key, body, self.encoder.content_type, options)
         retries = self.max_retry
         if _max_retry is not None:
             PRODUCER["max_retry"]("_max_retry", _max_retry)

@@ -196,19 +196,27 @@ class Application:
         run(self())
 
     def client(
-        self, function: Callable[P, R], /, *, around: Sequence[Around] = ()
+        self,
+        function: Callable[P, R],
+        /,
+        *,
+        fingerprint: FingerprintLike | None = None,
+        around: Sequence[Around] = (),
     ) -> Callable[P, R]:
         """Return a function that calls *function* where the service runs; connecting switches.
 
         The returned function has the signature of *function*, and does what a method of a `client`
-        does; `later` and `options` take it.  *around*: hooks, as `GenericProducer.around`.  Raises
-        `SettingsError` if the service has no such function, and what connecting raises.
+        does; `later` and `options` take it.  *fingerprint*: who calls.  *around*: hooks, as
+        `GenericProducer.around`.  Raises `SettingsError` if the service has no such function, and
+        what connecting raises.
         """
         name = getattr(function, "__name__", "")
         known = self._functions.get(name)
         if known is None or known.__func__ is not function:
             raise SettingsError(f"{self!r} has no function {name_of(function)}")
-        made = client(self._services[name], settings=self.settings, around=around)
+        made = client(
+            self._services[name], settings=self.settings, fingerprint=fingerprint, around=around
+        )
         method: Callable[P, R] = getattr(made, name)
         return method
 

@@ -15,12 +15,21 @@ import pytest
 from postage import GenericProducer, messaging
 from postage.cli.fleet.descriptions import told
 from postage.cli.fleet.flights import processes
-from postage.discovery import ASK, GOODBYE, LONGEST, LONGEST_RECORD, GenericApplicationExchange
+from postage.discovery import (
+    ASK,
+    GOODBYE,
+    LONGEST,
+    LONGEST_FLOWS,
+    LONGEST_RECORD,
+    GenericApplicationExchange,
+)
 from postage.errors import RejectMessage, TimeoutError  # noqa: A004 - the classic name
 from postage.flight_recorder import MOST, EventKind, flight_recorder
+from postage.flows import Flow
 from postage.green.handling import presence
 from postage.green.runtime import runtime_of
 from postage.message import RpcCommand
+from postage.recoverability import Retry
 from postage.settings import Settings
 from postage.testing.polling import wait_until
 from postage.testing.processors import RunProcessor
@@ -107,7 +116,7 @@ def test_info_tells_handlers_and_queues(run_processor: RunProcessor) -> None:
     (known,) = found("info", "clerk", lambda answers: len(answers) == 1)
 
     assert known["doc"] == "Sells."
-    assert known["queues"][0]["key"] == "clerk"
+    assert [known["queues"][0][what] for what in ("key", "exchange")] == ["clerk", "discovery-shop"]
     assert known["handlers"][0] == {
         "category": "message",
         "type": "command",
@@ -133,6 +142,91 @@ def test_stats_tell_what_each_handler_has_done(run_processor: RunProcessor) -> N
     assert handler["last_error"].startswith("RejectMessage: out \\x1b[2J of stock!!!")
     assert 0 < handler["p50"] <= handler["p99"] < 10
     assert len(json.dumps(known)) <= LONGEST
+
+
+class Manager(Clerk):
+    """Sends clerks, by a producer that has no name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.customer = Customer()
+
+    @messaging.MessageHandler("command", "tell")
+    def tell(self, content: Any) -> None:
+        """Let the clerk sell."""
+        self.customer.message_sell(content["parameters"])
+
+
+class Owner(GenericProducer):
+    eks = ((Shop, "manager"),)
+
+
+def flows_of(known: dict[str, Any], handler: str) -> list[Any]:
+    """Return the flows of *handler* in what is *known* of its processor."""
+    return [
+        flow for each in known["handlers"] if each["handler"] == handler for flow in each["flows"]
+    ]
+
+
+def test_flows_tell_who_sends_through_which_exchange(run_processor: RunProcessor) -> None:
+    run_processor(Clerk, "clerk")
+    run_processor(Manager, "manager")
+    customer, owner = Customer({"name": "customer"}), Owner()
+    for parameters in ("good", "bad", "good"):
+        customer.message_sell(parameters)
+    owner.message_tell("good")
+
+    (known,) = found(
+        "flows", "clerk", lambda found: bool(found and found[0]["statistics"]["handled"] == 4)
+    )
+    (manager,) = found("flows", "manager", lambda answers: len(answers) == 1)
+
+    assert sorted(flows_of(known, "sell")) == [
+        ["customer", "discovery-shop", "message", 3, 1],
+        ["manager", "discovery-shop", "message", 1, 0],
+    ]
+    process = "{pid}@{host}".format_map(owner.fingerprint)
+    assert flows_of(manager, "tell") == [[process, "discovery-shop", "message", 1, 0]]
+
+
+class Stubborn(Clerk):
+    """Fails, at once and again after a while."""
+
+    retry = Retry(now=1, delays=(0.05,))
+
+    def __init__(self) -> None:
+        queue = f"discovery-{uuid.uuid4().hex}"  # not exclusive, as messages come back to it
+        messaging.MessageProcessor.__init__(self, {"name": "clerk"}, [(Shop, [(queue, "clerk")])])
+
+    @messaging.MessageHandler("command", "fail")
+    def fail(self, content: Any) -> None:
+        raise ConnectionError
+
+
+def test_further_tries_are_no_further_messages(run_processor: RunProcessor) -> None:
+    clerk = run_processor(Stubborn)
+    ask("flows", "clerk")  # from now on each message is looked at
+    for _ in range(3):
+        Customer({"name": "customer"}).message_fail()
+
+    wait_until(lambda: clerk.statistics().failed == 6, 20)
+    (known,) = found("flows", "clerk", lambda answers: len(answers) == 1)
+
+    assert flows_of(known, "fail") == [["customer", "discovery-shop", "message", 3, 6]]
+    run_processor.errors.clear()
+
+
+def test_the_largest_flows_fit(run_processor: RunProcessor) -> None:
+    clerk = run_processor(Clerk, "clerk")
+    tally = clerk._tallies["sell"]
+    for number in range(200):
+        flow = Flow(f"{number:03}" + 97 * "\N{SNOWMAN}", 100 * "\\", "message")
+        tally._flows.add(flow, 1)
+        tally.count_failed(flow)
+
+    (known,) = found("flows", "clerk", lambda answers: len(answers) == 1)
+
+    assert 2000 < len(json.dumps(known)) <= LONGEST_FLOWS
 
 
 def test_there_is_one_queue_for_all_processors(run_processor: RunProcessor) -> None:

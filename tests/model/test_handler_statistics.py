@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
+from postage import flows
+from postage.flows import LONGEST_NAME, MOST_FLOWS
 from postage.handler_statistics import (
     BOUNDS,
     LONGEST_ERROR,
-    LONGEST_SENDER,
-    MOST_SENDERS,
     HandlerTallies,
     HandlerTally,
     quantile,
@@ -61,18 +61,25 @@ def test_many_runs_are_counted_exactly() -> None:
     assert math.isclose(found.mean, found.seconds / 1000)
 
 
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody watches, until the end of the test."""
+    monkeypatch.setattr(flows, "_watched_until", math.inf)
+
+
+@pytest.mark.usefixtures("watched")
 def test_only_so_many_senders_are_counted_by_name() -> None:
     tally = HandlerTally()
 
-    for number in range(MOST_SENDERS + 5):
+    for number in range(MOST_FLOWS + 5):
         tally.begin(body(f"sender {number}"))
         tally.took(0.001)
         tally.begin(body("sender 0"))
         tally.took(0.001)
     found = tally.statistics("handler")
 
-    assert len(found.senders) == MOST_SENDERS
-    assert found.senders["sender 0"] == MOST_SENDERS + 5 + 1
+    assert len(found.senders) == MOST_FLOWS
+    assert found.senders["sender 0"] == MOST_FLOWS + 5 + 1
     assert found.other_senders == 5
 
 
@@ -88,7 +95,7 @@ def test_senders_that_take_turns_are_counted_alike() -> None:
     assert sum(found.values()) > 19_900
 
 
-@pytest.mark.parametrize("name", ["x" * (LONGEST_SENDER + 1), "", None, 5, ["list"], {}])
+@pytest.mark.parametrize("name", ["x" * (LONGEST_NAME + 1), "", None, 5, ["list"], {}])
 def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
     tally = HandlerTally()
 
@@ -97,6 +104,54 @@ def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
     found = tally.statistics("handler")
 
     assert (found.senders, found.other_senders) == ({}, 1)
+
+
+def test_flows_are_counted_exactly_while_somebody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tally = HandlerTally()
+    for _ in range(1000):
+        tally.begin(body("before"))
+        tally.took(0.001)
+
+    monkeypatch.setattr(flows, "_watched_until", math.inf)
+    tally.watch()
+    for number in range(1000):
+        tally.begin(body("even" if number % 2 else "odd"))
+        tally.took(0.001)
+    found = tally.statistics("handler")
+
+    assert found.senders == {"before": 1000, "even": 500, "odd": 500}
+
+
+@pytest.mark.usefixtures("watched")
+def test_flows_tell_exchanges_and_failures_apart() -> None:
+    arrivals = iter([("x", False), ("y", False), ("y", True), ("y", False)])
+    tally = HandlerTally(lambda: next(arrivals))
+
+    for _ in range(4):
+        tally.begin(body() | {"category": "rpc"})
+        tally.took(0.001)
+    tally.count_failed(flows.flow_of(body() | {"category": "rpc"}, "y"))
+    found = tally.statistics("handler")
+
+    assert found.flows == (("caller", "x", "rpc", 1, 0), ("caller", "y", "rpc", 2, 1))
+    assert found.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "sender"),
+    [
+        ({"name": "None", "pid": "7", "host": "there"}, "7@there"),
+        ({"pid": "7", "host": "there"}, "7@there"),
+        ({"name": "None"}, None),
+        ({"name": "None", "pid": 7, "host": []}, None),
+    ],
+)
+def test_a_sender_without_a_name_is_its_process(fingerprint: object, sender: object) -> None:
+    flow = flows.flow_of({"fingerprint": fingerprint, "category": "rpc"}, "x")
+
+    assert (flow and flow.sender) == sender
 
 
 @pytest.mark.parametrize("message", [{}, {"fingerprint": {}}, {"fingerprint": None}])

@@ -113,8 +113,9 @@ class _Member:
 
     def tell(self, query: str) -> dict[str, Any]:
         """Return what the processor tells."""
-        if query == "stats":
-            return telling.stats(self.processor, self.id, time.monotonic() - self.since)
+        if query in ("stats", "flows"):
+            tell = telling.stats if query == "stats" else telling.flows
+            return tell(self.processor, self.id, time.monotonic() - self.since)
         return (telling.info if query == "info" else telling.ping)(self.processor, self.id)
 
 

@@ -12,6 +12,7 @@ from gevent.lock import Semaphore
 from postage.callables import name_of
 from postage.dispatch import Bound, Outcome, Verdict, dispatch
 from postage.errors import ConnectionClosed, PostageError, RejectMessage
+from postage.flows import flow_of
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.delivery import Delivery, UnreadableDelivery
 from postage.green.amqp.hub_logging import HubLogger
@@ -117,8 +118,12 @@ class Recovery:
         Switches.  While the broker does not take the copy, waits, at most until the processor stops
         or the channel is lost; the message then returns to its queue.
         """
-        for tally in outcome.tallies:
-            tally.count("failed")
+        if outcome.tallies:
+            headers = headers_of(delivery)
+            exchange, _ = origin_of(delivery.exchange, delivery.routing_key, headers)
+            flow = flow_of(outcome.body, exchange)
+            for tally in outcome.tallies:
+                tally.count_failed(flow)
         why, error = reason_for(outcome.failures)
         handlers = ", ".join(map(name_of, outcome.failed_handlers))
         decision = PARK

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from postage._version import __version__
-from postage.discovery import cut, fitted, latest, short
+from postage.discovery import LONGEST_FLOWS, WATCHED, cut, fitted, latest, short, size
 from postage.flight_recorder import flight_recorder
+from postage.flows import watch
 from postage.handler_statistics import HandlerStatistics, quantile
 
-__all__ = ["flight", "info", "ping", "stats"]
+__all__ = ["flight", "flows", "info", "ping", "stats"]
 
 MOST_GROUPS = 5
 MOST_SENDERS_TOLD = 5
 """Senders of a handler that are told by name: those with the most runs."""
+LONGEST_OF_HANDLER = LONGEST_FLOWS // 3
+"""Bytes of the flows of one handler as JSON."""
 _COUNTED = (
     *("busy", "waiting", "handled", "unhandled", "failed", "malformed", "retried", "delayed"),
     *("parked", "trips", "restarts"),
@@ -57,8 +60,12 @@ def info(processor: Any, id_: str) -> dict[str, Any]:
     doc = vars(type(processor)).get("__doc__") or ""
     described = ping(processor, id_) | {"doc": _first_line(doc)}
     queues = (
-        {"queue": short(queue, 100), "key": key and short(key, 60)}
-        for queue, key in processor.consumer.qk_list
+        {
+            "queue": short(each.queue, 100),
+            "key": each.key and short(each.key, 60),
+            "exchange": short(each.exchange.name, 100),
+        }
+        for each in processor.consumer.bindings
     )
     return fitted(described, queues=queues, handlers=_handlers(processor))
 
@@ -95,11 +102,33 @@ def _first_line(doc: str) -> str:
 
 def stats(processor: Any, id_: str, uptime: float) -> dict[str, Any]:
     """Return what *processor* has done: its counts, and those of the handlers that have run."""
+    handlers = processor.handler_statistics()
+    told = ({**_counts(each), **_senders(each), **_last_error(each)} for each in _sorted(handlers))
+    return fitted(_summary(processor, id_, uptime, handlers), handlers=told)
+
+
+def flows(processor: Any, id_: str, uptime: float) -> dict[str, Any]:
+    """Return what `stats` does, but all flows of each handler of the user, and watch them."""
+    watch(WATCHED)
+    processor._tallies.watch()  # noqa: SLF001 - no handler can hide it
+    handlers = processor.handler_statistics()
+    users = [each for each in handlers if not _is_ours(processor, each.handler)]
+    told = ({**_counts(each), **_flows(each), **_last_error(each)} for each in _sorted(users))
+    return fitted(_summary(processor, id_, uptime, handlers), LONGEST_FLOWS, handlers=told)
+
+
+def _sorted(handlers: Iterable[HandlerStatistics]) -> list[HandlerStatistics]:
+    """Return *handlers*, the most important ones first, as the last ones may not fit."""
+    return sorted(handlers, key=lambda each: (-each.failed, -each.received))
+
+
+def _summary(
+    processor: Any, id_: str, uptime: float, handlers: Iterable[HandlerStatistics]
+) -> dict[str, Any]:
     statistics = processor.statistics()
-    handlers = sorted(processor.handler_statistics(), key=_importance)
     users = [each for each in handlers if not _is_ours(processor, each.handler)]
     buckets = [sum(column) for column in zip(*(each.buckets for each in users), strict=True)]
-    described = ping(processor, id_) | {
+    return ping(processor, id_) | {
         "statistics": {
             "state": statistics.state,
             **{name: getattr(statistics, name) for name in _COUNTED},
@@ -109,7 +138,6 @@ def stats(processor: Any, id_: str, uptime: float) -> dict[str, Any]:
         "in_flight": sum(each.in_flight for each in users),
         **_times(buckets, sum(each.seconds for each in users)),
     }
-    return fitted(described, handlers=map(_told, handlers))
 
 
 def flight(processor: Any, id_: str) -> dict[str, Any]:
@@ -120,10 +148,6 @@ def flight(processor: Any, id_: str) -> dict[str, Any]:
     return {"fingerprint": fingerprint, "flight": told, "left_out": len(record) - len(told)}
 
 
-def _importance(statistics: HandlerStatistics) -> tuple[int, int]:
-    return -statistics.failed, -statistics.received
-
-
 def _times(buckets: list[int] | tuple[int, ...], seconds: float) -> dict[str, float | None]:
     ended = sum(buckets)
     times = {"mean": seconds / ended if ended else None}
@@ -131,22 +155,41 @@ def _times(buckets: list[int] | tuple[int, ...], seconds: float) -> dict[str, fl
     return {name: time and float(f"{time:.3g}") for name, time in times.items()}
 
 
-def _told(statistics: HandlerStatistics) -> dict[str, Any]:
-    """Return what is told of a handler; counts that are 0 are left out."""
-    senders = Counter(statistics.senders).most_common(MOST_SENDERS_TOLD)
-    named = {short(name, 60): count for name, count in senders}
+def _counts(statistics: HandlerStatistics) -> dict[str, Any]:
+    """Return the counts and times of a handler; counts that are 0 are left out."""
     counts = {
         name: getattr(statistics, name)
         for name in ("received", "in_flight", "failed", "retried", "delayed", "parked")
     }
     told: dict[str, Any] = {"handler": short(statistics.handler, 60)}
     told |= {name: count for name, count in counts.items() if count}
-    told |= _times(statistics.buckets, statistics.seconds)
-    told["senders"] = named
+    return told | _times(statistics.buckets, statistics.seconds)
+
+
+def _senders(statistics: HandlerStatistics) -> dict[str, Any]:
+    """Return the senders with the most messages."""
+    senders = Counter(statistics.senders).most_common(MOST_SENDERS_TOLD)
+    named = {short(name, 60): count for name, count in senders}
     others = sum(statistics.senders.values()) - sum(named.values()) + statistics.other_senders
-    if others:
-        told["other_senders"] = others
-    if statistics.last_error:
-        told["last_error"] = short(statistics.last_error, 200)
-        told["last_error_at"] = round(statistics.last_error_at, 3)
-    return told
+    told: dict[str, Any] = {"senders": named}
+    return told | ({"other_senders": others} if others else {})
+
+
+def _flows(statistics: HandlerStatistics) -> dict[str, Any]:
+    """Return the flows of a handler, those with the most messages if not all of them fit."""
+    room, told, others = LONGEST_OF_HANDLER, [], statistics.other_senders
+    for each in sorted(statistics.flows, key=lambda each: -each.messages):
+        flow = [short(each.sender, 100), short(each.exchange, 100), *each[2:]]
+        room -= size(flow) + 2
+        if room > 0:
+            told.append(flow)
+        else:
+            others += each.messages
+    return {"flows": told} | ({"other_senders": others} if others else {})
+
+
+def _last_error(statistics: HandlerStatistics) -> dict[str, Any]:
+    if not statistics.last_error:
+        return {}
+    at = round(statistics.last_error_at, 3)
+    return {"last_error": short(statistics.last_error, 200), "last_error_at": at}
