@@ -133,4 +133,4 @@ def test_describe_shows_a_plain_processor(broker_env: Any) -> None:
         shown = answer_of("describe", "echo", "--json")
 
     assert (shown["kind"], shown["class"]) == ("processor", "fleet.Echo")
-    assert {"queue": "cli-echo", "key": "echo.#"} in shown["queues"]
+    assert {"queue": "cli-echo", "key": "echo.#", "exchange": "cli-fleet"} in shown["queues"]

@@ -22,7 +22,7 @@ from postage.foreign_text import one_line
 from postage.green.amqp.delivery import Delivery
 from postage.green.pool import HELD
 from postage.received import ReceivedMessage
-from postage.recoverability import History, headers_of, origin_of
+from postage.recoverability import DUE, History, headers_of, origin_of
 from postage.send_options import SendOptions
 
 __all__ = [
@@ -108,9 +108,12 @@ def arrival() -> tuple[str, bool]:
     if in_hand is None:
         return "", False
     tree, _, delivery = in_hand
-    headers = headers_of(delivery)
-    exchange, _ = origin_of(delivery.exchange, delivery.routing_key, headers)
-    return exchange, _TRIES in tree or History.of(headers).attempts > 0
+    exchange, was_tried = delivery.exchange, _TRIES in tree
+    if exchange in ("", DUE):  # else it comes from no delay queue, and its headers stay encoded
+        headers = headers_of(delivery)
+        exchange, _ = origin_of(exchange, delivery.routing_key, headers)
+        was_tried |= History.of(headers).attempts > 0
+    return exchange, was_tried
 
 
 # --- headers that go with everything a handler sends
