@@ -10,7 +10,8 @@ processes do not answer.  To ``flight`` it answers once, with the end of its fli
 (`latest`).
 
 ``flows`` is what the console asks every other second: ``stats`` with all senders of each handler.
-They are counted exactly for `WATCHED` seconds from then on, and about otherwise (`postage.flows`).
+They are counted exactly for `WATCHED` seconds from then on, and about otherwise (see
+`postage.handler_statistics`).
 
 A description has at most `LONGEST` bytes as JSON, or `LONGEST_FLOWS`, whatever names, docstrings
 and errors it has to tell: texts are cut, and lists end early (`fitted`).

@@ -29,7 +29,7 @@ from postage.errors import (
     RetryLater,
 )
 from postage.flight_recorder import EventKind, flight_recorder
-from postage.handler_statistics import HandlerTally, clock
+from postage.handler_statistics import Arrived, HandlerTally, clock
 from postage.handlers import Handler, MessageFilter
 from postage.log_records import counted, logger_of, place_of
 from postage.message import (
@@ -229,11 +229,13 @@ def dispatch(
     body: dict[str, Any],
     found: Sequence[Bound],
     *,
+    arrived: Arrived | None = None,
     reply: Reply | None = None,
     answer_unknown: bool = True,
 ) -> Outcome:
     """Run the handlers *found* for *body*, a checked message; return the outcome.
 
+    *arrived* is how the message came; None: its handlers have run before, or there is no broker.
     *reply* is given for RPCs only.  Then only the handler that was defined last runs, and the
     caller always gets a reply, unless there is no handler and *answer_unknown* is False.
     Exceptions of handlers are recorded in the outcome; only `HandlerKilled` is raised.
@@ -241,12 +243,12 @@ def dispatch(
     outcome = Outcome(body["name"], len(found))
     if reply is not None:
         outcome.reply = reply
-        _serve(body, found, reply, outcome, answer_unknown=answer_unknown)
+        _serve(body, found, arrived, outcome, answer_unknown=answer_unknown)
         return outcome
     left = len(found)
     for handler, part, tally in found:
         left -= 1
-        began = tally.begin(body)
+        began = tally.begin(body, arrived)
         try:
             message = body if part is None else body[part]
             if left:  # the last handler can have the original
@@ -279,18 +281,20 @@ def _end_run(handler: Any, tally: HandlerTally, began: float) -> None:
 def _serve(
     body: dict[str, Any],
     found: Sequence[Bound],
-    reply: Reply,
+    arrived: Arrived | None,
     outcome: Outcome,
     *,
     answer_unknown: bool,
 ) -> None:
     """Run the handler that was defined last; reply with its result or its exception."""
+    reply = outcome.reply
+    assert reply is not None
     if not found:
         if answer_unknown:
             reply(MessageResultException(UNKNOWN_COMMAND, f"nobody here handles {outcome.name!r}"))
         return
     handler, part, tally = found[-1]
-    began = tally.begin(body)
+    began = tally.begin(body, arrived)
     try:
         message = body if part is None else body[part]
         filters = getattr(handler, "filters", None)

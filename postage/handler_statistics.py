@@ -8,8 +8,13 @@ possible.  How long a run took is only put into a list.  After a hundred runs, o
 (`HandlerTally.statistics`), the list is sorted into the histogram, which then costs a tenth of what
 each run for itself would cost.
 
+A tally also counts the messages by their flows: who has sent them, and through which exchange.  To
+look at the sender of every message would cost a busy process two percent.  So only some messages
+are looked at, and each of them stands for those before it.  While somebody watches, such as the
+console (`watch`), every message is looked at, and the counts grow exactly.
+
 The memory of a tally is bounded, whatever peers send: a histogram has a fixed number of buckets,
-and `postage.flows` counts by only so many senders.
+and only the first `MOST_FLOWS` flows have counts of their own.
 """
 
 from __future__ import annotations
@@ -18,14 +23,15 @@ import math
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import random
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from postage.flows import Flow, FlowCount, FlowCounts, flow_of, is_watched
+from postage.fingerprint import NAMELESS
 from postage.foreign_text import one_line
+from postage.recoverability import RETURNING, first_exchange
 
 clock = time.perf_counter
 """The clock by which runs are timed."""
@@ -34,12 +40,19 @@ __all__ = [
     "BOUNDS",
     "EXACT",
     "LONGEST_ERROR",
-    "Arrival",
+    "LONGEST_NAME",
+    "MOST_FLOWS",
+    "Arrived",
+    "Flow",
+    "FlowCount",
+    "FlowCounts",
     "HandlerStatistics",
     "HandlerTallies",
     "HandlerTally",
     "clock",
+    "flow_of",
     "quantile",
+    "watch",
 ]
 
 BOUNDS: Sequence[float] = tuple(
@@ -55,19 +68,127 @@ EXACT = 50
 PAUSE = 16
 _MOST_RECENT = 100
 
-Arrival = Callable[[], tuple[str, bool]]
-"""Returns where the message that is handled was published, and whether it was handled before."""
+MOST_FLOWS = 50
+"""How many flows of a handler have counts of their own."""
+LONGEST_NAME = 100
+"""Characters of the longest name of a sender or exchange that is counted."""
 
 
-def _unknown_arrival() -> tuple[str, bool]:
-    return "", False
+class Flow(NamedTuple):
+    """The messages of one sender to one handler through one exchange."""
+
+    sender: str
+    """The name in the fingerprint of the sender; ``pid@host`` if it has no name."""
+    exchange: str
+    """Where the messages were published; empty: the default exchange."""
+    category: str
+    """``rpc`` or ``message``."""
+
+
+class FlowCount(NamedTuple):
+    """A flow, and its counts."""
+
+    sender: str
+    exchange: str
+    category: str
+    messages: int
+    """Messages that the handler has begun to handle; further tries are not counted."""
+    failed: int
+    """Messages for which it has raised an error, after all tries at once."""
+
+
+class Arrived(Protocol):
+    """How a message came."""
+
+    @property
+    def exchange(self) -> str:
+        """Where it was published; that of the delay queue if it comes from one."""
+
+    @property
+    def routing_key(self) -> str:
+        """Its routing key."""
+
+    @property
+    def properties(self) -> Any:
+        """Its properties, which are decoded when somebody looks."""
+
+
+def flow_of(body: Mapping[str, Any], exchange: str) -> Flow | None:
+    """Return the flow of the message *body* from *exchange*; None if it has no sender to name."""
+    fingerprint = body.get("fingerprint")
+    if not isinstance(fingerprint, dict):
+        return None
+    sender = fingerprint.get("name")
+    if sender in (None, NAMELESS):
+        pid, host = fingerprint.get("pid"), fingerprint.get("host")
+        sender = f"{pid}@{host}" if isinstance(pid, str) and isinstance(host, str) else None
+    if not isinstance(sender, str) or not 0 < len(sender) <= LONGEST_NAME >= len(exchange):
+        return None
+    return Flow(sender, exchange, str(body.get("category")))
+
+
+class FlowCounts:
+    """Counts messages by their flows; for the thread of one hub."""
+
+    __slots__ = ("_counts", "other_failed", "others")
+
+    def __init__(self) -> None:
+        self._counts: dict[Flow, list[int]] = {}
+        self.others = self.other_failed = 0
+        """Messages, and failures, of flows that have no counts of their own."""
+
+    def add(self, flow: Flow | None, messages: int) -> None:
+        """Count *messages* of *flow*; None: nobody knows whose."""
+        counts = self._of(flow)
+        if counts is None:
+            self.others += messages
+        else:
+            counts[0] += messages
+
+    def fail(self, flow: Flow | None) -> None:
+        """Count a message of *flow* as failed."""
+        counts = self._of(flow)
+        if counts is None:
+            self.other_failed += 1
+        else:
+            counts[1] += 1
+
+    def _of(self, flow: Flow | None) -> list[int] | None:
+        if flow is None:
+            return None
+        counts = self._counts.get(flow)
+        if counts is None and len(self._counts) < MOST_FLOWS:
+            counts = self._counts[flow] = [0, 0]
+        return counts
+
+    def __iter__(self) -> Iterator[FlowCount]:
+        for flow, (messages, failed) in self._counts.items():
+            yield FlowCount(*flow, messages, failed)
+
+
+# --- somebody watches
+
+_watched_until = 0.0
+
+
+def watch(seconds: float) -> None:
+    """Let all flows of this process be counted exactly for so many *seconds*."""
+    global _watched_until  # noqa: PLW0603 - all handlers of the process are watched, or none
+    _watched_until = max(_watched_until, time.monotonic() + seconds)
+
+
+def is_watched() -> bool:
+    """Tell whether somebody watches now."""
+    return time.monotonic() < _watched_until
+
+
+# --- one handler
 
 
 class HandlerTally:
     """Counts the runs of one handler of one processor; for the thread of its hub."""
 
     __slots__ = (
-        "_arrival",
         "_buckets",
         "_flows",
         "_last_flow",
@@ -85,8 +206,7 @@ class HandlerTally:
         "took",
     )
 
-    def __init__(self, arrival: Arrival = _unknown_arrival) -> None:
-        self._arrival = arrival
+    def __init__(self) -> None:
         self.begun = 0
         """How many runs have begun."""
         self.due, self._looked_at = 1, 0
@@ -102,23 +222,27 @@ class HandlerTally:
         """See `HandlerStatistics`."""
         self.last_error, self.last_error_at = "", 0.0
 
-    def begin(self, body: dict[str, Any]) -> float:
+    def begin(self, body: dict[str, Any], arrived: Arrived | None) -> float:
         """Note that a run for the message *body* begins; return the time.
+
+        *arrived* is how the message came; None: this is a further try, and counts for no sender.
 
         When it has ended, in whatever way, call `took` with the seconds that it took.
         """
         self.begun = begun = self.begun + 1
         if begun >= self.due:
-            self.look(body)
+            self.look(body, arrived)
         return clock()
 
-    def look(self, body: dict[str, Any]) -> None:
+    def look(self, body: dict[str, Any], arrived: Arrived | None) -> None:
         """Count the flow of *body*, also for the runs since the last look; sort runs in.
 
         The pauses are random, because senders may take turns.
         """
-        exchange, is_again = self._arrival()
-        if not is_again:  # those since the last look are as often further tries as this one
+        exchange = None if arrived is None else arrived.exchange
+        if arrived is not None and exchange in RETURNING:
+            exchange = first_exchange(arrived)
+        if exchange is not None:  # else those before it are as often further tries as this one
             self._last_flow = flow = flow_of(body, exchange)
             self._flows.add(flow, self.begun - self._looked_at)
         self._looked_at = self.begun
@@ -187,12 +311,8 @@ class HandlerTally:
 class HandlerTallies(dict[str, HandlerTally]):
     """The tallies of a processor, by the attribute of the handler; made at the first run."""
 
-    def __init__(self, arrival: Arrival = _unknown_arrival) -> None:
-        super().__init__()
-        self._arrival = arrival
-
     def __missing__(self, handler: str) -> HandlerTally:
-        tally = self[handler] = HandlerTally(self._arrival)
+        tally = self[handler] = HandlerTally()
         return tally
 
     def watch(self) -> None:

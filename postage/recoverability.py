@@ -181,10 +181,22 @@ def headers_of(delivery: Any) -> Mapping[str, Any] | None:
 
 def origin_of(exchange: str, key: str, headers: Mapping[str, Any] | None) -> tuple[str, str]:
     """Return where a message was sent: by its *headers* if it comes from a delay queue."""
-    if exchange not in ("", DUE) or not headers:
+    if exchange not in RETURNING or not headers:
         return exchange, key
     told = headers.get(_EXCHANGE), headers.get(_ROUTING_KEY)
     return told if all(isinstance(each, str) for each in told) else (exchange, key)  # type: ignore[return-value]
+
+
+RETURNING = ("", DUE)
+"""The exchanges through which messages come back from delay queues; and others, if they like."""
+
+
+def first_exchange(delivery: Any) -> str | None:
+    """Return the exchange to which *delivery* was first published; None if it was tried before."""
+    headers = headers_of(delivery)
+    if History.of(headers).attempts:
+        return None
+    return origin_of(delivery.exchange, delivery.routing_key, headers)[0]
 
 
 def _count(value: object) -> int:

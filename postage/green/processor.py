@@ -398,7 +398,7 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
                 carry_out = watched_handling if self.around else serve
                 outcome = carry_out(self, delivery, body, found)
             else:
-                outcome = dispatch(body, found)
+                outcome = dispatch(body, found, arrived=delivery)
             if outcome is None:
                 delivery.ack()  # expired
             else:

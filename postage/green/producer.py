@@ -21,10 +21,10 @@ from postage.callables import refuse_lazy
 from postage.encoding import Encoder, Envelopes, Forwarded, JsonEncoder, too_large
 from postage.errors import EncodingError, SettingsError
 from postage.exchange import Exchange
-from postage.fingerprint import FingerprintLike, complete, renew_after_forks
+from postage.fingerprint import NAMELESS, FingerprintLike, complete, renew_after_forks
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.handling.current import propagation, sender_of
+from postage.green.handling.current import propagation, sender_in_hand
 from postage.green.handling.watching import watched_call, watched_sending
 from postage.green.publishing import (
     declare_exchange,
@@ -335,7 +335,7 @@ class GenericProducer:
     def _publish(
         self, message: Message | Forwarded, targets: Eks, options: SendOptions | None
     ) -> None:
-        sender = sender_of(self.fingerprint)
+        sender = own if (own := self.fingerprint)["name"] != NAMELESS else sender_in_hand(own)
         if propagation.used and not (options is not None and options.is_watched):
             options = propagation.extended(options)
             if self.around:
@@ -430,7 +430,7 @@ class GenericProducer:
         message: Any = build(*args, **kwds)
         if not isinstance(message, Message):
             check_built(build, message)
-        sender = sender_of(self.fingerprint)
+        sender = own if (own := self.fingerprint)["name"] != NAMELESS else sender_in_hand(own)
         body = self._envelopes.encode(self.encoder, message, sender)
         is_usual = _key is None and _eks is None
         exchange, key = (self.eks if is_usual else self._targets(_key, _eks))[0]

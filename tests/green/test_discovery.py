@@ -25,9 +25,9 @@ from postage.discovery import (
 )
 from postage.errors import RejectMessage, TimeoutError  # noqa: A004 - the classic name
 from postage.flight_recorder import MOST, EventKind, flight_recorder
-from postage.flows import Flow
 from postage.green.handling import presence
 from postage.green.runtime import runtime_of
+from postage.handler_statistics import Flow
 from postage.message import RpcCommand
 from postage.recoverability import Retry
 from postage.settings import Settings

@@ -7,26 +7,42 @@ from itertools import pairwise
 
 import pytest
 
-from postage import flows
-from postage.flows import LONGEST_NAME, MOST_FLOWS
+from postage import handler_statistics
+from postage.green.amqp.properties import Properties
 from postage.handler_statistics import (
     BOUNDS,
     LONGEST_ERROR,
+    LONGEST_NAME,
+    MOST_FLOWS,
     HandlerTallies,
     HandlerTally,
+    flow_of,
     quantile,
 )
+from postage.recoverability import History
 
 
 def body(name: object = "caller") -> dict[str, object]:
     return {"fingerprint": {"name": name}}
 
 
+class Arrival:
+    """How a message came."""
+
+    def __init__(self, exchange: str, **headers: object) -> None:
+        self.exchange, self.routing_key = exchange, "key"
+        self.properties = Properties(headers=headers)
+
+
+PUBLISHED = Arrival("x")
+RETURNED = Arrival("", **History(attempts=1).headers())
+
+
 def test_a_run_is_in_flight_until_it_ends() -> None:
     tally = HandlerTally()
 
-    tally.begin(body())
-    tally.begin(body())
+    tally.begin(body(), PUBLISHED)
+    tally.begin(body(), PUBLISHED)
     tally.took(0.001)
     during = tally.statistics("handler")
     tally.took(0.001)
@@ -40,7 +56,7 @@ def test_tries_at_once_are_no_further_messages() -> None:
     tally = HandlerTally()
 
     for _ in range(3):
-        tally.begin(body())
+        tally.begin(body(), PUBLISHED)
         tally.took(0.001)
     tally.retried = 2
 
@@ -51,7 +67,7 @@ def test_many_runs_are_counted_exactly() -> None:
     tally = HandlerTally()
 
     for _ in range(1000):
-        tally.begin(body())
+        tally.begin(body(), PUBLISHED)
         tally.took(0.001)
     found = tally.statistics("handler")
 
@@ -64,7 +80,7 @@ def test_many_runs_are_counted_exactly() -> None:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody watches, until the end of the test."""
-    monkeypatch.setattr(flows, "_watched_until", math.inf)
+    monkeypatch.setattr(handler_statistics, "_watched_until", math.inf)
 
 
 @pytest.mark.usefixtures("watched")
@@ -72,9 +88,9 @@ def test_only_so_many_senders_are_counted_by_name() -> None:
     tally = HandlerTally()
 
     for number in range(MOST_FLOWS + 5):
-        tally.begin(body(f"sender {number}"))
+        tally.begin(body(f"sender {number}"), PUBLISHED)
         tally.took(0.001)
-        tally.begin(body("sender 0"))
+        tally.begin(body("sender 0"), PUBLISHED)
         tally.took(0.001)
     found = tally.statistics("handler")
 
@@ -87,7 +103,7 @@ def test_senders_that_take_turns_are_counted_alike() -> None:
     tally = HandlerTally()
 
     for number in range(20_000):
-        tally.begin(body("even" if number % 2 else "odd"))
+        tally.begin(body("even" if number % 2 else "odd"), PUBLISHED)
         tally.took(0.001)
     found = tally.statistics("handler").senders
 
@@ -99,7 +115,7 @@ def test_senders_that_take_turns_are_counted_alike() -> None:
 def test_a_name_that_is_none_is_counted_among_others(name: object) -> None:
     tally = HandlerTally()
 
-    tally.begin(body(name))
+    tally.begin(body(name), PUBLISHED)
     tally.took(0.001)
     found = tally.statistics("handler")
 
@@ -111,13 +127,13 @@ def test_flows_are_counted_exactly_while_somebody_watches(
 ) -> None:
     tally = HandlerTally()
     for _ in range(1000):
-        tally.begin(body("before"))
+        tally.begin(body("before"), PUBLISHED)
         tally.took(0.001)
 
-    monkeypatch.setattr(flows, "_watched_until", math.inf)
+    monkeypatch.setattr(handler_statistics, "_watched_until", math.inf)
     tally.watch()
     for number in range(1000):
-        tally.begin(body("even" if number % 2 else "odd"))
+        tally.begin(body("even" if number % 2 else "odd"), PUBLISHED)
         tally.took(0.001)
     found = tally.statistics("handler")
 
@@ -126,13 +142,12 @@ def test_flows_are_counted_exactly_while_somebody_watches(
 
 @pytest.mark.usefixtures("watched")
 def test_flows_tell_exchanges_and_failures_apart() -> None:
-    arrivals = iter([("x", False), ("y", False), ("y", True), ("y", False)])
-    tally = HandlerTally(lambda: next(arrivals))
+    tally = HandlerTally()
 
-    for _ in range(4):
-        tally.begin(body() | {"category": "rpc"})
+    for arrived in (Arrival("x"), Arrival("y"), None, Arrival("y"), RETURNED):
+        tally.begin(body() | {"category": "rpc"}, arrived)
         tally.took(0.001)
-    tally.count_failed(flows.flow_of(body() | {"category": "rpc"}, "y"))
+    tally.count_failed(flow_of(body() | {"category": "rpc"}, "y"))
     found = tally.statistics("handler")
 
     assert found.flows == (("caller", "x", "rpc", 1, 0), ("caller", "y", "rpc", 2, 1))
@@ -149,7 +164,7 @@ def test_flows_tell_exchanges_and_failures_apart() -> None:
     ],
 )
 def test_a_sender_without_a_name_is_its_process(fingerprint: object, sender: object) -> None:
-    flow = flows.flow_of({"fingerprint": fingerprint, "category": "rpc"}, "x")
+    flow = flow_of({"fingerprint": fingerprint, "category": "rpc"}, "x")
 
     assert (flow and flow.sender) == sender
 
@@ -158,7 +173,7 @@ def test_a_sender_without_a_name_is_its_process(fingerprint: object, sender: obj
 def test_a_message_without_a_fingerprint_is_counted(message: dict[str, object]) -> None:
     tally = HandlerTally()
 
-    tally.begin(message)
+    tally.begin(message, PUBLISHED)
     tally.took(0.001)
 
     assert tally.statistics("handler").other_senders == 1
@@ -180,7 +195,7 @@ def test_the_last_error_is_short_and_on_one_line() -> None:
 def test_tallies_are_made_at_the_first_run() -> None:
     tallies = HandlerTallies()
 
-    tallies["take"].begin(body())
+    tallies["take"].begin(body(), PUBLISHED)
     tallies["take"].took(0.001)
 
     assert [each.handler for each in tallies.statistics()] == ["take"]

@@ -17,22 +17,19 @@ from typing import Any, TypeVar, overload
 import gevent
 
 from postage.errors import MalformedMessage, NotHandling
-from postage.fingerprint import NAMELESS
 from postage.foreign_text import one_line
 from postage.green.amqp.delivery import Delivery
 from postage.green.pool import HELD
 from postage.received import ReceivedMessage
-from postage.recoverability import DUE, History, headers_of, origin_of
 from postage.send_options import SendOptions
 
 __all__ = [
     "MessageIds",
     "Propagation",
-    "arrival",
     "message",
     "note_tries",
     "propagation",
-    "sender_of",
+    "sender_in_hand",
 ]
 
 T = TypeVar("T")
@@ -88,32 +85,13 @@ def _in_hand() -> tuple[dict[str, Any], Any, Delivery] | None:
     return tree, *held
 
 
-def sender_of(own: dict[str, Any]) -> dict[str, Any]:
-    """Return the fingerprint to send with: *own*, that of the producer, if it has a name.
+def sender_in_hand(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint of the component whose handler runs here; *own* if none does.
 
-    A producer without a name is known by the component whose handler sends.  Never switches.
+    With it sends a producer whose *own* fingerprint has no name.  Never switches.
     """
-    if own.get("name") != NAMELESS:
-        return own
     in_hand = _in_hand()
     return own if in_hand is None else in_hand[1].fingerprint
-
-
-def arrival() -> tuple[str, bool]:
-    """Return where the message in hand was published, and whether it was handled before.
-
-    The exchange is empty if it is the default one, or if no message is in hand.  Never switches.
-    """
-    in_hand = _in_hand()
-    if in_hand is None:
-        return "", False
-    tree, _, delivery = in_hand
-    exchange, was_tried = delivery.exchange, _TRIES in tree
-    if exchange in ("", DUE):  # else it comes from no delay queue, and its headers stay encoded
-        headers = headers_of(delivery)
-        exchange, _ = origin_of(exchange, delivery.routing_key, headers)
-        was_tried |= History.of(headers).attempts > 0
-    return exchange, was_tried
 
 
 # --- headers that go with everything a handler sends

@@ -9,7 +9,6 @@ from typing import Any
 
 from postage.dispatch import Bound
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.handling.current import arrival
 from postage.handler_statistics import HandlerStatistics, HandlerTallies
 from postage.handlers import HandlerOwner, RouteTable
 
@@ -25,7 +24,7 @@ class HandlerFinder(HandlerOwner):
 
     @cached_property
     def _tallies(self) -> HandlerTallies:
-        return HandlerTallies(arrival)
+        return HandlerTallies()
 
     def handler_statistics(self) -> tuple[HandlerStatistics, ...]:
         """Return a snapshot of each handler that has run; never switches."""

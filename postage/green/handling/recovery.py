@@ -12,7 +12,6 @@ from gevent.lock import Semaphore
 from postage.callables import name_of
 from postage.dispatch import Bound, Outcome, Verdict, dispatch
 from postage.errors import ConnectionClosed, PostageError, RejectMessage
-from postage.flows import flow_of
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.delivery import Delivery, UnreadableDelivery
 from postage.green.amqp.hub_logging import HubLogger
@@ -22,7 +21,7 @@ from postage.green.handling.watching import watched_handling
 from postage.green.rpc.serving import refuse
 from postage.green.runtime import runtime_of
 from postage.green.topology import QueueDeclaration
-from postage.handler_statistics import HandlerTally
+from postage.handler_statistics import HandlerTally, flow_of
 from postage.log_records import counted
 from postage.recoverability import (
     RETRY,
@@ -108,7 +107,7 @@ class Recovery:
         body = processor._decoded(delivery)  # noqa: SLF001 - a handler may be called `decoded`
         if not processor.around:
             return dispatch(body, found)
-        outcome = watched_handling(processor, delivery, body, found)
+        outcome = watched_handling(processor, delivery, body, found, again=True)
         assert outcome is not None  # as only a call can have expired
         return outcome
 

@@ -10,8 +10,7 @@ from typing import Any
 from postage._version import __version__
 from postage.discovery import LONGEST_FLOWS, WATCHED, cut, fitted, latest, short, size
 from postage.flight_recorder import flight_recorder
-from postage.flows import watch
-from postage.handler_statistics import HandlerStatistics, quantile
+from postage.handler_statistics import HandlerStatistics, quantile, watch
 
 __all__ = ["flight", "flows", "info", "ping", "stats"]
 

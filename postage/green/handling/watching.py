@@ -26,17 +26,23 @@ T = TypeVar("T")
 
 
 def watched_handling(
-    processor: Any, delivery: Delivery, body: dict[str, Any], found: Sequence[Bound]
+    processor: Any,
+    delivery: Delivery,
+    body: dict[str, Any],
+    found: Sequence[Bound],
+    *,
+    again: bool = False,
 ) -> Outcome | None:
     """Let the hooks of *processor* watch how *delivery* is handled; return the outcome.
 
-    None: it was a call whose caller has given up.  Switches if hooks or handlers do.
+    *again*: its handlers have run before.  None: it was a call whose caller has given up.  Switches
+    if hooks or handlers do.
     """
 
     def handle() -> Outcome | None:
         if body["category"] == "rpc":
             return serve(processor, delivery, body, found)
-        return dispatch(body, found)
+        return dispatch(body, found, arrived=None if again else delivery)
 
     return watched(processor, body, handle)
 

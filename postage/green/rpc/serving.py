@@ -131,9 +131,13 @@ def serve(
 
     reply = RequestReply(server, properties, deadline)
     if deadline is None:  # a with statement on a null context would cost each such request time
-        return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+        return dispatch(
+            body, found, arrived=delivery, reply=reply, answer_unknown=server.answer_unknown
+        )
     with deadline:
-        return dispatch(body, found, reply=reply, answer_unknown=server.answer_unknown)
+        return dispatch(
+            body, found, arrived=delivery, reply=reply, answer_unknown=server.answer_unknown
+        )
 
 
 def _count_expired(server: RpcServer) -> None:
