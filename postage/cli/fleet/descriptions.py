@@ -30,10 +30,10 @@ MOST_TOLD = 100
 """Descriptions that are taken from one answer."""
 
 
-def told(answers: Iterable[Any]) -> list[Description]:
+def told(answers: Iterable[Any], longest: int = LONGEST) -> list[Description]:
     """Return the descriptions in the answers of stations, with the ``instance`` of each process.
 
-    What is no description, or is larger than one may be, is left out.
+    What is no description, or is much larger than *longest* bytes, is left out.
     """
     found = []
     for answer in filter(_is_answer, answers):
@@ -41,7 +41,7 @@ def told(answers: Iterable[Any]) -> list[Description]:
         found += [
             {**each, "instance": instance}
             for each in answer["processors"][:MOST_TOLD]
-            if _is_description(each) and size(each) < 2 * LONGEST
+            if _is_description(each) and size(each) < 2 * longest
         ]
     return found
 

@@ -57,7 +57,8 @@ def _kind(cls: type) -> str:
 def info(processor: Any, id_: str) -> dict[str, Any]:
     """Return what *processor* is: also its docstring's first line, its queues and its handlers."""
     doc = vars(type(processor)).get("__doc__") or ""
-    described = ping(processor, id_) | {"doc": _first_line(doc)}
+    park = processor.park and short(processor.park, 100)
+    described = ping(processor, id_) | {"doc": _first_line(doc), "park": park}
     queues = (
         {
             "queue": short(each.queue, 100),
@@ -82,6 +83,8 @@ def _handlers(processor: Any) -> Iterator[dict[str, Any]]:
             "handler": short(attribute, 60),
             "doc": _first_line(handler.__doc__ or ""),
         }
+        if _is_ours(processor, attribute):
+            told["built_in"] = True
         signature = signatures.get(attribute.partition(" (")[0])
         if signature is not None:
             told["signature"] = short(signature, 200)

@@ -1,0 +1,216 @@
+"""Asks all processes what they do, again and again, and keeps the state of the map."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+
+from postage import green
+from postage._version import __version__
+from postage.cli.console.depths import Depths
+from postage.cli.console.sightings import Sightings
+from postage.cli.console.state import (
+    Collections,
+    Entry,
+    components_of,
+    edges_of,
+    exchanges_of,
+    handlers_of,
+    programs_of,
+)
+from postage.cli.fleet.descriptions import Description, told
+from postage.cli.fleet.query import EXCHANGE, GOODBYES, answers_to, remote_to
+from postage.discovery import ASK, EVERYTHING, GOODBYE, LONGEST_FLOWS
+from postage.encoding import JsonEncoder
+from postage.errors import ChannelRefused, PostageError
+from postage.foreign_text import one_line
+from postage.green import GenericConsumer
+from postage.parking.walk import connection_to
+from postage.settings import Settings
+
+__all__ = ["INTERVAL", "Poller"]
+
+INTERVAL = 2.0
+"""Seconds between two rounds of questions, by default."""
+WAIT = 0.8
+"""Seconds for which a round waits for answers."""
+DESCRIBED_EVERY = 60.0
+"""Seconds after which processors are asked again what they are: groups and queues may change."""
+LOOKS = 0.05
+"""Seconds between two looks at the depth of a queue."""
+HISTORY = 600.0
+"""Seconds of which the history tells."""
+POINT = 5.0
+"""Seconds between two points of the history."""
+LONGEST_PROBLEM = 300
+
+History = dict[str, dict[str, deque[Any]]]
+
+
+class Poller:
+    """Keeps the state up to date; *publish* gets it whenever it has changed.
+
+    Its methods run in one hub.  No failure of the broker or of a peer ends it.
+    """
+
+    def __init__(self, publish: Callable[[Collections], None], interval: float = INTERVAL) -> None:
+        self.state: Collections = {}
+        self.jobs: dict[str, Entry] = {}
+        """What persons have started: see `postage.cli.console.actions`."""
+        self.about: Entry = {
+            "postage": __version__,
+            "interval": interval,
+            "problem": "",
+            "as_of": 0,
+        }
+        self.about["broker"] = one_line(_broker(), LONGEST_PROBLEM)
+        self.depths = Depths()
+        self._publish, self._interval = publish, interval
+        self._sightings = Sightings()
+        self._history: History = {"components": {}, "queues": {}}
+        self._next_point = 0.0
+        self._described_at = 0.0
+        self._goodbyes: GenericConsumer | None = None
+        self.remake()
+
+    def run(self) -> None:
+        """Ask until this greenlet is killed; switches."""
+        looking = gevent.spawn(self._look_at_queues)
+        try:
+            while True:
+                began = time.monotonic()
+                self.ask()
+                gevent.sleep(max(0.0, began + self._interval - time.monotonic()))
+        finally:
+            looking.kill(block=False)
+
+    def ask(self, wait: float = WAIT) -> None:
+        """Ask all processes once, for *wait* seconds; switches, and never raises."""
+        problem = ""
+        try:
+            answers = self._answers("flows", wait)
+            self._sightings.update(answers)
+            is_old = time.monotonic() - self._described_at > DESCRIBED_EVERY
+            if is_old or not self._sightings.are_described:
+                self._describe(wait)
+            if self._goodbyes is None and answers:
+                self._hear_goodbyes()
+        except PostageError as exc:
+            problem = one_line(f"{type(exc).__name__}: {exc}", LONGEST_PROBLEM)
+        else:
+            self.about["as_of"] = round(time.time(), 1)
+        self.about["problem"] = problem or self._lost()
+        self.remake()
+
+    def _answers(self, query: str, wait: float) -> list[Description]:
+        stations = remote_to(ASK)
+        if stations is None:
+            return []
+        answers = answers_to(stations, query, wait, {"to": EVERYTHING})
+        if isinstance(answers, PostageError):
+            raise answers
+        return told(answers, longest=LONGEST_FLOWS)
+
+    def _describe(self, wait: float) -> None:
+        self._described_at = time.monotonic()
+        self._sightings.learn(self._answers("info", wait))
+        self.depths.learn(self._sightings)
+
+    @staticmethod
+    def _lost() -> str:
+        lost = any(each.losses and each.state != "open" for each in green.statistics())
+        return "the connection to the broker is lost" if lost else ""
+
+    # --- who says good-bye
+
+    def _hear_goodbyes(self) -> None:
+        self._goodbyes = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
+        self._goodbyes.prefetch = 100
+        self._goodbyes.start(self._on_goodbye)
+
+    def _on_goodbye(self, delivery: Any) -> None:
+        """Note the end of a processor; runs in the hub."""
+        delivery.ack()
+        with suppress(Exception):  # any program may send anything
+            content = JsonEncoder.decode(delivery.body)["content"]
+            self._sightings.end(content["instance"], content["key"])
+
+    # --- depths of queues
+
+    def _look_at_queues(self) -> None:
+        while True:
+            name = self.depths.due()
+            if name is not None:
+                self._look_at(name)
+            gevent.sleep(LOOKS)
+
+    def _look_at(self, name: str) -> None:
+        try:
+            with connection_to(None).lease() as channel:
+                size, consumers = channel.queue_counts(name)
+        except ChannelRefused as exc:
+            self.depths.refused(name, "" if exc.misses(name) else one_line(exc, LONGEST_PROBLEM))
+        except PostageError:  # the broker is away: the other queues would tell the same
+            gevent.sleep(self._interval)
+        else:
+            self.depths.found(name, size, consumers)
+
+    # --- the state
+
+    def remake(self) -> None:
+        """Make the state of all that is known now, and publish it; never switches."""
+        sightings = list(self._sightings)
+        edges, components = edges_of(sightings), components_of(sightings)
+        self.state = {
+            "about": dict(self.about),
+            "components": components | programs_of(edges, components),
+            "handlers": handlers_of(sightings),
+            "exchanges": exchanges_of(edges),
+            "queues": self.depths.entries(),
+            "edges": edges,
+            "jobs": {id_: dict(job) for id_, job in self.jobs.items()},
+        }
+        self._remember()
+        self._publish(self.state)
+
+    def _remember(self) -> None:
+        now = time.monotonic()
+        if now < self._next_point:
+            return
+        self._next_point = now + POINT
+        points: dict[str, Iterable[tuple[str, Any]]] = {
+            "components": (
+                (id_, None if each["rate"] is None else (each["rate"], each["error_rate"]))
+                for id_, each in self.state["components"].items()
+            ),
+            "queues": ((id_, each["depth"]) for id_, each in self.state["queues"].items()),
+        }
+        for collection, values in points.items():
+            known = self._history[collection]
+            self._history[collection] = {
+                id_: _longer(known.get(id_), value) for id_, value in values
+            }
+
+    def history(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the points of the last ten minutes, a new one each `POINT` seconds."""
+        return {
+            collection: {id_: list(points) for id_, points in known.items()}
+            for collection, known in self._history.items()
+        }
+
+
+def _longer(points: deque[Any] | None, value: Any) -> deque[Any]:
+    known = deque(maxlen=int(HISTORY / POINT)) if points is None else points
+    known.append(value)
+    return known
+
+
+def _broker() -> str:
+    """Return where the broker is, without the password."""
+    settings = Settings.resolve()
+    return f"{settings.user}@{settings.host}{settings.vhost}"
