@@ -30,6 +30,7 @@ from postage.encoding import JsonEncoder
 from postage.errors import ChannelRefused, PostageError
 from postage.foreign_text import one_line
 from postage.green import GenericConsumer
+from postage.log_records import logger_of
 from postage.parking.walk import connection_to
 from postage.settings import Settings
 
@@ -48,6 +49,8 @@ HISTORY = 600.0
 POINT = 5.0
 """Seconds between two points of the history."""
 LONGEST_PROBLEM = 300
+
+logger = logger_of(__name__)
 
 History = dict[str, dict[str, deque[Any]]]
 
@@ -81,10 +84,13 @@ class Poller:
     def run(self) -> None:
         """Ask until this greenlet is killed; switches."""
         looking = gevent.spawn(self._look_at_queues)
+        self.ask()  # the next round then tells rates
         try:
             while True:
                 began = time.monotonic()
                 self.ask()
+                if self._sightings.are_missed:  # killed, or late: the next answer tells soon
+                    continue
                 gevent.sleep(max(0.0, began + self._interval - time.monotonic()))
         finally:
             looking.kill(block=False)
@@ -100,7 +106,7 @@ class Poller:
                 self._describe(wait)
             if self._goodbyes is None and answers:
                 self._hear_goodbyes()
-        except PostageError as exc:
+        except Exception as exc:  # the next round may succeed, whatever it is
             problem = one_line(f"{type(exc).__name__}: {exc}", LONGEST_PROBLEM)
         else:
             self.about["as_of"] = round(time.time(), 1)
@@ -129,9 +135,10 @@ class Poller:
     # --- who says good-bye
 
     def _hear_goodbyes(self) -> None:
-        self._goodbyes = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
-        self._goodbyes.prefetch = 100
-        self._goodbyes.start(self._on_goodbye)
+        consumer = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
+        consumer.prefetch = 100
+        consumer.start(self._on_goodbye)
+        self._goodbyes = consumer
 
     def _on_goodbye(self, delivery: Any) -> None:
         """Note the end of a processor; runs in the hub."""
@@ -155,7 +162,8 @@ class Poller:
                 size, consumers = channel.queue_counts(name)
         except ChannelRefused as exc:
             self.depths.refused(name, "" if exc.misses(name) else one_line(exc, LONGEST_PROBLEM))
-        except PostageError:  # the broker is away: the other queues would tell the same
+        except Exception as exc:  # the broker is away: the other queues would tell the same
+            logger.debug("The depth of a queue is unknown: %s", exc)
             gevent.sleep(self._interval)
         else:
             self.depths.found(name, size, consumers)
@@ -213,4 +221,4 @@ def _longer(points: deque[Any] | None, value: Any) -> deque[Any]:
 def _broker() -> str:
     """Return where the broker is, without the password."""
     settings = Settings.resolve()
-    return f"{settings.user}@{settings.host}{settings.vhost}"
+    return f"{settings.user}@{settings.host}:{settings.port}, virtual host {settings.vhost}"

@@ -18,7 +18,7 @@ from typing import Any
 
 from postage.cli.fleet.descriptions import Description, handled, number_at
 
-__all__ = ["CounterKey", "Sighting", "Sightings", "text_at"]
+__all__ = ["CounterKey", "Sighting", "Sightings", "amount_at", "items_at", "text_at"]
 
 WINDOW = 6
 """Answers of a processor that its rates are computed over."""
@@ -43,6 +43,12 @@ def text_at(values: Any, *path: str, longest: int = LONGEST) -> str:
     return values[:longest] if isinstance(values, str) else ""
 
 
+def amount_at(values: Any, *path: str) -> float | None:
+    """Return the number at *path*; None if there is none, or if it is negative."""
+    number = number_at(values, *path)
+    return None if number is None or number < 0 else number
+
+
 def items_at(values: Any, key: str, most: int) -> Iterator[Any]:
     """Yield the first *most* items of the list at *key*, if there is one."""
     found = values.get(key) if isinstance(values, Mapping) else None
@@ -54,13 +60,13 @@ def counts_of(told: Description) -> dict[CounterKey, float]:
     """Return all counts in what a processor has *told*."""
     found: dict[CounterKey, float] = {}
     for name in ("failed", "retried", "delayed", "parked"):
-        found[(name,)] = number_at(told, "statistics", name) or 0
+        found[(name,)] = amount_at(told, "statistics", name) or 0
     found[("handled",)] = handled(told) or 0
     for each in items_at(told, "handlers", 200):
         handler = text_at(each, "handler")
         if handler:
             for name in ("received", "failed"):
-                found[handler, name] = number_at(each, name) or 0
+                found[handler, name] = amount_at(each, name) or 0
             for flow in items_at(each, "flows", 100):
                 found |= _flow_counts(handler, flow)
     return {key: count for key, count in found.items() if count >= 0}
@@ -76,7 +82,22 @@ def _flow_counts(handler: str, flow: Any) -> dict[CounterKey, float]:
         return {}
     counts = {"messages": flow[3], "failed": flow[4]}
     where = handler, sender, exchange, category
-    return {(*where, name): number_at(counts, name) or 0 for name in counts}
+    return {(*where, name): amount_at(counts, name) or 0 for name in counts}
+
+
+def _rates(
+    old: dict[CounterKey, float], new: dict[CounterKey, float], seconds: float
+) -> Iterator[tuple[CounterKey, float]]:
+    """Yield the growth of each count in a second.
+
+    A flow cannot grow faster than its handler: one that did was left out of the older answer.
+    """
+    for key, count in new.items():
+        growth = max(0.0, count - old.get(key, 0))
+        if len(key) > 2:  # noqa: PLR2004 - a flow
+            received = key[0], "received"
+            growth = min(growth, max(0.0, new.get(received, 0) - old.get(received, 0)))
+        yield key, growth / seconds
 
 
 class Sighting:
@@ -104,8 +125,8 @@ class Sighting:
         self._note(told)
 
     def _note(self, told: Description) -> None:
-        uptime = number_at(told, "uptime")
-        if uptime is None or uptime < 0:
+        uptime = amount_at(told, "uptime")
+        if uptime is None:
             return
         if self._samples and uptime < self._samples[-1][0]:  # it has been started again
             self._samples.clear()
@@ -113,11 +134,13 @@ class Sighting:
             return  # the same answer twice
         self._samples.append((uptime, counts_of(told)))
         (before, old), (after, new) = self._samples[0], self._samples[-1]
-        seconds = after - before
-        if seconds > 0:
-            self.rates = {
-                key: max(0.0, count - old.get(key, 0)) / seconds for key, count in new.items()
-            }
+        if after > before:
+            self.rates = dict(_rates(old, new, after - before))
+
+    @property
+    def handlers(self) -> dict[str, Any]:
+        """What it has told of its handlers, by their names."""
+        return {text_at(each, "handler"): each for each in items_at(self.told, "handlers", 200)}
 
 
 class Sightings:
@@ -163,6 +186,11 @@ class Sightings:
     def are_described(self) -> bool:
         """Whether it is known of all processors what they are."""
         return all(each.info for each in self)
+
+    @property
+    def are_missed(self) -> bool:
+        """Whether a processor that is not known to have gone did not answer in the last round."""
+        return any(each.misses and each.gone_since is None for each in self)
 
     def __iter__(self) -> Iterator[Sighting]:
         return iter(self._known.values())

@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from postage.cli.console.sightings import CounterKey, Sighting, items_at, text_at
-from postage.cli.fleet.descriptions import number_at
+from postage.cli.console.sightings import CounterKey, Sighting, amount_at, items_at, text_at
 
 __all__ = [
     "Collections",
@@ -29,6 +28,7 @@ Collections = dict[str, dict[str, Any]]
 
 MOST_INSTANCES = 200
 """Processes of a component that are listed one by one."""
+HANDLER_COUNTS = ("received", "in_flight", "failed", "retried", "delayed", "parked")
 COUNTS = ("handled", "failed", "retried", "delayed", "parked")
 WELL = "consuming"
 """The state that nobody needs to look at."""
@@ -75,7 +75,7 @@ def _component(name: str, found: list[Sighting]) -> Entry:
         "gone": not present,
         "rate": _sum(each.rates.get(("handled",)) for each in present),
         "error_rate": _sum(each.rates.get(("failed",)) for each in present),
-        "in_flight": _sum(number_at(each.told, "in_flight") for each in present),
+        "in_flight": _sum(amount_at(each.told, "in_flight") for each in present),
         **{key: _sum(each.counts.get((key,)) for each in found) for key in COUNTS},
         **_times(each.told for each in present),
     }
@@ -88,9 +88,9 @@ def _instance(sighting: Sighting) -> Entry:
         "host": _host(sighting),
         "pid": text_at(told, "fingerprint", "pid"),
         "state": text_at(told, "statistics", "state") or UNKNOWN,
-        "uptime": number_at(told, "uptime"),
+        "uptime": amount_at(told, "uptime"),
         "rate": None if gone else sighting.rates.get(("handled",)),
-        "in_flight": None if gone else number_at(told, "in_flight"),
+        "in_flight": None if gone else amount_at(told, "in_flight"),
         "gone": gone,
     }
 
@@ -127,11 +127,11 @@ def rounded(number: float) -> float:
 def _times(told: Iterable[Any]) -> Entry:
     """Return the mean of the means, and the largest quantiles, since those cannot be added up."""
     found = list(told)
-    means = [each for each in (number_at(one, "mean") for one in found) if each is not None]
+    means = [each for each in (amount_at(one, "mean") for one in found) if each is not None]
     times: Entry = {"mean": rounded(sum(means) / len(means)) if means else None}
     for name in ("p50", "p99"):
         times[name] = max(
-            (each for each in (number_at(one, name) for one in found) if each is not None),
+            (each for each in (amount_at(one, name) for one in found) if each is not None),
             default=None,
         )
     return times
@@ -148,13 +148,13 @@ def handlers_of(sightings: Iterable[Sighting]) -> dict[str, Entry]:
     found = {}
     for name, processors in by_name(sightings).items():
         described = {text_at(each, "handler"): each for each in _described(processors)}
-        ran = [text_at(each, "handler") for one in processors for each in _told_handlers(one)]
-        ours = {each for each, info in described.items() if info.get("built_in") is True}
+        present = [(each, each.handlers) for each in processors if each.gone_since is None]
+        ran = [handler for _, handlers in present for handler in handlers]
         for handler in _distinct([*described, *ran]):
-            if handler in ours:
-                continue
-            entry = _handler(name, handler, described.get(handler, {}), processors)
-            found[f"{name}/{handler}"] = entry
+            info = described.get(handler, {})
+            if info.get("built_in") is not True:
+                told = [(each, known[handler]) for each, known in present if handler in known]
+                found[f"{name}/{handler}"] = _handler(name, handler, info, told)
     return found
 
 
@@ -163,33 +163,19 @@ def _described(processors: Iterable[Sighting]) -> Iterator[Any]:
         yield from items_at(each.info, "handlers", 100)
 
 
-def _told_handlers(sighting: Sighting) -> Iterator[Any]:
-    return items_at(sighting.told, "handlers", 200)
-
-
-def _handler(component: str, handler: str, info: Any, processors: list[Sighting]) -> Entry:
-    present = [each for each in processors if each.gone_since is None]
-    told = [
-        each
-        for one in present
-        for each in _told_handlers(one)
-        if text_at(each, "handler") == handler
-    ]
-    failing: Any = max(told, key=lambda each: number_at(each, "last_error_at") or 0, default={})
+def _handler(component: str, handler: str, info: Any, told: list[tuple[Sighting, Any]]) -> Entry:
+    counts = [each for _, each in told]
+    failing: Any = max(counts, key=lambda each: amount_at(each, "last_error_at") or 0, default={})
     return {
         "component": component,
         "handler": handler,
         **{key: text_at(info, key) for key in ("name", "category", "type", "doc", "signature")},
-        "rate": _sum(each.rates.get((handler, "received")) for each in present),
-        "error_rate": _sum(each.rates.get((handler, "failed")) for each in present),
-        **{
-            key: _sum(number_at(each, key) for each in told) or 0
-            for key in ("received", "in_flight")
-        },
-        **{key: _sum(number_at(each, key) for each in told) or 0 for key in COUNTS[1:]},
-        **_times(told),
+        "rate": _sum(each.rates.get((handler, "received")) for each, _ in told),
+        "error_rate": _sum(each.rates.get((handler, "failed")) for each, _ in told),
+        **{key: _sum(amount_at(each, key) for each in counts) or 0 for key in HANDLER_COUNTS},
+        **_times(counts),
         "last_error": text_at(failing, "last_error"),
-        "last_error_at": number_at(failing, "last_error_at"),
+        "last_error_at": amount_at(failing, "last_error_at"),
     }
 
 
@@ -236,7 +222,7 @@ def edges_of(sightings: Iterable[Sighting]) -> dict[str, Entry]:
     for each in found:
         if each.gone_since is not None:
             continue
-        p99s = {text_at(one, "handler"): number_at(one, "p99") for one in _told_handlers(each)}
+        p99s = {name: amount_at(one, "p99") for name, one in each.handlers.items()}
         to = "component", name_of(each)
         for key in each.counts:
             if key[-1] != "messages" or not each.counts[key]:
@@ -259,9 +245,17 @@ def _hops(category: str, origin: Node, exchange: Node, to: Node) -> list[tuple[s
 
 
 def edge_id(kind: str, origin: Node, to: Node) -> str:
-    """Return the id of an edge; that of an exchange begins with ``@``, which tells it apart."""
-    texts = (f"@{id_}" if sort == "exchange" else id_ for sort, id_ in (origin, to))
-    return f"{kind} {'>'.join(texts)}"
+    """Return the id of an edge: ``call web>orders``; an exchange has an ``@`` before its name."""
+    return f"{kind} {_escaped(origin)}>{_escaped(to)}"
+
+
+def _escaped(node: Node) -> str:
+    """Return the name of *node* so that no two edges have one id, whatever peers are called."""
+    sort, name = node
+    name = name.replace("%", "%25").replace(">", "%3E")
+    if sort == "exchange":
+        return f"@{name}"
+    return f"%40{name[1:]}" if name.startswith("@") else name
 
 
 def _edge_entry(kind: str, origin: Node, to: Node, edge: _Edge) -> Entry:
