@@ -11,6 +11,7 @@ COMMANDS = {
     "send": "Send a command to components.",
     "ps": "List the applications that answer.",
     "top": "Show the applications that answer, live.",
+    "web": "Show who calls whom, live in a browser.",
     "pause": "Let applications take no messages.",
     "resume": "Let paused applications go on.",
     "describe": "Show what an application handles.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import gevent
@@ -56,12 +57,14 @@ History = dict[str, dict[str, deque[Any]]]
 
 
 class Poller:
-    """Keeps the state up to date; *publish* gets it whenever it has changed.
+    """Keeps the state up to date, in which *about* is told, too.
 
     Its methods run in one hub.  No failure of the broker or of a peer ends it.
     """
 
-    def __init__(self, publish: Callable[[Collections], None], interval: float = INTERVAL) -> None:
+    def __init__(
+        self, interval: float = INTERVAL, about: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.state: Collections = {}
         self.jobs: dict[str, Entry] = {}
         """What persons have started: see `postage.cli.console.actions`."""
@@ -72,14 +75,21 @@ class Poller:
             "as_of": 0,
         }
         self.about["broker"] = one_line(_broker(), LONGEST_PROBLEM)
+        self.about |= about
         self.depths = Depths()
-        self._publish, self._interval = publish, interval
+        self._publish: Callable[[Collections], None] = lambda _state: None
+        self._interval = interval
         self._sightings = Sightings()
         self._history: History = {"components": {}, "queues": {}}
         self._next_point = 0.0
         self._described_at = 0.0
         self._goodbyes: GenericConsumer | None = None
         self.remake()
+
+    def publish_to(self, publish: Callable[[Collections], None]) -> None:
+        """Call *publish* with each state from now on."""
+        self._publish = publish
+        publish(self.state)
 
     def run(self) -> None:
         """Ask until this greenlet is killed; switches."""

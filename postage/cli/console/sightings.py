@@ -109,6 +109,8 @@ class Sighting:
         """What it is: the answer to ``info``, if there was one."""
         self.rates: dict[CounterKey, float] = {}
         """The growth of each count in a second; empty until there are two answers."""
+        self.started: float | None = None
+        """When it was started, in seconds since the epoch by the clock of this process."""
         self.gone_since: float | None = None
         self.misses = 0
         self._samples: deque[tuple[float, dict[CounterKey, float]]] = deque(maxlen=WINDOW)
@@ -130,6 +132,9 @@ class Sighting:
             return
         if self._samples and uptime < self._samples[-1][0]:  # it has been started again
             self._samples.clear()
+            self.started = None
+        if self.started is None:
+            self.started = round(time.time() - uptime)
         if self._samples and uptime == self._samples[-1][0]:
             return  # the same answer twice
         self._samples.append((uptime, counts_of(told)))

@@ -88,7 +88,7 @@ def _instance(sighting: Sighting) -> Entry:
         "host": _host(sighting),
         "pid": text_at(told, "fingerprint", "pid"),
         "state": text_at(told, "statistics", "state") or UNKNOWN,
-        "uptime": amount_at(told, "uptime"),
+        "started": sighting.started,
         "rate": None if gone else sighting.rates.get(("handled",)),
         "in_flight": None if gone else amount_at(told, "in_flight"),
         "gone": gone,

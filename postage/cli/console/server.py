@@ -1,0 +1,153 @@
+"""The console as a program: asks the processes, and serves the page until a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import gevent.event
+from gevent.pool import Pool
+from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
+
+from postage.cli.console.actions import Actions
+from postage.cli.console.app import make_app
+from postage.cli.console.guard import LOOPBACK, Access, is_loopback
+from postage.cli.console.poller import Poller
+from postage.cli.console.stream import StateStream
+from postage.cli.options import HostPort
+from postage.cli.output import print_json, print_text
+from postage.errors import SettingsError
+from postage.log_records import logger_of
+from postage.signals import stopping_signals
+
+__all__ = ["Options", "print_state", "serve"]
+
+logger = logger_of(__name__)
+
+MOST_CONNECTIONS = 256
+"""Connections that are served at a time; others wait to be accepted."""
+REQUEST_LIMIT = 10.0
+"""Seconds that a browser may take for a request, and that it may keep an idle connection."""
+SEND_LIMIT = 20.0
+"""Seconds after which a browser is cut off that does not take what it is sent."""
+TOKEN_VARIABLE = "POSTAGE_WEB_TOKEN"  # noqa: S105 - the name of the variable
+SHORTEST_TOKEN = 16
+"""Characters of a token that a person has chosen: shorter ones can be guessed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``postage web``."""
+
+    host: str
+    port: int
+    names: tuple[str, ...] = ()
+    write: bool = False
+    interval: float = 2.0
+
+
+def serve(options: Options) -> None:
+    """Serve the console until a signal ends it; raises `SettingsError` for what cannot be used."""
+    stopped = gevent.event.Event()
+    for number in stopping_signals():
+        gevent.signal_handler(number, stopped.set)
+    access, where = _access(options), HostPort(options.host, options.port)
+    about = {"write": access.may_write, "needs_token": access.token is not None}
+    poller = Poller(options.interval, about)
+    stream = StateStream(poller.history)
+    poller.publish_to(stream.publish)
+    app = make_app(access, stream, Actions(poller), cookie=f"postage-{options.port}")
+    server = WSGIServer(
+        (where.host, where.port),
+        app,
+        handler_class=_Handler,
+        spawn=Pool(MOST_CONNECTIONS),
+        log=None,
+        error_log=LoggingLogAdapter(logger),
+    )
+    try:
+        server.start()
+    except (OSError, UnicodeError) as exc:  # an address that is taken, or no name of a host
+        why = getattr(exc, "strerror", None) or exc
+        raise SettingsError(f"cannot serve the console on {where}: {why}") from None
+    polling = gevent.spawn(poller.run)
+    try:
+        print_text(_greeting(HostPort(where.host, int(server.server_port or 0)), access))
+        stopped.wait()
+    finally:
+        polling.kill(block=False)
+        server.stop(timeout=0)
+
+
+def print_state(interval: float) -> None:
+    """Print the state once as JSON; processes are asked twice, as rates need two answers."""
+    poller = Poller(interval)
+    poller.ask()
+    gevent.sleep(interval)
+    poller.ask()
+    if problem := poller.about["problem"]:
+        raise SettingsError(problem)
+    print_json(poller.state)
+
+
+def _access(options: Options) -> Access:
+    """Return what this server allows; raises `SettingsError` for a token that can be guessed."""
+    is_remote = not is_loopback(options.host)
+    names = {*LOOPBACK, options.host, *options.names}
+    token = None
+    if options.write or is_remote:
+        token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
+        if len(token) < SHORTEST_TOKEN:
+            text = f"{TOKEN_VARIABLE} must have at least {SHORTEST_TOKEN} characters"
+            raise SettingsError(text)
+    return Access(
+        hosts=frozenset(each.lower() for each in names),
+        token=token,
+        guards_reading=is_remote,
+        may_write=options.write,
+    )
+
+
+def _greeting(where: HostPort, access: Access) -> str:
+    """Return the line with the address; a token is in the fragment, which is sent to no server."""
+    url = f"http://{where}/"
+    if access.token is None:
+        return f"The console is at {url}, for this machine, and only reads.  Ctrl-C ends it."
+    own = os.environ.get(TOKEN_VARIABLE)
+    shown = (
+        f"{url}#token={access.token}" if not own else f"{url}, with the token of {TOKEN_VARIABLE}"
+    )
+    return f"The console is at {shown}\nCtrl-C ends it."
+
+
+class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types for it
+    """Gives each browser only so much time."""
+
+    def handle(self) -> None:
+        """Serve one connection."""
+        self.socket.settimeout(SEND_LIMIT)
+        super().handle()
+
+    def read_requestline(self) -> Any:
+        """Return the first line of a request; nothing ends the connection."""
+        try:
+            with gevent.Timeout(REQUEST_LIMIT):
+                return super().read_requestline()
+        except gevent.Timeout:
+            return ""
+
+    def read_request(self, raw_requestline: Any) -> Any:
+        """Read the header of a request."""
+        try:
+            with gevent.Timeout(REQUEST_LIMIT):
+                return super().read_request(raw_requestline)
+        except gevent.Timeout:
+            return False
+
+    def handle_error(self, _type: Any, value: Any, _traceback: Any) -> None:
+        """Close the connection; nothing but the error is logged, as headers hold a session."""
+        logger.debug("A connection to the console ended: %s", value)
+        self.close_connection = True
