@@ -46,7 +46,18 @@ FOREIGN = {
     6: {"gevent", "greenlet"},
     7: {"gevent", "greenlet", "msgspec", "opentelemetry", "prometheus_client"},
     8: set(),
-    9: {"click", "gevent", "greenlet", "pytest", "_pytest", "rich", "watchfiles", "yaml"},
+    9: {
+        "click",
+        "flask",
+        "gevent",
+        "greenlet",
+        "pytest",
+        "_pytest",
+        "rich",
+        "watchfiles",
+        "werkzeug",
+        "yaml",
+    },
 }
 LONGEST = 500
 #: The folders beside the package; their modules can be read in one sitting as well.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from postage._version import __version__
-from postage.cli.broker_program import HELP, HOST, LIKE, PORT, serve
 from postage.cli.commands import COMMANDS
 from postage.cli.exits import ExtraMissing, install_line
 from postage.cli.output import handle_stdout_errors
+from postage.cli.running.broker_program import HELP, HOST, LIKE, PORT, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

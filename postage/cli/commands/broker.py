@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from postage.cli.broker_program import DESCRIPTION, HELP, HOST, LIKE, PORT, serve
+from postage.cli.running.broker_program import DESCRIPTION, HELP, HOST, LIKE, PORT, serve
 
 
 @click.command("broker", help=DESCRIPTION)

@@ -53,13 +53,13 @@ def command(  # noqa: PLR0913 - its options
     POSTAGE_WEB_TOKEN sets another one.
     """
     if as_json:
-        from postage.cli.console.server import print_state  # noqa: PLC0415 - `--help` needs no gevent
+        from postage.cli.console.web_server import print_state  # noqa: PLC0415 - `--help` needs no gevent
 
         print_state(interval)
         return
     if importlib.util.find_spec("flask") is None:
         raise ExtraMissing("`postage web`", "Flask", "web")
-    from postage.cli.console.server import Options, serve  # noqa: PLC0415 - as above
+    from postage.cli.console.web_server import Options, serve  # noqa: PLC0415 - as above
 
     if not host:
         raise SettingsError("--host must be an address")

@@ -12,8 +12,8 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from postage.cli.console.actions import Actions
+from postage.cli.console.browser_events import StateStream, TooManyBrowsers
 from postage.cli.console.guard import HEADERS, Access, Request
-from postage.cli.console.stream import StateStream, TooManyBrowsers
 from postage.cli.exits import Code, CommandFailed
 from postage.errors import (
     ChannelRefused,

@@ -13,10 +13,10 @@ from gevent.pool import Pool
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
 from postage.cli.console.actions import Actions
-from postage.cli.console.app import make_app
+from postage.cli.console.browser_events import StateStream
 from postage.cli.console.guard import LOOPBACK, Access, is_loopback
 from postage.cli.console.poller import Poller
-from postage.cli.console.stream import StateStream
+from postage.cli.console.web_pages import make_app
 from postage.cli.options import HostPort
 from postage.cli.output import print_json, print_text
 from postage.errors import SettingsError
@@ -123,7 +123,7 @@ def _greeting(where: HostPort, access: Access) -> str:
     return f"The console is at {shown}\nCtrl-C ends it."
 
 
-class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types for it
+class _Handler(WSGIHandler):
     """Gives each browser only so much time."""
 
     def handle(self) -> None:

@@ -19,7 +19,7 @@ import gevent.event
 from postage.cli.console.state import Collections
 from postage.errors import PostageError
 
-__all__ = ["MOST_STREAMS", "Events", "StateStream", "TooManyBrowsers", "difference"]
+__all__ = ["MOST_STREAMS", "BrowserEvents", "StateStream", "TooManyBrowsers", "difference"]
 
 MOST_STREAMS = 64
 """Browsers that are served at a time."""
@@ -79,11 +79,11 @@ class StateStream:
         """Return the whole state, with its history."""
         return {**self._state, "history": self._history()}
 
-    def events(self) -> Events:
+    def events(self) -> BrowserEvents:
         """Return the events for one browser; raises `TooManyBrowsers`."""
         if self.streams >= self._most:
             raise TooManyBrowsers(self._most)
-        return Events(self)
+        return BrowserEvents(self)
 
     def wait(self) -> bool:
         """Wait for the next state, at most `KEEP_ALIVE` seconds; tell whether it came."""
@@ -106,7 +106,7 @@ class StateStream:
         return self._whole
 
 
-class Events:
+class BrowserEvents:
     """The events for one browser, which never end; `close` frees its place."""
 
     def __init__(self, stream: StateStream) -> None:
