@@ -88,8 +88,10 @@ class Trace:
 
 
 def common(ways: list[list[str]]) -> list[str]:
-    """Return the files of all *ways*, in the order of the first one."""
-    return [file for file in dict.fromkeys(ways[0]) if all(file in way for way in ways)]
+    """Return the files of all *ways*, or all but one, which something else may have cut short."""
+    longest = max(ways, key=len)
+    most = len(ways) - 1
+    return [file for file in dict.fromkeys(longest) if sum(file in way for way in ways) >= most]
 
 
 def calls() -> list[Trace]:
