@@ -1,0 +1,35 @@
+// Messages that failed, as `postage dlq ls --json` and `postage dlq show --json` tell of them.
+const TRACEBACK = `Traceback (most recent call last):
+  File "/srv/shop/payments.py", line 41, in on_order_placed
+    receipt = bank.collect(order.customer, order.amount)
+  File "/srv/shop/bank.py", line 17, in collect
+    raise NoSuchCustomer(customer)
+bank.NoSuchCustomer: nobody
+`;
+
+export function parked(queue, count = 41) {
+  const messages = Array.from({length: count}, (_, at) => message(queue, at));
+  const groups = new Map();
+  for (const each of messages) {
+    const group = groups.get(each.group) ?? {id: each.group, exception: each.dossier.exception, place: each.dossier.place, handler: each.dossier.handler, count: 0, oldest: each.dossier.parked, newest: each.dossier.parked, first: each.id};
+    group.count += 1;
+    group.oldest = Math.min(group.oldest, each.dossier.parked);
+    group.newest = Math.max(group.newest, each.dossier.parked);
+    groups.set(each.group, group);
+  }
+  return {queue: `${queue}.parked`, count, more: 0, groups: [...groups.values()].sort((a, b) => b.count - a.count), messages};
+}
+
+function message(queue, at) {
+  const away = at % 5 === 0, now = Date.now() / 1000;
+  return {
+    id: (0x81d000 + at * 7919).toString(16), number: at + 1, group: away ? "c0ffee" : "3f2a1c", queue: `${queue}.parked`, name: "order-placed", exchange: "shop-events", routing_key: "order-placed", redelivered: false,
+    dossier: {exception: away ? "bank.BankAway" : "bank.NoSuchCustomer", message: away ? "no answer within 2 s" : "nobody", file: "/srv/shop/payments.py", line: 41, place: "/srv/shop/payments.py:41", handler: "payments.on_order_placed", tries: 3, parked: now - 60 * at - 30, host: "vesta", pid: 4008, traceback: TRACEBACK},
+    properties: {content_type: "application/json", message_id: `m-${at}`, headers: {"x-tries": 3}}, damaged: [],
+    body: {order: {number: `A-${1000 + at}`, customer: "nobody", amount: "19.90", items: {bolt: 3, nut: at}}},
+  };
+}
+
+export const diff = (queue, a, b) => ({lines: [
+  `--- ${a} order-placed, 96 bytes, in ${queue}`, `+++ ${b} order-placed, 97 bytes, in ${queue}`, "@@ body", "     \"items\": {", "       \"bolt\": 3,", "-      \"nut\": 0", "+      \"nut\": 12", "     },", "-    \"number\": \"A-1000\"", "+    \"number\": \"A-1012\"", "@@ the same in both: properties, headers, dossier",
+]});
