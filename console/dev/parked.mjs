@@ -24,8 +24,12 @@ function message(queue, at) {
   const away = at % 5 === 0, now = Date.now() / 1000;
   return {
     id: (0x81d000 + at * 7919).toString(16), number: at + 1, group: away ? "c0ffee" : "3f2a1c", queue: `${queue}.parked`, name: "order-placed", exchange: "shop-events", routing_key: "order-placed", redelivered: false,
-    dossier: {exception: away ? "bank.BankAway" : "bank.NoSuchCustomer", message: away ? "no answer within 2 s" : "nobody", file: "/srv/shop/payments.py", line: 41, place: "/srv/shop/payments.py:41", handler: "payments.on_order_placed", tries: 3, parked: now - 60 * at - 30, host: "vesta", pid: 4008, traceback: TRACEBACK},
-    properties: {content_type: "application/json", message_id: `m-${at}`, headers: {"x-tries": 3}}, damaged: [],
+    dossier: {
+      why: away ? "gave-up" : "failed", exception: away ? "bank.BankAway" : "bank.NoSuchCustomer", text: away ? "no answer within 2 s" : "nobody", traceback: TRACEBACK,
+      handler: "on_order_placed", processor: "Payments", component: "payments", host: "vesta", pid: "4008", queue, exchange: "shop-events", routing_key: "order-placed",
+      attempts: 3, rounds: 0, first_failed: now - 60 * at - 90, parked: now - 60 * at - 30, place: "/srv/shop/bank.py:17",
+    },
+    properties: {content_type: "application/json", message_id: `m-${at}`, delivery_mode: 2, headers: {"x-postage-attempts": 3}}, damaged: false,
     body: {order: {number: `A-${1000 + at}`, customer: "nobody", amount: "19.90", items: {bolt: 3, nut: at}}},
   };
 }
