@@ -10,6 +10,8 @@ export class Refused extends Error {
 
 export const get = (...parts) => asked(path(parts), {headers: {Accept: "application/json"}});
 
+export const getDifference = (queue, a, b) => asked(`${path(["parked", queue, "diff"])}?${new URLSearchParams({a, b})}`, {});
+
 export const post = (parts, body) =>
   asked(path(parts), {method: "POST", headers: {"Content-Type": "application/json", "X-Postage": "1"}, body: JSON.stringify(body)});
 
