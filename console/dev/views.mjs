@@ -10,6 +10,11 @@ const compare = async (page) => {
   await page.getByRole("button", {name: "Compare two"}).click();
 };
 
+const choose = async (page) => {
+  await page.getByLabel("Groups").selectOption("none");
+  await page.evaluate(() => (location.hash = "#/map/component/orders-8"));
+};
+
 export const VIEWS = {
   shop: {
     map: {fragment: "#/map"}, component: {fragment: "#/map/component/payments"}, edge: {fragment: "#/map/edge/call%20orders%3Estock"}, queue: {fragment: "#/map/queue/shop-mails"},
@@ -20,7 +25,7 @@ export const VIEWS = {
     confirm: {fragment: "#/failed/shop-payments", act: (page) => page.getByRole("button", {name: "Replay all"}).click()},
     message: {fragment: "#/failed/shop-payments/81d000"}, try: {fragment: "#/try/orders/place"}, answer: {fragment: "#/try/orders/place", act: answer},
   },
-  large: {map: {fragment: "#/map"}, all: {fragment: "#/map", act: (page) => page.getByLabel("Groups").selectOption("none")}, chosen: {fragment: "#/map/component/orders-8", act: (page) => page.getByLabel("Groups").selectOption("none")}, components: {fragment: "#/components"}},
+  large: {map: {fragment: "#/map"}, all: {fragment: "#/map", act: (page) => page.getByLabel("Groups").selectOption("none")}, chosen: {fragment: "#/map", act: choose}, components: {fragment: "#/components"}},
   hostile: {map: {fragment: "#/map"}, component: {fragment: "#/map/component/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E"}, components: {fragment: "#/components"}, handlers: {fragment: "#/handlers"}, queues: {fragment: "#/queues"}, failed: {fragment: "#/failed"}},
   empty: {map: {fragment: "#/map"}, components: {fragment: "#/components"}, failed: {fragment: "#/failed"}, try: {fragment: "#/try"}},
   away: {map: {fragment: "#/map"}},

@@ -13,21 +13,31 @@ export function spoken(node) {
   return [node.type === "group" ? `group ${shown(node.name, 80)}` : shown(node.name, 80), KINDS[node.type](node), node.type === "component" && (entry.gone ? "gone" : entry.state), sensible(entry.rate) !== null && `${rate(entry.rate)} handled`, fails(entry) && `${rate(entry.error_rate)} fail`].filter(Boolean).map((each) => shown(each, 100)).join(", ");
 }
 
-export const Node = memo(({node, entry, members, x, y, isNear, isChosen, isFirst}) => {
-  const [width, height] = sizeOf(node), tone = node.type === "exchange" ? "none" : toneOf(entry), bad = fails(entry);
-  const classes = ["node", node.type, tone, entry.kind === "program" && "program", entry.gone && "gone", isNear && "near", isChosen && "chosen", bad && "failing"].filter(Boolean).join(" ");
-  return <g class={classes} role="button" data-node={node.id} tabIndex={isFirst ? 0 : -1} aria-label={spoken(node)} aria-pressed={isChosen ? "true" : "false"} transform={`translate(${x - width / 2} ${y - height / 2})`}>
-    <title>{shown(node.name, 500)}</title>
-    {node.type === "group" && <rect class="stack" x="5" y="5" width={width} height={height} rx="10" />}
-    <rect class="body" width={width} height={height} rx={node.type === "exchange" ? height / 2 : 10} />
-    {node.type === "exchange"
-      ? <><text class="title" x={width / 2} y="17" text-anchor="middle">{fitted(node.name, 19)}</text><text class="small" x={width / 2} y="30" text-anchor="middle">exchange{sensible(entry.rate) !== null && ` · ${rate(entry.rate)}`}</text></>
+// What a node shows, as plain values: it is drawn again only if one of them has changed.
+export function shownOf(node) {
+  const {entry} = node, bad = fails(entry);
+  const small = node.type === "exchange" ? "exchange" : node.type === "group" ? plural(node.members, "component") : entry.gone ? "gone" : shown(entry.kind, 20);
+  return {
+    id: node.id, type: node.type, name: node.name, small, bad, label: spoken(node), tone: node.type === "exchange" ? "none" : toneOf(entry), isGone: entry.gone === true, isProgram: entry.kind === "program",
+    number: sensible(entry.rate) === null || entry.kind === "program" ? "" : bad ? `✕ ${rate(entry.error_rate)} of ${rate(entry.rate)}` : rate(entry.rate),
+  };
+}
+
+export const Node = memo(({id, type, name, small, bad, label, tone, isGone, isProgram, number, x, y, isNear, isChosen, isFirst, isCopy}) => {
+  const [width, height] = sizeOf({type});
+  const classes = ["node", type, tone, isProgram && "program", isGone && "gone", isNear && "near", isChosen && "chosen", bad && "failing"].filter(Boolean).join(" ");
+  const own = isCopy ? {"aria-hidden": "true"} : {role: "button", "data-node": id, tabIndex: isFirst ? 0 : -1, "aria-label": label, "aria-pressed": isChosen ? "true" : "false"};
+  return <g class={classes} {...own} transform={`translate(${x - width / 2} ${y - height / 2})`}>
+    {!isCopy && <title>{shown(name, 500)}</title>}
+    {type === "group" && <rect class="stack" x="5" y="5" width={width} height={height} rx="10" />}
+    <rect class="body" width={width} height={height} rx={type === "exchange" ? height / 2 : 10} />
+    {type === "exchange"
+      ? <><text class="title" x={width / 2} y="17" text-anchor="middle">{fitted(name, 18)}</text><text class="small" x={width / 2} y="30" text-anchor="middle">{number ? `exchange · ${number}` : "exchange"}</text></>
       : <>
         <Mark tone={tone} />
-        <text class="title" x="30" y="25">{fitted(node.name, 19)}</text>
-        <text class="small" x="14" y="47">{node.type === "group" ? plural(members, "component") : entry.gone ? "gone" : entry.kind}</text>
-        {bad ? <text class="number fail" x={width - 12} y="47" text-anchor="end">✕ {rate(entry.error_rate)} of {rate(entry.rate)}</text>
-          : sensible(entry.rate) !== null && <text class="number" x={width - 12} y="47" text-anchor="end">{rate(entry.rate)}</text>}
+        <text class="title" x="30" y="25">{fitted(name, 18)}</text>
+        <text class="small" x="14" y="47">{small}</text>
+        {number && <text class={bad ? "number fail" : "number"} x={width - 12} y="47" text-anchor="end">{number}</text>}
       </>}
   </g>;
 });
@@ -39,18 +49,25 @@ function Mark({tone}) {
   return <circle class={tone === "none" ? "mark ring" : "mark"} cx="19" cy="20" r="4.500" />;
 }
 
-export const Edge = memo(({edge, path, entry, isNear, isChosen}) => {
-  const bad = fails(entry), width = 1.25 + Math.min(3.5, Math.log10(1 + (sensible(entry.rate) ?? 0)) * 1.2), idle = !(sensible(entry.rate) > 0);
-  return <g class={["edge", edge.kind, bad && "failing", idle && "idle", isNear && "near", isChosen && "chosen"].filter(Boolean).join(" ")} data-edge={edge.id}>
-    <path class="hit" d={path} />
-    <path class="line" d={path} stroke-width={width.toFixed(2)} marker-end={bad ? "url(#arrow-failing)" : "url(#arrow)"} />
-  </g>;
-});
+// Widths in steps, so that a rate which moves a little changes nothing.
+export function lineOf(edge) {
+  const number = sensible(edge.entry.rate) ?? 0;
+  return {id: edge.id, kind: edge.kind, bad: fails(edge.entry), idle: number === 0, width: 1.25 + Math.round(Math.min(3.5, Math.log10(1 + number) * 1.2) * 2) / 2};
+}
 
-export const Label = memo(({edge, entry, x, y, isNear}) => {
-  const bad = fails(entry), first = rate(entry.rate), time = sensible(entry.p99) !== null ? ` · ${seconds(entry.p99)}` : "";
-  const text = `${first}${bad ? ` ✕ ${rate(entry.error_rate)}` : time}`, width = text.length * 6.1 + 12;
-  return <g class={["label", bad && "failing", isNear && "near"].filter(Boolean).join(" ")} transform={`translate(${x.toFixed(1)} ${y.toFixed(1)})`} data-of={edge.id}>
+export const Edge = memo(({id, kind, path, bad, idle, width, isNear, isChosen}) => <g class={["edge", kind, bad && "failing", idle && "idle", isNear && "near", isChosen && "chosen"].filter(Boolean).join(" ")} data-edge={id}>
+  <path class="hit" d={path} />
+  <path class="line" d={path} stroke-width={width} marker-end={bad ? "url(#arrow-failing)" : "url(#arrow)"} />
+</g>);
+
+export function labelOf(edge) {
+  const bad = fails(edge.entry), time = sensible(edge.entry.p99) !== null ? ` · ${seconds(edge.entry.p99)}` : "";
+  return {text: `${rate(edge.entry.rate)}${bad ? ` ✕ ${rate(edge.entry.error_rate)}` : time}`, bad};
+}
+
+export const Label = memo(({text, bad, x, y, isNear}) => {
+  const width = text.length * 6.1 + 12;
+  return <g class={["label", bad && "failing", isNear && "near"].filter(Boolean).join(" ")} transform={`translate(${x.toFixed(1)} ${y.toFixed(1)})`}>
     <rect x={-width / 2} y="-9" width={width} height="18" rx="9" /><text text-anchor="middle" y="4">{text}</text>
   </g>;
 });

@@ -8,7 +8,7 @@ export const Spark = memo(({points, label}) => {
   const values = (points ?? []).slice(-POINTS);
   const rates = values.map((each) => (Array.isArray(each) ? each[0] : each)), errors = values.map((each) => (Array.isArray(each) ? each[1] : null));
   const most = Math.max(1e-9, ...rates.filter(Number.isFinite));
-  return <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} role="img" aria-label={label}>
+  return <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} preserveAspectRatio="none" role="img" aria-label={label}>
     <path class="rest" d={`M0 ${HEIGHT - 1}H${WIDTH}`} />
     <path class="line" d={lineOf(rates, most)} />
     {errors.some((each) => each > 0) && <path class="errors" d={lineOf(errors, most)} />}
