@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,12 +79,13 @@ class Target:
 
     def send(self, request: bytes) -> bytes:
         """Return all that the server sends after *request*, until it closes the connection."""
-        answer = b""
+        answer, end = b"", time.monotonic() + SOON
         with self.connect() as sock, contextlib.suppress(ConnectionError):
             with contextlib.suppress(ConnectionError):
                 sock.sendall(request)  # the server may have answered and closed before the end
             while received := sock.recv(1 << 16):
                 answer += received
+                assert time.monotonic() < end, f"it has not ended: {answer[:1000]!r}"
         return answer
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str | None) -> Answer:

@@ -9,18 +9,20 @@ foreign page can send.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 __all__ = ["HEADERS", "Access", "Refusal", "Request", "is_loopback"]
 
 CHANGING = "X-Postage"
 """The header that each request which changes something must have."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+NAME_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^][:@/?#,\s]+)(?::[0-9]*)?")
+"""The form of a Host header."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -115,10 +117,8 @@ class Access:
 
 def _host(text: str) -> str:
     """Return the name in a Host header, without its port; empty if it has no right form."""
-    try:
-        return (urlsplit(f"//{text}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    found = NAME_AND_PORT.fullmatch(text)
+    return found[1].strip("[]").rstrip(".").lower() if found else ""
 
 
 def _is_foreign(request: Request) -> bool:
