@@ -125,7 +125,10 @@ def _json(data: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 def _given() -> dict[str, Any]:
     """Return the JSON object of the request; raises `SettingsError` if it is none."""
-    given = request.get_json(silent=True)
+    try:
+        given = request.get_json(silent=True)
+    except RecursionError:
+        given = None  # levels in levels
     if not isinstance(given, dict):
         raise SettingsError("send a JSON object")
     return given
@@ -188,13 +191,7 @@ def _answering(answer: Callable[..., Any]) -> Callable[..., Response]:
 def _add_changing(app: Flask, actions: Actions) -> None:
     @app.post("/api/parked/<queue>/replay")
     def replay(queue: str) -> Response:
-        given = _given()
-        chosen = [key for key in ("ids", "group", "all") if given.get(key)]
-        ids, group = given.get("ids"), given.get("group")
-        is_list = isinstance(ids, list) and all(isinstance(each, str) for each in ids)
-        if len(chosen) != 1 or not (is_list or ids is None) or not isinstance(group, str | None):
-            raise SettingsError('give "ids", a list of texts, or "group", a text, or "all": true')
-        return _json({"job": actions.replay(unquote(queue), ids=ids, group=group)})
+        return _json({"job": actions.replay(unquote(queue), **_chosen(_given()))})
 
     @app.post("/api/call")
     def call() -> Response:
@@ -203,6 +200,19 @@ def _add_changing(app: Flask, actions: Actions) -> None:
     @app.post("/api/send")
     def send() -> Response:
         return _json(actions.send(*_target()))
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what to replay.  Nothing but a clear wish may mean all messages."""
+    match given:
+        case {"all": True, **others} if not others and given["all"] is True:
+            return {}
+        case {"group": str(group), **others} if group and not others:
+            return given
+        case {"ids": [*ids], **others} if ids and not others:
+            if all(isinstance(each, str) for each in ids):
+                return given
+    raise SettingsError('give "ids", a list of texts, or "group", a text, or "all": true')
 
 
 def _target() -> tuple[str, str, Any]:
