@@ -1,0 +1,136 @@
+"""The map of the shop, whose services run as processes, equals what customers do there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from postage.cli.console.poller import Poller
+from postage.testing.polling import wait_until
+from tests.support.programs import ROOT, Program
+from tests.support.raw import raw_to
+
+SHOP = ROOT / "demos" / "shop"
+CUSTOMERS = str(Path(__file__).parent / "programs" / "customers.py")
+SERVICES = ("stock", "orders", "payments", "audit")
+QUEUES = (*SERVICES, "payments.parked", "payments.retry-1", "payments.retry-2")
+SOON = 20.0
+"""Seconds for a program to start, on a busy machine."""
+LOOKS, ORDERS = 1, 2
+SHARE = 0.05
+"""By how much a rate may differ from the truth."""
+TRUTH = {
+    "call web>stock": (LOOKS, 1),
+    "call web>orders": (ORDERS, 1),
+    "call web>shop-audit": (ORDERS, 1),
+    "call orders>stock": (ORDERS, 1),
+    "message orders>@shop-exchange": (ORDERS, 2),
+    "message payments>@shop-exchange": (ORDERS, 1),
+    "message @shop-exchange>payments": (ORDERS, 1),
+    "message @shop-exchange>shop-audit": (ORDERS, 2),
+}
+"""Each edge of the shop: what customers do, and how often a message passes the edge for it.  Two
+components hear of an order, and one of its payment."""
+
+
+@pytest.fixture(scope="module")
+def shop(broker_env: Any) -> Iterator[dict[str, Program]]:
+    """Run each service in a process of its own, and the customers."""
+    env = os.environ | {"SHOP_PORT": "0"}
+    with ExitStack() as stack:
+        programs = {
+            name: stack.enter_context(Program("-m", "postage", "run", name, cwd=SHOP, env=env))
+            for name in (*SERVICES, "web")
+        }
+        for each in programs.values():
+            each.wait_for_line("Running 1 component", SOON)
+        port = programs["web"].wait_for_line("the shop is open at", SOON).rpartition(":")[2]
+        programs["customers"] = stack.enter_context(Program(CUSTOMERS, port.strip()))
+        programs["customers"].wait_for_line(" 4 1", SOON)
+        yield programs
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        for name in QUEUES:
+            raw.channel.queue_delete(f"shop-{name}")
+
+
+class Asked:
+    """A console that asks, without its page."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+        self.poller = Poller(self._publish)
+
+    def _publish(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def rates(self) -> dict[str, float | None]:
+        return {id_: each["rate"] for id_, each in self.state["edges"].items()}
+
+    def wait_for_edges(self) -> None:
+        """Wait until the map has all edges of the shop, and no other."""
+        try:
+            wait_until(lambda: self.rates().keys() == TRUTH.keys(), SOON, "all edges")
+        except AssertionError:
+            pytest.fail(f"{self.rates()} {self.state['about']} {[*self.state['components']]}")
+
+
+@contextmanager
+def asking() -> Iterator[Asked]:
+    console = Asked()
+    greenlet = gevent.spawn(console.poller.run)
+    try:
+        yield console
+    finally:
+        greenlet.kill()
+
+
+def done_by(customers: Program, seconds: float = 10) -> dict[int, float]:
+    """Return how many looks and orders there were in each of the last *seconds*, on average."""
+    lines = [line.split() for line in customers.stdout.rpartition("\n")[0].split("\n")]
+    recent = [line for line in lines if float(line[0]) > time.monotonic() - seconds]
+    first, last = ([float(each) for each in line] for line in (recent[0], recent[-1]))
+    return {which: (last[which] - first[which]) / (last[0] - first[0]) for which in (1, 2)}
+
+
+def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
+    with asking() as console:
+        began = time.monotonic()
+        console.wait_for_edges()
+        print("edges after", time.monotonic() - began)
+
+        def wrong() -> dict[str, Any]:
+            rates, done = console.rates(), done_by(shop["customers"])
+            true = {id_: done[which] * times for id_, (which, times) in TRUTH.items()}
+            return {
+                id_: (rates[id_], expected)
+                for id_, expected in true.items()
+                if abs((rates[id_] or 0) - expected) > SHARE * expected
+            }
+
+        wait_until(lambda: not wrong(), SOON)
+        print("rates after", time.monotonic() - began, console.rates())
+        assert console.rates().keys() == TRUTH.keys()
+        kinds = {id_: each["kind"] for id_, each in console.state["components"].items()}
+        assert kinds.pop("web") == "program"
+        assert kinds == dict.fromkeys(("stock", "orders", "payments", "shop-audit"), "service")
+        assert [*console.state["exchanges"]] == ["shop-exchange"]
+
+
+def test_a_service_that_is_killed_is_gone_within_5_seconds(shop: Any) -> None:
+    with asking() as console:
+        console.wait_for_edges()
+
+        shop["payments"].kill()
+        began = time.monotonic()
+
+        wait_until(lambda: console.state["components"]["payments"]["gone"], SOON)
+        print("gone after", time.monotonic() - began)
+        assert not [id_ for id_ in console.state["edges"] if "payments" in id_]
