@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -102,9 +101,7 @@ def done_by(customers: Program, seconds: float = 10) -> dict[int, float]:
 
 def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
     with asking() as console:
-        began = time.monotonic()
         console.wait_for_edges()
-        print("edges after", time.monotonic() - began)
 
         def wrong() -> dict[str, Any]:
             rates, done = console.rates(), done_by(shop["customers"])
@@ -116,7 +113,6 @@ def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
             }
 
         wait_until(lambda: not wrong(), SOON)
-        print("rates after", time.monotonic() - began, console.rates())
         assert console.rates().keys() == TRUTH.keys()
         kinds = {id_: each["kind"] for id_, each in console.state["components"].items()}
         assert kinds.pop("web") == "program"
@@ -129,8 +125,6 @@ def test_a_service_that_is_killed_is_gone_within_5_seconds(shop: Any) -> None:
         console.wait_for_edges()
 
         shop["payments"].kill()
-        began = time.monotonic()
 
         wait_until(lambda: console.state["components"]["payments"]["gone"], SOON)
-        print("gone after", time.monotonic() - began)
         assert not [id_ for id_ in console.state["edges"] if "payments" in id_]
