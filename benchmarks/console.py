@@ -28,7 +28,7 @@ QUEUE = "benchmark-console-{}"
 TICKS = os.sysconf("SC_CLK_TCK")
 ASKING = """
 from postage.cli.console.poller import Poller
-Poller(lambda state: None).run()
+Poller().run()
 """
 """A console without a page: what asking alone costs."""
 

@@ -64,11 +64,11 @@ class Asked:
     """A console that asks, without its page."""
 
     def __init__(self) -> None:
-        self.state: dict[str, Any] = {}
-        self.poller = Poller(self._publish)
+        self.poller = Poller()
 
-    def _publish(self, state: dict[str, Any]) -> None:
-        self.state = state
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.poller.state
 
     def rates(self) -> dict[str, float | None]:
         return {id_: each["rate"] for id_, each in self.state["edges"].items()}
