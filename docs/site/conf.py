@@ -20,6 +20,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # furo's own underlines names of modules, as if they were links
 html_title = f"Postage {release}"
 html_copy_source = False
 html_show_copyright = False
