@@ -48,7 +48,7 @@ help:
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
 	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
 	@echo "make figures   measure the figures of docs/performance.md, and write them there"
-	@echo "make docs      build the site of the documentation in build/site/html; warnings are errors"
+	@echo "make docs      build the site of the documentation, and a man page, in build/site; warnings are errors"
 	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
 	@echo "make package   build sdist and wheel in dist, and try them in fresh environments"
 	@echo "make clean     remove everything that the other targets have made"
@@ -90,7 +90,7 @@ $(VENV)/.fuzz: pyproject.toml setup.cfg | $(VENV)/.quick
 	@touch $@
 
 $(VENV)/.guides: pyproject.toml setup.cfg | $(VENV)/.test
-	$(PIP) --group guides
+	$(PIP) --group guides --group docs
 	@touch $@
 
 # The API reference is made of the docstrings of all modules, also of those that need an extra.
@@ -202,6 +202,7 @@ figures: $(VENV)/.runtime
 	  --plot docs/growth-embedded.svg
 
 guides: $(VENV)/.guides
+	@tools/install_chromium.sh
 	POSTAGE_REQUIRE_GUIDES=1 $(BIN)/python -m pytest --postage-broker=embedded $(ARGS) tests/guides
 
 package: $(VENV)/.release

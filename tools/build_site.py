@@ -1,5 +1,7 @@
 """``make docs``: the pages of docs/ and the API reference as a site, in build/site/html.
 
+The man page of the commands is made from the same sources, in build/site/man/postage.1.
+
 Sphinx needs a *toctree*, which reads badly as a plain file.  So the pages are copied, and only the
 copies get what is for Sphinx: the four parts of docs/README.md as toctrees, and the API reference.
 """
@@ -16,7 +18,6 @@ from typing import Any
 
 from tools.api_pages import MODULES, ROOT, pages, public_names
 
-BUILD = ROOT / "build" / "site"
 TOP = ("README.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE")
 FOLDERS = ("docs", "demos", "benchmarks")
 START = "docs/README"
@@ -31,23 +32,31 @@ REDIRECT = f"""<!doctype html>
 
 
 def main() -> int:
-    """Build the site and return Sphinx's exit code; every warning is an error."""
-    source, html = BUILD / "source", BUILD / "html"
-    shutil.rmtree(BUILD, ignore_errors=True)
-    assemble(source)
-    options = ("--fail-on-warning", "--keep-going", "--quiet", "--builder", "html")
-    where = ("--conf-dir", str(ROOT / "docs" / "site"), str(source), str(html))
-    code = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, *where], check=False
-    ).returncode
-    if code:
-        return code
+    """Build both in the given folder, or in build/site; return the exit code of Sphinx."""
+    build = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT / "build" / "site"
+    html = build / "html"
+    shutil.rmtree(build, ignore_errors=True)
+    assemble(build / "source")
+    for builder in ("html", "man"):
+        if code := sphinx(builder, build):
+            return code
     (html / "index.html").write_text(REDIRECT)
     if missing := [*missing_names(html), *missing_options(html)]:
         print("The reference lacks:", *missing, sep="\n    ", file=sys.stderr)
         return 1
     print(f"The site is built: open {html / 'index.html'}")
+    print(f"The man page is built: man {build / 'man' / 'postage.1'}")
     return 0
+
+
+def sphinx(builder: str, build: Path) -> int:
+    """Run Sphinx, which reads the pages once and keeps them in *build*/pages; return its code."""
+    options = ("--fail-on-warning", "--keep-going", "--quiet", "--builder", builder)
+    where = ("--conf-dir", str(ROOT / "docs" / "site"), "--doctree-dir", str(build / "pages"))
+    command = [sys.executable, "-m", "sphinx", *options, *where]
+    return subprocess.run(
+        [*command, str(build / "source"), str(build / builder)], check=False
+    ).returncode
 
 
 def assemble(source: Path) -> None:
