@@ -1,3 +1,3 @@
 #!/bin/sh
-# Make sure that Chromium and its driver are on this machine, in which tests look at pages.
-"$(dirname "$0")/install.sh" chromium chromium && exec "$(dirname "$0")/install.sh" chromedriver chromium-driver
+# Make sure that Chromium and its driver are on this machine: tests look at pages with them.
+exec "$(dirname "$0")/install.sh" chromium-driver chromedriver
