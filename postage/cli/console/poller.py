@@ -39,11 +39,13 @@ __all__ = ["INTERVAL", "Poller"]
 
 INTERVAL = 2.0
 """Seconds between two rounds of questions, by default."""
+SHARE = 0.03
+"""The part of a processor that rounds may take: of a large system they are less frequent."""
 WAIT = 0.8
 """Seconds for which a round waits for answers."""
 DESCRIBED_EVERY = 60.0
 """Seconds after which processors are asked again what they are: groups and queues may change."""
-LOOKS = 0.05
+LOOKS = 0.1
 """Seconds between two looks at the depth of a queue."""
 HISTORY = 600.0
 """Seconds of which the history tells."""
@@ -97,11 +99,13 @@ class Poller:
         self.ask()  # the next round then tells rates
         try:
             while True:
-                began = time.monotonic()
+                began, spent = time.monotonic(), time.process_time()
                 self.ask()
+                spent = time.process_time() - spent
+                pause = began + self._interval - time.monotonic()
                 if self._sightings.are_missed:  # killed, or late: the next answer tells soon
-                    continue
-                gevent.sleep(max(0.0, began + self._interval - time.monotonic()))
+                    pause = 0.0
+                gevent.sleep(max(pause, began + spent / SHARE - time.monotonic(), 0.0))
         finally:
             looking.kill(block=False)
 

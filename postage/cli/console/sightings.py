@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from postage.cli.fleet.descriptions import Description, handled, number_at
@@ -39,7 +39,7 @@ CounterKey = tuple[str, ...]
 def text_at(values: Any, *path: str, longest: int = LONGEST) -> str:
     """Return the text at *path*, cut; an empty text if there is none."""
     for key in path:
-        values = values.get(key) if isinstance(values, Mapping) else None
+        values = values.get(key) if isinstance(values, dict) else None
     return values[:longest] if isinstance(values, str) else ""
 
 
@@ -51,7 +51,7 @@ def amount_at(values: Any, *path: str) -> float | None:
 
 def items_at(values: Any, key: str, most: int) -> Iterator[Any]:
     """Yield the first *most* items of the list at *key*, if there is one."""
-    found = values.get(key) if isinstance(values, Mapping) else None
+    found = values.get(key) if isinstance(values, dict) else None
     if isinstance(found, list):
         yield from found[:most]
 
