@@ -8,9 +8,9 @@ import shutil
 
 import pytest
 
-from postage.cli.running.broker_program import HELP
 from postage.cli.commands import COMMANDS
 from postage.cli.exits import CODES, Code, CommandFailed, exit_codes, install_line, print_error
+from postage.cli.running.broker_program import HELP
 from postage.errors import (
     BrokerUnreachable,
     ChannelRefused,
