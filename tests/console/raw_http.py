@@ -136,6 +136,6 @@ def console(*options: str, url: str = NO_BROKER) -> Iterator[Target]:
         assert found is not None, line
         yield Target(program, int(found[1]))
         assert program.running, program.stderr
-        assert "Traceback" not in program.stderr
+        assert "Traceback" not in program.stderr, program.stderr
         assert "\x1b" not in program.stdout + program.stderr
         assert TOKEN not in program.stderr

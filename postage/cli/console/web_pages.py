@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from postage.cli.console.actions import Actions
 from postage.cli.console.browser_events import StateStream, TooManyBrowsers
 from postage.cli.console.guard import HEADERS, Access, Request
+from postage.cli.console.web_connections import LARGEST_BODY
 from postage.cli.exits import Code, CommandFailed
 from postage.errors import (
     ChannelRefused,
@@ -33,8 +34,6 @@ __all__ = ["make_app"]
 
 logger = logger_of(__name__)
 
-LARGEST_BODY = 1 << 20
-"""Bytes of the largest request."""
 LONGEST_ERROR = 2000
 KINDS = {
     ".html": "text/html; charset=utf-8",

@@ -5,34 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import gevent
 import gevent.event
-from gevent.pool import Pool
-from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
 from postage.cli.console.actions import Actions
 from postage.cli.console.browser_events import StateStream
 from postage.cli.console.guard import LOOPBACK, Access, is_loopback
 from postage.cli.console.poller import Poller
+from postage.cli.console.web_connections import WebServer
 from postage.cli.console.web_pages import make_app
 from postage.cli.options import HostPort
 from postage.cli.output import print_json, print_text
 from postage.errors import SettingsError
-from postage.log_records import logger_of
 from postage.signals import stopping_signals
 
 __all__ = ["Options", "print_state", "serve"]
 
-logger = logger_of(__name__)
-
-MOST_CONNECTIONS = 256
-"""Connections that are served at a time; others wait to be accepted."""
-REQUEST_LIMIT = 10.0
-"""Seconds that a browser may take for a request, and that it may keep an idle connection."""
-SEND_LIMIT = 20.0
-"""Seconds after which a browser is cut off that does not take what it is sent."""
 TOKEN_VARIABLE = "POSTAGE_WEB_TOKEN"  # noqa: S105 - the name of the variable
 SHORTEST_TOKEN = 16
 """Characters of a token that a person has chosen: shorter ones can be guessed."""
@@ -60,14 +49,7 @@ def serve(options: Options) -> None:
     stream = StateStream(poller.history)
     poller.publish_to(stream.publish)
     app = make_app(access, stream, Actions(poller), cookie=f"postage-{options.port}")
-    server = WSGIServer(
-        (where.host, where.port),
-        app,
-        handler_class=_Handler,
-        spawn=Pool(MOST_CONNECTIONS),
-        log=None,
-        error_log=LoggingLogAdapter(logger),
-    )
+    server = WebServer((where.host, where.port), app)
     try:
         server.start()
     except (OSError, UnicodeError) as exc:  # an address that is taken, or no name of a host
@@ -121,33 +103,3 @@ def _greeting(where: HostPort, access: Access) -> str:
         f"{url}#token={access.token}" if not own else f"{url}, with the token of {TOKEN_VARIABLE}"
     )
     return f"The console is at {shown}\nCtrl-C ends it."
-
-
-class _Handler(WSGIHandler):
-    """Gives each browser only so much time."""
-
-    def handle(self) -> None:
-        """Serve one connection."""
-        self.socket.settimeout(SEND_LIMIT)
-        super().handle()
-
-    def read_requestline(self) -> Any:
-        """Return the first line of a request; nothing ends the connection."""
-        try:
-            with gevent.Timeout(REQUEST_LIMIT):
-                return super().read_requestline()
-        except gevent.Timeout:
-            return ""
-
-    def read_request(self, raw_requestline: Any) -> Any:
-        """Read the header of a request."""
-        try:
-            with gevent.Timeout(REQUEST_LIMIT):
-                return super().read_request(raw_requestline)
-        except gevent.Timeout:
-            return False
-
-    def handle_error(self, _type: Any, value: Any, _traceback: Any) -> None:
-        """Close the connection; nothing but the error is logged, as headers hold a session."""
-        logger.debug("A connection to the console ended: %s", value)
-        self.close_connection = True
