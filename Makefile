@@ -25,7 +25,7 @@ EXTRAS := cli,demo,metrics,otel,reload,top,typed,yaml
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides package clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides console package clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -50,6 +50,7 @@ help:
 	@echo "make figures   measure the figures of docs/performance.md, and write them there"
 	@echo "make docs      build the site of the documentation, and a man page, in build/site; warnings are errors"
 	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
+	@echo "make console   build the page of postage web out of console/; the only task that needs Node"
 	@echo "make package   build sdist and wheel in dist, and try them in fresh environments"
 	@echo "make clean     remove everything that the other targets have made"
 
@@ -207,6 +208,11 @@ guides: $(VENV)/.guides
 
 package: $(VENV)/.release
 	$(BIN)/python -m tools.package
+
+# The result is committed, so nobody else needs Node.  The same sources give the same bytes.
+console:
+	@command -v npm >/dev/null || { echo "make console needs Node 20 or newer, with npm."; exit 1; }
+	cd console && npm ci && npm test && npm run build
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m tools.build_site

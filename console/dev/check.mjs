@@ -8,12 +8,12 @@ import {serve} from "./serve.mjs";
 import {VIEWS} from "./views.mjs";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const found = [];
+const found = [], only = process.argv.find((each) => each.startsWith("only="))?.slice(5) ?? "";
 
 async function accessible(browser) {
   for (const [state, views] of Object.entries(VIEWS)) {
     const server = await serve({state});
-    for (const [name, {fragment, act}] of Object.entries(views)) for (const theme of ["light", "dark"]) for (const width of [1440, 360]) {
+    for (const [name, {fragment, act}] of Object.entries(views).filter(([name]) => `${state}-${name}`.includes(only))) for (const theme of ["light", "dark"]) for (const width of [1440, 360]) {
       if (state === "large" && width === 360) continue;
       const {page, problems, close} = await open(browser, server.address + fragment, {theme, width});
       await page.waitForTimeout(400);

@@ -71,7 +71,7 @@ export function serve({state: name = "shop", port = 0, write = true, token = fal
   }
 
   function answer(method, path, search, body) {
-    const parts = path.split("/").slice(2).map(decodeURIComponent);
+    const parts = path.split("/").slice(2).map((each) => decodeURIComponent(decodeURIComponent(each)));
     if (method === "POST" && parts[0] === "session") return body.token === TOKEN ? ((signedIn = true), {}) : [403, "that is not the token which `postage web` has printed"];
     if (parts[0] === "state") return {...state, history: history()};
     if (parts[0] === "components") return state.components[parts[1]] ? details(state, parts[1]) : [404, "no such component"];

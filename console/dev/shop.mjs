@@ -5,7 +5,7 @@ export function shop() {
     components[name] = {
       name, kind, class: name[0].toUpperCase() + name.slice(1), doc: "", version: "2.4.0", groups: [`shop-${name}`],
       hosts: ["vesta"], exchanges: kind === "program" ? [] : ["shop-exchange"], queues: kind === "program" ? [] : [`shop-${name}`],
-      instances: [{key: `${name}-1`, host: "vesta", pid: 4000 + name.length, state: "consuming", uptime: 8412, rate, in_flight: 1, gone: false}],
+      instances: [{key: `${name}-1`, host: "vesta", pid: 4000 + name.length, state: "consuming", started: Date.now() / 1000 - 8412, rate, in_flight: 1, gone: false}],
       state: "consuming", gone: false, rate, error_rate: 0, in_flight: 1, handled: Math.round(rate * 8412), failed: 0,
       retried: 0, delayed: 0, parked: 0, mean: 0.004, p50: 0.003, p99: 0.021, ...more,
     };
@@ -29,14 +29,14 @@ export function shop() {
     };
   };
 
-  component("web", "program", 0, {class: "", doc: "", version: "", p50: null, p99: null, mean: null, instances: [{key: "web-1", host: "vesta", pid: 4810, state: "sending", uptime: 8412, rate: 0, in_flight: 0, gone: false}], state: "sending"});
+  component("web", "program", 0, {class: "", doc: "", version: "", p50: null, p99: null, mean: null, instances: [{key: "web-1", host: "vesta", pid: 4810, state: "sending", started: Date.now() / 1000 - 8412, rate: 0, in_flight: 0, gone: false}], state: "sending"});
   component("orders", "service", 48.2, {doc: "Take orders, reserve what they need, and tell others.", p50: 0.012, p99: 0.062});
   component("stock", "service", 131.4, {doc: "What lies on the shelves.", p50: 0.001, p99: 0.008, instances: [
-    {key: "stock-1", host: "vesta", pid: 4102, state: "consuming", uptime: 8412, rate: 66.1, in_flight: 1, gone: false},
-    {key: "stock-2", host: "ceres", pid: 911, state: "consuming", uptime: 640, rate: 65.3, in_flight: 0, gone: false}], hosts: ["vesta", "ceres"]});
+    {key: "stock-1", host: "vesta", pid: 4102, state: "consuming", started: Date.now() / 1000 - 8412, rate: 66.1, in_flight: 1, gone: false},
+    {key: "stock-2", host: "ceres", pid: 911, state: "consuming", started: Date.now() / 1000 - 640, rate: 65.3, in_flight: 0, gone: false}], hosts: ["vesta", "ceres"]});
   component("payments", "service", 46.9, {doc: "Collect the money for each order.", error_rate: 1.3, failed: 913, retried: 2604, parked: 41, p50: 0.088, p99: 0.412});
   component("audit", "application", 96.3, {doc: "Keep a trail of everything that happens.", p50: 0.001, p99: 0.004, hosts: ["ceres"]});
-  component("mailer", "processor", 0, {doc: "Write to customers.", state: "gone", gone: true, hosts: ["juno"], p50: null, p99: null, mean: null, instances: [{key: "mailer-1", host: "juno", pid: 77, state: "consuming", uptime: 4021, rate: 0, in_flight: 0, gone: true}]});
+  component("mailer", "processor", 0, {doc: "Write to customers.", state: "gone", gone: true, hosts: ["juno"], p50: null, p99: null, mean: null, instances: [{key: "mailer-1", host: "juno", pid: 77, state: "consuming", started: Date.now() / 1000 - 4021, rate: 0, in_flight: 0, gone: true}]});
 
   handler("orders", "place", "rpc", 48.2, {handler: "place_order", doc: "Place an order; it is paid later.", signature: "(customer: str, items: dict[str, Count], *, note: str = '') -> Order", p50: 0.012, p99: 0.062});
   handler("orders", "trail", "rpc", 0.4, {signature: "(number: str) -> list[Step]"});

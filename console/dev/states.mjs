@@ -12,7 +12,7 @@ function large() {
   for (const [at, name] of names.entries()) {
     const host = `host-${at % 10}`, rate = random(4000) / 100;
     state.components[name] = {...model.components.stock, name, rate, hosts: [host], groups: [`team-${at % 6}`], queues: [name], exchanges: ["fleet"], kind: ["service", "application", "processor"][at % 3],
-      instances: [{key: name, host, pid: 1000 + at, state: "consuming", uptime: 900, rate, in_flight: 0, gone: false}], error_rate: at % 37 ? 0 : 0.4};
+      instances: [{key: name, host, pid: 1000 + at, state: "consuming", started: Date.now() / 1000 - 900, rate, in_flight: 0, gone: false}], error_rate: at % 37 ? 0 : 0.4};
     state.queues[name] = {...model.queues["shop-stock"], name, components: [name], keys: [name], exchange: "fleet", depth: random(9), parking: at % 50 ? null : `${name}.parked`, parked: at % 50 ? null : random(40)};
     state.handlers[`${name}/work`] = {...model.handlers["stock/reserve"], component: name, handler: "work", name: "work", rate, error_rate: state.components[name].error_rate, last_error: null};
   }
@@ -35,7 +35,7 @@ function hostile() {
   const put = (collection, id, entry) => Object.defineProperty(collection, id, {value: entry, enumerable: true, configurable: true, writable: true});
   for (const [at, name] of NASTY.entries()) {
     put(state.components, name, {...model.components.payments, name, doc: name, class: name, version: name, hosts: [name], groups: [name], queues: [name], rate: [-5, 1e300, null, 0.0001][at % 4], p99: [null, -1, 1e12, 0.1][at % 4],
-      instances: [{key: name, host: name, pid: -1, state: name, uptime: -1, rate: null, in_flight: 1e20, gone: false}], state: name});
+      instances: [{key: name, host: name, pid: -1, state: name, started: -1, rate: null, in_flight: 1e20, gone: false}], state: name});
     put(state.queues, name, {...model.queues["shop-payments"], name, components: [name], keys: [name], exchange: name, problem: at % 2 ? name : "", depth: at % 3 ? null : 1e18, parking: name || null, parked: 1});
     put(state.exchanges, name, {name, rate: null});
     put(state.handlers, `${name}/${name}`, {...model.handlers["payments/order-placed"], component: name, name, handler: name, doc: name, signature: name, last_error: name});

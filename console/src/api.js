@@ -15,7 +15,8 @@ export const getDifference = (queue, a, b) => asked(`${path(["parked", queue, "d
 export const post = (parts, body) =>
   asked(path(parts), {method: "POST", headers: {"Content-Type": "application/json", "X-Postage": "1"}, body: JSON.stringify(body)});
 
-export const path = (parts) => `/api/${parts.map(encodeURIComponent).join("/")}`;
+// Escaped twice: a server that takes an address apart undoes the first escape, and a name may hold a slash.
+export const path = (parts) => `/api/${parts.map((each) => encodeURIComponent(encodeURIComponent(each))).join("/")}`;
 
 async function asked(address, options) {
   let response;

@@ -22,13 +22,13 @@ export function createCamera(svg, layer) {
     [x, y, isMoved] = [x + dx, y + dy, true];
     apply();
   }
-  function fit(bounds) {
+  function fit(bounds, isClose = false) {
     if (!bounds || !svg.clientWidth) return;
     const margin = Math.min(48, svg.clientWidth * 0.06), width = svg.clientWidth - 2 * margin, height = svg.clientHeight - 2 * margin;
     scale = Math.min(1.25, Math.max(LEAST, Math.min(width / bounds.width, height / bounds.height)));
     x = (svg.clientWidth - bounds.width * scale) / 2 - bounds.left * scale;
     y = (svg.clientHeight - bounds.height * scale) / 2 - bounds.top * scale;
-    isMoved = false;
+    isMoved = isClose;
     apply();
   }
   // Moves no further than needed for *place* to be seen.
@@ -85,5 +85,5 @@ export function createCamera(svg, layer) {
     },
   };
   for (const [name, listener] of Object.entries(on)) svg.addEventListener(name, listener, {passive: false, capture: name === "click"});
-  return {fit, zoom, show, isMoved: () => isMoved, end: () => Object.entries(on).forEach(([name, listener]) => svg.removeEventListener(name, listener, {capture: name === "click"}))};
+  return {fit, zoom, show, isMoved: () => isMoved, isFar: () => scale < DETAIL, end: () => Object.entries(on).forEach(([name, listener]) => svg.removeEventListener(name, listener, {capture: name === "click"}))};
 }

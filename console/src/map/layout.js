@@ -6,6 +6,7 @@ import dagre from "@dagrejs/dagre";
 
 export const SIZES = {component: [188, 62], exchange: [150, 38], group: [188, 62]};
 const MOST_NODES = 90, MOST_EDGES = 260;
+export const MOST_LABELS = 40; // with more edges, labels would cover the lines
 const GAP = 26;
 
 export const sizeOf = (node) => SIZES[node.type];
@@ -23,16 +24,16 @@ export function arranged(graph, before = null) {
 
 function inLayers(graph, nodes) {
   const drawing = new dagre.graphlib.Graph({multigraph: true, compound: true});
-  drawing.setGraph({rankdir: "LR", nodesep: 44, ranksep: 56, edgesep: 22, marginx: 0, marginy: 0});
+  const ids = [...graph.edges.keys()].sort(), isLabelled = ids.length <= MOST_LABELS;
+  drawing.setGraph({rankdir: "LR", nodesep: 44, ranksep: isLabelled ? 56 : 150, edgesep: 22, marginx: 0, marginy: 0});
   // Sorted, so that the order in which processes have answered has no effect.
   for (const node of nodes.sort((a, b) => (a.id < b.id ? -1 : 1))) {
     const [width, height] = sizeOf(node);
     drawing.setNode(node.id, {width, height});
   }
-  const ids = [...graph.edges.keys()].sort();
   for (const id of ids) {
     const {from, to} = graph.edges.get(id);
-    if (from !== to) drawing.setEdge(from, to, {width: 96, height: 20, labelpos: "c"}, id);
+    if (from !== to) drawing.setEdge(from, to, isLabelled ? {width: 96, height: 20, labelpos: "c"} : {}, id);
   }
   clusters(drawing, nodes);
   try {
@@ -41,7 +42,7 @@ function inLayers(graph, nodes) {
     return inBlocks(nodes);
   }
   const places = new Map(nodes.map(({id}) => [id, {x: drawing.node(id).x, y: drawing.node(id).y}])), routes = new Map();
-  for (const edge of drawing.edges()) {
+  for (const edge of isLabelled ? drawing.edges() : []) {
     const {points, x, y} = drawing.edge(edge);
     routes.set(edge.name, {points, x, y});
   }
@@ -103,7 +104,7 @@ function freePlace(graph, node, places) {
 }
 
 // The rectangle around all *nodes*.
-export function boundsOf(nodes, places) {
+export function boundsOf(nodes, places, routes = new Map()) {
   let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;
   for (const node of nodes) {
     const {x, y} = places.get(node.id), [width, height] = sizeOf(node);
@@ -111,6 +112,9 @@ export function boundsOf(nodes, places) {
     right = Math.max(right, x + width / 2);
     top = Math.min(top, y - height / 2);
     bottom = Math.max(bottom, y + height / 2);
+  }
+  for (const {points} of routes.values()) {
+    for (const {y} of points) [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
   }
   return left === Infinity ? null : {left, top, width: right - left, height: bottom - top};
 }

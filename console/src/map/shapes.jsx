@@ -6,20 +6,20 @@ import {toneOf} from "../ui/parts.jsx";
 import {sizeOf} from "./layout.js";
 
 const fails = (entry) => sensible(entry.error_rate) > 0;
-const KINDS = {component: (node) => node.entry.kind, exchange: () => "exchange", group: (node) => plural(node.members, "component")};
-
-export function spoken(node) {
-  const {entry} = node;
-  return [node.type === "group" ? `group ${shown(node.name, 80)}` : shown(node.name, 80), KINDS[node.type](node), node.type === "component" && (entry.gone ? "gone" : entry.state), sensible(entry.rate) !== null && `${rate(entry.rate)} handled`, fails(entry) && `${rate(entry.error_rate)} fail`].filter(Boolean).map((each) => shown(each, 100)).join(", ");
-}
+// Among many edges some message always fails: their sum fails from one in a hundred on.
+const edgeFails = ({entry, isSum}) => fails(entry) && (!isSum || entry.error_rate * 100 >= entry.rate);
+const COLUMNS = {component: 16, group: 16, exchange: 15};
 
 // What a node shows, as plain values: it is drawn again only if one of them has changed.
 export function shownOf(node) {
   const {entry} = node, bad = fails(entry);
   const small = node.type === "exchange" ? "exchange" : node.type === "group" ? plural(node.members, "component") : entry.gone ? "gone" : shown(entry.kind, 20);
+  const number = sensible(entry.rate) === null || entry.kind === "program" ? "" : !bad ? rate(entry.rate) : node.type === "group" ? `✕ ${rate(entry.error_rate)}` : `✕ ${rate(entry.error_rate)} of ${rate(entry.rate)}`;
+  const lines = [fitted(node.name, COLUMNS[node.type]), node.type === "exchange" && number ? `${small} · ${number}` : small];
+  // A screen reader says what is seen, in the same words, and then the state, which is seen as a sign.
+  const label = [...lines, node.type !== "exchange" && number, node.type === "component" && !entry.gone && entry.state && shown(entry.state, 30)].filter(Boolean).join(" ");
   return {
-    id: node.id, type: node.type, name: node.name, small, bad, label: spoken(node), tone: node.type === "exchange" ? "none" : toneOf(entry), isGone: entry.gone === true, isProgram: entry.kind === "program",
-    number: sensible(entry.rate) === null || entry.kind === "program" ? "" : bad ? `✕ ${rate(entry.error_rate)} of ${rate(entry.rate)}` : rate(entry.rate),
+    id: node.id, type: node.type, name: node.name, small, bad, label, number, tone: node.type === "exchange" ? "none" : toneOf(entry), isGone: entry.gone === true, isProgram: entry.kind === "program",
   };
 }
 
@@ -28,17 +28,19 @@ export const Node = memo(({id, type, name, small, bad, label, tone, isGone, isPr
   const classes = ["node", type, tone, isProgram && "program", isGone && "gone", isNear && "near", isChosen && "chosen", bad && "failing"].filter(Boolean).join(" ");
   const own = isCopy ? {"aria-hidden": "true"} : {role: "button", "data-node": id, tabIndex: isFirst ? 0 : -1, "aria-label": label, "aria-pressed": isChosen ? "true" : "false"};
   return <g class={classes} {...own} transform={`translate(${x - width / 2} ${y - height / 2})`}>
-    {!isCopy && <title>{shown(name, 500)}</title>}
+    {!isCopy && name.length > COLUMNS[type] && <title>{shown(name, 500)}</title>}
     {type === "group" && <rect class="stack" x="5" y="5" width={width} height={height} rx="10" />}
     <rect class="body" width={width} height={height} rx={type === "exchange" ? height / 2 : 10} />
-    {type === "exchange"
-      ? <><text class="title" x={width / 2} y="17" text-anchor="middle">{fitted(name, 18)}</text><text class="small" x={width / 2} y="30" text-anchor="middle">{number ? `exchange · ${number}` : "exchange"}</text></>
-      : <>
-        <Mark tone={tone} />
-        <text class="title" x="30" y="25">{fitted(name, 18)}</text>
-        <text class="small" x="14" y="47">{small}</text>
-        {number && <text class={bad ? "number fail" : "number"} x={width - 12} y="47" text-anchor="end">{number}</text>}
-      </>}
+    <g>
+      {type === "exchange"
+        ? <><text class="title" x={width / 2} y="17" text-anchor="middle">{fitted(name, COLUMNS[type])}</text>{" "}<text class="small" x={width / 2} y="30" text-anchor="middle">{number ? `exchange · ${number}` : "exchange"}</text></>
+        : <>
+          <Mark tone={tone} />
+          <text class="title" x="30" y="25">{fitted(name, COLUMNS[type])}</text>{" "}
+          <text class="small" x="14" y="47">{small}</text>{" "}
+          {number && <text class={bad ? "number fail" : "number"} x={width - 12} y="47" text-anchor="end">{number}</text>}
+        </>}
+    </g>
   </g>;
 });
 
@@ -52,7 +54,7 @@ function Mark({tone}) {
 // Widths in steps, so that a rate which moves a little changes nothing.
 export function lineOf(edge) {
   const number = sensible(edge.entry.rate) ?? 0;
-  return {id: edge.id, kind: edge.kind, bad: fails(edge.entry), idle: number === 0, width: 1.25 + Math.round(Math.min(3.5, Math.log10(1 + number) * 1.2) * 2) / 2};
+  return {id: edge.id, kind: edge.kind, bad: edgeFails(edge), idle: number === 0, width: 1.25 + Math.round(Math.min(3.5, Math.log10(1 + number) * 1.2) * 2) / 2};
 }
 
 export const Edge = memo(({id, kind, path, bad, idle, width, isNear, isChosen}) => <g class={["edge", kind, bad && "failing", idle && "idle", isNear && "near", isChosen && "chosen"].filter(Boolean).join(" ")} data-edge={id}>
@@ -61,7 +63,7 @@ export const Edge = memo(({id, kind, path, bad, idle, width, isNear, isChosen}) 
 </g>);
 
 export function labelOf(edge) {
-  const bad = fails(edge.entry), time = sensible(edge.entry.p99) !== null ? ` · ${seconds(edge.entry.p99)}` : "";
+  const bad = edgeFails(edge), time = sensible(edge.entry.p99) !== null ? ` · ${seconds(edge.entry.p99)}` : "";
   return {text: `${rate(edge.entry.rate)}${bad ? ` ✕ ${rate(edge.entry.error_rate)}` : time}`, bad};
 }
 

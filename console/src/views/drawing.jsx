@@ -2,12 +2,11 @@
 import {useEffect, useLayoutEffect, useMemo, useRef, useState} from "preact/hooks";
 import {createCamera} from "../map/camera.js";
 import {groupOf, neighbours} from "../map/graph.js";
-import {arranged, boundsOf} from "../map/layout.js";
+import {arranged, boundsOf, MOST_LABELS} from "../map/layout.js";
 import {pathOf} from "../map/paths.js";
 import {Box, Edge, Label, labelOf, lineOf, Node, shownOf} from "../map/shapes.jsx";
 import {memo} from "../ui/memo.js";
 
-const MOST_LABELS = 60;
 const MOST_EDGES = 400; // above, those that work are one line each kind: 2,000 elements would stutter
 const MOST_NODES = 90;
 
@@ -44,7 +43,7 @@ export function Drawing({graph, grouping, filter, chosen, onChoose, onEdge, onTo
   const {layout, paths, arrange} = useLayout(graph, grouping, filter);
   const isMany = graph.nodes.size > MOST_NODES || graph.edges.size > MOST_EDGES, isChosen = graph.nodes.has(chosen) || graph.edges.has(chosen);
   const near = useMemo(() => (isChosen ? neighbours(graph, chosen) : null), [graph, chosen, isChosen]);
-  const fit = () => camera.current.fit(boundsOf([...graph.nodes.values()], layout.places)), latest = useRef(fit);
+  const fit = () => camera.current.fit(boundsOf([...graph.nodes.values()], layout.places, graph.edges.size >= layout.routes.size ? layout.routes : undefined)), latest = useRef(fit);
   latest.current = fit;
 
   useLayoutEffect(() => {
@@ -57,7 +56,12 @@ export function Drawing({graph, grouping, filter, chosen, onChoose, onEdge, onTo
     };
   }, []);
   useLayoutEffect(() => { if (!camera.current.isMoved()) fit(); }, [layout]);
-  useEffect(() => { if (graph.nodes.has(chosen)) camera.current.show(layout.places.get(chosen)); }, [chosen]);
+  // Where names are too small to be read, what is chosen comes near, with its neighbours.
+  useEffect(() => {
+    if (!isChosen) return;
+    if (isMany && camera.current.isFar()) camera.current.fit(boundsOf([...near.nodes].map((id) => graph.nodes.get(id)).filter(Boolean), layout.places), true);
+    else if (graph.nodes.has(chosen)) camera.current.show(layout.places.get(chosen));
+  }, [chosen]);
 
   const targetOf = (event) => ({node: graph.nodes.get(event.target.closest?.("[data-node]")?.dataset.node), edge: graph.edges.get(event.target.closest?.("[data-edge]")?.dataset.edge)});
   const press = (event) => {

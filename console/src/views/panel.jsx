@@ -34,7 +34,7 @@ const Numbers = ({of}) => <dl class="numbers">{of.map(([name, value, tone]) => <
 function EdgeLines({state, type, id}) {
   const ends = [...state.edges].filter(([, each]) => each.from && each.to);
   const out = ends.filter(([, each]) => each.from.type === type && each.from.id === id), into = ends.filter(([, each]) => each.to.type === type && each.to.id === id);
-  const line = (other) => ([key, each]) => <li key={key}><a href={href("map", "edge", key)} aria-label={`${each.kind === "call" ? "call" : "message"} ${shown(each.from.id, 60)} to ${shown(each.to.id, 60)}`}><span class={`kind ${each.kind}`}>{each.kind === "call" ? "call" : "msg"}</span> <Name of={each[other].id} /></a><span class={sensible(each.error_rate) > 0 ? "bad" : ""}>{sensible(each.error_rate) > 0 && `✕ ${rate(each.error_rate)} of `}{rate(each.rate)}</span><span class="note">{seconds(each.p99)}</span></li>;
+  const line = (other) => ([key, each]) => <li key={key}><a href={href("map", "edge", key)}><span class={`kind ${each.kind}`}>{each.kind === "call" ? "call" : "msg"}</span> <Name of={each[other].id} /></a><span class={sensible(each.error_rate) > 0 ? "bad" : ""}>{sensible(each.error_rate) > 0 && `✕ ${rate(each.error_rate)} of `}{rate(each.rate)}</span><span class="note">{seconds(each.p99)}</span></li>;
   return <>
     {into.length > 0 && <Part title="Comes from" count={into.length}><ul class="lines">{into.slice(0, MOST).map(line("from"))}</ul></Part>}
     {out.length > 0 && <Part title="Goes to" count={out.length}><ul class="lines">{out.slice(0, MOST).map(line("to"))}</ul></Part>}
@@ -60,7 +60,7 @@ function OfComponent({state, id}) {
       <span class={sensible(each.error_rate) > 0 ? "bad" : ""}>{sensible(each.error_rate) > 0 && `✕ ${rate(each.error_rate)} of `}{rate(each.rate)}</span><span class="note">{seconds(each.p99)}</span></li>)}</ul></Part>}
     {errors.length > 0 && <Part title="Last errors"><ul class="errors">{errors.slice(0, 10).map((each) => <li key={each.handler}><bdi>{shown(each.last_error, 300)}</bdi><small class="note">in <Name of={each.name || each.handler} />, {ago(each.last_error_at)}</small></li>)}</ul></Part>}
     {queues.length > 0 && <Part title="Queues" count={queues.length}><ul class="lines">{queues.slice(0, MOST).map((each) => <li key={each.name}><a href={href("map", "queue", each.name)}><Name of={each.name} /></a><span>{count(each.depth)} waiting</span>{each.parked > 0 ? <a class="bad" href={href("failed", each.name)}>{count(each.parked)} parked</a> : <span />}</li>)}</ul></Part>}
-    {entry.instances?.length > 0 && <Part title="Processes" count={entry.instances.length + (entry.left_out ?? 0)}><ul class="lines">{entry.instances.slice(0, MOST).map((each, at) => <li key={`${each.key} ${at}`}><span><State entry={each} /> <Name of={`${each.pid ?? "?"}@${each.host ?? "?"}`} /></span><span>{rate(each.rate)}</span><span class="note">{duration(each.uptime)}</span></li>)}</ul></Part>}
+    {entry.instances?.length > 0 && <Part title="Processes" count={entry.instances.length + (entry.left_out ?? 0)}><ul class="lines">{entry.instances.slice(0, MOST).map((each, at) => <li key={`${each.key} ${at}`}><span><State entry={each} /> <Name of={`${each.pid ?? "?"}@${each.host ?? "?"}`} /></span><span>{rate(each.rate)}</span><span class="note">{each.gone || !sensible(each.started) ? "–" : duration(Date.now() / 1000 - each.started)}</span></li>)}</ul></Part>}
     {entry.kind !== "program" && askable(id) && <Asked id={id} />}
   </>;
 }

@@ -1,5 +1,5 @@
 // Try it: a call or a message from a form that the contract has made.
-import {useMemo, useState} from "preact/hooks";
+import {useEffect, useMemo, useRef, useState} from "preact/hooks";
 import {askable, post} from "../api.js";
 import {draftOf, valueOf} from "../form.js";
 import {href} from "../route.js";
@@ -52,7 +52,8 @@ function Form({state, component, form}) {
   const [text, setText] = useState("{}");
   const [problems, setProblems] = useState([]);
   const [outcome, setOutcome] = useState(null);
-  const isCall = form.category === "rpc";
+  const isCall = form.category === "rpc", answer = useRef(null);
+  useEffect(() => { if (outcome && !outcome.busy) answer.current.scrollIntoView({block: "nearest"}); }, [outcome]);
 
   const read = () => (mode === "form" ? valueOf(form.schema, draft) : valueOf({}, text));
   function change(next) {
@@ -87,7 +88,7 @@ function Form({state, component, form}) {
         : <JsonText text={text} onText={setText} problems={problems} hasSchema={hasSchema} />}
       <div class="actions"><Act kind="primary" why={state.about.write ? "" : READ_ONLY} onPress={submit}>{isCall ? "Call" : "Send"}</Act></div>
     </form>
-    <div aria-live="polite">{outcome && <Outcome outcome={outcome} isCall={isCall} />}</div>
+    <div ref={answer} class="outcome" aria-live="polite">{outcome && <Outcome outcome={outcome} isCall={isCall} />}</div>
     {form.errors?.length > 0 && <p class="note">It may answer with {form.errors.slice(0, 20).map((each, at) => <>{at > 0 && ", "}<Code of={each} /></>)}.</p>}
   </>;
 }
