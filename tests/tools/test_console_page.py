@@ -1,4 +1,4 @@
-"""The committed page of ``postage web`` is small, loads nothing from outside, and fits its sources."""
+"""The committed page of ``postage web`` is small, loads nothing from outside, fits its sources."""
 
 from __future__ import annotations
 
