@@ -7,9 +7,10 @@ channel.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from postage.cli.console.sightings import Sighting, items_at, text_at
 from postage.cli.console.state import Entry, name_of
@@ -47,6 +48,8 @@ class Depths:
         self._clock = clock
         self._queues: dict[str, _Queue] = {}
         self._depths: dict[str, _Depth] = {}
+        self._turns: list[tuple[float, str]] = []
+        """When each queue is due, the next one first; a turn that is outdated is passed over."""
 
     def learn(self, sightings: Iterable[Sighting]) -> None:
         """Take the queues from what the components say they are."""
@@ -59,7 +62,8 @@ class Depths:
         for name in self._depths.keys() - wanted:
             del self._depths[name]
         for name in wanted - {""}:
-            self._depths.setdefault(name, _Depth())
+            if name not in self._depths:
+                self._note(name, _Depth())
 
     def _add(self, name: str, binding: object, component: str, park: str) -> None:
         if not name or (name not in self._queues and len(self._queues) >= MOST_QUEUES):
@@ -74,16 +78,20 @@ class Depths:
 
     def due(self) -> str | None:
         """Return the queue that has been due for the longest time; None if none is."""
-        name = min(self._depths, key=lambda each: self._depths[each].due, default=None)
-        return name if name is not None and self._depths[name].due <= self._clock() else None
+        while self._turns and self._turns[0][0] <= self._clock():
+            due, name = self._turns[0]
+            if name in self._depths and self._depths[name].due == due:
+                return name
+            heapq.heappop(self._turns)
+        return None
 
     def found(self, name: str, depth: int, consumers: int) -> None:
         """Note the depth of the queue *name*, and how many consumers it has."""
-        self._depths[name] = _Depth(depth, consumers, due=self._clock() + EVERY)
+        self._note(name, _Depth(depth, consumers, due=self._clock() + EVERY))
 
     def refused(self, name: str, problem: str) -> None:
         """Note that the broker does not tell the depth of *name*; no *problem*: it is not there."""
-        self._depths[name] = _Depth(problem=problem, due=self._clock() + MISSING_EVERY)
+        self._note(name, _Depth(problem=problem, due=self._clock() + MISSING_EVERY))
 
     def entries(self) -> dict[str, Entry]:
         """Return the queues as entries of the state."""
@@ -106,4 +114,8 @@ class Depths:
     def hurry(self, name: str) -> None:
         """Look at the queue *name* soon: something has been done to it."""
         if name in self._depths:
-            self._depths[name].due = 0.0
+            self._note(name, replace(self._depths[name], due=0.0))
+
+    def _note(self, name: str, known: _Depth) -> None:
+        self._depths[name] = known
+        heapq.heappush(self._turns, (known.due, name))

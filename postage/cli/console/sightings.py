@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from postage.cli.fleet.descriptions import Description, handled, number_at
+from postage.cli.fleet.descriptions import LARGEST, Description, handled
 
 __all__ = ["CounterKey", "Sighting", "Sightings", "amount_at", "items_at", "text_at"]
 
@@ -30,6 +30,8 @@ MOST = 5000
 """Processors that are kept."""
 LONGEST = 200
 """Characters of a text that are kept."""
+
+_NUMBERS = frozenset({int, float})  # and not bool
 
 CounterKey = tuple[str, ...]
 """What a count belongs to: ``("handled",)``, ``("failed",)``, ``(handler, "received")``,
@@ -45,8 +47,9 @@ def text_at(values: Any, *path: str, longest: int = LONGEST) -> str:
 
 def amount_at(values: Any, *path: str) -> float | None:
     """Return the number at *path*; None if there is none, or if it is negative."""
-    number = number_at(values, *path)
-    return None if number is None or number < 0 else number
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if type(values) in _NUMBERS and 0 <= values < LARGEST else None
 
 
 def items_at(values: Any, key: str, most: int) -> Iterator[Any]:
