@@ -62,8 +62,8 @@ export function serve({state: name = "shop", port = 0, write = true, token = fal
       if (job.done === total) {
         clearInterval(step);
         Object.assign(job, {state: "done", text: `${total} replayed`});
-        const entry = state.queues[queue];
-        if (entry) tell("change", {queues: {[queue]: (state.queues[queue] = {...entry, parked: Math.max(0, entry.parked - total)})}});
+        const entry = state.queues[queue.replace(/\.parked$/, "")];
+        if (entry) tell("change", {queues: {[entry.name]: (state.queues[entry.name] = {...entry, parked: Math.max(0, entry.parked - total)})}});
       }
       tell("change", {jobs: {[id]: (state.jobs[id] = {...job})}});
     }, 250);
@@ -76,8 +76,9 @@ export function serve({state: name = "shop", port = 0, write = true, token = fal
     if (parts[0] === "state") return {...state, history: history()};
     if (parts[0] === "components") return state.components[parts[1]] ? details(state, parts[1]) : [404, "no such component"];
     if (method === "GET" && parts[0] === "parked") {
-      if (!state.queues[parts[1]]?.parking) return [409, `the queue ${parts[1]} has consumers, so looking would disturb them`];
-      const found = parked(parts[1], state.queues[parts[1]].parked);
+      const entry = Object.values(state.queues).find((each) => each.parking === parts[1]);
+      if (!entry) return [409, `the queue ${parts[1]} has consumers, so looking would disturb them`];
+      const found = parked(entry.name, entry.parked);
       if (parts.length === 2) return {...found, messages: found.messages.map(({body: _, ...each}) => each)};
       if (parts[2] === "diff") return diff(parts[1], search.get("a"), search.get("b"));
       return found.messages.find((each) => each.id === parts[2]) ?? [404, `no message ${parts[2]} in ${parts[1]}: it may have been replayed`];

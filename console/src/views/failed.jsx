@@ -8,11 +8,15 @@ import {Act, Busy, Code, Confirm, Empty, Facts, Name, Problem, READ_ONLY, ReadOn
 import {useAnswer} from "../ui/hooks.js";
 import {Table} from "../ui/table.jsx";
 
+// The queue in which what has failed in *queue* waits: the server looks there.
+const parkingOf = (state, queue) => state.queues.get(queue)?.parking ?? queue;
+const exceptionOf = (told) => (told?.exception ?? "").replace(/^builtins\./, "") || told?.why || "unknown";
+
 export function Failed({state, parts: [queue, id]}) {
   if (queue === undefined) return <Queues state={state} />;
   return <section>
     <nav class="crumbs" aria-label="Where this is"><a href={href("failed")}>Failed</a> <span aria-hidden="true">/</span> {id === undefined ? <Name of={queue} /> : <><a href={href("failed", queue)}><Name of={queue} /></a> <span aria-hidden="true">/</span> <Name of={id} /></>}</nav>
-    {!askable(queue) ? <Problem>A queue without a name cannot be looked into.</Problem> : id === undefined ? <Parked key={queue} state={state} queue={queue} /> : <Message key={id} state={state} queue={queue} id={id} />}
+    {!askable(queue) ? <Problem>A queue without a name cannot be looked into.</Problem> : id === undefined ? <Parked key={queue} state={state} queue={queue} parking={parkingOf(state, queue)} /> : <Message key={id} state={state} queue={queue} parking={parkingOf(state, queue)} id={id} />}
   </section>;
 }
 
@@ -45,12 +49,12 @@ export function Jobs({state, queue}) {
 }
 
 // Asks before it replays: {ask(chosen, question), shown}.
-function useReplay(queue) {
+function useReplay(queue, parking) {
   const [asked, setAsked] = useState(null), [error, setError] = useState("");
   const start = async () => {
     setAsked(null);
     setError("");
-    await post(["parked", queue, "replay"], asked.chosen).catch((problem) => setError(problem.message));
+    await post(["parked", parking, "replay"], asked.chosen).catch((problem) => setError(problem.message));
   };
   return {
     ask: (chosen, what) => setAsked({chosen, what}),
@@ -64,21 +68,21 @@ function useReplay(queue) {
 // Changes whenever a replay of the queue ends: then the list is out of date.
 const endedIn = (state, queue) => [...state.jobs].filter(([, each]) => each.queue === queue && each.state !== "running").map(([id]) => id).join(" ");
 
-function Parked({state, queue}) {
-  const {value, error, busy, again} = useAnswer(["parked", queue], endedIn(state, queue));
-  const replay = useReplay(queue), why = state.about.write ? "" : READ_ONLY;
+function Parked({state, queue, parking}) {
+  const {value, error, busy, again} = useAnswer(["parked", parking], endedIn(state, parking));
+  const replay = useReplay(queue, parking), why = state.about.write ? "" : READ_ONLY;
   const [chosen, setChosen] = useState(() => new Set()), [group, setGroup] = useState(null), [differing, setDiffering] = useState(null);
   const messages = value?.messages ?? [], groups = value?.groups ?? [];
   const picked = messages.filter((each) => chosen.has(each.id)).map((each) => each.id);
   const toggle = (id) => setChosen((old) => { const next = new Set(old); next.has(id) ? next.delete(id) : next.add(id); return next; });
   const columns = useMemo(() => messageColumns(queue, chosen, toggle), [queue, chosen]);
   const rows = useMemo(() => messages.filter((each) => group === null || each.group === group).map((each) => [each.id, each]), [value, group]);
-  const compare = () => getDifference(queue, picked[0], picked[1]);
+  const compare = () => getDifference(parking, picked[0], picked[1]);
 
   return <>
     <header class="heading"><h1><Name of={queue} /></h1><div class="actions"><button type="button" onClick={again} aria-disabled={busy ? "true" : undefined}>Refresh</button>{value && messages.length > 0 && <Act kind="primary" why={why} onPress={() => replay.ask({all: true}, `all ${plural(value.count, "message")}`)}>Replay all</Act>}</div></header>
     {!state.about.write && <ReadOnly />}
-    <Jobs state={state} queue={queue} />
+    <Jobs state={state} queue={parking} />
     {replay.shown}
     {error && <Problem><bdi>{shown(error, 1000)}</bdi></Problem>}
     {!value && busy && <Busy>Looking into the parking queue…</Busy>}
@@ -86,7 +90,7 @@ function Parked({state, queue}) {
     {value && messages.length > 0 && <>
       <h2>{plural(groups.length, "group")}</h2>
       <ul class="groups">{groups.map((each) => <li key={each.id} class="card">
-        <h3><Name of={each.exception || each.why || "unknown"} /></h3>
+        <h3><Name of={exceptionOf(each)} /></h3>
         <p class="note"><Code of={each.place || "unknown place"} />{each.handler && <> in <Code of={each.handler} /></>}</p>
         <p><strong>{plural(each.count, "message")}</strong> <span class="note">{ago(each.newest)}{each.oldest !== each.newest && `, oldest ${ago(each.oldest)}`}</span></p>
         <div class="actions"><button type="button" aria-pressed={group === each.id} onClick={() => setGroup(group === each.id ? null : each.id)}>Show only these</button><Act why={why} onPress={() => replay.ask({group: each.id}, `the group of ${plural(each.count, "message")}`)}>Replay group</Act></div>
@@ -105,7 +109,7 @@ const messageColumns = (queue, chosen, toggle) => [
   {name: "id", title: "Message", of: (each) => each.id, show: (each) => <span class="pick"><input type="checkbox" aria-label={`Choose ${shown(each.id, 60)}`} checked={chosen.has(each.id)} onChange={() => toggle(each.id)} /><a href={href("failed", queue, each.id)}><Name of={each.id} /></a></span>},
   {name: "number", title: "Place", number: true, of: (each) => -each.number, show: (each) => count(each.number)},
   {name: "name", title: "Name", of: (each) => each.name, show: (each) => <Name of={each.name} />},
-  {name: "why", title: "What failed", of: (each) => each.dossier?.exception, show: (each) => <span class="two"><Name of={each.dossier?.exception || each.dossier?.why || "unknown"} /><small><Name of={each.dossier?.text || each.damaged || "–"} /></small></span>},
+  {name: "why", title: "What failed", of: (each) => each.dossier?.exception, show: (each) => <span class="two"><Name of={exceptionOf(each.dossier)} /><small><Name of={each.dossier?.text || each.damaged || "–"} /></small></span>},
   {name: "attempts", title: "Attempts", number: true, of: (each) => each.dossier?.attempts, show: (each) => count(each.dossier?.attempts)},
   {name: "parked", title: "Parked", number: true, of: (each) => each.dossier?.parked, show: (each) => ago(each.dossier?.parked)},
 ];
@@ -116,19 +120,19 @@ function Difference({lines, onClose}) {
     <pre class="diff" tabIndex={0}>{(lines ?? []).map((line, at) => <span key={at} class={kind(String(line))}>{block(line, 2000)}{"\n"}</span>)}</pre></section>;
 }
 
-function Message({state, queue, id}) {
-  const {value, error, busy, again} = useAnswer(["parked", queue, id]), replay = useReplay(queue);
+function Message({state, queue, parking, id}) {
+  const {value, error, busy, again} = useAnswer(["parked", parking, id]), replay = useReplay(queue, parking);
   const told = value?.dossier ?? {};
   return <>
     <header class="heading"><h1><Name of={value?.name || id} /></h1><div class="actions"><button type="button" onClick={again}>Refresh</button>{value && <Act kind="primary" why={state.about.write ? "" : READ_ONLY} onPress={() => replay.ask({ids: [id]}, "this message")}>Replay</Act>}</div></header>
     {!state.about.write && <ReadOnly />}
-    <Jobs state={state} queue={queue} />
+    <Jobs state={state} queue={parking} />
     {replay.shown}
     {error && <Problem><bdi>{shown(error, 1000)}</bdi></Problem>}
     {!value && busy && <Busy>Looking for the message…</Busy>}
     {value && <>
-      <div class="card"><h2 class="bad"><Name of={told.exception || told.why || "It failed"} /></h2>{told.text && <p><bdi>{shown(told.text, 2000)}</bdi></p>}
-        <Facts of={[["Why", told.why && <Name of={told.why} />], ["Place", told.place && <Code of={told.place} />], ["Handler", told.handler && <Code of={told.handler} />], ["Component", told.component && <a href={href("map", "component", told.component)}><Name of={told.component} /></a>], ["Host", told.host && <Name of={told.host} />], ["Process", told.pid && <Name of={told.pid} />], ["Exchange", <Name of={value.exchange || "the default exchange"} />], ["Routing key", <Code of={value.routing_key} />], ["Attempts", count(told.attempts)], ["First failed", when(told.first_failed)], ["Parked", when(told.parked)], ["Damaged", value.damaged && <Name of={value.damaged} />]]} /></div>
+      <div class="card"><h2 class="bad"><Name of={exceptionOf(told)} /></h2>{told.text && <p><bdi>{shown(told.text, 2000)}</bdi></p>}
+        <Facts of={[["Why", told.why && <Name of={told.why} />], ["Place", told.place && <Code of={told.place} />], ["Handler", told.handler && <Code of={told.handler} />], ["Component", told.component && <a href={href("map", "component", told.component)}><Name of={told.component} /></a>], ["Host", told.host && <Name of={told.host} />], ["Process", told.pid && <Name of={told.pid} />], ["Exchange", <Name of={told.exchange || value.exchange || "the default exchange"} />], ["Routing key", <Code of={told.routing_key ?? value.routing_key} />], ["Attempts", count(told.attempts)], ["First failed", when(told.first_failed)], ["Parked", when(told.parked)], ["Damaged", value.damaged && <Name of={value.damaged} />]]} /></div>
       {told.traceback && <><h2>Traceback</h2><pre tabIndex={0}><bdi>{block(told.traceback)}</bdi></pre></>}
       <h2>Body</h2><pre tabIndex={0}><bdi>{block(value.body !== undefined ? JSON.stringify(value.body, null, 2) : value.text ?? value.base64 ?? "")}</bdi></pre>
       <h2>Properties and headers</h2><pre tabIndex={0}><bdi>{block(JSON.stringify(value.properties ?? {}, null, 2))}</bdi></pre>
