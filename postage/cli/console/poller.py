@@ -43,6 +43,8 @@ SHARE = 0.03
 """The part of a processor that rounds may take: of a large system they are less frequent."""
 WAIT = 0.8
 """Seconds for which a round waits for answers."""
+PATIENCE = 3.0
+"""Seconds after which a round that has not ended is looked into: the broker may be away."""
 DESCRIBED_EVERY = 60.0
 """Seconds after which processors are asked again what they are: groups and queues may change."""
 LOOKS = 0.1
@@ -96,11 +98,11 @@ class Poller:
     def run(self) -> None:
         """Ask until this greenlet is killed; switches."""
         looking = gevent.spawn(self._look_at_queues)
-        self.ask()  # the next round then tells rates
+        self._ask_or_tell_why_not()  # the next round then tells rates
         try:
             while True:
                 began, spent = time.monotonic(), time.process_time()
-                self.ask()
+                self._ask_or_tell_why_not()
                 spent = time.process_time() - spent
                 pause = began + self._interval - time.monotonic()
                 if self._sightings.are_missed:  # killed, or late: the next answer tells soon
@@ -108,6 +110,18 @@ class Poller:
                 gevent.sleep(max(pause, began + spent / SHARE - time.monotonic(), 0.0))
         finally:
             looking.kill(block=False)
+
+    def _ask_or_tell_why_not(self) -> None:
+        """Ask once; while the questions wait for the broker, tell so."""
+        asking = gevent.spawn(self.ask)
+        try:
+            while not asking.ready():
+                asking.join(PATIENCE)
+                if not asking.ready() and self.about["problem"] != self._lost():
+                    self.about["problem"] = self._lost()
+                    self.remake()
+        finally:
+            asking.kill(block=False)
 
     def ask(self, wait: float = WAIT) -> None:
         """Ask all processes once, for *wait* seconds; switches, and never raises."""
