@@ -59,7 +59,7 @@ class StateStream:
         self._state: Collections = {}
         self.number = 0
         """How many states there have been."""
-        self._change = self._whole = b""
+        self._change = self._whole = self._whole_event = b""
         self._next = gevent.event.Event()
         self.streams = 0
         """How many browsers watch."""
@@ -70,14 +70,17 @@ class StateStream:
         self._state = state
         if not changed:
             return
-        self.number, self._whole = self.number + 1, b""
-        self._change = encoded_event("change", changed) if self.streams else b""
+        self.number += 1
+        self._whole = self._whole_event = b""
+        self._change = event_of("change", compact_json(changed)) if self.streams else b""
         self._next.set()
         self._next = gevent.event.Event()
 
-    def whole(self) -> dict[str, Any]:
-        """Return the whole state, with its history."""
-        return {**self._state, "history": self._history()}
+    def whole(self) -> bytes:
+        """Return the whole state with its history, as JSON that all who ask for it share."""
+        if not self._whole:
+            self._whole = compact_json({**self._state, "history": self._history()})
+        return self._whole
 
     def events(self) -> BrowserEvents:
         """Return the events for one browser; raises `TooManyBrowsers`."""
@@ -98,12 +101,12 @@ class StateStream:
             return number, b""
         if number == self.number - 1 and self._change:
             return self.number, self._change
-        return self.number, self._whole_event()
+        return self.number, self._as_event()
 
-    def _whole_event(self) -> bytes:
-        if not self._whole:
-            self._whole = encoded_event("state", self.whole())
-        return self._whole
+    def _as_event(self) -> bytes:
+        if not self._whole_event:
+            self._whole_event = event_of("state", self.whole())
+        return self._whole_event
 
 
 class BrowserEvents:
@@ -132,7 +135,11 @@ class BrowserEvents:
             self._stream.streams -= 1
 
 
-def encoded_event(name: str, data: Any) -> bytes:
-    """Return an event; JSON has no line breaks, so *data* is one line."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return f"event: {name}\ndata: {text}\n\n".encode()
+def compact_json(data: Any) -> bytes:
+    """Return *data* as one line: JSON has no line breaks."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+
+
+def event_of(name: str, line: bytes) -> bytes:
+    """Return an event that has *line* as its data."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), line)

@@ -166,8 +166,11 @@ def _add_reading(app: Flask, stream: StateStream, actions: Actions) -> None:
     def events() -> Response:
         return Response(stream.events(), content_type="text/event-stream")
 
+    @app.get("/api/state")
+    def state() -> Response:
+        return Response(stream.whole(), content_type="application/json")
+
     answers: dict[str, Callable[..., Any]] = {
-        "/api/state": stream.whole,
         "/api/components/<path:name>": actions.component,
         "/api/parked/<queue>": actions.parked,
         "/api/parked/<queue>/<id_>": actions.parked_message,
