@@ -115,3 +115,24 @@ def test_browsers_that_do_not_read_cost_no_memory(loud: Target):
         assert got > 20 * MEGABYTE
         assert most - before < 100 * MEGABYTE, f"{(most - before) / MEGABYTE:.0f} MB"
         assert loud.ask("GET", "/api/state").status == 200
+
+
+@pytest.mark.slow
+def test_answers_that_nobody_reads_cost_no_memory(loud: Target):
+    assert loud.ask("GET", "/api/state").status == 200
+    before, places, most = loud.memory(), loud.descriptors(), 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            sock = stack.enter_context(loud.connect(receive_buffer=4096))
+            sock.sendall(loud.request("GET", "/api/state"))
+            most = max(most, loud.memory())
+
+        assert loud.ask("GET", "/api/state").status == 200
+
+        def are_cut_off() -> bool:
+            nonlocal most
+            most = max(most, loud.memory())
+            return loud.descriptors() <= places
+
+        wait_until(are_cut_off, web_connections.SEND_LIMIT + SOON)
+    assert most - before < 100 * MEGABYTE, f"{(most - before) / MEGABYTE:.0f} MB"
