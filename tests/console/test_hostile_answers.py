@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postage.cli.console.sightings import Sightings
@@ -89,6 +89,7 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+@example([[{"uptime": 10**12, "instance": "a", "fingerprint": {"name": None}}]])
 @given(st.lists(st.lists(DESCRIPTIONS, max_size=4), min_size=1, max_size=4))
 def test_any_answers_make_a_state_of_plain_data(rounds: list[list[dict[str, Any]]]) -> None:
     sightings = Sightings()

@@ -137,7 +137,8 @@ class Sighting:
             self._samples.clear()
             self.started = None
         if self.started is None:
-            self.started = round(time.time() - uptime)
+            started = round(time.time() - uptime)
+            self.started = started if started > 0 else None  # else its clock cannot be right
         if self._samples and uptime == self._samples[-1][0]:
             return  # the same answer twice
         self._samples.append((uptime, counts_of(told)))
