@@ -25,7 +25,7 @@ EXTRAS := cli,demo,metrics,otel,reload,top,typed,yaml
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides console package clean
+.PHONY: help venv demo shop test quick prerelease soak chaos kills cluster hostile steady account fuzz check format coverage bench gate figures docs guides console pictures package clean
 
 help:
 	@echo "make venv      create $(VENV) with the package, editable, and all tools"
@@ -51,6 +51,7 @@ help:
 	@echo "make docs      build the site of the documentation, and a man page, in build/site; warnings are errors"
 	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
 	@echo "make console   build the page of postage web out of console/; the only task that needs Node"
+	@echo "make pictures  take the screenshots of docs/images; needs Node and Chromium"
 	@echo "make package   build sdist and wheel in dist, and try them in fresh environments"
 	@echo "make clean     remove everything that the other targets have made"
 
@@ -213,6 +214,9 @@ package: $(VENV)/.release
 console:
 	@command -v npm >/dev/null || { echo "make console needs Node 20 or newer, with npm."; exit 1; }
 	cd console && npm ci && npm test && npm run build
+
+pictures: console
+	cd console && npm run pictures
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m tools.build_site

@@ -17,6 +17,7 @@ export function App({store, reconnect}) {
   const state = useStore(store), {view, parts} = useRoute(), [filter, setFilter] = useState("");
   const parked = [...state.queues.values()].reduce((sum, each) => sum + (each.parked > 0 && each.parked < 1e12 ? each.parked : 0), 0);
   useTitle(view, parts);
+  useEffect(() => document.querySelector(".top nav [aria-current]")?.scrollIntoView({block: "nearest", inline: "center"}), [view]);
   return <>
     <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
     <header class="top">

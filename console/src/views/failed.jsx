@@ -1,5 +1,5 @@
 // What failed: queues with parked messages, their groups, one message, the difference of two.
-import {useMemo, useState} from "preact/hooks";
+import {useEffect, useMemo, useState} from "preact/hooks";
 import {askable, getDifference, post} from "../api.js";
 import {ago, count, when} from "../numbers.js";
 import {href} from "../route.js";
@@ -73,6 +73,7 @@ function Parked({state, queue, parking}) {
   const replay = useReplay(queue, parking), why = state.about.write ? "" : READ_ONLY;
   const [chosen, setChosen] = useState(() => new Set()), [group, setGroup] = useState(null), [differing, setDiffering] = useState(null);
   const messages = value?.messages ?? [], groups = value?.groups ?? [];
+  useEffect(() => setDiffering(null), [value]); // the messages of a difference may be gone
   const picked = messages.filter((each) => chosen.has(each.id)).map((each) => each.id);
   const toggle = (id) => setChosen((old) => { const next = new Set(old); next.has(id) ? next.delete(id) : next.add(id); return next; });
   const columns = useMemo(() => messageColumns(queue, chosen, toggle), [queue, chosen]);
