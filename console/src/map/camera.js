@@ -1,5 +1,5 @@
 // Moves and scales the drawing: mouse, touch, wheel, keys.  It sets one attribute, so nothing is drawn again by Preact.
-const LEAST = 0.04, MOST = 2.5, DETAIL = 0.45;
+const LEAST = 0.04, MOST = 2.5, DETAIL = 0.4;
 
 export function createCamera(svg, layer) {
   let x = 0, y = 0, scale = 1, isMoved = false, wasDragged = false, queued = 0;
@@ -24,18 +24,19 @@ export function createCamera(svg, layer) {
   }
   function fit(bounds, isClose = false) {
     if (!bounds || !svg.clientWidth) return;
-    const margin = Math.min(48, svg.clientWidth * 0.06), width = svg.clientWidth - 2 * margin, height = svg.clientHeight - 2 * margin;
+    const margin = Math.min(48, svg.clientWidth * 0.06), width = svg.clientWidth - 2 * margin, low = svg.clientWidth > 820 ? 40 : 84, height = svg.clientHeight - low - margin;
     scale = Math.min(1.25, Math.max(LEAST, Math.min(width / bounds.width, height / bounds.height)));
     x = (svg.clientWidth - bounds.width * scale) / 2 - bounds.left * scale;
-    y = (svg.clientHeight - bounds.height * scale) / 2 - bounds.top * scale;
+    y = Math.max(margin / 2, (svg.clientHeight - low - bounds.height * scale) / 2) - bounds.top * scale;
     isMoved = isClose;
     apply();
   }
   // Moves no further than needed for *place* to be seen.
   function show(place) {
-    const margin = Math.min(120, svg.clientWidth / 4), at = {x: x + place.x * scale, y: y + place.y * scale};
-    const dx = Math.max(0, margin - at.x) - Math.max(0, at.x - (svg.clientWidth - margin)), dy = Math.max(0, 60 - at.y) - Math.max(0, at.y - (svg.clientHeight - 60));
-    if (dx || dy) pan(dx, dy);
+    const margin = Math.min(120, svg.clientWidth / 3), edge = Math.min(60, svg.clientHeight / 3), at = {x: x + place.x * scale, y: y + place.y * scale};
+    const dx = Math.max(0, margin - at.x) - Math.max(0, at.x - (svg.clientWidth - margin)), dy = Math.max(0, edge - at.y) - Math.max(0, at.y - (svg.clientHeight - edge));
+    if (dx || dy) [x, y] = [x + dx, y + dy];
+    apply();
   }
   const local = (event) => {
     const box = svg.getBoundingClientRect();

@@ -1,12 +1,13 @@
 // The lines of edges.  Pure.
 import {sizeOf} from "./layout.js";
 
-// {path, x, y}: the way of *edge*, and where its label stands.
-export function pathOf(edge, graph, {places, routes}, beside = 0) {
+// {path, x, y}: the way of *edge*, and where its label stands.  *ports* are those of `portsOf`.
+export function pathOf(edge, graph, {places, routes, down, ring}, ports, beside = 0) {
   const route = routes.get(edge.id);
-  if (route) return {path: through(route.points), x: route.x, y: route.y};
+  if (route && ports.has(edge.id)) return {path: through(ports.get(edge.id).concat(route.points.slice(1, -1)), down), x: route.x, y: route.y};
   const from = graph.nodes.get(edge.from), to = graph.nodes.get(edge.to), a = places.get(edge.from), b = places.get(edge.to);
   if (edge.from === edge.to) return loop(a, sizeOf(from));
+  if (ring) return chord(a, b, sizeOf(from), sizeOf(to), beside);
   const [fromWidth, fromHeight] = sizeOf(from), [toWidth, toHeight] = sizeOf(to), dx = b.x - a.x, dy = b.y - a.y, shift = beside * 12;
   if (Math.abs(dx) > Math.max(fromWidth, toWidth) * 0.75) {
     const side = Math.sign(dx), x1 = a.x + (side * fromWidth) / 2, x2 = b.x - (side * toWidth) / 2, bend = side * Math.max(30, Math.abs(x2 - x1) / 2), y1 = a.y + shift, y2 = b.y + shift;
@@ -28,13 +29,51 @@ function loop({x, y}, [width, height]) {
   return {...curve(x + width / 4, top, x + width / 2, top - 44, x - width / 2, top - 44, x - width / 4, top), y: top - 34};
 }
 
-// A smooth line through *points*: each is the control of a curve between the middles beside it.
-function through(points) {
-  const p = points.map(({x, y}) => ({x: round(x), y: round(y)})), last = p.length - 1;
-  let path = `M${p[0].x} ${p[0].y}`;
-  for (let at = 1; at < last; at += 1) {
-    const end = at === last - 1 ? p[last] : {x: round((p[at].x + p[at + 1].x) / 2), y: round((p[at].y + p[at + 1].y) / 2)};
-    path += `Q${p[at].x} ${p[at].y} ${end.x} ${end.y}`;
+// Where each routed edge leaves and enters: the edges on one side of a node are spread along it, in the order of
+// what they lead to, so that none crosses another there.  A Map of [start, end] by the id of the edge.
+export function portsOf(graph, {places, routes, down}) {
+  const [along, across, size] = down ? ["y", "x", 0] : ["x", "y", 1], sides = new Map(), ports = new Map();
+  for (const edge of [...graph.edges.values()].sort((a, b) => (a.id < b.id ? -1 : 1))) {
+    const points = routes.get(edge.id)?.points;
+    if (!points || points.length < 3) continue;
+    ports.set(edge.id, []);
+    for (const [at, id, next] of [[0, edge.from, points[1]], [1, edge.to, points[points.length - 2]]]) {
+      const side = Math.sign(next[along] - places.get(id)[along]) || 1, key = `${side} ${id}`;
+      if (!sides.has(key)) sides.set(key, []);
+      sides.get(key).push({edge, at, id, side, wish: next[across]});
+    }
   }
-  return last === 1 ? `${path}L${p[1].x} ${p[1].y}` : path;
+  for (const ends of sides.values()) {
+    const measures = sizeOf(graph.nodes.get(ends[0].id)), step = Math.min(14, (measures[size] - 26) / Math.max(1, ends.length - 1));
+    ends.sort((a, b) => a.wish - b.wish).forEach(({edge, at, id, side}, row) => {
+      const place = places.get(id);
+      ports.get(edge.id)[at] = {[along]: place[along] + (side * measures[1 - size]) / 2, [across]: place[across] + (row - (ends.length - 1) / 2) * step};
+    });
+  }
+  return ports;
+}
+
+// A smooth line from the first point by all others to the second; it leaves and enters straight.
+function through([start, end, ...between], down) {
+  let path = `M${round(start.x)} ${round(start.y)}`, last = start;
+  for (const next of [...between, end]) {
+    const [x1, y1, x2, y2] = [last.x, last.y, next.x, next.y].map(round), middle = round(down ? (y1 + y2) / 2 : (x1 + x2) / 2);
+    path += down ? `C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}` : `C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
+    last = next;
+  }
+  return path;
+}
+
+// Across a ring: bent to its centre, from border to border.
+function chord(a, b, fromSize, toSize, beside) {
+  const bend = 0.35, turn = beside * 26, length = Math.hypot(b.x - a.x, b.y - a.y) || 1;
+  const middle = {x: ((a.x + b.x) / 2) * (1 - bend) - ((b.y - a.y) / length) * turn, y: ((a.y + b.y) / 2) * (1 - bend) + ((b.x - a.x) / length) * turn};
+  const start = border(a, middle, fromSize), end = border(b, middle, toSize), at = [start, middle, end].flatMap(({x, y}) => [round(x), round(y)]);
+  return {path: `M${at[0]} ${at[1]}Q${at[2]} ${at[3]} ${at[4]} ${at[5]}`, x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4};
+}
+
+// Where the line from the middle of a node to *to* leaves the node.
+function border(from, to, [width, height]) {
+  const dx = to.x - from.x, dy = to.y - from.y, share = Math.min(1, Math.min(width / 2 / Math.abs(dx || 1e-6), height / 2 / Math.abs(dy || 1e-6)));
+  return {x: from.x + dx * share, y: from.y + dy * share};
 }

@@ -3,7 +3,7 @@ import {useEffect, useLayoutEffect, useMemo, useRef, useState} from "preact/hook
 import {createCamera} from "../map/camera.js";
 import {groupOf, neighbours} from "../map/graph.js";
 import {arranged, boundsOf, MOST_LABELS} from "../map/layout.js";
-import {pathOf} from "../map/paths.js";
+import {pathOf, portsOf} from "../map/paths.js";
 import {Box, Edge, Label, labelOf, lineOf, Node, shownOf} from "../map/shapes.jsx";
 import {memo} from "../ui/memo.js";
 
@@ -13,13 +13,13 @@ const MOST_NODES = 90;
 const layouts = new Map(); // a layout outlives the view
 
 // Dagre or the blocks only run when nodes or edges have come or gone.
-function useLayout(graph, grouping, filter) {
-  const key = graph.isFew && !filter ? grouping : `${grouping} ${graph.isFew} ${filter}`, [round, setRound] = useState(0), last = useRef(0);
+function useLayout(graph, grouping, filter, down) {
+  const named = `${grouping} ${down}`, key = graph.isFew && !filter ? named : `${named} ${graph.isFew} ${filter}`, [round, setRound] = useState(0), last = useRef(0);
   const structure = useMemo(() => `${[...graph.nodes.keys()].join("\n")}\n\n${[...graph.edges.keys()].join("\n")}`, [graph]);
   const layout = useMemo(() => {
-    const before = round === last.current ? layouts.get(key) ?? (filter ? layouts.get(grouping) : null) ?? null : null;
+    const before = round === last.current ? layouts.get(key) ?? (filter ? layouts.get(named) : null) ?? null : null;
     last.current = round;
-    const next = arranged(graph, before);
+    const next = arranged(graph, before, down);
     if (layouts.size > 50) layouts.clear();
     layouts.set(key, next);
     return next;
@@ -28,40 +28,59 @@ function useLayout(graph, grouping, filter) {
   return {layout, paths, arrange: () => setRound(round + 1)};
 }
 
+// Whether the window is higher than wide, as that of a telephone.
+const HIGH = matchMedia("(max-width: 820px) and (orientation: portrait)");
+
+function useIsHigh() {
+  const [isHigh, set] = useState(HIGH.matches);
+  useEffect(() => {
+    const changed = () => set(HIGH.matches);
+    HIGH.addEventListener("change", changed);
+    return () => HIGH.removeEventListener("change", changed);
+  }, []);
+  return isHigh;
+}
+
 function pathsOf(graph, layout) {
-  const found = new Map(), count = new Map();
+  const found = new Map(), count = new Map(), ports = portsOf(graph, layout);
   for (const edge of graph.edges.values()) {
     const pair = edge.from < edge.to ? `${edge.from}\n${edge.to}` : `${edge.to}\n${edge.from}`, at = count.get(pair) ?? 0;
     count.set(pair, at + 1);
-    found.set(edge.id, pathOf(edge, graph, layout, at % 2 ? (at + 1) / 2 : -at / 2));
+    found.set(edge.id, pathOf(edge, graph, layout, ports, at % 2 ? (at + 1) / 2 : -at / 2));
   }
   return found;
 }
 
 export function Drawing({graph, grouping, filter, chosen, onChoose, onEdge, onToggle}) {
-  const svg = useRef(null), layer = useRef(null), camera = useRef(null);
-  const {layout, paths, arrange} = useLayout(graph, grouping, filter);
+  const svg = useRef(null), layer = useRef(null), camera = useRef(null), again = useRef(false);
+  const isHigh = useIsHigh(), {layout, paths, arrange} = useLayout(graph, grouping, filter, isHigh);
   const isMany = graph.nodes.size > MOST_NODES || graph.edges.size > MOST_EDGES, isChosen = graph.nodes.has(chosen) || graph.edges.has(chosen);
   const near = useMemo(() => (isChosen ? neighbours(graph, chosen) : null), [graph, chosen, isChosen]);
   const fit = () => camera.current.fit(boundsOf([...graph.nodes.values()], layout.places, graph.edges.size >= layout.routes.size ? layout.routes : undefined)), latest = useRef(fit);
-  latest.current = fit;
+  // Where names are too small to be read, what is chosen comes near, with its neighbours.
+  const show = () => {
+    if (isChosen && isMany && camera.current.isFar()) camera.current.fit(boundsOf([...near.nodes].map((id) => graph.nodes.get(id)).filter(Boolean), layout.places), true);
+    else if (graph.nodes.has(chosen)) camera.current.show(layout.places.get(chosen));
+  };
+  latest.current = () => {
+    if (!camera.current.isMoved()) fit();
+    show();
+  };
 
   useLayoutEffect(() => {
     camera.current = createCamera(svg.current, layer.current);
-    const observer = new ResizeObserver(() => !camera.current.isMoved() && latest.current());
+    const observer = new ResizeObserver(() => latest.current());
     observer.observe(svg.current);
     return () => {
       observer.disconnect();
       camera.current.end();
     };
   }, []);
-  useLayoutEffect(() => { if (!camera.current.isMoved()) fit(); }, [layout]);
-  // Where names are too small to be read, what is chosen comes near, with its neighbours.
-  useEffect(() => {
-    if (!isChosen) return;
-    if (isMany && camera.current.isFar()) camera.current.fit(boundsOf([...near.nodes].map((id) => graph.nodes.get(id)).filter(Boolean), layout.places), true);
-    else if (graph.nodes.has(chosen)) camera.current.show(layout.places.get(chosen));
-  }, [chosen]);
+  useLayoutEffect(() => {
+    if (!camera.current.isMoved() || again.current) fit();
+    again.current = false;
+  }, [layout]);
+  useEffect(() => { show(); }, [chosen]);
 
   const targetOf = (event) => ({node: graph.nodes.get(event.target.closest?.("[data-node]")?.dataset.node), edge: graph.edges.get(event.target.closest?.("[data-edge]")?.dataset.edge)});
   const press = (event) => {
@@ -86,8 +105,8 @@ export function Drawing({graph, grouping, filter, chosen, onChoose, onEdge, onTo
 
   const shared = {graph, layout, paths};
   return <>
-    <svg ref={svg} class={`map ${near ? "focused" : ""} ${isMany ? "many" : ""}`} role="group" tabIndex={0} aria-label="Map of components. Arrow keys move between components, Enter opens one, plus and minus zoom, 0 shows all." onClick={press} onKeyDown={key}>
-      <defs><Arrow id="arrow" /><Arrow id="arrow-failing" /></defs>
+    <svg ref={svg} class={["map", near && "focused", isMany && "many", layout.ring && "ring"].filter(Boolean).join(" ")} role="group" tabIndex={0} aria-label="Map of components. Arrow keys move between components, Enter opens one, plus and minus zoom, 0 shows all." onClick={press} onKeyDown={key}>
+      <defs>{["arrow", "arrow-message", "arrow-near", "arrow-failing", "arrow-slight"].map((id) => <Arrow key={id} id={id} />)}</defs>
       <g ref={layer}>
         {grouping !== "none" && <Boxes graph={graph} layout={layout} grouping={grouping} onClose={onToggle} />}
         {isMany ? <><Many {...shared} first={isChosen ? chosen : null} />{near && <Near {...shared} near={near} chosen={chosen} />}</> : <Few {...shared} near={near} chosen={chosen} />}
@@ -97,7 +116,7 @@ export function Drawing({graph, grouping, filter, chosen, onChoose, onEdge, onTo
       <button type="button" aria-label="Zoom in" title="Zoom in (+)" onClick={() => camera.current.zoom(1.3)}>+</button>
       <button type="button" aria-label="Zoom out" title="Zoom out (−)" onClick={() => camera.current.zoom(1 / 1.3)}>−</button>
       <button type="button" title="Show all (0)" onClick={fit}>Fit</button>
-      <button type="button" title="Place all components anew" onClick={() => { arrange(); requestAnimationFrame(() => latest.current()); }}>Arrange</button>
+      <button type="button" title="Place all components anew" onClick={() => { arrange(); again.current = true; }}>Arrange</button>
     </div>
     <Legend />
   </>;
