@@ -25,7 +25,7 @@ export function createCamera(svg, layer) {
   function fit(bounds, isClose = false) {
     if (!bounds || !svg.clientWidth) return;
     const margin = Math.min(48, svg.clientWidth * 0.06), width = svg.clientWidth - 2 * margin, low = svg.clientWidth > 820 ? 40 : 84, height = svg.clientHeight - low - margin;
-    scale = Math.min(1.25, Math.max(LEAST, Math.min(width / bounds.width, height / bounds.height)));
+    scale = Math.min(Math.max(1.25, svg.clientWidth / 1500), Math.max(LEAST, Math.min(width / bounds.width, height / bounds.height)));
     x = (svg.clientWidth - bounds.width * scale) / 2 - bounds.left * scale;
     y = Math.max(margin / 2, (svg.clientHeight - low - bounds.height * scale) / 2) - bounds.top * scale;
     isMoved = isClose;
