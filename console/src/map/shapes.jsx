@@ -30,7 +30,7 @@ function detailOf({type, entry}, bad) {
   return sensible(entry.p99) === null ? rate(entry.rate) : `${rate(entry.rate)} · ${seconds(entry.p99)}`;
 }
 
-export const Node = memo(({id, type, name, title, glyph, small, times, bad, fails: isFailing, label, tone, isGone, isProgram, x, y, isNear, isChosen, isFirst, isCopy}) => {
+export const Node = memo(({id, type, name, title, glyph, small, times, bad, fails: isFailing, label, tone, isGone, isProgram, x, y, isNear, isChosen, isFirst, isCopy, isPlain = false}) => {
   const [width, height] = sizeOf({type}), isExchange = type === "exchange", top = height / 2 - 16;
   const classes = ["node", type, tone, isProgram && "program", isGone && "gone", isNear && "near", isChosen && "chosen", bad && "failing"].filter(Boolean).join(" ");
   const own = isCopy ? {"aria-hidden": "true"} : {role: "button", "data-node": id, tabIndex: isFirst ? 0 : -1, "aria-label": label, "aria-pressed": isChosen ? "true" : "false"};
@@ -38,9 +38,8 @@ export const Node = memo(({id, type, name, title, glyph, small, times, bad, fail
     {!isCopy && title !== name && <title>{shown(name, 500)}</title>}
     {type === "group" && <rect class="stack" x="5" y="5" width={width} height={height} rx="12" />}
     <rect class="body" width={width} height={height} rx={isExchange ? height / 2 : 12} />
-    <rect class="tile" x="12" y={top} width="32" height="32" rx={isExchange ? 16 : 9} />
-    <path class="glyph" d={glyphOf(glyph)} transform={`translate(20 ${height / 2 - 8})`} />
-    {!isExchange && <Mark tone={tone} />}
+    {!isPlain && <><rect class="tile" x="12" y={top} width="32" height="32" rx={isExchange ? 16 : 9} /><path class="glyph" d={glyphOf(glyph)} transform={`translate(20 ${height / 2 - 8})`} /></>}
+    {!isExchange && <Mark tone={tone} isPlain={isPlain} />}
     <g>
       <text class="title" x="54" y={height / 2 - 4}>{title}</text>{" "}
       {times > 1 && <text class="times" x={width - 12} y={height / 2 - 4} text-anchor="end">×{times}</text>}{" "}
@@ -50,9 +49,9 @@ export const Node = memo(({id, type, name, title, glyph, small, times, bad, fail
 });
 
 // The state by shape and colour: a disc is well, a triangle wants a look, a cross is bad, a ring is unknown.
-function Mark({tone}) {
+function Mark({tone, isPlain}) {
   const shape = tone === "warn" ? <path class="mark" d="M43 38.500l5.500 9.500h-11z" /> : tone === "bad" ? <path class="mark cross" d="M39.500 40.500l7 7m0-7l-7 7" /> : <circle class={tone === "none" ? "mark ring" : "mark"} cx="43" cy="44" r="4" />;
-  return <g><circle class="hole" cx="43" cy="44" r="7" />{shape}</g>;
+  return isPlain ? <g transform="translate(-15 -13)">{shape}</g> : <g><circle class="hole" cx="43" cy="44" r="7" />{shape}</g>;
 }
 
 // Widths in steps, so that a rate which moves a little changes nothing.

@@ -143,7 +143,7 @@ const Many = memo(({graph, layout, paths, first}) => {
   return <g class="base">
     {merged.map(([kind, path]) => <g key={kind} class={`edge merged ${kind}`}><path class="line" d={path} stroke-width="1" /></g>)}
     {drawn.map((each) => <Edge key={each.id} {...lineOf(each)} path={paths.get(each.id).path} isNear={false} isChosen={false} />)}
-    {nodes.map((each) => <Node key={each.id} {...shownOf(each)} {...layout.places.get(each.id)} isNear={false} isChosen={false} isFirst={each.id === start} isCopy={false} />)}
+    {nodes.map((each) => <Node key={each.id} {...shownOf(each)} {...layout.places.get(each.id)} isNear={false} isChosen={false} isFirst={each.id === start} isCopy={false} isPlain />)}
   </g>;
 });
 
