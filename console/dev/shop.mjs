@@ -47,7 +47,6 @@ export function shop() {
   handler("audit", "order-placed", "event", 48.2, {signature: "(order: Order) -> None"});
   handler("audit", "order-paid", "event", 45.6, {signature: "(number: str, amount: Decimal) -> None"});
 
-  exchanges["shop-exchange"] = {name: "shop-exchange", rate: 0};
   exchanges["shop-events"] = {name: "shop-events", rate: 140.7};
   queue("shop-orders", "orders", "shop-exchange");
   queue("shop-stock", "stock", "shop-exchange", {depth: 3, consumers: 2});
