@@ -31,7 +31,7 @@ with exit_codes():
     scheduler = microthreads.MicroScheduler(autoquit=True)
     for application in (*couriers, *(staff.Clerk() for _ in range(3))):
         scheduler.add_microthread(application)
-    posting = gevent.spawn(post_letters, Letterbox())
+    posting = gevent.spawn(post_letters, Letterbox({"name": "letterbox"}))
     print("the post office is open", flush=True)
     for _ in scheduler.main():
         pass

@@ -24,6 +24,8 @@ QUEUES = (*SERVICES, "payments.parked", "payments.retry-1", "payments.retry-2")
 SOON = 20.0
 """Seconds for a program to start, on a busy machine."""
 LOOKS, ORDERS = 1, 2
+LETTERS = 20.0
+"""The letters a second of the fleet, which it sends with a pause after each."""
 SHARE = 0.05
 """By how much a rate may differ from the truth."""
 TRUTH = {
@@ -97,6 +99,29 @@ def done_by(customers: Program, seconds: float = 10) -> dict[int, float]:
     recent = [line for line in lines if float(line[0]) > time.monotonic() - seconds]
     first, last = ([float(each) for each in line] for line in (recent[0], recent[-1]))
     return {which: (last[which] - first[which]) / (last[0] - first[0]) for which in (1, 2)}
+
+
+FLEET = {
+    "message letterbox>@generic-application-exchange",
+    "message @generic-application-exchange>clerk",
+    "message clerk>@generic-application-exchange",
+    "message @generic-application-exchange>courier",
+}
+
+
+def test_the_map_of_the_fleet_has_its_clerks_and_couriers(broker_env: Any) -> None:
+    with Program("demos/fleet/fleet.py", cwd=ROOT) as fleet, asking() as console:
+        fleet.wait_for_line("the post office is open", SOON)
+        sent = "message letterbox>@generic-application-exchange"
+
+        wait_until(lambda: console.rates().keys() == FLEET, SOON, "all edges")
+        wait_until(lambda: 0.8 * LETTERS < (console.rates()[sent] or 0) <= LETTERS, SOON)
+        components = console.state["components"]
+        kinds = {id_: each["kind"] for id_, each in components.items()}
+        assert kinds == {"clerk": "application", "courier": "application", "letterbox": "program"}
+        assert [len(components[each]["instances"]) for each in ("clerk", "courier")] == [3, 3]
+        assert components["courier"]["groups"] == ["north", "south"]
+        fleet.terminate()
 
 
 def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
