@@ -15,6 +15,7 @@ from postage.cli.console.guard import LOOPBACK, Access, is_loopback
 from postage.cli.console.poller import Poller
 from postage.cli.console.web_connections import WebServer
 from postage.cli.console.web_pages import make_app
+from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import HostPort
 from postage.cli.output import print_json, print_text
 from postage.errors import SettingsError
@@ -65,13 +66,16 @@ def serve(options: Options) -> None:
 
 
 def print_state(interval: float) -> None:
-    """Print the state once as JSON; processes are asked twice, as rates need two answers."""
+    """Print the state once as JSON; processes are asked twice, as rates need two answers.
+
+    Raises `CommandFailed` if the broker cannot be asked.
+    """
     poller = Poller(interval)
     poller.ask()
     gevent.sleep(interval)
     poller.ask()
     if problem := poller.about["problem"]:
-        raise SettingsError(problem)
+        raise CommandFailed(str(problem), Code.UNREACHABLE)
     print_json(poller.state)
 
 
