@@ -42,6 +42,8 @@ def test_the_application_calls_the_service(broker_env, tmp_path: Path, worker: s
         wait_until(site.answers, SOON)
         for name in ("ann", "bob", "eve"):
             assert site.get(f"/greet/{name}") == (200, {"text": f"hello {name}"})
+        loaded = 2 if worker == "lazy" else 1  # each worker for itself, or the master for all
+        wait_until(lambda: program.stderr.count("WSGI app 0 ") == loaded, SOON)
         ended = program.terminate(SOON)
 
     assert ended.code == 0, ended.stderr
