@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
+from postage import Exchange, GenericProducer
 from postage.cli.console.poller import Poller
 from postage.testing.polling import wait_until
 from tests.support.programs import ROOT, Program
@@ -73,7 +74,8 @@ class Asked:
         return self.poller.state
 
     def rates(self) -> dict[str, float | None]:
-        return {id_: each["rate"] for id_, each in self.state["edges"].items()}
+        edges = self.state["edges"].items()
+        return {id_: each["rate"] for id_, each in edges if "visitor" not in id_}
 
     def wait_for_edges(self) -> None:
         """Wait until the map has all edges of the shop, and no other."""
@@ -143,6 +145,29 @@ def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
         assert kinds.pop("web") == "program"
         assert kinds == dict.fromkeys(("stock", "orders", "payments", "shop-audit"), "service")
         assert [*console.state["exchanges"]] == ["shop-exchange"]
+
+
+class ShopExchange(Exchange):
+    name, passive = "shop-exchange", True
+
+
+class Visitor(GenericProducer):
+    eks = ((ShopExchange, "shop-stock"),)
+
+
+def test_each_call_is_counted_while_the_console_asks(shop: Any) -> None:
+    with asking() as console:
+        console.wait_for_edges()
+        visitor = Visitor({"name": "visitor"})
+        for _ in range(500):
+            visitor.call("left").unwrap()
+
+        def counted() -> float:
+            edges: dict[str, Any] = console.state["edges"]
+            return float(edges.get("call visitor>stock", {}).get("total", 0))
+
+        wait_until(lambda: counted() >= 500, SOON)
+        assert counted() == 500, "although customers look at the stock meanwhile"
 
 
 def test_a_service_that_is_killed_is_gone_within_5_seconds(shop: Any) -> None:
