@@ -32,8 +32,10 @@ export function serve({state: name = "shop", port = 0, write = true, token = fal
   Object.assign(state.about, {write, needs_token: token});
 
   const tell = (event, data) => streams.forEach((stream) => stream.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`));
+  const rates = (entries) => Object.fromEntries(Object.entries(entries).map(([id, each]) => [id, Array.from({length: 120}, (_, at) => [Math.max(0, each.rate * (0.8 + 0.2 * Math.sin(at / 7 + id.length) + 0.1 * Math.sin(at * 1.7))), each.error_rate * (at % 40 > 30)])]));
   const history = () => ({
-    components: Object.fromEntries(Object.entries(state.components).map(([id, each]) => [id, Array.from({length: 120}, (_, at) => [Math.max(0, each.rate * (0.8 + 0.2 * Math.sin(at / 7 + id.length) + 0.1 * Math.sin(at * 1.7))), each.error_rate * (at % 40 > 30)])])),
+    components: rates(state.components),
+    handlers: rates(state.handlers),
     queues: Object.fromEntries(Object.entries(state.queues).map(([id, each]) => [id, Array.from({length: 120}, (_, at) => Math.round(each.depth * (0.5 + at / 240)))])),
   });
 

@@ -10,7 +10,7 @@ export const EMPTY = Object.freeze({
   link: Object.freeze({state: "connecting", problem: ""}), // connecting, live, lost, full, locked
   about: Object.freeze({broker: "", postage: "", interval: 2, write: false, needs_token: false, problem: "", as_of: 0}),
   ...Object.fromEntries(COLLECTIONS.map((name) => [name, new Map()])),
-  history: Object.freeze({components: new Map(), queues: new Map()}),
+  history: Object.freeze({components: new Map(), handlers: new Map(), queues: new Map()}),
 });
 
 export function withLink(state, link, problem = "") {
@@ -22,7 +22,7 @@ export function withState(state, told) {
   const next = {...state, known: true, about: {...EMPTY.about, ...told.about}};
   for (const name of COLLECTIONS) next[name] = asMap(told[name]);
   const history = told.history ?? {};
-  next.history = {components: asMap(history.components), queues: asMap(history.queues)};
+  next.history = {components: asMap(history.components), handlers: asMap(history.handlers), queues: asMap(history.queues)};
   return next;
 }
 
@@ -51,6 +51,7 @@ export function withPoint(state) {
     ...state,
     history: {
       components: lengthened(state.history.components, state.components, rates),
+      handlers: lengthened(state.history.handlers, state.handlers, rates),
       queues: lengthened(state.history.queues, state.queues, depth),
     },
   };

@@ -32,6 +32,7 @@ const HANDLERS = [
   {name: "name", title: "Handler", of: (each) => each.name, show: (each) => <Name of={each.name || each.handler} />},
   {name: "component", title: "Component", of: (each) => each.component, show: (each) => <a href={href("map", "component", each.component)}><Name of={each.component} /></a>},
   {name: "type", title: "Kind", of: (each) => `${each.category} ${each.type}`, show: (each) => (each.category === "rpc" ? "call" : <Name of={each.type || "message"} />)},
+  {name: "line", title: "10 minutes", show: (each, id, points) => <Spark points={points} label={`Rate of the last ten minutes, now ${rate(each.rate)}`} />},
   number("rate", "Rate", rate), number("error_rate", "Errors", (value) => <Errors of={value} />), number("p50", "p50", seconds), number("p99", "p99", seconds),
   number("received", "Received", count), number("in_flight", "In flight", count),
   number("failed", "Failed", (value) => <Failures of={value} />), number("retried", "Retried", count), number("delayed", "Delayed", count), number("parked", "Parked", (value) => <Failures of={value} />),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -84,7 +84,7 @@ class Poller:
         self._publish: Callable[[Collections], None] = lambda _state: None
         self._interval = interval
         self._sightings = Sightings()
-        self._history: History = {"components": {}, "queues": {}}
+        self._history: History = {"components": {}, "handlers": {}, "queues": {}}
         self._next_point = 0.0
         self._described_at = 0.0
         self._goodbyes: GenericConsumer | None = None
@@ -220,10 +220,7 @@ class Poller:
             return
         self._next_point = now + POINT
         points: dict[str, Iterable[tuple[str, Any]]] = {
-            "components": (
-                (id_, None if each["rate"] is None else (each["rate"], each["error_rate"]))
-                for id_, each in self.state["components"].items()
-            ),
+            **{each: _rates_of(self.state[each]) for each in ("components", "handlers")},
             "queues": ((id_, each["depth"]) for id_, each in self.state["queues"].items()),
         }
         for collection, values in points.items():
@@ -238,6 +235,11 @@ class Poller:
             collection: {id_: list(points) for id_, points in known.items()}
             for collection, known in self._history.items()
         }
+
+
+def _rates_of(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Any]]:
+    for id_, each in entries.items():
+        yield id_, None if each["rate"] is None else (each["rate"], each["error_rate"])
 
 
 def _longer(points: deque[Any] | None, value: Any) -> deque[Any]:
