@@ -18,6 +18,7 @@ from postage.cli.console.sightings import Sightings
 from postage.cli.console.state import (
     Collections,
     Entry,
+    IdlePrograms,
     components_of,
     edges_of,
     exchanges_of,
@@ -83,7 +84,7 @@ class Poller:
         self.depths = Depths()
         self._publish: Callable[[Collections], None] = lambda _state: None
         self._interval = interval
-        self._sightings = Sightings()
+        self._sightings, self._idle_programs = Sightings(), IdlePrograms()
         self._history: History = {"components": {}, "handlers": {}, "queues": {}}
         self._next_point = 0.0
         self._described_at = 0.0
@@ -201,7 +202,8 @@ class Poller:
     def remake(self) -> None:
         """Make the state of all that is known now, and publish it; never switches."""
         sightings = list(self._sightings)
-        edges, components = edges_of(sightings), components_of(sightings)
+        components = components_of(sightings)
+        edges = self._idle_programs.without(edges_of(sightings), components)
         self.state = {
             "about": dict(self.about),
             "components": components | programs_of(edges, components),

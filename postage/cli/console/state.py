@@ -5,8 +5,9 @@ Other programs wrote most values: texts are cut, and what is no number is None.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from postage.cli.console.sightings import CounterKey, Sighting, amount_at, items_at, text_at
@@ -14,6 +15,7 @@ from postage.cli.console.sightings import CounterKey, Sighting, amount_at, items
 __all__ = [
     "Collections",
     "Entry",
+    "IdlePrograms",
     "components_of",
     "edges_of",
     "exchanges_of",
@@ -30,6 +32,7 @@ MOST_INSTANCES = 200
 """Processes of a component that are listed one by one."""
 HANDLER_COUNTS = ("received", "in_flight", "failed", "retried", "delayed", "parked")
 COUNTS = ("handled", "failed", "retried", "delayed", "parked")
+FORGOTTEN = 600.0
 WELL = "consuming"
 """The state that nobody needs to look at."""
 UNKNOWN = "?"
@@ -292,6 +295,29 @@ class _Senders:
         here = self._in_process.get(sender, set())
         name = next(iter(here)) if len(here) == 1 else sender
         return None if self._gone.get(name, False) else ("component", name)
+
+
+class IdlePrograms:
+    """Forgets programs that have sent nothing for `FORGOTTEN` seconds: most were short commands."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._idle_since: dict[str, float] = {}
+
+    def without(
+        self, edges: Mapping[str, Entry], components: Mapping[str, Entry]
+    ) -> dict[str, Entry]:
+        """Return *edges* without those from programs, which are no *components*, that are idle."""
+        now = self._clock()
+        self._idle_since = {
+            id_: self._idle_since.get(id_, now)
+            for id_, each in edges.items()
+            if not each["rate"]
+            and each["from"]["type"] == "component"
+            and each["from"]["id"] not in components
+        }
+        since = self._idle_since
+        return {id_: each for id_, each in edges.items() if now - since.get(id_, now) < FORGOTTEN}
 
 
 def programs_of(edges: Mapping[str, Entry], components: Mapping[str, Entry]) -> dict[str, Entry]:

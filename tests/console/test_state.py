@@ -1,0 +1,152 @@
+"""The state over time: rates, who has gone, who is forgotten, and the depths of queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postage.cli.console.depths import Depths
+from postage.cli.console.sightings import Sightings
+from postage.cli.console.state import (
+    FORGOTTEN,
+    IdlePrograms,
+    components_of,
+    edges_of,
+    handlers_of,
+    programs_of,
+)
+from tests.console.answers import Fleet, processor
+
+
+def stock(count: int, uptime: float, **more: Any) -> dict[str, Any]:
+    return processor(
+        "stock", uptime=uptime, handlers={"left": {("web", "x", "rpc"): count}}, **more
+    )
+
+
+def test_rates_follow_the_clock_of_the_processor() -> None:
+    fleet = Fleet()
+    fleet.tell([stock(0, 10)])
+    fleet.tell([stock(30, 13)], seconds=300)  # it was on its way for a while
+
+    (edge,) = edges_of(fleet.sightings).values()
+
+    assert (edge["rate"], edge["total"]) == (10, 30)
+    assert handlers_of(fleet.sightings)["stock/left"]["rate"] == 10
+    assert components_of(fleet.sightings)["stock"]["rate"] == 10
+
+
+def test_nothing_is_known_of_rates_before_the_second_answer() -> None:
+    fleet = Fleet()
+    fleet.tell([stock(1000, 10)])
+    fleet.tell([stock(1000, 10)])  # the same answer once more
+
+    (edge,) = edges_of(fleet.sightings).values()
+
+    assert (edge["rate"], edge["total"]) == (None, 1000)
+
+
+def test_a_processor_that_is_started_again_begins_anew() -> None:
+    fleet = Fleet()
+    fleet.tell([stock(1000, 100)])
+    fleet.tell([stock(10, 2)])
+    fleet.tell([stock(30, 4)])
+
+    (edge,) = edges_of(fleet.sightings).values()
+
+    assert (edge["rate"], edge["total"]) == (10, 30)
+
+
+def test_who_does_not_answer_twice_has_gone_and_is_forgotten() -> None:
+    fleet = Fleet()
+    fleet.tell([stock(1, 1)])
+    gone = []
+    for _ in range(2):
+        fleet.tell([])
+        gone.append(components_of(fleet.sightings)["stock"]["gone"])
+    assert gone == [False, True]
+    assert edges_of(fleet.sightings) == {}
+
+    fleet.tell([], seconds=120)
+
+    assert components_of(fleet.sightings) == {}
+
+
+def test_who_says_good_bye_has_gone_at_once() -> None:
+    fleet = Fleet()
+    fleet.tell([stock(1, 1)])
+
+    fleet.sightings.end("a", "1-0@h")
+
+    assert components_of(fleet.sightings)["stock"]["gone"]
+
+
+def test_a_nameless_sender_is_the_only_component_of_its_process() -> None:
+    fleet = Fleet()
+    sender = processor("clerk", 1, handlers={})
+    fleet.tell([processor("stock", handlers={"left": {("1@h", "x", "rpc"): 1}}), sender])
+
+    assert [*edges_of(fleet.sightings)] == ["call 1@h>stock"], "two components are in the process"
+
+    fleet = Fleet()
+    told = stock(0, 1) | {"fingerprint": {"name": "stock", "pid": "2", "host": "h"}}
+    told["handlers"] = processor("s", handlers={"left": {("1@h", "x", "rpc"): 1}})["handlers"]
+    fleet.tell([told, sender])
+
+    assert [*edges_of(fleet.sightings)] == ["call clerk>stock"]
+
+
+def test_a_program_that_sends_no_longer_is_forgotten() -> None:
+    fleet = Fleet()
+    idle = IdlePrograms(clock=lambda: fleet.now)
+    fleet.tell([stock(0, 1)])
+    found = []
+    for uptime, count, seconds in ((2, 10, 2), (20, 10, 2), (30, 10, FORGOTTEN - 9), (40, 10, 9)):
+        for step in range(6):  # until the window has passed
+            fleet.tell([stock(count, uptime + step)], seconds / 6)
+        components = components_of(fleet.sightings)
+        edges = idle.without(edges_of(fleet.sightings), components)
+        found.append([*programs_of(edges, components)])
+
+    assert found == [["web"], ["web"], ["web"], []]
+
+
+# --- depths
+
+
+def queue_of(*, park: str | None = "{queue}.parked") -> Sightings:
+    sightings = Sightings()
+    told = processor("stock")
+    sightings.update([told])
+    bindings = [{"queue": "q", "key": "k", "exchange": "x"}]
+    sightings.learn([told | {"queues": bindings, "park": park}])
+    return sightings
+
+
+def test_queues_and_parking_queues_take_turns() -> None:
+    now = [0.0]
+    depths = Depths(clock=lambda: now[0])
+    depths.learn(queue_of())
+
+    asked = set()
+    while (name := depths.due()) is not None:
+        asked.add(name)
+        if name == "q":
+            depths.found(name, 7, 1)
+        else:
+            depths.refused(name, "")
+
+    assert asked == {"q", "q.parked"}
+    entry = depths.entries()["q"]
+    assert (entry["depth"], entry["consumers"], entry["parked"]) == (7, 1, None)
+    now[0] = 6
+    assert depths.due() == "q", "a queue that does not exist is looked for less often"
+    depths.found("q", 8, 1)
+    depths.hurry("q.parked")
+    assert depths.due() == "q.parked"
+
+
+def test_a_queue_without_parking_has_none() -> None:
+    depths = Depths()
+    depths.learn(queue_of(park=None))
+
+    assert depths.entries()["q"]["parking"] is None
