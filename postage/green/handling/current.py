@@ -78,7 +78,11 @@ def note_tries(times: int) -> None:
 
 def _in_hand() -> tuple[dict[str, Any], Any, Delivery] | None:
     """Return what the running greenlet shares, and its processor and delivery, if it has any."""
-    tree = getattr(gevent.getcurrent(), "spawn_tree_locals", None)
+    try:
+        current = gevent.getcurrent()
+    except RuntimeError:  # the interpreter ends, and greenlets have ended before it (Python 3.14)
+        return None
+    tree = getattr(current, "spawn_tree_locals", None)
     held = None if tree is None else tree.get(HELD)
     if held is None or not isinstance(held[1], Delivery):  # a job
         return None
