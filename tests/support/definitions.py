@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: ``t00`` is for tests of logging in; each test module takes one of the others, and one process may
 #: run all modules.
-VHOSTS = [f"t{number:02}" for number in range(176)]
+VHOSTS = [f"t{number:02}" for number in range(200)]
 ALICE, SECRET_OF_ALICE = "alice", "secret-of-alice"
 #: Alice has all permissions in ``t00``, and none elsewhere.
 #: The user of a certificate: see the fixture `certificates`.
