@@ -144,6 +144,6 @@ def test_a_message_that_cannot_be_parked_is_requeued(
         own = told.own
         wait_until(lambda: raw.count(notes) == 5, 10)
         assert raw.count(f"{notes}.parked") == 0
-    # A second signal that is seen apart from the first one ends the process at once.
+        # A second signal that is seen apart from the first one ends the process at once.
         assert ended.code in (0, 128 + signal.SIGTERM)[:times], ended.stderr
     assert own < ALLOWED + 1.0
