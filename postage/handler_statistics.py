@@ -130,12 +130,12 @@ def flow_of(body: Mapping[str, Any], exchange: str) -> Flow | None:
 class FlowCounts:
     """Counts messages by their flows; for the thread of one hub."""
 
-    __slots__ = ("_counts", "other_failed", "others")
+    __slots__ = ("_counts", "others")
 
     def __init__(self) -> None:
         self._counts: dict[Flow, list[int]] = {}
-        self.others = self.other_failed = 0
-        """Messages, and failures, of flows that have no counts of their own."""
+        self.others = 0
+        """Messages of flows that have no counts of their own."""
 
     def add(self, flow: Flow | None, messages: int) -> None:
         """Count *messages* of *flow*; None: nobody knows whose."""
@@ -146,11 +146,9 @@ class FlowCounts:
             counts[0] += messages
 
     def fail(self, flow: Flow | None) -> None:
-        """Count a message of *flow* as failed."""
+        """Count a message of *flow* as failed, if the flow has counts of its own."""
         counts = self._of(flow)
-        if counts is None:
-            self.other_failed += 1
-        else:
+        if counts is not None:
             counts[1] += 1
 
     def _of(self, flow: Flow | None) -> list[int] | None:
@@ -242,7 +240,7 @@ class HandlerTally:
         exchange = None if arrived is None else arrived.exchange
         if arrived is not None and exchange in RETURNING:
             exchange = first_exchange(arrived)
-        if exchange is not None:  # else those before it are as often further tries as this one
+        if exchange is not None:  # a further try counts for nobody, nor do the runs it stands for
             self._last_flow = flow = flow_of(body, exchange)
             self._flows.add(flow, self.begun - self._looked_at)
         self._looked_at = self.begun

@@ -48,7 +48,6 @@ class Actions:
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._numbers = itertools.count(1)
-        self._jobs: dict[str, gevent.Greenlet[..., None]] = {}
 
     # --- one component
 
@@ -144,12 +143,10 @@ class Actions:
         jobs[id_] = job
         for old in [each for each in jobs if jobs[each]["state"] != "running"][:-MOST_JOBS]:
             del jobs[old]
-        self._jobs[id_] = gevent.spawn(self._replay, job, id_, queue, ids, group)
+        gevent.spawn(self._replay, job, queue, ids, group)
         return id_
 
-    def _replay(
-        self, job: Entry, id_: str, queue: str, ids: list[str] | None, group: str | None
-    ) -> None:
+    def _replay(self, job: Entry, queue: str, ids: list[str] | None, group: str | None) -> None:
         def progress(taken: int, size: int) -> None:
             job["done"], job["total"] = taken, size
 
@@ -164,7 +161,6 @@ class Actions:
         else:
             job |= {"state": "failed" if done.refused else "done", "text": _told(done)}
         finally:
-            self._jobs.pop(id_, None)
             self._poller.depths.hurry(queue)
             self._poller.remake()
 

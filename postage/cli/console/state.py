@@ -33,6 +33,7 @@ MOST_INSTANCES = 200
 HANDLER_COUNTS = ("received", "in_flight", "failed", "retried", "delayed", "parked")
 COUNTS = ("handled", "failed", "retried", "delayed", "parked")
 FORGOTTEN = 600.0
+"""Seconds after its last message until a program that runs no processor is left out."""
 WELL = "consuming"
 """The state that nobody needs to look at."""
 UNKNOWN = "?"
@@ -107,7 +108,7 @@ def _groups(sighting: Sighting) -> Iterator[str]:
 
 
 def _state(present: list[Sighting]) -> str:
-    """Return the state of an instance that somebody should look at, if there is one."""
+    """Return the first state that is not `WELL`, if an instance has one; ``gone`` if all have."""
     states = sorted(text_at(each.told, "statistics", "state") or UNKNOWN for each in present)
     return next((each for each in states if each != WELL), states[0] if states else "gone")
 
@@ -123,7 +124,7 @@ def _sum(numbers: Iterable[float | None]) -> float | None:
 
 
 def rounded(number: float) -> float:
-    """Return *number* with so many digits as anybody wants to see."""
+    """Return *number* with four significant digits."""
     return number if isinstance(number, int) or number == 0 else float(f"{number:.4g}")
 
 
@@ -298,7 +299,7 @@ class _Senders:
 
 
 class IdlePrograms:
-    """Forgets programs that have sent nothing for `FORGOTTEN` seconds: most were short commands."""
+    """Leaves out programs that have sent nothing for `FORGOTTEN` seconds, such as commands."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

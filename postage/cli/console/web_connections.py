@@ -41,7 +41,7 @@ class WebConnection(WSGIHandler):
     _body = b""
 
     def handle(self) -> None:
-        """Serve until either side has had enough."""
+        """Serve requests until the browser or the server ends the connection."""
         self.socket.settimeout(SEND_LIMIT)
         try:
             with suppress(OSError):  # it has closed the connection, or takes nothing
@@ -50,7 +50,7 @@ class WebConnection(WSGIHandler):
             self.server.waiting.pop(self, None)
 
     def end(self) -> None:
-        """Let the one who reads find the end."""
+        """End the connection: whoever reads from it finds its end."""
         with suppress(OSError, AttributeError):  # closed already
             self.socket.shutdown(socket.SHUT_RDWR)
 

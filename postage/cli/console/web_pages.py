@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote
 
@@ -139,9 +140,9 @@ def _given() -> dict[str, Any]:
 def _add_page(app: Flask) -> None:
     folder = resources.files("postage.cli.console") / "assets"
     files = {
-        each.name: (each.read_bytes(), KINDS[f".{each.name.rpartition('.')[2]}"])
+        each.name: (each.read_bytes(), kind)
         for each in folder.iterdir()
-        if f".{each.name.rpartition('.')[2]}" in KINDS
+        if (kind := KINDS.get(PurePath(each.name).suffix)) is not None
     }
 
     def file(name: str) -> Response:
