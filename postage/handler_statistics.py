@@ -95,6 +95,8 @@ class FlowCount(NamedTuple):
     """Messages that the handler has begun to handle; further tries are not counted."""
     failed: int
     """Messages for which it has raised an error, after all tries at once."""
+    idle: float | None
+    """Seconds since its last message; None if not every message was looked at then."""
 
 
 class Arrived(Protocol):
@@ -133,35 +135,49 @@ class FlowCounts:
     __slots__ = ("_counts", "others")
 
     def __init__(self) -> None:
-        self._counts: dict[Flow, list[int]] = {}
+        self._counts: dict[Flow, _Counts] = {}
         self.others = 0
         """Messages of flows that have no counts of their own."""
 
-    def add(self, flow: Flow | None, messages: int) -> None:
-        """Count *messages* of *flow*; None: nobody knows whose."""
+    def add(self, flow: Flow | None, messages: int, at: float | None = None) -> None:
+        """Count *messages* of *flow*, the last one at this time; None: nobody knows whose, when."""
         counts = self._of(flow)
         if counts is None:
             self.others += messages
         else:
-            counts[0] += messages
+            counts.messages += messages
+            counts.last_at = at
 
     def fail(self, flow: Flow | None) -> None:
         """Count a message of *flow* as failed, if the flow has counts of its own."""
         counts = self._of(flow)
         if counts is not None:
-            counts[1] += 1
+            counts.failed += 1
 
-    def _of(self, flow: Flow | None) -> list[int] | None:
+    def _of(self, flow: Flow | None) -> _Counts | None:
         if flow is None:
             return None
         counts = self._counts.get(flow)
         if counts is None and len(self._counts) < MOST_FLOWS:
-            counts = self._counts[flow] = [0, 0]
+            counts = self._counts[flow] = _Counts()
         return counts
 
     def __iter__(self) -> Iterator[FlowCount]:
-        for flow, (messages, failed) in self._counts.items():
-            yield FlowCount(*flow, messages, failed)
+        now = time.monotonic()
+        for flow, counts in self._counts.items():
+            idle = None if counts.last_at is None else now - counts.last_at
+            yield FlowCount(*flow, counts.messages, counts.failed, idle)
+
+
+class _Counts:
+    """What is counted of one flow."""
+
+    __slots__ = ("failed", "last_at", "messages")
+
+    def __init__(self) -> None:
+        self.messages = self.failed = 0
+        self.last_at: float | None = None
+        """When the last message came, by `time.monotonic`."""
 
 
 # --- somebody watches
@@ -237,14 +253,16 @@ class HandlerTally:
 
         The pauses are random, because senders may take turns.
         """
+        is_exact = self.begun < EXACT or is_watched()
         exchange = None if arrived is None else arrived.exchange
         if arrived is not None and exchange in RETURNING:
             exchange = first_exchange(arrived)
         if exchange is not None:  # a further try counts for nobody, nor do the runs it stands for
             self._last_flow = flow = flow_of(body, exchange)
-            self._flows.add(flow, self.begun - self._looked_at)
+            messages = self.begun - self._looked_at
+            at = time.monotonic() if is_exact and messages == 1 else None
+            self._flows.add(flow, messages, at)
         self._looked_at = self.begun
-        is_exact = self.begun < EXACT or is_watched()
         # random() costs a fifth of randrange().
         pause = 1 if is_exact else 1 + int(random() * (2 * PAUSE - 1))  # noqa: S311 - no secret
         self.due = self.begun + pause
@@ -252,7 +270,7 @@ class HandlerTally:
             self._sort_in()
 
     def watch(self) -> None:
-        """Look at the next run, and count all before it; see `postage.flows.watch`."""
+        """Look at the next run, and count all before it; see `watch` of this module."""
         if self.begun > self._looked_at:
             self._flows.add(self._last_flow, self.begun - self._looked_at)
             self._looked_at = self.begun

@@ -19,16 +19,20 @@ def processor(
     uptime: float = 1,
     handlers: Mapping[str, Flows] | None = None,
     failed: int = 0,
+    idle: float | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return what the processor *name* tells, after *uptime* seconds."""
+    """Return what the processor *name* tells, after *uptime* seconds.
+
+    The last message of each flow came *idle* seconds before; None: nobody knows when.
+    """
     told = [
         {
             "handler": handler,
             "received": sum(flows.values()),
             "failed": failed,
             "p99": 0.01,
-            "flows": [[*flow, count, failed] for flow, count in flows.items()],
+            "flows": [[*flow, count, failed, idle] for flow, count in flows.items()],
         }
         for handler, flows in (handlers or {}).items()
     ]

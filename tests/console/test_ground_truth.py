@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -15,32 +13,15 @@ import pytest
 from postage import Exchange, GenericProducer
 from postage.cli.console.poller import Poller
 from postage.testing.polling import wait_until
+from tests.console.shop_truth import CUSTOMERS, EDGES, SERVICES, SHOP, true_rates, wrong_rates
 from tests.support.programs import ROOT, Program
 from tests.support.raw import raw_to
 
-SHOP = ROOT / "demos" / "shop"
-CUSTOMERS = str(Path(__file__).parent / "programs" / "customers.py")
-SERVICES = ("stock", "orders", "payments", "audit")
 QUEUES = (*SERVICES, "payments.parked", "payments.retry-1", "payments.retry-2")
 SOON = 20.0
 """Seconds for a program to start, on a busy machine."""
-LOOKS, ORDERS = 1, 2
 LETTERS = 20.0
 """The letters a second of the fleet, which it sends with a pause after each."""
-SHARE = 0.05
-"""By how much a rate may differ from the truth."""
-TRUTH = {
-    "call web>stock": (LOOKS, 1),
-    "call web>orders": (ORDERS, 1),
-    "call web>shop-audit": (ORDERS, 1),
-    "call orders>stock": (ORDERS, 1),
-    "message orders>@shop-exchange": (ORDERS, 2),
-    "message payments>@shop-exchange": (ORDERS, 1),
-    "message @shop-exchange>payments": (ORDERS, 1),
-    "message @shop-exchange>shop-audit": (ORDERS, 2),
-}
-"""Each edge of the shop: what customers do, and how often a message passes the edge for it.  Two
-components hear of an order, and one of its payment."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +61,7 @@ class Asked:
     def wait_for_edges(self) -> None:
         """Wait until the map has all edges of the shop, and no other."""
         try:
-            wait_until(lambda: self.rates().keys() == TRUTH.keys(), SOON, "all edges")
+            wait_until(lambda: self.rates().keys() == EDGES, SOON, "all edges")
         except AssertionError:
             pytest.fail(f"{self.rates()} {self.state['about']} {[*self.state['components']]}")
 
@@ -93,14 +74,6 @@ def asking() -> Iterator[Asked]:
         yield console
     finally:
         greenlet.kill()
-
-
-def done_by(customers: Program, seconds: float = 10) -> dict[int, float]:
-    """Return how many looks and orders there were in each of the last *seconds*, on average."""
-    lines = [line.split() for line in customers.stdout.rpartition("\n")[0].split("\n")]
-    recent = [line for line in lines if float(line[0]) > time.monotonic() - seconds]
-    first, last = ([float(each) for each in line] for line in (recent[0], recent[-1]))
-    return {which: (last[which] - first[which]) / (last[0] - first[0]) for which in (1, 2)}
 
 
 FLEET = {
@@ -130,17 +103,8 @@ def test_the_map_has_each_edge_of_the_shop_and_no_other(shop: Any) -> None:
     with asking() as console:
         console.wait_for_edges()
 
-        def wrong() -> dict[str, Any]:
-            rates, done = console.rates(), done_by(shop["customers"])
-            true = {id_: done[which] * times for id_, (which, times) in TRUTH.items()}
-            return {
-                id_: (rates[id_], expected)
-                for id_, expected in true.items()
-                if abs((rates[id_] or 0) - expected) > SHARE * expected
-            }
-
-        wait_until(lambda: not wrong(), SOON)
-        assert console.rates().keys() == TRUTH.keys()
+        wait_until(lambda: not wrong_rates(console.rates(), true_rates(shop["customers"])), SOON)
+        assert console.rates().keys() == EDGES
         kinds = {id_: each["kind"] for id_, each in console.state["components"].items()}
         assert kinds.pop("web") == "program"
         assert kinds == dict.fromkeys(("stock", "orders", "payments", "shop-audit"), "service")

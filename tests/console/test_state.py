@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import pytest
 
 from postage.cli.console.depths import Depths
 from postage.cli.console.sightings import Sightings
@@ -43,6 +46,55 @@ def test_nothing_is_known_of_rates_before_the_second_answer() -> None:
     (edge,) = edges_of(fleet.sightings).values()
 
     assert (edge["rate"], edge["total"]) == (None, 1000)
+
+
+def rates_after(*told: tuple[float, int, float | None]) -> list[float | None]:
+    """Return the rate of an edge after each answer: its uptime, count and time since the last."""
+    fleet, rates = Fleet(), []
+    for uptime, count, idle in told:
+        fleet.tell([stock(count, uptime, idle=idle)])
+        (edge,) = edges_of(fleet.sightings).values()
+        rates.append(edge["rate"])
+    return rates
+
+
+def test_a_rate_is_that_from_message_to_message() -> None:
+    four_a_second = (10, 1, None), (10.4, 2, 0.15), (11.4, 6, 0.15), (12.45, 10, 0.2)
+
+    assert rates_after(*four_a_second) == [None, None, 4, 4]
+
+
+def test_messages_in_pairs_have_a_steady_rate() -> None:
+    """Two of them come together each second, at .0, and answers tell so at any time."""
+    answers = [(10 + n * 1.3, 2 * int(10 + n * 1.3), (10 + n * 1.3) % 1) for n in range(1, 20)]
+
+    first, *rates = rates_after(*answers)
+
+    assert (first, {*rates}) == (None, {2})
+
+
+def test_a_flow_that_falls_silent_becomes_slower() -> None:
+    busy = (10, 100, 0.1), (12, 120, 0.1)
+    silent = [(12 + seconds, 120, 0.1 + seconds) for seconds in (0.1, 1.9, 7.9)]
+
+    assert rates_after(*busy, *silent) == [None, 10, 10, 5.405, 2.062]
+
+
+@pytest.mark.parametrize("idle", [-1, 1e9, math.nan, math.inf, "soon", True, [], None])
+def test_a_flow_without_times_has_a_rate(idle: Any) -> None:
+    assert rates_after((10, 100, idle), (12, 120, idle)) == [None, 10]
+
+
+def test_the_answer_of_an_older_component_has_a_rate() -> None:
+    fleet = Fleet()
+    for uptime, count in ((10, 100), (12, 120)):
+        told = stock(count, uptime)
+        told["handlers"][0]["flows"] = [["web", "x", "rpc", count, 0]]
+        fleet.tell([told])
+
+    (edge,) = edges_of(fleet.sightings).values()
+
+    assert edge["rate"] == 10
 
 
 def test_a_processor_that_is_started_again_begins_anew() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
@@ -13,26 +14,22 @@ import pytest
 
 from postage.testing.polling import wait_until
 from postage.testing.rabbitmq import free_ports
+from tests.console.shop_truth import CUSTOMERS, EDGES, SERVICES, SHOP, true_rates, wrong_rates
 from tests.support.browser import SCREEN, browser, require_browser, show
 from tests.support.guide import SOON
-from tests.support.programs import ROOT, Program
+from tests.support.programs import Program
 
 require_browser()
 
 pytestmark = [pytest.mark.slow, pytest.mark.limit(240)]
-SHOP = ROOT / "demos" / "shop"
-CUSTOMERS = str(ROOT / "tests" / "console" / "programs" / "customers.py")
-SERVICES = ("stock", "orders", "payments", "audit")
-EDGES = {
-    "call web>stock",
-    "call web>orders",
-    "call web>shop-audit",
-    "call orders>stock",
-    "message orders>@shop-exchange",
-    "message payments>@shop-exchange",
-    "message @shop-exchange>payments",
-    "message @shop-exchange>shop-audit",
-}
+LONGEST = 3.0
+"""Seconds from the start of a console until its page shows what is true."""
+
+
+def address_of(console: Program) -> str:
+    """Return where *console* serves its page, as soon as it does."""
+    told = console.wait_for_line("The console is at ", SOON)
+    return told.partition("The console is at ")[2].partition(",")[0].strip()
 
 
 class Shop:
@@ -46,22 +43,26 @@ class Shop:
         }
         self._stack = stack
         self.start_broker()
-        programs = {name: self._run("run", name) for name in (*SERVICES, "web")}
+        programs = {name: self.run("run", name) for name in (*SERVICES, "web")}
         for each in programs.values():
             each.wait_for_line("Running 1 component", SOON)
         told = programs["web"].wait_for_line("the shop is open at", SOON)
         self.port = int(told.rpartition(":")[2])
         self.customers = stack.enter_context(Program(CUSTOMERS, str(self.port)))
         self.customers.wait_for_line(" 4 1", SOON)
-        console = self._run("web", "--port", "0", "--write")
-        self.address = console.wait_for_line("The console is at ", SOON).rpartition(" ")[2].strip()
+        self.address = address_of(self.run("web", "--port", "0", "--write"))
 
     def start_broker(self) -> None:
-        self.broker = self._run("broker", "--port", str(self.broker_port))
+        self.broker = self.run("broker", "--port", str(self.broker_port))
         self.broker.wait_for_line("is ready", SOON)
 
-    def _run(self, *words: str) -> Program:
-        return self._stack.enter_context(Program("-m", "postage", *words, cwd=SHOP, env=self.env))
+    def program(self, *words: str) -> Program:
+        """Return the program ``postage`` with these *words*."""
+        return Program("-m", "postage", *words, cwd=SHOP, env=self.env)
+
+    def run(self, *words: str) -> Program:
+        """Run ``postage`` with these *words* until the end of the tests."""
+        return self._stack.enter_context(self.program(*words))
 
     def order(self, customer: str) -> None:
         """Let *customer* order a screw."""
@@ -136,6 +137,44 @@ def test_the_map_is_that_of_the_shop(page: Page) -> None:
         f"component:{name}" for name in ("web", "stock", "orders", "payments", "shop-audit")
     }
     assert page.values("data-node") == nodes
+
+
+def since(began: float) -> float:
+    """Return the seconds from *began* until now."""
+    return time.monotonic() - began
+
+
+def shown_rates(page: Page) -> dict[str, float | None]:
+    """Return the rates that the map shows beside its edges."""
+    script = """
+        const labels = [...document.querySelectorAll(".map .label text")];
+        return [...document.querySelectorAll(".map [data-edge]")].map((each, at) =>
+            [each.getAttribute("data-edge"), labels[at]?.textContent ?? ""]);"""
+    shown = {id_: re.match(r"([\d.]+)/s", text) for id_, text in page.driver.execute_script(script)}
+    return {id_: float(rate[1]) if rate else None for id_, rate in shown.items()}
+
+
+def test_a_new_console_soon_shows_what_is_true(page: Page, shop: Shop) -> None:
+    def seconds_until_true() -> float:
+        began = time.monotonic()
+        with shop.program("web", "--port", "0") as console:
+            page.driver.get(address_of(console))
+
+            def is_true() -> bool:
+                rates, true = shown_rates(page), true_rates(shop.customers, since(began))
+                return rates.keys() == EDGES and not wrong_rates(rates, true)
+
+            page.until(is_true, "all edges with their rates, and no other")
+            return since(began)
+
+    # On a busy machine a program takes longer to start.
+    taken = []
+    for _ in range(8):
+        taken.append(seconds_until_true())
+        if taken[-1] <= LONGEST:
+            break
+    else:
+        pytest.fail(f"a console took {taken} s")
 
 
 def test_a_click_shows_a_component(page: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from postage import handler_statistics
 from postage.green.amqp.properties import Properties
 from postage.handler_statistics import (
     BOUNDS,
+    EXACT,
     LONGEST_ERROR,
     LONGEST_NAME,
     MOST_FLOWS,
@@ -140,6 +142,28 @@ def test_flows_are_counted_exactly_while_somebody_watches(
     assert found.senders == {"before": 1000, "even": 500, "odd": 500}
 
 
+def test_a_flow_tells_when_its_last_message_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(handler_statistics, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    tally = HandlerTally()
+
+    def idle_after(messages: int) -> float | None:
+        for _ in range(messages):
+            now[0] += 1
+            tally.begin(body(), PUBLISHED)
+            tally.took(0.001)
+        now[0] += 0.25
+        (flow,) = tally.statistics("handler").flows
+        return flow.idle
+
+    assert idle_after(EXACT - 1) == 0.25
+    assert idle_after(500) is None, "only some of them were looked at"
+    monkeypatch.setattr(handler_statistics, "_watched_until", math.inf)
+    tally.watch()
+    assert idle_after(0) is None, "the last one may have come at any time"
+    assert idle_after(1) == 0.25
+
+
 @pytest.mark.usefixtures("watched")
 def test_flows_tell_exchanges_and_failures_apart() -> None:
     tally = HandlerTally()
@@ -150,7 +174,10 @@ def test_flows_tell_exchanges_and_failures_apart() -> None:
     tally.count_failed(flow_of(body() | {"category": "rpc"}, "y"))
     found = tally.statistics("handler")
 
-    assert found.flows == (("caller", "x", "rpc", 1, 0), ("caller", "y", "rpc", 2, 1))
+    assert [each[:5] for each in found.flows] == [
+        ("caller", "x", "rpc", 1, 0),
+        ("caller", "y", "rpc", 2, 1),
+    ]
     assert found.failed == 1
 
 

@@ -44,6 +44,9 @@ SHARE = 0.03
 """The part of a processor that rounds may take: of a large system they are less frequent."""
 WAIT = 0.8
 """Seconds for which a round waits for answers."""
+FIRST_WAIT = 0.4
+"""Seconds for which the first rounds wait, so that rates are soon there; who is late is found by
+the next round."""
 PATIENCE = 3.0
 """Seconds after which a round that has not ended is looked into: the broker may be away."""
 DESCRIBED_EVERY = 60.0
@@ -99,11 +102,12 @@ class Poller:
     def run(self) -> None:
         """Ask until this greenlet is killed; switches."""
         looking = gevent.spawn(self._look_at_queues)
-        self._ask_or_tell_why_not()  # the next round then tells rates
         try:
+            self.begin()
+            gevent.sleep(self._interval)
             while True:
                 began, spent = time.monotonic(), time.process_time()
-                self._ask_or_tell_why_not()
+                self._ask_or_tell_why_not(WAIT)
                 spent = time.process_time() - spent
                 pause = began + self._interval - time.monotonic()
                 if self._sightings.are_missed:  # killed, or late: the next answer tells soon
@@ -112,9 +116,21 @@ class Poller:
         finally:
             looking.kill(block=False)
 
-    def _ask_or_tell_why_not(self) -> None:
+    def begin(self, seconds: float = 1.0) -> None:
+        """Ask until rates are known, those of so many *seconds*; switches.
+
+        From the first question on processors note when each message comes.  The second and the
+        third one ask for these times, because a rate needs two.
+        """
+        self._ask_or_tell_why_not(FIRST_WAIT)
+        began = time.monotonic()
+        self._ask_or_tell_why_not(FIRST_WAIT)
+        gevent.sleep(max(began + seconds - time.monotonic(), 0.0))
+        self._ask_or_tell_why_not(FIRST_WAIT)
+
+    def _ask_or_tell_why_not(self, wait: float) -> None:
         """Ask once; while the questions wait for the broker, tell so."""
-        asking = gevent.spawn(self.ask)
+        asking = gevent.spawn(self.ask, wait)
         try:
             while not asking.ready():
                 asking.join(PATIENCE)
@@ -131,7 +147,8 @@ class Poller:
             answers = self._answers("flows", wait)
             self._sightings.update(answers)
             is_old = time.monotonic() - self._described_at > DESCRIBED_EVERY
-            if is_old or not self._sightings.are_described:
+            is_first = not self.about["as_of"]  # the next one comes soon
+            if not is_first and (is_old or not self._sightings.are_described):
                 self._describe(wait)
             if self._goodbyes is None and answers:
                 self._hear_goodbyes()

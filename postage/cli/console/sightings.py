@@ -4,7 +4,11 @@ How it works
 ------------
 A processor tells counts since its start, and its uptime by its own clock.  A rate is the growth of
 a count by the growth of the uptime, over the answers of the last `WINDOW` rounds.  So it does not
-matter how long an answer was on its way, and a slow rate is still exact.
+matter how long an answer was on its way.
+
+An answer may come just before a message or just after it.  For a flow of four messages in two
+seconds that would be a quarter more or less.  So a flow also tells when its last message came, and
+its rate is the growth of its count by the time from message to message: exact after a few messages.
 
 Other programs wrote the answers, so every value may be of any type.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from postage.cli.fleet.descriptions import LARGEST, Description, handled
@@ -26,12 +30,17 @@ MISSES = 2
 """Rounds without an answer after which a processor has gone."""
 KEPT = 60.0
 """Seconds for which a processor that has gone is still shown."""
+SHORTEST = 0.5
+"""Seconds that counts must have grown over: a rate over less would be a guess."""
+SILENCE = 3
+"""Usual pauses between two messages after which a flow that is silent counts as slower."""
 MOST = 5000
 """Processors that are kept."""
 LONGEST = 200
 """Characters of a text that are kept."""
 
 _NUMBERS = frozenset({int, float})  # and not bool
+_COUNTED = "messages", "failed"
 
 CounterKey = tuple[str, ...]
 """What a count belongs to: ``("handled",)``, ``("failed",)``, ``(handler, "received")``,
@@ -59,48 +68,79 @@ def items_at(values: Any, key: str, most: int) -> Iterator[Any]:
         yield from found[:most]
 
 
-def counts_of(told: Description) -> dict[CounterKey, float]:
-    """Return all counts in what a processor has *told*."""
-    found: dict[CounterKey, float] = {}
-    for name in ("failed", "retried", "delayed", "parked"):
-        found[(name,)] = amount_at(told, "statistics", name) or 0
-    found[("handled",)] = handled(told) or 0
-    for each in items_at(told, "handlers", 200):
-        handler = text_at(each, "handler")
-        if handler:
-            for name in ("received", "failed"):
-                found[handler, name] = amount_at(each, name) or 0
-            for flow in items_at(each, "flows", 100):
-                found |= _flow_counts(handler, flow)
-    return {key: count for key, count in found.items() if count >= 0}
+Counts = dict[CounterKey, float]
 
 
-def _flow_counts(handler: str, flow: Any) -> dict[CounterKey, float]:
-    if not isinstance(flow, list) or len(flow) < 5:  # noqa: PLR2004 - see postage.discovery
+class Sample:
+    """What a processor has told in one answer, after so many seconds of *uptime*."""
+
+    __slots__ = ("counts", "last_at", "uptime")
+
+    def __init__(self, uptime: float, told: Description) -> None:
+        self.uptime = uptime
+        self.counts: Counts = {("handled",): handled(told) or 0}
+        """All counts since its start."""
+        self.last_at: Counts = {}
+        """At which uptime the last message of a flow came, where it is known."""
+        for name in ("failed", "retried", "delayed", "parked"):
+            self.counts[(name,)] = amount_at(told, "statistics", name) or 0
+        for each in items_at(told, "handlers", 200):
+            handler = text_at(each, "handler")
+            if handler:
+                for name in ("received", "failed"):
+                    self.counts[handler, name] = amount_at(each, name) or 0
+                for flow in items_at(each, "flows", 100):
+                    self._add(handler, flow)
+
+    def _add(self, handler: str, flow: Any) -> None:
+        if not isinstance(flow, list) or len(flow) < 5:  # noqa: PLR2004 - see postage.discovery
+            return
+        sender, exchange, category = (
+            each[:LONGEST] if isinstance(each, str) else "" for each in flow[:3]
+        )
+        if not sender or category not in ("rpc", "message"):
+            return
+        messages, failed = ((handler, sender, exchange, category, name) for name in _COUNTED)
+        self.counts[messages], self.counts[failed] = (amount_at(each) or 0 for each in flow[3:5])
+        idle = amount_at(flow[5]) if len(flow) > 5 else None  # noqa: PLR2004 - as above
+        if idle is not None and idle <= self.uptime:
+            self.last_at[messages] = self.uptime - idle
+
+
+def rates_of(samples: Sequence[Sample]) -> Counts:
+    """Return the growth of each count in a second; empty if the *samples* are too close."""
+    old, new = samples[0], samples[-1]
+    seconds = new.uptime - old.uptime
+    if seconds < SHORTEST:
         return {}
-    sender, exchange, category = (
-        each[:LONGEST] if isinstance(each, str) else "" for each in flow[:3]
-    )
-    if not sender or category not in ("rpc", "message"):
-        return {}
-    counts = {"messages": flow[3], "failed": flow[4]}
-    where = handler, sender, exchange, category
-    return {(*where, name): amount_at(counts, name) or 0 for name in counts}
-
-
-def _rates(
-    old: dict[CounterKey, float], new: dict[CounterKey, float], seconds: float
-) -> Iterator[tuple[CounterKey, float]]:
-    """Yield the growth of each count in a second.
-
-    A flow cannot grow faster than its handler: one that did was left out of the older answer.
-    """
-    for key, count in new.items():
-        growth = max(0.0, count - old.get(key, 0))
+    rates = {}
+    for key, count in new.counts.items():
+        growth = max(0.0, count - old.counts.get(key, 0))
         if len(key) > 2:  # noqa: PLR2004 - a flow
+            # A flow that grew faster than its handler was left out of the older answer.
             received = key[0], "received"
-            growth = min(growth, max(0.0, new.get(received, 0) - old.get(received, 0)))
-        yield key, growth / seconds
+            growth = min(growth, max(0.0, new.counts[received] - old.counts.get(received, 0)))
+        rates[key] = growth / seconds
+    for key in new.last_at:
+        rate = _rate_between_messages(key, samples)
+        if rate is not None:
+            rates[key] = rate
+    return rates
+
+
+def _rate_between_messages(flow: CounterKey, samples: Sequence[Sample]) -> float | None:
+    """Return the rate of *flow* by the times of its messages; None if there are not two times.
+
+    A flow that has been silent for longer than `SILENCE` of its usual pauses has become slower.
+    """
+    new = samples[-1]
+    old = next(each for each in samples if flow in each.last_at)
+    messages = new.counts[flow] - old.counts[flow]
+    seconds = new.last_at[flow] - old.last_at[flow]
+    if messages <= 0 or seconds <= 0:
+        return None
+    silence = new.uptime - new.last_at[flow]
+    return messages / (seconds + max(0.0, silence - SILENCE * seconds / messages))
 
 
 class Sighting:
@@ -110,19 +150,19 @@ class Sighting:
         self.told = told
         self.info: Description = {}
         """What it is: the answer to ``info``, if there was one."""
-        self.rates: dict[CounterKey, float] = {}
-        """The growth of each count in a second; empty until there are two answers."""
+        self.rates: Counts = {}
+        """The growth of each count in a second; empty until there are two answers to compare."""
         self.started: float | None = None
         """When it was started, in seconds since the epoch by the clock of this process."""
         self.gone_since: float | None = None
         self.misses = 0
-        self._samples: deque[tuple[float, dict[CounterKey, float]]] = deque(maxlen=WINDOW)
+        self._samples: deque[Sample] = deque(maxlen=WINDOW)
         self._note(told)
 
     @property
-    def counts(self) -> dict[CounterKey, float]:
+    def counts(self) -> Counts:
         """All counts since the start of the processor."""
-        return self._samples[-1][1] if self._samples else {}
+        return self._samples[-1].counts if self._samples else {}
 
     def answer(self, told: Description) -> None:
         """Take another answer."""
@@ -133,18 +173,16 @@ class Sighting:
         uptime = amount_at(told, "uptime")
         if uptime is None:
             return
-        if self._samples and uptime < self._samples[-1][0]:  # it has been started again
+        if self._samples and uptime < self._samples[-1].uptime:  # it has been started again
             self._samples.clear()
             self.started = None
         if self.started is None:
             started = round(time.time() - uptime)
             self.started = started if started > 0 else None  # else its clock cannot be right
-        if self._samples and uptime == self._samples[-1][0]:
+        if self._samples and uptime == self._samples[-1].uptime:
             return  # the same answer twice
-        self._samples.append((uptime, counts_of(told)))
-        (before, old), (after, new) = self._samples[0], self._samples[-1]
-        if after > before:
-            self.rates = dict(_rates(old, new, after - before))
+        self._samples.append(Sample(uptime, told))
+        self.rates = rates_of(self._samples)
 
     @property
     def handlers(self) -> dict[str, Any]:

@@ -66,14 +66,12 @@ def serve(options: Options) -> None:
 
 
 def print_state(interval: float) -> None:
-    """Print the state once as JSON; processes are asked twice, as rates need two answers.
+    """Print the state once as JSON, with the rates of so many seconds.
 
     Raises `CommandFailed` if the broker cannot be asked.
     """
     poller = Poller(interval)
-    poller.ask()
-    gevent.sleep(interval)
-    poller.ask()
+    poller.begin(interval)
     if problem := poller.about["problem"]:
         raise CommandFailed(str(problem), Code.UNREACHABLE)
     print_json(poller.state)

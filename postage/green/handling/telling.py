@@ -181,7 +181,8 @@ def _flows(statistics: HandlerStatistics) -> dict[str, Any]:
     """Return the flows of a handler, those with the most messages if not all of them fit."""
     room, told, others = LONGEST_OF_HANDLER, [], statistics.other_senders
     for each in sorted(statistics.flows, key=lambda each: -each.messages):
-        flow = [short(each.sender, 100), short(each.exchange, 100), *each[2:]]
+        idle = each.idle and round(each.idle, 4)
+        flow = [short(each.sender, 100), short(each.exchange, 100), *each[2:5], idle]
         room -= size(flow) + 2
         if room > 0:
             told.append(flow)
