@@ -47,7 +47,7 @@ help:
 	@echo "make coverage  run the suite and show the lines that it did not run"
 	@echo "make bench     measure Postage and its peers; ARGS are for the benchmarks"
 	@echo "make gate      has Postage become slower than recorded? ARGS=--record records anew"
-	@echo "make figures   measure the figures of docs/performance.md, and write them there"
+	@echo "make figures   measure the figures of docs/performance.md and docs/scaling.md, and write them there"
 	@echo "make docs      build the site of the documentation, and a man page, in build/site; warnings are errors"
 	@echo "make guides    run the programs of docs/howto in Flask, Django, gunicorn and others"
 	@echo "make console   build the page of postage web out of console/; the only task that needs Node"
@@ -202,6 +202,7 @@ figures: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks growth --write docs/performance.md --plot docs/growth.svg
 	$(BIN)/python -m benchmarks growth --broker embedded --write docs/performance.md \
 	  --plot docs/growth-embedded.svg
+	$(BIN)/python -m benchmarks scale --write docs/scaling.md
 
 guides: $(VENV)/.guides
 	@tools/install_chromium.sh

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import brokers, components, gate, growth, typed
+from benchmarks import brokers, components, gate, growth, scale, typed
 from benchmarks.broker import Target, broker
 from benchmarks.contest import available, compete
 from benchmarks.contestants import CONTESTANTS, Contestant
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         metavar="WORKLOAD",
         help=f"{', '.join(WORKLOADS)} (all of them, if none is named), or {', '.join(PROGRAMS)},"
-        " or components, gate or growth, each for itself: see the README",
+        " or components, gate, growth or scale, each for itself: see the README",
     )
     parser.add_argument("--peers", help=f"of {','.join(CONTESTANTS)}: only these")
     parser.add_argument("--rounds", type=int, default=3, help="of all peers (%(default)s)")
@@ -117,7 +117,12 @@ def contest(args: argparse.Namespace) -> Outcome:
 def main() -> None:
     """Measure, and print."""
     # With options of their own:
-    apart = {"components": components.main, "gate": gate.main, "growth": growth.main}
+    apart = {
+        "components": components.main,
+        "gate": gate.main,
+        "growth": growth.main,
+        "scale": scale.main,
+    }
     if sys.argv[1:2] and sys.argv[1] in apart:
         apart[sys.argv[1]](sys.argv[2:])
         return

@@ -39,10 +39,10 @@ class Actor:
         self.cpu = told.pop("cpu", 0.0)  # the program in C does not report it
         return told
 
-    def go_on(self) -> None:
-        """Let the process go on after a report."""
+    def go_on(self, word: str = "") -> None:
+        """Let the process go on after a report; tell it a *word* if it reads one."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
+        self._process.stdin.write(f"{word}\n".encode())
         self._process.stdin.flush()
 
     def finish(self) -> None:

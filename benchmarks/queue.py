@@ -44,9 +44,9 @@ class Queue:
         """Wait until *count* messages are ready in the queue."""
         self._wait(lambda: self.counts()[0] >= count, f"{count} messages", within)
 
-    def wait_for_consumer(self, within: float) -> None:
-        """Wait until the queue has a consumer."""
-        self._wait(lambda: self.counts()[1] > 0, "a consumer", within)
+    def wait_for_consumers(self, count: int, within: float) -> None:
+        """Wait until the queue has *count* consumers."""
+        self._wait(lambda: self.counts()[1] >= count, f"{count} consumers", within)
 
     def _wait(self, check: Callable[[], bool], what: str, within: float) -> None:
         deadline = time.monotonic() + within

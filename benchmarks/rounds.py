@@ -73,7 +73,7 @@ class Play:
     def calls(self) -> Figures:
         """Call a server of the same contestant."""
         with self._acting("serve") as server:
-            self._served.wait_for_consumer(TIMEOUT)
+            self._served.wait_for_consumers(1, TIMEOUT)
             with self._acting("call") as client:
                 client.report()
                 meter = self._started(client, server)
@@ -113,7 +113,7 @@ class Play:
         """Start a server, and leave it alone."""
         since = time.perf_counter()
         with self._acting("serve") as server:
-            self._served.wait_for_consumer(TIMEOUT)
+            self._served.wait_for_consumers(1, TIMEOUT)
             seconds, cpu = time.perf_counter() - since, cpu_seconds(server.pid)
             time.sleep(SETTLING)
             return Figures(seconds=seconds, client=cpu * 1e6, memory=resident(server.pid) / 1e6)

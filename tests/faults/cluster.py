@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ import pika.exceptions
 
 from postage.green.runtime import runtime_of
 from postage.testing.rabbitmq import RabbitMQNode
+from postage.testing.rabbitmq_cluster import join
 from tests.faults.fault_env import FaultEnv, add_broker_option, node_for, on_brokers
 from tests.faults.fault_run import fault_run, inject, reached
 from tests.faults.journal import Journal
@@ -36,10 +36,6 @@ from tests.support.raw import Raw
 
 VHOST = "clustered"
 """The only vhost: a cluster takes a second for each at its first start."""
-CONFIGURATION = """
-cluster_formation.peer_discovery_backend = classic_config
-cluster_partition_handling = pause_minority
-"""
 HELD = 5.0
 """Seconds for which a quorum queue of RabbitMQ 4.3 keeps what the consumers on a lost node held,
 before others get it.  Its default is 60.  Older versions do not know the argument, and give the
@@ -54,20 +50,6 @@ QUORUM = LoadSettings(
     recovery_timeout=HELD + NOTICED,
 )
 PATIENT = Limits(recovery=NOTICED, growth=0.3)  # the first connection to each node takes memory
-
-
-def join(nodes: list[RabbitMQNode]) -> None:
-    """Make one cluster of *nodes*, before they start; they share epmd and the cookie."""
-    key = "cluster_formation.classic_config.nodes"
-    names = [f"{key}.{number} = {node.name}\n" for number, node in enumerate(nodes, 1)]
-    for node in nodes:
-        node._epmd_port = nodes[0]._epmd_port
-        base = node._prepare()
-        if node is not nodes[0]:
-            (base / ".erlang.cookie").unlink()
-            shutil.copy(nodes[0]._prepare() / ".erlang.cookie", base)
-        with (base / "rabbitmq.conf").open("a") as file:
-            file.write(CONFIGURATION + "".join(names))
 
 
 @contextmanager
