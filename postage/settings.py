@@ -5,7 +5,8 @@ When a component is made, each setting comes from the first of these places that
 1. the argument ``settings`` of the component,
 2. its arguments ``hup`` and ``vhost``, then its class attributes of these names,
 3. the classic globals, such as ``messaging.global_hup``,
-4. ``POSTAGE_URL``, then the other environment variables,
+4. ``POSTAGE_URL``, then the other environment variables; a command line adds to them, as
+   `postage.environment` describes,
 5. the defaults.
 """
 
@@ -14,12 +15,12 @@ from __future__ import annotations
 import logging
 import os
 import types
-import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
+from postage.environment import Found, Layer, Layers, LocatedUrl, Source
 from postage.errors import SettingsError
 from postage.log_records import logger_of
 from postage.url import EMBEDDED, Address, Url, addresses, check_addresses, port_number
@@ -80,7 +81,6 @@ _RULES: Mapping[str, Rule] = {
     "server_name_indication": lambda name, value: None if value == "" else host_name(name, value),
     "auth_mechanism": rule(f"one of {', '.join(MECHANISMS)}", lambda value: value in MECHANISMS),
 }
-_DEPRECATED = {"POSTAGE_USER": "POSTAGE_RMQ_USER", "POSTAGE_PASSWORD": "POSTAGE_RMQ_PASSWORD"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ class Settings:
             other_hosts=tuple(others),
             user=_login_of(hup, "user"),
             password=_login_of(hup, "password"),
-            vhost=live.lookup("vhost") if vhost is None else vhost,
+            vhost=_vhost() if vhost is None else vhost,
             tls=live.tls,
             **_options(),
         )
@@ -194,46 +194,45 @@ class LiveSettings:
     def __init__(self) -> None:
         self.overrides: dict[str, Any] = {}
         """The values that the program has assigned to ``messaging.global_vhost`` and the like."""
-        self.environment: Mapping[str, str] = os.environ
-        """The environment variables; a command line replaces them to add its options."""
-        self.url_source = "POSTAGE_URL"
-        """What errors call the URL: ``--url`` if a command line gave it."""
+        self.layers = Layers((Layer(Source.ENVIRONMENT, os.environ),))
+        """The environment variables; a command line adds its options, and a file."""
         self.sandbox: Settings | None = None
         """If set, every component has these settings, with a vhost of its own choice."""
 
     @property
     def url(self) -> Url:
         """The parts of ``POSTAGE_URL``, or of ``--url``."""
-        return _parsed(self.environment.get("POSTAGE_URL", ""), self.url_source)
+        return self.layers.url().url
 
     @property
     def tls(self) -> bool:
         """True if the URL or ``POSTAGE_TLS`` asks for TLS."""
-        wanted = self.environment.get("POSTAGE_TLS", "")
-        return self.url.scheme == "amqps" or truth("POSTAGE_TLS", wanted)
+        if self.url.scheme == "amqps":
+            return True
+        found = self.layers.variable("POSTAGE_TLS")
+        return found is not None and truth(found.origin, found.text)
+
+    def find(self, name: str, located: LocatedUrl | None = None) -> Found | None:
+        """Return what sets *name*, a part of the address or an option; None: it has its default.
+
+        *located* is the URL, if the caller knows it.
+        """
+        if name in self.overrides:
+            return Found(self.overrides[name], "messaging.global_hup", Source.PROGRAM)
+        return self.layers.find(name, located)
 
     def lookup(self, name: str) -> str:
         """Return the host, port, user, password or vhost of components that do not name one."""
-        if name in self.overrides:
-            value: str = self.overrides[name]
-            return value
-        if name in self.url.parts:
-            return self.url.parts[name]
-        variable = f"POSTAGE_{name.upper()}"
-        if variable in self.environment:
-            return self.environment[variable]
-        old = _DEPRECATED.get(variable, "")
-        if old in self.environment:
-            text = f"{old} is deprecated, set {variable} instead"
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
-            return self.environment[old]
+        if (found := self.find(name)) is not None:
+            return found.text
         return TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
 
     def origin(self, name: str) -> str:
-        """Return what errors call the place where `lookup` finds *name*."""
-        if name in self.overrides or "hup" in self.overrides or global_hup.has_assigned(name):
+        """Return what errors call the place where `lookup` finds *name*; empty: a default."""
+        if "hup" in self.overrides or global_hup.has_assigned(name):
             return "messaging.global_hup"
-        return self.url_source if name in self.url.parts else f"POSTAGE_{name.upper()}"
+        found = self.find(name)
+        return "" if found is None else found.origin
 
     @property
     def hup(self) -> Hup:
@@ -244,7 +243,8 @@ class LiveSettings:
     @property
     def debug_mode(self) -> bool:
         """True if ``POSTAGE_DEBUG_MODE`` is ``true``, in upper or lower case."""
-        return self.environment.get("POSTAGE_DEBUG_MODE", "").lower() == "true"
+        found = self.layers.variable("POSTAGE_DEBUG_MODE")
+        return found is not None and found.text.lower() == "true"
 
 
 live = LiveSettings()
@@ -258,15 +258,7 @@ def origins(settings: Settings, *names: str) -> str:
         usual = None
     if usual is None or any(getattr(usual, name) != getattr(settings, name) for name in names):
         return "the vhost argument" if names == ("vhost",) else "the hup or settings argument"
-    found = {live.origin(name): name for name in names}
-    for origin, name in list(found.items()):
-        variable = f"POSTAGE_{name.upper()}"
-        old = _DEPRECATED.get(variable, "")
-        if origin == variable and variable not in live.environment:
-            del found[origin]
-            if old in live.environment:
-                found[old] = name
-    return " and ".join(found)
+    return " and ".join(dict.fromkeys(filter(None, map(live.origin, names))))
 
 
 def enable_debug_log() -> None:
@@ -394,8 +386,24 @@ def _port_of(hup: Hup | None) -> int:
     try:
         return port_number(port, quote=True)
     except SettingsError as exc:
-        origin = "hup" if hup is not None and "port" in hup else live.origin("port")
-        raise SettingsError(f"{origin}: {exc}") from None
+        if hup is not None and "port" in hup:
+            raise SettingsError(f"hup: {exc}") from None
+        found = live.find("port")
+        text = str(exc) if found is None or found.is_quotable else "port must be from 1 to 65535"
+        raise SettingsError(f"{live.origin('port')}: {text}") from None
+
+
+def _vhost() -> str:
+    """Return the vhost of components that do not name one."""
+    found = live.find("vhost")
+    if found is None:
+        return _DEFAULTS["vhost"]
+    if not found.is_quotable:
+        _check_found("vhost", found, found.text)
+    return found.text
+
+
+_ABSENT = object()
 
 
 def _part_of(hup: Hup | None, name: str) -> Any:
@@ -404,12 +412,10 @@ def _part_of(hup: Hup | None, name: str) -> Any:
     Stops there, because an environment variable that is not used must not cause a warning.
     """
     for known in (hup, live.hup):
-        if known is not None and name in known:
-            return known[name]
+        part = _ABSENT if known is None else known.get(name, _ABSENT)
+        if part is not _ABSENT:
+            return part
     return live.lookup(name)
-
-
-_parsed = lru_cache(maxsize=16)(Url.parse)
 
 
 @lru_cache(maxsize=64)
@@ -438,20 +444,27 @@ _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 def _options() -> dict[str, Any]:
     """Return the options after the ``?`` of the URL, such as ``heartbeat=30``, or in variables."""
     known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
-    from_url, environment = live.url.options, live.environment
-    for name in from_url.keys() - known.keys():
-        source, names = live.url_source, ", ".join(known)
-        raise SettingsError(f"{source}: unknown option {name!r}; known: {names}")
+    located = live.layers.url()
+    for name in located.url.options.keys() - known.keys():
+        assert located.found is not None
+        which = f"unknown option {name!r}" if located.found.is_quotable else "unknown option"
+        raise SettingsError(f"{located.found.origin}: {which}; known: {', '.join(known)}")
     options: dict[str, Any] = {}
     for name, default in known.items():
-        source = f"POSTAGE_{name.upper()}"
-        text = environment.get(source)
-        if name in from_url:
-            source, text = f"{live.url_source}: {name}", from_url[name]
-        if text is not None:
-            options[name] = _typed(source, text, default)
-            _RULES[name](source, options[name])
+        if (found := live.find(name, located)) is not None:
+            options[name] = _typed(found.origin, found.text, default)
+            _check_found(name, found, options[name])
     return options
+
+
+def _check_found(name: str, found: Found, value: object) -> None:
+    """Raise `SettingsError` if *value*, which was *found*, cannot be used; quotes no secret."""
+    try:
+        _RULES[name](found.origin, value)
+    except SettingsError:
+        if found.is_quotable:
+            raise
+        raise SettingsError(f"{found.origin}: this is no {name} that can be used") from None
 
 
 def _typed(source: str, text: str, default: Any) -> Any:

@@ -1,7 +1,7 @@
 """Addresses as text: broker URLs (https://www.rabbitmq.com/docs/uri-spec) and lists of hosts.
 
 ``urllib.parse.urlsplit`` is not used: it knows only one host, and its errors may quote a password.
-No error of this module quotes any part of an address.
+No error of this module quotes any part of an address, except its scheme and the names of options.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any
 from postage.errors import SettingsError
 from postage.values import host_name, number, secret
 
-__all__ = ["EMBEDDED", "Address", "Url", "addresses", "check_addresses", "port_number"]
+__all__ = [
+    "EMBEDDED",
+    "Address",
+    "Url",
+    "addresses",
+    "check_addresses",
+    "masked",
+    "port_number",
+]
 
 Address = tuple[str, int]
 """A host, without brackets, and a port."""
@@ -45,10 +53,12 @@ class Url:
     """The options after the question mark."""
 
     @classmethod
-    def parse(cls, text: str, source: str = "POSTAGE_URL") -> Url:
+    def parse(cls, text: str, source: str = "POSTAGE_URL", *, is_quotable: bool = True) -> Url:
         """Return the parts of *text*, none if it is empty.
 
-        Raises `SettingsError`, which names the *source* of the URL: a variable or an option.
+        Raises `SettingsError`, which names the *source* of the URL: a variable or an option.  It
+        quotes the scheme or the name of an option, unless *is_quotable* is false: a file of secrets
+        may contain anything.
         """
         if not text:
             return cls()
@@ -57,9 +67,8 @@ class Url:
         scheme, authority, path, query, fragment = (part or "" for part in match.groups())
         scheme = scheme.lower()  # RFC 3986, 3.1
         if scheme not in SCHEMES:
-            raise SettingsError(
-                f"{source} must begin with amqp://, amqps:// or embedded://, not {scheme or '?'}://"
-            )
+            wrong = f", not {scheme or '?'}://" if is_quotable else ""
+            raise SettingsError(f"{source} must begin with amqp://, amqps:// or embedded://{wrong}")
         if "@" not in authority and "@" in path + query + fragment:
             raise SettingsError(f"{source}: a / ? or # in a password is written %2F %3F or %23")
         try:
@@ -71,11 +80,24 @@ class Url:
         options = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
         for name, value in options.items():
             if not value:
-                raise SettingsError(f"{source}: option {name!r} has no value: write {name}=...")
+                which = f"option {name!r}" if is_quotable else "an option"
+                raise SettingsError(f"{source}: {which} has no value: write NAME=VALUE")
         if scheme == "embedded":
             own = {name: options.pop(name) for name in EMBEDDED_OPTIONS if name in options}
             parts["host"] += f"?{urllib.parse.urlencode(own)}" if own else ""
         return cls(scheme, parts, options)
+
+
+def masked(text: str) -> str:
+    """Return the URL *text* with ``***`` in place of its password, if it has one."""
+    match = _URL.fullmatch(text)
+    assert match is not None
+    login, at, _ = (match[2] or "").rpartition("@")
+    user, colon, _ = login.partition(":")
+    if not (at and colon):
+        return text
+    begin = match.start(2)
+    return f"{text[:begin]}{user}:***{text[begin + len(login) :]}"
 
 
 def _embedded_parts(authority: str) -> dict[str, str]:

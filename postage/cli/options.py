@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from postage.environment import Layer, Layers, Source
 from postage.errors import SettingsError
 from postage.remote_control import RemoteControl, RemoteRule, check_remote_control
 from postage.settings import live
@@ -99,20 +99,25 @@ class RemoteRuleParam(click.ParamType):  # type: ignore[type-arg]  # as above
 def _use_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         Url.parse(value, "--url")
-        set_defaults(ctx, {"POSTAGE_URL": value})
-        before, live.url_source = live.url_source, "--url"
-        ctx.call_on_close(lambda: setattr(live, "url_source", before))
+        set_defaults(ctx, {"POSTAGE_URL": value}, {"POSTAGE_URL": "--url"})
 
 
-def set_defaults(ctx: click.Context, variables: dict[str, str]) -> None:
+def set_defaults(
+    ctx: click.Context, variables: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> None:
     """Let *variables* beat the environment variables of the same names, until *ctx* is closed.
 
     Components of the user's own code see them, because they look up what no argument names.  The
-    environment of the process, which its children inherit, stays as it is.
+    environment of the process, which its children inherit, stays as it is.  Errors call the
+    variables by *names*.
     """
-    before = live.environment
-    live.environment = ChainMap(variables, before)  # type: ignore[arg-type]  # only read
-    ctx.call_on_close(lambda: setattr(live, "environment", before))
+    use_layers(ctx, live.layers.above(Layer(Source.COMMAND_LINE, variables, names or {})))
+
+
+def use_layers(ctx: click.Context, layers: Layers) -> None:
+    """Let settings come from *layers* until *ctx* is closed."""
+    before, live.layers = live.layers, layers
+    ctx.call_on_close(lambda: setattr(live, "layers", before))
 
 
 url_option = click.option(

@@ -35,6 +35,7 @@ from typing import Any
 
 import gevent
 
+from postage.environment import Layer, Source
 from postage.errors import ChannelRefused, LookRefused, PostageError, TopologyMismatch
 from postage.green.amqp.channel import Channel
 from postage.green.amqp.connection import Connection
@@ -68,12 +69,12 @@ def settings_for(url: str | None) -> Settings:
     """Return the settings of the broker at *url*; None: those that components have by default."""
     if url is None:
         return Settings.resolve()
-    before, source = live.environment, live.url_source
-    live.environment, live.url_source = {**before, "POSTAGE_URL": url}, "url"
+    before, variable = live.layers, "POSTAGE_URL"
+    live.layers = before.above(Layer(Source.PROGRAM, {variable: url}, {variable: "url"}))
     try:
         return Settings.resolve()
     finally:
-        live.environment, live.url_source = before, source
+        live.layers = before
 
 
 def connection_to(url: str | None, *, publishing: bool = False) -> Connection:

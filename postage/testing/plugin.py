@@ -185,6 +185,7 @@ def postage_url(
     """
     url = _postage_vhosts.url_of(postage_vhost)
     monkeypatch.setenv("POSTAGE_URL", url)
+    monkeypatch.delenv("POSTAGE_URL_FILE", raising=False)  # two URLs would be an error
     yield url
     if green := sys.modules.get("postage.green"):
         green.close()

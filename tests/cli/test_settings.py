@@ -8,8 +8,8 @@ from typing import Any
 import click
 import pytest
 
-from postage.cli.options import set_defaults
-from postage.cli.running.process import Plan
+from postage.cli.options import set_defaults, use_layers
+from postage.cli.running.process import RUN_DEFAULTS, Plan
 from postage.settings import Settings, live
 from tests.cli.support import SOON, in_process, postage, running, with_url
 
@@ -59,21 +59,25 @@ def test_options_beat_the_environment_and_leave_it_as_it_is(
 
 def test_a_command_leaves_no_trace(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTAGE_URL", raising=False)
+    before = live.layers
 
     assert in_process(capsys, "ps", "--url", "amqp://127.0.0.1:1/", "--wait", "0.1").code == 3
     assert "POSTAGE_URL" not in os.environ
-    assert live.environment is os.environ
+    assert live.layers is before
 
 
 @pytest.mark.parametrize(
     ("wait", "variable", "expected"),
-    [(None, "", "1"), (None, "0", "0"), (True, "0", "1"), (False, "", "0")],
+    [(None, "", True), (None, "0", False), (True, "0", True), (False, "", False)],
 )
 def test_a_program_waits_for_its_broker_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, wait: bool | None, variable: str, expected: str
+    monkeypatch: pytest.MonkeyPatch, wait: bool | None, variable: str, expected: bool
 ) -> None:
     monkeypatch.delenv("POSTAGE_WAIT_FOR_BROKER", raising=False)
     if variable:
         monkeypatch.setenv("POSTAGE_WAIT_FOR_BROKER", variable)
 
-    assert Plan(targets=(), wait=wait).variables() == {"POSTAGE_WAIT_FOR_BROKER": expected}
+    with click.Context(click.Command("any")) as ctx:
+        set_defaults(ctx, Plan(targets=(), wait=wait).variables())
+        use_layers(ctx, live.layers.below(RUN_DEFAULTS))
+        assert Settings.resolve().wait_for_broker is expected

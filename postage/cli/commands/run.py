@@ -17,11 +17,13 @@ from postage.cli.options import (
     examples,
     set_defaults,
     url_option,
+    use_layers,
 )
 from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import WORKER_URL, ParentPipe
-from postage.cli.running.process import Plan, run_here
+from postage.cli.running.process import RUN_DEFAULTS, Plan, run_here
 from postage.cli.running.targets import Target
+from postage.environment import Source
 from postage.remote_control import RemoteControl
 from postage.settings import live
 
@@ -102,13 +104,16 @@ def command(
     last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
     if last_port > HIGHEST_PORT:
         raise CommandFailed(f"--health {plan.health}: the last worker would need port {last_port}")
-    if plan.embedded and live.url_source == "--url":
+    found = live.layers.url().found
+    if plan.embedded and found and found.source is Source.COMMAND_LINE:
         raise CommandFailed("--url and --embedded name two brokers: give one of them")
     set_up(log_level, as_json=log_json)
     variables = plan.variables()
     if worker and (url := os.environ.get(WORKER_URL)):
         variables["POSTAGE_URL"] = url
-    set_defaults(click.get_current_context(), variables)
+    ctx = click.get_current_context()
+    set_defaults(ctx, variables)
+    use_layers(ctx, live.layers.below(RUN_DEFAULTS))
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 
@@ -18,7 +17,9 @@ from postage.cli.console.web_pages import make_app
 from postage.cli.exits import Code, CommandFailed
 from postage.cli.options import HostPort
 from postage.cli.output import print_json, print_text
+from postage.environment import Found
 from postage.errors import SettingsError
+from postage.settings import live
 from postage.signals import stopping_signals
 
 __all__ = ["Options", "print_state", "serve"]
@@ -83,10 +84,11 @@ def _access(options: Options) -> Access:
     names = {*LOOPBACK, options.host, *options.names}
     token = None
     if options.write or is_remote:
-        token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
-        if len(token) < SHORTEST_TOKEN:
-            text = f"{TOKEN_VARIABLE} must have at least {SHORTEST_TOKEN} characters"
+        own = _own_token()
+        if own and len(own.text) < SHORTEST_TOKEN:
+            text = f"{own.origin} must have at least {SHORTEST_TOKEN} characters"
             raise SettingsError(text)
+        token = own.text if own else secrets.token_urlsafe(24)
     return Access(
         hosts=frozenset(each.lower() for each in names),
         token=token,
@@ -95,13 +97,17 @@ def _access(options: Options) -> Access:
     )
 
 
+def _own_token() -> Found | None:
+    """Return the token that the user has chosen, and its place; None: there is none."""
+    found = live.layers.variable(TOKEN_VARIABLE)
+    return found if found and found.text else None
+
+
 def _greeting(where: HostPort, access: Access) -> str:
     """Return the line with the address; a token is in the fragment, which is sent to no server."""
     url = f"http://{where}/"
     if access.token is None:
         return f"The console is at {url}, for this machine, and only reads.  Ctrl-C ends it."
-    own = os.environ.get(TOKEN_VARIABLE)
-    shown = (
-        f"{url}#token={access.token}" if not own else f"{url}, with the token of {TOKEN_VARIABLE}"
-    )
+    own = _own_token()
+    shown = f"{url}, with the token of {own.origin}" if own else f"{url}#token={access.token}"
     return f"The console is at {shown}\nCtrl-C ends it."

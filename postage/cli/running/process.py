@@ -15,9 +15,9 @@ from postage.cli.running.flight_print import print_record_at_signal
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
 from postage.dispatch import NextAction
+from postage.environment import Layer, Source
 from postage.log_records import logger_of
 from postage.remote_control import RemoteRule
-from postage.settings import live
 from postage.signals import stopping_signals
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logger_of(__name__)
 
+RUN_DEFAULTS = Layer(Source.DEFAULT, {"POSTAGE_WAIT_FOR_BROKER": "1"})
+"""What ``postage run`` sets where nothing else does: a program waits for its broker."""
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds: the shutdown timeout of processors that do not set one."""
 
@@ -44,13 +46,10 @@ class Plan:
     remote_control: RemoteRule | None = None
 
     def variables(self) -> dict[str, str]:
-        """Return the settings of the broker, by the names of their environment variables.
-
-        Unless the command line or the environment says otherwise, a program waits for its broker.
-        """
-        wait = {True: "1", False: "0", None: live.environment.get("POSTAGE_WAIT_FOR_BROKER", "1")}
+        """Return the settings of the broker, by the names of their environment variables."""
         url = {"POSTAGE_URL": "embedded://"} if self.embedded else {}
-        return {**url, "POSTAGE_WAIT_FOR_BROKER": wait[self.wait]}
+        wait = {} if self.wait is None else {"POSTAGE_WAIT_FOR_BROKER": str(int(self.wait))}
+        return {**url, **wait}
 
 
 def run_here(plan: Plan, worker: ParentPipe | None) -> int:

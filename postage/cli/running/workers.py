@@ -35,6 +35,7 @@ from typing import TypeAlias
 from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.inside import url_for_workers
 from postage.cli.running.parent_pipe import SIGNALLED, WORKER_URL, ParentPipe
+from postage.environment import Source
 from postage.log_records import logger_of
 from postage.settings import live
 from postage.signals import STOPPING_SIGNALS, stopping_signals
@@ -68,8 +69,8 @@ def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = Fals
             stack.enter_context(_report_changes(descriptor))
         if url := url_for_workers():
             logger.info("Others reach them with --url %s", url)
-        elif live.url_source == "--url":
-            url = live.environment["POSTAGE_URL"]
+        elif (found := live.layers.url().found) and found.source is Source.COMMAND_LINE:
+            url = found.text
         pool = stack.enter_context(WorkerPool(count, shutdown_timeout, url, reload=reload))
         while pool.busy:
             pool.handle(wait(pool.next_timeout()))

@@ -6,6 +6,7 @@ import pytest
 
 from postage.errors import SettingsError
 from postage.settings import Settings, live
+from postage.url import masked
 from tests.model.settings.parts import DEFAULTS, parts
 
 
@@ -303,3 +304,22 @@ def test_debug_mode_is_the_word_true_in_any_case(env, value, expected):
 @pytest.mark.behaviour("debug-mode")
 def test_without_the_variable_debug_mode_is_off():
     assert live.debug_mode is False
+
+
+# --- URLs to be shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://a:hush@h/v?heartbeat=1", "amqp://a:***@h/v?heartbeat=1"),
+        ("amqp://a:hu sh@h1,h2:1", "amqp://a:***@h1,h2:1"),
+        ("amqp://a:h@sh@h", "amqp://a:***@h"),
+        ("amqp://:hush@h", "amqp://:***@h"),
+        ("amqp://a@h:5672/v", "amqp://a@h:5672/v"),
+        ("embedded://a/v", "embedded://a/v"),
+        ("", ""),
+    ],
+)
+def test_the_password_of_a_url_can_be_masked(url, shown):
+    assert masked(url) == shown

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from postage import messaging
+from postage.environment import Layer, Source
 from postage.errors import SettingsError
 from postage.settings import Settings, live
 from tests.model.settings.parts import DEFAULTS, parts
@@ -100,7 +101,8 @@ def test_given_settings_beat_every_other_source(env):
 
 def test_a_command_line_puts_its_options_over_the_environment(env, monkeypatch):
     env(HOST="elsewhere", VHOST="/lab")
-    monkeypatch.setattr(live, "environment", {**os.environ, "POSTAGE_HOST": "here"})
+    options = Layer(Source.COMMAND_LINE, {"POSTAGE_HOST": "here"})
+    monkeypatch.setattr(live, "layers", live.layers.above(options))
 
     assert parts() == ("here", *DEFAULTS[1:4], "/lab")
     assert "here" not in os.environ.values()
