@@ -54,6 +54,8 @@ FOREIGN = {
         "pytest",
         "_pytest",
         "rich",
+        "tomli",
+        "tomllib",  # which Python 3.10 lacks
         "watchfiles",
         "werkzeug",
         "yaml",

@@ -9,7 +9,8 @@ import click
 import pytest
 
 from postage.cli.options import set_defaults, use_layers
-from postage.cli.running.process import RUN_DEFAULTS, Plan
+from postage.cli.running.configuration import RUN_DEFAULTS
+from postage.cli.running.process import Plan
 from postage.settings import Settings, live
 from tests.cli.support import SOON, in_process, postage, running, with_url
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "health": "Ask whether a running process is alive and ready.",
     "check": "Find faults in the components of a module.",
     "doctor": "Find what is wrong here or on the broker.",
+    "config": "Show the settings of `postage run`, and what has set them.",
     "explain": "Explain an error or a line of the log.",
     "contract": "Write the contracts of services, and check changes of them.",
     "broker": "Run an embedded broker.",

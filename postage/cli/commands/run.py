@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from postage.cli.exits import CommandFailed
 from postage.cli.options import (
@@ -17,11 +18,16 @@ from postage.cli.options import (
     examples,
     set_defaults,
     url_option,
-    use_layers,
+)
+from postage.cli.running.configuration import (
+    Configuration,
+    ConfiguredCommand,
+    config_option,
+    name_of_option,
 )
 from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import WORKER_URL, ParentPipe
-from postage.cli.running.process import RUN_DEFAULTS, Plan, run_here
+from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
 from postage.environment import Source
 from postage.remote_control import RemoteControl
@@ -29,15 +35,18 @@ from postage.settings import live
 
 
 @click.command(
+    cls=ConfiguredCommand,
     epilog=examples(
         "postage run shop.orders                      every processor of the module",
         "postage run shop.orders:Orders shop.stock    one of it, and all of another module",
         "postage run shop.fleet:everything            what a function returns",
         "postage run shop.orders --workers 4 --health 8086",
         "postage run shop.orders --embedded           with a broker inside: nothing to install",
-    )
+        "postage run --config shop.toml               what the file says",
+    ),
 )
-@click.argument("targets", nargs=-1, required=True, type=Target.parse, metavar="MODULE[:NAME]...")
+@click.argument("targets", nargs=-1, type=Target.parse, metavar="[MODULE[:NAME]]...")
+@config_option
 @url_option
 @click.option("--embedded", is_flag=True, help="Run a broker inside, and use it.")
 @click.option(
@@ -51,7 +60,7 @@ from postage.settings import live
     metavar="N",
     help="Run N processes under a parent that restarts those that crash.",
 )
-@click.option("--reload", is_flag=True, help="Restart when a Python file here has changed.")
+@click.option("--reload/--no-reload", help="Restart when a Python file here has changed.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 65_535),
@@ -73,7 +82,7 @@ from postage.settings import live
 )
 @click.option("--no-remote-control", is_flag=True, help="The same as --remote-control off.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
-@click.option("--log-json", is_flag=True, help="Log each record as a line of JSON.")
+@click.option("--log-json/--no-log-json", help="Log each record as a line of JSON.")
 @click.option(
     "--health",
     type=HostPortParam(0),
@@ -81,7 +90,7 @@ from postage.settings import live
     help="Serve /livez and /readyz on this port, of 127.0.0.1 unless HOST is given; :PORT is that "
     "of all addresses.  Worker n takes the port n above it.",
 )
-@click.option("--worker", type=ParentPipe.parse, hidden=True)
+@click.option("--worker", type=ParentPipe.parse, hidden=True, is_eager=True)
 def command(
     log_level: str,
     *,
@@ -95,15 +104,25 @@ def command(
     NAME is a class, an instance, or a function that returns one or several.  The standard library
     is made cooperative before your code is imported.  SIGTERM, SIGHUP and SIGINT (Ctrl-C)
     let running handlers finish; a second signal ends the process at once.  The log goes to stderr.
+
+    A configuration file may say what the command line leaves out: all options, and the modules.
     """
+    ctx = click.get_current_context()
+    configuration: Configuration = ctx.obj
+    options["targets"] = options["targets"] or configuration.targets()
+    if not options["targets"]:
+        text = "Missing argument 'MODULE[:NAME]...', and no configuration file names targets."
+        raise click.UsageError(text, ctx)
     if no_remote_control:
-        if options["remote_control"] not in (None, RemoteControl.OFF.value):
+        given = ctx.get_parameter_source("remote_control") is ParameterSource.COMMANDLINE
+        if given and options["remote_control"] != RemoteControl.OFF.value:
             raise CommandFailed("--remote-control and --no-remote-control: give one of them")
         options["remote_control"] = RemoteControl.OFF.value
     plan = Plan(**options)
     last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
     if last_port > HIGHEST_PORT:
-        raise CommandFailed(f"--health {plan.health}: the last worker would need port {last_port}")
+        name = name_of_option(ctx, "health")
+        raise CommandFailed(f"{name} {plan.health}: the last worker would need port {last_port}")
     found = live.layers.url().found
     if plan.embedded and found and found.source is Source.COMMAND_LINE:
         raise CommandFailed("--url and --embedded name two brokers: give one of them")
@@ -111,13 +130,14 @@ def command(
     variables = plan.variables()
     if worker and (url := os.environ.get(WORKER_URL)):
         variables["POSTAGE_URL"] = url
-    ctx = click.get_current_context()
     set_defaults(ctx, variables)
-    use_layers(ctx, live.layers.below(RUN_DEFAULTS))
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent
 
-        return supervise(plan.workers or 1, plan.shutdown_timeout, reload=plan.reload)
+        config = configuration.file.as_json()
+        return supervise(
+            plan.workers or 1, plan.shutdown_timeout, reload=plan.reload, config=config
+        )
     if plan.reload:  # Python would take a change within the same second for old bytecode
         sys.dont_write_bytecode = True
     return run_here(plan, worker)

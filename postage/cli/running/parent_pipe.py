@@ -21,6 +21,10 @@ WORKER_URL = "POSTAGE_WORKER_URL"
 """The environment variable in which a worker gets the URL of its broker, if the parent's command
 line or the broker inside the parent says it."""
 
+WORKER_CONFIG = "POSTAGE_WORKER_CONFIG"
+"""The environment variable in which a worker gets the tables of the configuration file as JSON, so
+that nobody else can read what they hold."""
+
 GRACE_WITHOUT_PARENT = 60.0
 """Seconds beyond its shutdown timeout after which a worker without parent is killed."""
 

@@ -15,7 +15,6 @@ from postage.cli.running.flight_print import print_record_at_signal
 from postage.cli.running.parent_pipe import ParentPipe
 from postage.cli.running.targets import Target, make_all, prepare_imports
 from postage.dispatch import NextAction
-from postage.environment import Layer, Source
 from postage.log_records import logger_of
 from postage.remote_control import RemoteRule
 from postage.signals import stopping_signals
@@ -25,18 +24,17 @@ if TYPE_CHECKING:
 
 logger = logger_of(__name__)
 
-RUN_DEFAULTS = Layer(Source.DEFAULT, {"POSTAGE_WAIT_FOR_BROKER": "1"})
-"""What ``postage run`` sets where nothing else does: a program waits for its broker."""
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds: the shutdown timeout of processors that do not set one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run and how, from the command line; None: the command line does not say."""
+    """What to run and how, from the command line or a file; None: neither says it."""
 
     targets: tuple[Target, ...]
     embedded: bool = False
+    """Of the command line, as *wait*: the file sets these two as settings of the broker."""
     wait: bool | None = None
     workers: int | None = None
     reload: bool = False

@@ -27,14 +27,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.inside import url_for_workers
-from postage.cli.running.parent_pipe import SIGNALLED, WORKER_URL, ParentPipe
+from postage.cli.running.parent_pipe import SIGNALLED, WORKER_CONFIG, WORKER_URL, ParentPipe
 from postage.environment import Source
 from postage.log_records import logger_of
 from postage.settings import live
@@ -56,8 +56,12 @@ Wait = Callable[[float | None], set[int]]
 """Waits for at most that many seconds (None: no limit), and returns the bytes that came."""
 
 
-def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = False) -> int:
+def supervise(
+    count: int, shutdown_timeout: float | None, *, reload: bool = False, config: str = ""
+) -> int:
     """Run *count* workers with the command line of this process; return the exit code.
+
+    *config* is the configuration file of this process, as `ConfigFile.as_json` writes it.
 
     SIGTERM, SIGINT and SIGHUP let all of them finish; a second one kills them.  With *reload*,
     workers are restarted when a source file changes, and the parent goes on after every exit code
@@ -71,7 +75,8 @@ def supervise(count: int, shutdown_timeout: float | None, *, reload: bool = Fals
             logger.info("Others reach them with --url %s", url)
         elif (found := live.layers.url().found) and found.source is Source.COMMAND_LINE:
             url = found.text
-        pool = stack.enter_context(WorkerPool(count, shutdown_timeout, url, reload=reload))
+        variables = {WORKER_CONFIG: config, **({WORKER_URL: url} if url else {})}
+        pool = stack.enter_context(WorkerPool(count, shutdown_timeout, variables, reload=reload))
         while pool.busy:
             pool.handle(wait(pool.next_timeout()))
     return pool.code
@@ -185,10 +190,10 @@ class WorkerProcess:
         """Whether there is a process, as far as has been recorded."""
         return self.state in (State.RUNNING, State.OUTDATED, State.STOPPING)
 
-    def start(self, descriptor: int, url: str) -> None:
+    def start(self, descriptor: int, variables: Mapping[str, str]) -> None:
         """Start the process, in a session of its own: only the parent gets the Ctrl-C.
 
-        *url* may hold a password, so it is in the environment of the process.
+        *variables* of its environment hold what may be secret: other users can read arguments.
         """
         pipe = ParentPipe(self.number, descriptor)
         command = worker_command(sys.orig_argv, sys.argv, pipe)
@@ -197,7 +202,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             pass_fds=(descriptor,),
             start_new_session=True,
-            env={**os.environ, **({WORKER_URL: url} if url else {})},
+            env={**os.environ, **variables},
         )
         self.record(Event.START)
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
@@ -246,10 +251,15 @@ class WorkerPool:
     """All workers; decides when each is started, restarted, told to finish, and killed."""
 
     def __init__(
-        self, count: int, shutdown_timeout: float | None, url: str = "", *, reload: bool
+        self,
+        count: int,
+        shutdown_timeout: float | None,
+        variables: Mapping[str, str],
+        *,
+        reload: bool,
     ) -> None:
         self._code, self._was_quit = Code.CLEAN, False
-        self._url, self._reload = url, reload
+        self._variables, self._reload = variables, reload
         self._workers = [WorkerProcess(number) for number in range(count)]
         self._time_to_finish = None if shutdown_timeout is None else shutdown_timeout + GRACE
         self._kill_at: float | None = None
@@ -309,7 +319,7 @@ class WorkerPool:
     def _start_due(self) -> None:
         for worker in self._workers:
             if worker.state is State.DUE and worker.due <= time.monotonic():
-                worker.start(self._pipe, self._url)
+                worker.start(self._pipe, self._variables)
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
