@@ -69,6 +69,8 @@ def find_config_file(given: str | None) -> ConfigFile:
 
     Raises `SettingsError` for a file that cannot be used, and `ExtraMissing` without a parser.
     """
+    if given == "":
+        raise SettingsError("--config names no file")
     if given is not None:
         found = _in_project(given) if Path(given).name == PROJECT else _own(given)
         if found is None:

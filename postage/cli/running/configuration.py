@@ -128,10 +128,14 @@ class ConfiguredCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as exc:
+            ctx.close()
             name = exc.param.name if exc.param else None
             if name is None or ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
                 raise
             raise _named(ctx.obj.options[name], exc.message) from None
+        except Exception:
+            ctx.close()  # Click does not, and the layers of the file would stay in use
+            raise
 
 
 def name_of_option(ctx: click.Context, name: str) -> str:
