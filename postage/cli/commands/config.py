@@ -32,7 +32,7 @@ def show(config: str | None, *, as_json: bool) -> None:
     """Show each value that `postage run` would use here, and what sets it.
 
     That is an environment variable, a key of the configuration file, or the default.  Passwords are
-    shown as ***.  No broker is contacted, and no module is imported.
+    masked.  No broker is contacted, and no module is imported.
     """
     file, values = values_of(run.command, config)
     if as_json:
