@@ -24,7 +24,7 @@ import enum
 import stat
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +51,11 @@ class Source(enum.Enum):
     DEFAULT = "default"
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """A value, and where it was found."""
 
-    text: str
+    text: str = field(repr=False)
     origin: str
     """What errors call the place: a variable, an option, a key of a file."""
     source: Source
@@ -68,7 +69,7 @@ class Layer:
     """Variables of one source."""
 
     source: Source
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     names: Mapping[str, str] = field(default_factory=dict)
     """What errors call a variable, if not by its name: ``--url``, for example."""
     secrets: frozenset[str] = frozenset()
@@ -148,10 +149,10 @@ class Layers:
         for layer in self.layers:
             if whole is not None and layer is its_layer:
                 if name in url.parts:
-                    return whole._replace(text=url.parts[name])
+                    return replace(whole, text=url.parts[name])
                 if name in url.options:
                     text, origin = url.options[name], f"{whole.origin}: {name}"
-                    return whole._replace(text=text, origin=origin)
+                    return replace(whole, text=text, origin=origin)
             if (found := layer.find(variable)) is not None:
                 return found
         return None

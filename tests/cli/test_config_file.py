@@ -227,6 +227,24 @@ def test_options_of_the_command_line_beat_the_file(write: Write, line, arguments
         assert ctx.params[name] == value
 
 
+def test_no_remote_control_beats_the_rule_of_the_file(write: Write, capsys):
+    write("[run]\nremote-control = 'ops'")
+    both = ("--no-remote-control", "--remote-control", "ops")
+
+    assert "--no-remote-control: give one" in in_process(capsys, "run", "a", *both).stderr
+    ended = run_program("-m", "postage", "run", "no_such", both[0], cwd=Path.cwd(), within=SOON)
+    assert "No module named 'no_such'" in ended.stderr
+
+
+def test_no_secret_is_in_the_repr_of_what_the_file_says(write: Write, monkeypatch):
+    monkeypatch.setenv("P", "not-the-password")
+    write("[run]\nurl = 'amqp://a:${P}@h'\n[settings]\npassword = 'not-the-password'")
+
+    with parsed() as ctx:
+        things = (ctx.obj, ctx.obj.file, live.layers, live.layers.url(), live.find("password"))
+        assert "not-the-password" not in repr(things)
+
+
 def test_what_is_replaced_needs_no_variable(write: Write, monkeypatch):
     """A developer has no password of the broker that another URL replaces."""
     write("[run]\nworkers = '${N}'\nurl = 'amqp://a:${P}@h'\n[settings]\npassword = '${P}'")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from postage.cli.exits import install_line
 from postage.cli.running.config_file import MOST_IN_FILE, MOST_IN_TABLES
 from tests.cli.support import PROGRAMS, in_process
 from tests.support.programs import run_program
@@ -233,5 +235,16 @@ def test_tables_that_no_variable_can_hold_are_refused(write: Write, capsys):
 
     ended = run_program("-m", "postage", "run", cwd=path.parent)
 
-    line = "the tables of Postage have more than 50000 characters as JSON"
+    line = "the tables of Postage have more than 100000 characters as JSON"
     assert (ended.code, ended.stderr) == (2, f"SettingsError: postage.toml: {line}\n")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="Python has a parser of its own")
+def test_without_a_parser_the_command_says_what_to_install(write: Write, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tomli", None)
+    write(f"{RUN}workers = 2")
+
+    ended = in_process(capsys, "config", "show")
+
+    assert ended.code == 2
+    assert ended.stderr == f"Error: reading postage.toml needs tomli: {install_line('cli')}\n"

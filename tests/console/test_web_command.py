@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,13 @@ def test_what_cannot_be_used_is_told(words: tuple[str, ...], told: str) -> None:
     ended = run_program("-m", "postage", "web", *words, env=env)
 
     assert (ended.code, told in ended.stderr, "secret" in ended.stderr) == (2, True, False)
+
+
+def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    env = os.environ | {"POSTAGE_WEB_TOKEN_FILE": str(tmp_path / "token")}
+
+    ended = run_program("-m", "postage", "web", "--write", "--port", "0", env=env)
+
+    told = "SettingsError: POSTAGE_WEB_TOKEN_FILE must have at least 16 characters\n"
+    assert (ended.code, ended.stderr) == (2, told)

@@ -127,6 +127,20 @@ def test_it(postage_vhost, postage_url, postage_broker, number):
     passed(run(tmp_path, text), 3)
 
 
+def test_a_url_in_a_file_does_not_disturb_the_tests(tmp_path: Path) -> None:
+    text = """
+import os
+
+os.environ["POSTAGE_URL_FILE"] = "of-production"
+
+def test_it(postage_url):
+    from postage import Settings
+
+    assert str(Settings.resolve().port) in postage_url
+"""
+    passed(run(tmp_path, text), 1)
+
+
 @pytest.mark.parametrize(
     "kind",
     [

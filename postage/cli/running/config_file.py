@@ -24,7 +24,7 @@ __all__ = ["ConfigFile", "find_config_file"]
 OWN, PROJECT = "postage.toml", "pyproject.toml"
 MOST_IN_FILE = 1 << 20
 """Bytes of the largest configuration file."""
-MOST_IN_TABLES = 50_000
+MOST_IN_TABLES = 100_000
 """Characters of its tables as JSON; Linux starts no program with a variable of over 131,072
 bytes."""
 LONGEST_REASON = 200
@@ -39,7 +39,7 @@ class ConfigFile:
     """The file as errors call it; empty: there is none."""
     prefix: str = ""
     """What stands before the name of each table: ``tool.postage.`` in a project's file."""
-    tables: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, text: str) -> ConfigFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class ConfigKey:
 
     name: str
     """What errors call it."""
-    value: Any
+    value: Any = field(repr=False)
     is_url: bool = False
 
     @property
