@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from postage.environment import Found, Layer, Layers, LocatedUrl, Source
+from postage.environment import Found, Layer, Layers, Source
 from postage.errors import SettingsError
 from postage.log_records import logger_of
 from postage.url import EMBEDDED, Address, Url, addresses, check_addresses, port_number
@@ -168,17 +168,18 @@ class Settings:
             return _shared(replace(live.sandbox, vhost=str(vhost or live.lookup("vhost"))))
         if given is not None:
             return given
-        port = _port_of(hup)
-        (host, first), *others = addresses(_part_of(hup, "host"), port)
+        layers = live.layers.now()
+        port = _port_of(hup, layers)
+        (host, first), *others = addresses(_part_of(hup, "host", layers), port)
         settings = cls(
             host=host,
             port=first,
             other_hosts=tuple(others),
-            user=_login_of(hup, "user"),
-            password=_login_of(hup, "password"),
-            vhost=_vhost() if vhost is None else vhost,
-            tls=live.tls,
-            **_options(),
+            user=_login_of(hup, "user", layers),
+            password=_login_of(hup, "password", layers),
+            vhost=_vhost(layers) if vhost is None else vhost,
+            tls=_asks_for_tls(layers),
+            **_options(layers),
         )
         return _shared(settings)
 
@@ -204,32 +205,25 @@ class LiveSettings:
         """The parts of ``POSTAGE_URL``, or of ``--url``."""
         return self.layers.url().url
 
-    @property
-    def tls(self) -> bool:
-        """True if the URL or ``POSTAGE_TLS`` asks for TLS."""
-        if self.url.scheme == "amqps":
-            return True
-        found = self.layers.variable("POSTAGE_TLS")
-        return found is not None and truth(found.origin, found.text)
-
-    def find(self, name: str, located: LocatedUrl | None = None) -> Found | None:
+    def find(self, name: str, layers: Layers | None = None) -> Found | None:
         """Return what sets *name*, a part of the address or an option; None: it has its default.
 
-        *located* is the URL, if the caller knows it.
+        *layers* are those of a moment, for a caller that asks for many settings.
         """
         if name in self.overrides:
             return Found(self.overrides[name], "messaging.global_hup", Source.PROGRAM)
-        return self.layers.find(name, located)
+        return (layers or self.layers).find(name)
 
-    def lookup(self, name: str) -> str:
+    def lookup(self, name: str, layers: Layers | None = None) -> str:
         """Return the host, port, user, password or vhost of components that do not name one."""
-        if (found := self.find(name)) is not None:
+        if (found := self.find(name, layers)) is not None:
             return found.text
-        return TLS_PORT if name == "port" and self.tls else _DEFAULTS[name]
+        is_tls = name == "port" and _asks_for_tls(layers or self.layers)
+        return TLS_PORT if is_tls else _DEFAULTS[name]
 
     def origin(self, name: str) -> str:
         """Return what errors call the place where `lookup` finds *name*; empty: a default."""
-        if "hup" in self.overrides or global_hup.has_assigned(name):
+        if "hup" in self.overrides or name in global_hup.assigned:
             return "messaging.global_hup"
         found = self.find(name)
         return "" if found is None else found.origin
@@ -285,9 +279,10 @@ class _GlobalHup(MutableMapping[str, Any]):
     def __init__(self) -> None:
         self._assigned: dict[str, Any] = {}
 
-    def has_assigned(self, key: str) -> bool:
-        """Return whether the program has assigned a value to *key*."""
-        return key in self._assigned
+    @property
+    def assigned(self) -> Mapping[str, Any]:
+        """The values that the program has assigned."""
+        return self._assigned
 
     def __getitem__(self, key: str) -> Any:
         if key in self._assigned:
@@ -374,15 +369,15 @@ def _warn_once(text: str) -> None:
     logger_of(__name__).warning(text)
 
 
-def _login_of(hup: Hup | None, name: str) -> Any:
+def _login_of(hup: Hup | None, name: str, layers: Layers) -> Any:
     """Return user or password; a number, as YAML makes it of a password of digits, is a text."""
-    part = _part_of(hup, name)
+    part = _part_of(hup, name, layers)
     return str(part) if type(part) is int else part
 
 
-def _port_of(hup: Hup | None) -> int:
+def _port_of(hup: Hup | None, layers: Layers) -> int:
     """Return the port of components with this *hup*; an error names the place of a wrong one."""
-    port = _part_of(hup, "port")
+    port = _part_of(hup, "port", layers)
     try:
         return port_number(port, quote=True)
     except SettingsError as exc:
@@ -393,9 +388,9 @@ def _port_of(hup: Hup | None) -> int:
         raise SettingsError(f"{live.origin('port')}: {text}") from None
 
 
-def _vhost() -> str:
+def _vhost(layers: Layers) -> str:
     """Return the vhost of components that do not name one."""
-    found = live.find("vhost")
+    found = live.find("vhost", layers)
     if found is None:
         return _DEFAULTS["vhost"]
     if not found.is_quotable:
@@ -403,19 +398,23 @@ def _vhost() -> str:
     return found.text
 
 
-_ABSENT = object()
-
-
-def _part_of(hup: Hup | None, name: str) -> Any:
+def _part_of(hup: Hup | None, name: str, layers: Layers) -> Any:
     """Return host, port, user or password from the first of *hup*, globals and environment.
 
     Stops there, because an environment variable that is not used must not cause a warning.
     """
-    for known in (hup, live.hup):
-        part = _ABSENT if known is None else known.get(name, _ABSENT)
-        if part is not _ABSENT:
-            return part
-    return live.lookup(name)
+    for known in (hup, live.overrides.get("hup", global_hup.assigned)):
+        if known is not None and name in known:
+            return known[name]
+    return live.lookup(name, layers)
+
+
+def _asks_for_tls(layers: Layers) -> bool:
+    """Tell whether the URL or ``POSTAGE_TLS`` asks for TLS."""
+    if layers.url().url.scheme == "amqps":
+        return True
+    found = layers.variable("POSTAGE_TLS")
+    return found is not None and truth(found.origin, found.text)
 
 
 @lru_cache(maxsize=64)
@@ -441,17 +440,17 @@ def truth(name: str, text: str) -> bool:
 _NO_OPTION = {*_DEFAULTS, "other_hosts", "tls"}
 
 
-def _options() -> dict[str, Any]:
+def _options(layers: Layers) -> dict[str, Any]:
     """Return the options after the ``?`` of the URL, such as ``heartbeat=30``, or in variables."""
     known = {f.name: f.default for f in fields(Settings) if f.name not in _NO_OPTION}
-    located = live.layers.url()
-    for name in located.url.options.keys() - known.keys():
-        assert located.found is not None
-        which = f"unknown option {name!r}" if located.found.is_quotable else "unknown option"
-        raise SettingsError(f"{located.found.origin}: {which}; known: {', '.join(known)}")
+    url, whole, _ = layers.url()
+    for name in url.options.keys() - known.keys():
+        assert whole is not None
+        which = f"unknown option {name!r}" if whole.is_quotable else "unknown option"
+        raise SettingsError(f"{whole.origin}: {which}; known: {', '.join(known)}")
     options: dict[str, Any] = {}
     for name, default in known.items():
-        if (found := live.find(name, located)) is not None:
+        if (found := layers.find(name)) is not None:
             options[name] = _typed(found.origin, found.text, default)
             _check_found(name, found, options[name])
     return options
