@@ -191,7 +191,7 @@ def test_a_program_waits_for_its_broker_unless_the_file_says_no(write: Write, te
 # --- what beats it
 
 
-def test_the_command_line_beats_the_environment_which_beats_the_file(write: Write, monkeypatch):
+def test_the_line_beats_the_environment_which_beats_the_file(write: Write, monkeypatch):
     write("[run]\nurl = 'amqp://alice:b@file/v'\n[settings]\nheartbeat = 3\nconnect_timeout = 4")
 
     with parsed():

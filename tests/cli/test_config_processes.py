@@ -104,6 +104,15 @@ def test_a_program_run_by_a_worker_reads_its_own_file(folder: Path, write: Write
     assert (ended.code, "'no_such_other'" in ended.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "1")])
+def test_a_broker_inside_needs_no_variable_of_the_file(folder: Path, write: Write, options):
+    write(RUN.replace("embedded://", "amqp://shop:${NO_SUCH_PASSWORD}@rabbit/shop"))
+
+    with running("run", "--embedded", *options, cwd=folder) as program:
+        program.wait_for_line("Running 1 component", SOON)
+        assert process_at(logged_url(program))["at_a_time"] == 7
+
+
 def test_an_error_of_the_broker_names_the_file(folder: Path, write: Write, broker_env):
     text = f"amqp://guest:${{P}}@{broker_env.host}:{broker_env.port}/{broker_env.vhost}"
     write(f"[run]\ntargets = ['fleet:Echo']\nurl = '{text}'\nwait = false")

@@ -208,7 +208,7 @@ def test_a_target_that_is_none_is_named(write: Write, capsys):
     assert ended.stderr.startswith("SettingsError: postage.toml: run.targets: ")
 
 
-def test_without_any_target_the_command_says_where_they_may_stand(write: Write, capsys):
+def test_without_a_target_the_command_says_where_it_may_stand(write: Write, capsys):
     ended = in_process(capsys, "run")
 
     assert ended.code == 2

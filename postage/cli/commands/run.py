@@ -29,9 +29,7 @@ from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import WORKER_URL, ParentPipe
 from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
-from postage.environment import Source
 from postage.remote_control import RemoteControl
-from postage.settings import live
 
 
 @click.command(
@@ -123,8 +121,7 @@ def command(
     if last_port > HIGHEST_PORT:
         name = name_of_option(ctx, "health")
         raise CommandFailed(f"{name} {plan.health}: the last worker would need port {last_port}")
-    found = live.layers.url().found
-    if plan.embedded and found and found.source is Source.COMMAND_LINE:
+    if plan.embedded and ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE:
         raise CommandFailed("--url and --embedded name two brokers: give one of them")
     set_up(log_level, as_json=log_json)
     variables = plan.variables()

@@ -208,7 +208,7 @@ def url_of(parts: dict[str, str]) -> str:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=LAYERS, name=NAMES)
-def test_the_first_layer_decides_and_the_first_url_is_the_only_one(drawn, name):
+def test_the_first_layer_decides_and_the_first_url_alone(drawn, name):
     layers = Layers(())
     for single, url in drawn:
         variables = {f"POSTAGE_{key.upper()}": text for key, text in single.items()}
