@@ -13,52 +13,21 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent.socket import create_connection
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from postage.testing.rabbitmq import PORTS, reserve
 from tests.cli.support import SOON, running
 from tests.support.endpoints import exchange
+from tests.support.metrics_pages import free_run, page, sums
 from tests.support.programs import Program
 
 WORKERS, EACH = 4, 100
 SENT = {"fine": 4 * EACH, "bad": EACH // 10, "late": EACH // 10, "again": EACH, "echo": EACH}
-LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 
 
 class Sender(messaging.GenericProducer):
     eks = ((exchange("cli-measured"), "rk"),)
     rpc_timeout, max_retry = SOON, 0
-
-
-def free_run(count: int) -> int:
-    """Return the first of *count* free ports in a row."""
-    starts = iter(PORTS[::count])
-    return next(start for start in starts if all(reserve(start + n) for n in range(count)))
-
-
-def page(port: int, path: str = "/metrics") -> str:
-    """Return the page of the worker with this port; switches."""
-    received = b""
-    with create_connection(("127.0.0.1", port), SOON) as connection:
-        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        while part := connection.recv(1 << 16):
-            received += part
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert b" 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8" in head, received
-    return body.decode()
-
-
-def sums(text: str) -> Counter[tuple[str, str]]:
-    """Return the sum over all workers of each series about handlers and outcomes."""
-    found: Counter[tuple[str, str]] = Counter()
-    for line in text.splitlines():
-        if match := LINE.fullmatch(line):
-            name, labels, value = match.groups()
-            which = re.search(r'(?:handler|outcome|result)="(\w+)"', labels)
-            found[name, which[1] if which else ""] += float(value)
-    return found
 
 
 @pytest.fixture
