@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
+import os
 import random
 import tempfile
 import time
@@ -55,7 +55,7 @@ class Run:
 
     def __init__(self, env: FaultEnv, folder: Path, seed: int) -> None:
         self._env, self._folder, self._seed = env, folder, seed
-        self._chance, self._numbers = random.Random(seed), itertools.count()
+        self._chance = random.Random(seed)
         self._stack = ExitStack()
         self._workers: list[tuple[str, Program]] = []
         self._probe = Program("-m", "tests.faults.programs.delay_probe", str(folder / PROBES))
@@ -99,11 +99,10 @@ class Run:
         wait_until(whether, PATIENCE)
 
     def _start_worker(self) -> None:
-        file = self._folder / f"worker-{next(self._numbers)}"
         queues = [f"{kind}:{name}" for kind, name in QUEUES.items()]
-        worker = Program("-m", "tests.faults.programs.failing_worker", str(file), *queues)
-        self._workers.append((file.name, worker.__enter__()))
-        file.touch()
+        env = os.environ | {"LEDGER": str(self._folder)}
+        worker = Program("-m", "tests.faults.programs.failing_worker", *queues, env=env).__enter__()
+        self._workers.append((f"worker-{worker.pid}", worker))
 
     # --- messages
 

@@ -42,6 +42,8 @@ class Try(NamedTuple):
     began: float
     ended: float
     is_done: bool
+    kind: str = ""
+    """The name of the message, which is also that of its handler."""
 
 
 class Put(NamedTuple):

@@ -162,7 +162,7 @@ class Load:
     def _publish(self, producer: Any, publisher: int, _turn: int) -> bool:
         number = self.journal.send(publisher)
         try:
-            producer.message_note([publisher, number])
+            self._send(producer, publisher, number)
         except Exception as exc:
             self.journal.refuse(publisher, number)
             if type(exc).__name__ not in EXPECTED:
@@ -173,13 +173,20 @@ class Load:
 
     def _call(self, producer: Any, caller: int, turn: int) -> bool:
         try:
-            content = producer.rpc_echo([caller, turn]).body["content"]
-            outcome = outcome_of(content, [caller, turn])
+            outcome = self._ask(producer, caller, turn)
         except Exception as exc:
             outcome = f"raised {type(exc).__name__}"
             self._add_unexpected("a call", exc)
         self.journal.calls[outcome] += 1
         return outcome == ANSWERED
+
+    def _send(self, producer: Any, publisher: int, number: int) -> None:
+        """Publish one message."""
+        producer.message_note([publisher, number])
+
+    def _ask(self, producer: Any, caller: int, turn: int) -> str:
+        """Make one call, and return its outcome."""
+        return outcome_of(producer.rpc_echo([caller, turn]).body["content"], [caller, turn])
 
     def _processor(self, number: int) -> LoadProcessor:
         key = "notes" if number % 2 else "calls"

@@ -1,8 +1,8 @@
-"""Handles the messages of `tests.faults.kills`: ``failing_worker.py FILE QUEUE...``.
+"""Handles the messages of `tests.faults.kills`: ``failing_worker.py QUEUE...``.
 
-Each QUEUE is ``TYPE:NAME``.  Each try is a line of FILE, and so is each copy that is put elsewhere,
-before it is published and when it is confirmed.  Lines are written at once, so that they outlive
-the process.
+Each QUEUE is ``TYPE:NAME``.  Each try is a line of the process's own file in the folder LEDGER (an
+environment variable), and so is each copy that is put elsewhere, before it is published and when it
+is confirmed.  Lines are written at once, so that they outlive the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from postage.green.handling.keeping import Parking  # noqa: E402 - after patchin
 from tests.faults.fates import POLICIES, asked  # noqa: E402 - after patching
 from tests.support.endpoints import exchange  # noqa: E402 - after patching
 
-FILE = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+FILE = os.open(
+    f"{os.environ['LEDGER']}/worker-{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+)
 WORK = 0.005
 """Seconds that each try takes."""
 
@@ -87,7 +89,7 @@ class Failing(messaging.MessageProcessor):
         is_fresh = not (view.redelivered or again.tried)
         again.tried = True
         times = {"began": began, "ended": time.time()}
-        note(view.headers, is_fresh=is_fresh, **times, is_done=error is None)
+        note(view.headers, is_fresh=is_fresh, **times, is_done=error is None, kind=view.name)
         if error is not None:
             raise error
 
@@ -134,9 +136,16 @@ class Failing(messaging.MessageProcessor):
         self.carry_out(content, lambda *_: messaging.RejectMessage("no"))
 
 
-QUEUES = [
-    {"name": name, "flags": {"durable": True, "arguments": {"x-queue-type": kind}}}
-    for kind, name in (each.split(":", 1) for each in sys.argv[2:])
-]
-Place = exchange("kills", durable=True)
-green.run(Failing({"name": "failing"}, [(Place, [(queue, queue["name"]) for queue in QUEUES])]))
+def main() -> None:
+    """Handle the messages of the queues that the arguments name."""
+    queues = [
+        {"name": name, "flags": {"durable": True, "arguments": {"x-queue-type": kind}}}
+        for kind, name in (each.split(":", 1) for each in sys.argv[1:])
+    ]
+    place = exchange("kills", durable=True)
+    eqk = [(place, [(queue, queue["name"]) for queue in queues])]
+    green.run(Failing({"name": "failing"}, eqk))
+
+
+if __name__ == "__main__":
+    main()
