@@ -23,7 +23,7 @@ from tests.support.programs import Program
 from tests.support.waiting import wait_until_steady
 
 WORKERS = 4
-SETTINGS = LoadSettings(publishers=8, callers=8, processors=0, pause=0.1, publish_timeout=2.0)
+SETTINGS = LoadSettings(publishers=8, callers=8, processors=0, pause=0.05, publish_timeout=2.0)
 MOST = 1_000_000
 """The sender and the number of a message are one number: so many times the sender is added."""
 CALLERS = 1_000
@@ -86,7 +86,7 @@ class CountedLoad(Load):
     def finish(self) -> int:
         """Stop the senders, and wait until all has ended; return how many senders hung."""
         before = self.journal.successes.copy()
-        wait_until(lambda: self.all_succeeded(2, before), SOON, "each sender has succeeded again")
+        wait_until(lambda: self.all_succeeded(5, before), SOON, "each sender has succeeded again")
         unfinished = self.stop_senders()
         wait_until(lambda: not self.missing(), SOON, "each message is handled or parked")
         wait_until_steady(lambda: self.missing() or self.ledger.sizes(), self._calm, SOON)

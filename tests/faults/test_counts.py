@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,11 +38,11 @@ pytestmark = pytest.mark.limit(120)
 
 
 def inject(env: FaultEnv, load: CountedLoad, name: str) -> None:
-    """Cause the fault *name* of the catalogue, and wait until each sender has succeeded again."""
+    """Cause the fault *name* of the catalogue, and wait until each sender has succeeded five times."""
     (fault,) = (each for each in FAULTS if each.name == name)
     options = {"seconds": 0.5} if name == ALARM else {}
     fault.inject(env, load, **options)
-    recovered = partial(load.all_succeeded, 1, load.journal.successes.copy())
+    recovered = partial(load.all_succeeded, 5, load.journal.successes.copy())
     wait_until(recovered, SOON, f"the recovery after {name}")
 
 
@@ -85,21 +86,29 @@ def losses(found: Counter[Series]) -> float:
     ],
 )
 def test_counts_equal_the_ledger_through_faults(
-    env: FaultEnv, kind: str, kinds: Sequence[str], faults: Sequence[str], tmp_path: Path
+    env: FaultEnv,
+    kind: str,
+    kinds: Sequence[str],
+    faults: Sequence[str],
+    tmp_path: Path,
+    record: Any,
 ) -> None:
-    load = CountedLoad("counted", kinds, tmp_path, CALM[kind])
+    load = CountedLoad(f"{faults[-1]}, 4 workers ({kind})", kinds, tmp_path, CALM[kind])
     with load.at_work() as (program, port):
         for fault in faults:
             inject(env, load, fault)
         assert load.finish() == 0
+        record(load.journal)
         found = check_counts(load, program, port)
         check_ledgers(env, load)
         assert losses(found) == env.proxy.accepted - env.proxy.connections
 
 
 @pytest.mark.parametrize("kind", ["embedded", pytest.param("rabbitmq", marks=pytest.mark.slow)])
-def test_the_counts_of_a_killed_worker_go_with_it(env: FaultEnv, kind: str, tmp_path: Path) -> None:
-    load = CountedLoad("killed", AT_ONCE, tmp_path, CALM[kind])
+def test_the_counts_of_a_killed_worker_go_with_it(
+    env: FaultEnv, kind: str, tmp_path: Path, record: Any
+) -> None:
+    load = CountedLoad(f"worker killed, 4 workers ({kind})", AT_ONCE, tmp_path, CALM[kind])
     with load.at_work() as (program, port):
         victim, new = pids(program)[1], WORKERS + 1
         wait_until(lambda: load.lines_of(victim) > 50, SOON, "it is busy")
@@ -108,6 +117,7 @@ def test_the_counts_of_a_killed_worker_go_with_it(env: FaultEnv, kind: str, tmp_
         heir = pids(program)[1]
         wait_until(lambda: load.lines_of(heir) > 10, SOON, "it is busy")
         assert load.finish() == 0
+        record(load.journal)
         found = check_counts(load, program, port)
         check_ledgers(env, load)
     whole = counts(line for lines in load.ledger.lines.values() for line in lines)
