@@ -52,7 +52,7 @@ class CountedLoad(Load):
         """Start workers and the load; yield the program, and the port of the first worker."""
         port = free_run(WORKERS)
         options = "--workers", str(WORKERS), "--health", str(port)
-        target = "tests.faults.programs.counted_worker:Counted"
+        target = "tests.faults.programs.counted_worker:CountedWorker"
         env = {"LEDGER": str(self._folder), "ENDPOINT": self.endpoint.queue}
         with (
             mock.patch.dict("os.environ", env),

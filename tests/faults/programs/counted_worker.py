@@ -13,7 +13,7 @@ from tests.faults.programs.failing_worker import Failing
 from tests.support.endpoints import Endpoint
 
 
-class Counted(Failing):
+class CountedWorker(Failing):
     """Also answers calls; each run of each handler is in the ledger."""
 
     def __init__(self) -> None:
