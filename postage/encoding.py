@@ -26,16 +26,17 @@ import marshal
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from postage.errors import DecodingError, EncodingError
-from postage.message import VERSION, Message
+from postage.encoding_faults import form_of, path_to_deepest, refused_keys
+from postage.errors import DecodingError, EncodingError, MalformedMessage
+from postage.message import VERSION, Message, check_body
 
 # fmt: off
 __all__ = [
     "Encoder", "Envelopes", "Forwarded", "JsonEncoder", "body_of", "encode_fast", "fast_json",
-    "too_large",
+    "read_message", "too_large",
 ]
 # fmt: on
 
@@ -87,7 +88,7 @@ class JsonEncoder(Encoder):
         if text is None:
             text = _encode(data)
         if cls.is_too_deep(text):
-            key = _path_to_deepest(data)
+            key = path_to_deepest(data)
             raise EncodingError(
                 f"cannot send {key} as JSON: it nests deeper than {cls.max_depth} levels", key=key
             )
@@ -112,7 +113,7 @@ class JsonEncoder(Encoder):
                 # It may accept the data, and always raises the same errors.
                 value = _decode_large(data.removeprefix(codecs.BOM_UTF8), None)
         except (ValueError, RecursionError) as exc:
-            what = _form_of(data) or str(exc)[:200]
+            what = form_of(data) or str(exc)[:200]
             error = DecodingError(f"not JSON in UTF-8: {what}")
             if isinstance(exc, RecursionError) and cls.is_too_deep(data):  # before Python 3.12
                 error = DecodingError(f"nested deeper than {cls.max_depth} levels")
@@ -265,6 +266,94 @@ def _encode_usual(data: Any, outside: int) -> bytes | None:
     return None if text is None or JsonEncoder.is_too_deep(text, outside) else text
 
 
+# --- reading messages whose envelope is known
+
+
+class _KnownEnvelope(NamedTuple):
+    """A message whose content is empty, and what stands after the content of it and its like."""
+
+    message: dict[str, Any]
+    after: bytes
+
+
+_known: dict[bytes, _KnownEnvelope] = {}
+"""The envelopes that were read, by what stands before the content; for any native thread."""
+_CONTENT = b'"content":'
+_AFTER = (b', "_reserved": {}}', b',"_reserved":{}}')
+_KEYS = Message().body.keys()
+_LONGEST_ENVELOPE = 1 << 10
+"""Bytes before the content of the largest envelope that is kept, so that peers cannot fill our
+memory."""
+
+
+def read_message(data: bytes) -> dict[str, Any]:
+    """Return the message in the JSON *data*; raise `DecodingError` or `MalformedMessage`.
+
+    Messages of one sender and name differ only in their content.  So the first one of them is kept
+    without its content.  For the others, the content alone is decoded and the rest is copied, which
+    costs two thirds.  The result is the same, and so are the errors.
+    """
+    message = _read_known(data)
+    if message is None:
+        message = check_body(JsonEncoder.decode(data))
+        _keep_envelope(data)
+    return message
+
+
+def _read_known(data: bytes) -> dict[str, Any] | None:
+    """Return the message in *data*; None unless its envelope is known, and its content usual."""
+    at = _content_of(data)
+    known = _known.get(data[:at]) if at else None
+    if known is None or len(data) >= _LARGE:
+        return None
+    kept, after = known
+    if not data.endswith(after):
+        return None
+    text, libraries = data[at : -len(after)], fast_json()
+    try:
+        content = _decode(text) if libraries is None else libraries.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if type(content) is not dict:
+        return None
+    if len(text) > JsonEncoder.max_depth and JsonEncoder.is_too_deep(text, 1):
+        return None
+    message = kept.copy()
+    message["fingerprint"] = kept["fingerprint"].copy()
+    message["content"], message["_reserved"] = content, {}
+    return message
+
+
+def _content_of(data: bytes) -> int:
+    """Return where the content in *data* begins; 0 if that does not end as all of our messages."""
+    if data[-3:] != b"{}}":
+        return 0
+    at = data.find(_CONTENT) + len(_CONTENT)
+    return at + 1 if data[at : at + 1] == b" " else at
+
+
+def _keep_envelope(data: bytes) -> None:
+    """Keep all but the content of *data*, if the messages that differ from it in that are alike.
+
+    Then the content is the only object in them besides the fingerprint, which has texts only.
+    """
+    at = _content_of(data)
+    after = next((each for each in _AFTER if data.endswith(each)), None)
+    if after is None or not 0 < at <= _LONGEST_ENVELOPE:
+        return
+    try:
+        message = JsonEncoder.decode(data[:at] + b"{}" + after)
+        # All seven keys, so that "content" is not the end of the name of another one.
+        is_whole = message.keys() == _KEYS and message["content"] == {}
+        fingerprint = check_body(message)["fingerprint"]
+    except (DecodingError, MalformedMessage):
+        return
+    if is_whole and all(type(value) is str for value in fingerprint.values()):
+        if len(_known) >= MOST_ENVELOPES:
+            _known.clear()
+        _known[data[:at]] = _KnownEnvelope(message, after)
+
+
 # --- JSON by orjson and msgspec
 
 
@@ -372,7 +461,7 @@ def _encode(data: Any) -> bytes:
         except RecursionError:  # it may be a loop, which `encode` names
             return _encoder.encode(data).encode()
     except (TypeError, ValueError, RecursionError) as exc:
-        key = next(_refused_keys(data), "")
+        key = next(refused_keys(data, _encoder.encode, JsonEncoder.max_depth), "")
         raise EncodingError(f"cannot send {key or 'this'} as JSON: {exc}", key=key) from exc
 
 
@@ -395,74 +484,3 @@ def _decode_large(data: bytes, libraries: FastJson | None) -> Any:
     finally:
         if is_enabled:
             gc.enable()
-
-
-# --- finding out what a body is that cannot be decoded
-
-_FORMS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark is a part of it
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (b"\0\0\0", "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-    (b"\0", "UTF-16"),
-    (b"\x1f\x8b", "gzip"),
-    *((bytes((0x78, level)), "zlib (deflate)") for level in (0x01, 0x5E, 0x9C, 0xDA)),
-    (b"\x28\xb5\x2f\xfd", "Zstandard"),
-    (b"\x04\x22\x4d\x18", "LZ4"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-)
-"""How bodies begin that other clients encode or compress."""
-
-
-def _form_of(data: bytes) -> str:
-    """Return what *data* seems to be instead of JSON in UTF-8; empty if that is not known."""
-    form = next((name for beginning, name in _FORMS if data.startswith(beginning)), "")
-    if data[1:4] == b"\0\0\0":
-        form = "UTF-32"
-    elif data[1:2] == b"\0":
-        form = form or "UTF-16"
-    return form and f"it begins like {form}"
-
-
-# --- finding the part of a value that cannot be sent
-
-
-_CONTAINERS = (dict, list, tuple, set, frozenset)
-
-
-def _depth(value: Any) -> int:
-    """Return how deep *value* nests; goes level by level, because recursion has a limit."""
-    depth, level = 0, [value]
-    while level := [node for node in level if isinstance(node, _CONTAINERS)]:
-        depth += 1
-        level = [part for node in level for _, part in _parts(node)]
-    return depth
-
-
-def _parts(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Return the values in *value*, each with its dotted key."""
-    if isinstance(value, dict):
-        return [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
-    return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-
-
-def _path_to_deepest(value: Any, steps: int = 3) -> str:
-    """Return the dotted key of the first *steps* towards the deepest part of *value*."""
-    path = ""
-    for _ in range(steps):
-        path, value = max(_parts(value, path), key=lambda named: _depth(named[1]))
-    return path
-
-
-def _refused_keys(value: Any, path: str = "", above: tuple[Any, ...] = ()) -> Iterator[str]:
-    """Yield the dotted keys of the values that JSON cannot hold, the innermost ones first."""
-    is_loop = any(value is each for each in above)
-    if isinstance(value, _CONTAINERS) and not is_loop and len(above) < JsonEncoder.max_depth:
-        for name, part in _parts(value, path):
-            yield from _refused_keys(part, name, (*above, value))
-    try:
-        _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError):
-        yield path

@@ -18,6 +18,7 @@ from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.copies import TYPED
 from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch
+from postage.encoding import JsonEncoder, read_message
 from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
 from postage.foreign_text import one_line
@@ -461,11 +462,11 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
     def _decoded(self, delivery: Delivery) -> dict[str, Any]:
         """Return the message in a delivery; raise `MalformedMessage`."""
         consumer, data = self.consumer, delivery.body
-        # Saves a call for each message, unless a user's consumer class overrides `decode`.
-        is_plain = type(consumer).decode is GenericConsumer.decode
-        decode = consumer.encoder.decode if is_plain else consumer.decode
+        is_usual = type(consumer).decode is GenericConsumer.decode
         try:
-            return check_body(decode(data))
+            if is_usual and type(consumer.encoder) is JsonEncoder:
+                return read_message(data)
+            return check_body(consumer.decode(data))
         except MalformedMessage:
             raise
         except Exception as exc:  # a user's encoder may raise anything

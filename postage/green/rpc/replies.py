@@ -8,7 +8,7 @@ from typing import Any
 
 from gevent.event import AsyncResult
 
-from postage.encoding import Encoder, JsonEncoder
+from postage.encoding import Encoder, JsonEncoder, read_message
 from postage.errors import (
     ChannelRefused,
     ConnectionLost,
@@ -191,10 +191,11 @@ def _declare(channel: Channel, expires: int) -> str:
 def result_of(encoder: Encoder, body: bytes) -> tuple[Any, MessageResult]:
     """Return the decoded *body* of a reply, and the result message in it."""
     try:
-        decoded = encoder.decode(body)
+        decoded = read_message(body) if type(encoder) is JsonEncoder else encoder.decode(body)
     except Exception as exc:  # an encoder of the user's may raise anything
         try:
-            decoded = JsonEncoder.decode(body)  # in which a server refuses other encodings
+            # A server refuses other encodings in JSON, and may leave out all but the content.
+            decoded = JsonEncoder.decode(body)
         except DecodingError:
             logger.warning("A reply could not be decoded: %s", exc, extra=counted())
             return None, MessageResultError(f"Malformed reply {body[:200]!r}")
