@@ -12,7 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postage.errors import MalformedMessage
-from postage.green.amqp.properties import Properties, PropertiesTemplate, correlation_id_of
+from postage.green.amqp.properties import (
+    Properties,
+    PropertiesTemplate,
+    _values_around_id,
+    correlation_id_of,
+)
 from tests.support.wire import short_strings, some_properties
 
 
@@ -118,3 +123,30 @@ def outcome(read: Callable[[], object]) -> object:
 def test_bytes_that_are_no_utf8_survive_the_way_in_and_out() -> None:
     wire = b"\x04\x00\x03\xff\xfe\x00"  # a correlation id
     assert Properties.decode(wire).encode() == wire
+
+
+@given(some_properties, short_strings)
+def test_properties_around_an_id_are_decoded_anew(values: dict[str, Any], id_: str) -> None:
+    calls = [{**values, "content_type": "text", "correlation_id": each} for each in (id_, "b", id_)]
+    for call in calls:
+        received = Properties.decode_now(Properties(**call).encode())
+        assert received == Properties(**call)
+        received.reply_to = received.correlation_id = "changed"
+
+
+@given(some_properties, st.data())
+def test_damaged_properties_fail_alike_at_once_or_later(values: dict[str, Any], data: Any) -> None:
+    wire = Properties(**{**values, "content_type": "text", "correlation_id": "b"}).encode()
+    damaged = bytearray(wire)
+    damaged[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    for odd in (wire[: data.draw(st.integers(0, len(wire)))], bytes(damaged)):
+        at_once = outcome(lambda odd=odd: Properties.decode_now(odd).as_dict())
+        assert at_once == outcome(lambda odd=odd: Properties.decode(odd).as_dict())
+
+
+def test_long_properties_are_not_kept() -> None:
+    _values_around_id.cache_clear()
+    for _ in range(2):
+        call = Properties(content_type="text", correlation_id="b", app_id="x" * 255)
+        assert Properties.decode_now(call.encode()) == call
+    assert _values_around_id.cache_info().currsize == 0

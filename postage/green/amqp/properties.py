@@ -135,9 +135,15 @@ class Properties:
     def decode_now(cls, wire: bytes) -> Properties:
         """Do `decode` for a caller that reads a property at once, which costs less so."""
         self = cls.__new__(cls)
-        self.__dict__ = values = _ABSENT.copy()
         try:  # `_refusing` would cost each message time
-            _decode(wire, values)
+            if wire[0] & _UP_TO_ID == _TYPE_AND_ID and len(wire) <= _SHORT:
+                at = 3 + wire[2]
+                end = at + 1 + wire[at]
+                self.__dict__ = values = _values_around_id(wire[:at], wire[end:]).copy()
+                values["correlation_id"] = wire[at + 1 : end].decode("utf-8", "surrogateescape")
+            else:
+                self.__dict__ = values = _ABSENT.copy()
+                _decode(wire, values)
         except (IndexError, ValueError) as exc:
             raise _malformed("properties", exc) from exc
         return self
@@ -175,22 +181,17 @@ class PropertiesTemplate:
 
 
 def correlation_id_of(wire: bytes) -> str | None:
-    """Return the correlation id in the properties *wire*; costs half as much as to decode all.
+    """Return the correlation id in the properties *wire*, at a third of the cost for most replies.
 
-    Raises `MalformedMessage` if one of them cannot be decoded.
+    Raises `MalformedMessage` if one of the properties cannot be decoded.
     """
-    id_, at = None, 2
     try:
-        for name, decode in _decoders(wire[0] << 8 | wire[1]):
-            if name == "correlation_id":
-                id_, at = short_string_at(wire, at)
-            elif decode is short_string_at:
-                at += 1 + wire[at]
-            else:
-                _, at = decode(wire, at)
-    except (IndexError, ValueError) as exc:
+        if wire[0] == _TYPE_AND_ID and not wire[1]:  # no others
+            at = 3 + wire[2]
+            return wire[at + 1 : at + 1 + wire[at]].decode("utf-8", "surrogateescape")
+    except IndexError as exc:
         raise _malformed("properties", exc) from exc
-    return id_
+    return Properties.decode_now(wire).correlation_id
 
 
 def send_id_of(properties: Properties | bytes) -> str | None:
@@ -322,6 +323,25 @@ def _decoders(flags: int) -> list[tuple[str, Any]]:
     if flags & _UNKNOWN_FLAGS:
         raise ValueError(f"there are no properties for the flags {flags:#06x}")
     return [(name, _DECODE[type_]) for flag, name, type_ in _LAYOUT if flags & flag]
+
+
+# Of the first byte of the flags: the properties up to the correlation id.  Calls and replies have
+# but two of them.
+_UP_TO_ID = 0x100 - (PROPERTY_FLAGS["correlation_id"] >> 8)
+_TYPE_AND_ID = (PROPERTY_FLAGS["content_type"] | PROPERTY_FLAGS["correlation_id"]) >> 8
+_SHORT = 256
+"""Bytes of the longest properties that are kept, so that peers cannot fill our memory."""
+
+
+@lru_cache(maxsize=256)
+def _values_around_id(before: bytes, after: bytes) -> dict[str, Any]:
+    """Return properties without their correlation id, which stands between these bytes.
+
+    The calls of a producer differ only in their ids.
+    """
+    values = _ABSENT.copy()
+    _decode(before + b"\0" + after, values)
+    return values
 
 
 def _decode(wire: bytes, values: dict[str, Any]) -> None:
