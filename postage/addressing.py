@@ -19,7 +19,7 @@ from postage.values import Rule, arguments, flag, rule, short_text, value_error
 __all__ = [
     "PRIVATE_QUEUES", "Address", "Binding", "Eks", "Eqk", "Headers", "Key", "QueueSpec",
     "bindings_of", "check_binding", "check_eks", "check_exchange", "check_flags", "check_group",
-    "check_key", "check_patterns", "matches_any", "queue_name_and_flags",
+    "check_key", "check_patterns", "chosen", "matches_any", "queue_name_and_flags",
     "with_limits",
 ]
 # fmt: on
@@ -205,6 +205,22 @@ def check_eks(eks: Eks, where: str) -> None:
     for exchange, key in _pairs(eks, where, shape):
         check_exchange(exchange, f"an exchange of {where}")
         check_key(f"a key of {where}", key)
+
+
+def chosen(eks: Eks | None, key: str | None, default: type[Exchange]) -> Eks | None:
+    """Return where the options ``_eks`` and ``_key`` send a message; None if neither is given.
+
+    A key alone is one of the exchange *default*.  Raises `SettingsError`.
+    """
+    if eks is not None:
+        if not eks:
+            raise SettingsError("_eks is empty: give at least one (Exchange, key)")
+        check_eks(eks, "_eks")
+        return eks
+    if key is None:
+        return None
+    check_key("_key", key)
+    return [(default, key)]
 
 
 def check_binding(exchange: Any, key: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from postage.callables import close_unrun, name_of
 from postage.errors import SettingsError
 from postage.message import Message, MessageCommand, RpcCommand, command_from
 
-__all__ = ["PREFIXES", "Builder", "check_built", "parsed"]
+__all__ = ["PREFIXES", "Builder", "check_built", "methods_of", "parsed"]
 
 PREFIXES = {
     "message_": "build_message_",
@@ -35,6 +35,14 @@ def parsed(name: str) -> tuple[str, str, Builder | None]:
             command = MessageCommand if prefix == "message_" else RpcCommand
             return prefix, builder + message, partial(command_from, command, message)
     return "", "", None
+
+
+def methods_of(builders: Iterable[str]) -> Iterator[str]:
+    """Yield the names of the methods for those of the attributes *builders* that are builders."""
+    for attribute, builder in PREFIXES.items():
+        for name in builders:
+            if name.startswith(builder) and name != builder:
+                yield attribute + name.removeprefix(builder)
 
 
 def check_built(build: Builder, built: Any) -> None:

@@ -6,18 +6,16 @@ import contextvars
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import gevent
 
-from postage.addressing import Eks, check_eks, check_key
+from postage.addressing import Eks, chosen
 from postage.around import Around, OutgoingMessage
-from postage.attributes import PRODUCER, REPLIES
-from postage.builders import PREFIXES, Builder, check_built, parsed
-from postage.callables import refuse_lazy
+from postage.attributes import PRODUCER
+from postage.builders import Builder, check_built, methods_of, parsed
 from postage.encoding import Encoder, Envelopes, Forwarded, JsonEncoder, too_large
 from postage.errors import EncodingError, SettingsError
 from postage.exchange import Exchange
@@ -34,7 +32,7 @@ from postage.green.publishing import (
     publish_confirmed,
 )
 from postage.green.rpc.pending import CallRequest
-from postage.green.rpc.replies import collect_results, result_of
+from postage.green.rpc.replies import ReplyCollector, result_of
 from postage.green.runtime import runtime_of
 from postage.message import (
     ERROR,
@@ -57,7 +55,7 @@ from postage.send_options import (
     split,
 )
 from postage.settings import Hup, Settings, enable_debug_log
-from postage.values import MAX_BODY, check_arguments, check_values
+from postage.values import MAX_BODY, check_values
 
 if TYPE_CHECKING:
     from postage.statistics_types import ProducerStatistics
@@ -79,15 +77,10 @@ class RpcMethod:
     (see `GenericProducer.consume_rpc`).
     """
 
-    __slots__ = ("_build", "_make", "_prepare")
+    __slots__ = ("_build", "_producer")
 
-    def __init__(
-        self,
-        build: Builder,
-        prepare: Callable[..., PreparedCall],
-        make: Callable[[PreparedCall], MessageResult | str],
-    ) -> None:
-        self._build, self._prepare, self._make = build, prepare, make
+    def __init__(self, build: Builder, producer: GenericProducer) -> None:
+        self._build, self._producer = build, producer
 
     @overload
     def __call__(self, /, *args: Any, _queue_only: Literal[True], **kwds: Any) -> str: ...
@@ -108,7 +101,8 @@ class RpcMethod:
 
     def __call__(self, /, *args: Any, **kwds: Any) -> MessageResult | str:
         """Call and return the result; switches."""
-        return self._make(self._prepare(self._build, *args, **kwds))
+        producer = self._producer
+        return producer._make_call(producer._prepare_call(self._build, *args, **kwds))  # noqa: SLF001
 
     def later(self, /, *args: Any, **kwds: Any) -> gevent.Greenlet[..., MessageResult]:
         """Start the call in the background; return its greenlet.  Never switches.
@@ -118,13 +112,60 @@ class RpcMethod:
         in the next turn of the hub.  ``kill()`` gives the call up.  Raises what building and
         encoding the message raises.
         """
-        call = self._prepare(self._build, *args, **kwds)
+        call = self._producer._prepare_call(self._build, *args, **kwds)  # noqa: SLF001
         # gevent gives a new greenlet an empty context.  This copy keeps the deadline of the request
         # that the caller handles.
-        return gevent.spawn(contextvars.copy_context().run, self._make, call)
+        make = self._producer._make_call  # noqa: SLF001
+        return gevent.spawn(contextvars.copy_context().run, make, call)
 
 
-class GenericProducer:
+class _QueueMethod(RpcMethod):
+    """The attribute ``rpc_queue_X``: ``rpc_X`` with ``_queue_only=True``."""
+
+    __slots__ = ()
+
+    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
+        return super().__call__(*args, _queue_only=True, **kwds)
+
+    def later(self, /, *args: Any, **kwds: Any) -> Any:
+        return super().later(*args, _queue_only=True, **kwds)
+
+
+class _SendingMethod:
+    """The attribute *name* of the producers of the class *kind*, from its first use on.
+
+    If only ``__getattr__`` made it, Python would first search all classes in vain and build an
+    error, at each use.
+    """
+
+    def __init__(self, kind: type[GenericProducer], name: str) -> None:
+        self._kind, self._name = kind, name
+        self._prefix, self._builder, default = parsed(name)
+        if default is None:
+            raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}")
+        self._default = default
+
+    def __get__(self, producer: Any, kind: Any = None) -> Any:
+        if type(producer) is not self._kind:
+            # Another base of a derived class may have a method of this name.  Otherwise this raises
+            # AttributeError, and Python calls `__getattr__`.
+            return getattr(super(self._kind, kind if producer is None else producer), self._name)
+        build, builder = self._default, self._builder
+        if builder in producer.__dict__ or hasattr(self._kind, builder):
+            build = getattr(producer, builder)
+        return _METHODS[self._prefix](build, producer)
+
+
+_METHODS: dict[str, Callable[[Builder, Any], Any]] = {
+    "message_": lambda build, producer: partial(producer._send_message, build),  # noqa: SLF001
+    "rpc_": RpcMethod,
+    "rpc_queue_": _QueueMethod,
+}
+MOST_ATTRIBUTES = 1000
+"""Attributes that a class of producers gets at most: names may be made from data without end."""
+
+
+class GenericProducer(ReplyCollector):
     """Sends messages and makes calls.
 
     Inherit it and set `eks`.  Write a ``build_message_X`` or ``build_rpc_X`` method for each
@@ -235,25 +276,17 @@ class GenericProducer:
     # Declared as RpcMethod for type checkers and editors: a union with the type of message_X would
     # make the result of every rpc_X unusable without a cast.
     def __getattr__(self, name: str) -> RpcMethod:
-        prefix, builder, default = parsed(name)
-        if default is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        build = self._builder(builder, default)
-        if prefix == "message_":
-            return cast("RpcMethod", partial(self._send_message, build))
-        prepare: Any = self._prepare_call
-        if prefix == "rpc_queue_":
-            prepare = partial(prepare, _queue_only=True)
-        return RpcMethod(build, prepare, self._make_call)
+        kind = type(self)
+        method = _SendingMethod(kind, name)
+        is_ours = kind.__getattr__ is GenericProducer.__getattr__
+        if is_ours and len(vars(kind)) < MOST_ATTRIBUTES:
+            setattr(kind, name, method)
+        return cast("RpcMethod", method.__get__(self))
 
-    def __dir__(self) -> Iterator[str]:
+    def __dir__(self) -> set[str]:
         """Return the names of all attributes, including those that builders add."""
         names = set(super().__dir__())
-        yield from names
-        for attribute, builder in PREFIXES.items():
-            for name in names:
-                if name.startswith(builder) and name != builder:
-                    yield attribute + name.removeprefix(builder)
+        return names.union(methods_of(names))
 
     def _builder(self, name: str, default: Builder) -> Builder:
         # hasattr(self, ...) would call __getattr__, which is slow.
@@ -372,15 +405,7 @@ class GenericProducer:
 
     def _targets(self, key: str | None, eks: Eks | None) -> Eks:
         """Return the exchanges and keys that the options ``_key`` and ``_eks`` choose."""
-        if eks is not None:
-            if not eks:
-                raise SettingsError("_eks is empty: give at least one (Exchange, key)")
-            check_eks(eks, "_eks")
-            return eks
-        if key is None:
-            return self.eks
-        check_key("_key", key)
-        return [(self.default_exchange, key)]
+        return chosen(eks, key, self.default_exchange) or self.eks
 
     # --- calls
 
@@ -472,29 +497,3 @@ class GenericProducer:
         )
         counts[result.result_type] += 1
         return result
-
-    def consume_rpc(
-        self,
-        queue: str,
-        result_len: int = 1,
-        callback: Callable[[Any], object] | None = None,
-        timeout: float | None = None,
-    ) -> list[MessageResult]:
-        """Wait for *result_len* replies on *queue*, which ``rpc_X(_queue_only=True)`` returned.
-
-        Returns the result messages, and calls *callback* with each decoded reply.  A malformed
-        reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
-        `TimeoutError` with the results that have arrived.
-        """
-        check_arguments(REPLIES, queue=queue, result_len=result_len, callback=callback)
-        refuse_lazy(callback)
-        timeout = self.rpc_timeout if timeout is None else self._timeout(timeout, "timeout")
-        at = self._pair, queue
-        return collect_results(*at, result_len, self.encoder, callback, timeout=timeout)
-
-    def _timeout(self, given: float, name: str = "_timeout") -> float:
-        with suppress(TypeError):  # of a text, for example: it is refused below
-            if given < 0:
-                return self.rpc_timeout  # as in 1.2.1
-        PRODUCER["rpc_timeout"](name, given)
-        return given

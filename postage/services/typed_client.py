@@ -74,7 +74,7 @@ class _ClientProducer(GenericProducer):
     def call_of(self, name: str) -> RpcMethod:
         """Return the function that makes the call *name*, whatever ``rpc_X`` means for the name."""
         build = partial(command_from, RpcCommand, name)
-        return RpcMethod(build, self._prepare_call, self._make_call)
+        return RpcMethod(build, self)
 
     def stream_of(self, name: str) -> Callable[..., Parts[Any]]:
         """Return the function that opens the stream *name*: see `_RemoteStream`."""

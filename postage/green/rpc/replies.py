@@ -1,13 +1,15 @@
-"""Reply queues: shared by many calls, owned by one call, or read later by `collect_results`."""
+"""Reply queues: shared by many calls, owned by one call, or read later by a `ReplyCollector`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gevent.event import AsyncResult
 
+from postage.attributes import PRODUCER, REPLIES
+from postage.callables import refuse_lazy
 from postage.encoding import Encoder, JsonEncoder, read_message
 from postage.errors import (
     ChannelRefused,
@@ -24,8 +26,9 @@ from postage.green.amqp.pair import Pair
 from postage.log_records import counted
 from postage.message import MessageResult, MessageResultError, result_from
 from postage.protocol import NOT_FOUND
+from postage.values import check_arguments
 
-__all__ = ["DirectReplyQueue", "ReplyQueue", "collect_results", "private_queue", "result_of"]
+__all__ = ["DirectReplyQueue", "ReplyCollector", "ReplyQueue", "private_queue", "result_of"]
 
 logger = HubLogger(__name__)
 
@@ -119,7 +122,7 @@ class DirectReplyQueue(ReplyQueue):
 
 
 def private_queue(channel: Channel) -> str:
-    """Declare a queue whose replies `collect` will read later; return its name.  Switches."""
+    """Declare a queue whose replies will be read later; return its name.  Switches."""
     return _declare(channel, EXPIRES_UNREAD)
 
 
@@ -202,27 +205,47 @@ def result_of(encoder: Encoder, body: bytes) -> tuple[Any, MessageResult]:
     return decoded, result_from(decoded)
 
 
-def collect_results(  # noqa: PLR0913 - a producer gives what only it has
-    pair: Pair,
-    queue: str,
-    count: int,
-    encoder: Encoder,
-    callback: Callable[[Any], object] | None,
-    *,
-    timeout: float,
-) -> list[MessageResult]:
-    """Return the results in *count* replies on *queue*; give *callback* each decoded reply.
+class ReplyCollector:
+    """The part of a producer that reads private reply queues."""
 
-    Switches.  After *timeout* seconds raises `TimeoutError` with the results that have arrived.
-    """
-    replies, is_complete = _collect(pair, queue, count, timeout=timeout)
-    results = []
-    for reply in replies:
-        decoded, result = result_of(encoder, reply.body)
-        results.append(result)
-        if callback is not None:
-            callback(decoded)
-    if not is_complete:
-        text = f"{len(results)} of {count} replies came within {timeout:g} s"
-        raise TimeoutError(text, tuple(results))
-    return results
+    rpc_timeout: float
+    encoder: Encoder
+
+    @property
+    def _pair(self) -> Pair:
+        raise NotImplementedError
+
+    def consume_rpc(
+        self,
+        queue: str,
+        result_len: int = 1,
+        callback: Callable[[Any], object] | None = None,
+        timeout: float | None = None,
+    ) -> list[MessageResult]:
+        """Wait for *result_len* replies on *queue*, which ``rpc_X(_queue_only=True)`` returned.
+
+        Returns the result messages, and calls *callback* with each decoded reply.  A malformed
+        reply is a `MessageResultError`.  After *timeout* seconds (default `rpc_timeout`) raises
+        `TimeoutError` with the results that have arrived.
+        """
+        check_arguments(REPLIES, queue=queue, result_len=result_len, callback=callback)
+        refuse_lazy(callback)
+        timeout = self.rpc_timeout if timeout is None else self._timeout(timeout, "timeout")
+        replies, is_complete = _collect(self._pair, queue, result_len, timeout=timeout)
+        results = []
+        for reply in replies:
+            decoded, result = result_of(self.encoder, reply.body)
+            results.append(result)
+            if callback is not None:
+                callback(decoded)
+        if not is_complete:
+            text = f"{len(results)} of {result_len} replies came within {timeout:g} s"
+            raise TimeoutError(text, tuple(results))
+        return results
+
+    def _timeout(self, given: float, name: str = "_timeout") -> float:
+        with suppress(TypeError):  # of a text, for example: it is refused below
+            if given < 0:
+                return self.rpc_timeout  # as in 1.2.1
+        PRODUCER["rpc_timeout"](name, given)
+        return given
