@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import lru_cache
 
-__all__ = ["Deadline", "current", "remaining"]
+__all__ = ["Deadline", "begin", "current", "end", "remaining"]
 
 _current: ContextVar[Deadline | None] = ContextVar("postage_deadline", default=None)
 
@@ -20,16 +20,15 @@ _current: ContextVar[Deadline | None] = ContextVar("postage_deadline", default=N
 class Deadline:
     """A moment on this process's monotonic clock.  Never switches greenlets.
 
-    Inside ``with deadline:`` this is the current deadline, and calls that are made there end by
+    Between `begin` and `end` this is the current deadline, and calls that are made there end by
     then.  A greenlet that is spawned there has no deadline, because gevent gives each greenlet a
     context of its own.  To pass the deadline on, spawn ``contextvars.copy_context().run``.
     """
 
-    __slots__ = ("_clock", "_token", "_until")
+    __slots__ = ("_clock", "_until")
 
     def __init__(self, until: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._until, self._clock = until, clock
-        self._token: Token[Deadline | None] | None = None
 
     @classmethod
     def of(
@@ -57,14 +56,6 @@ class Deadline:
         """Remove the limit, because the caller has its reply and waits for nothing else."""
         self._until = math.inf
 
-    def __enter__(self) -> Deadline:  # noqa: PYI034 - Self needs Python 3.11
-        self._token = _current.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
-
 
 @lru_cache(maxsize=256)  # all calls of a producer have the same
 def _seconds(expiration: str) -> float:
@@ -72,11 +63,13 @@ def _seconds(expiration: str) -> float:
     return int(expiration) / 1000 if is_number else math.inf
 
 
+# Methods of the context variable itself: functions around them would cost each call time.
 current = _current.get
-"""Return the deadline of the request that this greenlet handles, or None.
-
-This is the method of the context variable itself, because a function around it would cost every
-call of a producer time."""
+"""Return the deadline of the request that this greenlet handles, or None."""
+begin = _current.set
+"""Let a deadline, or None, be the current one; return what `end` takes."""
+end = _current.reset
+"""Let that deadline be the current one again which was so before `begin`."""
 
 
 def remaining() -> float:

@@ -80,7 +80,9 @@ class CallBudget(RetryTimer):
         limit = self.total + WAKE_UP_GRACE
         if bound < limit:
             limit, self.total = bound, min(self.total, bound)
-        RetryTimer.__init__(self, limit, clock)  # costs each call less than super()
+        # As `RetryTimer` does it, whose method would cost each call time.
+        self.limit, self._clock, self._pause = limit, clock, 0.0
+        self._deadline = clock() + limit
 
     def start_try(self) -> float:
         """Use one try; return the seconds that it may wait for its reply."""

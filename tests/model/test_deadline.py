@@ -44,22 +44,18 @@ def test_a_cleared_deadline_limits_nothing(clock: Clock) -> None:
     assert (one.remaining(), one.expired) == (math.inf, False)
 
 
-def test_the_current_one_is_that_of_the_innermost_block(clock: Clock) -> None:
+def test_the_current_one_is_that_which_began_last(clock: Clock) -> None:
     outer, inner = Deadline(1009.0, clock), Deadline(1001.0, clock)
     assert (deadline.current(), deadline.remaining()) == (None, math.inf)
-    with outer:
-        with inner:
-            assert deadline.current() is inner
-            assert deadline.remaining() == 1.0
-        assert deadline.current() is outer
-        assert deadline.remaining() == 9.0
+    before_outer = deadline.begin(outer)
+    before_inner = deadline.begin(inner)
+    assert deadline.current() is inner
+    assert deadline.remaining() == 1.0
+    deadline.end(before_inner)
+    assert deadline.current() is outer
+    assert deadline.remaining() == 9.0
+    deadline.end(before_outer)
     assert (deadline.current(), deadline.remaining()) == (None, math.inf)
-
-
-def test_an_error_ends_the_block_as_well(clock: Clock) -> None:
-    with pytest.raises(KeyError), Deadline(1001.0, clock):
-        raise KeyError
-    assert deadline.current() is None
 
 
 def test_the_default_clock_is_monotonic() -> None:

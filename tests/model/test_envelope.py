@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +22,15 @@ from postage.encoding import (
     body_of,
 )
 from postage.errors import EncodingError
-from postage.message import Message, MessageCommand, MessageResult, MessageStatus, RpcCommand
+from postage.message import (
+    Message,
+    MessageCommand,
+    MessageResult,
+    MessageResultError,
+    MessageResultException,
+    MessageStatus,
+    RpcCommand,
+)
 from tests.support.json_library import by_the_standard_library
 
 SENDER = {"name": "shop", "pid": "17", "host": "a.example"}
@@ -36,6 +46,9 @@ messages = st.one_of(
     st.builds(MessageCommand, texts, values),
     st.builds(RpcCommand, texts, values),
     st.builds(MessageResult, values, texts),
+    st.builds(MessageResult, values),
+    st.builds(MessageResultError, texts),
+    st.builds(MessageResultException, texts, texts),
     st.builds(MessageStatus, texts),
     st.builds(Message, values, value=values),
 )
@@ -100,13 +113,28 @@ def test_the_bytes_are_those_of_the_whole_body(sent: list[tuple[Message, dict[st
         assert mine == whole(message, fingerprint)
 
 
+@pytest.mark.parametrize("kind", [partial(MessageCommand, "x"), MessageResult])
 @pytest.mark.parametrize("depth", [195, 198, 199, 200, 201])
-def test_a_content_may_nest_as_deep_as_in_a_whole_body(depth: int) -> None:
+def test_a_content_may_nest_as_deep_as_in_a_whole_body(
+    kind: Callable[[Any], Message], depth: int
+) -> None:
     envelopes = Envelopes()
-    envelopes.encode(JsonEncoder(), MessageCommand("x", 1), SENDER)
-    mine = encoded(envelopes, MessageCommand("x", nested(depth)), SENDER)
-    assert mine == whole(MessageCommand("x", nested(depth)), SENDER)
+    envelopes.encode(JsonEncoder(), kind(1), SENDER)
+    mine = encoded(envelopes, kind(nested(depth)), SENDER)
+    assert mine == whole(kind(nested(depth)), SENDER)
     assert isinstance(mine, str) is (depth > 198)
+
+
+def test_values_and_texts_of_results_are_not_mixed_up() -> None:
+    envelopes, none = Envelopes(), {"parameters": None}
+    for result in (
+        *(MessageResult(1), MessageResult(None), MessageResult(1, "text"), MessageResult("null")),
+        *(MessageResultError(""), MessageResultException("", ""), MessageResult(none)),
+        *(MessageStatus("none"), Message(), MessageCommand("none"), MessageCommand("none", none)),
+    ):
+        for _ in range(2):
+            again = copy.deepcopy(result)
+            assert encoded(envelopes, again, SENDER) == whole(result, SENDER)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, math.nan, object(), "\ud800", b"bytes", None])

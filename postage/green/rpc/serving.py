@@ -30,6 +30,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from postage import deadline
 from postage.addressing import matches_any
 from postage.callables import close_unrun
 from postage.deadline import Deadline
@@ -72,8 +73,8 @@ class RequestReply(Reply):
 
     __slots__ = ("_deadline", "_server", "header")
 
-    def __init__(self, server: RpcServer, header: Properties, deadline: Deadline | None) -> None:
-        self._server, self.header, self._deadline = server, header, deadline
+    def __init__(self, server: RpcServer, header: Properties, limit: Deadline | None) -> None:
+        self._server, self.header, self._deadline = server, header, limit
         self.exposure = server.expose_exceptions
         self.result, self.sent, self.deferred = None, False, False
 
@@ -122,22 +123,21 @@ def serve(
         check_reply_to(server, properties)
     if properties.type == RECEIPT:
         send_receipt(runtime_of(server.consumer.settings).pair, properties)
-    deadline = None
+    limit = None
     if properties.expiration is not None:
-        deadline = Deadline.of(properties.expiration, delivery.received)
-        if deadline.expired:
+        limit = Deadline.of(properties.expiration, delivery.received)
+        if limit.expired:
             _count_expired(server)
             return None
 
-    reply = RequestReply(server, properties, deadline)
-    if deadline is None:  # a with statement on a null context would cost each such request time
+    reply = RequestReply(server, properties, limit)
+    before = deadline.begin(limit)
+    try:
         return dispatch(
             body, found, arrived=delivery, reply=reply, answer_unknown=server.answer_unknown
         )
-    with deadline:
-        return dispatch(
-            body, found, arrived=delivery, reply=reply, answer_unknown=server.answer_unknown
-        )
+    finally:
+        deadline.end(before)
 
 
 def _count_expired(server: RpcServer) -> None:
@@ -186,13 +186,13 @@ def refuse(server: RpcServer, delivery: Delivery, error: Exception) -> None:
 def _refuse(
     server: RpcServer, delivery: Delivery, properties: Properties, error: Exception
 ) -> None:
-    deadline = None
+    limit = None
     if properties.expiration is not None:
-        deadline = Deadline.of(properties.expiration, delivery.received)
-        if deadline.expired:
+        limit = Deadline.of(properties.expiration, delivery.received)
+        if limit.expired:
             return
     encoder = server.consumer.encoder
     if properties.content_type != encoder.content_type:
         encoder = JsonEncoder()  # which callers with another encoder understand best
     result = _told(server, error)
-    server.consumer.send_reply(encoded_reply(encoder, properties, result), deadline)
+    server.consumer.send_reply(encoded_reply(encoder, properties, result), limit)
