@@ -279,6 +279,7 @@ class _KnownEnvelope(NamedTuple):
 _known: dict[bytes, _KnownEnvelope] = {}
 """The envelopes that were read, by what stands before the content; for any native thread."""
 _CONTENT = b'"content":'
+_BLANK = ord(" ")
 _AFTER = (b', "_reserved": {}}', b',"_reserved":{}}')
 _KEYS = Message().body.keys()
 _LONGEST_ENVELOPE = 1 << 10
@@ -325,11 +326,12 @@ def _read_known(data: bytes) -> dict[str, Any] | None:
 
 
 def _content_of(data: bytes) -> int:
-    """Return where the content in *data* begins; 0 if that does not end as all of our messages."""
-    if data[-3:] != b"{}}":
+    """Return where the content in *data* begins; 0 if it is not before an object at the end."""
+    at = data.find(_CONTENT) if data[-3:] == b"{}}" else -1
+    if at < 0:
         return 0
-    at = data.find(_CONTENT) + len(_CONTENT)
-    return at + 1 if data[at : at + 1] == b" " else at
+    at += len(_CONTENT)
+    return at + 1 if data[at] == _BLANK else at
 
 
 def _keep_envelope(data: bytes) -> None:

@@ -17,7 +17,7 @@ from postage.around import Around
 from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.copies import TYPED
-from postage.dispatch import Bound, HandlerKilled, NextAction, Outcome, Verdict, dispatch
+from postage.dispatch import ACK, REJECT, Bound, HandlerKilled, NextAction, Outcome, dispatch
 from postage.encoding import JsonEncoder, read_message
 from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
@@ -428,20 +428,20 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         """Count the outcome, acknowledge or reject the message, and stop if a handler asked to."""
         counts = self.counts
         counts["handled" if outcome.handlers else "unhandled"] += 1
-        if outcome.verdict is Verdict.REJECT:
+        if outcome.verdict is REJECT:
             outcome = self._recovery.again(delivery, outcome)
         if outcome.filtered:
             counts["filtered"] += outcome.filtered
         if not delivery.channel.alive:
             counts["stale_acks"] += 1
             self._recovery.redeliveries.leave(delivery)
-            if outcome.verdict is Verdict.ACK:
+            if outcome.verdict is ACK:
                 self.consumer.copies.leave(delivery)
-        if outcome.next_action is not NextAction.CONTINUE:
+        if outcome.next_action:  # not CONTINUE, which is 0
             self._request_stop(outcome.next_action)
         if self._admission is not None and self._admission.judge(delivery, outcome):
             counts["handled"] -= 1  # it may be handled again
-        elif outcome.verdict is Verdict.ACK:
+        elif outcome.verdict is ACK:
             delivery.ack()
         else:
             self._settle(delivery, outcome)

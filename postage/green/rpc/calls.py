@@ -68,7 +68,7 @@ from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate, correlation_id_of
 from postage.green.amqp.publish_record import PublishEntry
 from postage.green.amqp.waiting import Gate, SharedResource
-from postage.green.rpc.peers import RECEIPT, Destination, PeerEvent, PeerState, PeerTable
+from postage.green.rpc.peers import ECHOES, RECEIPT, Destination, PeerEvent, PeerState, PeerTable
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
 from postage.green.rpc.reply_channels import ReplyChannels
@@ -193,7 +193,7 @@ class Calls:
             return None
         if not connection.transport.takes_data:
             return None
-        if queue is None and self.peers[call.destination] is PeerState.ECHOES:
+        if queue is None and self.peers[call.destination] is ECHOES:
             queue = self._shared_queue
         return (
             None if queue is None or not queue.alive else (queue.request_channel or channel, queue)
@@ -228,7 +228,7 @@ class Calls:
             self._replace_request_channel()
             if (
                 time.monotonic() - self._last_doubt < seconds
-                and self.peers[call.destination] is PeerState.ECHOES
+                and self.peers[call.destination] is ECHOES
             ):  # a reply without an id may have been that of this call
                 self._record(call.destination, PeerEvent.DOUBTED)
         elif isinstance(call.loss, ConnectionClosed):
@@ -296,7 +296,7 @@ class Calls:
             if probe is not None and probe.call is not call:
                 self._shared.get()  # most likely, the probe finds that it can be used
                 probe.ended.wait(PROBE_WAIT)
-            if self.peers[call.destination] is PeerState.ECHOES:
+            if self.peers[call.destination] is ECHOES:
                 self._shared.get()
                 return
             if self.peers[call.destination] is PeerState.UNKNOWN:
