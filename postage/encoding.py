@@ -20,7 +20,6 @@ import codecs
 import enum
 import functools
 import gc
-import itertools
 import json
 import marshal
 import math
@@ -29,7 +28,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from postage.encoding_faults import form_of, path_to_deepest, refused_keys
+from postage.encoding_faults import depth_of_text, form_of, path_to_deepest, refused_keys
 from postage.errors import DecodingError, EncodingError, MalformedMessage
 from postage.message import VERSION, Message, check_body
 
@@ -130,22 +129,7 @@ class JsonEncoder(Encoder):
             return False
         # `replace` finds each by memchr, and stops at the limit; `count` would look at each byte.
         others = text.replace(b"[", b"", limit).replace(b"{", b"", limit)
-        return len(text) - len(others) >= limit and _depth_of_text(text) > limit
-
-
-# Opening brackets are 1, closing ones -1 as a signed byte.
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-
-
-def _depth_of_text(text: bytes) -> int:
-    """Return how deep the JSON *text* nests, in a tenth of the time that it takes to read it.
-
-    A walk through the values took longer than reading the text, seconds for some megabytes.
-    """
-    outside_strings = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
-    steps = memoryview(b"".join(outside_strings).translate(_STEPS, _NO_BRACKETS)).cast("b")
-    return max(itertools.accumulate(steps), default=0)
+        return len(text) - len(others) >= limit and depth_of_text(text) > limit
 
 
 def body_of(encoder: Encoder, message: object) -> bytes:
@@ -276,39 +260,53 @@ class _KnownEnvelope(NamedTuple):
     after: bytes
 
 
+_NOT_ALIKE = _KnownEnvelope({}, b"\0")  # no message ends so
+# For any native thread.
 _known: dict[bytes, _KnownEnvelope] = {}
-"""The envelopes that were read, by what stands before the content; for any native thread."""
+"""The envelopes that were read twice, by what stands before the content."""
+_seen: set[int] = set()
+"""The hashes of what stood before the content, for all envelopes that were read."""
+MOST_KNOWN, MOST_SEEN = 1_000, 10_000
+"""Beyond so many, we begin anew.  Names, and the processes of senders, have no limit."""
+LONGEST_ENVELOPE = 1 << 10
+"""Bytes before the content of the largest envelope that is kept."""
 _CONTENT = b'"content":'
 _BLANK = ord(" ")
 _AFTER = (b', "_reserved": {}}', b',"_reserved":{}}')
 _KEYS = Message().body.keys()
-_LONGEST_ENVELOPE = 1 << 10
-"""Bytes before the content of the largest envelope that is kept, so that peers cannot fill our
-memory."""
 
 
 def read_message(data: bytes) -> dict[str, Any]:
     """Return the message in the JSON *data*; raise `DecodingError` or `MalformedMessage`.
 
-    Messages of one sender and name differ only in their content.  So the first one of them is kept
-    without its content.  For the others, the content alone is decoded and the rest is copied, which
-    costs two thirds.  The result is the same, and so are the errors.
+    Messages of one sender and name differ only in their content.  So the second one of them is kept
+    without its content.  For those after it, the content alone is decoded and the rest is copied,
+    which costs two thirds.  The result is the same, and so are the errors.
     """
-    message = _read_known(data)
+    at = _content_of(data)
+    before = data[:at]
+    known = _known.get(before) if at else None
+    message = None if known is None else _with_content(known, data, at)
     if message is None:
         message = check_body(JsonEncoder.decode(data))
-        _keep_envelope(data)
+        if at and known is None:
+            _keep_envelope(before, data)
     return message
 
 
-def _read_known(data: bytes) -> dict[str, Any] | None:
-    """Return the message in *data*; None unless its envelope is known, and its content usual."""
-    at = _content_of(data)
-    known = _known.get(data[:at]) if at else None
-    if known is None or len(data) >= _LARGE:
-        return None
+def _content_of(data: bytes) -> int:
+    """Return where the content in *data* begins; 0 if it is not before an object at the end."""
+    at = data.find(_CONTENT) if data[-3:] == b"{}}" else -1
+    if at < 0:
+        return 0
+    at += len(_CONTENT)
+    return at + 1 if data[at] == _BLANK else at
+
+
+def _with_content(known: _KnownEnvelope, data: bytes, at: int) -> dict[str, Any] | None:
+    """Return the message in *data*, whose content begins at *at*; None if that is unusual."""
     kept, after = known
-    if not data.endswith(after):
+    if not data.endswith(after) or len(data) >= _LARGE:
         return None
     text, libraries = data[at : -len(after)], fast_json()
     try:
@@ -325,35 +323,39 @@ def _read_known(data: bytes) -> dict[str, Any] | None:
     return message
 
 
-def _content_of(data: bytes) -> int:
-    """Return where the content in *data* begins; 0 if it is not before an object at the end."""
-    at = data.find(_CONTENT) if data[-3:] == b"{}}" else -1
-    if at < 0:
-        return 0
-    at += len(_CONTENT)
-    return at + 1 if data[at] == _BLANK else at
+def _keep_envelope(before: bytes, data: bytes) -> None:
+    """Keep all but the content of *data*, and whether the messages that differ in that are alike.
 
-
-def _keep_envelope(data: bytes) -> None:
-    """Keep all but the content of *data*, if the messages that differ from it in that are alike.
-
-    Then the content is the only object in them besides the fingerprint, which has texts only.
+    At first sight only notes it, because a sender may send a single message.
     """
-    at = _content_of(data)
-    after = next((each for each in _AFTER if data.endswith(each)), None)
-    if after is None or not 0 < at <= _LONGEST_ENVELOPE:
+    sight = hash(before)
+    if len(before) > LONGEST_ENVELOPE:
         return
+    if sight in _seen:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[before] = _envelope_of(before, data) or _NOT_ALIKE
+    else:
+        if len(_seen) >= MOST_SEEN:
+            _seen.clear()
+        _seen.add(sight)
+
+
+def _envelope_of(before: bytes, data: bytes) -> _KnownEnvelope | None:
+    """Return the envelope of *data*; None if it has objects besides content and fingerprint.
+
+    The values of the fingerprint must be texts, which need no copies.
+    """
+    after = next((each for each in _AFTER if data.endswith(each)), b"")
     try:
-        message = JsonEncoder.decode(data[:at] + b"{}" + after)
+        message = JsonEncoder.decode(before + b"{}" + after)
         # All seven keys, so that "content" is not the end of the name of another one.
         is_whole = message.keys() == _KEYS and message["content"] == {}
         fingerprint = check_body(message)["fingerprint"]
     except (DecodingError, MalformedMessage):
-        return
-    if is_whole and all(type(value) is str for value in fingerprint.values()):
-        if len(_known) >= MOST_ENVELOPES:
-            _known.clear()
-        _known[data[:at]] = _KnownEnvelope(message, after)
+        return None
+    is_flat = all(type(value) is str for value in fingerprint.values())
+    return _KnownEnvelope(message, after) if is_whole and is_flat else None
 
 
 # --- JSON by orjson and msgspec

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postage.encoding import Encoder, JsonEncoder, _depth_of_text
+from postage.encoding import Encoder, JsonEncoder
+from postage.encoding_faults import depth_of_text
 from postage.errors import DecodingError, EncodingError, PostageError
 from tests.support.instructions import instructions
 from tests.support.json_library import by_the_standard_library
@@ -246,7 +247,7 @@ deep_values = st.recursive(
 def test_the_depth_of_a_text_is_that_of_its_value(value):
     for indent, ascii_ in ((None, True), (1, False)):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_)
-        assert _depth_of_text(text.encode("utf-8", "surrogatepass")) == depth_of(value)
+        assert depth_of_text(text.encode("utf-8", "surrogatepass")) == depth_of(value)
 
 
 MANY = {

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage import encoding
-from postage.encoding import MOST_ENVELOPES, JsonEncoder, read_message
+from postage.encoding import (
+    LONGEST_ENVELOPE,
+    MOST_KNOWN,
+    MOST_SEEN,
+    JsonEncoder,
+    read_message,
+)
 from postage.errors import DecodingError, MalformedMessage
 from postage.message import check_body
 from tests.support.json_library import by_the_standard_library
@@ -40,6 +46,13 @@ def by_all_of_it(data: bytes) -> Any:
         return f"{type(exc).__name__} {exc}"
 
 
+def keep(data: bytes) -> None:
+    """Read a message so often that its envelope is kept."""
+    for _ in range(2):
+        read_message(data)
+    assert encoding._known
+
+
 def read(data: bytes) -> Any:
     """Return the message in *data*, or the error."""
     try:
@@ -51,6 +64,7 @@ def read(data: bytes) -> Any:
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_known", {})
+    monkeypatch.setattr(encoding, "_seen", set())
 
 
 @pytest.fixture(params=["fast", "standard"], autouse=True)
@@ -89,7 +103,7 @@ odd_bodies = st.builds(
 def test_a_message_is_read_as_if_all_were_decoded(
     sent: list[dict[str, Any]], blanks: tuple[str, str]
 ) -> None:
-    for body in sent + sent:
+    for body in 3 * sent:
         data = text_of(body, blanks)
         mine, whole = read(data), by_all_of_it(data)
         assert mine == whole
@@ -101,7 +115,7 @@ def test_bytes_between_those_that_are_known_are_not_trusted(
     junk: bytes, place: int, size: int
 ) -> None:
     data = text_of(message({"parameters": {"content": [{}]}}))
-    read_message(data)
+    keep(data)
     changed = data[:place] + junk + data[place + size :]
     assert read(changed) == by_all_of_it(changed)
 
@@ -129,14 +143,14 @@ def test_bytes_between_those_that_are_known_are_not_trusted(
 )
 def test_a_content_is_read_or_refused_as_in_a_whole_body(content: bytes) -> None:
     before, after = text_of(message({"a": 0})).split(b'{"a": 0}')
-    read_message(before + b"{}" + after)
+    keep(before + b"{}" + after)
     data = before + content + after
     assert read(data) == by_all_of_it(data)
 
 
 def test_messages_with_one_envelope_share_nothing() -> None:
     data = text_of(message({}))
-    for _ in range(3):
+    for _ in range(4):
         body = read_message(data)
         assert body == message({})
         body["fingerprint"]["name"] = body["content"]["more"] = body["_reserved"]["more"] = 1
@@ -145,7 +159,7 @@ def test_messages_with_one_envelope_share_nothing() -> None:
 
 def test_a_fingerprint_of_objects_is_not_shared_either() -> None:
     data = text_of(message({}, fingerprint={"groups": []}))
-    for _ in range(3):
+    for _ in range(4):
         body = read_message(data)
         assert body["fingerprint"] == {"groups": []}
         body["fingerprint"]["groups"].append(1)
@@ -153,12 +167,34 @@ def test_a_fingerprint_of_objects_is_not_shared_either() -> None:
 
 def test_an_envelope_is_kept_for_both_kinds_of_blanks() -> None:
     for blanks in BLANKS:
-        read_message(text_of(message({}), blanks))
+        keep(text_of(message({}), blanks))
     assert len(encoding._known) == 2
 
 
+def test_the_envelope_of_a_single_message_is_not_kept() -> None:
+    read_message(text_of(message({})))
+    assert not encoding._known
+
+
 def test_envelopes_without_end_are_not_all_kept() -> None:
-    for number in range(2 * MOST_ENVELOPES):
-        read_message(text_of(message({}, name=str(number))))
-    read_message(text_of(message({}, name="long" * 300)))
-    assert 0 < len(encoding._known) <= MOST_ENVELOPES
+    for number in range(2 * MOST_KNOWN):
+        keep(text_of(message({}, name=str(number))))
+    assert len(encoding._known) == MOST_KNOWN
+
+    for number in range(MOST_SEEN):
+        read_message(text_of(message({}, name=f"once {number}")))
+    assert len(encoding._seen) <= MOST_SEEN
+
+
+def test_a_long_envelope_is_not_kept() -> None:
+    for size in (10, LONGEST_ENVELOPE):
+        for _ in range(3):
+            read_message(text_of(message({}, name=size * "x")))
+    assert len(encoding._known) == 1
+
+
+def test_what_cannot_be_kept_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_of(message({}, fingerprint={"pid": 17}))
+    keep(data)
+    monkeypatch.setattr(encoding, "_envelope_of", None)  # fails if it is called
+    assert read_message(data) == message({}, fingerprint={"pid": 17})
