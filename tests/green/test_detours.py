@@ -105,6 +105,38 @@ def test_a_caller_leaves_as_well(
     assert server.asked.count("unread") == 1
 
 
+def test_a_call_that_is_being_prepared_leaves_as_well(
+    endpoint: Endpoint,
+    broker: BrokerThread,
+    server: GatedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller = caller_at(endpoint, broker)
+    pair = pair_of(caller)
+    left = pair.publishing.get()
+    other, get = pair._detours._make((left.host, left.port)), left.calling.get
+
+    def get_while_others_leave() -> Any:
+        channel = get()
+        if pair.publishing.supersede(left, other):
+            pair._on_leave([])
+        return channel
+
+    for n in range(2):  # from then on calls share a reply queue
+        assert caller.rpc_ask(n).value == n
+    pair._on_leave([])  # the next call prepares its way
+    monkeypatch.setattr(left.calling, "get", get_while_others_leave)
+    assert caller.rpc_ask(2).value == 2
+    server.gate.clear()
+    call = gevent.spawn(caller.rpc_ask, 3)
+    wait_until(lambda: 3 in server.asked, SOON)
+    left.close(1.0)
+    server.gate.set()
+
+    assert call.get(timeout=SOON).value == 3
+    assert server.asked == [0, 1, 2, 3]
+
+
 def test_a_connection_that_was_left_is_given_up_in_the_end(
     endpoint: Endpoint, hup: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

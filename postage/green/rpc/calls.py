@@ -278,9 +278,13 @@ class Calls:
 
     def _open_request_channel(self, exchange: type[Exchange], limit: float) -> Connection:
         """Connect, declare *exchange*, and open the channel for requests; return the connection."""
-        connection = self._pair.publishing.get(limit)
-        connection.declare(exchange)
-        self._request_channel = connection.calling.get()
+        while True:
+            connection = self._pair.publishing.get(limit)
+            connection.declare(exchange)
+            channel = connection.calling.get()
+            if connection is self._pair.publishing.current:  # else it was left meanwhile
+                break
+        self._request_channel = channel
         if connection is not self._connection:
             self._connection = connection
             connection.on_end.append(partial(self._on_requests_lost, connection))
