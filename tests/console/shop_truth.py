@@ -27,6 +27,9 @@ _TIMES = {
 """Each edge of the shop: what customers do, and how often a message passes the edge for it.  Two
 components hear of an order, and one of its payment."""
 EDGES = _TIMES.keys()
+STEADY = EDGES - {"message payments>@shop-exchange", "message @shop-exchange>shop-audit"}
+"""Edges with a steady rate.  The others have payments, which come after a random pause: the bank
+hears of each at the third try only.  So a few of them tell no rate."""
 
 
 def true_rates(customers: Program, seconds: float = 10) -> dict[str, float]:
