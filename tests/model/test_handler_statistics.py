@@ -145,6 +145,7 @@ def test_flows_are_counted_exactly_while_somebody_watches(
 def test_a_flow_tells_when_its_last_message_came(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(handler_statistics, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(handler_statistics, "_watched_until", 0.0)
     tally = HandlerTally()
 
     def idle_after(messages: int) -> float | None:

@@ -282,7 +282,8 @@ class Calls:
             connection = self._pair.publishing.get(limit)
             connection.declare(exchange)
             channel = connection.calling.get()
-            if connection is self._pair.publishing.current:  # else it was left meanwhile
+            was_left = connection.alive and connection is not self._pair.publishing.current
+            if not was_left:
                 break
         self._request_channel = channel
         if connection is not self._connection:
