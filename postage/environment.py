@@ -32,7 +32,11 @@ from typing import NamedTuple
 from postage.errors import SettingsError
 from postage.url import Url
 
-__all__ = ["Found", "Layer", "Layers", "LocatedUrl", "Source", "secret_in", "variable_of"]
+# fmt: off
+__all__ = [
+    "Found", "Layer", "Layers", "LocatedUrl", "Source", "content_of", "secret_in", "variable_of",
+]
+# fmt: on
 
 PREFIX = "POSTAGE_"
 URL = "POSTAGE_URL"
@@ -198,16 +202,7 @@ def secret_in(path: str, name: str) -> str:
     Raises `SettingsError`, which names *name* and *path* and quotes nothing of the content, if the
     file cannot be read, is no regular file, is empty or too large, or is no UTF-8.
     """
-    try:
-        is_file = S_ISREG(Path(path).stat().st_mode)  # a pipe may never end, or gives it once only
-        content = _beginning_of(path) if is_file else b""
-    except (OSError, ValueError) as exc:  # ValueError: there is a NUL in the path
-        reason = getattr(exc, "strerror", None) or "this is no path"
-        raise SettingsError(f"{name}: cannot read {path!r}: {reason}") from None
-    if not is_file:
-        raise SettingsError(f"{name}: {path!r} is no regular file")
-    if len(content) > MOST_IN_SECRET:
-        raise SettingsError(f"{name}: {path!r} has more than {MOST_IN_SECRET} bytes")
+    content = content_of(path, MOST_IN_SECRET, f"{name}: ", repr(path))
     text = _text_of(content)
     if text is None:
         raise SettingsError(f"{name}: {path!r} is not UTF-8")
@@ -216,9 +211,28 @@ def secret_in(path: str, name: str) -> str:
     return text
 
 
-def _beginning_of(path: str) -> bytes:
+def content_of(path: str, most: int, before: str, shown: str) -> bytes:
+    """Return what the file *path* contains; errors begin with *before*, and call it *shown*.
+
+    Raises `SettingsError`, which quotes nothing of the content, if the file cannot be read, is no
+    regular file, or has more than *most* bytes.
+    """
+    try:
+        is_file = S_ISREG(Path(path).stat().st_mode)  # a pipe may never end, or gives it once only
+        content = _beginning_of(path, most + 1) if is_file else b""
+    except (OSError, ValueError) as exc:  # ValueError: there is a NUL in the path
+        reason = getattr(exc, "strerror", None) or "this is no path"
+        raise SettingsError(f"{before}cannot read {shown}: {reason}") from None
+    if not is_file:
+        raise SettingsError(f"{before}{shown} is no regular file")
+    if len(content) > most:
+        raise SettingsError(f"{before}{shown} has more than {most} bytes")
+    return content
+
+
+def _beginning_of(path: str, size: int) -> bytes:
     with Path(path).open("rb") as file:
-        return file.read(MOST_IN_SECRET + 1)
+        return file.read(size)
 
 
 def _text_of(content: bytes) -> str | None:

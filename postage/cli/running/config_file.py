@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from postage.cli.exits import ExtraMissing
+from postage.environment import content_of
 from postage.errors import SettingsError
 from postage.foreign_text import one_line
 
@@ -98,22 +98,7 @@ def _in_project(path: str) -> ConfigFile | None:
 
 def _read(path: str) -> dict[str, Any]:
     """Return what the TOML in the file *path* says; raises `SettingsError`."""
-    try:
-        is_file = S_ISREG(Path(path).stat().st_mode)  # a pipe may never end
-        content = _beginning_of(path) if is_file else b""
-    except (OSError, ValueError) as exc:  # ValueError: there is a NUL in the path
-        reason = getattr(exc, "strerror", None) or "this is no path"
-        raise SettingsError(f"cannot read {path}: {reason}") from None
-    if not is_file:
-        raise SettingsError(f"{path} is no regular file")
-    if len(content) > MOST_IN_FILE:
-        raise SettingsError(f"{path} has more than {MOST_IN_FILE} bytes")
-    return _parsed(content, path)
-
-
-def _beginning_of(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(MOST_IN_FILE + 1)
+    return _parsed(content_of(path, MOST_IN_FILE, "", path), path)
 
 
 def _parsed(content: bytes, shown: str) -> dict[str, Any]:
