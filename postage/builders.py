@@ -45,8 +45,17 @@ def methods_of(builders: Iterable[str]) -> Iterator[str]:
                 yield attribute + name.removeprefix(builder)
 
 
-def check_built(build: Builder, built: Any) -> None:
-    """Raise `SettingsError` if what *build* has returned cannot be sent as a message."""
+def check_built(build: Builder, built: Any, category: str | None = None) -> None:
+    """Raise `SettingsError` if what *build* has returned cannot be sent as a message.
+
+    With a *category*, the message must be of this one: nobody answers a call of another.
+    """
     if isinstance(built, type) or not (hasattr(built, "fingerprint") and hasattr(built, "body")):
         close_unrun(built)
         raise SettingsError(f"{name_of(build)} must return a message, not {repr(built)[:100]}")
+    body = built.body if isinstance(built.body, dict) else {}
+    if category is not None and body.get("category", category) != category:
+        raise SettingsError(
+            f"{name_of(build)} must return a message of the category {category!r}, such as "
+            f"RpcCommand: nobody answers one of the category {body['category']!r:.40}"
+        )

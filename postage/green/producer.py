@@ -453,8 +453,8 @@ class GenericProducer(ReplyCollector):
         if kwds and min(kwds) < "`":  # as above
             kwds, options = split(build, kwds, CALL_OPTIONS)
         message: Any = build(*args, **kwds)
-        if not isinstance(message, Message):
-            check_built(build, message)
+        if not isinstance(message, Message) or message.category != "rpc":
+            check_built(build, message, "rpc")
         sender = own if (own := self.fingerprint)["name"] != NAMELESS else sender_in_hand(own)
         body = self._envelopes.encode(self.encoder, message, sender)
         is_usual = _key is None and _eks is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from postage import messaging
 from postage.errors import HandlerError, SettingsError
 from tests.support.endpoints import Endpoint
+from tests.support.raw import Raw
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -58,6 +60,33 @@ def test_what_is_no_message_is_refused_with_the_builder(
         SettingsError, match=rf"Careless.build_message_{name} must return a message, not "
     ):
         getattr(producer, way)(name) if way in ("send", "call") else getattr(producer, way + name)()
+
+
+@pytest.mark.parametrize(
+    "built",
+    [messaging.Message(1), messaging.MessageCommand("x"), messaging.MessageStatus("x")],
+    ids=lambda built: type(built).__name__,
+)
+@pytest.mark.parametrize("way", ["call", "later", "queue only"])
+def test_a_call_that_nobody_answers_is_refused(endpoint: Endpoint, way: str, built: Any) -> None:
+    """It would wait for its timeout, 150 seconds by default."""
+    producer: Any = endpoint.producer(build_rpc_x=lambda _self: built)
+    ways: dict[str, Callable[[], object]] = {
+        "call": producer.rpc_x,
+        "later": producer.rpc_x.later,
+        "queue only": producer.rpc_queue_x,
+    }
+
+    with pytest.raises(SettingsError, match=r"of the category 'rpc', such as RpcCommand: nobody"):
+        ways[way]()
+
+
+def test_a_message_may_be_made_a_call(endpoint: Endpoint, raw: Raw, queue: str) -> None:
+    message = messaging.MessageCommand("x")
+    message.body["category"] = "rpc"
+    endpoint.producer(build_rpc_x=lambda _self: message).rpc_queue_x()
+
+    assert raw.take(queue).value["category"] == "rpc"
 
 
 @pytest.mark.parametrize("way", ["message_wrong", "rpc_wrong"])
