@@ -56,18 +56,27 @@ class Handled:
 class OutgoingMessage:
     """A message or call that is about to be sent."""
 
-    body: Any
-    """What is sent: usually the dictionary with seven keys.  Changes of it have no effect."""
+    name: str
+    """The name of the message, such as that of the command; empty if the body has none."""
     targets: tuple[tuple[type[Exchange], str], ...]
     """The exchanges and keys; a call has one."""
+    decode: Callable[[], Any] = field(repr=False, compare=False)
+    """Returns a new `body`."""
     is_call: bool = False
     headers: dict[str, Any] = field(default_factory=dict)
     """The headers with which it is sent.  A hook may add some."""
+    _body: Any = field(default=None, init=False, repr=False, compare=False)
 
     @property
-    def name(self) -> str:
-        """The name of the message, such as that of the command; empty if the body has none."""
-        return str(self.body.get("name", "")) if isinstance(self.body, dict) else ""
+    def body(self) -> Any:
+        """What is sent: usually the dictionary with seven keys.  Changes of it have no effect.
+
+        It is decoded when a hook first reads it, because most hooks need the name only.  None if
+        the encoder of the producer cannot decode what it has encoded.
+        """
+        if self._body is None:
+            self._body = self.decode()
+        return self._body
 
 
 class Around:
@@ -92,8 +101,9 @@ class Around:
     def send(self, message: OutgoingMessage) -> Generator[None, MessageResult | None, None]:
         """Override, for ``around`` of producers: ``result = yield``.
 
-        Runs in the greenlet that sends.  The result of a call is its result message; it is None for
-        a message, and for a call with ``_queue_only``.  The ``yield`` raises what sending raises.
+        Runs in the greenlet that sends, once the message is encoded: what cannot be encoded is
+        refused before.  The result of a call is its result message; it is None for a message, and
+        for a call with ``_queue_only``.  The ``yield`` raises what sending raises.
         """
         del message
         yield

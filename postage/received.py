@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from postage.foreign_text import brief
-from postage.recoverability import History, headers_of, origin_of
+from postage.recoverability import RETURNING, History, headers_of, origin_of
 from postage.redelivery import CountedDelivery, attempt_of
 
 __all__ = ["HandledDelivery", "ReceivedMessage"]
@@ -128,7 +128,8 @@ class ReceivedMessage:
     @property
     def _origin(self) -> tuple[str, str]:
         delivery = self._delivery
-        return origin_of(delivery.exchange, delivery.routing_key, headers_of(delivery))
+        exchange, key = delivery.exchange, delivery.routing_key
+        return origin_of(exchange, key, headers_of(delivery) if exchange in RETURNING else None)
 
     @property
     def queue(self) -> str:

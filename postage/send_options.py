@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from postage.errors import SettingsError
@@ -55,6 +55,8 @@ _COPIES = ("CC", "BCC")
 """Headers that RabbitMQ takes for further routing keys; it closes the channel for other values."""
 MAX_HEADERS = 128_000
 """The bytes of all headers: with the other properties, they must fit into one frame of 128 KiB."""
+_FEW, _LONG = 20, 255
+"""Of such headers that need no closer look: how many, and the characters of a name or value."""
 MAX_EXPIRATION = (2**32 - 1) / 1000
 """Seconds of the longest expiration that every broker accepts: 49 days."""
 
@@ -74,12 +76,10 @@ class SendOptions:
     message_id: str | None = None
     delivery_mode: int | None = None
     app_id: str | None = None
-    is_watched: bool = False
-    """Whether hooks watch the message already."""
 
     def properties(self) -> dict[str, Any]:
         """Return the options that are given, as properties of AMQP."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name != "is_watched"}
+        values = {name: getattr(self, name) for name in self.__slots__}
         if self.expiration is not None:
             # Rounded up, because 0 would mean that it may not wait at all.
             values["expiration"] = str(math.ceil(self.expiration * 1000))
@@ -95,6 +95,8 @@ class SendOptions:
 
 def _headers(name: str, given: Any) -> None:
     """Check the headers of a message."""
+    if type(given) is dict and len(given) <= _FEW and all(map(_is_plain, given.items())):
+        return  # as nearly always: to look closer would take twenty times as long
     if not isinstance(given, Mapping):
         raise value_error(name, "a mapping", given)
     _check_names(name, given)
@@ -107,6 +109,24 @@ def _headers(name: str, given: Any) -> None:
             raise value_error(f"{name}[{each!r}]", "a list of routing keys", keys)
         for key in keys:
             _key(f"a routing key in {name}[{each!r}]", key)
+
+
+def _is_plain(header: tuple[Any, Any]) -> bool:
+    """Tell whether *header* is a short text in ASCII under a short name that may be used."""
+    name, value = header
+    if type(value) is not str or len(value) > _LONG or not value.isascii():
+        return False
+    return type(name) is str and len(name) <= _LONG and _is_free(name)
+
+
+@lru_cache(maxsize=256)
+def _is_free(name: str) -> bool:
+    """Tell whether a header of this *name* may have any text."""
+    try:
+        _check_names("headers", [name])
+    except SettingsError:
+        return False
+    return name not in _COPIES
 
 
 def check_propagated(name: str, names: Any) -> None:

@@ -27,6 +27,8 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping
 from contextlib import suppress
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -197,37 +199,48 @@ class Tracing(Around):
 
 # --- names and attributes
 
-_Description = tuple[str, dict[str, Any]]
+_Description = tuple[str, Mapping[str, Any]]
 """The name of a span and its attributes."""
 _SYSTEM = "postage"
+_KINDS = 1024
+"""How many kinds of messages are kept with their descriptions."""
 
 
 def _published(message: OutgoingMessage) -> _Description:
-    attributes: dict[str, Any] = {
-        "messaging.system": "rabbitmq",
-        "messaging.operation.name": "publish",
-        "messaging.operation.type": "send",
-        "postage.message.name": message.name,
-    }
-    if len(message.targets) > 1:
-        attributes["messaging.batch.message_count"] = len(message.targets)
-        return "publish", attributes
-    exchange, key = message.targets[0]
-    destination = _add_destination(attributes, exchange.name, key)
-    return f"publish {destination}", attributes
+    name = one_line(message.name, _LONGEST)
+    if len(message.targets) == 1:
+        exchange, key = message.targets[0]
+        return _publish(exchange.name, key, name)
+    count = {"messaging.batch.message_count": len(message.targets)}
+    return "publish", {**_PUBLISH, "postage.message.name": name, **count}
+
+
+_PUBLISH = {
+    "messaging.system": "rabbitmq",
+    "messaging.operation.name": "publish",
+    "messaging.operation.type": "send",
+}
+
+
+@lru_cache(maxsize=_KINDS)
+def _publish(exchange: str, key: str, name: str) -> _Description:
+    attributes = {**_PUBLISH, "postage.message.name": name}
+    destination = _add_destination(attributes, exchange, key)
+    return f"publish {destination}", MappingProxyType(attributes)
 
 
 def _called(message: OutgoingMessage) -> _Description:
     exchange, key = message.targets[0]
-    return _call(exchange.name, key, message.name)
+    return _call(exchange.name, key, one_line(message.name, _LONGEST))
 
 
 def _served(message: ReceivedMessage) -> _Description:
-    names = message.exchange, message.routing_key, message.name
-    return _call(*(one_line(each, _LONGEST) for each in names))
+    return _call(message.exchange, message.routing_key, one_line(message.name, _LONGEST))
 
 
+@lru_cache(maxsize=_KINDS)
 def _call(exchange: str, key: str, name: str) -> _Description:
+    exchange, key = one_line(exchange, _LONGEST), one_line(key, _LONGEST)
     method = f"{exchange or key}/{name}"
     attributes = {
         "rpc.system.name": _SYSTEM,
@@ -235,27 +248,33 @@ def _call(exchange: str, key: str, name: str) -> _Description:
         "messaging.system": "rabbitmq",
     }
     _add_destination(attributes, exchange, key)
-    return method, attributes
+    return method, MappingProxyType(attributes)
 
 
 def _processed(message: ReceivedMessage) -> _Description:
-    ways = message.exchange, message.routing_key, message.queue
-    exchange, key, queue = (one_line(each, _LONGEST) for each in ways)
+    name = one_line(message.name, _LONGEST)
+    title, usual = _process(message.exchange, message.routing_key, message.queue, name)
+    attributes = {**usual, "postage.message.attempt": message.attempt}
+    with suppress(MalformedMessage):
+        if message.id is not None:
+            attributes["messaging.message.id"] = one_line(message.id, _LONGEST)
+    return title, attributes
+
+
+@lru_cache(maxsize=_KINDS)
+def _process(exchange: str, key: str, queue: str, name: str) -> _Description:
+    exchange, key, queue = (one_line(each, _LONGEST) for each in (exchange, key, queue))
     attributes: dict[str, Any] = {
         "messaging.system": "rabbitmq",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "postage.message.name": one_line(message.name, _LONGEST),
-        "postage.message.attempt": message.attempt,
+        "postage.message.name": name,
     }
-    with suppress(MalformedMessage):
-        if message.id is not None:
-            attributes["messaging.message.id"] = one_line(message.id, _LONGEST)
     destination = _add_destination(attributes, exchange, key, queue)
     if queue.startswith("amq."):  # the broker has named it, for one process
         attributes["messaging.destination.anonymous"] = True
         destination = _joined(exchange, key)
-    return f"process {destination}", attributes
+    return f"process {destination}", MappingProxyType(attributes)
 
 
 def _add_destination(attributes: dict[str, Any], exchange: str, key: str, queue: str = "") -> str:

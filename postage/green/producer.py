@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import gevent
 
 from postage.addressing import Eks, chosen
-from postage.around import Around, OutgoingMessage
+from postage.around import Around
 from postage.attributes import PRODUCER
 from postage.builders import Builder, check_built, methods_of, parsed
 from postage.encoding import Encoder, Envelopes, Forwarded, JsonEncoder, too_large
@@ -23,7 +23,7 @@ from postage.fingerprint import NAMELESS, FingerprintLike, complete, renew_after
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.handling.current import propagation, sender_in_hand
-from postage.green.handling.watching import watched_call, watched_sending
+from postage.green.handling.watching import outgoing_message, watched_call, watched_sending
 from postage.green.publishing import (
     declare_exchange,
     properties_of,
@@ -189,8 +189,7 @@ class GenericProducer(ReplyCollector):
     options are ``_headers``, ``_priority``, ``_expiration`` (seconds; not of calls),
     ``_message_id``, ``_delivery_mode`` and ``_app_id``: see docs/producers.md.
 
-    *settings* say where the broker is.  They replace *hup*, *vhost*, the class attributes and the
-    environment.
+    *settings* say where the broker is, instead of *hup*, *vhost*, attributes and environment.
     """
 
     eks: Eks = [(Exchange, "nokey")]  # noqa: RUF012 - the classic form; never changed in place
@@ -290,9 +289,8 @@ class GenericProducer(ReplyCollector):
 
     def _builder(self, name: str, default: Builder) -> Builder:
         # hasattr(self, ...) would call __getattr__, which is slow.
-        if name in self.__dict__ or hasattr(type(self), name):
-            return cast("Builder", getattr(self, name))
-        return default
+        is_own = name in self.__dict__ or hasattr(type(self), name)
+        return cast("Builder", getattr(self, name)) if is_own else default
 
     @property
     def _pair(self) -> Pair:
@@ -366,17 +364,22 @@ class GenericProducer(ReplyCollector):
         self._publish(message, self.eks if is_usual else self._targets(_key, _eks), options)
 
     def _publish(
-        self, message: Message | Forwarded, targets: Eks, options: SendOptions | None
+        self,
+        message: Message | Forwarded,
+        targets: Eks,
+        options: SendOptions | None,
+        encoded: bytes | None = None,  # already: hooks watch it
     ) -> None:
         sender = own if (own := self.fingerprint)["name"] != NAMELESS else sender_in_hand(own)
-        if propagation.used and not (options is not None and options.is_watched):
-            options = propagation.extended(options)
-            if self.around:
-                send = partial(self._publish, message, targets)
-                message.fingerprint(sender)
-                watched_sending(self, OutgoingMessage(message.body, tuple(targets)), options, send)
-                return
-        encoded = self._envelopes.encode(self.encoder, message, sender)
+        if encoded is None:
+            encoded = self._envelopes.encode(self.encoder, message, sender)
+            if propagation.used:
+                options = propagation.extended(options)
+                if self.around:
+                    outgoing = outgoing_message(self, message, encoded, targets)
+                    send = partial(self._publish, message, targets, encoded=encoded)
+                    watched_sending(self, outgoing, options, send)
+                    return
         pair = self._pair
         if (limit := self.max_body) is not None and len(encoded) > limit:
             self._counts["failed"] += 1
@@ -463,9 +466,9 @@ class GenericProducer(ReplyCollector):
             name = type(self).__name__
             message.fingerprint(sender)
             logger.debug("--> %s: call to (%s, %s): %s", name, exchange.name, key, message)
-        if propagation.used:
-            options = propagation.extended(options)
         request = CallRequest(exchange, key, body, self.encoder.content_type, options)
+        if propagation.used:
+            request.options, request.message = propagation.extended(options), message
         retries = self.max_retry
         if _max_retry is not None:
             PRODUCER["max_retry"]("_max_retry", _max_retry)
@@ -489,11 +492,9 @@ class GenericProducer(ReplyCollector):
             return calls.send_only(request, timeout=timeout)
         counts["calling"] += 1
         try:
-            reply = calls.call(request, timeout=timeout, max_retry=retries)
+            got = calls.call(request, timeout=timeout, max_retry=retries)
         finally:
             counts["calling"] -= 1
-        result = (
-            reply if isinstance(reply, MessageResult) else result_of(self.encoder, reply.body)[1]
-        )
+        result = got if isinstance(got, MessageResult) else result_of(self.encoder, got.body)[1]
         counts[result.result_type] += 1
         return result

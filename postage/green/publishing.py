@@ -32,7 +32,7 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.deleted_exchanges import POLL
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
-from postage.green.amqp.properties import Properties, PropertiesTemplate
+from postage.green.amqp.properties import Properties, PropertiesTemplate, added
 from postage.green.amqp.waiting import SharedResource
 from postage.green.tries import MIN_TRY_TIME, RetryTimer
 from postage.protocol import SEND_ID
@@ -95,12 +95,12 @@ def properties_of(settings: Settings, *, named: bool) -> Callable[..., bytes]:
 
 def properties_with(options: SendOptions, encoded: bytes) -> bytes:
     """Return the *encoded* properties of a message with *options*."""
-    usual = Properties.decode(encoded)
-    values = usual.as_dict() | options.properties()
+    given = options.properties()
     if options.message_id is not None:
         # The broker tells by the message which one it returns, and peers tell copies by their ids.
-        values["headers"] = {**values.get("headers", {}), SEND_ID: usual.message_id}
-    return Properties(**values).encode()
+        usual = Properties.decode(encoded).message_id
+        given["headers"] = {**given.get("headers", {}), SEND_ID: usual}
+    return added(encoded, given)
 
 
 PublishArgs = tuple[type[Exchange], str, Properties | bytes, bytes, bool]

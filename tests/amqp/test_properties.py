@@ -16,6 +16,7 @@ from postage.green.amqp.properties import (
     Properties,
     PropertiesTemplate,
     _values_around_id,
+    added,
     correlation_id_of,
 )
 from tests.support.wire import short_strings, some_properties
@@ -52,6 +53,17 @@ def test_a_property_set_to_none_is_absent(values: dict[str, Any], name: str) -> 
     assert properties.encode() == Properties(**values).encode()
     assert properties == Properties(**values)
     assert properties.as_dict() == values
+
+
+@given(some_properties, some_properties)
+@example({"content_type": "a", "delivery_mode": 2}, {"headers": {"a": "b"}})
+@example({"content_type": "a", "content_encoding": "b"}, {"headers": {}})
+@example({"headers": {"a": 1}}, {"headers": {"b": 2}})
+@example({}, {"headers": {"a": "b"}})
+def test_properties_added_to_others(values: dict[str, Any], more: dict[str, Any]) -> None:
+    wire = added(Properties(**values).encode(), more)
+
+    assert wire == Properties(**{**values, **more}).encode()
 
 
 @given(some_properties, st.sampled_from(["message_id", "correlation_id"]), short_strings, st.data())

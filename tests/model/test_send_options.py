@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from postage import MessageCommand, RpcCommand, SettingsError
 from postage.message import Message, command_from
@@ -121,6 +123,27 @@ def test_what_is_refused(name: str, value: Any) -> None:
 def test_headers_that_are_refused(headers: Any) -> None:
     with pytest.raises(SettingsError, match="_headers"):
         options_from({"_headers": headers})
+
+
+names = st.text(max_size=3) | st.sampled_from(
+    ["CC", "x-death", "x-postage-a", "é" * 128, "a" * 256]
+)
+texts = st.text() | st.sampled_from(["\ud800", "é" * 100, "x" * 300, "x" * 130_000])
+
+
+@given_any(st.dictionaries(names, texts))
+def test_texts_are_taken_as_they_would_be_in_another_mapping(headers: dict[str, str]) -> None:
+    """Headers in another mapping than a dict are looked at more closely."""
+
+    def taken(value: Any) -> dict[str, Any]:
+        try:
+            options = options_from({"_headers": value})
+        except SettingsError as exc:
+            return {"refused": str(exc)}
+        assert options is not None
+        return options.properties()
+
+    assert taken(headers) == taken(MappingProxyType(headers))
 
 
 def test_none_is_as_if_it_was_not_given() -> None:

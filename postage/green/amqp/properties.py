@@ -21,6 +21,7 @@ from postage.values import value_error
 __all__ = [
     "Properties",
     "PropertiesTemplate",
+    "added",
     "correlation_id_of",
     "encoded_fields",
     "encoded_table",
@@ -180,6 +181,21 @@ class PropertiesTemplate:
         return flags + b"".join(parts[:place]), b"".join(parts[place:])
 
 
+def added(wire: bytes, more: dict[str, Any]) -> bytes:
+    """Return the encoded properties *wire* with those of *more*, which replace others."""
+    if more.keys() == {"headers"}:  # as nearly always: headers of traces
+        flags = wire[0] << 8 | wire[1]
+        if not flags & _UP_TO_HEADERS:
+            at = 3 + wire[2] if flags & PROPERTY_FLAGS["content_type"] else 2
+            flags |= PROPERTY_FLAGS["headers"]
+            table = _encode_table(more["headers"])
+            return b"".join((flags.to_bytes(2, "big"), wire[2:at], table, wire[at:]))
+    properties = Properties.decode(wire)
+    for name, value in more.items():
+        setattr(properties, name, value)
+    return properties.encode()
+
+
 def correlation_id_of(wire: bytes) -> str | None:
     """Return the correlation id in the properties *wire*, at a third of the cost for most replies.
 
@@ -325,6 +341,8 @@ def _decoders(flags: int) -> list[tuple[str, Any]]:
     return [(name, _DECODE[type_]) for flag, name, type_ in _LAYOUT if flags & flag]
 
 
+# Properties that would stand between the content type and the headers, or are the headers.
+_UP_TO_HEADERS = PROPERTY_FLAGS["content_encoding"] | PROPERTY_FLAGS["headers"]
 # Of the first byte of the flags: the properties up to the correlation id.  Calls and replies have
 # but two of them.
 _UP_TO_ID = 0x100 - (PROPERTY_FLAGS["correlation_id"] >> 8)

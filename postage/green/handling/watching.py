@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from postage.addressing import Eks
 from postage.around import Handled, OutgoingMessage, Watch, hooks_of
 from postage.dispatch import Bound, HandlerKilled, Outcome, dispatch
+from postage.encoding import Forwarded
 from postage.errors import SettingsError
 from postage.green.amqp.delivery import Delivery
 from postage.green.handling.current import message
 from postage.green.rpc.pending import CallRequest
 from postage.green.rpc.serving import serve
 from postage.log_records import counted, logger_of
-from postage.message import MessageResult
+from postage.message import Message, MessageResult
 from postage.send_options import SendOptions, options_from
 
-__all__ = ["handled_of", "watched", "watched_call", "watched_handling", "watched_sending"]
+# fmt: off
+__all__ = [
+    "handled_of", "outgoing_message", "watched", "watched_call", "watched_handling",
+    "watched_sending",
+]
+# fmt: on
 
 logger = logger_of(__name__)
 
@@ -82,15 +90,13 @@ def watched_sending(
 
     *send* gets the options of the message, with the headers that hooks have added.
     """
-    if options is not None and options.headers is not None:
-        outgoing.headers.update(options.headers)
-    before = dict(outgoing.headers)
+    given = {} if options is None else options.headers or {}
+    outgoing.headers.update(deepcopy(given))
 
     def send_now() -> T:
-        final = options or SendOptions()
-        if outgoing.headers != before:
-            final = _with_headers(final, outgoing.headers, type(producer).__name__)
-        return send(replace(final, is_watched=True))
+        if outgoing.headers == given:
+            return send(options)
+        return send(_with_headers(options, outgoing.headers, type(producer).__name__))
 
     def told(result: object) -> MessageResult | None:
         return result if isinstance(result, MessageResult) else None
@@ -107,19 +113,35 @@ def watched_call(producer: Any, request: CallRequest, make: Callable[[], T]) -> 
         return make()
 
     request.is_watched = True
-    target = request.exchange, request.key
-    outgoing = OutgoingMessage(_decoded(producer, request.body), (target,), is_call=True)
+    targets = ((request.exchange, request.key),)
+    outgoing = outgoing_message(producer, request.message, request.body, targets, is_call=True)
     return watched_sending(producer, outgoing, request.options, send)
 
 
-def _decoded(producer: Any, body: bytes) -> Any:
+def outgoing_message(
+    producer: Any,
+    message: Message | Forwarded | None,
+    encoded: bytes,
+    targets: Eks,
+    *,
+    is_call: bool = False,
+) -> OutgoingMessage:
+    """Return what the hooks of *producer* get of *message*, which it has *encoded*."""
+    body = None if message is None else message.body
+    name = str(body.get("name", "")) if isinstance(body, dict) else ""
+    return OutgoingMessage(name, tuple(targets), partial(_decoded, producer, encoded), is_call)
+
+
+def _decoded(producer: Any, encoded: bytes) -> Any:
     try:
-        return producer.encoder.decode(body)
+        return producer.encoder.decode(encoded)
     except Exception:
         return None
 
 
-def _with_headers(options: SendOptions, headers: dict[str, Any], sender: str) -> SendOptions:
+def _with_headers(
+    options: SendOptions | None, headers: dict[str, Any], sender: str
+) -> SendOptions | None:
     """Return *options* with the *headers* of a hook, or as they are if those cannot be sent."""
     try:
         checked = options_from({"_headers": headers})
@@ -128,4 +150,4 @@ def _with_headers(options: SendOptions, headers: dict[str, Any], sender: str) ->
         logger.error(text, sender, exc, extra=counted(sender))  # noqa: TRY400 - the place is known
         return options
     assert checked is not None
-    return replace(options, headers=checked.headers)
+    return checked if options is None else replace(options, headers=checked.headers)

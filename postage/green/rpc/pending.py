@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Union
 
 from postage.errors import PostageError
 from postage.exchange import Exchange
-from postage.green.amqp.properties import Properties
+from postage.green.amqp.properties import added
 from postage.green.amqp.waiting import Wakeup
 from postage.green.rpc.peers import Destination
-from postage.message import MessageResultException
+from postage.message import Message, MessageResultException
 from postage.send_options import SendOptions
 
 if TYPE_CHECKING:
@@ -78,19 +78,17 @@ class CallRequest:
     body: bytes
     content_type: str
     options: SendOptions | None = None
+    message: Message | None = None
+    """What was encoded; only set for hooks."""
     is_watched: bool = False
     """Whether hooks watch it already."""
 
     def extended(self, encoded: bytes, type_: str | None = None) -> bytes:
         """Return the *encoded* properties with the options of the call and the ``type``, if any."""
-        if self.options is None and type_ is None:
-            return encoded
-        properties = Properties.decode(encoded)
-        if self.options is not None:
-            for name, value in self.options.properties().items():
-                setattr(properties, name, value)
-        properties.type = type_
-        return properties.encode()
+        given = {} if self.options is None else self.options.properties()
+        if type_ is not None:
+            given["type"] = type_
+        return added(encoded, given) if given else encoded
 
 
 class PendingCall(Wakeup):
