@@ -57,7 +57,7 @@ from postage.green.amqp.channel import Channel, OnDelivery, new_tag
 from postage.green.amqp.connection import Connection
 from postage.green.amqp.declared_queues import declare_queue, silence_reported
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.waiting import SharedResource
+from postage.green.amqp.waiting import SharedResource, answer_within
 from postage.green.runtime import Runtime
 from postage.green.subscription_states import (
     SubscriptionEvent,
@@ -75,7 +75,9 @@ LASTED = 5.0
 FAREWELL = 2.0
 """Seconds for which a final refusal waits for the end of its connection, which would explain it."""
 PATIENCE = 2.0
-"""Seconds without an answer after which a queue is reported, and no longer holds up others."""
+"""Seconds without an answer after which a queue is reported, and no longer holds up others.  A hub
+that was late must not spend them: else all consumers that start at this moment would give up their
+channels, and start anew all others there, which makes the hub late again."""
 
 
 class Subscription:
@@ -414,7 +416,7 @@ class Subscription:
         limit = None if queue in self._own_channels else PATIENCE
         unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
-            with channel.turn, silence_reported(queue, PATIENCE), gevent.Timeout(limit, unanswered):
+            with channel.turn, silence_reported(queue, PATIENCE), answer_within(limit, unanswered):
                 channel.consume(queue.name, receive, options=options, **asked)
         except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:

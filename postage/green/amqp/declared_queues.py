@@ -19,9 +19,8 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
-
-import gevent
 
 from postage.addressing import Key
 from postage.errors import ChannelRefused, TopologyMismatch
@@ -30,6 +29,7 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.refusals import Declaration
 from postage.green.amqp.stream_reader import StreamReader
+from postage.green.amqp.waiting import after_looks
 from postage.log_records import counted
 from postage.queues import DEFAULT_LIMIT, LIMIT, UNLIMITED_SINCE, unmet, without_limit
 from postage.typed_queue import ConsumerOptions
@@ -162,8 +162,7 @@ def _limit_policy(queue: str, kept: int, limit: int, vhost: str) -> str:
 @contextlib.contextmanager
 def silence_reported(queue: DeclarableQueue, limit: float) -> Iterator[None]:
     """Report that the broker does not answer about *queue* if the block takes over *limit* s."""
-    timer = gevent.get_hub().loop.timer(limit, ref=False)
-    timer.start(_report_silence, queue, update=True)
+    timer = after_looks(limit, partial(_report_silence, queue))
     try:
         yield
     finally:

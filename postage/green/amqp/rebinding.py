@@ -53,6 +53,7 @@ from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.reconnecting import Reconnecting
 from postage.green.amqp.refusals import Declaration
+from postage.green.amqp.waiting import answer_within
 from postage.protocol import ACCESS_REFUSED, NOT_FOUND
 
 __all__ = ["BoundQueue", "Keeper", "Rebinding"]
@@ -191,7 +192,7 @@ class Rebinding:
         """
         for _ in range(MOST_REFUSED):
             parameters = [each for one in exchanges for each in self._declarations(one)]
-            with self.lock, gevent.Timeout(LIMIT, OperationTimeout("queue.bind", LIMIT)):
+            with self.lock, answer_within(LIMIT, OperationTimeout("queue.bind", LIMIT)):
                 bindings = [
                     (each.queue.name, each.exchange.name, each.key)
                     for each in bound

@@ -6,6 +6,7 @@
 * `Gate`: a few greenlets at a time do something; one that takes long does not hold up the others.
 * `SharedResource`: many greenlets use an object that one of them makes, such as a channel.
 * `Callbacks`: functions to call when something happens; no greenlet waits.
+* `after_looks` and `answer_within`: limits that a late hub does not mistake for a silent broker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
@@ -27,6 +29,7 @@ from postage.errors import OperationTimeout
 # fmt: off
 __all__ = [
     "Answer", "Callbacks", "Closable", "Gate", "Place", "SharedResource", "WaitQueue", "Wakeup",
+    "after_looks", "answer_within",
 ]
 # fmt: on
 
@@ -38,6 +41,9 @@ PATIENCE = 1.0
 """Seconds after which a place in a `Gate` is overdue, if no other is."""
 MOST_OVERDUE = 512
 """Overdue places of a `Gate`.  Each usually occupies a channel; RabbitMQ allows 2,047 of them."""
+
+LOOKS = 4
+"""Into how many parts `after_looks` divides a time."""
 
 T = TypeVar("T")
 
@@ -245,9 +251,7 @@ class Place:
         self.is_overdue = False
         """Whether it no longer counts."""
         self._gate = gate
-        # `update`: the clock of the hub may be behind.
-        self._timer: Any = get_hub().loop.timer(gate.patience, gate.patience, ref=False)
-        self._timer.start(self._expire, update=True)
+        self._timer = after_looks(gate.patience, self._expire)
 
     def __enter__(self) -> None:
         pass
@@ -256,10 +260,11 @@ class Place:
         self.release()
 
     def _expire(self) -> None:
-        if self._gate.overdue < MOST_OVERDUE:  # else look again later
-            self._timer.close()
+        if self._gate.overdue < MOST_OVERDUE:
             self._gate.give_back(self, is_overdue=True)
             self.is_overdue = True
+        else:
+            self._timer = after_looks(self._gate.patience, self._expire)
 
     def release(self) -> None:
         """Let another greenlet pass; never switches, and may be called once."""
@@ -344,3 +349,38 @@ class Callbacks(dict[F, None]):
     def remove(self, function: F) -> None:
         """Remove *function*; raises `KeyError` if it was not added."""
         del self[function]
+
+
+def after_looks(seconds: float, callback: Callable[[], object]) -> Any:
+    """Call *callback* in the hub after *seconds*; return the timer, which may be closed before.
+
+    A hub that has computed for so long finds that the time is over before it reads what has arrived
+    meanwhile.  So the time passes in `LOOKS` parts, of which such a hub loses two: libev makes up
+    for one part that it has missed, but has read the sockets before it does so.  Never switches.
+    """
+    timer = get_hub().loop.timer(seconds / LOOKS, seconds / LOOKS, ref=False)
+    looks = itertools.count(1)
+
+    def look() -> None:
+        if next(looks) == LOOKS:
+            timer.close()
+            callback()
+
+    timer.start(look, update=True)  # the clock of the hub may be behind
+    return timer
+
+
+@contextmanager
+def answer_within(seconds: float | None, error: BaseException) -> Iterator[None]:
+    """Raise *error* in the block, where it waits, after *seconds*; None: never.
+
+    Unlike ``gevent.Timeout``, it gives a late hub the time to read: see `after_looks`.
+    """
+    if seconds is None:
+        yield
+        return
+    timer = after_looks(seconds, partial(gevent.getcurrent().throw, error))
+    try:
+        yield
+    finally:
+        timer.close()
