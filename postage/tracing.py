@@ -133,7 +133,7 @@ class Tracing(Around):
     def _current(self) -> Context:
         """Return the context of what is sent: the current one, or that of the message in hand."""
         current = self._context.get_current()
-        if self._trace.get_current_span(current) is not self._trace.INVALID_SPAN:
+        if current and self._trace.get_current_span(current) is not self._trace.INVALID_SPAN:
             return current
         tree = getattr(gevent.getcurrent(), _TREE, None)
         found: Context = current if tree is None else tree.get(_CONTEXT, current)
@@ -141,6 +141,8 @@ class Tracing(Around):
 
     def _links(self, context: Context) -> list[Link]:
         """Return a link to the span of *context*, if it has one."""
+        if not context:  # nearly always: the look at its span would be slow
+            return []
         span = self._trace.get_current_span(context).get_span_context()
         return [self._trace.Link(span)] if span.is_valid else []
 

@@ -91,7 +91,8 @@ def watched_sending(
     *send* gets the options of the message, with the headers that hooks have added.
     """
     given = {} if options is None else options.headers or {}
-    outgoing.headers.update(deepcopy(given))
+    if given:
+        outgoing.headers.update(deepcopy(given))
 
     def send_now() -> T:
         if outgoing.headers == given:
