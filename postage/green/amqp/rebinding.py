@@ -116,6 +116,7 @@ class Rebinding:
         self._timer: Any = None
         self._check: gevent.Greenlet[..., None] | None = None
         self._restoring: dict[str, gevent.Greenlet[..., None]] = {}  # by name of the exchange
+        self._known = 0  # bindings at the last check
         self._position = 0  # of the next binding to repeat
         self._connection: Connection | None = None
         self._forbidden: set[tuple[str, str]] = set()  # what, and its name
@@ -163,20 +164,26 @@ class Rebinding:
         if connection is not self._connection:
             self._connection = connection
             self._forbidden.clear()
-        bound = [
-            each for each in self._bound(connection) if each.exchange.name not in self._restoring
-        ]
         try:
-            self._repeat(connection, {each.exchange for each in bound}, self._share(bound))
+            self._repeat(connection, *self._due(connection))
         except PostageError as exc:
             logger.debug("Could not check all exchanges and bindings: %s", exc)
 
-    def _share(self, bound: list[_Bound]) -> list[_Bound]:
-        """Return the bindings that are due in this check."""
-        count = min(MOST_BOUND, math.ceil(len(bound) / ROTATION))
-        start = self._position if self._position < len(bound) else 0
-        self._position = start + count
-        return bound[start : self._position]
+    def _due(self, connection: Connection) -> tuple[set[type[Exchange]], list[_Bound]]:
+        """Return the exchanges of all bindings, and the bindings that are due in this check."""
+        count = math.ceil(self._known / ROTATION) if self._known else MOST_BOUND
+        end = self._position + min(count, MOST_BOUND)
+        due, exchanges, number = list[_Bound](), set[type[Exchange]](), 0
+        for keeper in self._keepers:
+            for queue in keeper.queues_on(connection):
+                for exchange, key in queue.bindings:
+                    if exchange.name and exchange.name not in self._restoring:
+                        exchanges.add(exchange)
+                        if self._position <= number < end:
+                            due.append(_Bound(keeper, queue, exchange, key))
+                        number += 1
+        self._known, self._position = number, end if end < number else 0
+        return exchanges, due
 
     def _repeat(
         self,
