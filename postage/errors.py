@@ -451,7 +451,7 @@ class TimeoutError(PostageError, builtins.TimeoutError):  # noqa: A001 - the cla
         self.results = results
 
 
-# --- the bench for dead letters
+# --- messages that failed: looking and replaying
 
 
 class LookRefused(PostageError):

@@ -1,4 +1,4 @@
-"""The bench for dead letters: look at messages that failed, and do them again.
+"""Messages that failed: look at them, replay them, and give them another body.
 
 ``from postage import parking`` works for any queue of dead letters, ours or those of others::
 

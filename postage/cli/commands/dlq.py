@@ -1,4 +1,4 @@
-"""``postage dlq``: the bench for dead letters."""
+"""``postage dlq`` (dead letter queue): messages that failed."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def command(target: str, *, as_json: bool, wait: float) -> None:
 
     TARGET is any key that reaches all of them: a name, @host, name@host, pid@host, name#group.
     Running handlers end, and what has not begun goes back to its queue.  Their own queues, by which
-    commands come, are still consumed.  Prints who has answered; ends with code 4 if nobody has, or
-    if one did not pause, because its remote_control forbids it.
+    commands come, are still consumed.  Prints which applications have answered; ends with code 4 if
+    none has, or if one did not pause, because its remote_control forbids it.
     """
     from postage.cli.fleet.commanding import tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
 

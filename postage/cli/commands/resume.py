@@ -9,7 +9,7 @@ from postage.cli.options import examples, json_option, seconds_option, url_optio
 
 @click.command(
     epilog=examples(
-        "postage resume mail            all with this name, anywhere",
+        "postage resume mail             all with this name, anywhere",
         "postage resume 4711@myhost      those of one process",
     )
 )
@@ -20,8 +20,8 @@ from postage.cli.options import examples, json_option, seconds_option, url_optio
 def command(target: str, *, as_json: bool, wait: float) -> None:
     """Let the generic applications behind TARGET take messages again, after a pause.
 
-    TARGET is any key that reaches all of them, as for `postage pause`.  Prints who has answered;
-    ends with code 4 if nobody has, or if one is still paused.
+    TARGET is any key that reaches all of them, as for `postage pause`.  Prints which
+    applications have answered; ends with code 4 if none has, or if one is still paused.
     """
     from postage.cli.fleet.commanding import tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
 
