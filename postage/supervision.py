@@ -69,7 +69,7 @@ class Restarts:
     seconds; it doubles with each further restart.
     """
 
-    def __init__(self, intensity: int = 5, period: float = 60.0, pause: float = 0.05) -> None:
+    def __init__(self, intensity: int = 5, period: float = 60.0, pause: float = 0.2) -> None:
         self._intensity, self._period, self._pause = intensity, period, pause
         self._times: list[float] = []
 
@@ -80,5 +80,5 @@ class Restarts:
         if len(self._times) >= self._intensity:
             return None
         self._times.append(now)
-        count = len(self._times)
-        return 0.0 if count == 1 else min(LONGEST_PAUSE, self._pause * 2.0 ** min(count, 64))
+        doublings = min(len(self._times) - 2, 64)
+        return 0.0 if doublings < 0 else min(LONGEST_PAUSE, self._pause * 2.0**doublings)

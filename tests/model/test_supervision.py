@@ -34,7 +34,7 @@ def test_another_word_is_an_error_that_lists_them(word):
 
 
 def test_the_pauses_grow_and_it_gives_up():
-    restarts = Restarts(intensity=3, period=60.0, pause=0.1)
+    restarts = Restarts(intensity=3, period=60.0, pause=0.4)
 
     assert [restarts.pause(now) for now in (0.0, 1.0, 2.0, 3.0)] == [0.0, 0.4, 0.8, None]
     assert restarts.pause(60.5) == 0.8
