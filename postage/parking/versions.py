@@ -1,10 +1,11 @@
 """Where the old versions of edited messages are kept.
 
 The old version of a message of ``orders.parked`` goes to the queue ``orders.parked.edited``.  It is
-a message of its own there, with all its headers, so every command and function of the bench works
-on it: it can be shown, compared, and replayed instead of the new one.  A header of the new version
-could not hold it, because a broker takes no header larger than a frame, 128 KiB; and beside the new
-version in the same queue, a replay of the whole queue would send both.
+a message of its own there, with all its headers, so every command of
+``postage dlq`` works on it: it can be shown, compared, and replayed instead of the new one.  A
+header of the new version could not hold the old one, because a broker takes no header larger than a
+frame, 128 KiB.  Beside the new version in the same queue, a replay of the whole queue would send
+both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def queue_of_versions(queue: str, *, url: str | None = None) -> str:
     """Return the name of the queue for old versions of messages of *queue*; switches.
 
     Declares the queue if it is missing: durable, of the type of *queue*, and of 64 MiB at most, as
-    parking queues are.  Raises what connecting and declaring raise, such as `AccessRefused`.
+    parking queues are.  Raises what connecting and declaring raise, such as `ChannelRefused`.
     """
     name = parking_queue(f"{{queue}}{SUFFIX}", queue)
     connection = connection_to(url, publishing=True)
