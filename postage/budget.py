@@ -117,9 +117,27 @@ def wider(holdings: Mapping[Key, Holding], total: int, limit: int) -> dict[Key, 
 
 # --- how a window changes
 
-WindowState = enum.Enum("WindowState", "OPEN CHANGING ENDED")
-"""The consumer runs; it is cancelled, to start again with another prefetch; it has ended."""
-WindowEvent = enum.Enum("WindowEvent", "CHANGE CHANGED END")
+
+class WindowState(enum.Enum):
+    """Whether a window can change."""
+
+    OPEN = enum.auto()
+    """Its consumer runs."""
+    CHANGING = enum.auto()
+    """Its consumer is cancelled, and starts again with another prefetch."""
+    ENDED = enum.auto()
+    """Its consumer has ended."""
+
+
+class WindowEvent(enum.Enum):
+    """What can happen to a window."""
+
+    CHANGE = enum.auto()
+    """It gets another size."""
+    CHANGED = enum.auto()
+    """The consumer has started again with the new size."""
+    END = enum.auto()
+
 
 WINDOW_MOVES: Mapping[WindowState, Mapping[WindowEvent, WindowState]] = {
     WindowState.OPEN: {

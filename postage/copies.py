@@ -50,9 +50,9 @@ __all__ = [
     "TYPED",
     "CopiedDelivery",
     "Copies",
-    "Marks",
+    "Identity",
     "Running",
-    "marks",
+    "identity_of",
 ]
 
 AGAIN = "postage.again"
@@ -71,7 +71,7 @@ each one would cost too much, as would making this slice for each."""
 _MARK = bytes((len(AGAIN),)) + AGAIN.encode()
 _DEATH = b"\x07x-death"
 
-Marks = tuple[str, str, str, bytes]
+Identity = tuple[str, str, str, bytes]
 """The queue, the exchange, the key and the end of the header of a delivery."""
 
 
@@ -108,8 +108,8 @@ class Running(Protocol):
         """Call *callback* when the first item that *is_it* accepts has ended; False: none does."""
 
 
-def marks(delivery: CopiedDelivery) -> Marks:
-    """Return what is kept of *delivery* after its end."""
+def identity_of(delivery: CopiedDelivery) -> Identity:
+    """Return what is kept of *delivery* after its end, to recognise a copy."""
     return (*_address(delivery), delivery.header[HEADER_END])
 
 
@@ -117,9 +117,9 @@ class Copies:
     """What one hub has handled of late, and what its components are handling."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._settled: deque[Marks] = deque(maxlen=kept)
-        self.note: Callable[[Marks], object] = self._settled.append
-        """Takes the `marks` of a delivery that is acknowledged, or rejected for good."""
+        self._settled: deque[Identity] = deque(maxlen=kept)
+        self.note: Callable[[Identity], object] = self._settled.append
+        """Takes the identity of a delivery that is acknowledged, or rejected for good."""
         self._kept, self._size = kept, 0
         self._unsettled: OrderedDict[int, int] = OrderedDict()
         self.running: set[Running] = set()
@@ -130,7 +130,7 @@ class Copies:
         id_ = _id_of(delivery)
         if id_ is None or not delivery.channel.withdrawn:
             return  # without an id it cannot be told from others
-        self.note(marks(delivery))
+        self.note(identity_of(delivery))
         key = _key(delivery, id_)
         self._unsettled[key] = self._unsettled.pop(key, 0) + 1
         self._size += 1

@@ -25,7 +25,7 @@ from postage.values import seconds as duration
 
 # fmt: off
 __all__ = [
-    "MARKS", "ROUTES", "Found", "FoundHandlers", "Handler", "HandlerOwner", "MessageFilter",
+    "MARKS", "ROUTES", "FoundHandlers", "Handler", "HandlerOwner", "HandlerParts", "MessageFilter",
     "MessageHandler", "MessageHandlerFullBody", "MessageHandlerType", "Route", "RouteTable",
     "RpcHandler", "check_name", "every", "is_handler", "is_typed", "jobs_of",
 ]
@@ -223,11 +223,11 @@ MOST_REMARKS = 100
 """Names without a handler that the log mentions for each class of processors."""
 
 
-Found = tuple[tuple[str, str | None], ...]
+HandlerParts = tuple[tuple[str, str | None], ...]
 """For each handler its attribute, and the part of the body that it gets (None: all of it)."""
 
 
-class FoundHandlers(dict[tuple[str, str, str | None], Found]):
+class FoundHandlers(dict[tuple[str, str, str | None], HandlerParts]):
     """The handlers of a message by its category, type and name, in the order of their definition.
 
     They are found when the first such message arrives, and kept only under names that a handler
@@ -239,7 +239,7 @@ class FoundHandlers(dict[tuple[str, str, str | None], Found]):
         self._entries = tuple(entries)
         self._named = {route[:3] for route, _ in self._entries}
 
-    def __missing__(self, key: tuple[str, str, str | None]) -> Found:
+    def __missing__(self, key: tuple[str, str, str | None]) -> HandlerParts:
         category, type_, name = key
         if key not in self._named and name is not None:
             # Only the handlers of all names take it, which are kept under the name None.
@@ -263,7 +263,7 @@ class RouteTable:
         self.found = FoundHandlers(self.entries)
         """The handlers by the category, type and name of a message; read for every message."""
 
-    def find(self, category: str, type_: str, name: str) -> Found:
+    def find(self, category: str, type_: str, name: str) -> HandlerParts:
         """Return the handlers of the messages with this name; see `FoundHandlers`."""
         return self.found[category, type_, name]
 

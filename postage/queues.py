@@ -27,16 +27,15 @@ from postage.values import Rule, number, rule
 
 # fmt: off
 __all__ = [
-    "DEFAULT_LIMIT", "LIMIT", "UNLIMITED_SINCE", "Classic", "Quorum", "Stream", "Version",
-    "limit_may_miss", "unmet",
-    "with_limit", "without_limit",
+    "DEFAULT_LIMIT", "DELIVERY_LIMIT", "UNLIMITED_SINCE", "Classic", "Quorum", "Stream", "Version",
+    "limit_may_miss", "unmet", "with_limit", "without_limit",
 ]
 # fmt: on
 
 Version = tuple[int, ...]
 """The version of a broker, such as (4, 3, 6); empty if it is not known."""
 
-LIMIT = "x-delivery-limit"
+DELIVERY_LIMIT = "x-delivery-limit"
 DEFAULT_LIMIT = 20
 """The delivery limit of quorum queues that declare none, since RabbitMQ 4.0; before, no limit."""
 IMPLIED = "implied_limit"
@@ -145,7 +144,7 @@ class Quorum(_Emptied):
     _type: ClassVar[str] = "quorum"
     _fields: ClassVar[Mapping[str, str]] = {
         **_OF_EMPTIED,
-        "delivery_limit": LIMIT,
+        "delivery_limit": DELIVERY_LIMIT,
         "dead_letter_strategy": "x-dead-letter-strategy",
         "delayed_retry": "x-delayed-retry-type",
         "delayed_retry_min": "x-delayed-retry-min",
@@ -406,7 +405,7 @@ def with_limit(queue: Any, max_deliveries: int | None) -> Any:
     flags = queue["flags"]
     return {
         **queue,
-        "flags": {**flags, "arguments": {**flags["arguments"], LIMIT: limit}},
+        "flags": {**flags, "arguments": {**flags["arguments"], DELIVERY_LIMIT: limit}},
         IMPLIED: True,
     }
 
@@ -416,7 +415,7 @@ def lacks_limit(flags: Any) -> bool:
     arguments = flags.get("arguments") if isinstance(flags, Mapping) else None
     if not isinstance(arguments, Mapping) or flags.get("passive"):
         return False
-    return arguments.get("x-queue-type") == "quorum" and LIMIT not in arguments
+    return arguments.get("x-queue-type") == "quorum" and DELIVERY_LIMIT not in arguments
 
 
 def limit_may_miss(queue: Any, flags: Mapping[str, Any]) -> bool:
@@ -432,5 +431,5 @@ def limit_may_miss(queue: Any, flags: Mapping[str, Any]) -> bool:
 
 def without_limit(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return *flags* without a delivery limit."""
-    others = {name: value for name, value in flags["arguments"].items() if name != LIMIT}
+    others = {name: value for name, value in flags["arguments"].items() if name != DELIVERY_LIMIT}
     return {**flags, "arguments": others}

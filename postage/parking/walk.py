@@ -43,7 +43,7 @@ from postage.green.amqp.delivery import Delivery
 from postage.green.amqp.getting import Gets
 from postage.green.runtime import runtime_of
 from postage.parking.failed import FailedMessage
-from postage.queues import DEFAULT_LIMIT, LIMIT, UNLIMITED_SINCE
+from postage.queues import DEFAULT_LIMIT, DELIVERY_LIMIT, UNLIMITED_SINCE
 from postage.recoverability import headers_of
 from postage.settings import Settings, live
 
@@ -221,7 +221,7 @@ def limit_of(connection: Connection, arguments: Mapping[str, Any]) -> int | None
     has_default = connection.version >= UNLIMITED_SINCE
     if arguments.get(_QUEUE_TYPE) != "quorum":
         return None
-    told = arguments.get(LIMIT)
+    told = arguments.get(DELIVERY_LIMIT)
     if told is None:
         return DEFAULT_LIMIT if has_default else None
     limit = int(told)
@@ -237,7 +237,7 @@ def arguments_of(connection: Connection, queue: str, *, anyway: bool = False) ->
     (403), or returns nothing with *anyway*.
     """
     unlikely = (1 << 31) - 2
-    arguments: dict[str, Any] = {_QUEUE_TYPE: "quorum", LIMIT: unlikely}
+    arguments: dict[str, Any] = {_QUEUE_TYPE: "quorum", DELIVERY_LIMIT: unlikely}
     found: dict[str, Any] = {}
     for _ in range(20):  # brokers compare fewer arguments
         try:
@@ -248,7 +248,7 @@ def arguments_of(connection: Connection, queue: str, *, anyway: bool = False) ->
             if flag in found or not flag.startswith("x-"):
                 break
             found[flag] = None if theirs == "none" else theirs
-            if flag in (_QUEUE_TYPE, LIMIT):
+            if flag in (_QUEUE_TYPE, DELIVERY_LIMIT):
                 break
             if theirs == "none":
                 arguments.pop(flag, None)
@@ -260,6 +260,6 @@ def arguments_of(connection: Connection, queue: str, *, anyway: bool = False) ->
             break
         else:
             break
-    if LIMIT in found:
+    if DELIVERY_LIMIT in found:
         found[_QUEUE_TYPE] = "quorum"
     return found

@@ -101,7 +101,7 @@ class _ClientProducer(GenericProducer):
         return parts
 
 
-class _Calls(NamedTuple):
+class _Callee(NamedTuple):
     """What a client knows of the service that it calls."""
 
     name: str
@@ -112,7 +112,9 @@ class _Calls(NamedTuple):
     signatures: Mapping[str, Signature]
 
     @classmethod
-    def of(cls, interface: Any, exchange: type[Exchange] | None, queue: QueueSpec | None) -> _Calls:
+    def of(
+        cls, interface: Any, exchange: type[Exchange] | None, queue: QueueSpec | None
+    ) -> _Callee:
         """Return what *interface* says; *exchange* and *queue*, if given, replace its own."""
         if not isinstance(interface, type):
             raise SettingsError(f"client() takes a class with signatures, not {interface!r:.80}")
@@ -146,31 +148,31 @@ class _Client:
 
     def __init__(
         self,
-        calls: _Calls,
+        callee: _Callee,
         settings: Settings | None,
         fingerprint: FingerprintLike | None,
         around: Sequence[Around],
     ) -> None:
-        self._calls = calls
-        attributes = {"eks": [(calls.exchange, calls.key)], "around": around}
-        kind = type(f"{calls.name}Client", (_ClientProducer,), attributes)
+        self._callee = callee
+        attributes = {"eks": [(callee.exchange, callee.key)], "around": around}
+        kind = type(f"{callee.name}Client", (_ClientProducer,), attributes)
         self._producer: _ClientProducer = kind(fingerprint, settings=settings)
 
     def __repr__(self) -> str:
-        return f"<client of {self._calls.name} by {self._producer!r}>"
+        return f"<client of {self._callee.name} by {self._producer!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        for mark in self._calls.marks.get(name, ()):
+        for mark in self._callee.marks.get(name, ()):
             if mark.kind is not Kind.EVENT:
-                signature = self._calls.signatures[name]
+                signature = self._callee.signatures[name]
                 kind = _RemoteStream if signature.streams else _KINDS[mark.kind]
                 method = kind(self, name, mark, signature)
                 self.__dict__[name] = method  # found at once from now on
                 return method
-        raise AttributeError(f"{self._calls.name} has no call or command {name!r}")
+        raise AttributeError(f"{self._callee.name} has no call or command {name!r}")
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._calls.signatures})
+        return sorted({*super().__dir__(), *self._callee.signatures})
 
 
 class _Remote:
@@ -298,8 +300,8 @@ def client(  # noqa: PLR0913 - its options
     Raises `SettingsError` for what is no such class, `HandlerError` for its signatures, and what
     connecting raises.
     """
-    calls = _Calls.of(interface, exchange, queue)
-    return cast("Interface", _Client(calls, settings, fingerprint, around))
+    callee = _Callee.of(interface, exchange, queue)
+    return cast("Interface", _Client(callee, settings, fingerprint, around))
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def test_queues_and_parking_queues_take_turns() -> None:
     now[0] = 6
     assert depths.due() == "q", "a queue that does not exist is looked for less often"
     depths.found("q", 8, 1)
-    depths.hurry("q.parked")
+    depths.look_soon("q.parked")
     assert depths.due() == "q.parked"
 
 

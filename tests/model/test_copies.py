@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postage.copies import AGAIN, HEADER_END, SHORTEST_TIMEOUT, Copies, marks
+from postage.copies import AGAIN, HEADER_END, SHORTEST_TIMEOUT, Copies, identity_of
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 from postage.protocol import SEND_ID
@@ -73,7 +73,7 @@ class Handlers:
 def settled(**values: Any) -> Copies:
     """Return the knowledge of a process that has acknowledged one message."""
     copies = Copies()
-    copies.note(marks(CopiedMessage(Wire(), **values)))
+    copies.note(identity_of(CopiedMessage(Wire(), **values)))
     return copies
 
 

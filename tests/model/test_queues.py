@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from postage import Classic, Quorum, SettingsError, Stream, green
 from postage.addressing import queue_name_and_flags
-from postage.queues import DEFAULT_LIMIT, LIMIT, limit_may_miss, unmet, with_limit, without_limit
+from postage.queues import (
+    DEFAULT_LIMIT,
+    DELIVERY_LIMIT,
+    limit_may_miss,
+    unmet,
+    with_limit,
+    without_limit,
+)
 from postage.typed_queue import ConsumerOptions, TypedQueue
 
 Make = Callable[..., TypedQueue]
@@ -381,7 +388,7 @@ def test_a_limit_of_its_own_stays() -> None:
         queue = Quorum("q", delivery_limit=limit)
         assert with_limit(queue, None) is queue
         assert limit_may_miss(queue, queue.flags) == (limit == -1)
-        assert queue.flags["arguments"][LIMIT] == limit
+        assert queue.flags["arguments"][DELIVERY_LIMIT] == limit
 
 
 @pytest.mark.parametrize(

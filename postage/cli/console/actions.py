@@ -161,7 +161,7 @@ class Actions:
         else:
             job |= {"state": "failed" if done.refused else "done", "text": _told(done)}
         finally:
-            self._poller.depths.hurry(queue)
+            self._poller.depths.look_soon(queue)
             self._poller.remake()
 
     # --- try it

@@ -111,7 +111,7 @@ class Depths:
             "problem": known.problem,
         }
 
-    def hurry(self, name: str) -> None:
+    def look_soon(self, name: str) -> None:
         """Look at the queue *name* soon: something has been done to it."""
         if name in self._depths:
             self._note(name, replace(self._depths[name], due=0.0))

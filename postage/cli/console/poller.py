@@ -245,7 +245,7 @@ class Poller:
         for collection, values in points.items():
             known = self._history[collection]
             self._history[collection] = {
-                id_: _longer(known.get(id_), value) for id_, value in values
+                id_: _with_point(known.get(id_), value) for id_, value in values
             }
 
     def history(self) -> dict[str, dict[str, list[Any]]]:
@@ -261,7 +261,7 @@ def _rates_of(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Any]]:
         yield id_, None if each["rate"] is None else (each["rate"], each["error_rate"])
 
 
-def _longer(points: deque[Any] | None, value: Any) -> deque[Any]:
+def _with_point(points: deque[Any] | None, value: Any) -> deque[Any]:
     known = deque(maxlen=int(HISTORY / POINT)) if points is None else points
     known.append(value)
     return known

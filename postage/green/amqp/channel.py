@@ -28,7 +28,7 @@ import pika.channel
 import pika.exceptions
 from gevent.lock import Semaphore
 
-from postage.copies import Marks
+from postage.copies import Identity
 from postage.errors import (
     ChannelRefused,
     ConnectionClosed,
@@ -203,7 +203,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         max_body: int | None = None,
         may_vanish: bool = True,
         options: ConsumerOptions = PLAIN,
-        note: Callable[[Marks], object] | None = None,
+        note: Callable[[Identity], object] | None = None,
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 

@@ -31,7 +31,7 @@ from postage.green.amqp.refusals import Declaration
 from postage.green.amqp.stream_reader import StreamReader
 from postage.green.amqp.waiting import after_looks
 from postage.log_records import counted
-from postage.queues import DEFAULT_LIMIT, LIMIT, UNLIMITED_SINCE, unmet, without_limit
+from postage.queues import DEFAULT_LIMIT, DELIVERY_LIMIT, UNLIMITED_SINCE, unmet, without_limit
 from postage.typed_queue import ConsumerOptions
 
 __all__ = ["DeclarableQueue", "declare_queue", "silence_reported"]
@@ -92,12 +92,12 @@ def _declare_all(connection: Connection, queue: DeclarableQueue, probe: bool) ->
     try:
         queue.name = _declare_with(connection, queue, flags, probe)
     except TopologyMismatch as exc:
-        if not queue.limit_may_miss or exc.flag != LIMIT:
+        if not queue.limit_may_miss or exc.flag != DELIVERY_LIMIT:
             raise
         _report_limit(connection, queue, exc)
         queue.flags = without_limit(flags)
         if exc.theirs != "none":
-            queue.flags["arguments"][LIMIT] = int(exc.theirs)
+            queue.flags["arguments"][DELIVERY_LIMIT] = int(exc.theirs)
         queue.name = _declare_with(connection, queue, queue.flags, probe)
 
 
@@ -124,20 +124,21 @@ def _understood(queue: DeclarableQueue, connection: Connection) -> dict[str, Any
             *(queue.requested_name, ".".join(map(str, version)), argument),
             extra=counted(queue.requested_name, argument),
         )
-    is_endless = queue.limit_may_miss and (queue.flags.get("arguments") or {}).get(LIMIT) == -1
+    arguments = queue.flags.get("arguments") or {}
+    is_endless = queue.limit_may_miss and arguments.get(DELIVERY_LIMIT) == -1
     if is_endless and version < UNLIMITED_SINCE:
         return without_limit(queue.flags)
     return queue.flags
 
 
 def _report_limit(connection: Connection, queue: DeclarableQueue, exc: TopologyMismatch) -> None:
-    limit = queue.flags["arguments"].get(LIMIT)
+    limit = queue.flags["arguments"].get(DELIVERY_LIMIT)
     kept = DEFAULT_LIMIT if exc.theirs == "none" else int(exc.theirs)
     if limit is None or connection.version < UNLIMITED_SINCE or kept < 0 or 0 <= limit <= kept:
         return
     logger.warning(
         "Queue %r exists with %s = %s, which cannot become %d: %s",
-        *(queue.requested_name, LIMIT, exc.theirs, limit),
+        *(queue.requested_name, DELIVERY_LIMIT, exc.theirs, limit),
         _limit_policy(queue.requested_name, kept, limit, connection.settings.vhost),
         extra=counted(queue.requested_name),
     )

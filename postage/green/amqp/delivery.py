@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from postage.budget import weight
-from postage.copies import HEADER_END, Marks, marks
+from postage.copies import HEADER_END, Identity, identity_of
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 
@@ -292,8 +292,8 @@ class Acks:
     def __init__(self) -> None:
         self._in_progress: dict[int, Delivery] = {}  # by their tags, in their order
         self._finished: list[int] = []
-        self.note: Callable[[Marks], object] = deque[Marks](maxlen=0).append
-        """Takes the `marks` of each delivery that is acknowledged or rejected for good."""
+        self.note: Callable[[Identity], object] = deque[Identity](maxlen=0).append
+        """Takes the identity of each delivery that is acknowledged or rejected for good."""
         self.add: Callable[[int, Delivery], None] = self._in_progress.__setitem__
         """Takes the tag of a delivery, and the delivery."""
 
@@ -305,7 +305,7 @@ class Acks:
         done = self._in_progress.pop(tag, None)
         if done is None:
             return False
-        # `marks`, without a call for each message
+        # `identity_of`, without a call for each message
         self.note((done.origin, done.exchange, done.routing_key, done.header[HEADER_END]))
         self._finished.append(tag)
         return True
@@ -314,7 +314,7 @@ class Acks:
         """Remove *tag*, which is rejected now; return False if it is not in progress."""
         discarded = self._in_progress.pop(tag, None)
         if discarded is not None and not requeued:
-            self.note(marks(discarded))
+            self.note(identity_of(discarded))
         return discarded is not None
 
     def of_consumers(self, consumers: Collection[str]) -> list[int]:

@@ -73,7 +73,7 @@ from postage.green.runtime import Runtime
 from postage.green.topology import QueueDeclaration
 from postage.log_records import counted
 from postage.protocol import OWN_HEADERS, SEND_ID
-from postage.queues import LIMIT as DELIVERY_LIMIT
+from postage.queues import DELIVERY_LIMIT
 from postage.recoverability import TEXT, TRACEBACK, delay_steps, encodable
 
 __all__ = ["NOT_COPIED", "Delays", "Parking", "copied_properties"]
@@ -172,9 +172,8 @@ class Parking:
         """
         arguments = {"x-queue-type": type_, "x-max-length-bytes": MAX_PARKED}
         if type_ == "quorum":
-            arguments[
-                DELIVERY_LIMIT
-            ] = -1  # else a message that is looked at often would be dropped
+            # Otherwise the broker would drop a message that is looked at often.
+            arguments[DELIVERY_LIMIT] = -1
         self._put(_ByQueue, queue, delivery, headers, self._queue(queue, arguments))
 
     def _queue(self, name: str, arguments: dict[str, Any]) -> QueueDeclaration:

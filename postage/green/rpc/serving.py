@@ -87,7 +87,7 @@ class RequestReply(Reply):
                 # The result cannot be encoded: an error of the handler, sent to its caller.
                 door = server.consumer.door
                 if self.deferred and door is not None:
-                    door.call(self._admit, result, exc)
+                    door.call(self._report_unsent, result, exc)
                 raise
             server.counts["lost_reply"] += 1
             logger.warning("A reply was lost: %s", exc, extra=counted(type(exc).__name__))
@@ -95,7 +95,7 @@ class RequestReply(Reply):
     def _count_second(self) -> None:
         self._server.counts["second_reply"] += 1
 
-    def _admit(self, result: Any, error: Exception) -> None:
+    def _report_unsent(self, result: Any, error: Exception) -> None:
         """Tell the caller that *result*, which was to be sent after the handler, cannot be sent.
 
         Called in the hub's thread.  The code that gave *result*, in whatever thread, has a moment
