@@ -31,7 +31,7 @@ from postage.green.publishing import (
     publish,
     publish_confirmed,
 )
-from postage.green.rpc.pending import CallRequest
+from postage.green.rpc.pending import CallRequest, PreparedCall
 from postage.green.rpc.replies import ReplyCollector, result_of
 from postage.green.runtime import runtime_of
 from postage.message import (
@@ -64,10 +64,6 @@ __all__ = ["GenericProducer", "RpcMethod"]
 
 logger = HubLogger(__name__)
 
-PreparedCall = tuple[CallRequest, float, int, bool]
-"""A call that is built and encoded: its request, timeout and retries, and whether the caller wants
-only the name of its reply queue.  A plain tuple costs each call less than a class would."""
-
 
 class RpcMethod:
     """The attribute ``rpc_X`` of a producer: makes the call X at once, or in the background.
@@ -90,9 +86,13 @@ class RpcMethod:
         self,
         /,
         *args: Any,
+        _key: str | None = None,
+        _eks: Eks | None = None,
+        _timeout: float | None = None,
+        _max_retry: int | None = None,
         _headers: MessageHeaders | None = None,
         _priority: int | None = None,
-        _expiration: float | None = None,
+        _expiration: float | None = None,  # for message_X: see `GenericProducer.__getattr__`
         _message_id: str | None = None,
         _delivery_mode: int | None = None,
         _app_id: str | None = None,

@@ -33,7 +33,8 @@ from postage.exchange import Exchange
 from postage.fingerprint import FingerprintLike
 from postage.green.handling.current import propagation
 from postage.green.handling.watching import watched_call
-from postage.green.producer import GenericProducer, PreparedCall, RpcMethod
+from postage.green.producer import GenericProducer, RpcMethod
+from postage.green.rpc.pending import PreparedCall
 from postage.green.rpc.replies import result_of
 from postage.green.runtime import runtime_of
 from postage.message import (

@@ -89,6 +89,10 @@ client.send()  # refused: call-arg, reportCallIssue
 client.call("sum").valeu()  # refused: attr-defined, reportAttributeAccessIssue
 client.rpc_sum(1).nonsense()  # refused: attr-defined, reportAttributeAccessIssue
 client.rpc_sum.later(1).get().nonsense()  # refused: attr-defined, reportAttributeAccessIssue
+client.rpc_sum(1, _timeout="short")  # refused: call-overload, reportArgumentType
+client.rpc_sum(1, _max_retry="none")  # refused: call-overload, reportArgumentType
+client.message_letter(_key=5)  # refused: call-overload, reportArgumentType
+client.message_letter(_eks=[("exchange", "key")])  # refused: list-item, reportArgumentType
 client.rpc_sum.sooner(1)  # refused: attr-defined, reportAttributeAccessIssue
 MessageResult()  # refused: call-arg, reportCallIssue
 RemoteError("error")  # refused: call-arg, reportCallIssue

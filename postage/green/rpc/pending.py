@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from postage.green.amqp.delivery import Delivery
     from postage.green.rpc.replies import ReplyQueue
 
-__all__ = ["CallEvent", "CallOutcome", "CallRequest", "CallState", "PendingCall", "next_call_state"]
+# fmt: off
+__all__ = [
+    "CallEvent", "CallOutcome", "CallRequest", "CallState", "PendingCall", "PreparedCall",
+    "next_call_state",
+]
+# fmt: on
 
 CallOutcome = Union["Delivery", MessageResultException]
 """The reply, or the result that says why there is none."""
@@ -89,6 +94,11 @@ class CallRequest:
         if type_ is not None:
             given["type"] = type_
         return added(encoded, given) if given else encoded
+
+
+PreparedCall = tuple[CallRequest, float, int, bool]
+"""A call that is built and encoded: its request, timeout and retries, and whether the caller wants
+only the name of its reply queue.  A plain tuple costs each call less than a class would."""
 
 
 class PendingCall(Wakeup):
