@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import gevent.event
 import gevent.queue
@@ -38,12 +38,7 @@ from postage.green.pipelining import current_pipeline
 from postage.green.rpc.replying import EncodedReply, encoded_reply, send_reply
 from postage.green.runtime import Runtime, runtime_of
 from postage.green.subscription import Subscription
-from postage.green.topology import (
-    QueueDeclaration,
-    Topology,
-    declaration_of,
-    merged_options,
-)
+from postage.green.topology import QueueDeclaration, Topology, declaration_of, merged_options
 from postage.log_records import counted, place_of
 from postage.settings import Hup, Settings, enable_debug_log, live
 from postage.values import MAX_BODY, MAX_SHORT_INT, check_values
@@ -53,7 +48,7 @@ __all__ = ["GenericConsumer", "OnEnd"]
 logger = HubLogger(__name__)
 
 Callback = Callable[[DeliveryChannel, Delivery, Properties, bytes], object]
-OnEnd = Callable[[Any], object]
+OnEnd = Callable[[Exception | None], object]
 """Called with the error that has ended a component, or with None."""
 
 
@@ -152,7 +147,7 @@ class GenericConsumer:
 
     @property
     def ending(self) -> gevent.event.AsyncResult[None]:
-        """Ready from a request to stop, or an error that ends consuming, until it has ended."""
+        """Ready while `stopping`; has the error that ends consuming, if there is one."""
         return self._ending
 
     @property
@@ -194,10 +189,13 @@ class GenericConsumer:
         delivery.ack()
         return True
 
-    # --- topology: these methods switch greenlets, and may be called while consuming
+    # --- topology
 
     def add_eqk(self, eqk: Eqk) -> None:
-        """Declare and bind the queues in *eqk*; while consuming, consume from them, too."""
+        """Declare and bind the queues in *eqk*; while consuming, consume from them, too.
+
+        Switches.  Raises what making a consumer raises.
+        """
         queues: dict[Any, QueueDeclaration] = {}
         for binding in bindings_of(eqk):
             queue = self._declaration_of(binding.queue)
@@ -214,7 +212,10 @@ class GenericConsumer:
     def queue_bind(
         self, exchange_class: type[Exchange], queue: QueueSpec, key: Key, **flags: Any
     ) -> None:
-        """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*."""
+        """Declare *exchange_class* and *queue* (with *flags*), and bind them by *key*.
+
+        Switches.  While consuming, consumes from *queue*, too.  Raises what `add_eqk` raises.
+        """
         check_binding(exchange_class, key)
         declared = self._declaration_of(queue, flags)
         declared.bindings[exchange_class, key] = None
@@ -259,7 +260,11 @@ class GenericConsumer:
             self._subscription.add(known)
 
     def queue_unbind(self, exchange_class: type[Exchange], queue: QueueSpec, key: Key) -> None:
-        """Remove a binding; messages that are already in the queue are still consumed."""
+        """Remove a binding; messages that are already in the queue are still consumed.
+
+        Switches.  Raises `ChannelRefused`, `ConnectionLost` or `OperationTimeout`, and what
+        connecting raises.
+        """
         check_binding(exchange_class, key)
         name, _ = queue_name_and_flags(queue)
         # Before the broker, because a recovery that runs meanwhile would bind it again.
@@ -277,7 +282,7 @@ class GenericConsumer:
         self._topology.rename(name, new_name, keys)
 
     def cancel(self, queue: QueueSpec) -> None:
-        """Stop consuming from *queue*; its bindings stay, because other consumers may need them."""
+        """Stop consuming from *queue*, and keep its bindings, which others may need; switches."""
         name, _ = queue_name_and_flags(queue)
         known = self._topology.discard(name)
         if known is not None and self._subscription is not None:
@@ -368,13 +373,12 @@ class GenericConsumer:
         self, on_delivery: OnDelivery, on_end: OnEnd | None, *, max_body: int | None
     ) -> None:
         if on_end is not None:
-            self._ending.rawlink(lambda ending: on_end(ending.exception))
+            self._ending.rawlink(lambda ending: on_end(cast("Exception | None", ending.exception)))
         self.door = hub_door()
         self._subscription = Subscription(
             self._runtime, self._topology, on_delivery, self._fail, self.counts
         )
-        note = self.copies.note
-        limits = {"prefetch": self._full_prefetch, "max_body": max_body, "note": note}
+        limits = {"prefetch": self._full_prefetch, "max_body": max_body, "note": self.copies.note}
         self._subscription.limits = limits
         self._subscription.start()
 
@@ -405,10 +409,7 @@ class GenericConsumer:
             self._subscription.resume(full if prefetch is None else prefetch)
 
     def cancel_consumers(self) -> None:
-        """Cancel the consumers on the broker; delivered messages can still be acknowledged.
-
-        Does not wait for the broker.
-        """
+        """Cancel the consumers, without waiting; delivered messages can still be acknowledged."""
         self.stop_consuming()
         if self._subscription is not None:
             self._subscription.stop()
