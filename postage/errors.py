@@ -119,7 +119,7 @@ class ChannelRefused(PostageError):
 
     @property
     def is_final(self) -> bool:
-        """Whether to ask again later is of no use: no permission, or nothing this broker does."""
+        """Whether asking again is useless: a permission is missing, or the broker cannot do it."""
         # RabbitMQ denies features by 541, which otherwise is an error of its own.
         denied = "is deprecated" in self.text or "feature flag is disabled" in self.text
         return denied or self.code in _FINAL
@@ -255,12 +255,12 @@ class IdentityTaken(ChannelRefused):
     def __str__(self) -> str:
         """Return the likely cause and its remedy."""
         return (
-            f"another process is {self.queue!r} already (405).  If two containers share their host "
-            f"name and process number, give each a host name of its own, or the application a host "
-            f'in its fingerprint: Fingerprint(name, host="other").  If processes that were started '
-            f"by the same program have its pid in their fingerprints, leave the pid out.  If it is "
-            f"an earlier run on a machine that has died, the broker drops its connection after two "
-            f"heartbeats."
+            f"another process has the queue {self.queue!r}, which this application needs for itself "
+            f"(405).  If two containers share their host name and process number, give each a host "
+            f"name of its own, or the application a host in its fingerprint: "
+            f'Fingerprint(name, host="other").  If processes that were started by the same program '
+            f"have its pid in their fingerprints, leave the pid out.  If it is an earlier run on a "
+            f"machine that has died, the broker drops its connection after two heartbeats."
         )
 
 

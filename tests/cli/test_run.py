@@ -379,9 +379,8 @@ def test_a_second_process_of_one_identity_is_exit_code_5(broker_env):
         ended = postage("run", "twin")
 
     assert (ended.code, ended.stdout) == (5, "")
-    assert ended.stderr.splitlines()[-1].startswith(
-        "IdentityTaken: another process is '1@x' already (405).  If two containers share their"
-    )
+    told = "IdentityTaken: another process has the queue '1@x', which this application needs"
+    assert ended.stderr.splitlines()[-1].startswith(told)
     assert "Traceback" not in ended.stderr
 
 
