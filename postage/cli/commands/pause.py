@@ -25,6 +25,6 @@ def command(target: str, *, as_json: bool, wait: float) -> None:
     commands come, are still consumed.  Prints which applications have answered; ends with code 4 if
     none has, or if one did not pause, because its remote_control forbids it.
     """
-    from postage.cli.fleet.commanding import tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
+    from postage.cli.fleet.commanding import PauseCommand, tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
 
-    tell_all(target, "pause_consuming", wait, as_json=as_json, is_paused=True)
+    tell_all(target, PauseCommand.PAUSE, wait, as_json=as_json)

@@ -23,6 +23,6 @@ def command(target: str, *, as_json: bool, wait: float) -> None:
     TARGET is any key that reaches all of them, as for `postage pause`.  Prints which
     applications have answered; ends with code 4 if none has, or if one is still paused.
     """
-    from postage.cli.fleet.commanding import tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
+    from postage.cli.fleet.commanding import PauseCommand, tell_all  # noqa: PLC0415 - `--help` does not wait for gevent
 
-    tell_all(target, "resume_consuming", wait, as_json=as_json, is_paused=False)
+    tell_all(target, PauseCommand.RESUME, wait, as_json=as_json)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 import gevent
 
-from postage import green
 from postage._version import __version__
 from postage.cli.console.depths import Depths
 from postage.cli.console.sightings import Sightings
@@ -26,9 +24,8 @@ from postage.cli.console.state import (
     programs_of,
 )
 from postage.cli.fleet.descriptions import Description, told
-from postage.cli.fleet.query import EXCHANGE, GOODBYES, answers_to, remote_to
-from postage.discovery import ASK, EVERYTHING, GOODBYE, LONGEST_FLOWS
-from postage.encoding import JsonEncoder
+from postage.cli.fleet.query import answers_to, hear_goodbyes, lost_connection, remote_to
+from postage.discovery import ASK, EVERYTHING, LONGEST_FLOWS
 from postage.errors import ChannelRefused, PostageError
 from postage.foreign_text import one_line
 from postage.green import GenericConsumer
@@ -134,8 +131,8 @@ class Poller:
         try:
             while not asking.ready():
                 asking.join(PATIENCE)
-                if not asking.ready() and self.about["problem"] != self._lost():
-                    self.about["problem"] = self._lost()
+                if not asking.ready() and self.about["problem"] != lost_connection():
+                    self.about["problem"] = lost_connection()
                     self.remake()
         finally:
             asking.kill(block=False)
@@ -151,12 +148,12 @@ class Poller:
             if not is_first and (is_old or not self._sightings.are_described):
                 self._describe(wait)
             if self._goodbyes is None and answers:
-                self._hear_goodbyes()
+                self._goodbyes = hear_goodbyes(self._sightings.end)
         except Exception as exc:  # the next round may succeed, whatever it is
             problem = one_line(f"{type(exc).__name__}: {exc}", LONGEST_PROBLEM)
         else:
             self.about["as_of"] = round(time.time(), 1)
-        self.about["problem"] = problem or self._lost()
+        self.about["problem"] = problem or lost_connection()
         self.remake()
 
     def _answers(self, query: str, wait: float) -> list[Description]:
@@ -172,26 +169,6 @@ class Poller:
         self._described_at = time.monotonic()
         self._sightings.learn(self._answers("info", wait))
         self.depths.learn(self._sightings)
-
-    @staticmethod
-    def _lost() -> str:
-        lost = any(each.losses and each.state != "open" for each in green.statistics())
-        return "the connection to the broker is lost" if lost else ""
-
-    # --- who says good-bye
-
-    def _hear_goodbyes(self) -> None:
-        consumer = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
-        consumer.prefetch = 100
-        consumer.start(self._on_goodbye)
-        self._goodbyes = consumer
-
-    def _on_goodbye(self, delivery: Any) -> None:
-        """Note the end of a processor; runs in the hub."""
-        delivery.ack()
-        with suppress(Exception):  # any program may send anything
-            content = JsonEncoder.decode(delivery.body)["content"]
-            self._sightings.end(content["instance"], content["key"])
 
     # --- depths of queues
 

@@ -7,7 +7,7 @@ of Postage 1.2.1, and those whose processes have no station, answer for themselv
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from postage.errors import (
 )
 from postage.exchange import Exchange
 from postage.green import Classic, GenericApplicationExchange, GenericConsumer
+from postage.green.amqp.delivery import Delivery
 from postage.message import NO_ROUTE, MessageResult, MessageResultException
 
 NO_LIMIT = 20_000
@@ -158,6 +159,34 @@ def gathered(queries: Iterable[gevent.Greenlet[..., Answers]]) -> list[list[Any]
     return [each for each in found if isinstance(each, list)]
 
 
+def hear_goodbyes(on_end: Callable[[object, object], object]) -> GenericConsumer:
+    """Call *on_end* with the instance and the key of each processor that says good-bye.
+
+    Returns the consumer that hears them.  *on_end* is called in the hub.  Switches, and raises what
+    making a consumer raises.
+    """
+
+    def take(delivery: Delivery) -> None:
+        delivery.ack()
+        with suppress(Exception):  # any program may send anything
+            content = JsonEncoder.decode(delivery.body)["content"]
+            on_end(content["instance"], content["key"])
+
+    consumer = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
+    consumer.prefetch = 100
+    consumer.start(take)
+    return consumer
+
+
+def lost_connection() -> str:
+    """Return that the connection to the broker is lost, as a text; empty if it is not.
+
+    A query that waits for a new connection has not failed yet, so nothing else tells.
+    """
+    is_lost = any(each.losses and each.state != "open" for each in green.statistics())
+    return "the connection to the broker is lost" if is_lost else ""
+
+
 class FleetPoller:
     """Asks the applications behind *key* every *interval* seconds, also after broker outages."""
 
@@ -186,7 +215,7 @@ class FleetPoller:
             if fleet is None:
                 self.apps.update([])
             else:
-                self._hear_goodbyes()
+                self._goodbyes = self._goodbyes or hear_goodbyes(self._end)
                 found = fleet.ask(wait)
                 if isinstance(found, PostageError):
                     raise found
@@ -196,25 +225,11 @@ class FleetPoller:
         else:
             self.as_of, self._error = time.strftime("%H:%M:%S"), ""
 
-    def _hear_goodbyes(self) -> None:
-        if self._goodbyes is None:
-            self._goodbyes = GenericConsumer([(EXCHANGE, [(GOODBYES, GOODBYE)])])
-            self._goodbyes.prefetch = 100
-            self._goodbyes.start(self._on_goodbye)
-
-    def _on_goodbye(self, delivery: Any) -> None:
-        """Note the end of a processor; runs in the hub."""
-        delivery.ack()
-        with suppress(Exception):  # any program may send anything
-            content = JsonEncoder.decode(delivery.body)["content"]
-            self.apps.end(content["instance"], content["key"])
-            self.changed.set()
+    def _end(self, instance: object, key: object) -> None:
+        self.apps.end(instance, key)
+        self.changed.set()
 
     @property
     def problem(self) -> str:
-        """Why asking fails at the moment; empty if it does not.
-
-        A query that waits for a new connection has not failed yet, so connections are checked.
-        """
-        lost = any(each.losses and each.state != "open" for each in green.statistics())
-        return self._error or ("the connection to the broker is lost" if lost else "")
+        """Why asking fails at the moment; empty if it does not."""
+        return self._error or lost_connection()
