@@ -255,9 +255,9 @@ class IdentityTaken(ChannelRefused):
     def __str__(self) -> str:
         """Return the likely cause and its remedy."""
         return (
-            f"another process has the queue {self.queue!r}, which this application needs for itself "
-            f"(405).  If two containers share their host name and process number, give each a host "
-            f"name of its own, or the application a host in its fingerprint: "
+            f"another process has the queue {self.queue!r}, which this application needs for "
+            f"itself (405).  If two containers share their host name and process number, give each "
+            f"a host name of its own, or the application a host in its fingerprint: "
             f'Fingerprint(name, host="other").  If processes that were started by the same program '
             f"have its pid in their fingerprints, leave the pid out.  If it is an earlier run on a "
             f"machine that has died, the broker drops its connection after two heartbeats."

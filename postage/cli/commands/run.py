@@ -29,7 +29,7 @@ from postage.cli.running.logs import LEVELS, set_up
 from postage.cli.running.parent_pipe import WORKER_URL, ParentPipe
 from postage.cli.running.process import Plan, run_here
 from postage.cli.running.targets import Target
-from postage.remote_control import RemoteControl
+from postage.remote_control import RemoteControl, RemoteRule
 
 
 @click.command(
@@ -106,23 +106,11 @@ def command(
     A configuration file may say what the command line leaves out: all options, and the modules.
     """
     ctx = click.get_current_context()
-    configuration: Configuration = ctx.obj
-    options["targets"] = options["targets"] or configuration.targets()
-    if not options["targets"]:
-        text = "Missing argument 'MODULE[:NAME]...', and no configuration file names targets."
-        raise click.UsageError(text, ctx)
+    options["targets"] = _targets(ctx, options["targets"])
     if no_remote_control:
-        given = ctx.get_parameter_source("remote_control") is ParameterSource.COMMANDLINE
-        if given and options["remote_control"] != RemoteControl.OFF.value:
-            raise CommandFailed("--remote-control and --no-remote-control: give one of them")
-        options["remote_control"] = RemoteControl.OFF.value
+        options["remote_control"] = _switched_off(ctx, options["remote_control"])
     plan = Plan(**options)
-    last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
-    if last_port > HIGHEST_PORT:
-        name = name_of_option(ctx, "health")
-        raise CommandFailed(f"{name} {plan.health}: the last worker would need port {last_port}")
-    if plan.embedded and ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE:
-        raise CommandFailed("--url and --embedded name two brokers: give one of them")
+    _check(ctx, plan)
     set_up(log_level, as_json=log_json)
     variables = plan.variables()
     if worker and (url := os.environ.get(WORKER_URL)):
@@ -131,10 +119,38 @@ def command(
     if (plan.workers or plan.reload) and worker is None:
         from postage.cli.running.workers import supervise  # noqa: PLC0415 - most runs have no parent
 
-        config = configuration.file.as_json()
+        config = ctx.obj.file.as_json()
         return supervise(
             plan.workers or 1, plan.shutdown_timeout, reload=plan.reload, config=config
         )
     if plan.reload:  # Python would take a change within the same second for old bytecode
         sys.dont_write_bytecode = True
     return run_here(plan, worker)
+
+
+def _targets(ctx: click.Context, named: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Return the targets that the command line or the file names; raise an error without any."""
+    configuration: Configuration = ctx.obj
+    targets = named or configuration.targets()
+    if not targets:
+        text = "Missing argument 'MODULE[:NAME]...', and no configuration file names targets."
+        raise click.UsageError(text, ctx)
+    return targets
+
+
+def _switched_off(ctx: click.Context, rule: RemoteRule | None) -> RemoteRule:
+    """Return the rule of ``--no-remote-control``; *rule* must not be another one."""
+    is_given = ctx.get_parameter_source("remote_control") is ParameterSource.COMMANDLINE
+    if is_given and rule != RemoteControl.OFF.value:
+        raise CommandFailed("--remote-control and --no-remote-control: give one of them")
+    return RemoteControl.OFF.value
+
+
+def _check(ctx: click.Context, plan: Plan) -> None:
+    """Raise `CommandFailed` if options of *plan* contradict each other."""
+    last_port = plan.health.port + (plan.workers or 1) - 1 if plan.health else 0
+    if last_port > HIGHEST_PORT:
+        name = name_of_option(ctx, "health")
+        raise CommandFailed(f"{name} {plan.health}: the last worker would need port {last_port}")
+    if plan.embedded and ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        raise CommandFailed("--url and --embedded name two brokers: give one of them")
