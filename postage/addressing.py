@@ -156,6 +156,21 @@ class Binding:
         """
         return self.key is not None or not queue_name_and_flags(self.queue)[1].get("passive")
 
+    @property
+    def routing_key(self) -> str:
+        """The key as a text; without one, a queue is bound by its own name."""
+        return queue_name_and_flags(self.queue)[0] if self.key is None else str(self.key)
+
+    @property
+    def lasting_names(self) -> tuple[str, str]:
+        """The name of the queue and the key, empty where the broker has chosen a name.
+
+        It chooses another one each time.  AMQP reserves the prefix "amq." for such names.
+        """
+        queue = queue_name_and_flags(self.queue)[0]
+        queue = "" if queue.startswith("amq.") else queue
+        return queue, queue if self.key is None else str(self.key)
+
 
 def check_patterns(name: str, value: object) -> None:
     """Check patterns of names of queues: a tuple or list of texts, or None."""

@@ -196,8 +196,8 @@ class FailedMessage:
         named = (body.get("type"), body.get("name")) if isinstance(body, dict) else (None,)
         return " ".join(map(str, named)) if all(isinstance(each, str) for each in named) else ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain data that JSON can hold."""
+    def as_dict(self, *, with_body: bool = True) -> dict[str, Any]:
+        """Return everything, or all but the body, as plain data that JSON can hold."""
         return {
             "id": self.id,
             "number": self.number,
@@ -210,7 +210,7 @@ class FailedMessage:
             "dossier": {**asdict(self.dossier), "place": self.dossier.place},
             "properties": _plain(self.properties.as_dict()),
             "damaged": self.damaged,
-            **readable(self.body),
+            **(readable(self.body) if with_body else {}),
         }
 
 

@@ -25,6 +25,22 @@ def test_bindings_come_in_the_order_of_the_eqk():
     ]
 
 
+@pytest.mark.parametrize(
+    ("queue", "key", "routing_key", "lasting"),
+    [
+        ("a", "k", "k", ("a", "k")),
+        ("a", None, "a", ("a", "a")),
+        ({"name": "a"}, None, "a", ("a", "a")),
+        ("amq.gen-7", "k", "k", ("", "k")),
+        ("amq.gen-7", None, "amq.gen-7", ("", "")),
+    ],
+)
+def test_a_binding_without_a_key_has_the_name_of_its_queue(queue, key, routing_key, lasting):
+    binding = Binding(Exchange, queue, key)
+
+    assert (binding.routing_key, binding.lasting_names) == (routing_key, lasting)
+
+
 @pytest.mark.behaviour("consumer-queues")
 @pytest.mark.parametrize(
     ("queue", "expected"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from postage.addressing import Binding, queue_name_and_flags
+from postage.addressing import Binding
 from postage.cli.checking.rules import (
     Finding,
     exchanges_differ,
@@ -136,15 +136,12 @@ def _producers(module: ModuleType) -> Iterator[type[GenericProducer]]:
 
 
 def _flat(binding: Binding) -> dict[str, str]:
-    name, _ = queue_name_and_flags(binding.queue)
-    # AMQP reserves the prefix "amq.": the broker has chosen this name, another one each time.
-    queue = "" if name.startswith("amq.") else name
-    exchange = binding.exchange
+    exchange, (queue, key) = binding.exchange, binding.lasting_names
     return {
         "exchange": exchange.name,
         "exchange_type": exchange.exchange_type,
         "queue": queue,
-        "key": queue if binding.key is None else str(binding.key),
+        "key": key,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from postage.addressing import Binding, queue_name_and_flags
+from postage.addressing import Binding
 from postage.broker.core.topic_patterns import TopicPatterns
 from postage.callables import name_of
 from postage.exchange import Exchange
@@ -123,11 +123,6 @@ def _matches(binding: Binding, key: str) -> bool:
     exchange_type = binding.exchange.exchange_type
     if exchange_type == "topic":
         patterns = TopicPatterns()
-        patterns.add(_key_of(binding))
+        patterns.add(binding.routing_key)
         return bool(patterns.matching(key))
-    return exchange_type != "direct" or _key_of(binding) == key
-
-
-def _key_of(binding: Binding) -> str:
-    """Return the key; without one, a queue is bound by its own name."""
-    return queue_name_and_flags(binding.queue)[0] if binding.key is None else str(binding.key)
+    return exchange_type != "direct" or binding.routing_key == key

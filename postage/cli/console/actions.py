@@ -105,14 +105,14 @@ class Actions:
             "more": found.more,
             "consumers": found.consumers,
             "groups": [asdict(each) for each in groups(found)],
-            "messages": [_without_body(each) for each in found],
+            "messages": [each.as_dict(with_body=False) for each in found],
         }
 
     def parked_message(self, queue: str, id_: str) -> Entry:
         """Return one message, with its dossier, its headers and its body."""
         message = find(queue, id_)
         if len(message.body) > LONGEST_ANSWER:
-            shown = _without_body(message)
+            shown = message.as_dict(with_body=False)
             return shown | {"text": f"{len(message.body)} bytes, too many to be shown here"}
         return message.as_dict()
 
@@ -192,11 +192,6 @@ def _entries(record: dict[str, Any]) -> Iterator[Entry]:
     for each in record["flight"]:
         if isinstance(each, dict):
             yield {**each, "process": process}
-
-
-def _without_body(message: FailedMessage) -> Entry:
-    bodies = {"body", "text", "base64"}
-    return {key: value for key, value in message.as_dict().items() if key not in bodies}
 
 
 def _told(done: Replayed) -> str:

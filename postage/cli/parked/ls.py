@@ -88,14 +88,10 @@ def as_dict(name: str, found: Look, group: str | None) -> dict[str, Any]:
 
     from postage.parking import groups  # noqa: PLC0415 - as above
 
-    bodies = {"body", "text", "base64"}
     chosen = [each for each in found if group is None or each.group == group]
     return {
         "queue": name,
-        "messages": [
-            {key: value for key, value in each.as_dict().items() if key not in bodies}
-            for each in chosen
-        ],
+        "messages": [each.as_dict(with_body=False) for each in chosen],
         "groups": [asdict(each) for each in groups(chosen)],
         "more": found.more,
         "consumers": found.consumers,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postage._version import __version__
-from postage.addressing import Binding, bindings_of, queue_name_and_flags
+from postage.addressing import Binding, bindings_of
 from postage.errors import SettingsError
 from postage.exchange import Exchange
 from postage.green.processor import MessageProcessor
@@ -342,8 +342,7 @@ class _ComponentWriter:
         chosen = bindings[0]
         if told["kind"] == "event":
             chosen = next((each for each in bindings if each.key == told["name"]), chosen)
-        name, _ = queue_name_and_flags(chosen.queue)
-        return chosen.exchange, name if chosen.key is None else str(chosen.key)
+        return chosen.exchange, chosen.routing_key
 
 
 def _message(name: str, payload: Json, doc: str) -> Json:
@@ -357,9 +356,7 @@ def _message(name: str, payload: Json, doc: str) -> Json:
 
 
 def _told(binding: Binding) -> Json:
-    name, _ = queue_name_and_flags(binding.queue)
-    # AMQP reserves the prefix "amq.": the broker has chosen this name, another one each time.
-    queue = "" if name.startswith("amq.") else name
+    queue, key = binding.lasting_names
     parameters = binding.exchange.parameters
     return {
         "exchange": binding.exchange.name,
@@ -367,5 +364,5 @@ def _told(binding: Binding) -> Json:
         "durable": parameters["durable"],
         "auto_delete": parameters["auto_delete"],
         "queue": queue,
-        "key": queue if binding.key is None else str(binding.key),
+        "key": key,
     }
