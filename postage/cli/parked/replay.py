@@ -60,8 +60,9 @@ def command(
     ID is the id of a message, or at least six digits of its beginning.  Each message goes to the
     queue in which it failed, and to no other.  It is removed from QUEUE when the broker has
     confirmed the copy.  So no message is lost, and if the command is killed, at most one message is
-    in both queues.  Messages that are added meanwhile are not replayed.  Exit code, if messages
-    stay: 5, their queue is gone; 3, it is full; 2, it is not known.
+    in both queues.  Messages that are added meanwhile are not replayed.  Exit code if messages
+    stay, by the first of them: 5, its target queue is gone; 3, that queue is full; 2, the queue in
+    which it failed is not known, or its properties cannot be copied.
     """
     if sum((bool(ids), group is not None, everything)) != 1:
         raise CommandFailed("say which messages: their IDs, or --group GROUP, or --all")
