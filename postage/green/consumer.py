@@ -314,8 +314,8 @@ class GenericConsumer:
             else:
                 inbox.put(delivery)
 
+        self._start(receive, lambda _error: inbox.put(None), max_body=None)
         try:
-            self._start(receive, lambda _error: inbox.put(None), max_body=None)
             while not self._ending.ready() and (delivery := inbox.get()) is not None:
                 self._hand_over(delivery, callback)
             self._ending.get()
@@ -372,6 +372,8 @@ class GenericConsumer:
     def _start(
         self, on_delivery: OnDelivery, on_end: OnEnd | None, *, max_body: int | None
     ) -> None:
+        if self._subscription is not None:
+            raise AssertionError(f"{self!r} runs already; it can be started again after its end")
         if on_end is not None:
             self._ending.rawlink(lambda ending: on_end(cast("Exception | None", ending.exception)))
         self.door = hub_door()

@@ -241,8 +241,10 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
 
         A processor that waits for messages has no greenlet, which saves 8 KB.  `join` waits for the
         end of the processor.  *on_end* is called at its end, with the error that has ended it, or
-        None.
+        None.  Raises AssertionError if the processor runs already.
         """
+        if self._pool is not None:
+            raise AssertionError(f"{self!r} runs already; it can be started again after its end")
         name = f"{type(self).__name__} of {self.fingerprint['name']}"
         for remark in self._remarks():
             logger.warning("%r: %s", self, remark)

@@ -57,6 +57,7 @@ class Scheduler:
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
         self._runners: dict[MicrothreadRunner, None] = {}
+        self._processors: set[int] = set()  # ids of what has not ended
         self._ended_runners: deque[MicrothreadRunner] = deque()  # since the last turn of the loop
         self._next_action = NextAction.CONTINUE
         self._turned = gevent.event.Event()
@@ -68,8 +69,9 @@ class Scheduler:
     def add_microthread(self, mthread: MicroThread) -> None:
         """Add a microthread and run its ``create()``; it starts with the loop, or at once in it.
 
-        Raises what ``create()`` does, `SettingsError` for a ``restart`` that is no policy, and
-        `HandlerError` if ``create`` or ``step`` is async or a generator.
+        Raises what ``create()`` does, `SettingsError` for a ``restart`` that is no policy and for a
+        processor that was added before and has not ended, and `HandlerError` if ``create`` or
+        ``step`` is async or a generator.
         """
         if isinstance(mthread, type) or not hasattr(mthread, "create"):
             raise value_error("a microthread", "an object such as a processor", mthread)
@@ -77,10 +79,15 @@ class Scheduler:
         refuse_lazy(mthread.step)
         callbacks = self._turned.set, self._on_end
         if isinstance(mthread, MessageProcessor):
+            if id(mthread) in self._processors:
+                raise value_error(
+                    "a processor", "one that this scheduler does not run yet", mthread
+                )
             runner: MicrothreadRunner = ProcessorRunner(mthread, *callbacks)
         else:
             runner = MicrothreadRunner(mthread, *callbacks)
         self._runners[runner] = None
+        self._processors.add(id(mthread))
         if not self._ended.is_set():
             runner.start()
 
@@ -89,12 +96,12 @@ class Scheduler:
         yield 1
         with self._signals():
             self._ended.clear()
-            for runner in list(self._runners):
-                runner.start()
             # Not by the timeout of `wait`: to raise and to catch it takes most of an idle turn.
             ticks = gevent.get_hub().loop.timer(TURN, TURN)
             ticks.start(self._turned.set)
             try:
+                for runner in list(self._runners):
+                    runner.start()
                 while not self._is_over():
                     self._turned.wait()
                     self._turned.clear()
@@ -125,6 +132,7 @@ class Scheduler:
             self._ended.wait(2 * GRACE)
 
     def _on_end(self, runner: MicrothreadRunner) -> None:
+        self._processors.discard(id(runner.microthread))
         self._ended_runners.append(runner)
         self._turned.set()
 
@@ -172,6 +180,7 @@ class Scheduler:
             runner.kill()
         _join(self._runners, GRACE)
         self._runners.clear()
+        self._processors.clear()
         self._ended.set()
 
     @contextmanager

@@ -9,7 +9,7 @@ import gevent.event
 import pytest
 
 from postage import green, messaging
-from postage.errors import ConnectionClosed, TopologyMismatch
+from postage.errors import ConnectionClosed, SettingsError, TopologyMismatch
 from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.raw import Raw
@@ -123,3 +123,35 @@ def test_handlers_may_be_named_like_the_methods(endpoint: Endpoint, name: str) -
     assert getattr(endpoint.producer(), f"rpc_{name}")(1).value == 1
     processor.stop_consuming()
     loop.get(timeout=SOON)
+
+
+def test_a_processor_that_runs_cannot_be_started(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
+    worker.gate.set()
+    worker.start()
+    with pytest.raises(AssertionError, match="runs already"):
+        worker.start()
+    endpoint.producer().message_work(1)
+    wait_until(lambda: worker.counts["handled"] == 1, SOON)
+    worker.stop()
+    endpoint.producer().message_work(2)  # an abandoned consumer would give it back for ever
+
+    worker.start()
+    wait_until(lambda: worker.begun == [1, 2], SOON)
+    worker.stop()
+
+
+def test_a_scheduler_takes_a_processor_once(endpoint: Endpoint) -> None:
+    worker = Worker({"name": "worker"}, endpoint.eqk)
+    with pytest.raises(SettingsError, match="does not run yet"):
+        green.run(worker, worker)
+
+
+def test_a_failed_start_stops_what_was_started(endpoint: Endpoint) -> None:
+    first = Worker({"name": "first"}, endpoint.eqk)
+    second = Worker({"name": "second"}, endpoint.at((endpoint.sub("b"), "b")))
+    second.shutdown_timeout = 0.2
+    second.start()
+    with pytest.raises(AssertionError, match="runs already"):
+        green.run(first, second)
+    assert first.statistics().state == "idle"
