@@ -17,7 +17,7 @@ from postage.around import Around
 from postage.attributes import PROCESSOR, TIMER, refuse_misplaced
 from postage.callables import refuse_lazy
 from postage.copies import TYPED
-from postage.dispatch import ACK, REJECT, Bound, HandlerKilled, NextAction, Outcome, dispatch
+from postage.dispatch import ACK, REJECT, Bound, NextAction, Outcome, dispatch
 from postage.encoding import JsonEncoder, read_message
 from postage.errors import MalformedMessage
 from postage.fingerprint import FingerprintLike, complete, renew_after_forks
@@ -412,15 +412,14 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
             logger.error("%s rejected a malformed message: %s", name, exc, extra=sort)  # noqa: TRY400 - it is not our error
             refuse(self, delivery, exc)
             self._recovery.give_up(delivery, "malformed", exc)
-        except HandlerKilled:
-            self._recovery.redeliveries.leave(delivery)
-            raise
         except Exception as exc:  # a bug in Postage must not leave the message unacknowledged
             counts["failed"] += 1
             sort = counted(type(self).__name__, *place_of(exc))
             logger.exception("%r could not handle a message.", self, extra=sort)
             refuse(self, delivery, exc)
             self._recovery.give_up(delivery, "failed", exc)
+        except BaseException as exc:  # the handler was killed, or has left a timeout running
+            self._recovery.interrupted(delivery, exc)
 
     @cached_property
     def _recovery(self) -> Recovery:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import gevent
 from gevent.lock import Semaphore
 
 from postage.callables import name_of
-from postage.dispatch import Bound, Outcome, Verdict, dispatch
+from postage.dispatch import Bound, HandlerKilled, Outcome, Verdict, dispatch
 from postage.errors import ConnectionClosed, PostageError, RejectMessage
 from postage.green.amqp.backoff import Backoff
 from postage.green.amqp.delivery import Delivery, UnreadableDelivery
@@ -138,6 +139,25 @@ class Recovery:
     def give_up(self, delivery: Delivery, why: str, error: BaseException) -> None:
         """Park or reject a message that no handler gets, because of *error*; waits as `settle`."""
         self._park(delivery, self._queue_of(delivery), Failure(why, error), 0)
+
+    def interrupted(self, delivery: Delivery, error: BaseException) -> None:
+        """Return a message to its queue, because *error* has ended its greenlet early.
+
+        *error* is a kill, or a timeout that the handler has started and not closed.  Without this,
+        the message would stay unacknowledged, and take a place of the prefetch, until its channel
+        ends.  Raises *error* unless that is a timeout.
+        """
+        self.redeliveries.leave(delivery)
+        if not isinstance(error, HandlerKilled):  # then its processor ends, and requeues it
+            delivery.reject(requeue=True)
+        if not isinstance(error, gevent.Timeout):
+            raise error
+        text = (
+            "%r: a gevent.Timeout that its handler has not closed, as a with statement does, has "
+            "interrupted a message, which returns to its queue: %r"
+        )
+        told = self._processor, error
+        logger.error(text, *told, extra=counted(type(self._processor).__name__))
 
     def _decide(self, delivery: Delivery, outcome: Outcome, tries: int) -> Decision:
         usual: Retry | None = self._processor.retry
