@@ -206,3 +206,22 @@ def test_a_stop_under_an_alarm_does_not_wait_for_a_reply(endpoint: Endpoint) -> 
             assert server.counts["lost_reply"] == 1
             broker.faults.unblock()
             call.kill()
+
+
+def test_a_reply_whose_channel_is_lost_as_it_opens_is_sent(
+    endpoint: Endpoint, server: Replying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = asked(endpoint, server, "say", SOON)
+    connection = pair_of(server.consumer).publishing.get()
+    connection.calling.invalidate()
+    get = connection.calling.get
+
+    def get_while_it_is_lost() -> Any:
+        connection.transport.cut()
+        return get()
+
+    monkeypatch.setattr(connection.calling, "get", get_while_it_is_lost)
+    server.gate.set()
+
+    assert call.get(timeout=SOON).value == 1
+    assert (server.asked, server.counts["lost_reply"]) == ([1], 0)

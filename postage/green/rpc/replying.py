@@ -19,6 +19,7 @@ from postage.deadline import Deadline
 from postage.encoding import Encoder, Envelopes, JsonEncoder, body_of
 from postage.errors import ChannelRefused, ConnectionLost, PostageError
 from postage.green.amqp.channel import DIRECT
+from postage.green.amqp.connection import Connection
 from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.pair import Pair
 from postage.green.amqp.properties import Properties, PropertiesTemplate
@@ -83,13 +84,17 @@ def _wait_ready(pair: Pair, deadline: Deadline | None, ending: AsyncResult[Any])
         limit = min(limit, deadline.remaining())
 
     def prepare() -> PostageError | None:
-        try:
-            connection = pair.publishing.get()
-            connection.calling.get()
-            connection.transport.wait_writable(limit)
-        except PostageError as exc:
-            return exc
-        return None
+        while True:
+            try:
+                connection = pair.publishing.get()
+                connection.calling.get()
+                connection.transport.wait_writable(limit)
+            except ConnectionLost:  # noqa: PERF203 - there is rarely a second turn
+                gevent.sleep(0)  # for the next one; connecting makes the pauses
+            except PostageError as exc:
+                return exc
+            else:
+                return None
 
     until = time.monotonic() + limit
     preparing: Any = gevent.spawn(prepare)
@@ -120,13 +125,14 @@ def send_receipt(pair: Pair, header: Properties) -> None:
     Callers with Postage have reply queues that their broker has named.  For any other queue, the
     receipt would be a second message that its sender makes us publish.
     """
-    if header.correlation_id is None or not matches_any(header.reply_to, PRIVATE_QUEUES):
+    key = header.reply_to
+    if header.correlation_id is None or not matches_any(key, PRIVATE_QUEUES):
         return
-    if _is_away(pair):
+    if not is_routing_key(key) or _is_away(pair):
         return  # the handler need not wait for it
     receipt = Properties(correlation_id=header.correlation_id, type=RECEIPT).encode()
     try:
-        send_reply(pair, (header.reply_to, receipt, b""))
+        _write(pair, pair.publishing.get(), key, receipt, b"")
     except PostageError as exc:
         logger.debug("A receipt was lost, which does not harm the call: %s", exc)
 
@@ -140,20 +146,36 @@ def send_reply(
     """Send *reply*; switches only while the broker takes no data.
 
     Waits for a connection no longer than the caller does, until *deadline*, and as soon as *ending*
-    is ready, not at all.  Without *ending*, waits ``operation_timeout``.  Raises the errors of
-    publishing, such as `ConnectionLost`.
+    is ready, not at all.  Without *ending*, waits ``operation_timeout``.  If the connection is lost
+    or left while the reply waits, the reply goes to the next one.  Raises the errors of publishing,
+    such as `ConnectionLost`.
     """
     queue, properties, body = reply
     if not is_routing_key(queue):
         logger.warning("An RPC with reply_to = %r cannot be answered.", queue, extra=counted())
         return
-    connection = pair.publishing.current
-    if connection is None or not connection.transport.takes_data:
-        if ending is not None:
-            _wait_ready(pair, deadline, ending)
-        connection = pair.publishing.get()
+    until: float | None = None
+    while True:
+        connection = pair.publishing.current
+        if connection is None or not connection.transport.takes_data:
+            if ending is not None:
+                _wait_ready(pair, deadline, ending)
+            connection = pair.publishing.get()
+        try:
+            _write(pair, connection, queue, properties, body)
+        except ConnectionLost:  # it was not written
+            until = until or time.monotonic() + pair.settings.operation_timeout
+            if time.monotonic() >= until:
+                raise
+            gevent.sleep(0)  # connecting makes the pauses
+        else:
+            break
     if deadline is not None:
         deadline.clear()  # no caller waits for the work of the handler after its reply
+
+
+def _write(pair: Pair, connection: Connection, queue: str, properties: bytes, body: bytes) -> None:
+    """Write a reply to *connection*; switches while it takes no data, and opens its channel."""
     while True:
         if queue.startswith(DIRECT):
             connection = pair.for_direct_replies()
