@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,9 +28,11 @@ class Pipeline:
         """
         place = runtime.declare_gate.acquire()
         greenlet = gevent.spawn(self._run, declare)
-        for declaring in (self._declaring, runtime.pair.declaring):
-            declaring.add(greenlet)
-            greenlet.rawlink(declaring.discard)
+        self._declaring.add(greenlet)
+        greenlet.rawlink(self._declaring.discard)
+        known = runtime.pair.declaring
+        known[greenlet] = time.monotonic()
+        greenlet.rawlink(known.pop)
         greenlet.rawlink(lambda _: place.release())
 
     def _run(self, declare: Callable[[], None]) -> None:
@@ -66,7 +69,8 @@ def pipelined() -> Iterator[None]:
     raises the first error that a constructor would have raised, such as `TopologyMismatch`.
 
     * A message or call that any greenlet of this hub sends meanwhile first waits for the
-      declarations under way, so that it reaches queues that were made before it.
+      declarations under way, so that it reaches queues that were made before it, but not
+      for one that the broker has not answered for 5 s.
     * A constructor still waits for exclusive queues, and for queues that the broker names.
     * It applies only to the greenlet that enters the block.  A nested block joins the outer one.
     """

@@ -17,7 +17,7 @@ from postage.green.amqp.waiting import Gate
 from postage.testing.polling import wait_until
 from tests.support.deaf_proxy import DeafProxy, deaf_proxy
 from tests.support.endpoints import Endpoint, exchange
-from tests.support.recovery import worker
+from tests.support.recovery import pair_of, worker
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 
@@ -113,6 +113,32 @@ def test_many_dead_queues_hold_up_no_other_processor(
         watch = Stopwatch()
         wait_until(answers(endpoint, endpoint.key), 2 * SOON)
         assert watch.own < LIMIT
+
+
+def test_no_publish_waits_long_for_a_queue_in_a_pipelined_block(
+    endpoint: Endpoint, deaf: DeafProxy, deaf_hup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postage.green.amqp.pair.PATIENCE", 0.5)
+    dead = endpoint.sub("dead")
+    producer = endpoint.producer(hup=deaf_hup, rpc_timeout=SOON)
+    server = worker(endpoint, deaf_hup)
+
+    def make() -> None:
+        with green.pipelined():
+            worker(endpoint, deaf_hup, eqk=endpoint.at((dead, "dead")))
+
+    with running(server):
+        assert producer.rpc_echo("warm").value == "warm"
+        deaf.ignore(dead, *QUEUE)
+        making = gevent.spawn(make)
+        wait_until(lambda: pair_of(producer).declaring, SOON)
+        watch = Stopwatch()
+        producer.message_work(1)
+        assert producer.rpc_echo(1).value == 1
+        assert watch.own < LIMIT
+        assert pair_of(producer).declaring, "the queue still gets no answer"
+        making.kill()
+        server.gate.set()
 
 
 def test_a_queue_that_hangs_later_leaves_the_others(

@@ -35,6 +35,8 @@ logger = HubLogger(__name__)
 
 SETTLING = 1.0
 """Seconds after a reconnect in which a missing queue may be about to come back."""
+PATIENCE = 5.0
+"""Seconds for which publishes wait for a declaration in the background."""
 FIRST_ANSWERING = 1.0
 """Seconds that the first direct reply waits for a connection of its own."""
 
@@ -70,8 +72,8 @@ class Pair:
         """Called in the hub with the requests and replies that the broker has refused or lost."""
         self.lost_replies = 0
         """Replies that were returned, because their callers have ended."""
-        self.declaring: set[gevent.Greenlet[..., Any]] = set()
-        """Greenlets that declare in the background; only publishes wait for them."""
+        self.declaring: dict[gevent.Greenlet[..., Any], float] = {}
+        """Greenlets that declare in the background, and when they began; only publishes wait."""
         ids = itertools.chain.from_iterable(iter(_random_ids, None))
         self.new_id: Callable[[], str] = ids.__next__
         """Returns a message id that nobody can guess, at a tenth of the cost of a UUID.
@@ -131,9 +133,22 @@ class Pair:
         """False just after a reconnect, when other programs may still be connecting, too."""
         return not self.publishing.losses or self.publishing.age > SETTLING
 
+    @property
+    def is_declaring(self) -> bool:
+        """Whether a publish has to `wait_declared`."""
+        return bool(self._declaring_lately())
+
+    def _declaring_lately(self) -> list[gevent.Greenlet[..., Any]]:
+        since = time.monotonic() - PATIENCE
+        return [each for each, began in self.declaring.items() if began > since]
+
     def wait_declared(self, limit: float) -> None:
-        """Wait for declarations in the background, at most *limit* seconds; switches."""
-        gevent.joinall([*self.declaring], timeout=limit)
+        """Wait for declarations in the background, at most *limit* seconds; switches.
+
+        One that the broker has not answered for `PATIENCE` holds up no publish: its queue may be on
+        a node that hangs.
+        """
+        gevent.joinall(self._declaring_lately(), timeout=min(limit, PATIENCE))
 
     def _on_returned(self, reason: str, properties: Properties) -> None:
         if properties.reply_to is None:

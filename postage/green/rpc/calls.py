@@ -189,9 +189,9 @@ class Calls:
         if channel is None or not channel.alive or connection is None:
             return None
         # The queue of the server may be among those being declared.
-        if self._pair.declaring or call.request.exchange not in connection.declared:
+        if self._pair.declaring and self._pair.is_declaring:
             return None
-        if not connection.transport.takes_data:
+        if not (connection.transport.takes_data and call.request.exchange in connection.declared):
             return None
         if queue is None and self.peers[call.destination] is ECHOES:
             queue = self._shared_queue
