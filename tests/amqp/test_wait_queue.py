@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gevent
 
+from postage.errors import ConnectionLost
 from postage.green.amqp.waiting import WOKEN_AT_ONCE, WaitQueue
 from postage.testing.polling import wait_until
+from tests.support.attempts import outcomes, spawned
 
 
 class Place:
@@ -90,3 +92,20 @@ def test_a_waiter_whose_slot_was_taken_stays_first() -> None:
     place.give(2)
     gevent.joinall([first, second], timeout=10)
     assert place.came == [0, 1]
+
+
+def test_those_that_wait_can_be_sent_away_and_others_enter() -> None:
+    place = Place()
+    visitors = [spawned(place.line.wait, 10.0) for _ in range(2 * WOKEN_AT_ONCE)]
+    wait_until(lambda: len(place.line) == len(visitors))
+    place.give(1)  # some are woken already
+    place.room = 0
+    place.line.fail(lambda: ConnectionLost("left"))
+    errors = outcomes(visitors, 10)
+    assert {str(error) for error in errors} == {"left"}
+    assert len({id(error) for error in errors}) == len(visitors)
+
+    later = place.visitor(-1)
+    wait_until(lambda: len(place.line) == 1)
+    place.give(1)
+    assert later.get(timeout=10) is True

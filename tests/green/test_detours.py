@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
 
-from postage import green
+from postage import green, messaging
 from postage.broker import BrokerThread
 from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes
@@ -182,3 +183,100 @@ def test_an_alarm_is_no_reason_to_leave(
     broker.faults.unblock()
 
     assert call.get(timeout=SOON).value == 1
+
+
+# --- what waits on the connection that is left, and what is still in use there
+
+
+def stop_reading(broker: BrokerThread) -> Callable[[], None]:
+    """Let the broker read nothing from present publishers; return what lets it read again.
+
+    So RabbitMQ treats a connection whose messages a queue does not take (credit flow).
+    """
+    connections: list[Any] = []
+
+    def change(blocked: bool) -> None:
+        for each in connections:
+            each.blocked = blocked
+            each.write(b"")
+
+    def begin() -> None:
+        publishing = (each for each in broker.broker.node.connections if "publishing" in each.name)
+        connections.extend(publishing)
+        change(True)
+
+    broker.call(begin)
+    return partial(broker.call, change, False)
+
+
+def fill(endpoint: Endpoint, component: Any) -> None:
+    """Write to the connection of *component* until no publisher can write any more."""
+    publishing = pair_of(component).publishing.current
+    attributes = {"eks": endpoint.eks, "confirm": False}
+    kind: Any = type("Filler", (messaging.GenericProducer,), attributes)
+    filler = kind(settings=component.settings)
+    filling = gevent.spawn(lambda: [filler.message_note("x" * 100_000) for _ in range(1000)])
+    wait_until(lambda: not publishing.transport.takes_data, SOON)
+    filling.kill()
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["to-write", "to-open-a-channel"])
+def test_publishers_and_calls_that_wait_leave_as_well(
+    endpoint: Endpoint, broker: BrokerThread, server: GatedServer, is_open: bool
+) -> None:
+    caller = caller_at(endpoint, broker)
+    for n in range(2):
+        assert caller.rpc_ask(n).value == n
+    if is_open:
+        caller.message_note("confirmed")
+    left = pair_of(caller).publishing.current
+    left.plain.get()
+    stop_reading(broker)
+    calls = [gevent.spawn(caller.rpc_ask, "written")]
+    gevent.sleep(0)
+    fill(endpoint, caller)
+    calls.append(gevent.spawn(caller.rpc_ask, "waiting"))
+    message = gevent.spawn(caller.message_note, "waiting")
+    watch = Stopwatch()
+
+    outcomes([message], SOON)
+    assert calls[1].get(timeout=SOON).value == "waiting"
+    assert watch.own < 2 * HELD_UP
+    assert pair_of(caller).publishing.current is not left
+    gevent.killall(calls)
+
+
+def test_replies_that_wait_leave_as_well(
+    endpoint: Endpoint, broker: BrokerThread, server: GatedServer
+) -> None:
+    caller = caller_at(endpoint, broker)
+    assert caller.rpc_ask("warm").value == "warm"
+    left = pair_of(server.consumer).publishing.current
+    server.gate.clear()
+    calls = [gevent.spawn(caller.rpc_ask, f"{n}".zfill(500_000)) for n in range(30)]
+    wait_until(lambda: len(server.asked) == 31, SOON)
+    stop_reading(broker)
+    server.gate.set()
+    wait_until(lambda: not left.transport.takes_data, SOON)
+    watch = Stopwatch()
+
+    assert {each.value for each in outcomes(calls, SOON)} == set(server.asked[1:])
+    assert watch.own < 2 * HELD_UP
+    assert server.counts["lost_reply"] == 0
+
+
+def test_calls_with_short_timeouts_leave_as_well(
+    endpoint: Endpoint, broker: BrokerThread, server: GatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postage.green.amqp.connection.MIN_CHANNEL_AGE", 0.0)
+    caller = caller_at(endpoint, broker)
+    for n in range(2):
+        assert caller.rpc_ask(n).value == n
+    channels = pair_of(caller).publishing.current._channels
+    wait_until(lambda: not any(each._record.entries for each in channels), SOON)
+    left = silence(caller, broker)
+    watch = Stopwatch()
+    while not caller.rpc_ask("?", _timeout=0.3):
+        assert watch.own < 2 * HELD_UP
+    assert pair_of(caller).publishing.current is not left
+    assert pair_of(caller).publishing.losses == 0, "it was not left, but given up"

@@ -21,7 +21,9 @@ from postage.settings import Settings
 from postage.testing.polling import wait_until
 from tests.services.shop import placed
 from tests.services.streaming_stock import Stock, apart
+from tests.support.recovery import pair_of
 from tests.support.running import SOON, running
+from tests.support.waiting import assert_stays
 
 pytestmark = pytest.mark.usefixtures("broker_env")
 
@@ -124,3 +126,24 @@ def test_a_lost_connection_ends_the_stream_on_both_sides(endpoint, side, monkeyp
             next(parts)
         wait_until(lambda: server.ends == ["feed"], 2 * SOON)
         assert stock.one() == 1
+
+
+def test_a_stream_keeps_the_connection_that_its_server_leaves(endpoint, monkeypatch):
+    """The broker has read nothing on it for a while, and then reads on."""
+    monkeypatch.setattr("postage.green.amqp.detours.CHECK_INTERVAL", 0.05)
+    interface = placed(Stock, endpoint)
+    server, stock = interface({"name": "stock"}), client(interface)
+    with running(server):
+        parts = stock.feed(3)
+        assert next(parts) == 0
+        pair = pair_of(server.consumer)
+        left = pair.publishing.current
+        channel = left.calling.get()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(channel), "is_behind", True)
+            pair._detours.consider(left, channel)
+            wait_until(lambda: pair.publishing.current is not left, SOON)
+        assert_stays(lambda: left.alive, 0.5)
+        server.gate.set()
+        assert list(parts) == [1, 2]
+        wait_until(lambda: not left.alive, SOON, "it is closed after the stream")

@@ -59,6 +59,7 @@ from postage.green.amqp.intake import Intake
 from postage.green.amqp.opening import Opening
 from postage.green.amqp.publish_record import OnFailure, log_failure
 from postage.green.amqp.refusals import Refusals
+from postage.green.amqp.retirement import Retirable
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.trials import Trials
 from postage.green.amqp.waiting import Answer, SharedResource, WaitQueue
@@ -80,7 +81,7 @@ MIN_CHANNEL_AGE = 1.0
 _number = operator.attrgetter("number")
 
 
-class Connection(DeclaredExchanges):
+class Connection(Retirable, DeclaredExchanges):
     """An open connection, for greenlets of the hub in which it was made; logs name its *role*.
 
     Making one connects within ``connect_timeout``, which switches greenlets, and raises
@@ -229,6 +230,8 @@ class Connection(DeclaredExchanges):
             self._wait_for_room()
         if not self.alive:
             raise self._error()
+        if self.is_retired and not lent:
+            raise self._replaced()
         limit = self.settings.operation_timeout
         opened: Answer[Any] = Answer()
         channel = Channel(self.transport, self.codec, opened, limit, self)
@@ -357,7 +360,7 @@ class Connection(DeclaredExchanges):
             channel.close_nowait()  # answers to requests of the block may still arrive
             raise
         self._lent.discard(channel)
-        if self._room.waiting or ChannelPlan.of(self._limit).is_tight:
+        if self._room.waiting or self.is_retired or ChannelPlan.of(self._limit).is_tight:
             channel.close_nowait()
         else:
             self._idle.append(channel)

@@ -9,7 +9,8 @@ the node up after a minute.  All replies of a server wait behind those to one ba
 A channel notices when its barrier is not answered (`publish_record`).  Then another connection is
 opened, and used if the barrier is still unanswered by that time: where the whole network is slow,
 the barrier wins.  The old connection stays open until the broker has caught up, because publishes
-on it wait for their confirms.  Replies that it may not have read are sent again.
+on it wait for their confirms, and streams may use it (`Retirable`).  Replies that
+it may not have read are sent again.
 """
 
 from __future__ import annotations
@@ -77,13 +78,9 @@ class Detours:
             return
         logger.warning("%r is not read; another connection takes its place.", connection)
         self.left.append(connection)
+        connection.retire()
         self._on_leave(channel.take_unhandled())
-        while _owes(connection, channel):
+        while connection.alive and connection.has_work:
             gevent.sleep(CHECK_INTERVAL)
         connection.close(CLOSE_LIMIT)
         self.left.remove(connection)
-
-
-def _owes(connection: Connection, channel: Channel) -> bool:
-    """Return whether the broker has not handled all that was written to *connection*."""
-    return channel.is_behind or connection.is_owed()

@@ -173,10 +173,12 @@ class Pair:
         """Close all connections for good, waiting at most *limit* seconds for each; switches."""
         for each in (self.publishing, self.consuming, self.answering):
             each.close(limit)
-        for connection in self._detours.left:
+        for connection in [*self._detours.left]:  # closing one removes it
             connection.close(limit)
 
     def close_without_hub(self, deadline: float) -> None:
         """Close all connections for good until *deadline*, while the hub does not run."""
         for each in (self.publishing, self.consuming, self.answering):
             each.close_without_hub(max(0.0, deadline - time.monotonic()))
+        for connection in self._detours.left:
+            connection.close_without_hub(max(0.0, deadline - time.monotonic()))

@@ -148,7 +148,8 @@ class Transport(pika.connection.Connection):
         self._next_look: Any = None
         self.blocked: str | None = None
         """Why the broker accepts no publishes now (an alarm), or None (RabbitMQ, alarms)."""
-        self._writers = WaitQueue(lambda: self._torn_down or self.takes_data)
+        self.writers = WaitQueue(lambda: self._torn_down or self.takes_data)
+        """The publishers that wait until they can write."""
         self._disconnecting = self._torn_down = False
         super().__init__(
             parameters, on_open, on_failure, on_close, internal_connection_workflow=False
@@ -285,8 +286,8 @@ class Transport(pika.connection.Connection):
             if self._full:
                 self._writer.stop()
                 self._full = False
-        if self._writers.waiting:
-            self._writers.wake()
+        if self.writers.waiting:
+            self.writers.wake()
 
     def _send(self) -> None:
         out = self._out
@@ -383,7 +384,7 @@ class Transport(pika.connection.Connection):
 
         Switches unless that is so already.  Raises `OperationTimeout` after *limit* seconds.
         """
-        if not self._writers.wait(limit):
+        if not self.writers.wait(limit):
             if self.blocked is not None:
                 raise OperationTimeout(f"publish: the broker takes none ({self.blocked})", limit)
             raise OperationTimeout("write: the broker takes no data", limit)
@@ -395,8 +396,7 @@ class Transport(pika.connection.Connection):
     def _on_alarm_over(self, _transport: object, _frame: object) -> None:
         self.blocked = None
         logger.info("The broker takes publishes again.", extra=counted())
-        if self._writers.waiting:
-            self._writers.wake()
+        self.writers.wake()
 
     # --- the rest of pika's adapter interface
 
@@ -457,8 +457,7 @@ class Transport(pika.connection.Connection):
             self._stream.close(silently=silently)
         hub_monitor.discard(self)
         self._out.clear()
-        if self._writers.waiting:
-            self._writers.wake()
+        self.writers.wake()
 
     def cut(self) -> None:
         """Break the connection, as a failing network does; for tests.  Never switches."""

@@ -165,6 +165,7 @@ class WaitQueue:
         self.waiting: OrderedDict[Wakeup, None] = OrderedDict()
         """The wakeups of those that wait, in the order in which they came."""
         self._woken = 0  # greenlets that were woken and have not checked for room yet
+        self._failure: Callable[[], Exception] | None = None  # the last one
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -184,14 +185,17 @@ class WaitQueue:
         """Wait until there is room; return False if there is none within *limit* seconds.
 
         Switches unless there is room at once.  The room is the caller's until it switches again.
+        Raises the error of `fail`.
         """
         if self._has_room():
             return True
-        wakeup, deadline = Wakeup(), time.monotonic() + limit
+        wakeup, deadline, before = Wakeup(), time.monotonic() + limit, self._failure
         self.waiting[wakeup] = None
         try:
             while True:
                 wakeup.wait(max(0.0, deadline - time.monotonic()))
+                if self._failure is not None and self._failure is not before:
+                    raise self._failure()
                 if not wakeup.is_set or self._has_room():
                     return wakeup.is_set
                 wakeup.clear()
@@ -200,6 +204,12 @@ class WaitQueue:
             del self.waiting[wakeup]
             if wakeup.is_set:  # also if this greenlet was killed after it was woken
                 self._count_check()
+
+    def fail(self, error: Callable[[], Exception]) -> None:
+        """Let each that waits now raise an error, which *error* makes; never switches."""
+        self._failure, self._woken = error, len(self.waiting)
+        for wakeup in self.waiting:
+            wakeup.set()
 
     def _count_check(self) -> None:
         """Note that a woken greenlet has checked; when the last one has, wake the next ones."""
