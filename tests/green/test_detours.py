@@ -15,7 +15,7 @@ from postage.testing.polling import wait_until
 from tests.support.attempts import outcomes
 from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
-from tests.support.recovery import GatedServer, pair_of
+from tests.support.recovery import GatedServer, calls_of, pair_of
 from tests.support.running import SOON, running
 from tests.support.stopwatch import Stopwatch
 from tests.support.waiting import assert_stays
@@ -280,3 +280,64 @@ def test_calls_with_short_timeouts_leave_as_well(
         assert watch.own < 2 * HELD_UP
     assert pair_of(caller).publishing.current is not left
     assert pair_of(caller).publishing.losses == 0, "it was not left, but given up"
+
+
+def test_a_first_call_is_tried_again_on_the_other_connection(
+    endpoint: Endpoint, broker: BrokerThread
+) -> None:
+    eqk = endpoint.at((endpoint.queue, endpoint.key), (endpoint.queue, "other"))
+    server = GatedServer({"name": "server"}, eqk, hup_of(broker, "127.0.0.1"), "/")
+    with running(server):
+        caller = caller_at(endpoint, broker)
+        first = gevent.spawn(caller.rpc_ask, "first", _key="other", _timeout=3.0, _max_retry=1)
+        wait_until(lambda: server.asked == ["first"], SOON)
+        left = silence(caller, broker)
+        assert left.lends_reply_channels
+        gevent.spawn(caller.rpc_ask, "second", _key="other")
+        wait_until(lambda: pair_of(caller).publishing.current is not left, SOON)
+        wait_until(lambda: server.asked.count("first") == 2, SOON, "it is sent again")
+        server.gate.set()
+
+        assert first.get(timeout=SOON).value == "first"
+
+
+def test_a_reply_may_still_come_on_the_connection_that_was_left(
+    endpoint: Endpoint, broker: BrokerThread, server: GatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postage.green.amqp.detours.CHECK_INTERVAL", 0.05)
+    caller = caller_at(endpoint, broker)
+    server.gate.clear()
+    first = gevent.spawn(caller.rpc_ask, 1)
+    wait_until(lambda: server.asked == [1], SOON)
+    left = pair_of(caller).publishing.current
+    assert left.lends_reply_channels
+    read_on = stop_reading(broker)
+    second = gevent.spawn(caller.rpc_ask, 2)
+    wait_until(lambda: pair_of(caller).publishing.current is not left, SOON)
+    read_on()
+    wait_until(lambda: 2 in server.asked, SOON)
+    assert_stays(lambda: left.alive, 1.0)
+    server.gate.set()
+
+    assert [each.get(timeout=SOON).value for each in (first, second)] == [1, 2]
+    wait_until(lambda: not left.alive, SOON, "it is closed in the end")
+
+
+def test_the_end_of_what_was_left_ends_no_other_calls(
+    endpoint: Endpoint, broker: BrokerThread, server: GatedServer
+) -> None:
+    caller = caller_at(endpoint, broker)
+    calls_of(caller)._replies_directly = True  # as for a user who may declare no queue
+    for n in range(2):
+        assert caller.rpc_ask(n).value == n
+    pair = pair_of(caller)
+    left = pair.publishing.current
+    assert pair.publishing.supersede(left, pair._detours._make((left.host, left.port)))
+    pair._on_leave([])
+    server.gate.clear()
+    call = gevent.spawn(caller.rpc_ask, "mine")
+    wait_until(lambda: "mine" in server.asked, SOON)
+    left.close(1.0)
+    server.gate.set()
+
+    assert call.get(timeout=SOON).value == "mine"

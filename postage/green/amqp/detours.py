@@ -9,7 +9,7 @@ the node up after a minute.  All replies of a server wait behind those to one ba
 A channel notices when its barrier is not answered (`publish_record`).  Then another connection is
 opened, and used if the barrier is still unanswered by that time: where the whole network is slow,
 the barrier wins.  The old connection stays open until the broker has caught up, because publishes
-on it wait for their confirms, and streams may use it (`Retirable`).  Replies that
+on it wait for their confirms, and streams and replies may come on it (`Retirable`).  Replies that
 it may not have read are sent again.
 """
 
@@ -42,7 +42,7 @@ class Detours:
     """The connections that *publishing* has left.
 
     *make* opens a connection to an address.  *on_leave* is called with the publishes that the
-    broker may not have handled.
+    broker may not have handled.  *is_awaited* tells whether replies are to come on a connection.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Detours:
         publishing: Reconnecting,
         make: Callable[[tuple[str, int]], Connection],
         on_leave: Callable[[list[PublishEntry]], None],
+        is_awaited: Callable[[Connection], bool],
     ) -> None:
         self._publishing, self._make, self._on_leave = publishing, make, on_leave
+        self._is_awaited = is_awaited
         self.left: list[Connection] = []
         """Connections that were left and are still open."""
         self._is_leaving = False
@@ -80,7 +82,7 @@ class Detours:
         self.left.append(connection)
         connection.retire()
         self._on_leave(channel.take_unhandled())
-        while connection.alive and connection.has_work:
+        while connection.alive and (connection.has_work or self._is_awaited(connection)):
             gevent.sleep(CHECK_INTERVAL)
         connection.close(CLOSE_LIMIT)
         self.left.remove(connection)

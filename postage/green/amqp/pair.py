@@ -65,7 +65,11 @@ class Pair:
         """Makes exchanges and bindings of consumers again that others delete."""
         self.on_return: list[OnReturn] = []
         """Called in the hub for each request that is returned because it reached no queue."""
-        self._detours = Detours(self.publishing, self._make(PUBLISHING), self._on_leave)
+        self._detours = Detours(
+            self.publishing, self._make(PUBLISHING), self._on_leave, self._is_awaited
+        )
+        self.awaits: list[Callable[[Connection], bool]] = []
+        """Tell whether replies are to come on a connection that publishes."""
         self.on_leave: list[Callable[[], None]] = []
         """Called when another publishing connection takes the place of one that stays open."""
         self.on_failure: list[OnFailure] = []
@@ -105,6 +109,9 @@ class Pair:
         # Not the requests: a server that has them would handle them twice.
         replies = [each for each in entries if each.properties.reply_to is None]
         self._on_failure(replies, ConnectionLost("the broker has stopped reading"))
+
+    def _is_awaited(self, connection: Connection) -> bool:
+        return any(awaits(connection) for awaits in self.awaits)
 
     def _suspect(self, _error: PostageError) -> None:
         """Check the other connection: what ended this one may have made that one half-open."""

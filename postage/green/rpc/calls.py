@@ -72,9 +72,10 @@ from postage.green.rpc.peers import ECHOES, RECEIPT, Destination, PeerEvent, Pee
 from postage.green.rpc.pending import CallOutcome, CallRequest, PendingCall
 from postage.green.rpc.replies import DirectReplyQueue, ReplyQueue, private_queue
 from postage.green.rpc.reply_channels import ReplyChannels
+from postage.green.rpc.unanswered import unanswered
 from postage.green.tries import CallBudget, expiration
 from postage.log_records import counted
-from postage.message import CONNECTION_LOST, NO_ROUTE, TIMEOUT, MessageResultException
+from postage.message import CONNECTION_LOST, NO_ROUTE
 from postage.protocol import ACCESS_REFUSED
 
 __all__ = ["Calls"]
@@ -122,6 +123,7 @@ class Calls:
         pair.on_return.append(self._on_return)
         pair.on_failure.append(self._on_failure)
         pair.on_leave.append(self._on_leave)
+        pair.awaits.append(self._awaits)
 
     def __len__(self) -> int:
         """Return how many calls are in flight."""
@@ -156,7 +158,7 @@ class Calls:
             else:
                 self._try(call, budget, *route)
         # An exception result is false in a condition, but it is an outcome.
-        return self._failure(call, budget) if call.outcome is None else call.outcome
+        return unanswered(self._pair, call, budget) if call.outcome is None else call.outcome
 
     def end(self, call: PendingCall) -> None:
         """End *call* and its reply queue; never switches, and may be called twice."""
@@ -195,9 +197,9 @@ class Calls:
             return None
         if queue is None and self.peers[call.destination] is ECHOES:
             queue = self._shared_queue
-        return (
-            None if queue is None or not queue.alive else (queue.request_channel or channel, queue)
-        )
+        if queue is None or not (queue.alive and _fits(queue, connection)):
+            return None
+        return queue.request_channel or channel, queue
 
     def _try(
         self, call: PendingCall, budget: CallBudget, channel: Channel, queue: ReplyQueue
@@ -262,7 +264,7 @@ class Calls:
             with call.within(budget.remaining):
                 self._pair.wait_declared(budget.remaining)
                 connection = self._open_request_channel(call.request.exchange, budget.remaining)
-                self._open_reply_queue(call)
+                self._open_reply_queue(call, connection)
                 connection.transport.wait_writable(budget.remaining)
         except ConnectionClosed as exc:
             call.fail(CONNECTION_LOST, exc)
@@ -289,24 +291,29 @@ class Calls:
         if connection is not self._connection:
             self._connection = connection
             connection.on_end.append(partial(self._on_requests_lost, connection))
-            if self._replies_directly:  # its queue is on the connection before
-                self._shared.invalidate()
-                self._shared_queue = None
         return connection
 
-    def _open_reply_queue(self, call: PendingCall) -> None:
-        """Open the queue for the replies to *call*; wait for the probe of another call first."""
+    def _open_reply_queue(self, call: PendingCall, connection: Connection) -> None:
+        """Open the queue for the replies to *call*; wait for the probe of another call first.
+
+        Direct replies come on the connection of their request, so only a queue on *connection* will
+        do: the one before it may have been left.
+        """
         if call.own_queue is None:
             probe = self._probes.get(call.destination)
             if probe is not None and probe.call is not call:
                 self._shared.get()  # most likely, the probe finds that it can be used
                 probe.ended.wait(PROBE_WAIT)
             if self.peers[call.destination] is ECHOES:
-                self._shared.get()
+                if not _fits(self._shared.get(), connection):
+                    self._shared.invalidate()
+                    self._shared.get()
                 return
             if self.peers[call.destination] is PeerState.UNKNOWN:
                 self._probes[call.destination] = _Probe(call, gevent.event.Event())
                 self.peers.record(call.destination, PeerEvent.PROBE_STARTED)
+        elif not _fits(call.own_queue, connection):
+            call.own_queue.close()
         if call.own_queue is None or not call.own_queue.alive:
             # Thousands of first calls at once would declare all their queues before the first of
             # them gets its consumer, and so its reply.
@@ -362,35 +369,6 @@ class Calls:
         state = self.peers.record(destination, event)
         if destination in self._probes and state is not PeerState.PROBING:
             self._probes.pop(destination).ended.set()
-
-    # --- no outcome
-
-    def _failure(self, call: PendingCall, budget: CallBudget) -> MessageResultException:
-        """Return the result of a call that has no outcome, and no try or no time left."""
-        # The time of the call and that of its wait for a connection end together, in any order.
-        loss = call.loss if budget.used else call.loss or self._pair.publishing.last_error
-        if loss is not None:
-            name = TIMEOUT if isinstance(loss, OperationTimeout) else CONNECTION_LOST
-            name = NO_ROUTE if isinstance(loss, NoRoute) else name
-            return MessageResultException(name, str(loss))
-        if budget.exhausted:
-            text = f"no reply within {budget.timeout:g} s, {_tries(budget.tries)}"
-        elif budget.used:
-            text = f"no reply within {budget.total:.3g} s, {_tries(budget.used)}"
-        else:
-            text = f"it could not be sent within {budget.total:.3g} s: {self._obstacle()}"
-        return MessageResultException(TIMEOUT, text)
-
-    def _obstacle(self) -> str:
-        """Return why a call could not be sent."""
-        connection = self._pair.publishing.current
-        if not deadline.remaining():
-            return "the caller of the request that is being handled here has stopped waiting"
-        if connection is None:
-            return "there was no connection to the broker"
-        if connection.transport.blocked is not None:
-            return f"the broker takes no publishes now ({connection.transport.blocked})"
-        return "the broker did not answer"
 
     # --- in the hub: replies
 
@@ -479,6 +457,15 @@ class Calls:
         """Send further requests on the connection that takes the place of the present one."""
         self._connection = self._request_channel = None
 
+    def _awaits(self, connection: Connection) -> bool:
+        """Return whether replies to calls in flight are to come on *connection*."""
+        for call in self._pending.values():
+            own = call.own_queue
+            is_direct = self._replies_directly if own is None else own.request_channel is not None
+            if is_direct and call.way is connection:
+                return True
+        return False
+
     def _on_requests_lost(self, connection: Connection, error: PostageError) -> None:
         """End the tries on *connection*: the broker may or may not have read their requests."""
         if isinstance(error, ConnectionClosed) and connection is not self._connection:
@@ -489,10 +476,14 @@ class Calls:
 
     def _on_replies_lost(self, error: PostageError) -> None:
         """End the tries in flight whose replies would come on the shared queue."""
+        if self._shared_queue is not None and self._shared_queue.alive:
+            return  # it was that of a connection that was left
         for call in list(self._pending.values()):
             if call.own_queue is None:
                 call.end_try(error)
 
 
-def _tries(count: int) -> str:
-    return "1 try" if count == 1 else f"{count} tries"
+def _fits(queue: ReplyQueue, connection: Connection) -> bool:
+    """Return whether a request can be sent on *connection* if its reply shall come on *queue*."""
+    own = queue.request_channel
+    return own is None or (own.alive and own.transport is connection.transport)
