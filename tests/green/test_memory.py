@@ -88,6 +88,20 @@ def test_messages_wait_in_the_broker_and_none_is_lost(endpoint: Endpoint, kind: 
     assert sorted(numbers(worker.ended)) == list(range(MANY))
 
 
+def test_several_queues_of_a_processor_lose_none(endpoint: Endpoint) -> None:
+    """The windows of all its consumers, which share a channel, change at once."""
+    keys = "abcd"
+    worker = at(endpoint, Worker, endpoint.at(*((endpoint.sub(key), key) for key in keys)))
+    producer = endpoint.producer()
+    with running(worker):
+        for number in range(len(keys) * MANY):
+            producer.message_work(number, FAT, _key=keys[number % len(keys)])
+        wait_until(is_full, SOON)
+        worker.gate.set()
+        wait_until(lambda: len(worker.ended) == len(keys) * MANY, SOON)
+    assert sorted(numbers(worker.ended)) == [*range(len(keys) * MANY)]
+
+
 def test_they_come_in_their_order(endpoint: Endpoint) -> None:
     class OneByOne(Worker):
         concurrency = 1

@@ -17,7 +17,7 @@ from postage.errors import OperationTimeout, PostageError
 from postage.green.amqp.codec import Codec
 from postage.green.amqp.delivery import Acks, Delivery
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.intake import Window
+from postage.green.amqp.intake import Window, cancel_consumer
 from postage.green.amqp.transport import Transport
 from postage.green.amqp.waiting import Answer, Callbacks
 
@@ -84,7 +84,7 @@ class ConsumerCancels:
         self._cancelling.add(tag)
         try:
             if self.has_consumer(tag) and (on_wire := self._end_window(tag)) is not None:
-                self._ask("basic.cancel", self._pika.basic_cancel, consumer_tag=on_wire)
+                self._ask("basic.cancel", partial(cancel_consumer, self._pika), tag=on_wire)
         except PostageError as exc:
             logger.debug("%r: its consumer %s could not be cancelled: %s", self, tag, exc)
         finally:
@@ -106,7 +106,7 @@ class ConsumerCancels:
             self._remove_consumer(tag)
         elif drop or self.shared:
             self._cancelling.add(tag)
-            self._pika.basic_cancel(on_wire, callback=partial(self._on_cancelled, tag))
+            cancel_consumer(self._pika, on_wire, partial(self._on_cancelled, tag))
         else:
             # Without a callback pika sends nowait, at once, even while another request waits for
             # its answer.  pika keeps the tag until the channel ends; this channel ends soon.

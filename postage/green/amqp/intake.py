@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import pika.channel
+import pika.spec
 
 from postage.budget import (
     Holding,
@@ -37,7 +38,7 @@ from postage.green.amqp.hub_logging import HubLogger
 from postage.green.amqp.transport import Transport
 from postage.typed_queue import PLAIN
 
-__all__ = ["Intake", "Window", "new_tag"]
+__all__ = ["Intake", "Window", "cancel_consumer", "new_tag"]
 
 logger = HubLogger(__name__)
 
@@ -53,6 +54,24 @@ _tags = itertools.count(1)
 def new_tag() -> str:
     """Return a consumer tag that no other consumer of the process has."""
     return f"postage-{next(_tags)}"
+
+
+def cancel_consumer(
+    channel: pika.channel.Channel, tag: str, callback: Callable[[Any], object]
+) -> None:
+    """Cancel the consumer *tag*; *callback* gets the answer of the broker to that.  Never switches.
+
+    pika calls the callbacks of all cancels of a channel at the answer to the first of them, while
+    the broker still sends to the other consumers: what arrived for them would have no consumer.
+    """
+    channel.callbacks.add(
+        channel.channel_number, pika.spec.Basic.CancelOk, callback, arguments={"consumer_tag": tag}
+    )
+    channel.basic_cancel(tag, callback=_ignore)
+
+
+def _ignore(_frame: object) -> None:
+    """Do nothing; with a callback, pika asks for an answer."""
 
 
 class Window:
@@ -126,10 +145,10 @@ class Window:
             self._codec.add_consumer(number, old, self._give_back, NOTHING)
         if self.may_vanish:
             self._restart()
-            self._channel.basic_cancel(old, callback=partial(self._on_cancelled, old))
+            cancel_consumer(self._channel, old, partial(self._on_cancelled, old))
         else:
             self._move(WindowEvent.CHANGE)
-            self._channel.basic_cancel(old, callback=partial(self._on_changed, old))
+            cancel_consumer(self._channel, old, partial(self._on_changed, old))
 
     def end(self) -> str | None:
         """Never start another consumer; return the tag to cancel, or None: that has been done."""
