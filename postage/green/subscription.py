@@ -169,8 +169,10 @@ class Subscription:
     def _end_consumer(self, queue: QueueDeclaration) -> None:
         channel, tag = self._channel_of(queue), queue.consumer_tag
         if self._queue_of_tag.pop(tag, None) is not None and channel is not None:
+            held = {each.consumer_tag for each in channel.in_progress}
+            self._cancelled_tags = [each for each in self._cancelled_tags if each in held]
             self._cancelled_tags.append(tag)
-            channel.cancel_nowait(tag)
+            channel.cancel_nowait(tag, forget=True)
 
     def add(self, queue: QueueDeclaration) -> None:
         """Also consume from *queue*, which is declared; switches.

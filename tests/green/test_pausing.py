@@ -66,6 +66,26 @@ def test_a_pause_and_its_end_in_one_turn(endpoint):
     assert (made.counts["cancelled"], made.counts["missing"]) == (0, 0)
 
 
+def test_many_pauses_leave_nothing_behind(endpoint):
+    made = worker(endpoint)
+    made.gate.set()
+    with running(made):
+        subscription = made.consumer._subscription
+        wait_until(lambda: made.consumer.consuming, SOON)
+        channel = subscription._channel
+        for _ in range(20):
+            made.pause()
+            made.resume()
+            wait_until(lambda: made.consumer.consuming, SOON)
+        assert subscription._channel is channel
+        kept = channel.windows, channel._pika._cancelled, subscription._cancelled_tags
+        wait_until(lambda: max(map(len, kept)) <= 1, SOON)
+        consumers = [each for each in channel.codec._consumers if each[0] == channel.number]
+        assert len(consumers) == 1
+        send(endpoint, 1)
+        wait_until(lambda: made.ended == [1], SOON)
+
+
 def test_it_can_be_paused_before_it_starts(endpoint):
     made = worker(endpoint)
     made.gate.set()

@@ -91,11 +91,12 @@ class ConsumerCancels:
             self._cancelling.discard(tag)
         self._remove_consumer(tag)
 
-    def cancel_nowait(self, tag: str, *, drop: bool = False) -> None:
+    def cancel_nowait(self, tag: str, *, drop: bool = False, forget: bool = False) -> None:
         """End a consumer without waiting; never switches.
 
         Deliveries that the broker sent before it saw the cancel still come to the callback.  With
-        *drop*, for a consumer that does not acknowledge, they are dropped.
+        *drop*, for a consumer that does not acknowledge, they are dropped.  *forget*: the channel
+        stays open, so what is kept for the consumer goes when the broker has answered.
         """
         if drop:
             self.codec.discard_consumer(self.number, tag)
@@ -104,7 +105,7 @@ class ConsumerCancels:
         on_wire = self._end_window(tag)
         if on_wire is None:
             self._remove_consumer(tag)
-        elif drop or self.shared:
+        elif drop or forget or self.shared:
             self._cancelling.add(tag)
             cancel_consumer(self._pika, on_wire, partial(self._on_cancelled, tag))
         else:
