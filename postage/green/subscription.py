@@ -419,7 +419,8 @@ class Subscription:
         unanswered = OperationTimeout("basic.consume", PATIENCE)
         try:
             with channel.turn, silence_reported(queue, PATIENCE), answer_within(limit, unanswered):
-                channel.consume(queue.name, receive, options=options, **asked)
+                if tag in self._queue_of_tag:  # else it was held while it waited for its turn
+                    channel.consume(queue.name, receive, options=options, **asked)
         except BaseException as exc:
             if self._queue_of_tag.pop(tag, None) is not None:
                 self._cancelled_tags.append(tag)

@@ -86,6 +86,26 @@ def test_many_pauses_leave_nothing_behind(endpoint):
         wait_until(lambda: made.ended == [1], SOON)
 
 
+def test_a_pause_catches_a_consumer_that_waits_for_its_turn(endpoint):
+    made = worker(endpoint)
+    made.gate.set()
+    with running(made):
+        wait_until(lambda: made.consumer.consuming, SOON)
+        subscription = made.consumer._subscription
+        channel = subscription._channel
+        made.pause()
+        wait_until(lambda: not channel.statistics().consumers, SOON)
+        channel.turn.acquire()  # as if another queue were being consumed from
+        made.resume()
+        wait_until(lambda: subscription._queue_of_tag, SOON)
+        channel.turn.release()
+        made.pause()
+        assert_stays(lambda: channel.statistics().consumers == 0, 0.2)
+        made.resume()
+        send(endpoint, 1)
+        wait_until(lambda: made.ended == [1], SOON)
+
+
 def test_it_can_be_paused_before_it_starts(endpoint):
     made = worker(endpoint)
     made.gate.set()
