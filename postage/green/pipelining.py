@@ -80,10 +80,11 @@ def pipelined() -> Iterator[None]:
     pipeline = Pipeline()
     token = _current.set(pipeline)
     try:
-        yield
+        try:
+            yield
+        finally:
+            _current.reset(token)
+        pipeline.join()
     except BaseException:
         pipeline.kill()
         raise
-    finally:
-        _current.reset(token)
-    pipeline.join()

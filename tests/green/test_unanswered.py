@@ -138,6 +138,7 @@ def test_no_publish_waits_long_for_a_queue_in_a_pipelined_block(
         assert watch.own < LIMIT
         assert pair_of(producer).declaring, "the queue still gets no answer"
         making.kill()
+        assert not pair_of(producer).declaring, "the block has ended"
         server.gate.set()
 
 
