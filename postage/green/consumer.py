@@ -377,9 +377,8 @@ class GenericConsumer:
         if on_end is not None:
             self._ending.rawlink(lambda ending: on_end(cast("Exception | None", ending.exception)))
         self.door = hub_door()
-        self._subscription = Subscription(
-            self._runtime, self._topology, on_delivery, self._fail, self.counts
-        )
+        arguments = self._runtime, self._topology, on_delivery, self._fail, self.counts
+        self._subscription = Subscription(*arguments)
         limits = {"prefetch": self._full_prefetch, "max_body": max_body, "note": self.copies.note}
         self._subscription.limits = limits
         self._subscription.start()

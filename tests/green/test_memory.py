@@ -8,7 +8,7 @@ import pytest
 
 from postage import messaging
 from postage.budget import FULL, weight
-from postage.green.amqp.intake import Intake
+from postage.green.amqp.intake import Intake, Window
 from postage.testing.polling import wait_until
 from tests.support.endpoints import Endpoint
 from tests.support.proxy import Proxy
@@ -100,6 +100,28 @@ def test_several_queues_of_a_processor_lose_none(endpoint: Endpoint) -> None:
         worker.gate.set()
         wait_until(lambda: len(worker.ended) == len(keys) * MANY, SOON)
     assert sorted(numbers(worker.ended)) == [*range(len(keys) * MANY)]
+
+
+def test_a_pause_while_a_window_changes_loses_none(
+    endpoint: Endpoint, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, changed = Window.change, []
+
+    def change_and_pause(window: Window, size: int) -> None:
+        change(window, size)
+        if not changed:
+            changed.append(window)
+            worker.pause()
+
+    monkeypatch.setattr(Window, "change", change_and_pause)
+    send(endpoint)  # they come at once, so some are on their way when the window changes
+    with running(worker):
+        wait_until(lambda: changed, SOON)
+        worker.gate.set()
+        wait_until(lambda: not worker.statistics().busy, SOON)
+        worker.resume()
+        wait_until(lambda: len(worker.ended) == MANY, SOON)
+    assert sorted(numbers(worker.ended)) == [*range(MANY)]
 
 
 def test_they_come_in_their_order(endpoint: Endpoint) -> None:

@@ -208,8 +208,9 @@ class ConsumerCancels:
 
     def _remove_consumer(self, tag: str) -> None:
         self._consumers.discard(tag)
-        window = self.windows.pop(tag, None)
+        window, ended = self.windows.pop(tag, None), {tag}
         if window is not None:
             window.end()
-            self.codec.discard_consumer(self.number, window.on_wire)
-        self.codec.discard_consumer(self.number, tag)
+            ended = {tag, window.on_wire} - window.leaving  # it discards these itself
+        for each in ended:
+            self.codec.discard_consumer(self.number, each)

@@ -82,7 +82,7 @@ class Window:
 
     __slots__ = (
         "_channel", "_codec", "_max_body", "_receive", "_state", "_tag", "full",
-        "heaviest", "may_vanish", "no_ack", "on_wire", "options", "queue", "size",
+        "heaviest", "leaving", "may_vanish", "no_ack", "on_wire", "options", "queue", "size",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - the arguments of a consumer
@@ -108,6 +108,8 @@ class Window:
         """Bytes of its heaviest message of late."""
         self._tag = self.on_wire = tag
         """The tag by which the broker knows its consumer."""
+        self.leaving: set[str] = set()
+        """The tags whose cancel has no answer yet: the broker may still send to them."""
 
     def __repr__(self) -> str:
         return f"<Window of {self.size} on queue {self.queue!r}, {self._state.name.lower()}>"
@@ -140,6 +142,7 @@ class Window:
         """Let the broker send *size* messages in advance; never switches."""
         shrinks = not self.size or size < self.size
         old, self.size = self.on_wire, size
+        self.leaving.add(old)
         if shrinks:
             number = self._channel.channel_number
             self._codec.add_consumer(number, old, self._give_back, NOTHING)
@@ -166,6 +169,7 @@ class Window:
             self._restart()
 
     def _on_cancelled(self, old: str, _frame: Any) -> None:
+        self.leaving.discard(old)
         self._codec.discard_consumer(self._channel.channel_number, old)
 
     def _restart(self) -> None:
