@@ -11,6 +11,8 @@ from postage.services.contract.schemas import SCHEMAS, Json
 __all__ = ["example_of"]
 
 _DEEPEST = 40
+_MOST_STEPS = 5000
+"""Schemas that are looked at for one example: of some types every example is huge."""
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:30:00Z",
@@ -28,6 +30,10 @@ class _NoExample(Exception):
     """There is no telling what would fit."""
 
 
+class _TooLarge(Exception):
+    """An example would take too long, and nobody would read it."""
+
+
 def example_of(schema: Json, named: Mapping[str, Json]) -> Any:
     """Return a value that fits *schema*; None if no such value can be found.
 
@@ -36,15 +42,20 @@ def example_of(schema: Json, named: Mapping[str, Json]) -> Any:
     """
     try:
         return _Maker(named).value(schema, 0)
-    except _NoExample:
+    except (_NoExample, _TooLarge):
         return None
 
 
 class _Maker:
     def __init__(self, named: Mapping[str, Json]) -> None:
         self._named = named
+        self._within: list[str] = []  # the references that are being followed
+        self._steps = 0
 
     def value(self, schema: Json, depth: int) -> Any:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise _TooLarge
         if depth > _DEEPEST:
             raise _NoExample
         for key in ("const", "default"):
@@ -54,7 +65,7 @@ class _Maker:
             if schema.get(key):
                 return schema[key][0]
         if "$ref" in schema:
-            return self.value(self._target(schema["$ref"]), depth + 1)
+            return self._of_reference(schema["$ref"], depth)
         if schema.get("allOf"):
             return self.value(schema["allOf"][0], depth + 1)
         if choices := schema.get("anyOf") or schema.get("oneOf"):
@@ -62,6 +73,16 @@ class _Maker:
         kinds = schema.get("type", "string")
         kind = kinds if isinstance(kinds, str) else kinds[0]
         return self._of_kind(kind, schema, depth)
+
+    def _of_reference(self, ref: str, depth: int) -> Any:
+        # A type in itself: another choice ends the recursion, or nothing does.
+        if ref in self._within:
+            raise _NoExample
+        self._within.append(ref)
+        try:
+            return self.value(self._target(ref), depth + 1)
+        finally:
+            self._within.pop()
 
     def _target(self, ref: str) -> Json:
         key, *path = ref.removeprefix(SCHEMAS).split("/")

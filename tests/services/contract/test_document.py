@@ -7,10 +7,11 @@ import functools
 import gzip
 import json
 from collections.abc import Iterator
-from dataclasses import make_dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,3 +251,63 @@ def test_types_of_one_name_are_told_apart():
     assert schemas["a.Same"]["properties"] == {"x": {"type": "integer"}}
     assert schemas["b.Same"]["properties"] == {"x": {"type": "string"}}
     assert "Same" not in schemas
+
+
+class Number(msgspec.Struct, tag=True):
+    value: int
+
+
+class Sum(msgspec.Struct, tag=True):
+    parts: tuple[Term, Term, Term, Term]
+
+
+class Product(msgspec.Struct, tag=True):
+    parts: tuple[Term, Term, Term, Term]
+
+
+Term = Sum | Product | Number
+
+
+class Pair(msgspec.Struct):
+    left: Pair | None
+    right: Pair | None
+
+
+class Endless(msgspec.Struct):
+    inner: Endless
+
+
+@dataclass
+class Wide:
+    rows: Annotated[list[int], msgspec.Meta(min_length=10**7)]
+
+
+class Recursive(Service):
+    queue = "recursive"
+
+    @rpc
+    def reduce(self, term: Term) -> None: ...
+
+    @rpc
+    def mirror(self, pair: Pair) -> None: ...
+
+    @rpc
+    def never(self, endless: Endless) -> None: ...
+
+    @rpc
+    def widen(self, wide: Wide) -> None: ...
+
+
+def test_examples_of_recursive_types_are_small():
+    messages = document_of([Served.of(Recursive)], title="r")["components"]["messages"]
+
+    def given(name: str) -> Any:
+        example = messages[f"Recursive.{name}"]["examples"][0]["payload"]
+        return example["content"]["parameters"]
+
+    number = {"type": "Number", "value": 1}
+    product = {"type": "Product", "parts": [number] * 4}
+    assert given("reduce") == {"term": {"type": "Sum", "parts": [product] * 4}}
+    assert given("mirror") == {"pair": {"left": None, "right": None}}
+    for name in ("never", "widen"):
+        assert "examples" not in messages[f"Recursive.{name}"]
