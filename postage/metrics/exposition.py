@@ -62,10 +62,12 @@ def merged(pages: Iterable[str]) -> Iterator[str]:
     """
     blocks: dict[str, list[str]] = {}
     for page in pages:
-        for block in page.split("# HELP ")[1:]:
+        # At the beginning of a line, as a text may contain it anywhere, but contains no newline.
+        for block in f"\n{page}".split("\n# HELP ")[1:]:
             help_, _, rest = block.partition("\n")
             type_, _, samples = rest.partition("\n")
             head = f"# HELP {help_}\n{type_}\n"
+            samples = samples if samples.endswith("\n") else f"{samples}\n"
             blocks.setdefault(help_.partition(" ")[0], [head]).append(samples)
     for parts in blocks.values():
         yield "".join(parts)

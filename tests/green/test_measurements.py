@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 import postage.cli.running.metrics_page as pages
 from postage import messaging
@@ -92,6 +92,34 @@ def test_the_page_has_the_metrics_of_the_program(monkeypatch: Any) -> None:
     assert 'orders_total{worker="3",shop="a\\"b"} 2.0\n' in text
     assert "orders_created" not in text
     assert text.count("# TYPE postage_info ") == 1
+
+
+def test_a_label_worker_of_the_program_is_renamed(monkeypatch: Any) -> None:
+    registry = CollectorRegistry()
+    jobs = Counter("jobs", "Jobs.", ["worker"], registry=registry)
+    jobs.labels(worker="resize").inc(2)
+    both = Counter("both", "Both.", ["worker", "exported_worker"], registry=registry)
+    both.labels(worker="a", exported_worker="b").inc()
+    monkeypatch.setattr("prometheus_client.REGISTRY", registry)
+
+    text = MetricsPage([], number=3).own().decode()
+    assert 'jobs_total{worker="3",exported_worker="resize"} 2.0\n' in text
+    own = 'worker="3",exported_exported_worker="a",exported_worker="b"'
+    assert f"both_total{{{own}}} 1.0\n" in text
+
+
+def test_a_metric_that_fails_leaves_the_page(monkeypatch: Any, caplog: Any) -> None:
+    registry = CollectorRegistry()
+    Counter("orders", "Orders.", registry=registry).inc(2)
+    Gauge("depth", "Depth.", registry=registry).set_function(lambda: 1 / 0)
+    monkeypatch.setattr("prometheus_client.REGISTRY", registry)
+
+    text = MetricsPage([]).all().decode()
+    assert 'postage_worker_up{worker="0"} 1\n' in text
+    assert 'postage_info{worker="0"' in text
+    assert 'orders_total{worker="0"} 2.0\n' in text
+    assert "Metrics of the program could not be read" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_page_is_kept_for_a_second(monkeypatch: Any) -> None:

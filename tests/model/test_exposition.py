@@ -57,3 +57,17 @@ def test_blocks_of_a_family_are_put_together() -> None:
     assert text.count("# TYPE") == 2
     read = {each.name: [sample.value for sample in each.samples] for each in parsed(text)}
     assert read == {"one": [1.0, 2.0], "two": [0.0, -1.0, -2.0]}
+
+
+def test_what_looks_like_a_head_stays_in_its_label() -> None:
+    odd = "# HELP x\n# TYPE x\n# HELP "
+    pages = []
+    for worker in range(2):
+        one, two = Family("one", "gauge", f"One. {odd}"), Family("two", "gauge", "Two.")
+        one.add(worker, labels_text((("name", odd),)))
+        two.add(-worker)
+        pages.append(page(one, two))
+
+    read = {each.name: each.samples for each in parsed("".join(merged(pages)))}
+    assert [each.labels for each in read["one"]] == [{"name": odd}] * 2
+    assert [each.value for each in read["two"]] == [0.0, -1.0]

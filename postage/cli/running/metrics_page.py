@@ -20,7 +20,7 @@ import contextlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -30,8 +30,11 @@ from gevent.lock import Semaphore
 
 from postage.cli.options import EVERYWHERE, LOOPBACK, HostPort
 from postage.green import MessageProcessor
+from postage.log_records import counted, logger_of, place_of
 from postage.metrics.exposition import Family, labels_text, merged
 from postage.metrics.measurements import Measurements
+
+logger = logger_of(__name__)
 
 SLICE = 0.002
 """Seconds after which other greenlets run."""
@@ -45,6 +48,7 @@ LARGEST = 64 << 20
 """Bytes of the page of another worker."""
 OWN_PAGE = "/metrics/own"
 PREFIX = "postage_"
+OUR_LABEL = "worker"
 
 
 class MetricsPage:
@@ -104,7 +108,7 @@ class MetricsPage:
         pages |= {number: page.value for number, page in asked.items() if page.value}
         up = Family("postage_worker_up", "gauge", "Whether the worker answers.")
         for number in range(self._workers):
-            up.add(int(number in pages), labels_text((("worker", str(number)),)))
+            up.add(int(number in pages), labels_text(((OUR_LABEL, str(number)),)))
         ordered = [pages[number] for number in sorted(pages)]
         return "".join(merged(["".join(up.lines()), *ordered]))
 
@@ -132,12 +136,19 @@ def _received(connection: Any) -> bytes:
     return b"".join(parts)
 
 
-def _of_the_program(number: int) -> Iterable[Family]:
-    """Return what the program itself has registered with prometheus_client, if it uses that."""
+def _of_the_program(number: int) -> Iterator[Family]:
+    """Return what the program itself has registered with prometheus_client, if it uses that.
+
+    Code of the user may run.  If it fails, the log says so, and what follows it is left out.
+    """
     library = sys.modules.get("prometheus_client")
     if library is None:
-        return ()
-    return _read(library.REGISTRY, number)
+        return
+    try:
+        yield from _read(library.REGISTRY, number)
+    except Exception as exc:
+        sort = counted(*place_of(exc))
+        logger.exception("Metrics of the program could not be read.", extra=sort)
 
 
 def _read(registry: Any, number: int) -> Iterator[Family]:
@@ -150,9 +161,23 @@ def _read(registry: Any, number: int) -> Iterator[Family]:
         family = Family(name, kind, metric.documentation)
         for sample in metric.samples:
             if sample.name.startswith(name) and not sample.name.endswith("_created"):
-                labels = labels_text((("worker", str(number)), *sorted(sample.labels.items())))
+                own = sorted(_beside_ours(sample.labels).items())
+                labels = labels_text(((OUR_LABEL, str(number)), *own))
                 family.add(float(sample.value), labels, sample.name[len(name) :])
         yield family
+
+
+def _beside_ours(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return *labels*; one that is called as `OUR_LABEL` is renamed as Prometheus would do it.
+
+    Prometheus takes nothing of a page in which a series has two labels of one name.
+    """
+    if OUR_LABEL not in labels:
+        return labels
+    name = f"exported_{OUR_LABEL}"
+    while name in labels:
+        name = f"exported_{name}"
+    return {name if each == OUR_LABEL else each: value for each, value in labels.items()}
 
 
 _KINDS = frozenset({"counter", "gauge", "histogram", "summary"})
