@@ -29,6 +29,11 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def reads_terminal() -> bool:
+    """Tell whether stdin is a terminal, where a person can answer."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def may_colour(*, refused: bool = False) -> bool:
     """Tell whether stdout takes colours: a terminal, unless NO_COLOR or the user refuses them."""
     plain = os.environ.get("NO_COLOR") or _MONOCHROME.match(os.environ.get("TERM", ""))

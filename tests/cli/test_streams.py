@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import gevent
 import pytest
 
 from postage import messaging
@@ -33,6 +34,9 @@ COMMANDS = {
     "check": ("check", "fleet"),
     "broker": ("broker", "--port", "0"),
     "completion": ("completion", "zsh"),
+    "holding": ("run", "holding:Plain"),
+    "stubs": ("contract", "stubs", "-"),
+    "top": ("top", "monitor"),
 }
 FULL = "Error: cannot write to stdout: No space left on device\n"
 
@@ -182,3 +186,43 @@ def test_a_full_or_closed_stderr_keeps_the_exit_code(stderr: str):
     command = f"{sys.executable} -m postage run nosuch {stderr}"
 
     assert subprocess.run(command, shell=True, check=False, cwd=PROGRAMS).returncode == 2  # noqa: S602
+
+
+CLOSED = ("sh", "-c", 'exec "$@" <&- >&-', "sh")
+
+
+def test_what_needs_stdin_says_so(start: Started):
+    ends = [end_of(popen) for popen in [start(each, through=CLOSED) for each in ("top", "stubs")]]
+
+    assert [code for code, _ in ends] == [2, 2]
+    assert ends[0][1].startswith("Error: `postage top` needs a terminal")
+    assert ends[1][1] == "Error: stdin is closed, so no contract can be read from it\n"
+
+
+def test_tail_without_stderr_prints_messages_alone(start: Started, broker_env):
+    shell = ("sh", "-c", 'exec "$@" 2>&-', "sh")
+    popen = start("tail", through=shell, stdout=subprocess.PIPE)
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        while not select.select([popen.stdout], [], [], 0.1)[0]:
+            raw.send("cli-fleet", "unheard", b"1")
+    assert popen.stdout is not None
+    assert popen.stdout.readline().startswith('{"exchange": "cli-fleet", ')
+
+
+class Holder(messaging.GenericProducer):
+    eks = ((exchange("cli-holding", "direct"), "plain"),)
+    rpc_timeout, max_retry = SOON, 0
+
+
+def test_a_flight_record_that_nobody_reads_harms_no_handler(start: Started):
+    reading, writing = os.pipe()
+    popen, holder = start("holding", stderr=writing), Holder()
+    os.close(writing)
+    wait_until(lambda: holder.rpc_hold(0).value == "done", SOON)
+    os.close(reading)
+    call = holder.rpc_hold.later(0.5)
+    while not call.ready():
+        popen.send_signal(signal.SIGUSR1)
+        gevent.sleep(0.05)
+
+    assert call.get().value == "done"

@@ -141,6 +141,8 @@ def _shown(source: str) -> str:
 
 def _document_in(source: str) -> Any:
     """Return what is in a file, as an encoder decodes it."""
+    if source == "-" and sys.stdin is None:
+        raise CommandFailed("stdin is closed, so no contract can be read from it")
     try:
         with sys.stdin.buffer if source == "-" else Path(source).open("rb") as file:
             text = file.read(LARGEST + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from postage.cli.exits import print_error
 from postage.cli.fleet.descriptions import COLUMNS, row
 from postage.cli.options import examples, json_option, seconds_option, url_option
 from postage.cli.output import print_json, print_text, table
@@ -36,6 +37,6 @@ def command(name: str | None, *, as_json: bool, wait: float) -> None:
     if as_json:
         print_json(found)
     elif not found:
-        click.echo("Nobody has answered.", err=True)
+        print_error("Nobody has answered.")
     else:
         print_text("\n".join(table(COLUMNS, [row(each) for each in found])))

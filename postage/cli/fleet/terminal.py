@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from postage.cli.exits import CommandFailed
+from postage.cli.output import is_terminal, reads_terminal
 
 ENDED = ""
 """Read in place of a key when the terminal has been closed."""
@@ -18,7 +19,7 @@ ENDED = ""
 
 def need_terminal(command: str, alternative: str) -> None:
     """Raise `CommandFailed` if *command* cannot draw here; *alternative* is added to the text."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (reads_terminal() and is_terminal()):
         raise CommandFailed(f"{command} needs a terminal, to draw and to read keys; {alternative}")
     name = os.environ.get("TERM", "")
     if name in ("", "dumb", "unknown"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from postage.cli.exits import Code, CommandFailed, print_error
 from postage.cli.options import examples
-from postage.cli.output import print_text, sanitized
+from postage.cli.output import print_text, reads_terminal, sanitized
 from postage.cli.parked.editable import Editable, EditRefused
 from postage.cli.parked.editor import EditedFile
 from postage.cli.parked.pages import parked_arguments
@@ -67,7 +66,7 @@ def edited(editable: Editable, file: EditedFile) -> bytes | None:
             return editable.body_from(text)
         except EditRefused as exc:
             problem = f"this cannot be sent: {sanitized(exc)}"
-        if not sys.stdin.isatty():
+        if not reads_terminal():
             raise CommandFailed(f"{problem}; nothing is changed", Code.ERROR_RESULT)
         print_error(problem)
         if not click.confirm("Edit again?", default=True, err=True):

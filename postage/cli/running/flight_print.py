@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from postage.flight_recorder import WINDOW, flight_recorder
@@ -33,4 +34,6 @@ def _print_record(_number: int, frame: FrameType | None) -> None:
     lines = flight_recorder.lines() or ["nothing"]
     title = f"Flight record of process {os.getpid()}, the last {WINDOW:g} s:"
     text = "\n".join([title, *(f"    {line}" for line in lines), f"    runs now: {now}"])
-    os.write(sys.stderr.fileno(), f"{text}\n".encode(errors="backslashreplace"))
+    if sys.stderr is not None:  # it was open at the start
+        with suppress(OSError):  # nobody reads it: the error would be raised in whatever runs now
+            os.write(sys.stderr.fileno(), f"{text}\n".encode(errors="backslashreplace"))

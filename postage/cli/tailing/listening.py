@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 
 from postage.cli.arguments import exchange_named, explain_missing
-from postage.cli.exits import CommandFailed
+from postage.cli.exits import CommandFailed, print_error
 from postage.cli.output import print_json, print_text
 from postage.cli.remote import Remote
 from postage.cli.tailing.readable import readable
@@ -59,7 +59,7 @@ def listen(
         if next(numbers) == count:
             stream.stop_consuming()
 
-    print(f"Listening to {exchange.name!r} by {key!r}.", file=sys.stderr, flush=True)
+    print_error(f"Listening to {exchange.name!r} by {key!r}.")
     try:
         stream.start_consuming(print_message)
     finally:
