@@ -41,7 +41,9 @@ def may_colour(*, refused: bool = False) -> bool:
 
 
 def print_text(text: str) -> None:
-    """Print *text* and flush."""
+    """Print *text* and flush; letters that the encoding of stdout lacks are escaped."""
+    if getattr(sys.stdout, "errors", "") == "strict":
+        text = text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
     print(text, flush=True)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from postage import messaging
 from postage.testing.polling import wait_until
-from tests.cli.support import PROGRAMS, SOON, running, with_url
+from tests.cli.support import PROGRAMS, SOON, postage, running, with_url
 from tests.support.endpoints import exchange
 from tests.support.programs import ROOT, Program
 from tests.support.raw import raw_to
@@ -226,3 +226,11 @@ def test_a_flight_record_that_nobody_reads_harms_no_handler(start: Started):
         gevent.sleep(0.05)
 
     assert call.get().value == "done"
+
+
+def test_letters_that_stdout_lacks_are_escaped():
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ended = postage("explain", env=env)
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "The connection for \\u2026 is lost; reconnecting\n" in ended.stdout

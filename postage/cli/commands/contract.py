@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from postage.cli.exits import Code, CommandFailed
@@ -112,9 +110,7 @@ def stubs(source: str) -> None:
     from postage.cli.checking.contracts import stubs_from  # noqa: PLC0415 - after patching
 
     # Letters that the encoding of stdout lacks are in texts only, where Python knows the escapes.
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = stubs_from(source).rstrip().encode(encoding, "backslashreplace")
-    print_text(text.decode(encoding))
+    print_text(stubs_from(source).rstrip())
 
 
 @command.command(epilog=examples("postage contract html stock.json > stock.html"))
