@@ -68,7 +68,8 @@ class HostPortParam(click.ParamType):  # type: ignore[type-arg]  # as above
         """Return *value* as a `HostPort`; fail if its port is not from the lowest to 65535."""
         host, colon, port = str(value).rpartition(":")
         in_brackets = host.startswith("[") and host.endswith("]")
-        if not (port.isascii() and port.isdigit() and self._lowest <= int(port) <= HIGHEST_PORT):
+        is_number = port.isascii() and port.isdigit() and len(port) <= len(str(HIGHEST_PORT))
+        if not (is_number and self._lowest <= int(port) <= HIGHEST_PORT):
             text = f"{value!r} does not end with a port from {self._lowest} to {HIGHEST_PORT}."
             self.fail(text, param, ctx)
         if "/" in host or (":" in host and not in_brackets):

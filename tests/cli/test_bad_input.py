@@ -5,10 +5,14 @@ Each is found before anything runs, or the broker refuses it, so all of them run
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.cli.support import in_process, postage, running
-from tests.support.programs import Program
+from tests.support.programs import ROOT, Program
 
 SECRET = "not-the-password"
 LONG = "k" * 256
@@ -25,6 +29,8 @@ USAGE = {
     ("describe",): "Error: Missing argument 'NAME'.",
     ("health", "port"): "Error: Invalid value for 'PORT'",
     ("health", "0"): "Error: Invalid value for 'PORT'",
+    ("health", "9" * 5000): "Error: Invalid value for 'PORT'",
+    ("contract", "check", "-", "-"): "Error: OLD and NEW are both stdin",
     ("health", "::1:8086"): "Error: Invalid value for 'PORT': '::1:8086' is no HOST:PORT; IPv6",
     ("run", "a", "--health", "65536"): "Error: Invalid value for '--health'",
     ("run", "a", "--health", "h:"): "Error: Invalid value for '--health': 'h:' does not end with a",
@@ -40,7 +46,9 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "line"), USAGE.items(), ids=map(" ".join, USAGE))
+@pytest.mark.parametrize(
+    ("arguments", "line"), USAGE.items(), ids=[" ".join(each)[:60] for each in USAGE]
+)
 def test_a_mistake_in_usage_is_exit_code_2(capsys, arguments: tuple[str, ...], line: str):
     ended = in_process(capsys, *arguments)
 
@@ -157,3 +165,15 @@ def test_a_command_cannot_use_a_broker_of_its_own(capsys, monkeypatch, arguments
         assert (ended.code, ended.stdout) == (2, "")
         assert ended.stderr.startswith("Error: embedded://")
         assert "is a broker inside one process, and this command is another" in ended.stderr
+
+
+@pytest.mark.parametrize("words", ["run a.py", "check fleet", "run fleet --reload"])
+def test_a_working_directory_that_was_deleted_is_one_line(tmp_path, words: str):
+    command = f"cd {tmp_path}; rmdir {tmp_path}; exec {sys.executable} -m postage {words}"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(  # noqa: S602 - our own command
+        command, shell=True, check=False, env=env, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "Error: the working directory was deleted: change to one that exists\n"

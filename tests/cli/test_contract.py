@@ -191,6 +191,10 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "deep YAML": ("a.yaml", b"[" * 500 + b"]" * 500, "nests deeper than 200 levels"),
     "aliases": ("a.yaml", b"a: &x [1]\nb: [*x, *x]", "a contract has no aliases"),
     "a date": ("a.yaml", b"a: 2026-01-31", "a.yaml is no YAML: "),
+    **{
+        f"a value of no {tag}": ("a.yaml", b"a: !!%s x" % tag.encode(), "a.yaml is no YAML: ")
+        for tag in ("bool", "timestamp", "int", "float", "binary")
+    },
     "a tag": ("a.yaml", b"!!python/object/apply:os.getcwd []", "a.yaml is no YAML: "),
     "a folder": ("./", b"", "cannot read ./: Is a directory"),
 }
@@ -258,3 +262,10 @@ def test_export_wants_either_a_module_or_a_place():
             2,
             "Error: give MODULE[:NAME]..., or --from EXCHANGE KEY\n",
         )
+
+
+def test_a_source_that_no_path_can_be_is_one_line():
+    ended = contract("html", "a" * 300)
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Error: No module named 'aaa")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def contract_from(source: str) -> Contract:
     Raises `CommandFailed` if there is none, or if it cannot be read.
     """
     is_file = source == "-" or "/" in source or source.endswith((".json", ".yaml", ".yml"))
-    if not is_file and not Path(source).is_file():
+    if not is_file and not os.path.isfile(source):  # noqa: PTH113 - it also takes what is no path
         document: Any = contract_of([Target.parse(source)])
         document = json.loads(json.dumps(document))
     else:
@@ -179,6 +180,8 @@ def _loaded_yaml(text: bytes) -> Any:
         return yaml.load(text, Loader=loader)
     except yaml.YAMLError as exc:
         raise ValueError(one_line(exc, 200)) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError):  # of PyYAML itself
+        raise ValueError("a value does not fit its tag (!!...)") from None
 
 
 # --- writing

@@ -82,6 +82,8 @@ def check(old: str, new: str, *, as_json: bool) -> None:
     may become wider; results and published events may become narrower.  Exit code 4: there are
     breaking changes.
     """
+    if old == new == "-":
+        raise CommandFailed("OLD and NEW are both stdin, which has one contract: name a file")
     prepare_imports()
     from postage.cli.checking.contracts import contract_from  # noqa: PLC0415 - after patching
     from postage.services.contract.changes import breaking_changes  # noqa: PLC0415 - as above

@@ -61,6 +61,15 @@ class Target:
 # --- importing the user's code
 
 
+def here() -> Path:
+    """Return the working directory; raises `CommandFailed` if it does not exist any longer."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        text = "the working directory was deleted: change to one that exists"
+        raise CommandFailed(text) from None
+
+
 def prepare_imports() -> None:
     """Make the standard library cooperative, and modules in the working directory importable.
 
@@ -72,9 +81,9 @@ def prepare_imports() -> None:
 
     if not gevent.monkey.is_module_patched("socket"):
         green.patch_all()
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    folder = str(here())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def _import(name: str) -> ModuleType:
@@ -100,7 +109,7 @@ def _import(name: str) -> ModuleType:
 
 def _module_in(file: str) -> str:
     """Return the name of the module in *file*, seen from the working directory or its folder."""
-    path = Path(os.path.relpath(file)).with_suffix("")
+    path = Path(os.path.relpath(file, here())).with_suffix("")
     return f"{path.name}, in its folder" if ".." in path.parts else ".".join(path.parts)
 
 
@@ -108,7 +117,7 @@ def _explain_missing(name: str, exc: Exception) -> str:
     parent, _, last = name.rpartition(".")
     if hasattr(sys.modules.get(parent), last):
         return f"{exc}; an object in a module is written {parent}:{last}"
-    return f"{exc} here; Python looks in {Path.cwd()} and in sys.path"
+    return f"{exc} here; Python looks in {here()} and in sys.path"
 
 
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep

@@ -29,12 +29,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
 from postage.cli.running.inside import url_for_workers
 from postage.cli.running.parent_pipe import SIGNALLED, WORKER_CONFIG, WORKER_URL, ParentPipe
+from postage.cli.running.targets import here
 from postage.environment import Source
 from postage.log_records import logger_of
 from postage.settings import live
@@ -115,7 +115,7 @@ def _report_changes(descriptor: int) -> Iterator[None]:
 
     stop = threading.Event()
     changes = watchfiles.watch(
-        Path.cwd(), watch_filter=watchfiles.PythonFilter(), stop_event=stop, rust_timeout=500
+        here(), watch_filter=watchfiles.PythonFilter(), stop_event=stop, rust_timeout=500
     )
 
     def report() -> None:
