@@ -49,6 +49,8 @@ RETRY = 5.0
 """Seconds after which ``--reload`` tries again what no restart has cured."""
 GRACE = 15.0
 """Seconds beyond its shutdown timeout after which a worker is killed."""
+SHORTEST_PAUSE = 0.5
+"""Seconds after which a process that could not be started is tried again."""
 CHANGED = 0
 """The byte for a changed file; the other bytes are the numbers of signals, which begin at 1."""
 
@@ -247,6 +249,14 @@ def _without_url(arguments: Iterable[str]) -> Iterator[str]:
             yield each
 
 
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; most of those for real time have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class WorkerPool:
     """All workers; decides when each is started, restarted, told to finish, and killed."""
 
@@ -319,13 +329,31 @@ class WorkerPool:
     def _start_due(self) -> None:
         for worker in self._workers:
             if worker.state is State.DUE and worker.due <= time.monotonic():
-                worker.start(self._pipe, self._variables)
+                try:
+                    worker.start(self._pipe, self._variables)
+                except OSError as exc:  # too many processes, or Python is just being replaced
+                    self._handle_failed_start(worker, exc)
+
+    def _handle_failed_start(self, worker: WorkerProcess, error: OSError) -> None:
+        """Try again later, as after a crash; if it fails too often, stop all workers."""
+        pause = worker.restarts.pause(now := time.monotonic())
+        if pause is None and self._reload:
+            pause = RETRY
+        if pause is not None:
+            text = "Worker %d cannot be started (%s); trying again."
+            logger.warning(text, worker.number, error.strerror)
+            worker.due = now + max(pause, SHORTEST_PAUSE)
+            return
+        text = "Worker %d cannot be started (%s): all workers are stopped."
+        logger.error(text, worker.number, error.strerror)
+        self._code = Code.GAVE_UP
+        self._end_all(signal.SIGTERM)
 
     def _handle_end(self, worker: WorkerProcess, code: int) -> None:
         """Decide what follows the end of a worker with exit code *code* (< 0: by a signal)."""
         # The signal itself ends a worker that has not yet installed its handler.
         code = -SIGNALLED.get(code, -code)
-        ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        ending = f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
         if code == Code.QUIT:
             worker.record(Event.END)
             logger.warning("Worker %d was told to quit, and is not started again.", worker.number)
