@@ -194,3 +194,48 @@ def test_whether_a_key_leads_to_a_queue_depends_on_the_type(kind, bound, key, le
     )
 
     assert bool(found) is not leads
+
+
+MISSHAPED = """
+from postage import messaging
+
+class Orders(messaging.Exchange):
+    name = "misshaped"
+
+class Odd(messaging.Exchange):
+    name, durable = "misshaped-odd", "no"
+
+class NoList(messaging.GenericProducer):
+    eks = (Orders, "key")
+
+class NoKey(messaging.GenericProducer):
+    eks = [(Orders,)]
+
+class ByName(messaging.GenericProducer):
+    eks = [("misshaped", "key")]
+
+class OddExchange(messaging.GenericProducer):
+    eks = [(Odd, "key")]
+
+class Hasty(messaging.GenericProducer):
+    eks, rpc_timeout = [(Orders, "key")], "5"
+
+class Late(messaging.GenericProducer):
+    eks = property(lambda self: [(Orders, "key")])
+
+class Fine(messaging.GenericProducer):
+    eks = [(Orders, "key")]
+"""
+
+
+def test_producers_that_cannot_be_made_are_faults(tmp_path):
+    (tmp_path / "misshaped.py").write_text(MISSHAPED)
+    with running("check", "misshaped", env=NOWHERE, cwd=tmp_path) as program:
+        ended = program.wait(SOON)
+
+    assert (ended.code, ended.stderr) == (4, "Error: 5 faults\n"), ended
+    for name in ("NoList", "NoKey", "ByName"):
+        assert f"fault: {name}: cannot be made: " in ended.stdout
+    assert "fault: OddExchange: cannot be made: Odd.durable must be True or False" in ended.stdout
+    assert "fault: Hasty: cannot be made: Hasty.rpc_timeout must be >= 0 seconds" in ended.stdout
+    assert "Fine      misshaped  key" in ended.stdout

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from postage.addressing import Binding
+from postage.addressing import Binding, Eks
+from postage.attributes import PRODUCER
 from postage.cli.checking.rules import (
     Finding,
     exchanges_differ,
@@ -17,10 +18,11 @@ from postage.cli.checking.rules import (
     keys_lead_nowhere,
 )
 from postage.cli.running.targets import Target, load_objects, make_components, name_of
-from postage.errors import HandlerError, PostageError
+from postage.errors import HandlerError, PostageError, SettingsError
 from postage.exchange import Exchange
 from postage.green import GenericConsumer, GenericProducer, MessageProcessor
 from postage.testing.sandbox import sandbox
+from postage.values import check_values
 
 BUILDERS = {"build_message_": "message_", "build_rpc_": "rpc_"}
 
@@ -63,7 +65,7 @@ class Report:
             "producers": [
                 {"producer": each.__qualname__, "exchange": exchange.name, "key": key}
                 for each in self.producers
-                for exchange, key in each.eks
+                for exchange, key in _eks_of(each)
             ],
             "messages": [row for each in self.producers for row in _messages(each)],
             "findings": [vars(each) for each in self.findings],
@@ -86,7 +88,7 @@ def report_on(targets: Sequence[Target]) -> Report:
             report.findings.append(Finding(exc.where, exc.reason))
     for target, objects in loaded:
         producers = list(_producers(sys.modules[target.module]))
-        report.producers += [each for each in producers if each not in report.producers]
+        _add_producers(report, producers)
         for name, value in vars(sys.modules[target.module]).items():
             if isinstance(value, GenericConsumer) and not value.listens:
                 report.findings.append(Finding(name, NO_QUEUE))
@@ -97,12 +99,12 @@ def report_on(targets: Sequence[Target]) -> Report:
             report.findings.append(Finding(str(target), nothing, fault=False))
     bindings = [each for bindings in report.processors.values() for each in bindings]
     exchanges: list[type[Exchange]] = [each.exchange for each in bindings]
-    exchanges += [exchange for producer in report.producers for exchange, _ in producer.eks]
+    exchanges += [exchange for producer in report.producers for exchange, _ in _eks_of(producer)]
     for processor in report.classes:
         report.findings += faults_of_handlers(processor, processor.route_table)
     report.findings += exchanges_differ(exchanges)
     for producer in report.producers:
-        report.findings += keys_lead_nowhere(producer.__qualname__, producer.eks, bindings)
+        report.findings += keys_lead_nowhere(producer.__qualname__, _eks_of(producer), bindings)
     return report
 
 
@@ -126,6 +128,27 @@ def _add(report: Report, source: Any, target: Target) -> None:
             report.findings.append(Finding(name, NO_QUEUE))
     processors = [each for each in classes if issubclass(each, MessageProcessor)]
     report.classes += [each for each in dict.fromkeys(processors) if each not in report.classes]
+
+
+def _add_producers(report: Report, producers: list[type[GenericProducer]]) -> None:
+    """Add *producers* to the report; attributes that cannot be used are a finding."""
+    for each in producers:
+        if each in report.producers:
+            continue
+        try:
+            check_values(each, PRODUCER)
+            for exchange, _ in _eks_of(each):
+                _ = exchange.parameters  # checks the attributes of the exchange
+        except SettingsError as exc:
+            report.findings.append(Finding(each.__qualname__, f"cannot be made: {exc}"))
+        else:
+            report.producers.append(each)
+
+
+def _eks_of(producer: type[GenericProducer]) -> Eks:
+    """Return the destinations that the class names; none if only an instance knows them."""
+    eks: Any = producer.eks
+    return () if isinstance(eks, property) else eks
 
 
 def _producers(module: ModuleType) -> Iterator[type[GenericProducer]]:
