@@ -236,12 +236,14 @@ def _beginning_of(path: str, size: int) -> bytes:
 
 
 def _text_of(content: bytes) -> str | None:
-    """Return *content* as text without its last newline; None if it is no UTF-8.
+    """Return *content* as text without its last newline, and without a byte order mark.
+
+    Returns None if it is no UTF-8.
 
     The error of Python, which holds the content, ends here.
     """
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
     return text.removesuffix("\n").removesuffix("\r")

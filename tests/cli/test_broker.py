@@ -121,7 +121,7 @@ def test_users_and_virtual_hosts() -> None:
 
 def test_users_in_a_file_are_in_no_argument(tmp_path: Path) -> None:
     users = tmp_path / "users"
-    users.write_text("ann:s:e\n\nbob:x\n")
+    users.write_text("\ufeffann:s:e\n\nbob:x\n")  # as some editors of Windows save it
     with broker("--json", "--user-file", str(users)) as program:
         port = greeting(program)["port"]
         for name, password in (("ann", "s:e"), ("bob", "x")):

@@ -37,6 +37,13 @@ def test_the_file_in_the_working_directory_is_read(write: Write):
         assert ctx.params["workers"] == 3
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(write: Write):
+    write("\ufeff[run]\nworkers = 3")
+
+    with parsed() as ctx:
+        assert ctx.params["workers"] == 3
+
+
 def test_the_table_of_a_project_is_read(write: Write):
     write("[tool.postage.run]\nworkers = 3\n[tool.postage.settings]\nvhost = 'v'", "pyproject.toml")
 

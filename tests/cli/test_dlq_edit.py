@@ -149,6 +149,7 @@ def test_an_editor_that_cannot_run_is_told(tmp_path, raw, editor):
     [
         (b"text", "path.write_text(text + '!\\n')", b"text!"),
         (b"\xff\0", "path.write_text('/v8=')", b"\xfe\xff"),
+        (b"text", "path.write_text('\\ufeff' + text + '?')", b"text?"),
     ],
 )
 def test_a_foreign_body_is_edited_as_it_is(tmp_path, raw, old, line, new):

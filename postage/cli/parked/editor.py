@@ -65,7 +65,7 @@ class EditedFile:
             text = f"the editor ended with code {code}, so nothing is changed"
             raise CommandFailed(text, Code.ERROR_RESULT)
         try:
-            with self.path.open(encoding="utf-8", newline="") as file:
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
                 return file.read()
         except (OSError, UnicodeDecodeError) as exc:
             text = f"cannot read what the editor has written, so nothing is changed: {exc}"

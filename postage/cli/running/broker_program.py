@@ -100,7 +100,7 @@ def _login(text: str, where: str) -> tuple[str, str]:
 def _logins_in(path: str) -> list[tuple[str, str]]:
     """Return the names and passwords in the file *path*; raises `SettingsError`."""
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:
             text = file.read(MOST_IN_FILE + 1)
     except (OSError, ValueError) as exc:
         why = getattr(exc, "strerror", None) or "it is not UTF-8"

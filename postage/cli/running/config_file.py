@@ -111,7 +111,7 @@ def _parsed(content: bytes, shown: str) -> dict[str, Any]:
         except ImportError:
             raise ExtraMissing(f"reading {shown}", "tomli", "cli") from None
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))  # with or without a byte order mark
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except RecursionError:
