@@ -14,6 +14,7 @@ from postage.errors import (
     ConnectionLost,
     ConsumerCancelled,
     GaveUp,
+    LookRefused,
     NoSuchMessage,
     OperationTimeout,
     PostageError,
@@ -37,6 +38,7 @@ class Code(enum.IntEnum):
 
 CODES: dict[type[PostageError], Code] = {
     SettingsError: Code.USAGE,
+    LookRefused: Code.USAGE,
     NoSuchMessage: Code.USAGE,
     ConnectionFailed: Code.UNREACHABLE,
     ConnectionLost: Code.UNREACHABLE,

@@ -16,6 +16,7 @@ from postage.errors import (
     ChannelRefused,
     ConsumerCancelled,
     GaveUp,
+    LookRefused,
     OperationTimeout,
     PostageError,
     PublishFailed,
@@ -162,6 +163,7 @@ def test_without_click_the_others_say_what_to_install(name: str):
         (ConsumerCancelled("q"), 5),
         (PostageError("x"), 1),
         (GaveUp("x", 5, 60.0), 6),
+        (LookRefused("q", 2), 2),
         (CommandFailed("x", Code.ERROR_RESULT), 4),
     ],
 )
