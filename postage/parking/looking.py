@@ -9,8 +9,9 @@ from typing import TypeVar
 from postage.errors import ChannelRefused, NoSuchMessage
 from postage.parking.failed import ID_DIGITS, FailedMessage
 from postage.parking.walk import Walk, connection_to
+from postage.values import number, text
 
-__all__ = ["Look", "existing_queue", "find", "look", "whole_ids"]
+__all__ = ["Look", "check_limit", "existing_queue", "find", "look", "whole_ids"]
 
 LARGEST_LOOK = 1 << 26
 """Bytes of bodies after which a look ends, so that its memory is bounded."""
@@ -18,6 +19,9 @@ SUFFIX = ".parked"
 SHORTEST = 6
 """Digits of an id that name a message which is to be changed."""
 T = TypeVar("T")
+
+check_limit = number(0, none=True)
+"""The rule of how many messages to look at, or to replay."""
 
 
 class Look(list[FailedMessage]):
@@ -39,14 +43,15 @@ def look(
 
     Raises `LookRefused` where each look counts as a delivery, of which the queue allows only some;
     *anyway* looks nevertheless.  Raises `ChannelRefused` (404) if there is no such queue,
-    `OperationTimeout` if the broker does not answer within ``operation_timeout``, and what
-    connecting raises.  After an exception, or if the greenlet is killed, the messages return to the
-    queue, too.
+    `OperationTimeout` if the broker does not answer within ``operation_timeout``, `SettingsError`
+    for a *limit* that is no number of messages, and what connecting raises.  After an exception, or
+    if the greenlet is killed, the messages return to the queue, too.
     """
+    check_limit("limit", limit)
     found, size = Look(), 0
     with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
         found.consumers = walk.consumers
-        if limit is None or limit > 0:
+        if limit != 0:
             for each in walk:
                 found.append(each)
                 size += len(each.body)
@@ -63,11 +68,12 @@ def find(queue: str, id: str, *, url: str | None = None, anyway: bool = False) -
     both, it is taken as a place.  Raises `NoSuchMessage` if no message fits, or if the beginning
     fits several, and what `look` does.  Only one message at a time is in memory.
     """
-    number = int(id) if id.isascii() and id.isdigit() and len(id) < ID_DIGITS else 0
+    text("id", id)
+    place = int(id) if id.isascii() and id.isdigit() and len(id) < ID_DIGITS else 0
     found: list[FailedMessage] = []
     with closing(Walk(connection_to(url), queue, anyway=anyway)) as walk:
         for each in walk:
-            if each.number == number:
+            if each.number == place:
                 return each
             if id and each.id.startswith(id.lower()):
                 found = [*found[:1], each]
@@ -90,6 +96,8 @@ def whole_ids(
     Raises `NoSuchMessage` for one that no message has, or several have, and for a beginning that is
     so short that it may be the number of a place, which changes.
     """
+    for each in (ids := list(ids)):
+        text("an id", each)
     wanted = {each.lower() for each in ids}
     found: dict[str, list[str]] = {each: [] for each in wanted}
     for each in wanted:

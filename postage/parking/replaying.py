@@ -50,16 +50,24 @@ from postage.green.amqp.properties import Properties, encoded_fields, encoded_ta
 from postage.green.handling.keeping import NOT_COPIED
 from postage.green.runtime import runtime_of
 from postage.parking.failed import FailedMessage, id_of
-from postage.parking.looking import whole_ids
+from postage.parking.looking import check_limit, whole_ids
 from postage.parking.walk import Walk, connection_to, settings_for
 from postage.protocol import OWN_HEADERS, SEND_ID
 from postage.recoverability import origin_headers
+from postage.values import rule, short_text
 
 __all__ = ["Chosen", "Replayed", "replace", "replay"]
 
 Chosen = Callable[[FailedMessage], bool] | str | Iterable[str] | None
 """Which messages: a function that tells, an id or several, or None for all."""
 MOST_KEPT = 100
+
+_check_rate = rule(
+    "a number of messages in a second, above 0",
+    lambda value: isinstance(value, (int, float)) and 0 < value < math.inf,
+    none=True,
+)
+_check_target = short_text(1, none=True)
 
 
 @dataclass
@@ -140,10 +148,9 @@ def replay(  # noqa: PLR0913 - its options
 
 
 def _check(queue: str, to: str | None, rate: float | None, limit: int | None) -> None:
-    if rate is not None and not 0 < rate < math.inf:
-        raise SettingsError(f"rate must be a number of messages in a second, not {rate!r}")
-    if limit is not None and limit < 0:
-        raise SettingsError(f"limit must be a number of messages, not {limit!r}")
+    _check_rate("rate", rate)
+    check_limit("limit", limit)
+    _check_target("to", to)
     if to == queue:
         raise SettingsError(f"the messages of {queue!r} cannot be replayed to this queue itself")
 

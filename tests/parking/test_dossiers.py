@@ -198,3 +198,11 @@ def test_groups_are_by_exception_place_and_handler():
 
 def test_no_messages_have_no_groups():
     assert groups([]) == []
+
+
+def test_numbers_that_json_lacks_are_texts():
+    odd = {"a": float("nan"), "b": [float("inf"), {"c": float("-inf")}], "d": 1.5}
+    told = FailedMessage.of("orders.parked", 1, delivery(headers=odd)).as_dict()
+
+    text = json.dumps(told["properties"]["headers"], allow_nan=False)
+    assert json.loads(text) == {"a": "nan", "b": ["inf", {"c": "-inf"}], "d": 1.5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postage import GiveUp, Quorum, parking
-from postage.errors import ChannelRefused, LookRefused, NoSuchMessage
+from postage.errors import ChannelRefused, LookRefused, NoSuchMessage, SettingsError
 from postage.parking import looking
 from postage.parking.walk import arguments_of, connection_to, limit_of
 from postage.testing.polling import wait_until
@@ -252,3 +252,12 @@ def test_a_parking_queue_of_ours_has_no_delivery_limit(raw):
     assert known["x-queue-type"] == "quorum"
     assert limit_of(connection, known) is None
     assert len(parking.look("unlimited.parked")) == 1
+
+
+def test_odd_arguments_of_a_look_are_refused(places):
+    places.park(2)
+    for limit in (-1, 1.5, "1"):
+        with pytest.raises(SettingsError, match="limit must be an int of at least 0"):
+            parking.look(places.parked, limit=limit)
+    with pytest.raises(SettingsError, match="id must be a text"):
+        parking.find(places.parked, 1)

@@ -186,7 +186,14 @@ def test_a_message_is_not_replayed_to_the_queue_it_lies_in(places):
 
 
 @pytest.mark.parametrize(
-    "options", [{"rate": 0}, {"rate": -1}, {"rate": float("nan")}, {"limit": -1}]
+    "options",
+    [
+        *({"rate": each} for each in (0, -1, float("nan"), "5")),
+        *({"limit": each} for each in (-1, 1.5, "1")),
+        *({"to": each} for each in ("", "x" * 256, 5)),
+        {"chosen": [5]},
+    ],
+    ids=str,
 )
 def test_odd_options_are_refused(places, options):
     with pytest.raises(SettingsError):
