@@ -45,6 +45,16 @@ FIXTURES = {
 """The fixtures of this plugin: tests that use them have a time limit by default."""
 LIMIT = 60.0
 """Seconds: the default time limit."""
+LONGEST = 1_000_000
+"""Seconds: the longest one, which every call of the system takes."""
+
+
+def seconds(given: Any) -> float:
+    """Return *given* as a time limit; raises ValueError if it is none."""
+    limit = float(given)
+    if not 0 <= limit <= LONGEST:
+        raise ValueError(given)
+    return limit
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--postage-timeout",
-        type=float,
+        type=seconds,
         metavar="SECONDS",
         help="time limit of each test, after which it fails and all stacks are printed; "
         f"default: {LIMIT:g} for tests with Postage's fixtures, none for others; 0: none",
@@ -106,11 +116,23 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def _limit_of(item: pytest.Item) -> float:
     mark = item.get_closest_marker("postage_timeout")
     if mark is not None:
-        return float(mark.args[0])
+        return _marked(mark)
     option = item.config.getoption("--postage-timeout")
     if option is not None:
         return float(option)
     return LIMIT if FIXTURES.intersection(getattr(item, "fixturenames", ())) else 0.0
+
+
+def _marked(mark: pytest.Mark) -> float:
+    """Return the limit that *mark* gives, by place or as ``seconds``; fail if it is none."""
+    try:
+        (given,) = *mark.args, *mark.kwargs.values()
+        if mark.kwargs.keys() <= {"seconds"}:
+            return seconds(given)
+    except (TypeError, ValueError):
+        pass
+    text = f"the marker is postage_timeout(SECONDS), from 0 (none) to {LONGEST:,}: {mark}"
+    pytest.fail(text, pytrace=False)
 
 
 # --- brokers

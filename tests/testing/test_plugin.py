@@ -339,3 +339,50 @@ def test_it(postage_url):
         assert channel.basic_get("q", auto_ack=True)[2] == b"body"
 """
     passed(run(tmp_path, text), 1)
+
+
+MARKED = """
+import pytest
+
+@pytest.mark.postage_timeout(seconds=0.2)
+def test_named():
+    import time
+    time.sleep(30)
+"""
+WRONGLY_MARKED = """
+import pytest
+
+@pytest.mark.postage_timeout
+def test_nothing(): pass
+
+@pytest.mark.postage_timeout("soon")
+def test_text(): pass
+
+@pytest.mark.postage_timeout(-1)
+def test_negative(): pass
+
+@pytest.mark.postage_timeout(limit=5)
+def test_other_name(): pass
+"""
+
+
+def test_the_marker_takes_its_seconds_by_name(tmp_path: Path) -> None:
+    finished = run(tmp_path, MARKED)
+
+    assert "test_named hung for more than 0.2 s" in finished.stdout + finished.stderr
+
+
+def test_a_marker_without_a_limit_fails_its_test(tmp_path: Path) -> None:
+    finished = run(tmp_path, WRONGLY_MARKED)
+
+    assert "4 failed" in finished.stdout
+    assert finished.stdout.count("the marker is postage_timeout(SECONDS)") >= 4
+    assert "plugin.py" not in finished.stdout
+
+
+@pytest.mark.parametrize("limit", ["-1", "nan", "inf", "soon"])
+def test_an_option_that_is_no_limit_is_refused(tmp_path: Path, limit: str) -> None:
+    finished = run(tmp_path, MARKED, f"--postage-timeout={limit}")
+
+    assert finished.code == pytest.ExitCode.USAGE_ERROR
+    assert f"argument --postage-timeout: invalid seconds value: '{limit}'" in finished.stderr
