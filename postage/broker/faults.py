@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from postage.broker.core.queue import BrokerQueue
+from postage.broker.core.vhost import VHost
 from postage.broker.session.client_connection import ClientConnection
 from postage.broker.session.node import Node
 from postage.broker.wire import framing
 from postage.broker.wire.exceptions import ChannelFault
+from postage.errors import SettingsError
 from postage.protocol import ACK, FRAME_HEAD, FRAME_OVERHEAD, METHOD, NACK
 
 __all__ = ["Faults", "FrameInterceptor"]
@@ -114,8 +117,9 @@ class Faults:
 
     *connection* selects connections by a part of their name (``connection_name``): ``"publishing"``
     selects the connection on which Postage publishes.  By default a failure concerns all
-    connections, including those that are opened later.  Call it in the thread of the broker only;
-    that of a `BrokerThread` may be called in any thread.
+    connections, including those that are opened later.  Methods raise `SettingsError` for a virtual
+    host or a queue that does not exist.  Call them in the thread of the broker only; those of a
+    `BrokerThread` may be called in any thread.
     """
 
     def __init__(self, node: Node) -> None:
@@ -191,11 +195,11 @@ class Faults:
 
     def deliver_twice(self, queue: str, count: int = 1, vhost: str = "/") -> None:
         """Put the next *count* messages for *queue* into it twice, as a repeated publish does."""
-        self._node.vhosts[vhost].duplicates[queue] = count
+        self._vhost(vhost).duplicates[queue] = count
 
     def cancel_consumers(self, queue: str, vhost: str = "/") -> int:
         """Send Basic.Cancel to the consumers of *queue*, which stays; return their number."""
-        target = self._node.vhosts[vhost].queues[queue]
+        target = self._queue(queue, vhost)
         consumers = target.consumers
         for consumer in consumers:
             target.remove_consumer(consumer)
@@ -206,7 +210,20 @@ class Faults:
         self, name: str, code: int = 406, text: str = "a test wants it so", vhost: str = "/"
     ) -> None:
         """Answer the next declaration of the queue or exchange *name* by closing the channel."""
-        self._node.vhosts[vhost].refusals[name] = ChannelFault(code, text)
+        self._vhost(vhost).refusals[name] = ChannelFault(code, text)
+
+    def _vhost(self, name: str) -> VHost:
+        if name not in self._node.vhosts:
+            raise SettingsError(f"the broker has no virtual host {name!r}")
+        return self._node.vhosts[name]
+
+    def _queue(self, name: str, vhost: str) -> BrokerQueue:
+        found = self._vhost(vhost).queues.get(name)
+        if found is None:
+            others = [each.name for each in self._node.vhosts.values() if name in each.queues]
+            hint = f"; give vhost={others[0]!r}, which has it" if others else ""
+            raise SettingsError(f"the virtual host {vhost!r} has no queue {name!r}{hint}")
+        return found
 
     def clear(self) -> None:
         """End all failures; silent connections are dropped."""

@@ -17,6 +17,7 @@ from postage.errors import (
     NotAcknowledged,
     OperationTimeout,
     PublishFailed,
+    SettingsError,
 )
 from postage.testing import wait_until
 from tests.support.endpoints import Endpoint
@@ -252,3 +253,16 @@ def test_the_clock_of_a_broker_in_a_thread_is_turned_there() -> None:
         filled(broker.url)
         broker.call(clock.advance, 61)
         assert counted(broker.url) == 0
+
+
+def test_a_place_that_does_not_exist_is_told(
+    broker: BrokerThread, producer: Any, endpoint: Endpoint
+) -> None:
+    broker.add_vhost("other")
+    with pytest.raises(SettingsError, match=r"'/' has no queue 'nowhere'$"):
+        broker.faults.cancel_consumers("nowhere")
+    with pytest.raises(SettingsError, match=r"; give vhost='/', which has it$"):
+        broker.faults.cancel_consumers(endpoint.queue, vhost="other")
+    for fault in (broker.faults.deliver_twice, broker.faults.refuse_declare):
+        with pytest.raises(SettingsError, match="the broker has no virtual host 'nowhere'"):
+            fault(endpoint.queue, vhost="nowhere")
