@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -146,8 +147,10 @@ class Broker:
         try:
             listener = _listening(*self._address)
         except OSError as exc:
-            where = "{}:{}".format(*self._address)
-            raise SettingsError(f"cannot listen on {where}: {exc.strerror}") from exc
+            where, hint = "{}:{}".format(*self._address), ""
+            if exc.errno == errno.EADDRINUSE:
+                hint = "; use the broker that runs there, or another port (0: any free one)"
+            raise SettingsError(f"cannot listen on {where}: {exc.strerror}{hint}") from exc
         self._server = gevent.server.StreamServer(listener, self._serve)
         self._server.max_accept = MOST_ACCEPTED
         self._server.start()

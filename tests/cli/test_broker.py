@@ -165,7 +165,7 @@ def test_a_wrong_file_of_users_is_not_quoted(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--port", "PORT"), "cannot listen on 127.0.0.1:PORT: Address already in use"),
+        (("--port", "PORT"), "127.0.0.1:PORT: Address already in use; use the broker that runs"),
         (("--host", "0.0.0.0", "--port", "0"), "give users other than guest"),
         (("--port", "70000"), "port must be from 0 to 65535"),
         (
