@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import replace
 
@@ -48,16 +49,29 @@ def test_versions_are_judged(name: str, version: str, rating: Rating) -> None:
 
 
 def test_a_missing_extra_is_named_with_what_it_gives() -> None:
-    diagnosis = installation.judge_extras(["msgspec", "orjson", "rich", "yaml"])
+    needed = {name for names, _ in installation.EXTRAS.values() for name in names}
+    diagnosis = installation.judge_extras(needed - {"watchfiles"})
 
     assert (diagnosis.rating, diagnosis.text) == (
         OK,
-        "not installed: reload (`postage run --reload` without polling)",
+        "not installed: reload (`postage run --reload`)",
     )
     assert "'.[reload]'" in diagnosis.remedy
-    assert installation.judge_extras(["msgspec", "orjson", "rich", "yaml", "watchfiles"]).text == (
-        "all are installed"
-    )
+    assert installation.judge_extras(needed).text == "all are installed"
+
+
+def test_extras_and_versions_are_those_of_the_project() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    extras = project.partition("[project.optional-dependencies]\n")[2].partition("\n\n#")[0]
+    named = set(re.findall(r"^(\w+) = \[$", extras, re.MULTILINE))
+    needed = re.findall(r'"(gevent|pika)>=([\d.]+)(?:,<([\d.]+))?"', project)
+
+    assert installation.EXTRAS.keys() | {"cli", "demo"} == named
+    assert len(needed) == 2
+    for name, first, beyond in needed:
+        known, unknown = installation.SUPPORTED[name]
+        assert installation.dotted(known) == first
+        assert installation.dotted(unknown or ()) == beyond
 
 
 @pytest.mark.parametrize("extra", installation.EXTRAS)

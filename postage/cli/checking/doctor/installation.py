@@ -10,20 +10,24 @@ from postage.cli.exits import install_line
 
 SUPPORTED: Mapping[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "Python": ((3, 10), (3, 15)),
-    "gevent": ((21, 8), None),
+    "gevent": ((25, 4, 2), None),
     "pika": ((1, 4), (2,)),
     "greenlet": ((1, 1), None),
 }
 """The first version that can be used, and the first one that Postage was never tested with.
 
-Those of gevent and greenlet are the first for Python 3.10.
+Those of Python, gevent and pika are also in pyproject.toml, for pip.  That of greenlet is the first
+for Python 3.10.
 """
 
 EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "fast": (("msgspec", "orjson"), "JSON in less than half the time"),
-    "typed": (("msgspec",), "services and clients with types"),
-    "reload": (("watchfiles",), "`postage run --reload` without polling"),
+    "metrics": (("prometheus_client",), "the metrics of Postage in a registry of your own"),
+    "otel": (("opentelemetry",), "traces"),
+    "reload": (("watchfiles",), "`postage run --reload`"),
     "top": (("rich",), "`postage top`"),
+    "typed": (("msgspec",), "services and clients with types"),
+    "web": (("flask",), "`postage web`"),
     "yaml": (("yaml",), "contracts in YAML"),
 }
 """The modules of each extra, and what it gives.  The extra ``cli`` is installed: we run."""
