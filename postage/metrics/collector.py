@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from postage.errors import SettingsError
 from postage.green.processor import MessageProcessor
 from postage.metrics.measurements import Measurements
 
@@ -23,19 +24,28 @@ if TYPE_CHECKING:
 
 __all__ = ["PostageCollector"]
 
+_NOT_INSTALLED = (
+    "PostageCollector needs prometheus_client: install it, or Postage with its extra `metrics`"
+)
+
 
 class PostageCollector:
     """Collects the metrics of *processors*, which may be a list that still grows, and of their hub.
 
     `collect` must run in the thread of that hub.  So serve the registry by a server of gevent, and
     not by ``start_http_server``, unless threads are patched (`green.patch_all`).
+
+    Raises `SettingsError` if prometheus_client (the extra ``metrics``) is not installed.
     """
 
     def __init__(self, processors: Iterable[MessageProcessor]) -> None:
-        # Here, because importing prometheus_client reads the environment.
-        from prometheus_client.parser import (  # noqa: PLC0415 - see above
-            text_string_to_metric_families,
-        )
+        try:
+            # Here, because importing prometheus_client reads the environment.
+            from prometheus_client.parser import (  # noqa: PLC0415 - see above
+                text_string_to_metric_families,
+            )
+        except ImportError:
+            raise SettingsError(_NOT_INSTALLED) from None
 
         self._processors, self._parse = processors, text_string_to_metric_families
 
