@@ -370,8 +370,9 @@ def test_odd_names_are_answered_as_json(reader: Target, name: str):
 
 
 def test_with_an_address_of_the_network_a_session_is_needed():
-    with console("--host", "0.0.0.0", "--allow-host", "map.example") as target:
-        for host in (target.address, "map.example", f"MAP.example:{target.port}"):
+    names = ("--allow-host", "map.example", "--allow-host", "Other.example.:8088")
+    with console("--host", "0.0.0.0", *names) as target:
+        for host in (target.address, "map.example", f"MAP.example:{target.port}", "other.example"):
             assert target.ask("GET", "/", host=host).status == 200
             for path in ("state", "events", "components/x", "parked/q", "parked/q/diff?a=1&b=2"):
                 assert target.ask("GET", f"/api/{path}", host=host).status in {401, 403}

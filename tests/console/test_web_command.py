@@ -62,6 +62,7 @@ def test_without_a_broker_the_map_is_not_printed() -> None:
         (("--write", "--port", "0"), "POSTAGE_WEB_TOKEN must have at least 16 characters"),
         (("--host", "no.such.host.invalid"), "cannot serve the console on no.such.host.invalid"),
         (("--host", ""), "--host must be an address"),
+        (("--allow-host", "http://x.example/"), "--allow-host must be a name such as"),
     ],
 )
 def test_what_cannot_be_used_is_told(words: tuple[str, ...], told: str) -> None:

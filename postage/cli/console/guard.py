@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 
-__all__ = ["HEADERS", "Access", "Refusal", "Request", "is_loopback"]
+__all__ = ["HEADERS", "Access", "Refusal", "Request", "host_in", "is_loopback"]
 
 CHANGING = "X-Postage"
 """The header that each request which changes something must have."""
@@ -85,7 +85,7 @@ class Access:
 
     def refusal(self, request: Request) -> Refusal | None:
         """Return why *request* is refused; None if it is not."""
-        if _host(request.headers.get("Host", "")) not in self.hosts:
+        if host_in(request.headers.get("Host", "")) not in self.hosts:
             text = "this is no name of the console: start it with --allow-host NAME"
             return Refusal(HTTPStatus.MISDIRECTED_REQUEST, text)
         if not request.path.startswith("/api/"):
@@ -115,7 +115,7 @@ class Access:
         return None
 
 
-def _host(text: str) -> str:
+def host_in(text: str) -> str:
     """Return the name in a Host header, without its port; empty if it has no right form."""
     found = NAME_AND_PORT.fullmatch(text)
     return found[1].strip("[]").rstrip(".").lower() if found else ""

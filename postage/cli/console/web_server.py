@@ -10,7 +10,7 @@ import gevent.event
 
 from postage.cli.console.actions import Actions
 from postage.cli.console.browser_events import StateStream
-from postage.cli.console.guard import LOOPBACK, Access, is_loopback
+from postage.cli.console.guard import LOOPBACK, Access, host_in, is_loopback
 from postage.cli.console.poller import Poller
 from postage.cli.console.web_connections import WebServer
 from postage.cli.console.web_pages import make_app
@@ -81,7 +81,7 @@ def print_state(interval: float) -> None:
 def _access(options: Options) -> Access:
     """Return what this server allows; raises `SettingsError` for a token that can be guessed."""
     is_remote = not is_loopback(options.host)
-    names = {*LOOPBACK, options.host, *options.names}
+    names = {*LOOPBACK, options.host, *map(_name, options.names)}
     token = None
     if options.write or is_remote:
         own = _own_token()
@@ -95,6 +95,14 @@ def _access(options: Options) -> Access:
         guards_reading=is_remote,
         may_write=options.write,
     )
+
+
+def _name(given: str) -> str:
+    """Return the name that ``--allow-host`` gives, without its port, as `host_in` finds it."""
+    name = host_in(given) or host_in(f"[{given}]")  # an address of IPv6 may lack its brackets
+    if not name:
+        raise SettingsError(f"--allow-host must be a name such as shop.example.org, not {given!r}")
+    return name
 
 
 def _own_token() -> Found | None:
