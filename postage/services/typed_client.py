@@ -163,6 +163,8 @@ class _Client:
         return f"<client of {self._callee.name} by {self._producer!r}>"
 
     def __getattr__(self, name: str) -> Any:
+        if "_callee" not in self.__dict__:  # a copy that is being made
+            raise AttributeError(name)
         for mark in self._callee.marks.get(name, ()):
             if mark.kind is not Kind.EVENT:
                 signature = self._callee.signatures[name]

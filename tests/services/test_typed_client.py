@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gevent
@@ -307,3 +308,10 @@ def test_odd_arguments_of_the_tools_are_refused(endpoint):
         later(stock.restock)
     with pytest.raises(SettingsError, match=r"options\(\) takes a client"), options(Stock):  # type: ignore[arg-type]
         pass
+
+
+def test_a_client_can_be_copied(endpoint):
+    interface = placed(Stock, endpoint)
+    copied = copy.copy(client(interface))
+    with running(interface({"name": "stock"})):
+        assert copied.total_of([1, 2]) == 3.0
