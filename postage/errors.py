@@ -493,7 +493,8 @@ class ReplayStopped(PostageError):
 
     def __str__(self) -> str:
         """Say how far it came, and why it went no further."""
+        how_many = "1 message" if self.count == 1 else f"{self.count} messages"
         return (
-            f"{self.count} messages of {self.queue!r} were replayed, the others are still there, "
-            f"and one of these may have been replayed, too: {self.why}"
+            f"the replay ended after {how_many} of {self.queue!r}; the others are still there, and "
+            f"one of these may have been replayed, too: {self.why}"
         )

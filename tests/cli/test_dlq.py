@@ -155,6 +155,8 @@ def test_a_queue_that_is_gone_is_told(raw, capsys):
 
     assert ended.code == 5
     assert f"4 messages stay where they are: there is no queue '{QUEUE}' (4)" in ended.stderr
+    one = in_process(capsys, "dlq", "replay", QUEUE, parking.look(PARKED)[0].id)
+    assert f"1 message stays where it is: there is no queue '{QUEUE}' (1)" in one.stderr
     assert raw.count(PARKED) == 4
 
 
@@ -208,6 +210,7 @@ def test_a_signal_ends_a_replay_after_the_message_in_hand(raw, number):
         ended = program.wait(20)
 
     assert ended.code == 130
-    assert re.match(r"Stopped after [123] messages; the others are still there.$", ended.stderr)
+    text = r"Stopped after (1 message|[23] messages); the others are still there.$"
+    assert re.match(text, ended.stderr)
     assert raw.count(PARKED) + raw.count(QUEUE) == 4
     assert raw.count(PARKED) >= 1

@@ -284,7 +284,7 @@ def test_a_lost_connection_stops_it_and_says_how_far_it_came(places):
         if taken == 2:
             assert cut_connections("publishing") == 1
 
-    with pytest.raises(ReplayStopped, match="2 messages"):
+    with pytest.raises(ReplayStopped, match="after 2 messages"):
         parking.replay(places.parked, progress=cut)
 
     left = places.raw.count

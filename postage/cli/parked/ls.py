@@ -106,7 +106,8 @@ def lines(name: str, found: Look, group: str | None, *, listed: bool) -> Iterato
     unread = f", of which {len(found)} were read" if found.more else ""
     yield f"{one_line(name)}: {total} message{'s' * (total != 1)}{unread}"
     if found.consumers:
-        yield f"  {found.consumers} consumers take messages from it; what they hold is not shown"
+        who = "a consumer takes" if found.consumers == 1 else f"{found.consumers} consumers take"
+        yield f"  {who} messages from it; what is held is not shown"
     chosen = [each for each in found if group is None or each.group == group]
     if chosen:
         yield from message_rows(chosen) if listed else group_rows(groups(chosen))

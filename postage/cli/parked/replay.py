@@ -127,7 +127,7 @@ def progress_bar(queue: str) -> Iterator[Callable[[int, int], None]]:
 
             yield progress
     except click.Abort:
-        print_error(f"Stopped after {done} messages; the others are still there.")
+        print_error(f"Stopped after {done} message{'s' * (done != 1)}; the others are still there.")
         raise
     finally:
         for each in handlers:
@@ -149,6 +149,8 @@ def refusals(done: Replayed) -> str:
     """Return why messages stay, each reason once."""
     reasons = Counter(_reason(error) for error in done.refusals.values())
     told = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    if done.refused == 1:
+        return f"1 message stays where it is: {told}"
     return f"{done.refused} messages stay where they are: {told}"
 
 
