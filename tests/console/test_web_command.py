@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from postage import messaging
+from postage.cli.exits import install_line
 from postage.testing.processors import RunProcessor
 from postage.testing.rabbitmq import free_ports
 from tests.support.programs import run_program
@@ -82,3 +83,13 @@ def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
 
     told = "SettingsError: POSTAGE_WEB_TOKEN_FILE must have at least 16 characters\n"
     assert (ended.code, ended.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_without_flask_it_says_what_to_install(words: list[str]) -> None:
+    call = f"import sys; sys.modules['flask'] = None; sys.argv[1:] = {['web', *words]}"
+
+    ended = run_program("-c", f"{call}\nfrom postage.cli import main\nsys.exit(main())")
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr == f"Error: `postage web` needs Flask: {install_line('web')}\n"

@@ -52,15 +52,17 @@ def command(  # noqa: PLR0913 - its options
     Without --write it changes nothing.  A token is made at the start and printed with the address;
     POSTAGE_WEB_TOKEN sets another one.
     """
-    if as_json:
-        from postage.cli.console.web_server import print_state  # noqa: PLC0415 - `--help` needs no gevent
-
-        print_state(interval)
-        return
     if importlib.util.find_spec("flask") is None:
         raise ExtraMissing("`postage web`", "Flask", "web")
-    from postage.cli.console.web_server import Options, serve  # noqa: PLC0415 - as above
+    from postage.cli.console.web_server import (  # noqa: PLC0415 - `--help` needs no gevent
+        Options,
+        print_state,
+        serve,
+    )
 
+    if as_json:
+        print_state(interval)
+        return
     if not host:
         raise SettingsError("--host must be an address")
     serve(Options(host, port, names, write=write, interval=interval))
