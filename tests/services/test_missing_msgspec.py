@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from postage.cli.exits import install_line
 from tests.support.programs import run_program
 
 
@@ -36,3 +39,14 @@ def test_a_program_without_services_does_not_load_them():
         "print([each for each in sys.modules if each.startswith(('postage.services', 'msgspec'))])"
     )
     assert run_program("-c", code).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", ["stubs x.json", "html x.json", "check x.json x.json"])
+def test_without_msgspec_contracts_say_what_to_install(words: str):
+    call = (
+        f"import sys; sys.modules['msgspec'] = None; sys.argv[1:] = ['contract', *{words.split()}]"
+    )
+    finished = run_program("-c", f"{call}\nfrom postage.cli import main\nsys.exit(main())")
+
+    assert (finished.code, finished.stdout) == (2, "")
+    assert finished.stderr == f"Error: a contract needs msgspec: {install_line('typed')}\n"

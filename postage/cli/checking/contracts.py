@@ -47,10 +47,7 @@ def contract_of(targets: Sequence[Target], *, title: str = "", version: str = ""
         names = ", ".join(map(str, targets))
         text = "defines no service and no processor; name one: MODULE:NAME"
         raise CommandFailed(f"{names} {text}")
-    try:
-        library()
-    except SettingsError:
-        raise ExtraMissing("a contract", "msgspec", "typed") from None
+    _need_library()
     title = title or ", ".join(map(str, targets))
     return document_of(served.values(), title=title, version=version or _version(targets[0]))
 
@@ -100,6 +97,13 @@ def _served(source: Any, target: Target) -> Iterator[Served]:
             yield Served.of(each)
 
 
+def _need_library() -> None:
+    try:
+        library()
+    except SettingsError:
+        raise ExtraMissing("a contract", "msgspec", "typed") from None
+
+
 def _version(target: Target) -> str:
     """Return the version of the package in which *target* is; empty if it has none."""
     package = sys.modules.get(target.module.partition(".")[0])
@@ -115,6 +119,7 @@ def contract_from(source: str) -> Contract:
 
     Raises `CommandFailed` if there is none, or if it cannot be read.
     """
+    _need_library()
     is_file = source == "-" or "/" in source or source.endswith((".json", ".yaml", ".yml"))
     if not is_file and not os.path.isfile(source):  # noqa: PTH113 - it also takes what is no path
         document: Any = contract_of([Target.parse(source)])
