@@ -11,6 +11,8 @@ from postage.services.contract.schemas import SCHEMAS, Json
 __all__ = ["example_of"]
 
 _DEEPEST = 40
+_MOST_NESTED = (40, 6, 3)
+"""References within each other; fewer, if an example is too large otherwise."""
 _MOST_STEPS = 5000
 """Schemas that are looked at for one example: of some types every example is huge."""
 _FORMATS = {
@@ -40,15 +42,19 @@ def example_of(schema: Json, named: Mapping[str, Json]) -> Any:
     *named*: the schemas to which others refer.  If a schema has an example or a default, that is
     the value.
     """
-    try:
-        return _Maker(named).value(schema, 0)
-    except (_NoExample, _TooLarge):
-        return None
+    for most in _MOST_NESTED:
+        try:
+            return _Maker(named, most).value(schema, 0)
+        except _NoExample:  # noqa: PERF203 - each try is one
+            break
+        except _TooLarge:
+            continue
+    return None
 
 
 class _Maker:
-    def __init__(self, named: Mapping[str, Json]) -> None:
-        self._named = named
+    def __init__(self, named: Mapping[str, Json], most: int) -> None:
+        self._named, self._most = named, most
         self._within: list[str] = []  # the references that are being followed
         self._steps = 0
 
@@ -76,7 +82,7 @@ class _Maker:
 
     def _of_reference(self, ref: str, depth: int) -> Any:
         # A type in itself: another choice ends the recursion, or nothing does.
-        if ref in self._within:
+        if ref in self._within or len(self._within) >= self._most:
             raise _NoExample
         self._within.append(ref)
         try:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import msgspec
 import pytest
@@ -268,6 +268,16 @@ class Product(msgspec.Struct, tag=True):
 Term = Sum | Product | Number
 
 
+KINDS = {
+    f"Kind{n}": msgspec.defstruct(
+        f"Kind{n}", [(name, "Tree") for name in "abcd"], tag=True, module=__name__
+    )
+    for n in range(12)
+}
+globals().update(KINDS)
+Tree = Union[(*KINDS.values(), Number)]
+
+
 class Pair(msgspec.Struct):
     left: Pair | None
     right: Pair | None
@@ -292,6 +302,9 @@ class Recursive(Service):
     def mirror(self, pair: Pair) -> None: ...
 
     @rpc
+    def prune(self, tree: Tree) -> None: ...
+
+    @rpc
     def never(self, endless: Endless) -> None: ...
 
     @rpc
@@ -308,6 +321,7 @@ def test_examples_of_recursive_types_are_small():
     number = {"type": "Number", "value": 1}
     product = {"type": "Product", "parts": [number] * 4}
     assert given("reduce") == {"term": {"type": "Sum", "parts": [product] * 4}}
+    assert given("prune") == {"tree": {"type": "Kind0", **dict.fromkeys("abcd", number)}}
     assert given("mirror") == {"pair": {"left": None, "right": None}}
     for name in ("never", "widen"):
         assert "examples" not in messages[f"Recursive.{name}"]
