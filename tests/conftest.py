@@ -19,7 +19,7 @@ from postage.log_records import sorts
 from postage.testing.installations import VARIABLE, RabbitMQMissing, is_installed
 from postage.testing.rabbitmq import RabbitMQNode
 from postage.testing.time_limit import limited
-from postage.testing.vhosts import chosen_broker, chosen_version
+from postage.testing.vhosts import RabbitMQVhosts, chosen_broker, chosen_version
 from tests.faults.report import HEADER
 from tests.support.certificates import Certificates
 from tests.support.clock import Clock
@@ -31,6 +31,7 @@ from tests.support.definitions import (
     SECRET_OF_ALICE,
     VHOSTS,
 )
+from tests.support.fresh_vhosts import AT_START, FreshVhosts
 
 # Our own plugin, also if the package is on the path without being installed.
 installed = entry_points(group="pytest11", name="postage")
@@ -211,7 +212,8 @@ def rabbitmq(_postage_chosen: str, certificates: Certificates) -> Iterator[Rabbi
     if _postage_chosen != "rabbitmq":
         pytest.skip("it needs RabbitMQ itself: its commands, its log or its process")
     tls = certificates.broker
-    node = RabbitMQNode(VHOSTS, LOGINS, tls=tls, configuration=LARGE_MESSAGES)
+    vhosts = [*VHOSTS[:AT_START], *RabbitMQVhosts.NAMES]
+    node = RabbitMQNode(vhosts, LOGINS, tls=tls, configuration=LARGE_MESSAGES)
     try:
         node.start()
     except RabbitMQMissing as reason:
@@ -223,12 +225,18 @@ def rabbitmq(_postage_chosen: str, certificates: Certificates) -> Iterator[Rabbi
 
 
 @pytest.fixture(scope="session")
+def postage_rabbitmq(rabbitmq: RabbitMQNode) -> RabbitMQNode:
+    """The node of the suite also serves the shipped fixtures: one of their own takes long."""
+    return rabbitmq
+
+
+@pytest.fixture(scope="session")
 def _permissive(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
     """A node with shared transient queues, which Postage 1.2.1 declares; RabbitMQ 3 has them."""
     if rabbitmq.ctl("version").startswith("3."):
         yield rabbitmq
     else:
-        with RabbitMQNode(VHOSTS, LOGINS, transient_queues=True) as node:
+        with RabbitMQNode(VHOSTS[:AT_START], LOGINS, transient_queues=True) as node:
             yield node
 
 
@@ -257,32 +265,31 @@ def _new_embedded(config: pytest.Config, **options: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def _port(request: pytest.FixtureRequest, _postage_chosen: str) -> int:
-    """The port of the chosen broker on 127.0.0.1, as the module needs it."""
+def _broker(request: pytest.FixtureRequest, _postage_chosen: str) -> Any:
+    """The chosen broker, as the module needs it."""
     permissive = request.node.get_closest_marker("transient_queues")
     if _postage_chosen == "embedded":
         chosen = "_permissive_embedded" if permissive else "_embedded"
     else:
         chosen = "_permissive" if permissive else "rabbitmq"
-    return int(request.getfixturevalue(chosen).port)
+    return request.getfixturevalue(chosen)
 
 
 @pytest.fixture(scope="session")
-def _fresh_vhosts() -> list[str]:
-    return VHOSTS[:0:-1]  # taken from the end; "t00" is for tests of logging in
+def _fresh_vhosts() -> FreshVhosts:
+    return FreshVhosts()
 
 
 @pytest.fixture(scope="module")
-def vhost(_fresh_vhosts: list[str]) -> str:
+def vhost(_fresh_vhosts: FreshVhosts, _broker: Any) -> str:
     """The name of a vhost that no other test module uses."""
-    assert _fresh_vhosts, "no vhost is left: make VHOSTS in tests/support/definitions.py longer"
-    return _fresh_vhosts.pop()
+    return _fresh_vhosts.take(_broker)
 
 
 @pytest.fixture(scope="module")
-def broker_env(_port: int, vhost: str) -> Iterator[BrokerEnv]:
+def broker_env(_broker: Any, vhost: str) -> Iterator[BrokerEnv]:
     """The broker and a fresh vhost, which are also in ``os.environ`` during the module."""
-    env = BrokerEnv("127.0.0.1", _port, vhost)
+    env = BrokerEnv("127.0.0.1", _broker.port, vhost)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("POSTAGE_URL", raising=False)  # it takes precedence over the variables below
         for name, value in env.variables().items():

@@ -267,6 +267,16 @@ class RabbitMQNode:
         )
         return rows
 
+    def add_vhosts(self, names: Iterable[str]) -> None:
+        """Make more virtual hosts, in which guest has all rights; takes about two seconds in all.
+
+        Raises `RabbitMQFailed` with the error that ``rabbitmqctl`` prints.
+        """
+        assert self.base is not None, "the node has not been started"
+        file = self.base / "more-vhosts.json"
+        file.write_text(json.dumps(_definitions(names, None) | {"users": []}))
+        self.ctl("import_definitions", str(file))
+
     def _prepare(self) -> Path:
         if self.base is None:
             self.base = base = Path(tempfile.mkdtemp(prefix="postage-rabbitmq-", dir=_data()))

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("broker_env")
 
 
 @pytest.fixture(scope="module")
-def other_vhost(_fresh_vhosts):
+def other_vhost(_fresh_vhosts, _broker):
     """A second vhost of this module's own."""
-    return _fresh_vhosts.pop()
+    return _fresh_vhosts.take(_broker)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pika
@@ -15,6 +16,7 @@ from postage.testing import installations
 from postage.testing import rabbitmq as rabbitmq_module
 from postage.testing.installations import RabbitMQMissing, is_installed, program, programs_of
 from postage.testing.rabbitmq import RabbitMQFailed, RabbitMQNode, TlsFiles
+from postage.testing.vhosts import RabbitMQVhosts
 
 
 @pytest.fixture
@@ -114,6 +116,33 @@ def test_a_node_may_permit_them_and_be_configured(rabbitmq: RabbitMQNode) -> Non
     with RabbitMQNode(transient_queues=True, configuration="heartbeat = 7\n") as node:
         declare_transient(node)
         assert "{ok,7}" in node.ctl("eval", "application:get_env(rabbit, heartbeat).")
+
+
+# --- virtual hosts
+
+
+def test_a_node_gets_more_virtual_hosts_while_it_runs(rabbitmq: RabbitMQNode) -> None:
+    more = ["more 1", "more 2"]
+
+    rabbitmq.add_vhosts(more)
+
+    for name in more:
+        where = pika.ConnectionParameters(rabbitmq.host, rabbitmq.port, name)
+        with pika.BlockingConnection(where) as connection:
+            connection.channel().queue_declare("q", durable=True)  # guest may configure
+
+
+def test_virtual_hosts_that_are_used_up_are_made_many_at_once() -> None:
+    made: list[list[str]] = []
+    node: Any = SimpleNamespace(host="h", port=1, add_vhosts=lambda names: made.append([*names]))
+    vhosts, first = RabbitMQVhosts(node), RabbitMQVhosts.NAMES
+    given = [vhosts.open_vhost() for _ in range(3 * len(first))]
+
+    assert given == [*first, *made[0], *made[1]]
+    assert len(set(given)) == len(given)
+
+
+# --- where the data is
 
 
 @pytest.mark.parametrize(("room", "used"), [(0, True), (1 << 60, False)])
