@@ -15,6 +15,7 @@ import pytest
 
 from postage.testing.processes import wait_blocking
 from tests.support.programs import ROOT, Program, run_program
+from tests.support.pytest_options import WITHOUT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: The list of the pages has no code.  The tutorial and the guides show files: see test_tutorial.py
@@ -77,7 +78,7 @@ def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path):
     (tmp_path / "test_page.py").write_text(SCRIPTS["testing.md"])
     known = entry_points(group="pytest11", name="postage")
     plugin = () if known else ("-p", "postage.testing.plugin")
-    options = (*plugin, "-p", "no:cacheprovider", "--postage-broker=embedded")
+    options = (*plugin, *WITHOUT, "--postage-broker=embedded")
 
     ended = run_program("-m", "pytest", *options, "test_page.py", cwd=tmp_path)
 

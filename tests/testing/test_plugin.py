@@ -13,6 +13,7 @@ import pytest
 from postage.testing.installations import VARIABLE
 from postage.testing.rabbitmq import RabbitMQNode
 from tests.support.programs import ROOT, Finished, run_program
+from tests.support.pytest_options import WITHOUT
 
 #: The page whose test users copy.
 PAGE = (ROOT / "docs" / "testing.md").read_text()
@@ -43,7 +44,7 @@ def run(folder: Path, text: str, *options: str, patched: bool = False) -> Finish
     known = entry_points(group="pytest11", name="postage")
     plugin = [] if known else ["-p", "postage.testing.plugin"]
     program = ["-m", "gevent.monkey", "--module", "pytest"] if patched else ["-m", "pytest"]
-    always = ["-rs", "-p", "no:cacheprovider", "--durations=0", "-vv"]
+    always = ["-rs", *WITHOUT, "--durations=0", "-vv"]
     kept = [key for key in os.environ if not key.startswith("POSTAGE_") or key == VARIABLE]
     clean = {key: os.environ[key] for key in kept}
     return run_program(*program, *always, *plugin, *options, env=clean, cwd=folder, within=60.0)
