@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.support.programs import ROOT
 
 HEADINGS = re.findall(r"^### (.*)$", (ROOT / "docs" / "log.md").read_text(), re.MULTILINE)
 METHODS = {"warning", "error", "exception", "critical", "log", "_log"}
+#: Most modules have none, and need not be parsed.
+CALLED = re.compile(rf"\.({'|'.join(METHODS)})\b")
 #: Texts that a function gets from its caller, or that are made of parts.
 PASSED_ON = {
     "hup has unknown keys, …: it has …",
@@ -75,8 +78,9 @@ def as_heading(text: str) -> str:
     return re.sub(r"(: …)+$", "", text.removesuffix("."))
 
 
+@functools.cache
 def logged() -> set[str]:
-    paths = (ROOT / "postage").rglob("*.py")
+    paths = [path for path in (ROOT / "postage").rglob("*.py") if CALLED.search(path.read_text())]
     found = {as_heading(text) for path in paths for text in Texts(path)}
     return {text for text in found if re.search(r"[a-z]", text)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 
@@ -28,6 +29,7 @@ def listed(name: str) -> list[str]:
     return re.findall(r"^\d+\. `([\w/]+\.py)`", section.group(1), re.MULTILINE)
 
 
+@functools.cache
 def imports(file: str) -> set[str]:
     """Return the files of the package that *file* imports."""
     known = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
