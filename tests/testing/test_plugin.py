@@ -83,14 +83,6 @@ def test_a_users_test_has_15_lines_and_takes_under_100_ms(
     assert min(took) < FAST, took
 
 
-def test_the_same_test_on_a_private_rabbitmq_node(
-    tmp_path: Path, users_test: str, rabbitmq: Any
-) -> None:
-    finished = run(tmp_path, users_test + SENDS, "--postage-broker=rabbitmq")
-
-    passed(finished, 2)
-
-
 def test_the_same_test_on_a_running_broker(
     tmp_path: Path, users_test: str, broker_env: Any
 ) -> None:
@@ -315,9 +307,11 @@ def test_a_version_that_is_not_here_is_a_usage_error(tmp_path: Path, chosen: str
     assert any(reason in finished.stderr for reason in reasons)
 
 
-def test_a_version_can_be_chosen(tmp_path: Path, rabbitmq: RabbitMQNode) -> None:
+def test_the_same_test_on_a_private_node_of_a_chosen_version(
+    tmp_path: Path, users_test: str, rabbitmq: RabbitMQNode
+) -> None:
     version = rabbitmq.ctl("version").strip()
-    text = f"""
+    chosen = f"""
 from postage.testing import RabbitMQNode
 
 def test_it(postage_rabbitmq):
@@ -325,7 +319,8 @@ def test_it(postage_rabbitmq):
     with RabbitMQNode() as another:
         assert another.ctl("version").strip() == {version!r}
 """
-    passed(run(tmp_path, text, f"--postage-broker=rabbitmq-{version}"), 1)
+    text = users_test + SENDS + chosen
+    passed(run(tmp_path, text, f"--postage-broker=rabbitmq-{version}"), 3)
 
 
 def test_plain_pika_works_in_the_same_unpatched_process(tmp_path: Path) -> None:
