@@ -227,8 +227,13 @@ class RabbitMQNode:
         kill_group(self._node.pid)
 
     def close(self) -> None:
-        """Stop node and epmd, and remove the data; may be called twice."""
+        """Kill the node, stop its epmd, and remove the data; may be called twice.
+
+        To stop the node in order would take seconds, to write data that is removed at once.
+        """
         atexit.unregister(self.close)
+        if self.running:
+            self.kill()
         self.stop()
         if self.base is not None:
             shutil.rmtree(self.base, ignore_errors=True)

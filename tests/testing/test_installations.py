@@ -116,6 +116,11 @@ def test_a_node_may_permit_them_and_be_configured(rabbitmq: RabbitMQNode) -> Non
     with RabbitMQNode(transient_queues=True, configuration="heartbeat = 7\n") as node:
         declare_transient(node)
         assert "{ok,7}" in node.ctl("eval", "application:get_env(rabbit, heartbeat).")
+        data = node.base
+        assert data is not None
+
+    assert not node.running
+    assert not data.exists()
 
 
 # --- virtual hosts
