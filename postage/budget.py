@@ -137,6 +137,7 @@ class WindowEvent(enum.Enum):
     CHANGED = enum.auto()
     """The consumer has started again with the new size."""
     END = enum.auto()
+    """The consumer is to end."""
 
 
 WINDOW_MOVES: Mapping[WindowState, Mapping[WindowEvent, WindowState]] = {

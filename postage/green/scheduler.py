@@ -57,7 +57,7 @@ class Scheduler:
     def __init__(self, autoquit: bool = False) -> None:  # noqa: FBT001, FBT002 - the classic signature
         self.autoquit = autoquit
         self._runners: dict[MicrothreadRunner, None] = {}
-        self._processors: set[int] = set()  # ids of what has not ended
+        self._known_ids: set[int] = set()  # of the microthreads that have not ended
         self._ended_runners: deque[MicrothreadRunner] = deque()  # since the last turn of the loop
         self._next_action = NextAction.CONTINUE
         self._turned = gevent.event.Event()
@@ -79,7 +79,7 @@ class Scheduler:
         refuse_lazy(mthread.step)
         callbacks = self._turned.set, self._on_end
         if isinstance(mthread, MessageProcessor):
-            if id(mthread) in self._processors:
+            if id(mthread) in self._known_ids:
                 raise value_error(
                     "a processor", "one that this scheduler does not run yet", mthread
                 )
@@ -87,7 +87,7 @@ class Scheduler:
         else:
             runner = MicrothreadRunner(mthread, *callbacks)
         self._runners[runner] = None
-        self._processors.add(id(mthread))
+        self._known_ids.add(id(mthread))
         if not self._ended.is_set():
             runner.start()
 
@@ -132,7 +132,7 @@ class Scheduler:
             self._ended.wait(2 * GRACE)
 
     def _on_end(self, runner: MicrothreadRunner) -> None:
-        self._processors.discard(id(runner.microthread))
+        self._known_ids.discard(id(runner.microthread))
         self._ended_runners.append(runner)
         self._turned.set()
 
@@ -180,7 +180,7 @@ class Scheduler:
             runner.kill()
         _join(self._runners, GRACE)
         self._runners.clear()
-        self._processors.clear()
+        self._known_ids.clear()
         self._ended.set()
 
     @contextmanager

@@ -75,9 +75,9 @@ LASTED = 5.0
 FAREWELL = 2.0
 """Seconds for which a final refusal waits for the end of its connection, which would explain it."""
 PATIENCE = 2.0
-"""Seconds without an answer after which a queue is reported, and no longer holds up others.  A hub
-that was late must not spend them: else all consumers that start at this moment would give up their
-channels, and start anew all others there, which makes the hub late again."""
+"""Seconds without an answer after which a queue is reported, and no longer holds up others.  Only
+seconds in which the hub reads count.  Otherwise a late hub would make all consumers that are just
+starting give up their channels, and the restart of all others there would make it late again."""
 
 
 class Subscription:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from tests.support.programs import run_program
 
-BLOCKED = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "prometheus_client":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocked())
-"""
+BLOCKED = "import sys; sys.modules['prometheus_client'] = None\n"
 COLLECTS = """
 from postage import SettingsError
 from postage.metrics import PostageCollector

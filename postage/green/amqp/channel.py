@@ -350,7 +350,7 @@ class Channel(TopologyOperations, ConsumerCancels):
 
     @property
     def is_behind(self) -> bool:
-        """Whether the broker has not handled what was published for some time, or our close."""
+        """Whether the broker has not handled for some time what was published, or our close."""
         return self._ending is None and self._record.is_behind
 
     @property

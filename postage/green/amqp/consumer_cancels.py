@@ -211,6 +211,6 @@ class ConsumerCancels:
         window, ended = self.windows.pop(tag, None), {tag}
         if window is not None:
             window.end()
-            ended = {tag, window.on_wire} - window.leaving  # it discards these itself
+            ended = {tag, window.on_wire} - window.leaving  # the window discards those itself
         for each in ended:
             self.codec.discard_consumer(self.number, each)

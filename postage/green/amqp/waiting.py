@@ -365,8 +365,9 @@ def after_looks(seconds: float, callback: Callable[[], object]) -> Any:
     """Call *callback* in the hub after *seconds*; return the timer, which may be closed before.
 
     A hub that has computed for so long finds that the time is over before it reads what has arrived
-    meanwhile.  So the time passes in `LOOKS` parts, of which such a hub loses two: libev makes up
-    for one part that it has missed, but has read the sockets before it does so.  Never switches.
+    meanwhile.  So the timer fires `LOOKS` times, once for each part of the time.  However late the
+    hub is, libev fires the timer at most twice for that, and reads the sockets in between.  Never
+    switches.
     """
     timer = get_hub().loop.timer(seconds / LOOKS, seconds / LOOKS, ref=False)
     looks = itertools.count(1)

@@ -153,8 +153,8 @@ class Recovery:
         if not isinstance(error, gevent.Timeout):
             raise error
         text = (
-            "%r: a gevent.Timeout that its handler has not closed, as a with statement does, has "
-            "interrupted a message, which returns to its queue: %r"
+            "%r: a gevent.Timeout that a handler did not close has fired after the end of the "
+            "handler; the message returns to its queue: %r"
         )
         told = self._processor, error
         logger.error(text, *told, extra=counted(type(self._processor).__name__))
