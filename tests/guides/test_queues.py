@@ -9,6 +9,7 @@ import pytest
 from postage.testing.polling import wait_until
 from tests.support.guide import SOON, require, save_files, service
 from tests.support.programs import Program, run_program
+from tests.support.raw import raw_to
 
 require("msgspec")
 
@@ -45,8 +46,10 @@ def test_no_event_is_lost_on_the_way_to_green(broker_env, tmp_path: Path) -> Non
         wait_until(lambda: len(numbers(blue)) > 20, SOON)
         with service("green_tally", tmp_path) as green:
             wait_until(lambda: len(numbers(green)) > 20, SOON)
-            switched = run_program("switch.py", cwd=tmp_path)
-            assert switched.code == 0, switched.stderr
+            wait_until(lambda: max(numbers(blue)) > min(numbers(green)), SOON)
+            blue.terminate(SOON)
+            with raw_to(broker_env.hup, broker_env.vhost) as raw:
+                raw.channel.queue_delete("tally-blue")
             before = len(numbers(green))
             wait_until(lambda: len(numbers(green)) > before + 50, SOON)
             published = int(publisher.terminate(SOON).stdout.split()[1])
@@ -55,3 +58,17 @@ def test_no_event_is_lost_on_the_way_to_green(broker_env, tmp_path: Path) -> Non
             )
 
             assert max(numbers(blue)) < published - 1
+
+
+def test_the_binding_of_a_key_that_no_program_has(broker_env, tmp_path: Path) -> None:
+    save_files("queues", tmp_path)
+    with service("blue", tmp_path):
+        pass
+
+    with raw_to(broker_env.hup, broker_env.vhost) as raw:
+        raw.send("queues-numbers", "Counted", b"{}")
+        bound = raw.count("tally-blue")
+        removed = run_program("unbind.py", cwd=tmp_path)
+        assert removed.code == 0, removed.stderr
+        raw.send("queues-numbers", "Counted", b"{}")
+        assert (bound, raw.count("tally-blue")) == (1, 1)
