@@ -15,10 +15,11 @@ Neither can be told from another message by its id alone, because programs may g
 the same one.  So only marked deliveries and redelivered ones are compared, and
 
 * a marked one is a copy of a delivery with its id that came from the same queue, by the same
-  exchange and key, and was acknowledged or rejected for good.  The last `KEPT` of these are known.
-  Postage gives each message an id of its own, so a forged mark harms nobody but its forger.  If a
-  program has given the ``message_id``, Postage's id is not at the end of the header, so such a
-  copy is known only while the first one is handled.
+  exchange and key, and was acknowledged or rejected for good.  The last `KEPT` of these are known:
+  as they came until the first marked one comes, as that is all a delivery should cost, and then by
+  their ids.  Postage gives each message an id of its own, so a forged mark harms nobody but its
+  forger.  If a program has given the ``message_id``, Postage's id is not at the end of the header,
+  so such a copy is known only while the first one is handled.
 * a redelivered one is a copy of a delivery that was withdrawn, and then handled.  Each of these is
   the reason for one copy only.  So of many equal messages, as many are handled as there are.
 * a copy of a delivery whose handler still runs is put off until this handler has ended.  This also
@@ -36,6 +37,7 @@ still runs may hang for the same reason, and the message shall not wait for that
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -60,19 +62,22 @@ AGAIN = "postage.again"
 TYPED = PROPERTY_FLAGS["type"]
 """The bit for ``type`` in the second byte of a header: a quick test for what may be marked."""
 KEPT = 10_000
-"""The deliveries that are known after their end, of all queues together: about 2 MB.  A publisher
-pauses a second at most before it sends again, in which a process handles hardly more."""
+"""The deliveries that are known after their end, of all queues together: about 2 MB as they came,
+and as much by their ids.  A publisher pauses a second at most before it sends again, in which a
+process handles hardly more."""
 SHORTEST_TIMEOUT = 5.0
 """Seconds of the shortest consumer timeout that is thought of."""
 HEADER_END = slice(-96, None)
 """The end of a header, which is kept: it has the message id.  A header can be large, and decoding
 each one would cost too much, as would making this slice for each."""
 
+_IDS = re.compile(rb"\x20[0-9a-f]{32}")
+"""The ids that Postage gives (`Pair.new_id`), with their length before them."""
 _MARK = bytes((len(AGAIN),)) + AGAIN.encode()
 _DEATH = b"\x07x-death"
 
 Identity = tuple[str, str, str, bytes]
-"""The queue, the exchange, the key and the end of the header of a delivery."""
+"""The queue, the exchange, the key and the end of the header of a delivery, or its id."""
 
 
 class CopiedDelivery(Protocol):
@@ -120,6 +125,7 @@ class Copies:
         self._settled: deque[Identity] = deque(maxlen=kept)
         self.note: Callable[[Identity], object] = self._settled.append
         """Takes the identity of a delivery that is acknowledged, or rejected for good."""
+        self._by_id: dict[Identity, None] = {}  # those that were in `_settled`, with their ids
         self._kept, self._size = kept, 0
         self._unsettled: OrderedDict[int, int] = OrderedDict()
         self.running: set[Running] = set()
@@ -147,10 +153,7 @@ class Copies:
             return False
         if delivery.redelivered and self._take(_key(delivery, id_)):
             return True
-        address = _address(delivery)
-        return _is_marked(delivery) and any(
-            id_ in each[3] and each[:3] == address for each in self._settled
-        )
+        return _is_marked(delivery) and self._is_settled((*_address(delivery), id_))
 
     def put_off(self, delivery: CopiedDelivery, resume: Callable[[], object]) -> bool:
         """Call *resume* later if the message of *delivery* is being handled; return whether it is.
@@ -175,6 +178,15 @@ class Copies:
             return _takes_place(delivery, each, is_known=is_known)
 
         return any(each.after(is_it, resume) for each in self.running)
+
+    def _is_settled(self, identity: Identity) -> bool:
+        known = self._by_id
+        while self._settled:
+            *address, end = self._settled.popleft()
+            known.update(((*address, id_), None) for id_ in _IDS.findall(end))
+        while len(known) > self._kept:
+            del known[next(iter(known))]
+        return identity in known
 
     def _take(self, key: int) -> bool:
         count = self._unsettled.pop(key, 0)

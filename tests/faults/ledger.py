@@ -74,7 +74,8 @@ def told(page: Counter[Series]) -> Counter[Series]:
     """Return those counts of a page that `counts` knows; 0 is left out.
 
     Handlers cannot know of what no handler gets: requests that have expired, copies that the
-    processor knows (``duplicates``), and what came on channels that have ended (``stale``).
+    processor knows (``duplicates``), and what came on channels that have ended (``stale``).  Nor do
+    they know how often a copy was published: a busy RabbitMQ may refuse a try (``nack``).
     """
     known = {
         *(f"postage_handler_{what}_total" for what in ("received", "failed", "retried")),
@@ -82,7 +83,7 @@ def told(page: Counter[Series]) -> Counter[Series]:
         *("postage_handler_seconds_count", "postage_handler_in_flight"),
         *("postage_processor_messages_total", "postage_publish_confirms_total"),
     }
-    unseen = {"expired", "duplicates", "stale"}
+    unseen = {"expired", "duplicates", "stale", "nack"}
     return +Counter({s: n for s, n in page.items() if s[0] in known and s[1] not in unseen})
 
 

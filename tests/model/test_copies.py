@@ -160,6 +160,22 @@ def test_the_latest_ones_are_known_and_little_of_them(kept: int) -> None:
     assert (len(copies._unsettled), copies._size) == (0, 0)
 
 
+def test_what_is_settled_after_a_copy_came_is_known_too() -> None:
+    copies = Copies(2)
+
+    def settle(number: int) -> None:
+        copies.note(identity_of(CopiedMessage(Wire(), message_id=f"{number:032}")))
+
+    def known(number: int) -> bool:
+        return copies.take(CopiedMessage(Wire(), message_id=f"{number:032}", again=True))
+
+    settle(0)
+    assert known(0)
+    settle(1)
+    settle(2)
+    assert [known(n) for n in range(3)] == [False, True, True]
+
+
 def test_of_equal_messages_as_many_are_handled_as_there_are() -> None:
     copies, wire = Copies(), Wire()
     lost = [CopiedMessage(wire, message_id="order-7") for _ in range(2)]

@@ -9,22 +9,37 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from postage.flight_recorder import WINDOW, flight_recorder
 from postage.foreign_text import one_line
 
-__all__ = ["print_record_at_signal"]
+__all__ = ["print_record_at_signal", "signal_held_back"]
 
 
 def print_record_at_signal() -> None:
     """From now on, print the record at SIGUSR1, unless the program itself handles the signal.
 
-    For the main thread.
+    For the main thread.  A signal that `signal_held_back` has held back is handled now.
     """
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         signal.signal(signal.SIGUSR1, _print_record)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+
+@contextmanager
+def signal_held_back() -> Iterator[None]:
+    """Hold SIGUSR1 back from processes started in the block, until they can print the record.
+
+    The signal would end a process that is still starting.  For the thread that starts it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _print_record(_number: int, frame: FrameType | None) -> None:

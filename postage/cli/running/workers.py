@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
+from postage.cli.running.flight_print import signal_held_back
 from postage.cli.running.inside import url_for_workers
 from postage.cli.running.parent_pipe import SIGNALLED, WORKER_CONFIG, WORKER_URL, ParentPipe
 from postage.cli.running.targets import here
@@ -199,13 +200,14 @@ class WorkerProcess:
         """
         pipe = ParentPipe(self.number, descriptor)
         command = worker_command(sys.orig_argv, sys.argv, pipe)
-        self.process = subprocess.Popen(  # noqa: S603 - our own command line
-            command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(descriptor,),
-            start_new_session=True,
-            env={**os.environ, **variables},
-        )
+        with signal_held_back():
+            self.process = subprocess.Popen(  # noqa: S603 - our own command line
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+                env={**os.environ, **variables},
+            )
         self.record(Event.START)
         logger.info("Worker %d is process %d.", self.number, self.process.pid)
 

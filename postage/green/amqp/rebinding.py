@@ -138,7 +138,6 @@ class Rebinding:
             self._timer.close()
             self._timer = None
             gevent.killall([*self._restoring.values()], block=False)
-            self._restoring.clear()
 
     def restore(self, exchange: type[Exchange]) -> None:
         """Make *exchange*, which is missing, and its bindings again.  Never switches.
