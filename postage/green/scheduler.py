@@ -89,7 +89,7 @@ class Scheduler:
         self._runners[runner] = None
         self._known_ids.add(id(mthread))
         if not self._ended.is_set():
-            runner.start()
+            self._start([runner])
 
     def main(self) -> Iterator[int]:
         """Run: a generator that yields after each turn of a microthread, and ten times a second."""
@@ -100,8 +100,7 @@ class Scheduler:
             ticks = gevent.get_hub().loop.timer(TURN, TURN)
             ticks.start(self._turned.set)
             try:
-                for runner in list(self._runners):
-                    runner.start()
+                self._start(self._runners)
                 while not self._is_over():
                     self._turned.wait()
                     self._turned.clear()
@@ -130,6 +129,18 @@ class Scheduler:
             for runner in self._runners:
                 runner.kill_handlers()
             self._ended.wait(2 * GRACE)
+
+    def _start(self, runners: Iterable[MicrothreadRunner]) -> None:
+        """Start *runners*; if one of them cannot be started, forget it and those after it."""
+        waiting = deque(runners)
+        try:
+            while waiting:
+                waiting[0].start()
+                waiting.popleft()
+        finally:
+            for each in waiting:
+                del self._runners[each]
+                self._known_ids.discard(id(each.microthread))
 
     def _on_end(self, runner: MicrothreadRunner) -> None:
         self._known_ids.discard(id(runner.microthread))

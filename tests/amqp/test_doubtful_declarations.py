@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.errors import ChannelRefused
-from postage.green.amqp.refusals import MOST_REMEMBERED, REMEMBERED, Declaration, Refusals
+from postage.green.amqp.refusals import COUNTED, MOST_REMEMBERED, REMEMBERED, Declaration, Refusals
 from tests.support.endpoints import exchange
 
 NO = ChannelRefused(503, "COMMAND_INVALID - unknown exchange type 'x'")
@@ -173,6 +173,16 @@ def test_a_limit_that_is_told_again_is_shared_with_others() -> None:
     for limit in (10, 10, 10, 10, 10, 8, 1, 1):
         refusals.limit_channels(limit)
     assert told == [10, 5, 2, 2, 2, 2, 1, 1]
+
+
+def test_a_channel_that_has_ended_may_be_counted_for_a_while() -> None:
+    now = 100.0
+    refusals = Refusals(lambda: now)
+    assert not refusals.counts_ended
+    refusals.note_channel_end()
+    assert refusals.counts_ended
+    now += COUNTED
+    assert not refusals.counts_ended
 
 
 @pytest.mark.parametrize("limit", [1, 2, 10])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -127,6 +128,7 @@ def test_exclusive_queues_need_channels_of_the_connection(
 
 def limited(rabbitmq: Any, broker_env: Any, name: str, channels: int) -> dict[str, Any]:
     """Add a user with so many channels; return its hup."""
+    name = f"{name}-{secrets.token_hex(4)}"
     all_rights = ", ".join(['<<".*">>'] * 3)
     calls = (
         f'add_user(<<"{name}">>, <<"secret">>, <<"test">>)',

@@ -147,11 +147,33 @@ def test_a_scheduler_takes_a_processor_once(endpoint: Endpoint) -> None:
         green.run(worker, worker)
 
 
-def test_a_failed_start_stops_what_was_started(endpoint: Endpoint) -> None:
+def test_a_failed_start_stops_what_it_has_started_alone(endpoint: Endpoint) -> None:
+    keys = ("a", "b", "c")
+    workers = [Worker({"name": key}, endpoint.at((endpoint.sub(key), key))) for key in keys]
+    first, second, third = workers
+    second.start()
+    wait_until(lambda: second.consumer.consuming, SOON)
+    with pytest.raises(AssertionError, match="runs already"):
+        green.run(*workers)
+    assert [each.statistics().state for each in workers] == ["idle", "consuming", "idle"]
+
+    third.start()
+    wait_until(lambda: third.consumer.consuming, SOON)
+    second.stop()
+    third.stop()
+
+
+def test_what_cannot_be_started_does_not_hold_up_the_end(endpoint: Endpoint) -> None:
+    scheduler = green.Scheduler()
     first = Worker({"name": "first"}, endpoint.eqk)
     second = Worker({"name": "second"}, endpoint.at((endpoint.sub("b"), "b")))
-    second.shutdown_timeout = 0.2
     second.start()
+    scheduler.add_microthread(first)
+    loop = gevent.spawn(list, scheduler.main())
+    wait_until(lambda: first.consumer.consuming, SOON)
     with pytest.raises(AssertionError, match="runs already"):
-        green.run(first, second)
-    assert first.statistics().state == "idle"
+        scheduler.add_microthread(second)
+    scheduler.shutdown()
+    loop.get(timeout=SOON)
+    assert second.consumer.consuming
+    second.stop()

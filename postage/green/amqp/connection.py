@@ -245,13 +245,14 @@ class Connection(Retirable, DeclaredExchanges):
             opened.get("channel.open", limit)
         except ConnectionLost as exc:
             told = error_translation.channel_limit_in(exc)
-            if told is None or not is_first:
+            if told is None or not is_first or self._refusals.counts_ended:
                 raise
             # Other connections have them all, so that it would not help to connect again.
             raise NoFreeChannel(told, 0, name="max-channels") from exc
         except BaseException:
             channel.close_nowait()
             raise
+        channel.on_end.append(self._refusals.note_channel_end)
         channel.shared, channel.on_return = shared, on_return
         channel.acks_only = self._refusals.acks_only
         if on_end is not None:

@@ -18,6 +18,7 @@ not reliably say which request it refused.  To suspect an innocent one costs one
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ __all__ = ["Declaration", "Refusals"]
 
 REMEMBERED = 60.0
 """Seconds for which a refusal is repeated without asking the broker, whose plugins may change."""
+COUNTED = 2.0
+"""Seconds for which a busy RabbitMQ may count a channel that has ended, or that of a lost connection
+(``rabbit_channel_tracking`` hears of the end by an event)."""
 MOST_REMEMBERED = 1000
 """Refusals and suspicions that are remembered.  Beyond that all are forgotten."""
 
@@ -147,6 +151,7 @@ class Refusals:
         self._clock = clock
         self._refused: dict[Hashable, tuple[float, int, str]] = {}
         self._suspects: set[Hashable] = set()
+        self._channel_ended_at = -math.inf
         self.channels: int | None = None
         """How many channels the broker allows all connections of the user; None: not known."""
         self.channels_used = 0
@@ -155,6 +160,15 @@ class Refusals:
         """The queues that end a connection when a delivery is rejected: streams of RabbitMQ 3."""
         self.on_limit: list[Callable[[], object]] = []
         """Called when `channels` becomes less."""
+
+    def note_channel_end(self, _error: object = None) -> None:
+        """Note that a channel of the pair, which was open, has ended."""
+        self._channel_ended_at = self._clock()
+
+    @property
+    def counts_ended(self) -> bool:
+        """Whether the broker may still count a channel of the pair that has ended."""
+        return self._clock() < self._channel_ended_at + COUNTED
 
     def limit_channels(self, told: int) -> None:
         """Note that the broker has refused a channel, and has *told* the number that it allows."""
