@@ -197,6 +197,30 @@ def test_queues_and_parking_queues_take_turns() -> None:
     assert depths.due() == "q.parked"
 
 
+def test_a_parking_queue_is_found_soon_after_the_first_message() -> None:
+    depths, sightings = Depths(clock=lambda: 1.0), queue_of()
+    depths.learn(sightings)
+
+    def tell(uptime: float, parked: int) -> None:
+        told = processor("stock", uptime=uptime)
+        told["statistics"]["parked"] = parked
+        sightings.update([told])
+        depths.look_for_parked(sightings)
+
+    depths.found("q", 0, 1)
+    depths.refused("q.parked", "")
+    tell(3, 0)
+    assert depths.due() is None
+    tell(5, 1)
+    assert depths.due() == "q.parked"
+    depths.found("q.parked", 1, 0)
+    tell(7, 2)
+    assert depths.due() is None, "it has turns of its own"
+    depths.refused("q.parked", "no access")
+    tell(9, 3)
+    assert depths.due() is None, "it would be refused again"
+
+
 def test_a_queue_without_parking_has_none() -> None:
     depths = Depths()
     depths.learn(queue_of(park=None))

@@ -150,7 +150,7 @@ def test_a_scheduler_takes_a_processor_once(endpoint: Endpoint) -> None:
 def test_a_failed_start_stops_what_it_has_started_alone(endpoint: Endpoint) -> None:
     keys = ("a", "b", "c")
     workers = [Worker({"name": key}, endpoint.at((endpoint.sub(key), key))) for key in keys]
-    first, second, third = workers
+    _, second, third = workers
     second.start()
     wait_until(lambda: second.consumer.consuming, SOON)
     with pytest.raises(AssertionError, match="runs already"):

@@ -32,6 +32,10 @@ class _Depth:
     problem: str = ""
     due: float = 0.0
 
+    @property
+    def is_missing(self) -> bool:
+        return self.depth is None and not self.problem
+
 
 @dataclass
 class _Queue:
@@ -115,6 +119,16 @@ class Depths:
         """Look at the queue *name* soon: something has been done to it."""
         if name in self._depths:
             self._note(name, replace(self._depths[name], due=0.0))
+
+    def look_for_parked(self, sightings: Iterable[Sighting]) -> None:
+        """Look soon for missing parking queues into which components have put messages of late."""
+        for each in sightings:
+            if each.rates.get(("parked",)):
+                for binding in items_at(each.info, "queues", 50):
+                    queue = self._queues.get(text_at(binding, "queue"))
+                    parking = self._depths.get(queue.parking) if queue is not None else None
+                    if queue is not None and parking is not None and parking.is_missing:
+                        self.look_soon(queue.parking)
 
     def _note(self, name: str, known: _Depth) -> None:
         self._depths[name] = known

@@ -143,6 +143,7 @@ class Poller:
         try:
             answers = self._answers("flows", wait)
             self._sightings.update(answers)
+            self.depths.look_for_parked(self._sightings)
             is_old = time.monotonic() - self._described_at > DESCRIBED_EVERY
             is_first = not self.about["as_of"]  # the next one comes soon
             if not is_first and (is_old or not self._sightings.are_described):

@@ -31,8 +31,8 @@ __all__ = ["Declaration", "Refusals"]
 REMEMBERED = 60.0
 """Seconds for which a refusal is repeated without asking the broker, whose plugins may change."""
 COUNTED = 2.0
-"""Seconds for which a busy RabbitMQ may count a channel that has ended, or that of a lost connection
-(``rabbit_channel_tracking`` hears of the end by an event)."""
+"""Seconds for which a busy RabbitMQ may count a channel that has ended: it learns that by an event
+(``rabbit_channel_tracking``)."""
 MOST_REMEMBERED = 1000
 """Refusals and suspicions that are remembered.  Beyond that all are forgotten."""
 
