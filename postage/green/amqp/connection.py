@@ -240,7 +240,7 @@ class Connection(Retirable, DeclaredExchanges):
         self._refusals.channels_used += 1
         if lent:
             self._lent.add(channel)
-        channel.on_end.append(partial(self._note_end, channel))
+        channel.on_end.append(partial(self._note_end, channel, opened))
         try:
             opened.get("channel.open", limit)
         except ConnectionLost as exc:
@@ -252,7 +252,6 @@ class Connection(Retirable, DeclaredExchanges):
         except BaseException:
             channel.close_nowait()
             raise
-        channel.on_end.append(self._refusals.note_channel_end)
         channel.shared, channel.on_return = shared, on_return
         channel.acks_only = self._refusals.acks_only
         if on_end is not None:
@@ -316,7 +315,9 @@ class Connection(Retirable, DeclaredExchanges):
                 raise NoFreeChannel(limit, len(self._channels), name="channel_max")
             raise NoFreeChannel(of_user, len(self._channels), name="max-channels")
 
-    def _note_end(self, channel: Channel, error: PostageError) -> None:
+    def _note_end(self, channel: Channel, opened: Answer[Any], error: PostageError) -> None:
+        if opened.has_value:
+            self._refusals.note_channel_end()
         if isinstance(error, ChannelRefused):
             flight_recorder.note(EventKind.REFUSAL, error)
         if channel in self._channels:

@@ -161,7 +161,7 @@ class Refusals:
         self.on_limit: list[Callable[[], object]] = []
         """Called when `channels` becomes less."""
 
-    def note_channel_end(self, _error: object = None) -> None:
+    def note_channel_end(self) -> None:
         """Note that a channel of the pair, which was open, has ended."""
         self._channel_ended_at = self._clock()
 

@@ -127,6 +127,11 @@ class Answer(Wakeup, Generic[T]):
         self._value: T | None = None
         self._error: BaseException | None = None
 
+    @property
+    def has_value(self) -> bool:
+        """Whether there is a value, and no error."""
+        return self.is_set and self._error is None
+
     def set_result(self, value: T) -> None:
         """Let `get` return *value*; never switches."""
         if not self.is_set:
