@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +38,19 @@ def test_it_reloads_what_has_changed_and_survives_mistakes(broker_env, tmp_path:
 
     assert ended.code == 0
     assert "SyntaxError" in ended.stderr
+
+
+def test_it_looks_at_files_itself_if_the_kernel_tells_nothing(broker_env, tmp_path: Path):
+    module = tmp_path / "changing.py"
+    module.write_text(VERSIONED.format(version=1))
+    program = PROGRAMS / "without_watches.py"
+    with Program(str(program), "run", "changing", "--reload", cwd=tmp_path) as started:
+        started.wait_for_line("Too many open files (os error 24)", SOON)
+        started.wait_for_line("Running 1 component: Component1.", SOON)
+        module.write_text(VERSIONED.format(version=2))
+        os.utime(module, (time.time(), time.time() + 2))  # it compares times in whole seconds
+        started.wait_for_line("Running 1 component: Component2.", SOON)
+        assert started.terminate().code == 0
 
 
 def impatient(*arguments: str, env: Mapping[str, str] | None = None) -> Program:

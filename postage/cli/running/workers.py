@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
@@ -117,13 +118,23 @@ def _report_changes(descriptor: int) -> Iterator[None]:
         raise ExtraMissing("--reload", "watchfiles", "reload") from None
 
     stop = threading.Event()
-    changes = watchfiles.watch(
-        here(), watch_filter=watchfiles.PythonFilter(), stop_event=stop, rust_timeout=500
+    watch = partial(
+        watchfiles.watch,
+        here(),
+        watch_filter=watchfiles.PythonFilter(),
+        stop_event=stop,
+        rust_timeout=500,
     )
 
     def report() -> None:
-        for _ in changes:
-            os.write(descriptor, bytes([CHANGED]))
+        try:
+            for _ in watch():
+                os.write(descriptor, bytes([CHANGED]))
+        except (OSError, RuntimeError) as exc:  # the user has used up the watches of the kernel
+            text = "The system does not report changed files (%s); Postage looks for them itself."
+            logger.warning(text, exc)
+            for _ in watch(force_polling=True):
+                os.write(descriptor, bytes([CHANGED]))
 
     thread = threading.Thread(target=report, name="watching files", daemon=True)
     thread.start()
