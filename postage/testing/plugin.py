@@ -84,8 +84,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[DETECTOR] = HangDetector(os.dup(2))
     version = chosen_version(config)
-    if version and chosen_broker(config) == "rabbitmq":
-        _choose_rabbitmq(config, version)
+    if version:
+        choose = _choose_rabbitmq if chosen_broker(config) == "rabbitmq" else _choose_embedded
+        choose(config, version)
 
 
 def _choose_rabbitmq(config: pytest.Config, version: str) -> None:
@@ -96,6 +97,15 @@ def _choose_rabbitmq(config: pytest.Config, version: str) -> None:
         patch.setenv(VARIABLE, str(programs_of(version)))
     except RabbitMQMissing as missing:
         raise pytest.UsageError(f"--postage-broker: {missing}") from missing
+
+
+def _choose_embedded(_config: pytest.Config, version: str) -> None:
+    """Refuse a *version* that the embedded broker cannot be like."""
+    from postage.broker.core.likeness import LIKENESSES  # noqa: PLC0415 - as postage_broker
+
+    if version not in LIKENESSES:
+        known = ", ".join(LIKENESSES)
+        raise pytest.UsageError(f"--postage-broker: embedded-{version} is none of {known}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

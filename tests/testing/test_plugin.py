@@ -298,12 +298,14 @@ def test_an_unknown_broker_is_a_usage_error(tmp_path: Path) -> None:
     assert "not 'kafka'" in finished.stdout + finished.stderr
 
 
-@pytest.mark.parametrize("chosen", ["rabbitmq-9.9", "rabbitmq-", "rabbitmq-new", "rabbitmq4"])
+@pytest.mark.parametrize(
+    "chosen", ["rabbitmq-9.9", "rabbitmq-", "rabbitmq-new", "rabbitmq4", "embedded-9.9"]
+)
 def test_a_version_that_is_not_here_is_a_usage_error(tmp_path: Path, chosen: str) -> None:
     finished = run(tmp_path, "def test_it(): pass\n", f"--postage-broker={chosen}")
 
     assert finished.code == pytest.ExitCode.USAGE_ERROR
-    reasons = "9.9 is not installed (found: ", f"not {chosen!r}"
+    reasons = "9.9 is not installed (found: ", f"not {chosen!r}", "embedded-9.9 is none of 4"
     assert any(reason in finished.stderr for reason in reasons)
 
 
