@@ -125,7 +125,7 @@ class Copies:
         self._settled: deque[Identity] = deque(maxlen=kept)
         self.note: Callable[[Identity], object] = self._settled.append
         """Takes the identity of a delivery that is acknowledged, or rejected for good."""
-        self._by_id: dict[Identity, None] = {}  # those that were in `_settled`, with their ids
+        self._by_id: dict[Identity, None] = {}  # what was in `_settled`, by its ids
         self._kept, self._size = kept, 0
         self._unsettled: OrderedDict[int, int] = OrderedDict()
         self.running: set[Running] = set()
@@ -180,6 +180,10 @@ class Copies:
         return any(each.after(is_it, resume) for each in self.running)
 
     def _is_settled(self, identity: Identity) -> bool:
+        """Tell whether *identity*, with an id, is settled; note the ids of what was settled since.
+
+        Of a header only the end is known here, so each id that stands there is noted.
+        """
         known = self._by_id
         while self._settled:
             *address, end = self._settled.popleft()

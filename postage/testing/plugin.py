@@ -84,9 +84,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[DETECTOR] = HangDetector(os.dup(2))
     version = chosen_version(config)
-    if version:
-        choose = _choose_rabbitmq if chosen_broker(config) == "rabbitmq" else _choose_embedded
-        choose(config, version)
+    if version and chosen_broker(config) == "rabbitmq":
+        _choose_rabbitmq(config, version)
+    elif version:
+        _check_likeness(version)
 
 
 def _choose_rabbitmq(config: pytest.Config, version: str) -> None:
@@ -99,8 +100,8 @@ def _choose_rabbitmq(config: pytest.Config, version: str) -> None:
         raise pytest.UsageError(f"--postage-broker: {missing}") from missing
 
 
-def _choose_embedded(_config: pytest.Config, version: str) -> None:
-    """Refuse a *version* that the embedded broker cannot be like."""
+def _check_likeness(version: str) -> None:
+    """Raise UsageError if the embedded broker cannot be like RabbitMQ *version*."""
     from postage.broker.core.likeness import LIKENESSES  # noqa: PLC0415 - as postage_broker
 
     if version not in LIKENESSES:

@@ -25,8 +25,8 @@ def test_workers_that_are_still_starting_print_theirs_later() -> None:
     with running("run", "fleet:Echo", "--workers", "2") as program:
         program.wait_for_line("Worker 1 is process")
         program.popen.send_signal(signal.SIGUSR1)
+        wait_until(lambda: program.stderr.count("Flight record of process") == 2, SOON)
         wait_until(lambda: program.stderr.count("Running 1 component") == 2, SOON)
-        assert program.stderr.count("Flight record of process") == 2
         assert program.stderr.count("is process") == 2, "none was started again"
         assert program.terminate(SOON).code == 0
 

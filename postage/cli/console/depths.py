@@ -32,10 +32,6 @@ class _Depth:
     problem: str = ""
     due: float = 0.0
 
-    @property
-    def is_missing(self) -> bool:
-        return self.depth is None and not self.problem
-
 
 @dataclass
 class _Queue:
@@ -123,12 +119,16 @@ class Depths:
     def look_for_parked(self, sightings: Iterable[Sighting]) -> None:
         """Look soon for missing parking queues into which components have put messages of late."""
         for each in sightings:
-            if each.rates.get(("parked",)):
-                for binding in items_at(each.info, "queues", 50):
-                    queue = self._queues.get(text_at(binding, "queue"))
-                    parking = self._depths.get(queue.parking) if queue is not None else None
-                    if queue is not None and parking is not None and parking.is_missing:
-                        self.look_soon(queue.parking)
+            if not each.rates.get(("parked",)):
+                continue
+            for binding in items_at(each.info, "queues", 50):
+                queue = self._queues.get(text_at(binding, "queue"))
+                if queue is not None and self._is_missing(queue.parking):
+                    self.look_soon(queue.parking)
+
+    def _is_missing(self, name: str) -> bool:
+        known = self._depths.get(name)
+        return known is not None and known.depth is None and not known.problem
 
     def _note(self, name: str, known: _Depth) -> None:
         self._depths[name] = known

@@ -29,7 +29,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias
 
 from postage.cli.exits import Code, ExtraMissing
@@ -118,25 +117,23 @@ def _report_changes(descriptor: int) -> Iterator[None]:
         raise ExtraMissing("--reload", "watchfiles", "reload") from None
 
     stop = threading.Event()
-    watch = partial(
-        watchfiles.watch,
-        here(),
-        watch_filter=watchfiles.PythonFilter(),
-        stop_event=stop,
-        rust_timeout=500,
-    )
+    only = watchfiles.PythonFilter()
 
-    def report() -> None:
+    def report(**how: bool) -> None:
+        for _ in watchfiles.watch(
+            here(), watch_filter=only, stop_event=stop, rust_timeout=500, **how
+        ):
+            os.write(descriptor, bytes([CHANGED]))
+
+    def report_until_stopped() -> None:
         try:
-            for _ in watch():
-                os.write(descriptor, bytes([CHANGED]))
+            report()
         except (OSError, RuntimeError) as exc:  # the user has used up the watches of the kernel
             text = "The system does not report changed files (%s); Postage looks for them itself."
             logger.warning(text, exc)
-            for _ in watch(force_polling=True):
-                os.write(descriptor, bytes([CHANGED]))
+            report(force_polling=True)
 
-    thread = threading.Thread(target=report, name="watching files", daemon=True)
+    thread = threading.Thread(target=report_until_stopped, name="watching files", daemon=True)
     thread.start()
     try:
         yield

@@ -31,8 +31,8 @@ __all__ = ["Declaration", "Refusals"]
 REMEMBERED = 60.0
 """Seconds for which a refusal is repeated without asking the broker, whose plugins may change."""
 COUNTED = 2.0
-"""Seconds for which a busy RabbitMQ may count a channel that has ended: it learns that by an event
-(``rabbit_channel_tracking``)."""
+"""Seconds for which a busy RabbitMQ may still count a channel that has ended: the end reaches the
+counter as an event (``rabbit_channel_tracking``)."""
 MOST_REMEMBERED = 1000
 """Refusals and suspicions that are remembered.  Beyond that all are forgotten."""
 

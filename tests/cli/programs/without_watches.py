@@ -14,7 +14,7 @@ watch_or_poll = watchfiles.watch
 
 
 def watch(*paths: Any, force_polling: bool = False, **options: Any) -> Iterator[Any]:
-    """Raise what watchfiles does, unless it is to look at the files itself."""
+    """Raise what watchfiles raises then, unless the caller wants it to look at the files itself."""
     if not force_polling:
         raise OSError("Too many open files (os error 24)")
     yield from watch_or_poll(*paths, force_polling=True, **options)
