@@ -15,11 +15,12 @@ Neither can be told from another message by its id alone, because programs may g
 the same one.  So only marked deliveries and redelivered ones are compared, and
 
 * a marked one is a copy of a delivery with its id that came from the same queue, by the same
-  exchange and key, and was acknowledged or rejected for good.  The last `KEPT` of these are known:
-  as they came until the first marked one comes, as that is all a delivery should cost, and then by
-  their ids.  Postage gives each message an id of its own, so a forged mark harms nobody but its
-  forger.  If a program has given the ``message_id``, Postage's id is not at the end of the header,
-  so such a copy is known only while the first one is handled.
+  exchange and key, and was acknowledged or rejected for good.  The last `KEPT` of these are known.
+  What is kept of a delivery is the end of its header as it came, because that costs least; the ids
+  in it are sought when the next marked delivery comes.  Postage gives each message an id of its
+  own, so a forged mark harms nobody but its forger.  If a program has given the ``message_id``,
+  Postage's id is not at the end of the header, so such a copy is known only while the first one is
+  handled.
 * a redelivered one is a copy of a delivery that was withdrawn, and then handled.  Each of these is
   the reason for one copy only.  So of many equal messages, as many are handled as there are.
 * a copy of a delivery whose handler still runs is put off until this handler has ended.  This also
