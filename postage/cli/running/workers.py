@@ -116,12 +116,12 @@ def _report_changes(descriptor: int) -> Iterator[None]:
     except ImportError:
         raise ExtraMissing("--reload", "watchfiles", "reload") from None
 
-    stop = threading.Event()
+    stop, folder = threading.Event(), here()  # raises if the folder was deleted: not in the thread
     only = watchfiles.PythonFilter()
 
     def report(**how: bool) -> None:
         for _ in watchfiles.watch(
-            here(), watch_filter=only, stop_event=stop, rust_timeout=500, **how
+            folder, watch_filter=only, stop_event=stop, rust_timeout=500, **how
         ):
             os.write(descriptor, bytes([CHANGED]))
 
