@@ -16,7 +16,9 @@ JOBS ?= $(if $(ARGS),0,3)
 BIN := $(VENV)/bin
 # loadfile: the tests of a module share fixtures, so they stay in one process.  no-loadscope-reorder:
 # the modules keep their order, in which the long ones do not come last (tests/conftest.py).
-SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# max-worker-restart: a process that has crashed ends the run.  A new one in its place may wait for
+# ever (https://github.com/pytest-dev/pytest-xdist/issues/1378).
+SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What the suite runs with; without `fast`, whose absence is tested, too.
 EXTRAS := cli,demo,metrics,otel,reload,top,typed,yaml
