@@ -185,7 +185,7 @@ class RabbitMQNode:
     @property
     def pid(self) -> int:
         """The process id of the Erlang VM, for signals."""
-        assert self._node is not None, "the node has not been started"
+        assert self._node is not None, f"{self!r} does not run"
         return self._node.pid
 
     def start(self, within: float = 60.0) -> None:
@@ -214,17 +214,22 @@ class RabbitMQNode:
         """Stop node and epmd in order, and kill them after *within* seconds; the data stays."""
         if self._node is not None:
             end(self._node, within)
-            kill_group(self._node.pid)  # programs that the VM has started
+            self._kill_group(self._node)
         if self._epmd is not None:
             end(self._epmd)
             self._epmd = None
 
     def kill(self) -> None:
         """Kill the node with SIGKILL, as a crash would; epmd and data stay, and `start` works."""
-        assert self._node is not None, "the node has not been started"
+        assert self._node is not None, f"{self!r} does not run"
         self._node.kill()
         self._node.wait()
-        kill_group(self._node.pid)
+        self._kill_group(self._node)
+
+    def _kill_group(self, node: subprocess.Popen[bytes]) -> None:
+        """Kill the programs that the VM *node*, which has ended, has started; forget its pid."""
+        kill_group(node.pid)
+        self._node = None  # another process may get the pid
 
     def close(self) -> None:
         """Kill the node, stop its epmd, and remove the data; may be called twice.

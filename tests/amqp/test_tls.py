@@ -294,9 +294,12 @@ def test_a_forked_child_does_not_end_the_session_of_its_parent(where: Any, conne
     connection = connect(where())
     child = os.fork()
     if not child:
-        connection.close_socket()
-        os._exit(0)
-    os.waitpid(child, 0)
+        try:
+            connection.close_socket()
+            os._exit(0)
+        finally:
+            os._exit(1)  # else the child would go on with the tests
+    assert os.waitpid(child, 0)[1] == 0
     channel = connection.open_channel()
     name = channel.queue_declare("", exclusive=True)
     connection.confirming.get().publish_confirmed("", name, Properties(), b"x", limit=SOON)
