@@ -17,12 +17,13 @@ from types import FrameType
 
 import gevent
 import greenlet
-import pika
+from pika import spec
 
 import postage
 from postage import messaging
 from postage.broker import Broker
 from postage.testing import wait_until
+from tests.support.sync_client import SocketWire, SyncClient
 
 sys.modules.update(dict.fromkeys(("msgspec", "orjson")))  # JSON of the standard library
 
@@ -137,20 +138,26 @@ def deliveries() -> list[Trace]:
 
 
 def publishes() -> list[Trace]:
-    """Take messages as the broker; a client in another thread publishes and waits for confirms."""
+    """Take messages as the broker; a client in another thread publishes and waits for confirms.
+
+    The client writes a message at once, as Postage does: in pieces it would take a longer way.
+    """
     orders: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
 
-    def publish(url: str) -> None:
-        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-            channel = connection.channel()
-            channel.confirm_delivery()
-            channel.queue_declare("items", durable=True)
-            while (done := orders.get()) is not None:
-                channel.basic_publish("", "items", b"{}")
-                done.set()
+    def publish(port: int) -> None:
+        client = SyncClient(SocketWire("127.0.0.1", port, timeout=30), "/")
+        declare = spec.Queue.Declare(queue="items", durable=True)
+        client.send(1, spec.Channel.Open(), spec.Confirm.Select(), declare)
+        client.wait(1, spec.Queue.DeclareOk)
+        while (done := orders.get()) is not None:
+            client.take_events()
+            client.publish(1, spec.Basic.Publish(routing_key="items"), None, b"{}")
+            client.wait(1, spec.Basic.Ack)
+            done.set()
+        client.close()
 
     with Broker() as broker:
-        thread = threading.Thread(target=publish, args=(broker.url + "/%2F",))
+        thread = threading.Thread(target=publish, args=(broker.port,))
         thread.start()
         traces = [Trace() for _ in range(ROUNDS)]
         for trace in (Trace(), *traces):
