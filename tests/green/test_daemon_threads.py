@@ -9,7 +9,7 @@ import pytest
 from tests.support.programs import run_program
 
 HEAD = """
-import logging, threading, time, weakref
+import logging, os, sys, threading, time, types, weakref
 from postage import messaging
 
 class End(messaging.Exchange):
@@ -37,13 +37,38 @@ class Sending(logging.Handler):
         Producer().message_closing()
         super().close()
 """
+THREAD = """
+thread = threading.Thread(target=send_for_ever, args=[{producer}()], daemon=True)
+thread.start()
+sent.wait(10)
+"""
+#: An object that looks for the thread while the interpreter ends.  It is in a module of its own,
+#: because the thread keeps the variables of the program alive.
+LAST = """
+class Last:
+    def __del__(self, sleep=time.sleep, exists=os.path.exists, write=os.write):
+        sleep(0.1)
+        is_held = exists(self.task)
+        write(1, b"held" if is_held else b"ended")
+
+sys.modules["ending"] = types.ModuleType("ending")
+sys.modules["ending"].last = Last()
+sys.modules["ending"].last.task = f"/proc/self/task/{thread.native_id}"
+"""
 
 
 @pytest.mark.parametrize("producer", ["Producer", "Unconfirmed"])
 def test_a_daemon_thread_may_send_until_the_end(broker_env: Any, producer: str):
-    thread = f"threading.Thread(target=send_for_ever, args=[{producer}()], daemon=True).start()"
+    ended = run_program("-c", HEAD + THREAD.format(producer=producer))
 
-    assert run_program("-c", f"{HEAD}\n{thread}\nsent.wait(10)").stderr == ""
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+def test_the_hub_of_a_daemon_thread_is_held_at_the_end(broker_env: Any):
+    """If the interpreter ended the thread, this might crash the process, but not each time."""
+    ended = run_program("-c", HEAD + THREAD.format(producer="Producer") + LAST)
+
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "held", "")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,22 @@
 Nothing of gevent may be used from another native thread: a greenlet that is spawned there belongs
 to the hub of that thread, which mostly never runs.  So replies, acks and requests to stop that come
 from another thread go through the door of the hub in which their connection lives.
+
+The end of the process uses the doors, too.  While the interpreter ends, Python up to 3.13 ends each
+daemon thread that wants to run Python code, by ``pthread_exit``.  That unwinds the stack of the
+thread, but greenlet has moved parts of this stack, so the process may crash.  Therefore the last
+exit function holds the hubs of daemon threads.
 """
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
+import os
+import sys
+import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +32,13 @@ __all__ = ["HubDoor", "hub_door", "native_thread"]
 # The originals even where threading is patched, because a hub belongs to a native thread.
 native_thread: Callable[[], int] = gevent.monkey.get_original("_thread", "get_ident")
 _local: Any = gevent.monkey.get_original("_thread", "_local")()
+_allocate_lock: Any = gevent.monkey.get_original("_thread", "allocate_lock")
+
+EXIT_LIMIT = 0.2
+"""Seconds that a program which ends waits for the hubs of daemon threads."""
+HOLD = 5.0
+"""Seconds for which the hub of a daemon thread is held.  If the program has not ended by then, a
+later exit function may wait for the thread."""
 
 
 class HubDoor:
@@ -38,6 +55,7 @@ class HubDoor:
         self._is_closed = False
         self.is_needed: Callable[[], bool] = lambda: True
         """Tells whether anything waits for the hub; called in any native thread."""
+        _doors[self.thread] = self
 
     def call(self, function: Callable[..., object], *args: Any, **kwds: Any) -> bool:
         """Run ``function(*args, **kwds)`` soon, in a greenlet of the hub.
@@ -66,6 +84,39 @@ class HubDoor:
         with contextlib.suppress(ValueError):  # the loop was destroyed
             self._watcher.stop()
             self._watcher.close()
+
+
+_doors: weakref.WeakValueDictionary[int, HubDoor] = weakref.WeakValueDictionary()
+
+
+def _hold_other_hubs() -> None:
+    """Hold the hubs of the other native threads, so that these threads run no more Python code."""
+    doors = [each() for each in _doors.valuerefs()]
+    others = [each for each in doors if each is not None and each.thread != native_thread()]
+    deadline = time.monotonic() + EXIT_LIMIT
+    for held in [_hold(each) for each in others]:
+        held.acquire(True, max(0.0, deadline - time.monotonic()))  # noqa: FBT003 - its signature
+
+
+def _hold(door: HubDoor) -> Any:
+    """Hold the hub of *door* from its next turn on; return a lock that is released then."""
+    held, never = _allocate_lock(), _allocate_lock()
+    held.acquire()
+    never.acquire()
+
+    def hold() -> None:
+        held.release()
+        never.acquire(True, HOLD)  # noqa: FBT003 - the lock's own signature
+
+    if not door.call(hold):
+        held.release()
+    return held
+
+
+# At import, because exit functions run in reverse order: those that stop threads come first.
+if sys.version_info < (3, 14):
+    atexit.register(_hold_other_hubs)
+os.register_at_fork(after_in_child=_doors.clear)
 
 
 def hub_door() -> HubDoor:
