@@ -37,13 +37,16 @@ def reached(condition: Callable[[], object], within: float) -> bool:
 def inject(env: FaultEnv, load: Load, injection: Injection) -> float:
     """Cause a fault, and wait for the recovery; return how many seconds the recovery took.
 
-    The load has recovered when each processor has handled something new; math.inf: it has not.
+    The load has recovered when each processor has handled something, which may have been sent
+    before the end of the fault, and when what was sent after it succeeds; math.inf: it has not.
     """
     journal, names = load.journal, [processor.name for processor in load.processors]
     injection(env, load)
     ended = time.monotonic()
     timeout = load.settings.recovery_timeout
-    recovered = reached(lambda: journal.all_active_since(names) > ended, timeout)
+    recovered = reached(
+        lambda: journal.all_active_since(names) > ended and load.succeeded_since(ended), timeout
+    )
     journal.recovered = time.monotonic()
     took = journal.recovered - ended if recovered else math.inf
     journal.recovery = max(journal.recovery, took)

@@ -37,6 +37,7 @@ class Journal:
     deleted: int = 0  # confirmed messages that a fault has deleted together with their queue
     calls: Counter[str] = field(default_factory=Counter)  # by outcome
     successes: Counter[str] = field(default_factory=Counter)  # of each publisher and caller
+    latest: dict[str, float] = field(default_factory=dict)  # when the last of them began, by sender
     failures: list[float] = field(default_factory=list)  # when the latest of them began
     longest_wait: float = 0.0  # of a publish or a call
     overdue: float = float("-inf")  # the longest wait beyond its own limit
@@ -45,7 +46,7 @@ class Journal:
     # Of the whole run, by `fault_run`:
     duration: float = 0.0
     unfinished: int = 0  # senders that still waited when all limits were over
-    recovery: float = 0.0  # from the end of a fault until every processor handled something, or inf
+    recovery: float = 0.0  # from the end of a fault until all works (`fault_run.inject`), or inf
     recovered: float = 0.0  # when the last recovery ended
     failures_after: int = 0  # publishes and calls that began after the recovery and failed
     sockets: int = 0  # connections to the broker before they were closed
@@ -125,6 +126,7 @@ class Journal:
         self.overdue = max(self.overdue, took - limit)
         if success:
             self.successes[sender] += 1
+            self.latest[sender] = began
         else:
             self.failures.append(began)
             del self.failures[:-MAX_FAILURES]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +112,14 @@ class Load:
         """Tell whether each sender has succeeded *times* times, counted from the counts *since*."""
         before, successes = since or Counter(), self.journal.successes
         return all(successes[sender] >= before[sender] + times for sender in self._senders)
+
+    def succeeded_since(self, moment: float) -> bool:
+        """Tell whether a publish and a call that began after *moment* have succeeded."""
+        latest: defaultdict[str, float] = defaultdict(lambda: -math.inf)
+        for sender in self._senders:
+            key = sender.partition(" ")[0]
+            latest[key] = max(latest[key], self.journal.latest.get(sender, -math.inf))
+        return all(began > moment for began in latest.values())
 
     def stop_senders(self) -> int:
         """Stop the senders; return how many did not end within their limit, and were killed."""

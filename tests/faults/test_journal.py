@@ -79,7 +79,7 @@ def test_the_longest_wait_and_the_one_most_overdue(journal: Journal, clock) -> N
     journal.end_wait("b", 7.0, 2.0, success=False)
     assert journal.longest_wait == 10.0
     assert journal.overdue == 1.0
-    assert journal.successes == {"a": 1}
+    assert (journal.successes, journal.latest) == ({"a": 1}, {"a": 0.0})
     assert (journal.failures_since(6.0), journal.failures_since(7.0)) == (1, 0)
 
 
