@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from postage.testing.polling import wait_until
 from postage.testing.processes import kill_group, orphan_proof
 
 ROOT = Path(__file__).resolve().parents[2]
+CRASHES = {-getattr(signal, name) for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")}
+"""Exit codes that no program may have, also where a test looks at its output only."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class Program:
         return line
 
     def wait(self, within: float = 10.0) -> Finished:
-        """Wait until the program has ended; sends no signal."""
+        """Wait until the program has ended, and not by a crash; sends no signal."""
         self._wait(lambda: not self.running, within, "end")
+        assert self.popen.returncode not in CRASHES, self._story("crashed")
         return Finished(self.popen.returncode, self.stdout, self.stderr)
 
     def terminate(self, within: float = 10.0) -> Finished:
