@@ -4,10 +4,10 @@ Nothing of gevent may be used from another native thread: a greenlet that is spa
 to the hub of that thread, which mostly never runs.  So replies, acks and requests to stop that come
 from another thread go through the door of the hub in which their connection lives.
 
-The end of the process uses the doors, too.  While the interpreter ends, Python up to 3.13 ends each
-daemon thread that wants to run Python code, by ``pthread_exit``.  That unwinds the stack of the
-thread, but greenlet has moved parts of this stack, so the process may crash.  Therefore the last
-exit function holds the hubs of daemon threads.
+The end of the process uses the doors, too.  If a daemon thread wants to run Python code while the
+interpreter ends, Python up to 3.13 ends the thread by ``pthread_exit``.  That unwinds the stack of
+the thread, but greenlet has moved parts of this stack, so the process may crash.  Therefore the
+last exit function holds the hubs of daemon threads.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _allocate_lock: Any = gevent.monkey.get_original("_thread", "allocate_lock")
 EXIT_LIMIT = 0.2
 """Seconds that a program which ends waits for the hubs of daemon threads."""
 HOLD = 5.0
-"""Seconds for which the hub of a daemon thread is held.  If the program has not ended by then, a
-later exit function may wait for the thread."""
+"""Seconds for which the hub of a daemon thread is held.  If the program has not ended by then, an
+exit function that runs later may be waiting for the thread."""
 
 
 class HubDoor:

@@ -140,7 +140,7 @@ def deliveries() -> list[Trace]:
 def publishes() -> list[Trace]:
     """Take messages as the broker; a client in another thread publishes and waits for confirms.
 
-    The client writes a message at once, as Postage does: in pieces it would take a longer way.
+    The client writes each message in one piece, as Postage does; pieces would take a longer way.
     """
     orders: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
 
