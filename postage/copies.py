@@ -44,6 +44,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from postage.errors import MalformedMessage
+from postage.in_progress import InProgress
 from postage.protocol import PROPERTY_FLAGS
 
 __all__ = [
@@ -54,7 +55,6 @@ __all__ = [
     "CopiedDelivery",
     "Copies",
     "Identity",
-    "Running",
     "identity_of",
 ]
 
@@ -107,13 +107,6 @@ class CopiedDelivery(Protocol):
         """Has ``send_id`` and ``correlation_id``; may raise `MalformedMessage`."""
 
 
-class Running(Protocol):
-    """What runs the handlers of a component."""
-
-    def after(self, is_it: Callable[[Any], bool], callback: Callable[[], object]) -> bool:
-        """Call *callback* when the first item that *is_it* accepts has ended; False: none does."""
-
-
 def identity_of(delivery: CopiedDelivery) -> Identity:
     """Return what is kept of *delivery* after its end, to recognise a copy."""
     return (*_address(delivery), delivery.header[HEADER_END])
@@ -129,8 +122,8 @@ class Copies:
         self._by_id: dict[Identity, None] = {}  # what was in `_settled`, by its ids
         self._kept, self._size = kept, 0
         self._unsettled: OrderedDict[int, int] = OrderedDict()
-        self.running: set[Running] = set()
-        """The pools of all components."""
+        self.in_progress = InProgress(_sought_by)
+        """What the handlers of all components are handling."""
 
     def leave(self, delivery: CopiedDelivery) -> None:
         """Note that *delivery* was handled; called if it could not be acknowledged."""
@@ -149,36 +142,31 @@ class Copies:
 
         Call this once for each delivery that is redelivered, or `TYPED`.
         """
-        id_ = _id_of(delivery)
+        is_marked = _is_marked(delivery)
+        id_ = _id_of(delivery) if is_marked or delivery.redelivered else None
         if id_ is None:
             return False
         if delivery.redelivered and self._take(_key(delivery, id_)):
             return True
-        return _is_marked(delivery) and self._is_settled((*_address(delivery), id_))
+        return is_marked and self._is_settled((*_address(delivery), id_))
 
     def put_off(self, delivery: CopiedDelivery, resume: Callable[[], object]) -> bool:
         """Call *resume* later if the message of *delivery* is being handled; return whether it is.
 
         *resume* is called in the hub, when the handlers have ended.
         """
-        id_ = _id_of(delivery)
-        by_id = id_ is not None and _is_marked(delivery)
-
-        def is_it(each: Any) -> bool:
-            # A job has no origin.
-            if each is delivery or getattr(each, "origin", None) != delivery.origin:
-                return False
-            if _address(each) != _address(delivery) or (id_ is not None and id_ not in each.header):
-                return False
-            if by_id:
+        is_marked = _is_marked(delivery)
+        if not (is_marked or delivery.redelivered):
+            return False
+        has_id = _id_of(delivery) is not None
+        for worker in self.in_progress.find(_sought_by(delivery)):
+            running = worker.args[0]
+            if running is not delivery and (
+                (is_marked and has_id) or _comes_again(delivery, running, has_id=has_id)
+            ):
+                worker.rawlink(lambda _worker: resume())
                 return True
-            is_known = id_ is not None and delivery.redelivered
-            comes = each.channel.withdrawn or (is_known and each.channel.alive)
-            if not comes or _body_of(each) != delivery.body:
-                return False
-            return _takes_place(delivery, each, is_known=is_known)
-
-        return any(each.after(is_it, resume) for each in self.running)
+        return False
 
     def _is_settled(self, identity: Identity) -> bool:
         """Tell whether *identity*, with an id, is settled; note the ids of what was settled since.
@@ -199,6 +187,15 @@ class Copies:
             self._unsettled[key] = count - 1
         self._size -= count > 0
         return count > 0
+
+
+def _comes_again(copy: CopiedDelivery, running: CopiedDelivery, *, has_id: bool) -> bool:
+    """Tell whether the redelivered *copy* is of the message of *running*, and waits for its end."""
+    is_known = has_id and copy.redelivered
+    comes = running.channel.withdrawn or (is_known and running.channel.alive)
+    if not comes or _body_of(running) != _body_of(copy):
+        return False
+    return _takes_place(copy, running, is_known=is_known)
 
 
 def _takes_place(copy: CopiedDelivery, running: CopiedDelivery, *, is_known: bool) -> bool:
@@ -247,6 +244,14 @@ def _id_of(delivery: CopiedDelivery) -> bytes | None:
         return None
     data = id_.encode("utf-8", "surrogateescape")
     return bytes((len(data),)) + data
+
+
+def _sought_by(item: Any) -> tuple[str, str, str, bytes | int] | None:
+    """Return what a delivery has in common with its copies; None for a job, which has none."""
+    if not hasattr(item, "origin"):
+        return None
+    id_ = _id_of(item)
+    return (*_address(item), hash(_body_of(item)) if id_ is None else id_)
 
 
 def _key(delivery: CopiedDelivery, id_: bytes) -> int:

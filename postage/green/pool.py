@@ -44,7 +44,10 @@ class _Worker(gevent.Greenlet):  # type: ignore[type-arg]  # not subscriptable a
 
 
 class Pool(Generic[T]):
-    """Runs ``handle(item)`` in a new greenlet for each item, at most *size* at a time."""
+    """Runs ``handle(item)`` in a new greenlet for each item, at most *size* at a time.
+
+    *running* gets the greenlets whose items wait for something, in the order of their start.
+    """
 
     __slots__ = (
         "_handle",
@@ -54,6 +57,7 @@ class Pool(Generic[T]):
         "_is_start_due",
         "_name",
         "_owner",
+        "_running",
         "_size",
         "_waiting",
         "_workers",
@@ -65,11 +69,13 @@ class Pool(Generic[T]):
         handle: Callable[[T], object],
         name: str = "postage",
         owner: object = None,
+        running: dict[Any, None] | None = None,
     ) -> None:
         self._size, self._handle, self._name, self._owner = size, handle, name, owner
         self._hub = gevent.hub.get_hub()
         self._waiting: list[T] = []  # an empty deque would take 600 bytes of each processor
         self._workers: set[Any] = set()
+        self._running = {} if running is None else running
         self._is_start_due = self._is_killed = False
         self._idle: gevent.event.Event | None = None  # made by the first `join` that has to wait
 
@@ -93,16 +99,6 @@ class Pool(Generic[T]):
     def running(self) -> Iterator[T]:
         """The items that are being handled, for use without a switch."""
         return (worker.args[0] for worker in self._workers)
-
-    def after(self, is_it: Callable[[T], bool], callback: Callable[[], object]) -> bool:
-        """Call *callback* in the hub when the first item that *is_it* accepts has been handled.
-
-        Returns False if no such item is being handled.  Never switches.
-        """
-        worker = next((each for each in self._workers if is_it(each.args[0])), None)
-        if worker is not None:
-            worker.rawlink(lambda _worker: callback())
-        return worker is not None
 
     def submit(self, item: T) -> None:
         """Handle *item* in a greenlet as soon as the pool has room; never switches."""
@@ -160,6 +156,8 @@ class Pool(Generic[T]):
             worker.spawn_tree_locals = {HELD: (self._owner, item)}
             self._workers.add(worker)
             worker.switch()  # returns when the handler waits for something, or has ended
+            if worker in self._workers:
+                self._running[worker] = None
         self._is_start_due = False
         if self._idle is not None and not self._is_running():
             self._idle.set()
@@ -172,7 +170,9 @@ class Pool(Generic[T]):
         except Exception as exc:  # a defect of ours: *handle* catches those of handlers
             logger.exception("A greenlet of %r failed.", self, extra=counted(*place_of(exc)))
         finally:
-            self._workers.discard(gevent.getcurrent())
+            worker = gevent.getcurrent()
+            self._workers.discard(worker)
+            self._running.pop(worker, None)
             if not self._is_start_due:
                 self._note_end()
 

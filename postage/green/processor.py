@@ -253,12 +253,12 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         if self._admission is None and needs_admission(self):
             self._admission = Admission(self)
         handle = self._handle if self._admission is None else self._admission.handle
-        pool: Pool[Delivery | Job] = Pool(self.concurrency, handle, name, self)
+        running = self.consumer.copies.in_progress.workers
+        pool: Pool[Delivery | Job] = Pool(self.concurrency, handle, name, self, running)
         self._pool, self._screens, self._is_draining = pool, False, False
         if self._admission is not None:
             self._admission.start()
         self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
-        self.consumer.copies.running.add(pool)
         propagation.used = propagation.used or bool(self.propagate)
         self._jobs = Jobs(self, pool.submit)
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end
@@ -332,7 +332,6 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         except Exception as exc:
             error = error or exc
         finally:
-            self.consumer.copies.running.discard(pool)
             self._pool, self._error, self._bound_handlers = None, error, None
             if self._station is not None:
                 self._station.remove(self)

@@ -55,19 +55,28 @@ class CopiedMessage:
         return Properties.decode(self.header)
 
 
-class Handlers:
-    """What is being handled."""
+class Handler:
+    """What handles *item*."""
 
-    def __init__(self, *deliveries: Any) -> None:
-        self.items = deliveries
-        self.resumes: list[Callable[[], object]] = []
+    def __init__(self, item: object) -> None:
+        self.args = (item,)
+        self.links: list[Callable[[Any], object]] = []
 
-    def after(self, is_it: Callable[[Any], bool], callback: Callable[[], object]) -> bool:
-        """See `postage.copies.Running`."""
-        found = any(is_it(each) for each in self.items)
-        if found:
-            self.resumes.append(callback)
-        return found
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """See `postage.in_progress.Worker`."""
+        self.links.append(callback)
+
+    def end(self) -> None:
+        """End."""
+        for callback in self.links:
+            callback(self)
+
+
+def handle(copies: Copies, *items: object) -> list[Handler]:
+    """Let each of *items* be handled from now on."""
+    handlers = [*map(Handler, items)]
+    copies.in_progress.workers |= dict.fromkeys(handlers)
+    return handlers
 
 
 def settled(**values: Any) -> Copies:
@@ -134,7 +143,7 @@ def test_messages_to_which_a_program_gives_one_id_are_no_copies() -> None:
     first, second = ({SEND_ID: id_ * 16} for id_ in ("1a", "2b"))
     running = CopiedMessage(Wire(), headers=first, message_id="same")
     copies = settled(headers=first, message_id="same")
-    copies.running.add(Handlers(running))
+    handle(copies, running)
     other = CopiedMessage(Wire(), again=True, headers=second, message_id="same")
     copy = CopiedMessage(Wire(), again=True, headers=first, message_id="same")
 
@@ -205,7 +214,7 @@ def test_what_a_lost_connection_redelivers_is_no_copy() -> None:
     copies, lost = Copies(), CopiedMessage(Wire())
     lost.channel.alive = False
     copies.leave(lost)
-    copies.running.add(Handlers(lost))
+    handle(copies, lost)
     again = CopiedMessage(Wire(), redelivered=True)
 
     assert not copies.put_off(again, list)
@@ -214,19 +223,22 @@ def test_what_a_lost_connection_redelivers_is_no_copy() -> None:
 
 def test_a_copy_waits_for_the_handlers_of_any_component() -> None:
     copies, first = Copies(), CopiedMessage(Wire())
-    idle, busy = Handlers(), Handlers(object(), first)
-    copies.running |= {idle, busy}
-    again = CopiedMessage(Wire(), again=True)
+    job, handler = handle(copies, object(), first)
+    again, resumed = CopiedMessage(Wire(), again=True), []
 
-    assert copies.put_off(again, list)
-    assert (idle.resumes, busy.resumes) == ([], [list])
+    assert copies.put_off(again, lambda: resumed.append(again))
+    job.end()
+    assert resumed == []
+    handler.end()
+    assert resumed == [again]
+    handle(copies, first)
     assert not copies.put_off(CopiedMessage(Wire()), list), "it is not delivered again"
     assert not copies.put_off(first, list), "it does not wait for itself"
 
 
 def test_a_copy_may_come_before_the_news_of_its_timeout() -> None:
     copies, first = Copies(), CopiedMessage(Wire())
-    copies.running.add(Handlers(first))
+    handle(copies, first)
 
     assert copies.put_off(CopiedMessage(Wire(), redelivered=True), list)
     assert not copies.put_off(CopiedMessage(Wire(), redelivered=True), list), "one copy waits"
@@ -234,15 +246,14 @@ def test_a_copy_may_come_before_the_news_of_its_timeout() -> None:
     assert copies.put_off(late, list), "the first copy has timed out, too"
     assert first.copy is late
     nameless = Copies()
-    nameless.running.add(Handlers(CopiedMessage(Wire(), message_id=None)))
+    handle(nameless, CopiedMessage(Wire(), message_id=None))
     assert not nameless.put_off(CopiedMessage(Wire(), message_id=None, redelivered=True), list)
 
 
 def test_one_copy_waits_for_each_lost_delivery() -> None:
     copies, wire = Copies(), Wire()
     lost = [CopiedMessage(wire, message_id=None) for _ in range(2)]
-    handlers = Handlers(*lost)
-    copies.running.add(handlers)
+    handle(copies, *lost)
     wire.withdraw()
     second = Wire()
     again = [CopiedMessage(second, message_id=None, redelivered=True) for _ in range(3)]
