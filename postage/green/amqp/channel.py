@@ -45,7 +45,7 @@ from postage.green.amqp.consumer_cancels import ConsumerCancels
 from postage.green.amqp.delivery import Acks, Delivery, Returned
 from postage.green.amqp.hub_door import native_thread
 from postage.green.amqp.hub_logging import HubLogger
-from postage.green.amqp.intake import Window, new_tag
+from postage.green.amqp.intake import Window, new_tag, not_awaited
 from postage.green.amqp.properties import Properties, send_id_of
 from postage.green.amqp.publish_record import (
     OnFailure,
@@ -128,10 +128,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         self._limit, self._owner = limit, owner
         self._waiting: set[Answer[Any]] = {opened}
         self._confirms: Confirms[Answer[bool]] = Confirms()
-        self._consumers = set()  # pika's own set is copied for each access
-        self._cancelling = set()
-        self.windows = {}
-        self._acks = Acks()
+        self._consumers, self._cancelling = set(), set()  # pika copies its own set for each access
+        self.windows, self._acks = {}, Acks()
         self._flush_due = self._closes_when_confirmed = False
         self._record = PublishRecord(transport, self.send_barrier, lambda: self.on_behind(self))
         self.on_behind: Callable[[Channel], None] = lambda _channel: None
@@ -204,6 +202,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         may_vanish: bool = True,
         options: ConsumerOptions = PLAIN,
         note: Callable[[Identity], object] | None = None,
+        waits: bool = True,
     ) -> str:
         """Start a consumer; return its tag.  *on_delivery* runs in the hub and must not block.
 
@@ -212,7 +211,8 @@ class Channel(TopologyOperations, ConsumerCancels):
         A delivery of a *no_ack* consumer has no ``channel``, because it needs no ack.  A body over
         *max_body* bytes is dropped as it arrives: see `UnreadableDelivery`.  *may_vanish* tells
         that the queue may end with its last consumer; *options* are those of the queue.  *note* is
-        called for each delivery of the channel that is acknowledged or rejected for good.
+        called for each delivery of the channel that is acknowledged or rejected for good.  Switches
+        if it *waits* for the answer; without that, a refusal only ends the channel.
         """
         tag = tag or new_tag()
         add, self._acks.note = self._acks.add, note or self._acks.note
@@ -234,7 +234,7 @@ class Channel(TopologyOperations, ConsumerCancels):
         elif not (no_ack or options.keeps_turn):
             self.windows[tag] = window
         self._consumers.add(tag)
-        self._ask("basic.consume", window.start)
+        self._ask("basic.consume", window.start) if waits else window.start(not_awaited)
         return tag
 
     @property

@@ -73,6 +73,11 @@ class ConsumerCancels:
         """Return whether the consumer *tag* runs or is being started."""
         return self.alive and tag in self._consumers
 
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the broker has not yet answered that it ends a consumer."""
+        return bool(self._cancelling)
+
     def cancel(self, tag: str) -> None:
         """End a consumer; its unacknowledged deliveries can still be acknowledged.
 

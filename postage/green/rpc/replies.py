@@ -47,6 +47,8 @@ class ReplyQueue:
     has ended the consumer because the queue was deleted.
     """
 
+    _awaits_consumer = True
+
     def __init__(
         self,
         channel: Channel,
@@ -63,7 +65,8 @@ class ReplyQueue:
         try:
             with _missing_is_lost("for replies"):
                 self.name = self._declare(channel)
-                channel.consume(self.name, on_reply, no_ack=True, tag=self._tag)
+                waits = self._awaits_consumer
+                channel.consume(self.name, on_reply, no_ack=True, tag=self._tag, waits=waits)
         except BaseException:
             self.close()
             raise
@@ -95,8 +98,11 @@ class DirectReplyQueue(ReplyQueue):
     """The pseudo-queue of RabbitMQ's direct reply-to, which needs no permission to declare a queue.
 
     Replies arrive on the very channel that the request was sent on, so *channel* belongs to this
-    queue alone.  At its end, the channel is given to *release*, by default closed.
+    queue alone.  At its end, the channel is given to *release*, by default closed.  Making one
+    never switches: the broker reads the request after the start of the consumer.
     """
+
+    _awaits_consumer = False
 
     def __init__(
         self,

@@ -56,11 +56,16 @@ class ReplyChannels:
             channel.close_nowait()
 
     def _take(self, connection: Connection) -> Channel:
-        while self._idle:
-            channel = self._idle.pop()
+        idle, self._idle = self._idle, []
+        for channel in idle:
             if channel.alive and channel.transport is connection.transport:
+                self._idle.append(channel)
+            else:
+                channel.close_nowait()
+        for channel in self._idle:
+            if not channel.is_cancelling:  # a new consumer would wait for the end of the last one
+                self._idle.remove(channel)
                 return channel
-            channel.close_nowait()
         channel = connection.open_calling()
         channel.republish = None  # another channel would get no replies
         return channel
