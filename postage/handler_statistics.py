@@ -231,7 +231,8 @@ class HandlerTally:
         """How long the last runs took, which are not in the next two yet."""
         self.took = self._recent.append
         """Notes how many seconds a run took that has ended."""
-        self._seconds, self._buckets = 0.0, [0] * (len(BOUNDS) + 1)
+        self._seconds = 0.0
+        self._buckets: list[int] = []  # 400 bytes as soon as there is anything to sort in
         self.failed = self.retried = self.delayed = self.parked = 0
         """See `HandlerStatistics`."""
         self.last_error, self.last_error_at = "", 0.0
@@ -278,7 +279,8 @@ class HandlerTally:
 
     def _sort_in(self) -> None:
         """Sort the last runs into the histogram."""
-        recent, buckets, after = self._recent, self._buckets, 0
+        self._buckets = buckets = self._buckets or [0] * (len(BOUNDS) + 1)
+        recent, after = self._recent, 0
         recent.sort()
         while after < len(recent):  # once for each bucket that has any of them
             before, place = after, bisect_left(BOUNDS, recent[after])

@@ -232,7 +232,10 @@ def options_of(queue: object, flags: Mapping[str, Any]) -> ConsumerOptions:
     if isinstance(queue, TypedQueue):
         return queue.consumer
     keeps_turn = bool((flags.get("arguments") or {}).get("x-single-active-consumer"))
-    return ConsumerOptions(is_stream=type_of(flags) == "stream", keeps_turn=keeps_turn)
+    is_stream = type_of(flags) == "stream"
+    if not (is_stream or keeps_turn):
+        return PLAIN
+    return ConsumerOptions(is_stream=is_stream, keeps_turn=keeps_turn)
 
 
 def effective(flags: Mapping[str, Any]) -> dict[str, Any]:

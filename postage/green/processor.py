@@ -258,7 +258,7 @@ class MessageProcessor(MicroThread, HandlerFinder, Pausing):
         self._pool, self._screens, self._is_draining = pool, False, False
         if self._admission is not None:
             self._admission.start()
-        self.consumer.start(self._receive, lambda error: gevent.spawn(self._end, pool, error))
+        self.consumer.start(self._receive, partial(gevent.spawn, self._end, pool))
         propagation.used = propagation.used or bool(self.propagate)
         self._jobs = Jobs(self, pool.submit)
         self.next_action, self._error, self._on_end = NextAction.CONTINUE, None, on_end

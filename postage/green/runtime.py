@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import gevent.hub
 import gevent.monkey
@@ -95,6 +95,13 @@ class Runtime:
         self.pair.on_failure.append(partial(replying.on_failure, self.pair))
 
 
+class Checked(Protocol):
+    """What is checked."""
+
+    def check(self) -> None:
+        """Recover if a consumer has ended without a report; never switches."""
+
+
 class ConsumerCheck:
     """Checks every few seconds that all components of one runtime still have their AMQP consumers.
 
@@ -104,33 +111,33 @@ class ConsumerCheck:
     """
 
     def __init__(self) -> None:
-        self._checks: dict[Callable[[], None], None] = {}
+        self._checked: dict[Checked, None] = {}
         self._timer: Any = None
 
     def __len__(self) -> int:
-        return len(self._checks)
+        return len(self._checked)
 
-    def add(self, check: Callable[[], None]) -> None:
-        """Call *check* in the hub from now on; it must not switch.  Never switches."""
-        self._checks[check] = None
+    def add(self, checked: Checked) -> None:
+        """Check *checked* in the hub from now on, which must not switch.  Never switches."""
+        self._checked[checked] = None
         if self._timer is None:
             # With ref=False, a hub that waits for nothing else may end.
             self._timer = gevent.hub.get_hub().loop.timer(CHECK_INTERVAL, CHECK_INTERVAL, ref=False)
             self._timer.start(self._check_all)
 
-    def discard(self, check: Callable[[], None]) -> None:
-        """Stop calling *check*; no error if it was not called."""
-        self._checks.pop(check, None)
-        if not self._checks and self._timer is not None:
+    def discard(self, checked: Checked) -> None:
+        """Check *checked* no longer; no error if it was not checked."""
+        self._checked.pop(checked, None)
+        if not self._checked and self._timer is not None:
             self._timer.close()
             self._timer = None
 
     def _check_all(self) -> None:
-        for check in list(self._checks):
+        for each in list(self._checked):
             try:
-                check()
+                each.check()
             except Exception as exc:  # noqa: PERF203 - the other checks must still run
-                logger.exception("The check %r failed.", check, extra=counted(*place_of(exc)))
+                logger.exception("The check of %r failed.", each, extra=counted(*place_of(exc)))
 
 
 # --- the runtimes of a hub

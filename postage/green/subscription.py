@@ -211,7 +211,7 @@ class Subscription:
         Switches only to kill the greenlets that recover, and does not wait for the broker.
         """
         self._move(SubscriptionEvent.STOP)
-        self._runtime.consumer_check.discard(self.check)
+        self._runtime.consumer_check.discard(self)
         self._runtime.pair.rebinding.discard(self)
         greenlets = [*self._recovering.values(), *filter(None, [self._starter])]
         self._recovering.clear()
@@ -319,7 +319,7 @@ class Subscription:
         """Try once to consume from each queue; runs in the startup pool."""
         if self._state is SubscriptionState.STOPPED:
             return
-        self._runtime.consumer_check.add(self.check)
+        self._runtime.consumer_check.add(self)
         self._runtime.pair.rebinding.add(self)
         self._starter = gevent.getcurrent()
         try:

@@ -77,20 +77,21 @@ class QueueDeclaration:
 class Topology:
     """The queues of one consumer in the order of their declaration."""
 
-    __slots__ = ("_by_requested_name", "_queues", "is_held")
+    __slots__ = ("_nameless", "_queues", "is_held")
 
     def __init__(self) -> None:
         self.is_held = False
         """Whether only the queues that end with their consumers are to be consumed from."""
-        self._queues: dict[QueueDeclaration, None] = {}
-        self._by_requested_name: dict[str, QueueDeclaration] = {}
+        # By the name in the declaration, or, of those whose name the broker chooses, by itself.
+        self._queues: dict[str | QueueDeclaration, QueueDeclaration] = {}
+        self._nameless = 0
 
     def __iter__(self) -> Iterator[QueueDeclaration]:
         """Iterate over the queues as they are now; the topology may change meanwhile."""
-        return iter([*self._queues])
+        return iter([*self._queues.values()])
 
-    def __contains__(self, queue: object) -> bool:
-        return queue in self._queues
+    def __contains__(self, queue: QueueDeclaration) -> bool:
+        return self._queues.get(queue.requested_name or queue) is queue
 
     @property
     def queues_and_keys(self) -> list[tuple[str, Key]]:
@@ -99,10 +100,10 @@ class Topology:
 
     def get(self, name: str) -> QueueDeclaration | None:
         """Return the queue with the name *name* on the broker; None if it is unknown."""
-        known = self._by_requested_name.get(name)
-        if known is not None or len(self._by_requested_name) == len(self._queues):
+        known = self._queues.get(name)
+        if known is not None or not self._nameless:
             return known
-        nameless = (queue for queue in self._queues if not queue.requested_name)
+        nameless = (queue for queue in self._queues.values() if not queue.requested_name)
         return next((queue for queue in nameless if queue.name == name), None)
 
     def add(self, declared: QueueDeclaration) -> QueueDeclaration:
@@ -113,9 +114,8 @@ class Topology:
         """
         known = self.get(declared.name)
         if known is None:
-            self._queues[declared] = None
-            if declared.requested_name:
-                self._by_requested_name[declared.requested_name] = declared
+            self._queues[declared.requested_name or declared] = declared
+            self._nameless += not declared.requested_name
             return declared
         if known.passive and not declared.passive:
             known.flags, known.limit_may_miss = declared.flags, declared.limit_may_miss
@@ -142,8 +142,8 @@ class Topology:
         """Remove the queue *name* and its bindings; return it if it was known."""
         queue = self.get(name)
         if queue is not None:
-            del self._queues[queue]
-            self._by_requested_name.pop(queue.requested_name, None)
+            del self._queues[queue.requested_name or queue]
+            self._nameless -= not queue.requested_name
         return queue
 
 

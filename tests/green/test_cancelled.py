@@ -235,7 +235,7 @@ def test_a_check_of_healthy_consumers_finds_nothing(
     looks: list[int] = []
     with running(processor):
         check = runtime_module.runtime_of(processor.consumer.settings).consumer_check
-        check.add(Looked(looks).check)
+        check.add(Looked(looks))
         wait_until(lambda: len(looks) >= 3, SOON)
         assert processor.consumer.consuming
 
