@@ -160,7 +160,7 @@ class Copies:
             return False
         has_id = _id_of(delivery) is not None
         for worker in self.in_progress.find(_sought_by(delivery)):
-            running = worker.args[0]
+            running = worker.item
             if running is not delivery and (
                 (is_marked and has_id) or _comes_again(delivery, running, has_id=has_id)
             ):

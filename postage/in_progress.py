@@ -19,8 +19,8 @@ class Worker(Protocol):
     """A greenlet that handles something."""
 
     @property
-    def args(self) -> tuple[Any, ...]:
-        """Has the item that is handled as its first element."""
+    def item(self) -> Any:
+        """What is handled."""
 
     def rawlink(self, callback: Callable[[Any], object]) -> object:
         """Call *callback* with the worker some time after its end."""
@@ -48,7 +48,7 @@ class InProgress:
         return [worker for worker in self._by_key.get(key, ()) if worker in self.workers]
 
     def _add(self, worker: Worker) -> None:
-        key = self._keys[worker] = self._key_of(worker.args[0])
+        key = self._keys[worker] = self._key_of(worker.item)
         if key is not None:
             self._by_key[key][worker] = None
         worker.rawlink(self._remove)

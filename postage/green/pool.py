@@ -1,4 +1,4 @@
-"""A bounded pool that runs each item in a new greenlet.
+"""A bounded pool that handles each item in a greenlet of its own, as far as anybody can tell.
 
 How it works
 ------------
@@ -7,15 +7,22 @@ the order of arrival, until no item waits or *size* greenlets are running.  A ha
 waits has ended when its start returns, so a burst of such handlers needs one callback, and has one
 greenlet at a time.  If items still wait, the end of a greenlet asks for the next callback.
 
-A greenlet runs one item and ends.  Reusing greenlets would be cheaper, but all that one message
-leaves in its greenlet would reach the next: context variables, `gevent.local` values, a pending
-`gevent.Timeout`, links, a kill that has not been delivered yet.
+All that one message leaves in its greenlet would reach the next message there: context variables,
+`gevent.local` values, a pending `gevent.Timeout`, links, a kill that has not been delivered yet.
+But a greenlet costs as much as all the rest of a small handler: Python maps memory for it, and
+unmaps it.  So a greenlet takes the next item of a burst if nothing refers to the greenlet that did
+not refer to it before (`_traces`).  What would arrive in it later must refer to it: a timer, a
+waiter, a link, a child.  What was left in it is in its dictionary, or in its context, which each
+item gets anew.  A handler that keeps its greenlet, to compare it with that of another message,
+refers to it as well; and so does this module, as soon as the handler waits for something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import getrefcount
 from typing import Any, Generic, TypeVar
+from weakref import getweakrefcount
 
 import gevent
 import gevent.event
@@ -38,13 +45,21 @@ that it spawns, find the owner of the pool and the item."""
 
 
 class _Worker(gevent.Greenlet):  # type: ignore[type-arg]  # not subscriptable at run time
-    """The greenlet of one item."""
+    """The greenlet of one item, or of several that leave nothing behind."""
+
+    __slots__ = ("item",)
 
     spawning_stack_limit = 0  # the stack would show only the hub, and costs as much as a handler
 
 
+def _traces(worker: Any) -> tuple[int, int, int, bool]:
+    """Return what changes if anything is left in the greenlet *worker*, or will arrive in it."""
+    references, weak_references = getrefcount(worker), getweakrefcount(worker)
+    return references, weak_references, len(worker.__dict__), worker.has_links()
+
+
 class Pool(Generic[T]):
-    """Runs ``handle(item)`` in a new greenlet for each item, at most *size* at a time.
+    """Runs ``handle(item)`` in a greenlet for each item, at most *size* at a time.
 
     *running* gets the greenlets whose items wait for something, in the order of their start.
     """
@@ -98,7 +113,7 @@ class Pool(Generic[T]):
     @property
     def running(self) -> Iterator[T]:
         """The items that are being handled, for use without a switch."""
-        return (worker.args[0] for worker in self._workers)
+        return (worker.item for worker in self._workers)
 
     def submit(self, item: T) -> None:
         """Handle *item* in a greenlet as soon as the pool has room; never switches."""
@@ -150,27 +165,33 @@ class Pool(Generic[T]):
     def _start(self) -> None:
         """Start a greenlet for each item that waits, as far as there is room; in the hub."""
         while self._waiting and len(self._workers) < self._size and not self._is_killed:
-            item = self._waiting.pop(0)
-            worker = _Worker(self._run, item)
-            # Otherwise gevent shares those of the hub.
-            worker.spawn_tree_locals = {HELD: (self._owner, item)}
+            worker = _Worker(self._run)
             self._workers.add(worker)
-            worker.switch()  # returns when the handler waits for something, or has ended
+            worker.switch()  # returns when a handler waits for something, or the worker has ended
             if worker in self._workers:
                 self._running[worker] = None
         self._is_start_due = False
         if self._idle is not None and not self._is_running():
             self._idle.set()
 
-    def _run(self, item: T) -> None:
+    def _run(self) -> None:
+        """Handle an item, and more of them while the greenlet is as good as new."""
+        worker: Any = gevent.getcurrent()
+        unused = _traces(worker)
         try:
-            self._handle(item)
+            while self._waiting and not self._is_killed:
+                worker.item = item = self._waiting.pop(0)
+                # Otherwise gevent shares those of the hub.
+                worker.spawn_tree_locals = {HELD: (self._owner, item)}
+                worker.gr_context = None
+                self._handle(item)
+                if _traces(worker) != unused:
+                    break
         except HandlerKilled:
             pass
         except Exception as exc:  # a defect of ours: *handle* catches those of handlers
             logger.exception("A greenlet of %r failed.", self, extra=counted(*place_of(exc)))
         finally:
-            worker = gevent.getcurrent()
             self._workers.discard(worker)
             self._running.pop(worker, None)
             if not self._is_start_due:

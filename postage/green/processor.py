@@ -68,7 +68,7 @@ GRACE = CLOSE_LIMIT + KILL_LIMIT
 class MessageProcessor(MicroThread, HandlerFinder, Pausing):
     """Handles the messages of its queues with its decorated methods.
 
-    Each message is handled in a new greenlet, at most `concurrency` of them at a time.  So handlers
+    Each message is handled in its own greenlet, at most `concurrency` at a time.  So handlers
     may block, and may finish in another order than that of their messages.  Making a processor
     connects, declares and binds; `green.run` or a scheduler runs it.
     """

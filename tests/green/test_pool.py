@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.local
 import pytest
 from gevent.event import Event
 
 from postage.dispatch import HandlerKilled
-from postage.green.pool import Pool
+from postage.green.pool import HELD, Pool
 from postage.testing.polling import wait_until
 
 SOON = 5.0
@@ -263,3 +265,95 @@ def test_repr_says_how_busy_it_is(work: Work, pool_of: Any) -> None:
     pool = pool_of(2)
     submit(pool, range(5))
     assert repr(pool) == "<Pool a test: 2 of 2 busy, 3 waiting>"
+
+
+# --- greenlets that handle several items
+
+LATER = 0.005
+user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+local = gevent.local.local()
+
+
+def _wait_without_waiting(greenlet: Any) -> None:
+    event = Event()
+    event.rawlink(greenlet.switch)
+    gevent.spawn_later(LATER, event.set)
+
+
+REFERENCES: list[Any] = []
+LEFT_BEHIND: dict[str, Callable[[Any], object]] = {
+    "nothing": lambda _greenlet: None,
+    "context": lambda _greenlet: user.set("first"),
+    "local": lambda _greenlet: setattr(local, "user", "first"),
+    "attribute": lambda greenlet: setattr(greenlet, "user", "first"),
+    "tree": lambda greenlet: greenlet.spawn_tree_locals.update(user="first"),
+    "timeout": lambda _greenlet: gevent.Timeout.start_new(LATER),
+    "link": lambda greenlet: greenlet.link(lambda _greenlet: None),
+    "kill": lambda greenlet: greenlet.kill(block=False),
+    "child": lambda _greenlet: gevent.spawn(gevent.sleep, LATER),
+    "link to a child": lambda greenlet: gevent.spawn(gevent.sleep, LATER).link(greenlet.throw),
+    "waiter": _wait_without_waiting,
+    "callback": lambda greenlet: gevent.get_hub().loop.run_callback(greenlet.throw, ValueError),
+    "reference": REFERENCES.append,
+    "weak reference": lambda greenlet: REFERENCES.append(weakref.ref(greenlet)),
+}
+
+
+@pytest.mark.parametrize("left", LEFT_BEHIND)
+def test_the_next_item_of_a_burst_finds_nothing(left: str) -> None:
+    seen: list[Any] = []
+    finished: list[str] = []
+
+    def handle(item: str) -> None:
+        greenlet: Any = gevent.getcurrent()
+        if item == "first":
+            LEFT_BEHIND[left](greenlet)
+            return
+        seen.append((greenlet.has_links(), {*greenlet.spawn_tree_locals}))
+        seen.append((user.get(), getattr(greenlet, "user", None), vars(local)))
+        # Nobody can tell that they are the same greenlet, unless the first handler has kept it.
+        seen.append(any(greenlet in (each, ref_of(each)) for each in REFERENCES))
+        gevent.sleep(4 * LATER)
+        finished.append(item)
+
+    REFERENCES.clear()
+    pool = Pool[str](10, handle, "a burst")
+    for item in ("first", "second", "third"):
+        pool.submit(item)
+    assert pool.join(SOON)
+
+    assert seen == 2 * [(False, {HELD}), ("nobody", None, {}), False]
+    assert finished == ["second", "third"]
+
+
+def ref_of(each: Any) -> Any:
+    """Return what a weak reference refers to."""
+    return each() if isinstance(each, weakref.ref) else None
+
+
+def test_a_burst_that_leaves_nothing_behind_has_one_greenlet() -> None:
+    seen: list[int] = []
+    pool = Pool[int](10, lambda _item: seen.append(id(gevent.getcurrent())), "a burst")
+    for number in range(100):
+        pool.submit(number)
+    wait_until(lambda: len(seen) == 100, SOON)
+
+    assert len({*seen}) == 1
+    assert (pool.busy, pool.waiting) == (0, 0)
+
+
+def test_what_waits_has_a_greenlet_of_its_own() -> None:
+    seen: list[Any] = []
+
+    def handle(_item: int) -> None:
+        gevent.sleep(0.001)
+        seen.append(weakref.ref(gevent.getcurrent()))
+
+    pool = Pool[int](10, handle, "those that wait")
+    for number in range(20):
+        pool.submit(number)
+    assert pool.join(SOON)
+
+    gc.collect()
+    assert len(seen) == 20
+    assert all(each() is None for each in seen), "ended greenlets are kept"

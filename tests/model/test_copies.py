@@ -59,7 +59,7 @@ class Handler:
     """What handles *item*."""
 
     def __init__(self, item: object) -> None:
-        self.args = (item,)
+        self.item = item
         self.links: list[Callable[[Any], object]] = []
 
     def rawlink(self, callback: Callable[[Any], object]) -> None:

@@ -15,7 +15,7 @@ class Handler:
     """What handles an item with the key *key*; None: nobody seeks it."""
 
     def __init__(self, key: int | None) -> None:
-        self.args: tuple[int | None, ...] = (key,)
+        self.item = key
         self.links: list[Callable[[Any], object]] = []
 
     def rawlink(self, callback: Callable[[Any], object]) -> None:
@@ -53,11 +53,10 @@ def test_those_that_run_are_found_in_order(steps: list[tuple[str, Any]]) -> None
         elif step == "end" and value < len(running):
             ended.append(running.pop(value))
             del in_progress.workers[ended[-1]]
-            ended[-1].args = ()
         elif step == "tell":
             tell()
         elif step == "find":
-            assert [*in_progress.find(value)] == [each for each in running if each.args[0] == value]
+            assert [*in_progress.find(value)] == [each for each in running if each.item == value]
     ended += running
     tell()
     assert not in_progress._keys
