@@ -90,6 +90,10 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 @example([[{"uptime": 10**12, "instance": "a", "fingerprint": {"name": None}}]])
+@example([[{"uptime": 0, "statistics": {"handled": -1}, "fingerprint": {"name": None}}]])
+@example(
+    [[{"uptime": 0, "statistics": {"handled": 1}, "inquiries": 2, "fingerprint": {"name": 1}}]]
+)
 @given(st.lists(st.lists(DESCRIPTIONS, max_size=4), min_size=1, max_size=4))
 def test_any_answers_make_a_state_of_plain_data(rounds: list[list[dict[str, Any]]]) -> None:
     sightings = Sightings()

@@ -119,7 +119,7 @@ def handled(description: Description) -> int | None:
     """Return how many messages an application has handled, without those that only asked this."""
     total = number_at(description, "statistics", "handled")
     inquiries = number_at(description, "inquiries")
-    return None if total is None else int(total - (inquiries or 0))
+    return None if total is None else max(0, int(total - (inquiries or 0)))
 
 
 def rate(before: Description, after: Description) -> float | None:
