@@ -232,7 +232,7 @@ class HandlerTally:
         self.took = self._recent.append
         """Notes how many seconds a run took that has ended."""
         self._seconds = 0.0
-        self._buckets: list[int] = []  # 400 bytes as soon as there is anything to sort in
+        self._buckets: list[int] = []  # made by the first `_sort_in`: it takes 400 bytes
         self.failed = self.retried = self.delayed = self.parked = 0
         """See `HandlerStatistics`."""
         self.last_error, self.last_error_at = "", 0.0

@@ -35,8 +35,8 @@ class InProgress:
     def __init__(self, key_of: Callable[[Any], Hashable]) -> None:
         self._key_of = key_of
         self.workers: dict[Worker, None] = {}
-        """The greenlets, in the order of their start.  Who starts one adds it, and deletes it at
-        its end."""
+        """The greenlets, in the order of their start.  The pool that starts a greenlet adds it
+        here when its handler waits for something, and deletes it at its end."""
         self._keys: dict[Worker, Hashable] = {}  # of those that were looked at
         self._by_key: defaultdict[Hashable, dict[Worker, None]] = defaultdict(dict)
 

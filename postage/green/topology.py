@@ -84,7 +84,7 @@ class Topology:
         """Whether only the queues that end with their consumers are to be consumed from."""
         # By the name in the declaration, or, of those whose name the broker chooses, by itself.
         self._queues: dict[str | QueueDeclaration, QueueDeclaration] = {}
-        self._nameless = 0
+        self._nameless = 0  # counted, so that to add a queue with a name is no look at all others
 
     def __iter__(self) -> Iterator[QueueDeclaration]:
         """Iterate over the queues as they are now; the topology may change meanwhile."""

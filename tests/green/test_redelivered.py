@@ -47,7 +47,7 @@ def looks() -> Counter[Any]:
     counts, key_of = Counter[Any](), in_progress._key_of
 
     def counting(item: Any) -> Any:
-        counts[id(item)] += 1
+        counts[item] += 1
         return key_of(item)
 
     in_progress._key_of = counting

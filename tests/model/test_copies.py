@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from postage.copies import AGAIN, HEADER_END, SHORTEST_TIMEOUT, Copies, identity
 from postage.errors import MalformedMessage
 from postage.green.amqp.properties import Properties
 from postage.protocol import SEND_ID
+from tests.support.handlers import Handler
 
 
 class Wire:
@@ -53,23 +53,6 @@ class CopiedMessage:
     def properties(self) -> Properties:
         """The decoded header."""
         return Properties.decode(self.header)
-
-
-class Handler:
-    """What handles *item*."""
-
-    def __init__(self, item: object) -> None:
-        self.item = item
-        self.links: list[Callable[[Any], object]] = []
-
-    def rawlink(self, callback: Callable[[Any], object]) -> None:
-        """See `postage.in_progress.Worker`."""
-        self.links.append(callback)
-
-    def end(self) -> None:
-        """End."""
-        for callback in self.links:
-            callback(self)
 
 
 def handle(copies: Copies, *items: object) -> list[Handler]:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postage.in_progress import InProgress
-
-
-class Handler:
-    """What handles an item with the key *key*; None: nobody seeks it."""
-
-    def __init__(self, key: int | None) -> None:
-        self.item = key
-        self.links: list[Callable[[Any], object]] = []
-
-    def rawlink(self, callback: Callable[[Any], object]) -> None:
-        """See `postage.in_progress.Worker`."""
-        self.links.append(callback)
-
+from tests.support.handlers import Handler
 
 STEPS = st.lists(
     st.one_of(
@@ -40,10 +27,8 @@ def test_those_that_run_are_found_in_order(steps: list[tuple[str, Any]]) -> None
     running, ended = list[Handler](), list[Handler]()
 
     def tell() -> None:
-        """Call the links, which gevent does in the next turn of the hub."""
         for each in ended:
-            for callback in each.links:
-                callback(each)
+            each.end()
         ended.clear()
 
     for step, value in steps:
@@ -72,11 +57,3 @@ def test_each_that_runs_is_looked_at_once() -> None:
             in_progress.find(number)
 
     assert looked_at == [*range(1000)]
-
-
-def test_nothing_is_looked_at_while_nothing_is_sought() -> None:
-    looked_at = []
-    in_progress = InProgress(looked_at.append)
-    in_progress.workers[Handler(1)] = None
-
-    assert looked_at == []

@@ -48,7 +48,7 @@ class ReplyChannels:
             raise
 
     def give_back(self, channel: Channel) -> None:
-        """Keep *channel*, which has no consumer any longer, for another call; never switches."""
+        """Keep *channel*, whose consumer was cancelled, for another call; never switches."""
         self._lent -= 1
         if channel.alive and len(self._idle) < MOST_IDLE:
             self._idle.append(channel)
