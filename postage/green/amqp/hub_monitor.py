@@ -18,8 +18,9 @@ What a greenlet has written, the hub sends at the end of its turn.  If the nativ
 looks every `LOOK` seconds, finds it unsent in a turn that takes long, the thread sends it.  The
 thread looks only while something is written: after a `ROUND` of looks without anything new it is
 `asleep`, and the next write wakes it.  So a hub that turns pays for one comparison per write, an
-idle process for nothing, and a busy one for a few hundred short looks a second: too little to be
-measured.
+idle process for nothing, and a busy one for a few hundred short looks a second.  With one caller
+at a time these looks are a twelfth of the processor time of a call, and slow it by 2 %; with 100
+callers they cannot be measured.
 
 Because of this second thread, a transport's socket has a lock.  docs/heartbeats.md lists the cases
 that the monitor cannot cover, such as C code that holds the interpreter's lock.
