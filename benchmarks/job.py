@@ -42,6 +42,8 @@ class Job(NamedTuple):
     """How long the server's handler waits before it answers."""
     concurrency: int = 250
     """How many handlers of Postage may run at once; other peers have their own settings."""
+    polling: bool = False
+    """The hub of a caller of Postage asks for answers without a pause, instead of waiting."""
     confirm: bool = False
     """A publish returns when the broker has taken the message."""
     persistent: bool = True

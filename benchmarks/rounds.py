@@ -40,6 +40,8 @@ class Round:
     """Queues are durable, and messages persistent."""
     concurrency: int = 250
     """The `concurrency` of Postage's processors; this is the default."""
+    polling: bool = False
+    """The hub of a caller of Postage asks for answers without a pause, instead of waiting."""
 
     def run(self, workload: Workload, contestant: Contestant) -> Figures:
         """Measure; raises `Failed`, `Unavailable` or `TimeoutError`."""
@@ -147,6 +149,7 @@ class Play:
             warm_up=0.0 if role == "fill" else self._warm_up(),
             pause=workload.pause,
             concurrency=self._round.concurrency,
+            polling=self._round.polling,
             confirm=workload.confirm,
             persistent=self._round.persistent,
         )

@@ -58,6 +58,8 @@ def sender(job: Job) -> Sender:
 
 def open_caller(job: Job) -> Callable[[Any], Any]:
     """Return a caller that many greenlets may share."""
+    if job.polling:
+        gevent.get_hub().loop.idle().start(lambda: None)
     producer = sender(job)
     return lambda payload: producer.rpc_echo(payload).value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -24,13 +25,33 @@ def target() -> Iterator[Target]:
         yield running
 
 
-@pytest.mark.parametrize("workload", ["rpc100", "confirm", "consume", "start"])
+@pytest.mark.parametrize("workload", ["rpc", "rpc100", "confirm", "consume", "start"])
 def test_a_tiny_round_of_postage(target: Target, workload: str):
     each = Round(target.url, target.pid, seconds=0.05, count=50)
     figures = Play(each, WORKLOADS[workload], CONTESTANTS[OURS], sys.executable).figures()
     told = [getattr(figures, name) for name in WORKLOADS[workload].columns]
     assert told[0] > 0
     assert None not in told
+
+
+TURNS = """
+import gevent
+from benchmarks.job import Job
+from benchmarks.peers import postage
+
+postage.open_caller(Job("postage", "green", "call", "embedded://", "q", polling={polling}))
+turns = []
+gevent.get_hub().loop.prepare().start(lambda: turns.append(None))
+gevent.sleep(0.1)
+print(len(turns))
+"""
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_a_hub_that_polls_turns_without_a_pause(polling: bool):
+    code = TURNS.format(polling=polling)
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=30)
+    assert (int(told.stdout) > 100) is polling
 
 
 def test_processes_have_bytecode_as_what_is_installed_has(monkeypatch: pytest.MonkeyPatch):
