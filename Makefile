@@ -194,8 +194,9 @@ gate: $(VENV)/.runtime
 	@tools/install_valgrind.sh || echo "The gate will compare processor time, which is less steady."
 	$(BIN)/python -m benchmarks gate $(ARGS)
 
-# The figures of docs/performance.md.  Run this on a machine that does nothing else meanwhile.
-figures: $(VENV)/.runtime
+# The figures of docs/performance.md and docs/scaling.md, with the extras `fast` and `typed`.  Run this
+# on a machine that does nothing else meanwhile.
+figures: $(VENV)/.all
 	@tools/install_rabbitmq.sh
 	$(BIN)/python -m benchmarks --write docs/performance.md --plot docs/performance.svg $(ARGS)
 	$(BIN)/python -m benchmarks typed --write docs/performance.md $(ARGS)
